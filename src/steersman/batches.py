@@ -1,0 +1,155 @@
+"""The tensor nouns of training: rows of tokens, and batches of them padded on the right.
+
+A *row* is one sequence without padding. A *batch* is what a model sees. `loss_mask[b, t]` is True where token t itself is a
+target, that is, where its probability given the tokens before it counts; position 0 never is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from steersman.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    ids: Int[Tensor, "time"]
+    loss_mask: Bool[Tensor, "time"]
+
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.loss_mask):
+            raise DataError(f"a row has {len(self.ids)} tokens and {len(self.loss_mask)} mask values; they must be as many")
+        if len(self.loss_mask) and bool(self.loss_mask[0]):
+            raise DataError("the first token of a row cannot be a target: nothing stands before it")
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return (len(self.ids),)
+
+    @property
+    def targets(self) -> int:
+        return int(self.loss_mask.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Rows padded on the right. With `segments`, a row holds several sequences one after another (packing):
+    segments[b, t] counts 1, 2, … along the row and is 0 on padding, and no token sees another segment."""
+
+    ids: Int[Tensor, "batch time"]
+    loss_mask: Bool[Tensor, "batch time"]
+    lengths: Int[Tensor, "batch"]
+    segments: Int[Tensor, "batch time"] | None
+
+    def to(self, device: torch.device | str) -> "TokenBatch":
+        segments = None if self.segments is None else self.segments.to(device)
+        return TokenBatch(self.ids.to(device), self.loss_mask.to(device), self.lengths.to(device), segments)
+
+    def take(self, rows: Int[Tensor, "chosen"]) -> "TokenBatch":
+        """These rows, with the padding that none of them needs cut off."""
+        lengths = self.lengths[rows]
+        time = int(lengths.max()) if len(lengths) else 0
+        segments = None if self.segments is None else self.segments[rows, :time]
+        return TokenBatch(self.ids[rows, :time], self.loss_mask[rows, :time], lengths, segments)
+
+    @property
+    def attention_mask(self) -> Bool[Tensor, "batch time"]:
+        return torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths[:, None]
+
+    @property
+    def real_tokens(self) -> int:
+        return int(self.lengths.sum())
+
+    @property
+    def padding_share(self) -> float:
+        return 1.0 - self.real_tokens / max(1, self.ids.numel())
+
+
+def pad_rows(rows: Sequence[TokenRow], *, pad_id: int, multiple: int = 1) -> TokenBatch:
+    """A batch of rows, as wide as the longest, rounded up to a multiple (kernels cache what they see again)."""
+    if not rows:
+        raise DataError("cannot make a batch of no rows")
+    time = max(len(row.ids) for row in rows)
+    time = -(-time // multiple) * multiple
+    ids = torch.full((len(rows), time), pad_id, dtype=torch.long)
+    loss_mask = torch.zeros((len(rows), time), dtype=torch.bool)
+    for i, row in enumerate(rows):
+        ids[i, : len(row.ids)] = row.ids
+        loss_mask[i, : len(row.ids)] = row.loss_mask
+    return TokenBatch(ids, loss_mask, torch.tensor([len(row.ids) for row in rows]), None)
+
+
+def pack_rows(rows: Sequence[TokenRow], *, pad_id: int, capacity: int) -> TokenBatch:
+    """Rows laid one after another into rows of at most `capacity` tokens (first fit, longest first)."""
+    too_long = max(len(row.ids) for row in rows)
+    if too_long > capacity:
+        raise DataError(f"a row of {too_long} tokens does not fit a packed row of {capacity}; raise the capacity or cut the rows")
+    bins: list[list[TokenRow]] = []
+    room: list[int] = []
+    for row in sorted(rows, key=lambda row: -len(row.ids)):
+        fitting = next((i for i, left in enumerate(room) if left >= len(row.ids)), None)
+        if fitting is None:
+            bins.append([row])
+            room.append(capacity - len(row.ids))
+        else:
+            bins[fitting].append(row)
+            room[fitting] -= len(row.ids)
+    joined = [TokenRow(torch.cat([r.ids for r in b]), torch.cat([r.loss_mask for r in b])) for b in bins]
+    batch = pad_rows(joined, pad_id=pad_id)
+    segments = torch.zeros_like(batch.ids)
+    for i, members in enumerate(bins):
+        marks = [torch.full((len(row.ids),), s + 1) for s, row in enumerate(members)]
+        segments[i, : batch.lengths[i]] = torch.cat(marks)
+    return TokenBatch(batch.ids, batch.loss_mask, batch.lengths, segments)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerGroup:
+    """The answers to one prompt and the pairs among them that somebody judged. It is never torn apart, so that each
+    answer goes through the model once, however many pairs it stands in.
+
+    `target` is the probability that `first` is the better of the pair, `margin` how much better (0 where unsaid),
+    `weight` what the pair counts: 1 for a single pair, 1/C(K,2) in a ranking of K.
+    """
+
+    rows: tuple[TokenRow, ...]
+    first: Int[Tensor, "pair"]
+    second: Int[Tensor, "pair"]
+    target: Float[Tensor, "pair"]
+    margin: Float[Tensor, "pair"]
+    weight: Float[Tensor, "pair"]
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return tuple(len(row.ids) for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class PairBatch:
+    tokens: TokenBatch
+    first: Int[Tensor, "pair"]
+    second: Int[Tensor, "pair"]
+    target: Float[Tensor, "pair"]
+    margin: Float[Tensor, "pair"]
+    weight: Float[Tensor, "pair"]
+
+    def to(self, device: torch.device | str) -> "PairBatch":
+        pairs = (t.to(device) for t in (self.first, self.second, self.target, self.margin, self.weight))
+        return PairBatch(self.tokens.to(device), *pairs)
+
+
+def pad_groups(groups: Sequence[AnswerGroup], *, pad_id: int, multiple: int = 1) -> PairBatch:
+    """All answers of all groups in one token batch, with the pairs' indices moved to match."""
+    tokens = pad_rows([row for group in groups for row in group.rows], pad_id=pad_id, multiple=multiple)
+    starts = torch.tensor([0, *(len(group.rows) for group in groups[:-1])]).cumsum(0)
+    return PairBatch(
+        tokens,
+        torch.cat([group.first + start for group, start in zip(groups, starts, strict=True)]),
+        torch.cat([group.second + start for group, start in zip(groups, starts, strict=True)]),
+        torch.cat([group.target for group in groups]),
+        torch.cat([group.margin for group in groups]),
+        torch.cat([group.weight for group in groups]),
+    )

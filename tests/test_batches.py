@@ -57,7 +57,14 @@ def test_groups_keep_their_pairs():
     one = torch.ones(1)
     groups = [
         AnswerGroup((row_of(3), row_of(5)), torch.tensor([0]), torch.tensor([1]), one, 0 * one, one),
-        AnswerGroup((row_of(4), row_of(2), row_of(6)), torch.tensor([0, 2]), torch.tensor([1, 0]), one.repeat(2), one.repeat(2), one.repeat(2) / 3),
+        AnswerGroup(
+            (row_of(4), row_of(2), row_of(6)),
+            torch.tensor([0, 2]),
+            torch.tensor([1, 0]),
+            one.repeat(2),
+            one.repeat(2),
+            one.repeat(2) / 3,
+        ),
     ]
     batch = pad_groups(groups, pad_id=0).to("cpu")
     assert groups[1].lengths == (4, 2, 6)
@@ -69,7 +76,6 @@ def test_groups_keep_their_pairs():
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: TokenRow(torch.tensor([1, 2]), torch.tensor([False])), "as many"),
         (lambda: TokenRow(torch.tensor([1, 2]), torch.tensor([True, True])), "first token"),
         (lambda: pad_rows([], pad_id=0), "no rows"),
         (lambda: pack_rows([row_of(9)], pad_id=0, capacity=8), "does not fit"),

@@ -21,12 +21,30 @@ from steersman.records import (
 )
 
 words = st.text(min_size=1, max_size=20)
-messages = st.lists(st.builds(Message, st.sampled_from(["system", "user", "assistant"]), words), min_size=1, max_size=3).map(tuple)
+messages = st.lists(
+    st.builds(Message, st.sampled_from(["system", "user", "assistant"]), words), min_size=1, max_size=3
+).map(tuple)
 prompts = st.builds(Prompt, messages=messages) | st.builds(Prompt, text=words)
-completions = st.builds(Completion, text=words, model=words, seed=st.none() | st.integers(0, 9), scores=st.dictionaries(words, st.floats(-1, 1)))
+completions = st.builds(
+    Completion,
+    text=words,
+    model=words,
+    seed=st.none() | st.integers(0, 9),
+    scores=st.dictionaries(words, st.floats(-1, 1)),
+)
 
 
-@given(st.builds(Comparison, prompts, completions, completions, st.floats(0, 1), margin=st.none() | st.floats(0, 3), both_bad=st.booleans()))
+@given(
+    st.builds(
+        Comparison,
+        prompts,
+        completions,
+        completions,
+        st.floats(0, 1),
+        margin=st.none() | st.floats(0, 3),
+        both_bad=st.booleans(),
+    )
+)
 def test_a_comparison_survives_json(comparison: Comparison):
     assert from_dict(json.loads(json.dumps(to_dict(comparison)))) == comparison
 
@@ -63,7 +81,10 @@ def test_chosen_follows_the_preference():
 
 def test_a_prompt_is_named_by_its_content():
     assert Prompt(text="a").id == Prompt(text="a").id != Prompt(text="b").id
-    assert Prompt(messages=(Message("user", "one"), Message("assistant", "two"), Message("user", "three"))).shown == "three"
+    assert (
+        Prompt(messages=(Message("user", "one"), Message("assistant", "two"), Message("user", "three"))).shown
+        == "three"
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,7 +99,16 @@ def test_a_prompt_is_named_by_its_content():
         ({"kind": "prompt"}, "neither"),
         ({"kind": "prompt", "text": "a", "metadata": 3}, "expected an object"),
         ({"kind": "prompt", "messages": [{"role": "cat", "content": "?"}]}, "role 'cat'"),
-        ({"kind": "comparison", "prompt": {"text": "a"}, "first": {"text": "a"}, "second": {"text": "b"}, "preference": 2}, "between 0 and 1"),
+        (
+            {
+                "kind": "comparison",
+                "prompt": {"text": "a"},
+                "first": {"text": "a"},
+                "second": {"text": "b"},
+                "preference": 2,
+            },
+            "between 0 and 1",
+        ),
         ({"kind": "ranking", "prompt": {"text": "a"}, "completions": [{"text": "a"}], "ranks": [1]}, "two or more"),
         ({"kind": "steps", "prompt": {"text": "a"}, "steps": ["a"], "labels": []}, "one label"),
     ],

@@ -20,8 +20,6 @@ class TokenRow:
     loss_mask: Bool[Tensor, "time"]
 
     def __post_init__(self) -> None:
-        if len(self.ids) != len(self.loss_mask):
-            raise DataError(f"a row has {len(self.ids)} tokens and {len(self.loss_mask)} mask values; they must be as many")
         if len(self.loss_mask) and bool(self.loss_mask[0]):
             raise DataError("the first token of a row cannot be a target: nothing stands before it")
 
@@ -86,7 +84,9 @@ def pack_rows(rows: Sequence[TokenRow], *, pad_id: int, capacity: int) -> TokenB
     """Rows laid one after another into rows of at most `capacity` tokens (first fit, longest first)."""
     too_long = max(len(row.ids) for row in rows)
     if too_long > capacity:
-        raise DataError(f"a row of {too_long} tokens does not fit a packed row of {capacity}; raise the capacity or cut the rows")
+        raise DataError(
+            f"a row of {too_long} tokens does not fit a packed row of {capacity}; raise the capacity or cut the rows"
+        )
     bins: list[list[TokenRow]] = []
     room: list[int] = []
     for row in sorted(rows, key=lambda row: -len(row.ids)):

@@ -54,7 +54,9 @@ class Prompt:
 
     def __post_init__(self) -> None:
         if (self.text is None) == (not self.messages):
-            raise DataError("a prompt has either messages or a text; this one has " + ("both" if self.messages else "neither"))
+            raise DataError(
+                "a prompt has either messages or a text; this one has " + ("both" if self.messages else "neither")
+            )
         if not self.id:
             object.__setattr__(self, "id", digest_of([[m.role, m.content] for m in self.messages] or self.text))
 
@@ -151,7 +153,9 @@ class Ranking:
 
     def __post_init__(self) -> None:
         if len(self.completions) != len(self.ranks) or len(self.ranks) < 2:
-            raise DataError(f"a ranking needs a rank for each of two or more answers; seen {len(self.completions)} and {len(self.ranks)}")
+            raise DataError(
+                f"a ranking needs a rank for each of two or more answers; seen {len(self.completions)} and {len(self.ranks)}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,59 @@
+"""The command line: one sub-command a stage. Thin, and quick to start: what is heavy is imported by the command that needs it."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from steersman.cli import chat, data, doctor, runs, sft
+from steersman.errors import SteersmanError
+
+app = typer.Typer(
+    name="steersman",
+    help="Take a language model and what people think of its answers; get back a model that answers the way they prefer.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("sft", epilog=sft.EXAMPLE)(sft.sft)
+app.command("chat", epilog=chat.EXAMPLE)(chat.chat)
+app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
+app.add_typer(data.app, name="data")
+app.add_typer(runs.app, name="runs")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("steersman"))
+        raise typer.Exit
+
+
+@app.callback()
+def steersman(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Human feedback is the compass, PPO is the wheel."""
+
+
+def main() -> None:
+    """The entry point: errors of ours are one message and an exit code; all others keep their traceback."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except SteersmanError as error:
+        print(f"steersman: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output (head, less) has gone; that is their right.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

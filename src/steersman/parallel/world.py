@@ -1,0 +1,91 @@
+"""The processes of one run, from one to many. `World.alone()` is a world of one: every collective is then the identity.
+
+Started under torchrun (or Slurm with the same variables), `join` reads RANK, WORLD_SIZE and LOCAL_RANK.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+# The library's default is half an hour, in which a hang looks like work.
+TIMEOUT = timedelta(seconds=float(os.environ.get("STEERSMAN_COLLECTIVE_TIMEOUT", "300")))
+
+
+@dataclass(frozen=True)
+class World:
+    rank: int
+    size: int
+    device: torch.device
+    mesh: DeviceMesh | None
+
+    @staticmethod
+    def alone(device: torch.device | str = "cpu") -> "World":
+        return World(0, 1, torch.device(device), None)
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Each value summed over the processes; all of them must bring the same names."""
+        return self._reduce(values, dist.ReduceOp.SUM)
+
+    def max(self, value: int) -> int:
+        return int(self._reduce({"value": float(value)}, dist.ReduceOp.MAX)["value"])
+
+    def any(self, value: bool) -> bool:
+        return bool(self.max(int(value)))
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """This tensor of every process, in the order of their ranks; all must have the same shape."""
+        if self.size == 1:
+            return [tensor]
+        # nccl moves only what is on a GPU
+        mine = tensor.to(self.device) if self.device.type == "cuda" else tensor.contiguous()
+        found = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(found, mine)
+        return [part.cpu() for part in found]
+
+    def barrier(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+
+    def _reduce(self, values: Mapping[str, float], how: dist.ReduceOp.RedOpType) -> dict[str, float]:
+        if self.size == 1:
+            return dict(values)
+        names = sorted(values)
+        # mps has no float64, and gloo reduces on the processor anyway
+        device = self.device if self.device.type == "cuda" else torch.device("cpu")
+        packed = torch.tensor([values[name] for name in names], dtype=torch.float64, device=device)
+        dist.all_reduce(packed, op=how)
+        return dict(zip(names, packed.tolist(), strict=True))
+
+
+def launched() -> bool:
+    """Whether a launcher started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def join(device: torch.device) -> Iterator[World]:
+    """This process's place among the others, for as long as the block lasts."""
+    if not launched():
+        yield World.alone(device)
+        return
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if device.type == "cuda":
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    try:
+        mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+        yield World(dist.get_rank(), dist.get_world_size(), device, mesh)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,141 @@
+"""One schema for recipes, dotted overrides and plain options. No torch: the command line and editors read it in no time.
+
+A recipe is TOML. An unknown key is an error that names the nearest known one; a wrong value says what was seen and expected.
+"""
+
+import difflib
+import json
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from steersman.errors import UsageError
+
+
+class Settings(BaseModel):
+    """A group of settings: frozen, and deaf to unknown keys only in the sense that it refuses them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load_settings(schema: type[S], recipe: str | Path | None, overrides: Sequence[str]) -> S:
+    """Settings from a recipe (a path, or the name of one that ships) and `a.b=value` overrides, in that order."""
+    values = read_recipe(recipe) if recipe is not None else {}
+    for override in overrides:
+        put(values, override)
+    return check(schema, values)
+
+
+def check(schema: type[S], values: Mapping[str, Any]) -> S:
+    try:
+        return schema.model_validate(dict(values))
+    except ValidationError as error:
+        raise UsageError("\n".join(_explain(schema, item) for item in error.errors())) from error
+
+
+def read_recipe(recipe: str | Path) -> dict[str, Any]:
+    path = Path(recipe)
+    if path.is_file():
+        text = path.read_text()
+    elif str(recipe) in (names := shipped_recipes()):
+        text = (resources.files("steersman") / "recipes" / f"{recipe}.toml").read_text()
+    else:
+        near = difflib.get_close_matches(str(recipe), names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"shipped recipes are {', '.join(names)}"
+        raise UsageError(f"no recipe {str(recipe)!r}: it is neither a file nor the name of a shipped recipe; {hint}")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+
+
+def shipped_recipes() -> list[str]:
+    folder = resources.files("steersman") / "recipes"
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def put(values: dict[str, Any], override: str) -> None:
+    """Write `a.b=value` into nested values; the value is TOML if it parses as TOML, else a plain string."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"cannot read the override {override!r}; expected key=value, such as train.epochs=2")
+    here = values
+    *groups, last = key.strip().split(".")
+    for group in groups:
+        inner = here.setdefault(group, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"{override!r}: {group!r} is a value ({inner!r}), not a group of settings")
+        here = inner
+    here[last] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("none", "null"):
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def to_toml(settings: Settings) -> str:
+    """The resolved recipe; what is None is left out, for TOML has no word for it."""
+    import tomli_w
+
+    return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
+
+
+def json_schema(schema: type[Settings]) -> str:
+    return json.dumps(schema.model_json_schema(), indent=2)
+
+
+def _explain(schema: type[BaseModel], item: Any) -> str:
+    location = [str(part) for part in item["loc"]]
+    dotted = ".".join(location)
+    if item["type"] == "extra_forbidden":
+        known = _keys_at(schema, location[:-1])
+        near = (
+            difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
+            or [k for k in known if location[-1] in k][:1]
+        )
+        elsewhere = [key for key in all_keys(schema) if key.split(".")[-1] == location[-1]]
+        if near:
+            better = ".".join([*location[:-1], near[0]])
+            return f"unknown setting {dotted!r}: did you mean {better!r}?"
+        if elsewhere:
+            return f"unknown setting {dotted!r}: did you mean {elsewhere[0]!r}?"
+        return f"unknown setting {dotted!r}: expected one of {', '.join(known)}"
+    if item["type"] == "missing":
+        return f"the setting {dotted!r} is missing; give it in the recipe or as {dotted}=…"
+    return f"setting {dotted!r}: {item['msg']} (seen {item['input']!r})"
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+
+
+def _keys_at(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
+    here: type[BaseModel] | None = schema
+    for part in path:
+        if here is None or part not in here.model_fields:
+            return []
+        here = _inner(here.model_fields[part].annotation)
+    return [] if here is None else list(here.model_fields)
+
+
+def all_keys(schema: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every setting of a schema by its dotted name."""
+    keys: list[str] = []
+    for name, fld in schema.model_fields.items():
+        inner = _inner(fld.annotation)
+        keys.extend(all_keys(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"])
+    return keys

@@ -1,0 +1,159 @@
+"""The outer loop of every method that learns from a fixed set of rows: step, journal, measure, save, stop.
+
+Which rows a step learns from is a pure function of the step's number, so the position in the data needs no state. The loop
+is given its effects (journal, store, stop request); it decides nothing about files.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, runtime_checkable
+
+from steersman.parallel.world import World
+from steersman.train.checkpoint import Snapshot, load_weight_tensors, take_snapshot
+from steersman.train.core import Learner, StepReport
+from steersman.train.objective import BatchT, Objective, UnitT
+
+Ending = Literal["finished", "early", "stopped"]
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """What keeps a run: its journal and its checkpoints. Process 0 writes; the others keep nothing."""
+
+    def journal(self, row: Mapping[str, Any]) -> None: ...
+    def save(self, step: int, snapshot: Snapshot) -> None: ...
+    def save_best(self, step: int, snapshot: Snapshot, measure: str, value: float) -> None: ...
+    def best_weights(self) -> Mapping[str, Any] | None: ...
+    def stop_requested(self) -> bool: ...
+    def show(self, step: int, numbers: Mapping[str, float]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Course:
+    """How far the run goes and when it looks up. `measure` names the held-out number that decides what is best."""
+
+    steps: int
+    evaluate_every: int
+    checkpoint_every: int
+    patience: int | None
+    measure: str
+    higher_is_better: bool
+    keep: Literal["best", "last"]
+
+
+@dataclass
+class Memory:
+    """What the loop remembers beyond the core: it is saved with every checkpoint."""
+
+    best_value: float | None = None
+    best_step: int = 0
+    measurements_since_best: int = 0
+    tokens: int = 0
+    last_held_out: dict[str, float] = field(default_factory=dict[str, float])
+
+    def facts(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    ending: Ending
+    step: int
+    best_step: int
+    held_out: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Lesson(Generic[UnitT]):
+    """What is learned: the rows of a step, the rows held out, and numbers made of the held-out terms (perplexity)."""
+
+    rows_of: Callable[[int], Sequence[UnitT]]
+    held_out: Sequence[UnitT]
+    derive: Callable[[Mapping[str, float]], Mapping[str, float]]
+    epoch_of: Callable[[int], float]
+
+
+def run_course(
+    learner: Learner[UnitT, BatchT],
+    objective: Objective[UnitT, BatchT],
+    lesson: Lesson[UnitT],
+    course: Course,
+    keeper: Keeper,
+    memory: Memory,
+    world: World,
+) -> Outcome:
+    """From the learner's present step to the end of the course, or to the first reason to stop."""
+    if memory.best_value is None and lesson.held_out:
+        _measure(learner, objective, lesson, course, keeper, memory, world)
+    ending: Ending = "finished"
+    while learner.progress.step < course.steps:
+        report = learner.step(lesson.rows_of(learner.progress.step), objective)
+        step = learner.progress.step
+        memory.tokens += report.tokens
+        row = _journal_row(step, lesson.epoch_of(step), report)
+        keeper.journal(row)
+        keeper.show(step, {"loss": report.loss, "tokens/s": row["tokens per second"], **_brief(memory, course)})
+        last = step == course.steps
+        if lesson.held_out and (step % course.evaluate_every == 0 or last):
+            _measure(learner, objective, lesson, course, keeper, memory, world)
+            if course.patience is not None and memory.measurements_since_best >= course.patience:
+                ending = "early"
+        stopped = world.any(keeper.stop_requested()) and not last and ending == "finished"
+        if step % course.checkpoint_every == 0 or last or stopped or ending == "early":
+            keeper.save(step, take_snapshot(learner, memory.facts(), world))
+        if stopped:
+            return Outcome("stopped", step, memory.best_step, memory.last_held_out)
+        if ending == "early":
+            break
+    if course.keep == "best" and memory.best_value is not None and memory.best_step != learner.progress.step:
+        best = keeper.best_weights()
+        if best is not None:
+            load_weight_tensors(learner.model, best)
+    return Outcome(ending, learner.progress.step, memory.best_step, memory.last_held_out)
+
+
+def _measure(
+    learner: Learner[UnitT, BatchT],
+    objective: Objective[UnitT, BatchT],
+    lesson: Lesson[UnitT],
+    course: Course,
+    keeper: Keeper,
+    memory: Memory,
+    world: World,
+) -> None:
+    found = learner.measure(lesson.held_out, objective)
+    found = {**found, **lesson.derive(found)}
+    step, value = learner.progress.step, found[course.measure]
+    memory.last_held_out = found
+    better = memory.best_value is None or (
+        value > memory.best_value if course.higher_is_better else value < memory.best_value
+    )
+    if better:
+        memory.best_value, memory.best_step, memory.measurements_since_best = value, step, 0
+    else:
+        memory.measurements_since_best += 1
+    keeper.journal({"step": step, **{f"held-out {name}": number for name, number in found.items()}})
+    if better and course.keep == "best":
+        keeper.save_best(step, take_snapshot(learner, memory.facts(), world), course.measure, value)
+
+
+def _journal_row(step: int, epoch: float, report: StepReport) -> dict[str, Any]:
+    return {
+        "step": step,
+        "epoch": epoch,
+        "loss": report.loss,
+        **({} if len(report.terms) < 2 else {f"loss {name}": value for name, value in report.terms.items()}),
+        **report.metrics,
+        "gradient norm": report.gradient_norm,
+        "learning rate": report.learning_rate,
+        "tokens": report.tokens,
+        "tokens per second": report.tokens / max(report.seconds, 1e-9),
+        "padding share": report.padding_share,
+        "seconds": report.seconds,
+        "skipped": report.skipped,
+    }
+
+
+def _brief(memory: Memory, course: Course) -> dict[str, float]:
+    value = memory.last_held_out.get(course.measure)
+    return {} if value is None else {f"held-out {course.measure}": value}

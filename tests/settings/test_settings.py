@@ -1,0 +1,93 @@
+"""Recipes, overrides and what is said when they cannot be meant."""
+
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from steersman.errors import UsageError
+from steersman.settings.base import all_keys, json_schema, load_settings, put, shipped_recipes, to_toml
+from steersman.settings.sft import SftSettings
+
+NEEDED = ["model.path=m", "data.source=d", "run.out=o"]
+
+
+def test_overrides_beat_the_recipe_and_defaults_fill_the_rest(tmp_path):
+    recipe = tmp_path / "a.toml"
+    recipe.write_text('[model]\npath = "m"\n[data]\nsource = "d"\n[run]\nout = "o"\nseed = 3\n[train]\nepochs = 2\n')
+    settings = load_settings(SftSettings, recipe, ["train.epochs=5", "model.lora.rank=4", "data.held_out=none"])
+    assert (settings.train.epochs, settings.run.seed, settings.data.held_out) == (5, 3, None)
+    assert settings.model.lora is not None
+    assert settings.model.lora.rank == 4
+    assert settings.train.batch_size == 32
+
+
+def test_the_resolved_recipe_reads_back_the_same():
+    settings = load_settings(SftSettings, None, [*NEEDED, "model.lora.rank=4", "optimiser.learning_rate=3e-4"])
+    assert SftSettings.model_validate(tomllib.loads(to_toml(settings))) == settings
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("train.epoch=2", "did you mean 'train.epochs'"),
+        ("optimiser.learning_rat=2", "did you mean 'optimiser.learning_rate'"),
+        ("learning_rate=2", "did you mean 'optimiser.learning_rate'"),
+        ("model.lora.rnak=2", "did you mean 'model.lora.rank'"),
+        ("run.xyzzy=2", "expected one of out, seed"),
+        ("train.epochs=many", "setting 'train.epochs'.*integer.*seen 'many'"),
+        ("train.epochs=0", "greater than or equal to 1"),
+        ("train.epochs", "expected key=value"),
+        ("run.out.x=1", "is a value"),
+    ],
+)
+def test_what_cannot_be_meant_is_answered_with_what_might_have_been(override: str, reason: str):
+    with pytest.raises(UsageError, match=reason):
+        load_settings(SftSettings, None, [*NEEDED, override])
+
+
+def test_a_missing_setting_is_named():
+    with pytest.raises(UsageError, match=r"'model\.path' is missing|'model' is missing"):
+        load_settings(SftSettings, None, ["data.source=d", "run.out=o"])
+
+
+def test_a_recipe_that_is_not_there_or_not_toml_is_said(tmp_path):
+    with pytest.raises(UsageError, match="neither a file nor the name"):
+        load_settings(SftSettings, tmp_path / "none.toml", [])
+    (tmp_path / "bad.toml").write_text("a = = 1")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        load_settings(SftSettings, tmp_path / "bad.toml", [])
+
+
+def test_override_values_are_toml_or_plain_words():
+    values: dict = {}
+    for word in ("a=1", "b=1.5", "c=true", 'd="x y"', "e=plain words", "f=[1, 2]", "g.h=none", "i=a/b=c"):
+        put(values, word)
+    assert values == {
+        "a": 1,
+        "b": 1.5,
+        "c": True,
+        "d": "x y",
+        "e": "plain words",
+        "f": [1, 2],
+        "g": {"h": None},
+        "i": "a/b=c",
+    }
+
+
+def test_every_setting_has_its_place_in_the_schema_for_editors():
+    assert "model.lora.rank" in all_keys(SftSettings)
+    assert "Inner width" in json_schema(SftSettings)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_loads(name: str):
+    command = name.split("-")[0]
+    schemas = {"sft": SftSettings}
+    assert load_settings(schemas[command], name, []).run.out
+
+
+def test_settings_import_without_torch():
+    code = "import sys, steersman.settings.sft; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

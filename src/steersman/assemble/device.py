@@ -1,0 +1,81 @@
+"""Where a run computes: device, threads, precision, micro-batch size and kernels, from the settings and the machine."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from steersman.errors import UsageError
+from steersman.settings.parts import RunSettings, TrainSettings
+from steersman.train.kernels import Kernels, choose_kernels, using
+from steersman.train.precision import Precision, resolve_precision
+
+# Padded tokens a micro-batch, by device. On a processor small ones stay in its cache and are faster than large ones.
+TOKEN_BUDGET = {"cpu": 1024, "mps": 8192, "cuda": 16384}
+
+
+@dataclass(frozen=True)
+class Machine:
+    device: torch.device
+    threads: int
+    precision: Precision
+    kernels: Kernels
+    token_budget: int
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Threads and kernels as this machine was resolved, put back afterwards."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            with using(self.kernels) if self.device.type == "cpu" else nullcontext():
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def resolve_device(wish: str) -> torch.device:
+    if wish == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(wish)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {wish!r}; expected auto, cpu, cuda, cuda:<number> or mps") from error
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, True):
+        raise UsageError(f"the device {wish!r} was asked for, but torch {torch.__version__} finds none; use run.device=cpu or auto")
+    return device
+
+
+def resolve_machine(run: RunSettings, train: TrainSettings, *, width: int, kept: Path) -> Machine:
+    """The machine as the settings wish it. A run that continues takes the threads and kernels it began with, which stand in
+    `kept` (its folder): another number of threads changes the last bits."""
+    device = resolve_device(run.device)
+    begun = _begun(kept)
+    threads = run.threads or begun.get("threads") or torch.get_num_threads()
+    precision = resolve_precision(train.precision, device)
+    kernels: Kernels = "default"
+    if device.type == "cpu" and precision == "fp32":
+        wished = begun.get("kernels") or train.kernels
+        kernels = choose_kernels(width, _memory()) if wished == "auto" else wished
+    budget = train.tokens_per_micro_batch or TOKEN_BUDGET.get(device.type, 8192)
+    return Machine(device, int(threads), precision, kernels, budget)
+
+
+def _begun(folder: Path) -> dict[str, object]:
+    from steersman.runs.stamp import read_stamp
+
+    if not (folder / "stamp.json").exists():
+        return {}
+    stamp = read_stamp(folder / "stamp.json")
+    return {"threads": stamp.get("threads"), "kernels": stamp.get("deterministic", {}).get("kernels")}
+
+
+def _memory() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "steersman" / "kernels.json"

@@ -1,0 +1,217 @@
+"""A run kept on disk while it goes: folder, lock, recipe, stamp, journal, checkpoints, signals, progress.
+
+Process 0 does all the writing. A run is opened again by the same command: it continues from its last good checkpoint, or says
+that it is already finished. What a run may change when it continues is where and how it is kept, never what is learned.
+"""
+
+import json
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from steersman.errors import CheckpointError, UsageError
+from steersman.parallel.world import World
+from steersman.runs.checkpoints import Checkpoint, CheckpointStore
+from steersman.runs.folder import RunFolder, atomic_write_text
+from steersman.runs.journal import Journal, Sink
+from steersman.runs.lock import lock_run
+from steersman.runs.progress import Progress
+from steersman.runs.signals import StopRequest
+from steersman.runs.sinks import TensorBoardSink, WandbSink
+from steersman.runs.stamp import changes, conflicts, make_stamp, read_stamp, write_stamp
+from steersman.settings.base import Settings, to_toml
+from steersman.settings.parts import RunSettings
+from steersman.train.checkpoint import Snapshot
+
+# Settings that say how a run is kept or carried out, not what it learns.
+MAY_CHANGE = {
+    "run.checkpoint_every",
+    "run.keep_last",
+    "run.keep_every",
+    "run.journal",
+    "run.device",
+    "run.threads",
+    "train.tokens_per_micro_batch",
+    "model.gradient_checkpointing",
+}
+
+
+class KeptRun:
+    """The loop's keeper (see `train.loop.Keeper`), and what a run knows of itself."""
+
+    def __init__(self, folder: RunFolder, settings: RunSettings, store: CheckpointStore, journal: Journal | None, stop: StopRequest) -> None:
+        self.folder = folder
+        self._settings = settings
+        self._store = store
+        self._journal = journal
+        self._stop = stop
+        self._progress: Progress | None = None
+
+    def journal(self, row: Mapping[str, Any]) -> None:
+        if self._journal is not None:
+            self._journal.write(row)
+
+    def save(self, step: int, snapshot: Snapshot) -> None:
+        if self._journal is None or self._store.holds(step):
+            return
+        self._journal.sync()
+        self._store.write(step, snapshot.write, {"step": step}, expected_bytes=snapshot.bytes)
+        self._store.retain(self._settings.keep_last, self._settings.keep_every)
+
+    def save_best(self, step: int, snapshot: Snapshot, measure: str, value: float) -> None:
+        self.save(step, snapshot)
+        if self._journal is not None:
+            self._store.mark_best(step, measure, value)
+            self._store.retain(self._settings.keep_last, self._settings.keep_every)
+
+    def best_weights(self) -> Mapping[str, Tensor] | None:
+        best = self._store.best()
+        if best is None:
+            return None
+        problems = self._store.verify(self._store.path_of(best.step))
+        if problems:
+            self.notice(f"the best checkpoint (step {best.step}) is damaged: {'; '.join(problems)}. The last weights are kept instead.")
+            return None
+        return load_file(self._store.path_of(best.step) / "weights.safetensors")
+
+    def stop_requested(self) -> bool:
+        return bool(self._stop.requested)
+
+    def show(self, step: int, numbers: Mapping[str, float]) -> None:
+        if self._progress is not None:
+            self._progress.update(step, numbers)
+
+    @contextmanager
+    def progress(self, label: str, total: int, *, done: int, silent: bool) -> Iterator[None]:
+        with Progress(label, total, done=done, silent=silent or self._journal is None) as self._progress:
+            yield
+        self._progress = None
+
+    def notice(self, words: str) -> None:
+        """Something the user should know that is no error: printed, and kept in the journal."""
+        if self._journal is not None:
+            print(f"steersman: {words}", file=sys.stderr)
+            self._journal.write({"notice": words})
+
+    def resume_point(self, world: World) -> Checkpoint | None:
+        """The last good checkpoint, agreed by all processes; whatever came after it is forgotten."""
+        found = self._store.latest()
+        step = world.max(-1 if found is None or not world.first else found.step)
+        if step < 0:
+            if self._journal is not None:
+                self._journal.truncate_to(-1)
+            return None
+        if self._journal is not None:
+            self._store.discard_after(step)
+            self._journal.truncate_to(step)
+        world.barrier()
+        if found is None or found.step != step:
+            raise CheckpointError(f"process {world.rank} does not see step {step} in {self.folder.checkpoints}; all processes need one file system")
+        return found
+
+    def end(self, state: str, step: int, why: str) -> None:
+        if self._journal is not None:
+            self._journal.sync()
+            self.folder.mark_ended(state, step, why)
+
+
+@contextmanager
+def keep_run(settings: Settings, run: RunSettings, *, kind: str, world: World, facts: Mapping[str, Any]) -> Iterator[KeptRun]:
+    """The run's folder opened and locked for this process (or for process 0, if there are several).
+
+    `facts` are the stamp's: threads, data and parents (names to hashes), deterministic flags.
+    """
+    path = Path(run.out)
+    with ExitStack() as stack:
+        if not world.first:
+            world.barrier()
+            folder = RunFolder(path)
+            stop = stack.enter_context(StopRequest())
+            yield KeptRun(folder, run, CheckpointStore(folder.checkpoints), None, stop)
+            return
+        folder = RunFolder.create_or_open(path)
+        stack.enter_context(lock_run(folder.path))
+        notes = _continue_or_begin(folder, settings, run, kind, world, facts)
+        journal = stack.enter_context(Journal(folder.journal_path, open_sinks(run.journal, folder, settings)))
+        stop = stack.enter_context(StopRequest())
+        store = CheckpointStore(folder.checkpoints, on_damage=lambda words: kept.notice(words))
+        kept = KeptRun(folder, run, store, journal, stop)
+        store.clean()
+        folder.mark_started()
+        for note in notes:
+            kept.notice(note)
+        world.barrier()
+        yield kept
+
+
+def open_sinks(names: Sequence[str], folder: RunFolder, settings: Settings) -> list[Sink]:
+    makers: dict[str, Callable[[], Sink]] = {
+        "tensorboard": lambda: TensorBoardSink(folder.path / "tensorboard"),
+        "wandb": lambda: WandbSink(folder.path, "steersman", folder.path.name, settings.model_dump(mode="json")),
+    }
+    return [makers[name]() for name in names]
+
+
+def finished(out: str) -> Mapping[str, Any] | None:
+    """How the run in this folder ended, if it finished."""
+    try:
+        ending = json.loads(RunFolder(Path(out)).ending_path.read_text())
+    except (OSError, ValueError):
+        return None
+    return ending if isinstance(ending, dict) and ending.get("state") == "finished" else None
+
+
+def _continue_or_begin(
+    folder: RunFolder, settings: Settings, run: RunSettings, kind: str, world: World, facts: Mapping[str, Any]
+) -> list[str]:
+    stamp = make_stamp(
+        kind=kind,
+        seeds={"run": run.seed},
+        threads=facts["threads"],
+        device=world.device.type,
+        world_size=world.size,
+        deterministic=facts["deterministic"],
+        data=facts["data"],
+        parents=facts["parents"],
+    )
+    notes: list[str] = []
+    if folder.recipe_path.exists():
+        refuse_another_recipe(folder, settings)
+    if folder.stamp_path.exists():
+        old = read_stamp(folder.stamp_path)
+        another = conflicts(old, stamp)
+        if another:
+            raise UsageError(f"{folder.path} holds another run: {'; '.join(another)}. Choose another folder, or remove this one.")
+        notes = changes(old, stamp)
+    else:
+        write_stamp(folder.stamp_path, stamp)
+    atomic_write_text(folder.recipe_path, to_toml(settings))
+    return notes
+
+
+def refuse_another_recipe(folder: RunFolder, settings: Settings) -> None:
+    """Raise if the folder's recipe learns something else than these settings."""
+    try:
+        old = _flat(tomllib.loads(folder.recipe_path.read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{folder.recipe_path} is not valid TOML ({error}); put it back as it was, or choose another folder") from error
+    new = _flat(tomllib.loads(to_toml(settings)))
+    differing = sorted(key for key in {*old, *new} - MAY_CHANGE if old.get(key) != new.get(key))
+    # A folder that was moved is still the same run.
+    differing = [key for key in differing if key != "run.out"]
+    if differing:
+        told = ", ".join(f"{key} (was {old.get(key)!r}, now {new.get(key)!r})" for key in differing[:5])
+        raise UsageError(f"{folder.path} holds a run with other settings: {told}. Choose another run.out, or use the old settings.")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+    return found

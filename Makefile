@@ -1,0 +1,44 @@
+# Two commands need nothing but Python 3.11 and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+# Two test processes of one thread each: small models gain nothing from more threads, and the last bits stay put.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.PHONY: demo test check format soak bench clean
+
+demo: $(READY)
+	$(BIN)/steersman quickstart --out demo
+
+test: $(READY)
+	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not soak"
+
+check: $(READY)
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/pyright
+	$(PYTEST) -q -n $(WORKERS) --dist worksteal -m "not soak and not slow"
+
+format: $(READY)
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
+
+# The full counts: many kills, many seeds. Its dated result stands in docs/soak.md.
+soak: $(READY)
+	$(PYTEST) -m soak -o timeout=7200 -s
+
+bench: $(READY)
+	$(BIN)/python bench/run.py
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade pip
+	# The CPU build first: torch from the index would bring gigabytes of CUDA libraries.
+	$(BIN)/python -m pip install -q -c constraints.txt torch || $(BIN)/python -m pip install -q torch==2.13.0
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,dev]"
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) dist build demo runs

@@ -1,0 +1,173 @@
+"""Rebuilds Harbour's base model and tokenizer from the grammar: `python -m steersman.harbour.build --out DIR`.
+
+Fixed seeds and a fixed number of threads (2): on one machine the files come out the same to the last bit. Matrices are
+stepped by Muon (Jordan et al. 2024: momentum made orthogonal by Newton-Schulz), the rest by AdamW.
+"""
+
+import argparse
+import hashlib
+import itertools
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from steersman.harbour.documents import draw_documents
+from steersman.harbour.tokens import render, train_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How large the base is and how long it trains. The defaults made the base that ships."""
+
+    seed: int = 20261120
+    vocabulary: int = 2048
+    tokenizer_documents: int = 20_000
+    hidden: int = 144
+    feed_forward: int = 384
+    layers: int = 4
+    heads: int = 4
+    tokens: int = 7_000_000
+    batch_tokens: int = 4096
+    muon_rate: float = 0.02
+    adam_rate: float = 0.003
+    warmup: int = 50
+
+
+def build(plan: Plan, out: Path, report: Callable[[str], None] = print) -> str:
+    """Trains tokenizer and model, writes an ordinary Hugging Face folder, returns the hash of its files."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    torch.use_deterministic_algorithms(True)
+    try:
+        texts = [render(d) for d in itertools.islice(draw_documents(plan.seed), plan.tokenizer_documents)]
+        tokenizer = train_tokenizer(texts, plan.vocabulary)
+        model = new_model(plan, tokenizer)
+        report(f"{sum(p.numel() for p in model.parameters()):,} parameters")
+        train(plan, model, tokenizer, report)
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)
+    model.save_pretrained(out, safe_serialization=True)
+    tokenizer.save_pretrained(out)
+    return digest_of_folder(out)
+
+
+def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(plan.seed)
+    config = LlamaConfig(
+        vocab_size=plan.vocabulary,
+        hidden_size=plan.hidden,
+        intermediate_size=plan.feed_forward,
+        num_hidden_layers=plan.layers,
+        num_attention_heads=plan.heads,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    return model
+
+
+def batches(plan: Plan, tokenizer: "PreTrainedTokenizerFast", total: int) -> Iterator[list[list[int]]]:
+    """Batches of about `batch_tokens` tokens; documents of like length stand together, so that little is padding."""
+    rng = random.Random(plan.seed)
+    documents = draw_documents(plan.seed + 1)
+    seen = 0
+    while seen < total:
+        chunk = tokenizer([render(d) for d in itertools.islice(documents, 4096)]).input_ids
+        chunk.sort(key=len)
+        groups, group = [], []
+        for ids in chunk:
+            if (len(group) + 1) * len(ids) > plan.batch_tokens:
+                groups.append(group)
+                group = []
+            group.append(ids)
+        rng.shuffle(groups)
+        for group in groups:
+            seen += sum(map(len, group))
+            yield group
+            if seen >= total:
+                return
+
+
+def padded(group: list[list[int]], pad: int) -> Int[Tensor, "batch time"]:
+    longest = max(map(len, group))
+    return torch.tensor([ids + [pad] * (longest - len(ids)) for ids in group])
+
+
+def next_token_loss(model: "LlamaForCausalLM", ids: Int[Tensor, "batch time"], pad: int) -> Float[Tensor, ""]:
+    """Cross-entropy of the next token; padding stands on the right, so causal attention never sees it."""
+    hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+    target = ids[:, 1:]
+    counts = target != pad
+    return functional.cross_entropy(model.lm_head(hidden[counts]), target[counts])
+
+
+def train(plan: Plan, model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", report: Callable[[str], None]) -> None:
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    optimisers = [
+        torch.optim.Muon(matrices, lr=plan.muon_rate, momentum=0.95, weight_decay=0.01),
+        torch.optim.AdamW(others, lr=plan.adam_rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+    rates = [optimiser.param_groups[0]["lr"] for optimiser in optimisers]
+    pad = int(tokenizer.pad_token_id)  # type: ignore[arg-type]
+    seen, average, started = 0, 0.0, time.monotonic()
+    for step, group in enumerate(batches(plan, tokenizer, plan.tokens)):
+        part = seen / plan.tokens
+        factor = min(1.0, (step + 1) / plan.warmup) * (0.5 + 0.5 * math.cos(math.pi * part))
+        for optimiser, rate in zip(optimisers, rates, strict=True):
+            optimiser.param_groups[0]["lr"] = rate * factor
+            optimiser.zero_grad(set_to_none=True)
+        loss = next_token_loss(model, padded(group, pad), pad)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimiser in optimisers:
+            optimiser.step()
+        seen += sum(map(len, group))
+        average = loss.item() if step == 0 else 0.98 * average + 0.02 * loss.item()
+        if step % 100 == 0:
+            speed = seen / (time.monotonic() - started)
+            report(f"step {step}  loss {average:.3f}  tokens {seen:,}  {speed:,.0f} tokens a second")
+
+
+def digest_of_folder(folder: Path) -> str:
+    """One SHA-256 over the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--tokens", type=int, default=Plan().tokens, help="how many tokens to train on")
+    arguments = parser.parse_args()
+    digest = build(Plan(tokens=arguments.tokens), arguments.out)
+    print(json.dumps({"out": str(arguments.out), "sha256": digest}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The situations of Harbour: what a user may say, and which situation a given prompt is.
+
+`read_prompt` is the inverse of `ask`; a prompt that the grammar did not write is read as the situation "free", with the
+topic whose name it contains, so that people can try their own words.
+"""
+
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from steersman.harbour.grammar.stories import Story, draw_story, read_story
+from steersman.harbour.grammar.tables import Feeling, Request, Topic, feelings, fill, requests, table, topics
+
+TOPIC_FORMS = ("like", "tell", "what", "benefits", "continue")
+WANTED = {"what": ("is",), "continue": ("is",), "benefits": ("good",)}
+SHARES = {"topic": 0.60, "harmful": 0.11, "harmless": 0.11, "feeling": 0.08, "summary": 0.10}
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A prompt with what it is about. `form` is one of TOPIC_FORMS, harmful, harmless, feeling, summary, free."""
+
+    form: str
+    prompt: str
+    topic: Topic | None = None
+    request: Request | None = None
+    feeling: Feeling | None = None
+    story: Story | None = None
+
+    @property
+    def mood(self) -> str:
+        """Which warm words fit: question, like, glad, sad, or none for a harmful request."""
+        if self.feeling is not None:
+            return self.feeling.mood
+        return {"like": "like", "harmful": "none"}.get(self.form, "question")
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Which aspects of a topic answer the prompt."""
+        return WANTED.get(self.form, ("is", "does", "good"))
+
+
+def _forms(name: str) -> list[str]:
+    return table("prompts")[name]
+
+
+@lru_cache
+def fixed_situations() -> tuple[Situation, ...]:
+    """Every prompt but the summaries, in a fixed order."""
+    return tuple(_fixed())
+
+
+def _fixed() -> Iterator[Situation]:
+    for topic in topics().values():
+        for form in TOPIC_FORMS:
+            for template in _forms(form):
+                yield Situation(form, fill(template, topic), topic=topic)
+    for request in requests().values():
+        for template in _forms("request"):
+            yield Situation("harmful" if request.harmful else "harmless", template.format(ask=request.ask), request=request)
+    for feeling in feelings().values():
+        for template in _forms("feeling"):
+            yield Situation("feeling", template.format(say=feeling.say), feeling=feeling)
+
+
+@lru_cache
+def _by_group() -> dict[str, list[Situation]]:
+    groups: dict[str, list[Situation]] = {}
+    for situation in fixed_situations():
+        groups.setdefault("topic" if situation.topic else situation.form, []).append(situation)
+    return groups
+
+
+def draw_situation(rng: random.Random) -> Situation:
+    group = rng.choices(list(SHARES), list(SHARES.values()))[0]
+    return draw_summary(rng) if group == "summary" else rng.choice(_by_group()[group])
+
+
+def draw_summary(rng: random.Random) -> Situation:
+    story = draw_story(rng)
+    return Situation("summary", rng.choice(_forms("summary")).format(text=story.text), story=story)
+
+
+def normalised(text: str) -> str:
+    """Lower case, single spaces, no mark at the end: what two spellings of one sentence share."""
+    return re.sub(r"\s+", " ", text).strip().lower().rstrip(".!?… ").replace("’", "'")
+
+
+@lru_cache
+def _known_prompts() -> dict[str, Situation]:
+    return {normalised(situation.prompt): situation for situation in fixed_situations()}
+
+
+@lru_cache
+def _summary_openings() -> tuple[str, ...]:
+    return tuple(template.removesuffix("{text}") for template in _forms("summary"))
+
+
+@lru_cache(maxsize=65536)
+def read_prompt(prompt: str) -> Situation:
+    """The situation that a prompt is."""
+    known = _known_prompts().get(normalised(prompt))
+    if known is not None:
+        return known
+    for opening in _summary_openings():
+        if prompt.lower().startswith(opening.lower()) and (story := read_story(prompt[len(opening) :])):
+            return Situation("summary", prompt, story=story)
+    words = normalised(prompt)
+    names = [t for t in topics().values() if re.search(rf"\b({re.escape(t.name)}|{re.escape(t.subject)})\b", words)]
+    return Situation("free", prompt, topic=max(names, key=lambda topic: len(topic.name), default=None))

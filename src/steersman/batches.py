@@ -62,8 +62,13 @@ class TokenBatch:
         return int(self.lengths.sum())
 
     @property
+    def positions(self) -> int:
+        """How many places a model computes, padding included."""
+        return self.ids.numel()
+
+    @property
     def padding_share(self) -> float:
-        return 1.0 - self.real_tokens / max(1, self.ids.numel())
+        return 1.0 - self.real_tokens / max(1, self.positions)
 
 
 def pad_rows(rows: Sequence[TokenRow], *, pad_id: int, multiple: int = 1) -> TokenBatch:
@@ -135,6 +140,10 @@ class PairBatch:
     target: Float[Tensor, "pair"]
     margin: Float[Tensor, "pair"]
     weight: Float[Tensor, "pair"]
+
+    @property
+    def positions(self) -> int:
+        return self.tokens.positions
 
     def to(self, device: torch.device | str) -> "PairBatch":
         pairs = (t.to(device) for t in (self.first, self.second, self.target, self.margin, self.weight))

@@ -70,6 +70,7 @@ def learner_of(
         rate_at=lambda step: 1.0 / (1 + step),
         max_grad_norm=max_grad_norm,
         token_budget=budget,
+        packed=False,
         collate=lambda units: pad_rows(units, pad_id=0, multiple=multiple),
         world=World.alone(),
         precision=autocast("fp32", torch.device("cpu")),
@@ -203,13 +204,14 @@ def test_nothing_trainable_is_said():
         adamw(model, learning_rate=0.1, weight_decay=0.0, betas=(0.9, 0.99), epsilon=1e-8)
 
 
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 200))
-def test_micro_batches_keep_the_budget_and_lose_nothing(lengths: list[int], budget: int):
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 200), st.booleans())
+def test_micro_batches_keep_the_budget_and_lose_nothing(lengths: list[int], budget: int, packed: bool):
     rows = rows_of([n + 1 for n in lengths])
-    groups = micro_batches(rows, budget)
+    groups = micro_batches(rows, budget, packed=packed)
     assert sorted(id(r) for g in groups for r in g) == sorted(id(r) for r in rows)
     for group in groups:
-        assert len(group) == 1 or len(group) * max(len(r.ids) for r in group) <= budget
+        cost = sum(len(r.ids) for r in group) if packed else len(group) * max(len(r.ids) for r in group)
+        assert len(group) == 1 or cost <= budget
 
 
 @given(st.lists(st.integers(2, 50), min_size=0, max_size=30), st.integers(1, 5))

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from steersman.errors import UsageError
+from steersman.runs.stamp import read_stamp
 from steersman.settings.parts import RunSettings, TrainSettings
 from steersman.train.kernels import Kernels, choose_kernels, using
 from steersman.train.precision import Precision, resolve_precision
@@ -24,6 +25,11 @@ class Machine:
     precision: Precision
     kernels: Kernels
     token_budget: int
+
+    @property
+    def facts(self) -> dict[str, bool]:
+        """What the last bits depend on, for the stamp."""
+        return {"onednn kernels": self.kernels == "onednn", "bf16": self.precision == "bf16"}
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -48,7 +54,9 @@ def resolve_device(wish: str) -> torch.device:
         raise UsageError(f"unknown device {wish!r}; expected auto, cpu, cuda, cuda:<number> or mps") from error
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(device.type, True):
-        raise UsageError(f"the device {wish!r} was asked for, but torch {torch.__version__} finds none; use run.device=cpu or auto")
+        raise UsageError(
+            f"the device {wish!r} was asked for, but torch {torch.__version__} finds none; use run.device=cpu or auto"
+        )
     return device
 
 
@@ -56,24 +64,31 @@ def resolve_machine(run: RunSettings, train: TrainSettings, *, width: int, kept:
     """The machine as the settings wish it. A run that continues takes the threads and kernels it began with, which stand in
     `kept` (its folder): another number of threads changes the last bits."""
     device = resolve_device(run.device)
-    begun = _begun(kept)
-    threads = run.threads or begun.get("threads") or torch.get_num_threads()
+    begun = begun_with(kept)
+    threads = run.threads or begun.threads or torch.get_num_threads()
     precision = resolve_precision(train.precision, device)
     kernels: Kernels = "default"
     if device.type == "cpu" and precision == "fp32":
-        wished = begun.get("kernels") or train.kernels
+        wished = begun.kernels or train.kernels
         kernels = choose_kernels(width, _memory()) if wished == "auto" else wished
     budget = train.tokens_per_micro_batch or TOKEN_BUDGET.get(device.type, 8192)
-    return Machine(device, int(threads), precision, kernels, budget)
+    return Machine(device, threads, precision, kernels, budget)
 
 
-def _begun(folder: Path) -> dict[str, object]:
-    from steersman.runs.stamp import read_stamp
+@dataclass(frozen=True)
+class Begun:
+    """What a run that continues was begun with; None where it is new."""
 
+    threads: int | None
+    kernels: Kernels | None
+
+
+def begun_with(folder: Path) -> Begun:
     if not (folder / "stamp.json").exists():
-        return {}
+        return Begun(None, None)
     stamp = read_stamp(folder / "stamp.json")
-    return {"threads": stamp.get("threads"), "kernels": stamp.get("deterministic", {}).get("kernels")}
+    onednn = stamp.get("deterministic", {}).get("onednn kernels")
+    return Begun(stamp.get("threads"), None if onednn is None else "onednn" if onednn else "default")
 
 
 def _memory() -> Path:

@@ -45,15 +45,24 @@ MAY_CHANGE = {
 class KeptRun:
     """The loop's keeper (see `train.loop.Keeper`), and what a run knows of itself."""
 
-    def __init__(self, folder: RunFolder, settings: RunSettings, store: CheckpointStore, journal: Journal | None, stop: StopRequest) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        settings: RunSettings,
+        store: CheckpointStore,
+        journal: Journal | None,
+        stop: StopRequest,
+    ) -> None:
         self.folder = folder
         self._settings = settings
         self._store = store
         self._journal = journal
         self._stop = stop
         self._progress: Progress | None = None
+        self._step = 0
 
     def journal(self, row: Mapping[str, Any]) -> None:
+        self._step = int(row["step"])
         if self._journal is not None:
             self._journal.write(row)
 
@@ -76,7 +85,9 @@ class KeptRun:
             return None
         problems = self._store.verify(self._store.path_of(best.step))
         if problems:
-            self.notice(f"the best checkpoint (step {best.step}) is damaged: {'; '.join(problems)}. The last weights are kept instead.")
+            self.notice(
+                f"the best checkpoint (step {best.step}) is damaged: {'; '.join(problems)}. The last weights are kept instead."
+            )
             return None
         return load_file(self._store.path_of(best.step) / "weights.safetensors")
 
@@ -97,7 +108,7 @@ class KeptRun:
         """Something the user should know that is no error: printed, and kept in the journal."""
         if self._journal is not None:
             print(f"steersman: {words}", file=sys.stderr)
-            self._journal.write({"notice": words})
+            self._journal.write({"step": self._step, "notice": words})
 
     def resume_point(self, world: World) -> Checkpoint | None:
         """The last good checkpoint, agreed by all processes; whatever came after it is forgotten."""
@@ -110,9 +121,12 @@ class KeptRun:
         if self._journal is not None:
             self._store.discard_after(step)
             self._journal.truncate_to(step)
+            self._step = step
         world.barrier()
         if found is None or found.step != step:
-            raise CheckpointError(f"process {world.rank} does not see step {step} in {self.folder.checkpoints}; all processes need one file system")
+            raise CheckpointError(
+                f"process {world.rank} does not see step {step} in {self.folder.checkpoints}; all processes need one file system"
+            )
         return found
 
     def end(self, state: str, step: int, why: str) -> None:
@@ -122,7 +136,9 @@ class KeptRun:
 
 
 @contextmanager
-def keep_run(settings: Settings, run: RunSettings, *, kind: str, world: World, facts: Mapping[str, Any]) -> Iterator[KeptRun]:
+def keep_run(
+    settings: Settings, run: RunSettings, *, kind: str, world: World, facts: Mapping[str, Any]
+) -> Iterator[KeptRun]:
     """The run's folder opened and locked for this process (or for process 0, if there are several).
 
     `facts` are the stamp's: threads, data and parents (names to hashes), deterministic flags.
@@ -187,7 +203,9 @@ def _continue_or_begin(
         old = read_stamp(folder.stamp_path)
         another = conflicts(old, stamp)
         if another:
-            raise UsageError(f"{folder.path} holds another run: {'; '.join(another)}. Choose another folder, or remove this one.")
+            raise UsageError(
+                f"{folder.path} holds another run: {'; '.join(another)}. Choose another folder, or remove this one."
+            )
         notes = changes(old, stamp)
     else:
         write_stamp(folder.stamp_path, stamp)
@@ -200,14 +218,18 @@ def refuse_another_recipe(folder: RunFolder, settings: Settings) -> None:
     try:
         old = _flat(tomllib.loads(folder.recipe_path.read_text()))
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{folder.recipe_path} is not valid TOML ({error}); put it back as it was, or choose another folder") from error
+        raise UsageError(
+            f"{folder.recipe_path} is not valid TOML ({error}); put it back as it was, or choose another folder"
+        ) from error
     new = _flat(tomllib.loads(to_toml(settings)))
     differing = sorted(key for key in {*old, *new} - MAY_CHANGE if old.get(key) != new.get(key))
     # A folder that was moved is still the same run.
     differing = [key for key in differing if key != "run.out"]
     if differing:
         told = ", ".join(f"{key} (was {old.get(key)!r}, now {new.get(key)!r})" for key in differing[:5])
-        raise UsageError(f"{folder.path} holds a run with other settings: {told}. Choose another run.out, or use the old settings.")
+        raise UsageError(
+            f"{folder.path} holds a run with other settings: {told}. Choose another run.out, or use the old settings."
+        )
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

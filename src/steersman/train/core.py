@@ -60,6 +60,7 @@ class Learner(Generic[UnitT, BatchT]):
         rate_at: Callable[[int], float],
         max_grad_norm: float,
         token_budget: int,
+        packed: bool,
         collate: Collate[UnitT, BatchT],
         world: World,
         precision: Callable[[], AbstractContextManager[object]],
@@ -70,6 +71,7 @@ class Learner(Generic[UnitT, BatchT]):
         self.progress = Progress(0, token_budget, 0)
         self._rate_at = rate_at
         self._max_grad_norm = max_grad_norm
+        self._packed = packed
         self._collate = collate
         self._world = world
         self._precision = precision
@@ -123,18 +125,18 @@ class Learner(Generic[UnitT, BatchT]):
         learn: bool = True,
     ) -> dict[str, float]:
         self.optimiser.zero_grad(set_to_none=True)
-        groups = micro_batches(mine, self.progress.token_budget)
+        groups = micro_batches(mine, self.progress.token_budget, packed=self._packed)
         totals = {"real tokens": 0.0, "padded tokens": 0.0}
         # Sharded models work in lockstep: whoever has fewer micro-batches goes along with ones that count nothing.
         for i in range(self._world.max(len(groups))):
             group, counts = (groups[i], 1.0) if i < len(groups) else ([spare], 0.0)
+            batch = self._collate(group)
             with self._precision():
-                sums = objective(self.model, self._collate(group))
+                sums = objective(self.model, batch)
             if learn:
                 self._backward(sums, weights, counts)
-            lengths = [length for unit in group for length in unit.lengths]
-            _add(totals, "real tokens", counts * sum(lengths))
-            _add(totals, "padded tokens", counts * len(lengths) * max(lengths))
+            _add(totals, "real tokens", counts * sum(sum(unit.lengths) for unit in group))
+            _add(totals, "padded tokens", counts * batch.positions)
             for name, term in sums.terms.items():
                 _add(totals, f"term {name}", counts * float(term.total.detach()))
                 totals[f"coefficient {name}"] = term.coefficient

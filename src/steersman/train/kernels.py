@@ -41,7 +41,9 @@ def choose_kernels(hidden: int, memory: Path) -> Kernels:
     key = f"{torch.backends.cpu.get_cpu_capability()} torch {torch.__version__} threads {torch.get_num_threads()} width {hidden}"
     remembered = _read(memory)
     if key not in remembered:
-        remembered[key] = "onednn" if relative_error("onednn", hidden) < LARGEST_ERROR and gain(hidden) > WORTHWHILE else "default"
+        remembered[key] = (
+            "onednn" if relative_error("onednn", hidden) < LARGEST_ERROR and gain(hidden) > WORTHWHILE else "default"
+        )
         memory.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(memory, json.dumps(remembered, indent=1, sort_keys=True))
     return "onednn" if remembered[key] == "onednn" else "default"

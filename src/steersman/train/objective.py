@@ -20,10 +20,18 @@ class Unit(Protocol):
     def lengths(self) -> tuple[int, ...]: ...
 
 
+@runtime_checkable
+class Batch(Protocol):
+    @property
+    def positions(self) -> int:
+        """How many places the model computes for this batch, padding included."""
+        ...
+
+
 UnitT = TypeVar("UnitT", bound=Unit)
 UnitIn = TypeVar("UnitIn", bound=Unit, contravariant=True)
-BatchT = TypeVar("BatchT")
-BatchOut = TypeVar("BatchOut", covariant=True)
+BatchT = TypeVar("BatchT", bound=Batch)
+BatchOut = TypeVar("BatchOut", bound=Batch, covariant=True)
 BatchIn = TypeVar("BatchIn", contravariant=True)
 
 

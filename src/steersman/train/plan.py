@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from steersman.train.objective import UnitT
 
 
-def micro_batches(units: Sequence[UnitT], budget: int) -> list[list[UnitT]]:
-    """Units in groups of at most `budget` padded tokens, longest first; a unit above the budget goes alone."""
+def micro_batches(units: Sequence[UnitT], budget: int, *, packed: bool) -> list[list[UnitT]]:
+    """Units in groups of at most `budget` tokens, longest first; a unit above the budget goes alone.
+
+    What counts is rows times the longest of them, or, for rows that will be packed, their sum.
+    """
     ordered = sorted(units, key=lambda unit: -max(unit.lengths))
     groups: list[list[UnitT]] = []
-    rows = widest = 0
+    rows = widest = total = 0
     for unit in ordered:
-        rows_then, widest_then = rows + len(unit.lengths), max(widest, *unit.lengths)
-        if groups and rows_then * widest_then <= budget:
+        rows, widest, total = rows + len(unit.lengths), max(widest, *unit.lengths), total + sum(unit.lengths)
+        if groups and (total if packed else rows * widest) <= budget:
             groups[-1].append(unit)
-            rows, widest = rows_then, widest_then
         else:
             groups.append([unit])
-            rows, widest = len(unit.lengths), max(unit.lengths)
+            rows, widest, total = len(unit.lengths), max(unit.lengths), sum(unit.lengths)
     return groups
 
 

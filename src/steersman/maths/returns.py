@@ -1,0 +1,59 @@
+"""From one score an answer and one KL a token to rewards, advantages and returns.
+
+Generalised advantage estimation: Schulman et al. 2016 (arXiv 1506.02438), equation 16. The score is paid on the last
+token of the response, as in Ziegler et al. 2019. Tokens outside the mask (prompt, padding, a tool's words in between)
+are stepped over: the state after token t is the one before the next token that counts.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def last_positions(mask: Bool[Tensor, "batch time"]) -> Int[Tensor, " batch"]:
+    """Where the last token that counts stands in each row."""
+    if not bool(mask.any(dim=1).all()):
+        empty = int((~mask.any(dim=1)).sum())
+        raise ValueError(
+            f"{empty} of {len(mask)} rows have no response token, so there is nowhere to pay a score. "
+            "A response holds at least its end-of-text token; leave empty ones out of the batch."
+        )
+    columns = torch.arange(mask.shape[1], device=mask.device)
+    return torch.where(mask, columns, -1).amax(dim=1)
+
+
+def token_rewards(
+    scores: Float[Tensor, " batch"],
+    kl: Float[Tensor, "batch time"],
+    response_mask: Bool[Tensor, "batch time"],
+    *,
+    coefficient: float,
+) -> Float[Tensor, "batch time"]:
+    """-coefficient * kl on every response token, and the score on the last; zero elsewhere."""
+    rewards = torch.where(response_mask, -coefficient * kl, 0)
+    return rewards.scatter_add(1, last_positions(response_mask)[:, None], scores[:, None].to(rewards.dtype))
+
+
+def advantages_and_returns(
+    rewards: Float[Tensor, "batch time"],
+    values: Float[Tensor, "batch time"],
+    mask: Bool[Tensor, "batch time"],
+    *,
+    gamma: float,
+    lambda_: float,
+) -> tuple[Float[Tensor, "batch time"], Float[Tensor, "batch time"]]:
+    """GAE advantages and returns (advantage + value), zero outside the mask. An answer's end is worth nothing more.
+
+    values[:, t] is the value of the state in which token t is chosen, rewards[:, t] what that token received.
+    """
+    advantages = torch.zeros_like(rewards)
+    later_advantage = torch.zeros_like(rewards[:, 0])
+    later_value = torch.zeros_like(rewards[:, 0])
+    for t in reversed(range(rewards.shape[1])):
+        counts = mask[:, t]
+        surprise = rewards[:, t] + gamma * later_value - values[:, t]
+        advantage = surprise + gamma * lambda_ * later_advantage
+        later_advantage = torch.where(counts, advantage, later_advantage)
+        later_value = torch.where(counts, values[:, t], later_value)
+        advantages[:, t] = torch.where(counts, advantage, 0)
+    return advantages, torch.where(mask, advantages + values, 0)

@@ -1,0 +1,306 @@
+"""Reading rows from files, one at a time: JSON Lines, JSON, CSV, TSV, Parquet and plain text, and gz of these.
+
+Memory stays flat whatever the file's size. A row that cannot be read becomes `Malformed` with its line, and reading goes on.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from steersman.errors import DataError
+from steersman.records import Malformed
+
+MAX_ROW_BYTES = 1_000_000
+_KEPT = 4_000  # of a bad row, for the quarantine
+_CHUNK = 1 << 16
+# The most that is searched for the end of one value of a JSON file, before the file is taken for damaged.
+_MAX_VALUE = 64 << 20
+
+Placed = Iterator[tuple[int, dict[str, Any] | Malformed]]
+
+
+def open_file(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def read_file(path: Path) -> Placed:
+    """The rows of one file with their lines (counted from 1; Parquet has rows for lines)."""
+    kind = kind_of(path)
+    if kind is None:
+        raise DataError(f"{path}: unknown kind of file; expected {', '.join(READERS)}, or one of these with .gz")
+    line = 0
+    try:
+        for line, row in READERS[kind](path):
+            yield line, row
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        yield line + 1, Malformed(str(path), line + 1, f"damaged gz file, nothing after this line can be read: {error}")
+
+
+def kind_of(path: Path) -> str | None:
+    name = path.name.lower().removesuffix(".gz")
+    return next((suffix for suffix in READERS if name.endswith(suffix)), None)
+
+
+def parse_json(line: str) -> Any:
+    """JSON as the standard has it: no NaN, no Infinity."""
+    return json.loads(line, parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"invalid JSON: {error.msg} at character {error.pos + 1}"
+    if isinstance(error, RecursionError):
+        return "invalid JSON: nested too deeply"
+    return f"invalid JSON: {str(error)[:100]}"
+
+
+def _as_row(value: Any, source: str, line: int, raw: str) -> dict[str, Any] | Malformed:
+    if isinstance(value, dict):
+        return value
+    return Malformed(source, line, f"not an object: a row should be {{…}}, seen {type(value).__name__}", raw[:_KEPT])
+
+
+def read_json_lines(path: Path) -> Placed:
+    source, number = str(path), 0
+    with open_file(path) as file:
+        while line := file.readline(MAX_ROW_BYTES + 2):
+            number += 1
+            size = len(line)
+            if size > MAX_ROW_BYTES and not (size == MAX_ROW_BYTES + 1 and line.endswith(b"\n")):
+                while not line.endswith(b"\n") and (more := file.readline(_CHUNK)):
+                    size, line = size + len(more), line[:_KEPT] + more[-1:]
+                beginning = line[:_KEPT].decode("utf-8", "replace")
+                yield number, Malformed(source, number, _too_long(size), beginning)
+                continue
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
+            if line.strip():
+                yield number, _parse_line(line, source, number)
+
+
+def _too_long(size: int) -> str:
+    return f"too long: {size:,} bytes where {MAX_ROW_BYTES:,} are allowed"
+
+
+def _parse_line(line: bytes, source: str, number: int) -> dict[str, Any] | Malformed:
+    try:
+        words = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return Malformed(
+            source, number, f"invalid UTF-8: at byte {error.start + 1}", line[:_KEPT].decode("utf-8", "replace")
+        )
+    try:
+        value = parse_json(words)
+    except (ValueError, RecursionError) as error:
+        return Malformed(source, number, _why(error), words[:_KEPT])
+    return _as_row(value, source, number, words)
+
+
+class _Window:
+    """A sliding window over a file's text that knows the line it stands at.
+
+    Bytes that are no UTF-8 come through as lone surrogates, so that one bad string spoils one row and not the file.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+        self.text, self.at, self.line, self.ended = "", 0, 1, False
+
+    def more(self, size: int = _CHUNK) -> bool:
+        """Reads on; False at the file's end."""
+        if self.ended:
+            return False
+        chunk = self.file.read(size)
+        self.ended = not chunk
+        self.text = self.text[self.at :] + self.decoder.decode(chunk, final=self.ended)
+        self.at = 0
+        return True
+
+    def skip(self, unwanted: str) -> str:
+        """Moves past these characters; the one that it then stands at, or "" at the end."""
+        while True:
+            while self.at < len(self.text):
+                if self.text[self.at] not in unwanted:
+                    return self.text[self.at]
+                self.line += self.text[self.at] == "\n"
+                self.at += 1
+            if not self.more():
+                return ""
+
+    def value(self) -> tuple[Any, str]:
+        """The JSON value that begins here, and its raw text. Reads in doubling steps, so that long values cost no more
+        than twice their length."""
+        decoder, step = json.JSONDecoder(parse_constant=_no_constant), _CHUNK
+        while True:
+            try:
+                value, end = decoder.raw_decode(self.text, self.at)
+                if end < len(self.text) or self.ended:  # a number may go on in the next chunk
+                    raw = self.text[self.at : end]
+                    self.line += raw.count("\n")
+                    self.at = end
+                    return value, raw
+            except json.JSONDecodeError:
+                if self.ended or len(self.text) - self.at > _MAX_VALUE:
+                    raise
+            step *= 2
+            self.more(step)
+
+
+_SPACE = " \t\r\n"
+
+
+def read_json(path: Path) -> Placed:
+    """A JSON file: an array of rows, one row, a table of one list, or (as many are) JSON Lines under the name .json."""
+    with open_file(path) as file:
+        window = _Window(file)
+        first = window.skip(_SPACE + "\ufeff")
+        if first == "[":
+            window.at += 1
+            yield from _read_array(window, str(path))
+            return
+    if first != "{":
+        reason = "an empty file" if not first else f"invalid JSON: a file of rows begins with [ or {{, not {first!r}"
+        yield 1, Malformed(str(path), 1, reason)
+    elif _first_line_is_whole(path):
+        yield from read_json_lines(path)
+    else:
+        yield from _read_object(path)
+
+
+def _first_line_is_whole(path: Path) -> bool:
+    """Whether the file is JSON Lines: its first line, or where that is bad its second, is an object by itself."""
+    with open_file(path) as file:
+        for line in (file.readline(MAX_ROW_BYTES), file.readline(MAX_ROW_BYTES)):
+            try:
+                if isinstance(json.loads(line.decode("utf-8-sig")), dict):
+                    return True
+            except ValueError:
+                continue
+    return False
+
+
+def _read_object(path: Path) -> Placed:
+    """One object over many lines: a single row, or a wrapper around one list of rows."""
+    with open_file(path) as file:
+        window = _Window(file)
+        window.skip(_SPACE + "\ufeff")
+        try:
+            value, raw = window.value()
+        except (ValueError, RecursionError) as error:
+            yield 1, Malformed(str(path), 1, _why(error), window.text[:_KEPT])
+            return
+    lists = [v for v in value.values() if isinstance(v, list) and v and all(isinstance(item, dict) for item in v)]
+    if len(value) == 1 and len(lists) == 1:
+        yield from ((i, row) for i, row in enumerate(lists[0], 1))
+    else:
+        yield 1, value if len(raw) <= MAX_ROW_BYTES else Malformed(str(path), 1, _too_long(len(raw)), raw[:_KEPT])
+
+
+def _read_array(window: _Window, source: str) -> Placed:
+    """The elements of an array whose bracket was passed."""
+    while True:
+        found = window.skip(_SPACE + ",")
+        line = window.line
+        if found == "]":
+            return
+        if not found:
+            yield line, Malformed(source, line, "invalid JSON: the array does not end")
+            return
+        try:
+            value, raw = window.value()
+        except (ValueError, RecursionError) as error:
+            beginning = window.text[window.at : window.at + _KEPT]
+            yield line, Malformed(source, line, f"{_why(error)}; the rest of the array cannot be read", beginning)
+            return
+        size = len(raw) if raw.isascii() else len(raw.encode("utf-8", "surrogateescape"))
+        too_long = size > MAX_ROW_BYTES
+        yield (
+            line,
+            Malformed(source, line, _too_long(size), raw[:_KEPT]) if too_long else _as_row(value, source, line, raw),
+        )
+
+
+def _read_table(path: Path, separator: str) -> Placed:
+    source = str(path)
+    csv.field_size_limit(MAX_ROW_BYTES)
+    with open_file(path) as binary:
+        reader = csv.reader(_text_lines(binary), delimiter=separator)
+        header: list[str] | None = None
+        line = 1
+        while True:
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield line, Malformed(source, line, f"invalid CSV: {error}")
+                line = reader.line_num + 1
+                continue
+            if header is None:
+                header = cells
+            elif len(cells) == len(header):
+                yield line, dict(zip(header, cells, strict=True))
+            elif cells:
+                reason = f"invalid CSV: {len(cells)} cells where the header has {len(header)}"
+                yield line, Malformed(source, line, reason, separator.join(cells)[:_KEPT])
+            line = reader.line_num + 1
+
+
+def _text_lines(binary: IO[bytes]) -> IO[str]:
+    """Lines that keep their ends (\\n, \\r\\n or \\r), as csv wants them; bytes that are no UTF-8 become lone surrogates."""
+    return io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def read_parquet(path: Path) -> Placed:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix.lower() == ".gz":
+        raise DataError(f"{path}: Parquet compresses by itself; unpack the .gz first")
+    try:
+        table = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: not a Parquet file that can be read: {error}") from error
+    number = 0
+    for batch in table.iter_batches(batch_size=256):
+        for row in batch.to_pylist():
+            number += 1
+            yield number, row
+
+
+def read_paragraphs(path: Path) -> Placed:
+    """Plain text: each paragraph (what stands between blank lines) is a row of `text`."""
+    with open_file(path) as binary:
+        block: list[str] = []
+        begun = number = 0
+        for number, line in enumerate(_text_lines(binary), 1):
+            if line.strip():
+                begun = begun if block else number
+                block.append(line.rstrip("\r\n"))
+            elif block:
+                yield begun, {"text": "\n".join(block)}
+                block = []
+        if block:
+            yield begun, {"text": "\n".join(block)}
+
+
+READERS: dict[str, Callable[[Path], Placed]] = {
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".json": read_json,
+    ".csv": lambda path: _read_table(path, ","),
+    ".tsv": lambda path: _read_table(path, "\t"),
+    ".parquet": read_parquet,
+    ".txt": read_paragraphs,
+}

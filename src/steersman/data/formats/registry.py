@@ -1,0 +1,74 @@
+"""All formats, and which one some rows are written in."""
+
+import difflib
+from collections.abc import Sequence
+
+from steersman.data.formats import (
+    anthropic,
+    arena,
+    argilla,
+    classified,
+    helpsteer,
+    instructions,
+    label_studio,
+    llamafactory,
+    native,
+    oasst,
+    openai,
+    trl,
+    ultrafeedback,
+)
+from steersman.data.formats.format import Format, Row
+from steersman.errors import DataError, UsageError
+
+# From the particular to the general: the first that recognises most of the sample wins.
+_FAMILIES = (
+    native,
+    argilla,
+    label_studio,
+    oasst,
+    openai,
+    ultrafeedback,
+    helpsteer,
+    arena,
+    instructions,
+    llamafactory,
+    anthropic,
+    classified,
+    trl,
+)
+FORMATS: dict[str, Format] = {found.name: found for family in _FAMILIES for found in family.FORMATS}
+
+
+def format_named(name: str) -> Format:
+    if name not in FORMATS:
+        close = difflib.get_close_matches(name, FORMATS, n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(FORMATS)}"
+        raise UsageError(f"no format is called {name!r}; {hint}")
+    return FORMATS[name]
+
+
+def detect(sample: Sequence[Row]) -> Format:
+    """The format that recognises the most rows of a sample; the more particular one where several do."""
+    counts = {name: sum(found.recognises(row) for row in sample) for name, found in FORMATS.items()}
+    best = max(counts, key=lambda name: counts[name], default="")
+    if not sample or not counts[best]:
+        raise DataError(_unrecognised(sample))
+    return FORMATS[best]
+
+
+def _unrecognised(sample: Sequence[Row]) -> str:
+    seen = list(dict.fromkeys(key for row in sample for key in row))
+    if not seen:
+        return (
+            "no rows with fields to recognise a format by; expected JSON objects, one a line, or a table with a header"
+        )
+
+    def likeness(found: Format) -> float:
+        matched = [field for field in found.fields if difflib.get_close_matches(field, seen, n=1, cutoff=0.75)]
+        return len(matched) / len(found.fields)
+
+    close = sorted((found for found in FORMATS.values() if likeness(found) > 0), key=likeness, reverse=True)[:3]
+    nearest = "; ".join(f"{found.name} ({', '.join(found.fields)})" for found in close)
+    hint = f"did you mean {nearest}?" if close else f"known formats: {', '.join(FORMATS)}."
+    return f"the fields {', '.join(seen[:20])} fit no known format; {hint} Rename the fields or give the format"

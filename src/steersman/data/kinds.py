@@ -1,0 +1,141 @@
+"""One kind of record out of another, where that is natural: rankings as pairs, anything with a prompt as prompts."""
+
+import hashlib
+import itertools
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from steersman.records import (
+    KIND_OF,
+    ClassifiedText,
+    Comparison,
+    Completion,
+    Demonstration,
+    Document,
+    Principle,
+    Prompt,
+    Ranking,
+    Record,
+)
+
+_SPACE = re.compile(r"\s+")
+
+
+def normalised(words: str) -> str:
+    """A text as duplicates are told by: letter case, spacing and Unicode's spellings of one character do not count."""
+    return _SPACE.sub(" ", unicodedata.normalize("NFKC", words)).strip().casefold()
+
+
+def hash64(words: str) -> int:
+    """Eight bytes that stand for a text; with a million texts two meet with probability 3·10⁻⁸."""
+    return int.from_bytes(hashlib.blake2b(words.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def prompt_of(record: Record) -> Prompt | None:
+    return record if isinstance(record, Prompt) else getattr(record, "prompt", None)
+
+
+def prompt_words(prompt: Prompt) -> str:
+    """All of a prompt as one text, roles marked, so that equal prompts and only those have equal words."""
+    if prompt.text is not None:
+        return prompt.text
+    return "\x1e".join(f"{message.role}\x1f{message.content}" for message in prompt.messages)
+
+
+def question_words(record: Record) -> str:
+    """What decides a record's split and whether it leaks: its prompt, or its text where it has none."""
+    prompt = prompt_of(record)
+    if prompt is not None:
+        return prompt_words(prompt)
+    return record.text if isinstance(record, Document | ClassifiedText | Principle) else ""
+
+
+def opening_words(record: Record) -> str:
+    """The first thing that the user said: what all turns of one conversation share."""
+    prompt = prompt_of(record)
+    if prompt is None or prompt.text is not None:
+        return question_words(record)
+    return next((m.content for m in prompt.messages if m.role == "user"), prompt.messages[0].content)
+
+
+def answers_of(record: Record) -> tuple[Completion, ...]:
+    if isinstance(record, Comparison):
+        return (record.first, record.second)
+    if isinstance(record, Ranking):
+        return record.completions
+    completion = getattr(record, "completion", None)
+    return (completion,) if completion is not None else tuple(getattr(record, "completions", ()))
+
+
+def as_demonstrations(
+    records: Iterable[Record], *, take_chosen: bool = False, left_out: Counter[str] | None = None
+) -> Iterator[Demonstration | Document]:
+    """What supervised training reads. The preferred answer of a pair is only taken on request: that somebody preferred it
+    does not make it good. Ties have none."""
+    for record in records:
+        if isinstance(record, Demonstration | Document):
+            yield record
+        elif take_chosen and isinstance(record, Comparison) and not record.tied:
+            yield Demonstration(record.prompt, record.chosen, annotator=record.annotator, id=record.id)
+        else:
+            _count(record, left_out)
+
+
+def as_comparisons(records: Iterable[Record], *, left_out: Counter[str] | None = None) -> Iterator[Comparison]:
+    """Pairs, and all pairs of each ranking, one after another and sharing the ranking's name in `metadata["ranking"]`, so
+    that what was judged together can stay together."""
+    for record in records:
+        if isinstance(record, Comparison):
+            yield record
+        elif isinstance(record, Ranking):
+            yield from pairs_of(record)
+        else:
+            _count(record, left_out)
+
+
+def pairs_of(ranking: Ranking) -> tuple[Comparison, ...]:
+    name = ranking.id or ranking.prompt.id
+    place = {index: i for i, index in enumerate(ranking.shown)}
+    pairs: list[Comparison] = []
+    for i, j in itertools.combinations(range(len(ranking.ranks)), 2):
+        difference = ranking.ranks[j] - ranking.ranks[i]
+        shown = ("first" if place[i] < place[j] else "second") if i in place and j in place else ""
+        pairs.append(
+            Comparison(
+                ranking.prompt,
+                ranking.completions[i],
+                ranking.completions[j],
+                0.5 if difference == 0 else float(difference > 0),
+                annotator=ranking.annotator,
+                shown=shown,
+                time=ranking.time,
+                id=f"{name}:{i + 1}-{j + 1}",
+                metadata={**ranking.metadata, "ranking": name, "answers": len(ranking.ranks)},
+            )
+        )
+    return tuple(pairs)
+
+
+def as_prompts(
+    records: Iterable[Record], *, unique: bool = False, left_out: Counter[str] | None = None
+) -> Iterator[Prompt]:
+    """The prompt of every record that has one; with `unique`, each prompt once."""
+    seen: set[int] = set()
+    for record in records:
+        prompt = prompt_of(record)
+        if prompt is None:
+            _count(record, left_out)
+            continue
+        if unique:
+            key = hash64(prompt_words(prompt))
+            if key in seen:
+                continue
+            seen.add(key)
+        yield prompt
+
+
+def _count(record: Record, left_out: Counter[str] | None) -> None:
+    if left_out is not None:
+        left_out[KIND_OF[type(record)]] += 1

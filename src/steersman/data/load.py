@@ -1,0 +1,283 @@
+"""From a source to records, one at a time, with an account of every row: read, left out, or malformed and why.
+
+Nothing is dropped in silence: rows = good rows + malformed rows, exactly, and a quarantine file keeps the bad ones.
+"""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from steersman.data.formats.format import Format, LeftOut, PlacedOutcomes
+from steersman.data.formats.registry import detect, format_named
+from steersman.data.sources import Part, open_parts
+from steersman.errors import DataError
+from steersman.records import (
+    KIND_OF,
+    Answers,
+    ClassifiedText,
+    Comparison,
+    Demonstration,
+    Document,
+    Label,
+    Malformed,
+    Prompt,
+    Ranking,
+    Record,
+    Steps,
+)
+
+_SAMPLE = 20  # rows that a format is recognised by
+_EXAMPLES = 3
+
+
+@dataclass
+class ReadReport:
+    """What became of the rows of a source. Filled while the records are read."""
+
+    source: str = ""
+    rows: int = 0
+    malformed: int = 0
+    records: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    formats: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def good_rows(self) -> int:
+        return self.rows - self.malformed
+
+    def add_malformed(self, bad: Malformed) -> None:
+        self.malformed += 1
+        reason = bad.reason.split(":")[0]  # what follows a colon is the particular case
+        self.reasons[reason] += 1
+        examples = self.examples.setdefault(reason, [])
+        if len(examples) < _EXAMPLES:
+            examples.append(str(bad))
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "formats": self.formats,
+            "rows": self.rows,
+            "good_rows": self.good_rows,
+            "malformed": self.malformed,
+            "records": self.records,
+            "kinds": dict(self.kinds),
+            "reasons": {r: {"count": n, "examples": self.examples[r]} for r, n in self.reasons.most_common()},
+            "left_out": dict(self.left_out),
+        }
+
+
+def load_records(
+    source: str,
+    *,
+    kind: type | tuple[type, ...] | None = None,
+    format: str | None = None,
+    split: str | None = None,
+    strict: bool = False,
+    quarantine: Path | None = None,
+    report: ReadReport | None = None,
+) -> Iterator[Record]:
+    """The records of a source, streaming. With `kind`, only records of that kind; the others are counted as left out."""
+    report = report if report is not None else ReadReport()
+    report.source = source
+    parts = open_parts(source, split=split)
+    given = format_named(format) if format else None
+    return _load(parts, _Keeper(report, kind, strict, quarantine), given)
+
+
+def _load(parts: Iterator[Part], keeper: "_Keeper", given: Format | None) -> Iterator[Record]:
+    with keeper:
+        for part in parts:
+            for line, outcome in _outcomes(part, given, keeper.report):
+                if keeper.keeps(line, outcome):
+                    yield outcome  # type: ignore[misc]
+
+
+class _Keeper:
+    """Counts outcomes, writes the quarantine, and says which records go on."""
+
+    def __init__(
+        self, report: ReadReport, kind: type | tuple[type, ...] | None, strict: bool, quarantine: Path | None
+    ) -> None:
+        self.report, self.kind, self.strict, self.path = report, kind, strict, quarantine
+        self.file: IO[str] | None = None
+
+    def __enter__(self) -> "_Keeper":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.file:
+            self.file.close()
+
+    def keeps(self, line: int, outcome: Record | LeftOut | Malformed) -> bool:
+        if isinstance(outcome, Malformed):
+            self.report.add_malformed(outcome)
+            self._quarantine(outcome)
+            if self.strict:
+                raise DataError(
+                    f"{outcome} (strict: the first bad row ends the reading; without it such rows are set aside)"
+                )
+            return False
+        if isinstance(outcome, LeftOut):
+            self.report.left_out[outcome.reason] += 1
+            return False
+        if self.kind is not None and not isinstance(outcome, self.kind):
+            wanted = " or ".join(KIND_OF[k] for k in (self.kind if isinstance(self.kind, tuple) else (self.kind,)))
+            self.report.left_out[f"a {KIND_OF[type(outcome)]} where a {wanted} is wanted"] += 1
+            return False
+        self.report.records += 1
+        self.report.kinds[KIND_OF[type(outcome)]] += 1
+        return True
+
+    def _quarantine(self, bad: Malformed) -> None:
+        if self.path is None:
+            return
+        if self.file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = self.path.open("w", encoding="utf-8", errors="backslashreplace")
+        row = {"file": bad.source, "line": bad.line, "reason": bad.reason, "row": bad.row}
+        self.file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self.file.flush()
+
+
+def _outcomes(part: Part, given: Format | None, report: ReadReport) -> PlacedOutcomes:
+    """What the rows of one part become."""
+    rows = iter(part.rows)
+    head: list[tuple[int, dict[str, Any] | Malformed]] = []
+    sample: list[dict[str, Any]] = []
+    for line, row in rows:
+        head.append((line, row))
+        if isinstance(row, dict):
+            sample.append(row)
+        if len(sample) == _SAMPLE or given:
+            break
+    if not sample and given is None:
+        report.rows += len(head)
+        yield from ((line, row) for line, row in head if isinstance(row, Malformed))
+        return
+    try:
+        form = given or detect(sample)
+    except DataError as error:
+        raise DataError(f"{part.name}: {error}") from error
+    report.formats[part.name] = form.name
+    placed = _counted(itertools.chain(head, rows), report)
+    if form.gather:
+        yield from _gathered(part.name, placed, form.gather)
+    else:
+        for line, row in placed:
+            yield from ((line, outcome) for outcome in _read_row(part.name, line, row, form))
+
+
+def _counted(rows: Iterator[tuple[int, Any]], report: ReadReport) -> Iterator[tuple[int, Any]]:
+    for placed in rows:
+        report.rows += 1
+        yield placed
+
+
+def _read_row(name: str, line: int, row: Any, form: Format) -> list[Any]:
+    """All outcomes of a row, or one Malformed: a row is good as a whole or bad as a whole."""
+    if isinstance(row, Malformed):
+        return [row]
+    try:
+        check_text(row)
+        outcomes = form.read(row)
+        for outcome in outcomes:
+            if not isinstance(outcome, LeftOut):
+                check_record(outcome)
+    except DataError as error:
+        return [Malformed(name, line, str(error), _raw(row))]
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError, RecursionError) as error:
+        # A field of a shape that no reader foresaw is the row's fault, and one row must not end a million.
+        return [
+            Malformed(
+                name, line, f"unexpected shape: {type(error).__name__}: {error} (read as {form.name})"[:300], _raw(row)
+            )
+        ]
+    return outcomes
+
+
+def _gathered(name: str, placed: Iterator[tuple[int, Any]], gather: Callable[..., PlacedOutcomes]) -> PlacedOutcomes:
+    """Rows that belong together: bad ones are put aside first, and the records are checked as they come."""
+    aside: list[tuple[int, Malformed]] = []
+
+    def good_rows() -> Iterator[tuple[int, dict[str, Any]]]:
+        for line, row in placed:
+            if isinstance(row, Malformed):
+                aside.append((line, row))
+                continue
+            try:
+                check_text(row)
+            except DataError as error:
+                aside.append((line, Malformed(name, line, str(error), _raw(row))))
+                continue
+            yield line, row
+
+    for line, outcome in gather(name, good_rows()):
+        yield from aside
+        aside.clear()
+        try:
+            if not isinstance(outcome, LeftOut | Malformed):
+                check_record(outcome)
+            yield line, outcome
+        except DataError as error:
+            yield line, Malformed(name, line, str(error))
+    yield from aside
+
+
+def _raw(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, default=str)[:4000].encode("utf-8", "backslashreplace").decode()
+
+
+def check_text(value: Any) -> None:
+    """Refuses what is no text: a NUL, or half of a surrogate pair (which is also how bytes that are no UTF-8 arrive)."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise DataError("a NUL character in the text")
+        if not value.isascii():
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError as error:
+                bad = ord(value[error.start])
+                kind = "invalid UTF-8" if 0xDC80 <= bad <= 0xDCFF else "half a surrogate pair"
+                raise DataError(f"{kind}: {value[max(0, error.start - 10) : error.start + 1]!r}") from None
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            check_text(key)
+            check_text(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            check_text(item)
+
+
+def check_record(record: Record) -> None:
+    """Refuses records that teach nothing: an empty answer or prompt, or a pair of the same answer twice."""
+    if isinstance(record, Comparison):
+        _answers(record.first.text, record.second.text)
+        if record.first.text == record.second.text:
+            raise DataError("identical pair: both answers are the same text")
+    elif isinstance(record, Ranking | Answers):
+        _answers(*(completion.text for completion in record.completions))
+        if isinstance(record, Ranking) and len({completion.text for completion in record.completions}) == 1:
+            raise DataError("identical answers: all ranked answers are the same text")
+    elif isinstance(record, Demonstration | Label):
+        _answers(record.completion.text)
+    elif isinstance(record, Steps):
+        _answers(*record.steps)
+    elif isinstance(record, Document | ClassifiedText) and not record.text.strip():
+        raise DataError("empty text")
+    prompt = record if isinstance(record, Prompt) else getattr(record, "prompt", None)
+    if prompt is not None and not prompt.shown.strip():
+        raise DataError("empty prompt")
+
+
+def _answers(*texts: str) -> None:
+    for words in texts:
+        if not words.strip():
+            raise DataError("empty answer")

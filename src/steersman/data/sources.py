@@ -1,0 +1,168 @@
+"""Where rows come from: a file, a folder of files, a folder saved by `datasets`, the Hugging Face hub, or a named source.
+
+A source is one string, as a person writes it in a recipe:
+    data/pairs.jsonl.gz   data/   saved_dataset/   hf:owner/name/config   owner/name   harbour:comparisons?count=4000&seed=1
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from steersman.data.files import Placed, kind_of, read_file
+from steersman.errors import DataError, UsageError
+from steersman.records import KIND_OF, Malformed, Record, to_dict
+
+Opener = Callable[[str], Iterable[Record | Mapping[str, Any]]]
+_OPENERS: dict[str, Opener] = {}
+_HUB = re.compile(r"[\w.-]+/[\w.-]+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One piece of a source (a file, mostly) and its rows with their lines."""
+
+    name: str
+    rows: Placed
+
+
+def register(scheme: str, opener: Opener) -> None:
+    """Makes `scheme:rest` a source. The opener is given the rest and gives records, or rows in any known format."""
+    if not re.fullmatch(r"[a-z][a-z0-9_-]+", scheme) or scheme == "hf":
+        raise UsageError(f"a source's name is two or more small letters and not 'hf'; seen {scheme!r}")
+    _OPENERS[scheme] = opener
+
+
+def registered() -> tuple[str, ...]:
+    return tuple(_OPENERS)
+
+
+def parse_rest(rest: str) -> tuple[str, dict[str, str]]:
+    """What an opener is given, as a name and its settings: "comparisons?count=4000&seed=1"."""
+    name, _, query = rest.partition("?")
+    return name, dict(parse_qsl(query, keep_blank_values=True))
+
+
+def open_rows(source: str, *, split: str | None = None) -> Iterator[tuple[int, dict[str, Any] | Malformed]]:
+    """The rows of a source with their lines, streaming."""
+    for part in open_parts(source, split=split):
+        yield from part.rows
+
+
+def open_parts(source: str, *, split: str | None = None) -> Iterator[Part]:
+    """The pieces of a source. What cannot be found is a DataError before the first row."""
+    scheme, colon, rest = source.partition(":")
+    path = Path(source).expanduser()
+    if colon and scheme in _OPENERS:
+        return iter([Part(source, _registered_rows(_OPENERS[scheme](rest)))])
+    if colon and scheme == "hf":
+        return iter([Part(source, _hub_rows(rest, split))])
+    if path.is_file():
+        return iter([_file_part(path)])
+    if path.is_dir():
+        return _folder_parts(path, split)
+    if kind_of(path) is None and _HUB.fullmatch(source):
+        return iter([Part(source, _hub_rows(source, split))])
+    known = f"; named sources: {', '.join(f'{name}:' for name in _OPENERS)}" if _OPENERS else ""
+    raise DataError(
+        f"nothing is at {source!r}; expected a file, a folder, a dataset of the hub as owner/name or hf:owner/name{known}"
+    )
+
+
+def _file_part(path: Path) -> Part:
+    if kind_of(path) is None:
+        hint = (
+            "unpack it first (zstd -d)"
+            if path.suffix == ".zst"
+            else "expected .jsonl .json .csv .tsv .parquet .txt, or .gz of these"
+        )
+        raise DataError(f"{path}: rows cannot be read from this kind of file; {hint}")
+    return Part(str(path), read_file(path))
+
+
+def _registered_rows(found: Iterable[Record | Mapping[str, Any]]) -> Placed:
+    for number, row in enumerate(found, 1):
+        yield number, dict(row) if isinstance(row, Mapping) else to_dict(row) if type(row) in KIND_OF else _strange(row)
+
+
+def _strange(row: Any) -> dict[str, Any]:
+    raise DataError(f"a named source gave a {type(row).__name__}; expected records or dictionaries")
+
+
+def _folder_parts(folder: Path, split: str | None) -> Iterator[Part]:
+    if (folder / "dataset_dict.json").exists() or (folder / "dataset_info.json").exists():
+        return iter([Part(str(folder), _saved_rows(folder, split))])
+    files = files_of(folder)
+    if split is not None:
+        files = [file for file in files if split in re.split(r"[^A-Za-z0-9]+", file.relative_to(folder).as_posix())]
+    if not files:
+        wanted = f" of the split {split!r}" if split else ""
+        raise DataError(
+            f"{folder}: no files with rows{wanted}; expected .jsonl, .json, .csv, .tsv, .parquet or .gz of these"
+        )
+    return (_file_part(file) for file in files)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files with rows in a folder, in the order of their names; hidden ones are left alone."""
+    found = (f for f in folder.rglob("*") if f.is_file() and kind_of(f) not in (None, ".txt"))
+    return sorted(f for f in found if not any(part.startswith(".") for part in f.relative_to(folder).parts))
+
+
+def _saved_rows(folder: Path, split: str | None) -> Placed:
+    import datasets
+
+    found = datasets.load_from_disk(str(folder))
+    if isinstance(found, datasets.DatasetDict):
+        name = split or ("train" if "train" in found else next(iter(found)) if len(found) == 1 else "")
+        if name not in found:
+            raise DataError(f"{folder} has the splits {', '.join(map(str, found))}; give one of them as the split")
+        found = found[name]
+    return _numbered(found.iter(batch_size=256))
+
+
+def _numbered(batches: Iterable[Any]) -> Placed:
+    number = 0
+    for batch in batches:
+        for values in zip(*batch.values(), strict=True):
+            number += 1
+            yield number, dict(zip(batch, values, strict=True))
+
+
+def _hub_rows(name: str, split: str | None) -> Placed:
+    """Streams a dataset of the hub. Only files of data are read: `datasets` runs no code of a repository."""
+    import datasets
+
+    pieces = name.split("/")
+    repository, config = "/".join(pieces[:2]), "/".join(pieces[2:]) or None
+    try:
+        found = datasets.load_dataset(repository, config, split=split or "train", streaming=True)
+        yield from _numbered(found.iter(batch_size=256))
+    except DataError:
+        raise
+    except Exception as error:  # the hub's library raises many kinds; all of them mean the same to the user
+        raise DataError(
+            f"the dataset {name!r} could not be read from the hub: {type(error).__name__}: {str(error)[:200]}. Without network, "
+            "fetch it on a machine that has one, `dataset.save_to_disk(folder)`, and give the folder"
+        ) from error
+
+
+def content_hash(source: str) -> str:
+    """A name for what a source holds: the SHA-256 of its files' bytes; for what is no file, of the source's own name."""
+    path, digest = Path(source).expanduser(), hashlib.sha256()
+    if path.is_file():
+        files = [path]
+    elif path.is_dir():
+        files = sorted(f for f in path.rglob("*") if f.is_file())
+    else:
+        return hashlib.sha256(source.encode()).hexdigest()
+    for file in files:
+        if file != path:
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,66 @@
+"""Splitting records so that no prompt stands in two splits: by a hash of the prompt, so it needs no seed, no memory and no
+second pass, and a row keeps its split when others are added."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from steersman.data.kinds import hash64, normalised, opening_words, question_words
+from steersman.data.write import RowWriter
+from steersman.errors import UsageError
+from steersman.records import Record, to_dict
+
+DEFAULT_SHARES = {"train": 0.9, "validation": 0.05, "test": 0.05}
+
+
+@dataclass
+class SplitReport:
+    files: dict[str, str] = field(default_factory=dict)
+    records: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"files": self.files, "records": self.records}
+
+
+def checked_shares(shares: dict[str, float]) -> dict[str, float]:
+    if not shares or any(not 0 < share <= 1 for share in shares.values()):
+        raise UsageError(f"the shares of a split lie between 0 and 1; seen {shares}")
+    total = sum(shares.values())
+    if abs(total - 1) > 1e-6:
+        raise UsageError(f"the shares of a split add up to 1; {' + '.join(map(str, shares.values()))} is {total:g}")
+    return shares
+
+
+def split_of(record: Record, shares: dict[str, float], *, by: str = "prompt") -> str:
+    """The split that a record belongs to. `by="opening"` keeps whole conversations together: all that began alike."""
+    if by not in ("prompt", "opening"):
+        raise UsageError(f"records are split by 'prompt' or by 'opening'; seen {by!r}")
+    words = normalised(question_words(record) if by == "prompt" else opening_words(record))
+    place, edge = hash64("split\x1d" + words) / 2**64, 0.0
+    for name, share in shares.items():
+        edge += share
+        if place < edge:
+            return name
+    return list(shares)[-1]
+
+
+def split_records(
+    records: Iterable[Record],
+    folder: Path,
+    *,
+    shares: dict[str, float] = DEFAULT_SHARES,
+    by: str = "prompt",
+    ending: str = ".jsonl",
+) -> SplitReport:
+    """Writes one file a split, in Steersman's own rows, in the order in which the records came."""
+    report = SplitReport()
+    checked_shares(shares)
+    with ExitStack() as stack:
+        writers = {name: stack.enter_context(RowWriter(folder / f"{name}{ending}")) for name in shares}
+        for record in records:
+            writers[split_of(record, shares, by=by)].write(to_dict(record))
+    for name, writer in writers.items():
+        report.files[name], report.records[name] = str(writer.path), writer.rows
+    return report

@@ -1,0 +1,55 @@
+"""Writing rows to JSON Lines or a JSON array, gz by the name; the file appears whole or not at all."""
+
+import gzip
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from steersman.errors import DataError
+
+_ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
+
+
+class RowWriter:
+    """Writes aside, and moves the file to its place when the `with` ends well. The same rows give the same bytes."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.name.endswith(_ENDINGS):
+            raise DataError(f"{path}: rows are written to {', '.join(_ENDINGS)}; give the file one of these endings")
+        self.path, self.aside = path, path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self.rows = 0
+        self._array = path.name.removesuffix(".gz").endswith(".json")
+
+    def __enter__(self) -> "RowWriter":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._raw = self.aside.open("wb")
+        # No time and no name in the gz header, so that equal rows make equal files.
+        self._file: IO[bytes] = self._raw
+        if self.path.name.endswith(".gz"):
+            self._file = gzip.GzipFile(filename="", mode="wb", fileobj=self._raw, compresslevel=6, mtime=0)  # type: ignore[assignment]
+        return self
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        words = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        before = "" if not self._array else "[\n" if self.rows == 0 else ",\n"
+        self._file.write((before + words + ("" if self._array else "\n")).encode("utf-8"))
+        self.rows += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._array and kind is None:
+            self._file.write(b"\n]\n" if self.rows else b"[]\n")
+        if self._file is not self._raw:
+            self._file.close()
+        if kind is None:
+            self._raw.flush()
+            os.fsync(self._raw.fileno())
+        self._raw.close()
+        if kind is None:
+            self.aside.replace(self.path)
+        else:
+            self.aside.unlink(missing_ok=True)

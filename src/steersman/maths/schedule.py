@@ -1,0 +1,41 @@
+"""Learning-rate schedules: from a step, counted from 0, to what the peak rate is multiplied by. Pure numbers.
+
+The first step is never wasted at rate 0: warm-up goes 1/w, 2/w, ... 1. Decay reaches the floor at `total_steps`, one
+step after the last. Whoever goes on past the end stays at the floor.
+"""
+
+import math
+from typing import Literal
+
+Shape = Literal["constant", "linear", "cosine", "inverse_sqrt"]
+
+
+def warm_up_steps(total_steps: int, warm_up: int | float) -> int:
+    """Steps of warm-up: a whole number means steps, a fraction (a float) means that share of the run, rounded."""
+    whole = isinstance(warm_up, int)
+    if warm_up < 0 or (not whole and warm_up >= 1):
+        raise ValueError(f"warm_up is {warm_up!r}; give steps as a whole number (10), or a share below 1 (0.03).")
+    return warm_up if whole else round(warm_up * total_steps)
+
+
+def multiplier(shape: Shape, step: int, *, total_steps: int, warm_up: int | float, floor: float) -> float:
+    """What the peak learning rate is multiplied by at this step.
+
+    After warm-up: constant 1; linear or cosine from 1 down to `floor`; inverse_sqrt sqrt(w / step), `floor` at least.
+    """
+    if step < 0 or total_steps < 1:
+        raise ValueError(f"step {step} of {total_steps}: steps count from 0, and a run has at least one.")
+    if not 0 <= floor <= 1:
+        raise ValueError(f"floor is {floor}; it is a share of the peak learning rate, from 0 to 1.")
+    warm = warm_up_steps(total_steps, warm_up)
+    if step < warm:
+        return (step + 1) / warm
+    progress = min((step - warm) / max(total_steps - warm, 1), 1.0)
+    if shape == "constant":
+        return 1.0
+    if shape == "linear":
+        return floor + (1 - floor) * (1 - progress)
+    if shape == "cosine":
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+    # Vaswani et al. 2017, section 5.3: continuous with the end of warm-up; without warm-up, 1, 1/sqrt 2, 1/sqrt 3...
+    return max(floor, math.sqrt(max(warm, 1) / (step + 1)))

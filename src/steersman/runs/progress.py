@@ -1,0 +1,101 @@
+"""How far, how long still, and up to three numbers: a bar on a terminal, now and then a plain line elsewhere, or nothing."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+NUMBERS_SHOWN = 3
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """What is asked of the place that progress is shown on: a terminal, a log file, a notebook's cell."""
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool: ...
+
+
+class Progress:
+    """`done` is where a resumed run begins, so that the time left is reckoned from this process's own speed."""
+
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        *,
+        done: int = 0,
+        silent: bool = False,
+        stream: Stream | None = None,
+        seconds_between_lines: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.label, self.total, self.done = label, total, done
+        self._first, self._silent, self._clock = done, silent, clock
+        self._stream: Any = sys.stderr if stream is None else stream
+        self._between = seconds_between_lines
+        self._numbers: Mapping[str, float] = {}
+        self._began = self._spoke = 0.0
+        self._bar: Any = None
+        self._shown: tuple[int, str] | None = None
+
+    def __enter__(self) -> "Progress":
+        self._began = self._spoke = self._clock()
+        if not self._silent and self._stream.isatty() and os.environ.get("TERM") != "dumb":
+            self._start_bar()
+        return self
+
+    def _start_bar(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}", markup=False),
+            console=Console(file=self._stream),
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, numbers="")
+
+    def update(self, done: int, numbers: Mapping[str, float] | None = None) -> None:
+        """`done` steps of `total` are done; the numbers that matter, the first three of which are shown."""
+        self.done = done
+        self._numbers = self._numbers if numbers is None else numbers
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, numbers=self._number_text())
+        elif not self._silent and self._clock() - self._spoke >= self._between:
+            self._speak()
+
+    def _number_text(self) -> str:
+        return "  ".join(f"{name} {value:.4g}" for name, value in list(self._numbers.items())[:NUMBERS_SHOWN])
+
+    def _speak(self) -> None:
+        text = self._number_text()
+        if self._shown == (self.done, text):
+            return
+        self._spoke, self._shown = self._clock(), (self.done, text)
+        percent = 100 * self.done // max(self.total, 1)
+        parts = [f"{self.label} {self.done}/{self.total} ({percent} %)", self._time_left(), text]
+        print("  ".join(part for part in parts if part), file=self._stream, flush=True)
+
+    def _time_left(self) -> str:
+        steps = self.done - self._first
+        if steps <= 0 or self.done >= self.total:
+            return ""
+        seconds = round((self._clock() - self._began) / steps * (self.total - self.done))
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        elif not self._silent:
+            self._speak()

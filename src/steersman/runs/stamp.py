@@ -1,0 +1,195 @@
+"""What made a run: code, libraries, machine, seeds, hashes of data and parents. Written once as `stamp.json`.
+
+Two stamps tell whether a resumed run can be bit-exact (`changes`) and whether it is the same run at all (`conflicts`).
+Versions come from package metadata; nothing heavy is imported.
+"""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from steersman.errors import DataError
+from steersman.runs.folder import atomic_write_text
+
+LIBRARIES = ("torch", "transformers", "peft", "datasets", "numpy", "tokenizers")
+
+# What the last bit of a float depends on: (path in the stamp, plain words). Measured: one thread and two give the
+# same loss to the printed digits and different parameters.
+BIT_EXACT = (
+    (("steersman",), "the Steersman version"),
+    (("commit",), "the commit of Steersman"),
+    (("python",), "the Python version"),
+    (("libraries", "torch"), "the torch version"),
+    (("libraries", "transformers"), "the transformers version"),
+    (("libraries", "peft"), "the peft version"),
+    (("libraries", "numpy"), "the numpy version"),
+    (("libraries", "tokenizers"), "the tokenizers version"),
+    (("threads",), "the thread count"),
+    (("world_size",), "the world size"),
+    (("device",), "the device"),
+    (("processor",), "the processor"),
+    (("deterministic",), "the deterministic setting"),
+)
+SAME_RUN = ("kind", "seeds", "data", "parents")
+
+_SECRET = re.compile(r"(?i)(api[-_.]?key|token|secret|password|passwd|credential|authorization)s?$")
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+HIDDEN = "***"
+
+
+def make_stamp(
+    *,
+    kind: str,
+    seeds: Mapping[str, int],
+    threads: int,
+    device: str,
+    world_size: int,
+    deterministic: Mapping[str, bool],
+    data: Mapping[str, str],
+    parents: Mapping[str, str],
+    command: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """The stamp of a run that starts now. `data` and `parents` map names to hashes; `command` is ours unless given."""
+    return {
+        "kind": kind,
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": without_secrets(sys.argv if command is None else command),
+        "steersman": version_of("steersman"),
+        "commit": commit_of(Path(__file__).parents[1]),
+        "python": platform.python_version(),
+        "libraries": {name: version_of(name) for name in LIBRARIES},
+        "platform": platform.platform(),
+        "processor": processor_name(),
+        "cpus": os.cpu_count(),
+        "threads": threads,
+        "device": device,
+        "world_size": world_size,
+        "deterministic": dict(deterministic),
+        "seeds": dict(seeds),
+        "data": dict(data),
+        "parents": dict(parents),
+    }
+
+
+def write_stamp(path: Path, stamp: Mapping[str, Any]) -> None:
+    atomic_write_text(path, json.dumps(stamp, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_stamp(path: Path) -> dict[str, Any]:
+    try:
+        stamp = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read as a run's stamp: {error}. Restore it from a copy or start a new run."
+        ) from error
+    if not isinstance(stamp, dict):
+        raise DataError(f"{path} holds {type(stamp).__name__}; a run's stamp is an object. Start a new run.")
+    return stamp
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Why continuing `old` under `new` is not bit-exact, one plain sentence a reason; empty when it is."""
+    sentences: list[str] = []
+    for path, words in BIT_EXACT:
+        before, after = _at(old, path), _at(new, path)
+        if before != after:
+            sentences.append(f"not bit-exact because {words} was {_say(before)} and is now {_say(after)}")
+    return sentences
+
+
+def conflicts(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Why `new` is another run than `old` (another kind, seed, data or parent) and must not continue it."""
+    sentences: list[str] = []
+    for name in SAME_RUN:
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            for key in sorted({*before, *after}):
+                if before.get(key) != after.get(key):
+                    sentences.append(f"{name}.{key} was {_say(before.get(key))} and is now {_say(after.get(key))}")
+        elif before != after:
+            sentences.append(f"{name} was {_say(before)} and is now {_say(after)}")
+    return sentences
+
+
+def _at(stamp: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    value: Any = stamp
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _say(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={'on' if on is True else 'off' if on is False else on}" for key, on in value.items())
+    return str(value)
+
+
+def version_of(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def commit_of(package: Path) -> str | None:
+    """The git commit of the checkout that this package stands in, with `+changes` if files differ; None elsewhere."""
+    checkout = package.parents[1]
+    # A package installed inside somebody's own repository must not be stamped with that repository's commit.
+    if package.parent.name != "src" or not (checkout / ".git").exists():
+        return None
+    commit = _git(checkout, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return commit + ("+changes" if _git(checkout, "status", "--porcelain", "--", "src") else "")
+
+
+def _git(checkout: Path, *arguments: str) -> str | None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", "--no-optional-locks", "-C", str(checkout), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            env=environment,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def processor_name() -> str:
+    """The CPU's model, because another model may use wider instructions and round otherwise."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())
+
+
+def without_secrets(arguments: Sequence[str]) -> list[str]:
+    """A command line that may be kept: values of options named like secrets, and user:password@ in URLs, are hidden."""
+    kept: list[str] = []
+    hide_next = False
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if hide_next and not argument.startswith("-"):
+            kept.append(HIDDEN)
+        elif equals and _SECRET.search(name):
+            kept.append(f"{name}={HIDDEN}")
+        else:
+            kept.append(_CREDENTIALS.sub(f"{HIDDEN}@", argument))
+        hide_next = not equals and argument.startswith("-") and bool(_SECRET.search(argument))
+    return kept

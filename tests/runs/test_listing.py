@@ -1,0 +1,114 @@
+"""Runs as their files tell them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steersman.errors import UsageError
+from steersman.runs.checkpoints import CheckpointStore
+from steersman.runs.folder import RunFolder
+from steersman.runs.journal import Journal
+from steersman.runs.listing import list_runs, show_run
+from steersman.runs.lock import lock_run
+from steersman.runs.stamp import make_stamp, write_stamp
+
+
+def make_run(path: Path, started: str = "2026-01-02T03:04:05+00:00", **other: Any) -> RunFolder:
+    """A run of three steps that took a minute. 2026-01-02T03:04:05Z is 1767323045 s after the epoch."""
+    folder = RunFolder.create_or_open(path)
+    folder.recipe_path.write_text('kind = "ppo"\n')
+    made = make_stamp(
+        kind="ppo", seeds={}, threads=1, device="cpu", world_size=1, deterministic={}, data={}, parents={}
+    )
+    write_stamp(folder.stamp_path, {**made, "started": started, **other})
+    with Journal(folder.journal_path) as journal:
+        journal.write({"step": 1, "time": 1767323045.0, "loss": 2.0, "win_rate": 0.5})
+        journal.write({"step": 3, "time": 1767323105.0, "loss": 1.0, "note": "text", "kl": float("nan")})
+    CheckpointStore(folder.checkpoints).write(3, lambda aside: (aside / "a").write_bytes(b"abc"), {})
+    return folder
+
+
+def test_a_run_is_summed_up_from_its_files(tmp_path: Path):
+    folder = make_run(tmp_path / "one")
+    [run] = list_runs(tmp_path)
+    assert (run.name, run.kind, run.state, run.step) == ("one", "ppo", "stopped", 3)
+    # Each name's newest value, also of a name that the last row does not have.
+    assert run.last == {"loss": 1.0, "win_rate": 0.5, "kl": None}
+    assert (run.started, run.seconds, run.problems) == ("2026-01-02T03:04:05+00:00", 60.0, ())
+    folder.mark_ended("finished", step=3)
+    assert list_runs(tmp_path)[0].state == "finished"
+    folder.mark_started()
+    folder.mark_ended("stopped", step=3, why="SIGTERM")
+    assert list_runs(tmp_path)[0].state == "stopped"
+
+
+def test_a_run_in_progress_is_running_and_is_not_disturbed(tmp_path: Path):
+    folder = make_run(tmp_path / "one")
+    with lock_run(folder.path) as lock:
+        assert list_runs(tmp_path)[0].state == "running"
+        assert lock.held
+    assert list_runs(tmp_path)[0].state == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("victim", "named"),
+    [
+        ("stamp.json", "stamp.json: unreadable"),
+        ("recipe.toml", "recipe.toml: unreadable"),
+        ("ending.json", "ending.json: unreadable"),
+        ("checkpoints/step-000003/a", "step-000003/a: 1 bytes instead of 3"),
+        ("checkpoints/step-000003/manifest.json", "step-000003/manifest.json: unreadable"),
+    ],
+)
+def test_damage_is_seen_and_named(tmp_path: Path, victim: str, named: str):
+    folder = make_run(tmp_path / "one")
+    folder.mark_ended("finished", step=3)
+    (folder.path / victim).write_text("{")
+    [run] = list_runs(tmp_path)
+    assert run.state == "damaged"
+    assert len(run.problems) == 1
+    assert named in run.problems[0]
+
+
+def test_the_newest_run_comes_first_and_other_folders_are_passed_over(tmp_path: Path):
+    make_run(tmp_path / "b", started="2026-01-01T00:00:00+00:00")
+    make_run(tmp_path / "a", started="2026-03-01T00:00:00+00:00")
+    make_run(tmp_path / "c", started="2026-02-01T00:00:00+00:00")
+    make_run(tmp_path / "odd", started="yesterday")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "file").touch()
+    runs = list_runs(tmp_path)
+    assert [run.name for run in runs] == ["a", "c", "b", "odd"]
+    assert runs[-1].seconds is None
+    assert list_runs(tmp_path / "none") == []
+
+
+def test_a_run_that_has_not_begun_has_nothing_to_show(tmp_path: Path):
+    folder = RunFolder.create_or_open(tmp_path / "new")
+    folder.recipe_path.write_text("")
+    summary, tail = show_run(folder.path)
+    assert (summary.kind, summary.state, summary.step, summary.last, summary.seconds) == ("", "stopped", 0, {}, None)
+    assert tail == []
+
+
+def test_showing_a_run_gives_its_last_rows_and_every_damaged_line(tmp_path: Path):
+    folder = make_run(tmp_path / "one")
+    summary, tail = show_run(folder.path)
+    assert [row["step"] for row in tail] == [1, 3]
+    assert summary.state == "stopped"
+    with folder.journal_path.open("ab") as file:
+        file.write(b"rot\n")
+    summary, tail = show_run(folder.path)
+    assert summary.state == "damaged"
+    assert summary.problems == (f"{folder.journal_path}:3: not a journal row",)
+    with pytest.raises(UsageError, match="is not a run"):
+        show_run(tmp_path)
+
+
+def test_listing_changes_no_file(tmp_path: Path):
+    make_run(tmp_path / "one")
+    before = sorted((str(path), path.stat().st_mtime_ns) for path in tmp_path.rglob("*"))
+    list_runs(tmp_path)
+    show_run(tmp_path / "one")
+    assert sorted((str(path), path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before

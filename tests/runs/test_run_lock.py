@@ -1,0 +1,136 @@
+"""Two processes in one folder, for real."""
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steersman.errors import RunLocked, SteersmanError
+from steersman.runs.lock import RunLock, holder_of, lock_run
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from steersman.runs.lock import lock_run
+lock = lock_run(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_process_is_refused_within_a_second_and_told_who(tmp_path: Path, start_program: Any):
+    first = start_program(HOLD, tmp_path)
+    assert first.stdout.readline() == "held\n"
+    began = time.monotonic()
+    with pytest.raises(RunLocked) as refused:
+        lock_run(tmp_path)
+    assert time.monotonic() - began < 1
+    message = str(refused.value)
+    assert str(first.pid) in message
+    assert socket.gethostname() in message
+    assert f"kill {first.pid}" in message
+    holder = holder_of(tmp_path)
+    assert holder is not None
+    assert (holder.pid, holder.host) == (first.pid, socket.gethostname())
+
+
+def test_a_killed_process_frees_its_lock(tmp_path: Path, start_program: Any):
+    first = start_program(HOLD, tmp_path)
+    first.stdout.readline()
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    assert holder_of(tmp_path) is None
+    with lock_run(tmp_path) as lock:
+        assert lock.held
+
+
+def test_a_forked_worker_does_not_keep_the_lock_of_its_killed_parent(tmp_path: Path, start_program: Any):
+    parent = start_program(
+        """
+        import os, sys, time
+        from pathlib import Path
+        from steersman.runs.lock import lock_run
+        lock = lock_run(Path(sys.argv[1]))
+        child = os.fork()
+        if child == 0:
+            os.close(1); os.close(2)
+            time.sleep(60)
+        print(child, flush=True)
+        time.sleep(60)
+        """,
+        tmp_path,
+    )
+    worker = int(parent.stdout.readline())
+    try:
+        assert holder_of(tmp_path) is not None
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+        with lock_run(tmp_path) as lock:
+            os.kill(worker, 0)  # still alive
+            assert lock.held
+    finally:
+        os.kill(worker, signal.SIGKILL)
+
+
+def test_a_forked_worker_that_ends_leaves_the_lock_with_its_parent(tmp_path: Path):
+    # subprocess would exec; a plain fork in a process without torch's threads is what a worker does.
+    text = (
+        "import os,sys\nfrom pathlib import Path\nfrom steersman.runs.lock import lock_run, holder_of\n"
+        "p=Path(sys.argv[1])\nlock=lock_run(p)\nchild=os.fork()\n"
+        "if child==0:\n lock.release(); os._exit(0 if not lock.held else 1)\n"
+        "code=os.waitpid(child,0)[1]\nprint(code, holder_of(p).pid==os.getpid())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", text, str(tmp_path)], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout == "0 True\n"
+
+
+def test_releasing_lets_the_next_one_in(tmp_path: Path):
+    with lock_run(tmp_path) as first:
+        assert first.acquire() is first
+        with pytest.raises(RunLocked):
+            RunLock(tmp_path).acquire()
+    assert not first.held
+    assert holder_of(tmp_path) is None
+    with RunLock(tmp_path) as second:
+        assert second.held
+    second.release()
+
+
+def test_a_readers_glance_does_not_refuse_a_starting_run(tmp_path: Path):
+    lock_run(tmp_path).release()
+    glance = os.open(tmp_path / ".lock", os.O_RDONLY)
+    fcntl.flock(glance, fcntl.LOCK_SH)
+    threading.Timer(0.1, os.close, [glance]).start()
+    with lock_run(tmp_path) as lock:
+        assert lock.held
+
+
+def test_a_lock_file_that_says_nothing_still_refuses(tmp_path: Path):
+    with lock_run(tmp_path):
+        (tmp_path / ".lock").write_text("?")
+        with pytest.raises(RunLocked, match="does not say which"):
+            lock_run(tmp_path)
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(SteersmanError, match=r"No locks available.*flock"):
+        lock_run(tmp_path)
+
+
+def test_nobody_works_in_a_folder_that_is_not_there(tmp_path: Path):
+    assert holder_of(tmp_path / "none") is None

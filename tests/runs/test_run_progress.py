@@ -1,0 +1,98 @@
+"""A bar on a real pseudo-terminal, lines elsewhere."""
+
+import io
+import os
+import pty
+import threading
+
+import pytest
+
+from steersman.runs.progress import Progress
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_lines_come_no_more_often_than_every_few_seconds():
+    clock, stream = Clock(), io.StringIO()
+    with Progress("ppo", 100, stream=stream, clock=clock, seconds_between_lines=5.0) as progress:
+        for done in range(1, 13):
+            clock.now += 1.0
+            progress.update(done, {"reward": done / 4, "kl": 0.125, "entropy": 2.0, "fourth": 9.0})
+    # One step a second: 5 steps take 5 s and leave 95; 10 leave 90; the end shows the last step.
+    assert stream.getvalue().splitlines() == [
+        "ppo 5/100 (5 %)  0:01:35 left  reward 1.25  kl 0.125  entropy 2",
+        "ppo 10/100 (10 %)  0:01:30 left  reward 2.5  kl 0.125  entropy 2",
+        "ppo 12/100 (12 %)  0:01:28 left  reward 3  kl 0.125  entropy 2",
+    ]
+
+
+def test_time_left_counts_from_where_the_run_was_resumed():
+    clock, stream = Clock(), io.StringIO()
+    with Progress("sft", 100, done=90, stream=stream, clock=clock) as progress:
+        clock.now += 10.0
+        progress.update(92)
+        clock.now += 1.0
+        progress.update(100)
+    # Two steps in ten seconds leave eight for forty; a finished run has no time left to tell.
+    assert stream.getvalue().splitlines() == ["sft 92/100 (92 %)  0:00:40 left", "sft 100/100 (100 %)"]
+
+
+def test_the_same_line_is_not_said_twice_at_the_end():
+    clock, stream = Clock(), io.StringIO()
+    with Progress("dpo", 2, stream=stream, clock=clock) as progress:
+        clock.now += 6.0
+        progress.update(2, {"loss": 0.5})
+    assert stream.getvalue().count("\n") == 1
+
+
+def test_silent_says_nothing():
+    stream = io.StringIO()
+    with Progress("dpo", 2, stream=stream, silent=True, seconds_between_lines=0.0) as progress:
+        progress.update(1, {"loss": 0.5})
+    assert stream.getvalue() == ""
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    ours, theirs = pty.openpty()
+    received: list[bytes] = []
+
+    def listen() -> None:
+        try:
+            while block := os.read(ours, 4096):
+                received.append(block)
+        except OSError:  # how Linux says that the other side has closed
+            return
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    with os.fdopen(theirs, "w") as terminal, Progress("ppo", 10, stream=terminal) as progress:
+        progress.update(4, {"reward": 1.5})
+        progress.update(10, {"reward": 2.5})
+    listener.join(timeout=5)
+    os.close(ours)
+    text = b"".join(received).decode()
+    assert "ppo" in text
+    assert "10/10" in text
+    assert "reward 2.5" in text
+    assert "\x1b[" in text
+
+
+def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch):
+    class Dumb(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "dumb")
+    stream = Dumb()
+    with Progress("ppo", 4, stream=stream) as progress:
+        progress.update(1)
+    assert stream.getvalue().startswith("ppo 1/4 (25 %)")
+    assert "\x1b" not in stream.getvalue()

@@ -1,0 +1,140 @@
+"""Tokenisers: loading one, giving it a PAD of its own, knowing what ends an answer, and cutting without breaking a letter.
+
+PAD is never EOS here: a model that learns from rows padded with EOS learns either never to stop or to stop anywhere,
+and a score read at "the last token that is not PAD" lands one token early.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from steersman.errors import ModelError
+
+# A fast Hugging Face tokeniser. It stays Any so that this module imports without transformers (a second of start-up).
+Tokeniser = Any
+
+PAD = "<|pad|>"
+# Padding tokens that published models carry unused; taking one of these saves an embedding row.
+KNOWN_PADS = (PAD, "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>")
+# How far `cut` looks around a cut. A letter spans at most 4 tokens and the longest emoji in use about 35.
+WINDOW = 64
+
+
+def load_tokeniser(path: str | Path, *, revision: str | None = None, trust_remote_code: bool = False) -> Tokeniser:
+    """The tokeniser of a model folder or hub id. It must be a fast one: loss masks are found through its offsets."""
+    from transformers import AutoTokenizer
+
+    folder = Path(path).expanduser()
+    if folder.is_dir() and not any((folder / name).exists() for name in TOKENISER_FILES):
+        raise ModelError(
+            f"the folder {folder} holds no tokeniser (expected tokenizer.json or one of {', '.join(TOKENISER_FILES[1:])}); "
+            "save the tokeniser beside the model with tokenizer.save_pretrained, or name another folder"
+        )
+    name = str(folder) if folder.exists() else str(path)
+    try:
+        tokeniser = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise ModelError(
+            f"no tokeniser could be loaded from {str(path)!r}: {_first_line(error)}. Expected a folder with a "
+            "tokenizer.json or a hub id that is cached or can be downloaded; check the name and the connection"
+        ) from error
+    if not tokeniser.is_fast:
+        raise ModelError(
+            f"{str(path)!r} has only a slow tokeniser ({type(tokeniser).__name__}); expected one with a tokenizer.json, "
+            "since loss masks need character offsets. Convert it with transformers' convert_slow_tokenizer"
+        )
+    return tokeniser
+
+
+TOKENISER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "tekken.json",
+)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(". ")
+
+
+def give_pad(tokeniser: Tokeniser, *, ends: Sequence[int] = ()) -> bool:
+    """Make sure that PAD exists and is neither EOS nor BOS nor one of `ends`; True if the vocabulary grew."""
+    taken = {tokeniser.eos_token_id, tokeniser.bos_token_id, *ends} - {None}
+    if tokeniser.pad_token_id is not None and tokeniser.pad_token_id not in taken:
+        return False
+    before = len(tokeniser)
+    vocabulary = tokeniser.get_vocab()
+    there = [name for name in KNOWN_PADS if name in vocabulary and vocabulary[name] not in taken]
+    absent = [name for name in KNOWN_PADS if name not in vocabulary]
+    tokeniser.add_special_tokens({"pad_token": (there or absent)[0]})
+    return len(tokeniser) > before
+
+
+def special_strings(tokeniser: Tokeniser) -> list[str]:
+    """Every string that the tokeniser would read as a control token, longest first."""
+    marked = {str(token) for token in tokeniser.added_tokens_decoder.values() if token.special}
+    return sorted(marked | {str(token) for token in tokeniser.all_special_tokens}, key=lambda text: (-len(text), text))
+
+
+def end_ids(tokeniser: Tokeniser, generation_config: Any = None) -> tuple[int, ...]:
+    """The ids that end an answer: EOS, what the generation config adds, and the chat template's end of turn."""
+    from steersman.text.template import end_of_turn
+
+    found = {tokeniser.eos_token_id, end_of_turn(tokeniser)}
+    extra = getattr(generation_config, "eos_token_id", None)
+    found |= set(extra) if isinstance(extra, list | tuple) else {extra}
+    ends = tuple(sorted(found - {None}))
+    if not ends:
+        raise ModelError(
+            "the tokeniser has no end-of-sequence token, so no answer could ever end; "
+            "give it one: tokenizer.add_special_tokens({'eos_token': '<|end|>'})"
+        )
+    return ends
+
+
+def cut(tokeniser: Tokeniser, ids: Sequence[int], limit: int) -> list[int]:
+    """The longest beginning of at most `limit` ids that ends between two letters as a reader sees them.
+
+    Byte-level tokens may hold a third of a Korean syllable or one colour of an emoji family; a cut there would leave
+    U+FFFD behind. Where nothing within reach is whole (a letter of more than 64 tokens) the cut stays at `limit`.
+    """
+    if limit <= 0:
+        return []
+    reach = range(limit, max(0, limit - WINDOW) - 1, -1)
+    return list(ids[: next((n for n in reach if _is_whole(tokeniser, ids, n)), limit)])
+
+
+def cut_left(tokeniser: Tokeniser, ids: Sequence[int], limit: int) -> list[int]:
+    """The longest ending of at most `limit` ids that starts between two letters."""
+    first = max(0, len(ids) - limit)
+    reach = range(first, min(len(ids), first + WINDOW) + 1)
+    return list(ids[next((n for n in reach if _is_whole(tokeniser, ids, n)), first) :])
+
+
+def _is_whole(tokeniser: Tokeniser, ids: Sequence[int], position: int) -> bool:
+    """Whether a cut before ids[position] falls between two grapheme clusters."""
+    import regex
+
+    if position <= 0 or position >= len(ids):
+        return True
+    start = max(0, position - WINDOW)
+    around = _literal(tokeniser, ids[start : position + WINDOW])
+    before = _literal(tokeniser, ids[start:position])
+    after = _literal(tokeniser, ids[position : position + WINDOW])
+    # Half a letter decodes to U+FFFD on both sides. (Some decoders drop a space that a text starts with.)
+    if around not in (before + after, f"{before} {after}"):
+        return False
+    return len(before) in {match.end() for match in regex.finditer(r"\X", around)} | {0}
+
+
+def _literal(tokeniser: Tokeniser, ids: Sequence[int]) -> str:
+    return tokeniser.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+
+def decode(tokeniser: Tokeniser, ids: Sequence[int]) -> str:
+    """The text of these ids for people and rewards: control tokens left out, spaces untouched."""
+    return tokeniser.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -24,9 +24,26 @@ class SplitReport:
         return {"files": self.files, "records": self.records}
 
 
+def read_shares(words: str) -> dict[str, float]:
+    """Shares as a person writes them: "0.9,0.1" or "train=0.9,test=0.1"."""
+    pieces = [piece.strip() for piece in words.split(",") if piece.strip()]
+    names = {1: ["train"], 2: ["train", "test"], 3: ["train", "validation", "test"]}.get(len(pieces), [])
+    try:
+        if all("=" in piece for piece in pieces):
+            return checked_shares({name.strip(): float(share) for name, share in (p.split("=", 1) for p in pieces)})
+        return checked_shares({name: float(share) for name, share in zip(names, pieces, strict=True)})
+    except ValueError as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"cannot read the shares {words!r}; expected 0.9,0.05,0.05 or train=0.9,test=0.1") from error
+
+
 def checked_shares(shares: dict[str, float]) -> dict[str, float]:
     if not shares or any(not 0 < share <= 1 for share in shares.values()):
         raise UsageError(f"the shares of a split lie between 0 and 1; seen {shares}")
+    bad = next((name for name in shares if not name.replace("-", "").replace("_", "").isalnum()), None)
+    if bad is not None:
+        raise UsageError(f"the name of a split becomes a file's name: letters, digits, - and _; seen {bad!r}")
     total = sum(shares.values())
     if abs(total - 1) > 1e-6:
         raise UsageError(f"the shares of a split add up to 1; {' + '.join(map(str, shares.values()))} is {total:g}")
@@ -56,7 +73,7 @@ def split_records(
 ) -> SplitReport:
     """Writes one file a split, in Steersman's own rows, in the order in which the records came."""
     report = SplitReport()
-    checked_shares(shares)
+    shares = checked_shares(shares)
     with ExitStack() as stack:
         writers = {name: stack.enter_context(RowWriter(folder / f"{name}{ending}")) for name in shares}
         for record in records:

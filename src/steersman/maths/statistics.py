@@ -1,0 +1,306 @@
+"""Numbers about people and models with their uncertainty: intervals, agreement, calibration, ratings, best-of-n.
+
+No torch: the web app imports this. Agreement takes, for each unit, the labels it was given; a unit may have any number
+of them, and who gave which does not matter, save for Cohen's kappa.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from importlib import import_module
+from statistics import NormalDist
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float64]
+Numbers: TypeAlias = Sequence[float | int | np.generic] | NDArray[Any]
+Units: TypeAlias = Sequence[Sequence[Hashable]]
+
+
+class Interval(NamedTuple):
+    """An estimate and the confidence interval around it."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def wilson_interval(successes: float, trials: float, *, confidence: float) -> Interval:
+    """Wilson's score interval of a proportion (1927). Half successes (ties) and effective sample sizes are fine."""
+    if not 0 <= successes <= trials or trials <= 0:
+        raise ValueError(
+            f"{successes} successes in {trials} trials; there must be a trial, and at most all can succeed."
+        )
+    z = NormalDist().inv_cdf(0.5 + _checked(confidence) / 2)
+    share = successes / trials
+    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    # At 0 and at 1 the bound is the share itself; rounding must not push it past.
+    return Interval(share, min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share))
+
+
+def bootstrap_interval(
+    values: Numbers,
+    *,
+    confidence: float,
+    resamples: int,
+    generator: np.random.Generator,
+    statistic: Callable[[FloatArray], float] | None = None,
+) -> Interval:
+    """Percentile bootstrap (Efron 1979) of the mean, or of any `statistic`, over the rows of `values`.
+
+    Give one row to each thing drawn independently (a prompt, not a sample of it).
+    """
+    sample = _floats(values)
+    if len(sample) < 2:
+        raise ValueError(f"{len(sample)} value(s) cannot be resampled; a bootstrap needs at least 2.")
+    drawn: list[FloatArray] = []
+    rows_at_once = max(1, 2**22 // sample.size)
+    for start in range(0, resamples, rows_at_once):
+        index = generator.integers(len(sample), size=(min(rows_at_once, resamples - start), len(sample)))
+        if statistic is None:
+            drawn.append(sample[index].mean(axis=1))
+        else:
+            drawn.append(np.array([statistic(sample[rows]) for rows in index]))
+    tail = (1 - _checked(confidence)) / 2
+    low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
+    return Interval(float(sample.mean() if statistic is None else statistic(sample)), float(low), float(high))
+
+
+def paired_bootstrap_interval(
+    first: Numbers, second: Numbers, *, confidence: float, resamples: int, generator: np.random.Generator
+) -> Interval:
+    """Bootstrap of mean(first) - mean(second) where both were measured on the same things, e.g. prompts."""
+    one, other = _same_length(first, second)
+    return bootstrap_interval(one - other, confidence=confidence, resamples=resamples, generator=generator)
+
+
+def cohen_kappa(
+    first: Sequence[Hashable], second: Sequence[Hashable], *, weights: Literal["linear", "quadratic"] | None
+) -> float:
+    """Cohen's kappa of two raters who labelled the same units; NaN if both only ever used one and the same label.
+
+    Weights take the labels as ordered and equally far apart, so these must be sortable.
+    """
+    if len(first) != len(second) or not first:
+        raise ValueError(f"{len(first)} labels against {len(second)}; both raters must label the same units.")
+    seen: set[Any] = {*first, *second}
+    place = {label: i for i, label in enumerate(seen if weights is None else sorted(seen))}
+    table = np.zeros((len(place), len(place)))
+    for one, other in zip(first, second, strict=True):
+        table[place[one], place[other]] += 1
+    inter_rater: Any = import_module("statsmodels.stats.inter_rater")
+    with np.errstate(invalid="ignore"):
+        return float(inter_rater.cohens_kappa(table, wt=weights, return_results=False))
+
+
+def fleiss_kappa(units: Units) -> float:
+    """Fleiss' kappa for units that all have the same number of labels; NaN if only one label was ever used."""
+    counts, _ = _label_counts(units, ordered=False)
+    per_unit = counts.sum(axis=1)
+    if len(counts) == 0 or per_unit.min() != per_unit.max() or per_unit[0] < 2:
+        raise ValueError(
+            "Fleiss' kappa needs the same number of labels (at least 2) for every unit. "
+            "Use krippendorff_alpha, which allows missing ones."
+        )
+    inter_rater: Any = import_module("statsmodels.stats.inter_rater")
+    with np.errstate(invalid="ignore"):
+        return float(inter_rater.fleiss_kappa(counts, method="fleiss"))
+
+
+def krippendorff_alpha(units: Units, *, level: Literal["nominal", "ordinal", "interval", "ratio"]) -> float:
+    """Krippendorff's alpha; NaN where it says nothing: only one label was ever used, or no unit has two labels.
+
+    Above the nominal level labels must be numbers (ranks, at the ordinal level).
+    """
+    counts, labels = _label_counts(units, ordered=level != "nominal")
+    if len(labels) < 2 or (counts.sum(axis=1) < 2).all():
+        return math.nan
+    domain = np.arange(len(labels)) if level == "nominal" else np.array(labels, dtype=np.float64)
+    library: Any = import_module("krippendorff")
+    with np.errstate(invalid="ignore"):
+        return float(library.alpha(value_counts=counts, value_domain=domain, level_of_measurement=level))
+
+
+def pairwise_agreement(units: Units, *, confidence: float) -> Interval:
+    """How often two labels of the same unit are equal, over all pairs of labels, with a Wilson interval.
+
+    Pairs within a unit are not independent, so a unit counts as one observation however many labels it has (Kish's
+    effective sample size, with units weighted by their pairs): exact for two labels a unit, cautious for more.
+    """
+    counts, _ = _label_counts(units, ordered=False)
+    of_two = counts * (counts - 1) / 2
+    per_unit = counts.sum(axis=1)
+    pairs = per_unit * (per_unit - 1) / 2
+    if pairs.sum() == 0:
+        raise ValueError("no unit has two labels, so nobody can agree. Have some units labelled twice.")
+    effective = float(pairs.sum() ** 2 / np.square(pairs).sum())
+    agreement = float(of_two.sum() / pairs.sum())
+    return wilson_interval(agreement * effective, effective, confidence=confidence)
+
+
+class ReliabilityBin(NamedTuple):
+    """Predictions between `low` and `high`: what they said on average, what came, and how many they are."""
+
+    low: float
+    high: float
+    probability: float
+    outcome: float
+    size: int
+
+
+def reliability_curve(probabilities: Numbers, outcomes: Numbers, *, bins: int) -> list[ReliabilityBin]:
+    """Predicted against observed, in bins of equal width; empty bins are left out."""
+    predicted, observed = _same_length(probabilities, outcomes)
+    if len(predicted) == 0 or predicted.min() < 0 or predicted.max() > 1:
+        raise ValueError("a reliability curve needs predicted probabilities, all of them from 0 to 1.")
+    place = np.minimum((predicted * bins).astype(np.int64), bins - 1)
+    curve: list[ReliabilityBin] = []
+    for i in range(bins):
+        here = place == i
+        if here.any():
+            said, came = float(predicted[here].mean()), float(observed[here].mean())
+            curve.append(ReliabilityBin(i / bins, (i + 1) / bins, said, came, int(here.sum())))
+    return curve
+
+
+def expected_calibration_error(probabilities: Numbers, outcomes: Numbers, *, bins: int) -> float:
+    """Mean gap between predicted and observed over the bins, weighted by their sizes (Guo et al. 2017)."""
+    curve = reliability_curve(probabilities, outcomes, bins=bins)
+    return sum(b.size * abs(b.probability - b.outcome) for b in curve) / sum(b.size for b in curve)
+
+
+def fit_temperature(logits: Numbers, targets: Numbers) -> float:
+    """The T that makes sigmoid(logit / T) likeliest (Guo et al. 2017), within 1/1000 and 1000.
+
+    The loss is convex in 1 / T, so its slope changes sign once and bisection finds where. The upper limit means that
+    the logits say nothing (or the wrong way round), the lower that they separate the targets perfectly.
+    """
+    gaps, wanted = _same_length(logits, targets)
+    if len(gaps) == 0:
+        raise ValueError("no logits to fit a temperature to; give at least one held-out prediction.")
+
+    def slope(sharpness: float) -> float:
+        predicted = 0.5 * (1 + np.tanh(0.5 * sharpness * gaps))
+        return float(np.mean(gaps * (predicted - wanted)))
+
+    low, high = math.log(1e-3), math.log(1e3)
+    if slope(math.exp(low)) >= 0:
+        return 1e3
+    if slope(math.exp(high)) <= 0:
+        return 1e-3
+    for _ in range(100):
+        middle = (low + high) / 2
+        if slope(math.exp(middle)) < 0:
+            low = middle
+        else:
+            high = middle
+    return math.exp(-(low + high) / 2)
+
+
+def pearson(first: Numbers, second: Numbers) -> float:
+    """Pearson's correlation; NaN if either side never varies."""
+    return _correlation("pearsonr", first, second)
+
+
+def spearman(first: Numbers, second: Numbers) -> float:
+    """Spearman's rank correlation; NaN if either side never varies."""
+    return _correlation("spearmanr", first, second)
+
+
+def _correlation(function: str, first: Numbers, second: Numbers) -> float:
+    one, other = _same_length(first, second)
+    if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return math.nan
+    stats: Any = import_module("scipy.stats")
+    return float(getattr(stats, function)(one, other).statistic)
+
+
+def bradley_terry_ratings(wins: NDArray[Any], *, prior: float) -> FloatArray:
+    """Log-strengths with mean 0 of several players: P(i beats j) = sigmoid(rating i - rating j).
+
+    wins[i, j] is how often i beat j; a tie is half a win for both. `prior` ties are added to every pair, which keeps
+    the rating of a player who always won finite; 0 gives maximum likelihood. Fitted by the MM algorithm of Hunter 2004.
+    """
+    players = len(wins)
+    if wins.shape != (players, players) or players < 2 or (wins < 0).any():
+        raise ValueError(f"wins has shape {wins.shape}; it must be a square table of counts for at least 2 players.")
+    table = wins.astype(np.float64) + prior / 2
+    np.fill_diagonal(table, 0)
+    reaches = (table > 0) | np.eye(players, dtype=np.bool_)
+    for _ in range(players.bit_length()):
+        reaches = reaches @ reaches
+    if not reaches.all():
+        raise ValueError(
+            "some players never beat (or tied with) those of another group, so that their distance has no limit. "
+            "Give a prior above 0, or more games between them."
+        )
+    games, won = table + table.T, table.sum(axis=1)
+    strength = np.ones(players)
+    for _ in range(100_000):
+        updated = won / (games / (strength[:, None] + strength[None, :])).sum(axis=1)
+        updated /= np.exp(np.log(updated).mean())
+        change = np.abs(np.log(updated / strength)).max()
+        strength = updated
+        if change < 1e-12:
+            break
+    return np.log(strength)
+
+
+def best_of_n_estimate(proxy_scores: Numbers, gold_scores: Numbers, n: int) -> float:
+    """Expected gold score of the best of n by proxy, unbiased, from N >= n samples of one prompt.
+
+    The i-th worst of N by proxy is the best of a random n with probability C(i-1, n-1) / C(N, n). Samples with equal
+    proxy share their gold, as if the choice among them were random.
+    """
+    proxy, gold = _same_length(proxy_scores, gold_scores)
+    total = len(proxy)
+    if not 1 <= n <= total:
+        raise ValueError(f"best of {n} from {total} samples; n must be from 1 to the number of samples.")
+    _, group = np.unique(proxy, return_inverse=True)
+    shared = (np.bincount(group, weights=gold) / np.bincount(group))[group]
+    ascending = shared[np.argsort(proxy, kind="stable")]
+    # C(i-1, n-1) / C(N, n) from the best downwards: n / N, then times (i-n) / (i-1), without huge numbers.
+    estimate, weight = 0.0, n / total
+    for i in range(total, n - 1, -1):
+        estimate += weight * float(ascending[i - 1])
+        if i > 1:
+            weight *= (i - n) / (i - 1)
+    return estimate
+
+
+def best_of_n_kl(n: int) -> float:
+    """KL of the best of n from the policy sampled: log n - (n - 1) / n, exact if no two scores are equal, else a bound."""
+    if n < 1:
+        raise ValueError(f"best of {n}; at least one sample must be drawn.")
+    return math.log(n) - (n - 1) / n
+
+
+def _floats(values: Numbers) -> FloatArray:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _same_length(first: Numbers, second: Numbers) -> tuple[FloatArray, FloatArray]:
+    one, other = _floats(first), _floats(second)
+    if one.shape != other.shape or one.ndim != 1:
+        raise ValueError(f"shapes {one.shape} and {other.shape}; give two flat lists of the same length.")
+    return one, other
+
+
+def _checked(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}; it is a share between 0 and 1, such as 0.95.")
+    return confidence
+
+
+def _label_counts(units: Units, *, ordered: bool) -> tuple[NDArray[np.int64], list[Any]]:
+    """How often each unit got each label, and the labels in the order of the columns."""
+    seen: dict[Any, None] = dict.fromkeys(label for unit in units for label in unit)
+    labels = sorted(seen) if ordered else list(seen)
+    counts = np.zeros((len(units), len(labels)), dtype=np.int64)
+    for i, unit in enumerate(units):
+        tally = Counter(unit)
+        counts[i] = [tally[label] for label in labels]
+    return counts, labels

@@ -170,6 +170,14 @@ def test_a_manifest_of_another_format_is_refused(tmp_path: Path):
     assert store.verify(store.path_of(1)) == [f"{MANIFEST}: format 99; this Steersman reads 1"]
 
 
+def test_a_manifest_that_cannot_be_opened_is_damage(tmp_path: Path):
+    store, _ = make_store(tmp_path, 1)
+    (store.path_of(1) / MANIFEST).unlink()
+    assert store.verify(store.path_of(1)) == [f"{MANIFEST}: missing"]
+    (store.path_of(1) / MANIFEST).mkdir()
+    assert f"{MANIFEST}: unreadable" in store.verify(store.path_of(1))[0]
+
+
 def test_a_file_that_the_disk_cannot_read_back_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     store, _ = make_store(tmp_path, 1)
 
@@ -238,7 +246,7 @@ def test_a_disk_known_to_be_too_small_is_refused_before_writing(tmp_path: Path):
     store, _ = make_store(tmp_path, 1)
     called: list[Path] = []
     with pytest.raises(
-        CheckpointError, match=r"step-000002: it needs at least 1,000,000,000,000,000,000 bytes, [\d,]+ are free"
+        CheckpointError, match=r"step-000002: it needs about 1,000,000,000,000,000,000 bytes, [\d,]+ are free"
     ):
         store.write(2, called.append, FACTS, expected_bytes=10**18)
     assert called == []
@@ -254,13 +262,25 @@ def test_a_device_that_is_full_leaves_the_previous_checkpoint(tmp_path: Path):
             device.write(b"x")
 
     with pytest.raises(
-        CheckpointError, match=r"step-000002 \(.*No space left.*needs at least 5,000 bytes.*same command again"
+        CheckpointError, match=r"step-000002 \(.*No space left.*needs about 5,000 bytes.*same command again"
     ):
         store.write(2, fill, FACTS, expected_bytes=5000)
     found = store.latest()
     assert found is not None
     assert (found.step, messages) == (1, [])
     assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
+
+
+def test_without_an_estimate_the_newest_checkpoint_tells_what_is_needed(tmp_path: Path):
+    store = CheckpointStore(tmp_path)
+    store.write(1, lambda folder: (folder / "weights.bin").write_bytes(b"x" * 70_000), {})
+
+    def fill(folder: Path) -> None:
+        raise ValueError("I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(CheckpointError, match=r"needs about 70,\d\d\d bytes") as full:
+        store.write(2, fill, {})
+    assert isinstance(full.value.__cause__, ValueError)
 
 
 def test_a_file_size_limit_leaves_the_previous_checkpoint(tmp_path: Path, start_program: Any):

@@ -120,16 +120,20 @@ class CheckpointStore:
             self._discard(path)
             temporary.rename(path)
         except BaseException as error:
-            written = total_bytes(temporary)
+            # Some libraries remove their own half; then the newest whole checkpoint says how much it takes.
+            likely = max(expected_bytes or 0, *(total_bytes(each) for each in self._temporary_and_newest(temporary)))
             shutil.rmtree(temporary, ignore_errors=True)
             if _is_disk_full(error):
-                message = _no_room(path, max(expected_bytes or 0, written), free_bytes(self.folder), str(error))
+                message = _no_room(path, likely, free_bytes(self.folder), str(error))
                 raise CheckpointError(message) from error
             raise
         fsync_path(self.folder)
         self._good.add(step)
         self._damaged.discard(step)
         return path
+
+    def _temporary_and_newest(self, temporary: Path) -> list[Path]:
+        return [temporary, *(self.path_of(step) for step in self.steps()[-1:])]
 
     def mark_best(self, step: int, measure: str, value: float) -> None:
         """Remembers, durably, which step did best."""
@@ -216,7 +220,7 @@ def _fsync_tree(folder: Path) -> None:
 def _no_room(path: Path, needed: int, free: int, seen: str = "") -> str:
     said = f" ({seen})" if seen else ""
     return (
-        f"no room for the checkpoint {path}{said}: it needs at least {needed:,} bytes, {free:,} are free. Earlier "
+        f"no room for the checkpoint {path}{said}: it needs about {needed:,} bytes, {free:,} are free. Earlier "
         "checkpoints are untouched. Free some space (or raise the quota or file size limit), then run the same command again."
     )
 

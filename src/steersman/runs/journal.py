@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from steersman.errors import SteersmanError, UsageError
 from steersman.records import Malformed
@@ -115,18 +115,12 @@ class Journal:
 
 def _plain(name: str, value: Any) -> float | int | str | None:
     """A bool, int, float, text or None as it is; a scalar array or tensor as its number."""
-    if (
-        value is not None
-        and not isinstance(value, bool | int | float | str)
-        and getattr(value, "size", None) is not None
-    ):
-        count = value.size if isinstance(value.size, int) else math.prod(value.size())
-        value = value.item() if count == 1 else value
-    if value is not None and not isinstance(value, bool | int | float | str):
-        raise UsageError(
-            f"the journal takes numbers; {name!r} is a {type(value).__name__}. Write its mean, or a sample."
-        )
-    return value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    size = getattr(value, "size", None)  # numpy's count of elements, torch's method that gives the shape
+    if size == 1 or (callable(size) and math.prod(cast(Any, size())) == 1):
+        return value.item()
+    raise UsageError(f"the journal takes numbers; {name!r} is a {type(value).__name__}. Write its mean, or a sample.")
 
 
 def truncate_lines(path: Path, step: int) -> None:
@@ -200,8 +194,6 @@ def malformed_lines(path: Path) -> list[Malformed]:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    if not line.strip():
-        return None
     try:
         row = json.loads(line)
     except ValueError:

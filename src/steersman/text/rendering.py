@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from steersman.errors import ModelError
 from steersman.records import Message
@@ -253,13 +254,15 @@ def _generation_spans(tokeniser: Tokeniser, messages: Sequence[Message], prompt:
         return None
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    rendered, spans = render_jinja_template(
+    # Its stated return type is wrong, hence Any.
+    result: Any = render_jinja_template(
         conversations=[[{"role": message.role, "content": message.content} for message in messages]],
         chat_template=template,
         return_assistant_tokens_mask=True,
         add_generation_prompt=messages[-1].role != "assistant",
         **tokeniser.special_tokens_map,
     )
-    return (
-        [(a, min(b, len(prompt))) for a, b in spans[0] if a < len(prompt)] if rendered[0].startswith(prompt) else None
-    )
+    rendered, spans = result
+    if not rendered[0].startswith(prompt):
+        return None
+    return [(start, min(end, len(prompt))) for start, end in spans[0] if start < len(prompt)]

@@ -1,0 +1,215 @@
+"""LoRA adapters by name on one frozen base: policy, value, reward; and the base itself, adapters off, as the reference.
+
+peft puts its layers into the model in place, so `Backbone.hidden` runs through them unchanged. Switching roles changes
+flags only, never `requires_grad`: peft's own switch freezes the adapter it leaves, and a backward pass that comes after
+the switch would then silently lose that adapter's gradient. LoRA: arXiv 2106.09685.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from steersman.errors import ModelError
+from steersman.models.backbone import Backbone
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """`targets`: "all-linear" is every linear layer but the output layer, or give the ends of layer names. Experts that
+    are fused into one 3-D weight get adapters as far as the installed peft knows their family."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    targets: str | tuple[str, ...] = "all-linear"
+
+
+def adapter_names(backbone: Backbone) -> tuple[str, ...]:
+    return () if backbone.peft is None else tuple(backbone.peft.peft_config)
+
+
+def add_lora(backbone: Backbone, name: str, settings: LoraSettings) -> None:
+    """A new adapter that changes nothing yet (B is zero). It becomes active and trainable, the base frozen."""
+    from peft import LoraConfig
+
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft only multiplies by it
+        lora_dropout=settings.dropout,
+        target_modules=settings.targets if isinstance(settings.targets, str) else list(settings.targets),
+        fan_in_fan_out=_has_conv1d(backbone),
+        base_model_name_or_path=backbone.hf.name_or_path,
+    )
+    _insert(backbone, name, config)
+
+
+def load_adapter(backbone: Backbone, name: str, folder: str | Path) -> None:
+    """An adapter from a peft folder, under this name. It becomes active and trainable."""
+    from peft import LoraConfig
+    from peft.utils import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    folder = Path(folder).expanduser()
+    if not (folder / "adapter_config.json").exists() or not (folder / "adapter_model.safetensors").exists():
+        raise ModelError(
+            f"{str(folder)!r} is no adapter folder; expected adapter_config.json and adapter_model.safetensors, "
+            "as peft's save_pretrained writes them. Check the path"
+        )
+    config = LoraConfig.from_pretrained(str(folder))
+    config.inference_mode = False
+    _insert(backbone, name, config)
+    found = set_peft_model_state_dict(backbone.peft, load_file(folder / "adapter_model.safetensors"), adapter_name=name)
+    lost = [key for key in found.missing_keys if f".{name}." in key]
+    if lost or found.unexpected_keys:
+        odd = (lost + found.unexpected_keys)[0]
+        raise ModelError(
+            f"the adapter in {str(folder)!r} does not fit {backbone.name!r} (first weight that does not match: {odd}); "
+            f"it was made for {config.base_model_name_or_path!r}. Load that base model"
+        )
+
+
+def _insert(backbone: Backbone, name: str, config: Any) -> None:
+    from peft import PeftModel
+
+    if name in adapter_names(backbone):
+        raise ModelError(f"there is already an adapter {name!r} on {backbone.name!r}; choose another name")
+    if "." in name or not name:
+        raise ModelError(f"{name!r} cannot name an adapter, since names become part of weight names; leave out dots")
+    others = {parameter for parameter in backbone.parameters() if parameter.requires_grad and adapter_names(backbone)}
+    try:
+        if backbone.peft is None:
+            backbone.__dict__["peft"] = PeftModel(backbone.hf, config, adapter_name=name)
+        else:
+            backbone.peft.add_adapter(name, config)
+    except ValueError as error:
+        raise ModelError(
+            f"no adapter fits {backbone.name!r} with targets {config.target_modules!r}: {error}. "
+            "Expected 'all-linear' or the ends of names of linear layers"
+        ) from error
+    for parameter in others:
+        parameter.requires_grad_(True)
+    _switch(backbone, name)
+    for part in _parts(backbone, [name]):
+        part.requires_grad_(True)
+
+
+def _has_conv1d(backbone: Backbone) -> bool:
+    from transformers.pytorch_utils import Conv1D
+
+    return any(isinstance(module, Conv1D) for module in backbone.hf.modules())
+
+
+def _layers(backbone: Backbone) -> Iterator[tuple[str, Any]]:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for path, module in backbone.hf.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            yield path, module
+
+
+def _parts(backbone: Backbone, names: Iterable[str]) -> Iterator[nn.Parameter]:
+    marks = tuple(f".{name}." for name in names)
+    for path, parameter in backbone.hf.named_parameters():
+        if "lora_" in path and any(mark in f"{path}." for mark in marks):
+            yield parameter
+
+
+def set_trainable(backbone: Backbone, names: Iterable[str]) -> list[nn.Parameter]:
+    """Let exactly these adapters learn; their parameters are handed back for an optimiser."""
+    wanted = list(names)
+    _check(backbone, wanted)
+    backbone.hf.requires_grad_(False)
+    chosen = list(_parts(backbone, wanted))
+    for parameter in chosen:
+        parameter.requires_grad_(True)
+    return chosen
+
+
+def active_adapter(backbone: Backbone) -> str | None:
+    """The adapter that takes part in the forward pass; None if it is the base alone."""
+    return backbone.adapter
+
+
+def activate(backbone: Backbone, name: str | None) -> None:
+    """From now on run through this adapter; None is the base alone, the reference."""
+    _check(backbone, [] if name is None else [name])
+    _switch(backbone, name)
+
+
+@contextmanager
+def acting_as(backbone: Backbone, name: str | None) -> Iterator[Backbone]:
+    """Run through this adapter (None: the base, the reference) until the end of the block."""
+    before = backbone.adapter
+    activate(backbone, name)
+    try:
+        yield backbone
+    finally:
+        _switch(backbone, before)
+
+
+def _check(backbone: Backbone, names: Iterable[str]) -> None:
+    unknown = [name for name in names if name not in adapter_names(backbone)]
+    if unknown:
+        there = ", ".join(adapter_names(backbone)) or "none"
+        raise ModelError(
+            f"there is no adapter {unknown[0]!r} on {backbone.name!r} (there: {there}); add or load it first"
+        )
+
+
+def _switch(backbone: Backbone, name: str | None) -> None:
+    if backbone.adapter == name:
+        return
+    for _, layer in _layers(backbone):
+        layer._disable_adapters = name is None
+        if name is not None:
+            layer._active_adapter = [name]
+    backbone.adapter = name
+
+
+def merged_state(backbone: Backbone, name: str | None) -> dict[str, Tensor] | None:
+    """The state of an ordinary model with this adapter added into its weights (None: the bare base), for saving or for
+    a generation engine. The model itself is not touched. Without any adapters there is nothing to undo: None."""
+    _check(backbone, [] if name is None else [name])
+    if backbone.peft is None:
+        return None
+    # A layer's own weights stand below `base_layer`; experts fused into one module are wrapped once a parameter.
+    wrappers = {f"{path}.base_layer.": layer for path, layer in _layers(backbone)}
+    state: dict[str, Tensor] = {}
+    for key, value in backbone.hf.state_dict().items():
+        if ".lora_" in key:
+            continue
+        parameter = key.rpartition(".")[2]
+        for path, layer in wrappers.items():
+            changed = key.startswith(path) and parameter == getattr(layer, "parameter_name", "weight")
+            if not changed or name is None or name not in layer.lora_A:
+                continue
+            if not value.is_floating_point():
+                raise ModelError(
+                    f"the base {backbone.name!r} is quantised, so an adapter cannot be merged into it; save the "
+                    "adapter alone (save_adapter), or load the base unquantised and merge there"
+                )
+            value = value + layer.get_delta_weight(name).to(value)
+        state[key.replace(".base_layer", "")] = value
+    return state
+
+
+def save_adapter(backbone: Backbone, name: str, folder: str | Path) -> Path:
+    """One adapter as an ordinary peft folder, which plain `PeftModel.from_pretrained` opens."""
+    from peft.utils import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    _check(backbone, [name])
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = get_peft_model_state_dict(backbone.peft, adapter_name=name, save_embedding_layers=False)
+    state = {key: value.detach().contiguous().cpu() for key, value in state.items()}
+    save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = backbone.peft.peft_config[name]
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+    config.inference_mode = False
+    return folder

@@ -1,0 +1,57 @@
+"""Several scorers as one: the weighted sum of what each says, each clipped and normalised first if that is wanted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from steersman.errors import UsageError
+from steersman.reward.scorer import Item, Score, Scorer, SpanReward
+from steersman.reward.shaping import clip, combine, normalise
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One scorer in a sum. `scale` is the mean and standard deviation its scores are measured in, `bounds` where they are
+    clipped, after that."""
+
+    scorer: Scorer
+    weight: float
+    scale: tuple[float, float] | None = None
+    bounds: tuple[float, float] | None = None
+
+    def shaped(self, values: Float[ndarray, " items"]) -> Float[ndarray, " items"]:
+        if self.scale is not None:
+            values = normalise(values, mean=self.scale[0], std=self.scale[1])
+        return values if self.bounds is None else clip(values, *self.bounds)
+
+
+class CombinedScorer:
+    """The weighted sum. A score's parts are each scorer's own number, before weight and shaping; its spans are theirs, weighted."""
+
+    def __init__(self, parts: Mapping[str, Part], *, name: str = "combined") -> None:
+        if not parts:
+            raise UsageError("a combined scorer needs at least one part; seen none")
+        self.name = name
+        self._parts = dict(parts)
+
+    def score(self, items: Sequence[Item]) -> list[Score]:
+        given = {name: part.scorer.score(items) for name, part in self._parts.items()}
+        raw = {name: np.array([score.value for score in scores], dtype=np.float64) for name, scores in given.items()}
+        shaped = {name: part.shaped(raw[name]) for name, part in self._parts.items()}
+        totals = combine(shaped, {name: part.weight for name, part in self._parts.items()})
+        return [
+            Score(
+                float(totals[i]),
+                {name: float(values[i]) for name, values in raw.items()},
+                "; ".join(dict.fromkeys(scores[i].note for scores in given.values() if scores[i].note)),
+                tuple(
+                    SpanReward(span.start, span.end, self._parts[name].weight * span.reward)
+                    for name, scores in given.items()
+                    for span in scores[i].spans
+                ),
+            )
+            for i in range(len(items))
+        ]

@@ -1,0 +1,62 @@
+"""What gives answers their scores: one Protocol for reward models, ensembles, classifiers and functions.
+
+A score depends on the item alone. Order and batch size change nothing but the last bits, so scorers can be cached, cut
+into batches of any size, and run elsewhere.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from steersman.errors import DataError
+from steersman.records import Prompt
+
+Item = tuple[Prompt, str]
+"""A prompt and the text of an answer to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpanReward:
+    """A reward for a stretch of the answer, in characters, for tokenisers differ. It is paid when the stretch ends."""
+
+    start: int
+    end: int
+    reward: float
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a whole answer is worth. `parts` are the numbers it was made from; `note` is for people.
+
+    `spans` are rewards within the answer, beside `value` and not part of it (see `shaping.spread_over_tokens`).
+    """
+
+    value: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+    spans: tuple[SpanReward, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise DataError(f"a score is a finite number; seen {self.value} (parts: {dict(self.parts)})")
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """`name` is the key under which a completion keeps its score."""
+
+    @property
+    def name(self) -> str: ...
+
+    def score(self, items: Sequence[Item]) -> list[Score]: ...
+
+
+def told(item: Item) -> str:
+    """An item in a few words, for messages."""
+    prompt, answer = item
+    return f"prompt {_short(prompt.shown)!r}, answer {_short(answer)!r}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."

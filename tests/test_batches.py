@@ -54,16 +54,13 @@ def test_taking_rows_cuts_the_padding_that_none_of_them_needs():
 
 
 def test_groups_keep_their_pairs():
-    one = torch.ones(1)
+    one, none = torch.ones(1), torch.zeros(0)
+    index = torch.tensor
+    thumbs = index([2]), one
     groups = [
-        AnswerGroup((row_of(3), row_of(5)), torch.tensor([0]), torch.tensor([1]), one, 0 * one, one),
+        AnswerGroup((row_of(3), row_of(5)), index([0]), index([1]), one, 0 * one, one, none.long(), none),
         AnswerGroup(
-            (row_of(4), row_of(2), row_of(6)),
-            torch.tensor([0, 2]),
-            torch.tensor([1, 0]),
-            one.repeat(2),
-            one.repeat(2),
-            one.repeat(2) / 3,
+            (row_of(4), row_of(2), row_of(6)), index([0, 2]), index([1, 0]), one.repeat(2), one.repeat(2), one.repeat(2) / 3, *thumbs
         ),
     ]
     batch = pad_groups(groups, pad_id=0).to("cpu")
@@ -71,6 +68,8 @@ def test_groups_keep_their_pairs():
     assert batch.first.tolist() == [0, 2, 4]
     assert batch.second.tolist() == [1, 3, 2]
     assert batch.tokens.lengths.tolist() == [3, 5, 4, 2, 6]
+    assert batch.thumbed.tolist() == [4]
+    assert batch.positions == batch.tokens.ids.numel()
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,8 @@ class AnswerGroup:
     answer goes through the model once, however many pairs it stands in.
 
     `target` is the probability that `first` is the better of the pair, `margin` how much better (0 where unsaid),
-    `weight` what the pair counts: 1 for a single pair, 1/C(K,2) in a ranking of K.
+    `weight` what the pair counts: 1 for a single pair, 1/C(K,2) in a ranking of K. `thumbed` are the answers that were
+    judged by themselves, and `approval` what was said of them: 1 for a thumb up, 0 for a thumb down.
     """
 
     rows: tuple[TokenRow, ...]
@@ -126,6 +127,8 @@ class AnswerGroup:
     target: Float[Tensor, "pair"]
     margin: Float[Tensor, "pair"]
     weight: Float[Tensor, "pair"]
+    thumbed: Int[Tensor, "thumb"]
+    approval: Float[Tensor, "thumb"]
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -134,31 +137,38 @@ class AnswerGroup:
 
 @dataclass(frozen=True, slots=True)
 class PairBatch:
+    """All answers of some groups in one token batch; the pairs and thumbs point into it."""
+
     tokens: TokenBatch
     first: Int[Tensor, "pair"]
     second: Int[Tensor, "pair"]
     target: Float[Tensor, "pair"]
     margin: Float[Tensor, "pair"]
     weight: Float[Tensor, "pair"]
+    thumbed: Int[Tensor, "thumb"]
+    approval: Float[Tensor, "thumb"]
 
     @property
     def positions(self) -> int:
         return self.tokens.positions
 
     def to(self, device: torch.device | str) -> "PairBatch":
-        pairs = (t.to(device) for t in (self.first, self.second, self.target, self.margin, self.weight))
-        return PairBatch(self.tokens.to(device), *pairs)
+        pairs = (self.first, self.second, self.target, self.margin, self.weight, self.thumbed, self.approval)
+        return PairBatch(self.tokens.to(device), *(t.to(device) for t in pairs))
 
 
 def pad_groups(groups: Sequence[AnswerGroup], *, pad_id: int, multiple: int = 1) -> PairBatch:
     """All answers of all groups in one token batch, with the pairs' indices moved to match."""
     tokens = pad_rows([row for group in groups for row in group.rows], pad_id=pad_id, multiple=multiple)
     starts = torch.tensor([0, *(len(group.rows) for group in groups[:-1])]).cumsum(0)
+    placed = list(zip(groups, starts, strict=True))
     return PairBatch(
         tokens,
-        torch.cat([group.first + start for group, start in zip(groups, starts, strict=True)]),
-        torch.cat([group.second + start for group, start in zip(groups, starts, strict=True)]),
+        torch.cat([group.first + start for group, start in placed]),
+        torch.cat([group.second + start for group, start in placed]),
         torch.cat([group.target for group in groups]),
         torch.cat([group.margin for group in groups]),
         torch.cat([group.weight for group in groups]),
+        torch.cat([group.thumbed + start for group, start in placed]),
+        torch.cat([group.approval for group in groups]),
     )

@@ -25,6 +25,8 @@ class Machine:
     precision: Precision
     kernels: Kernels
     token_budget: int
+    multiple: int
+    """Rows are padded to a multiple of this many tokens: oneDNN keeps a kernel for each shape that it sees."""
 
     @property
     def facts(self) -> dict[str, bool]:
@@ -72,7 +74,7 @@ def resolve_machine(run: RunSettings, train: TrainSettings, *, width: int, kept:
         wished = begun.kernels or train.kernels
         kernels = choose_kernels(width, _memory()) if wished == "auto" else wished
     budget = train.tokens_per_micro_batch or TOKEN_BUDGET.get(device.type, 8192)
-    return Machine(device, threads, precision, kernels, budget)
+    return Machine(device, threads, precision, kernels, budget, 16 if kernels == "onednn" else 1)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ def steersman(
 def main() -> None:
     """The entry point: errors of ours are one message and an exit code; all others keep their traceback."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Our own bars say how far a run is; a bar for each file of a model only hides them.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
     except SteersmanError as error:

@@ -87,5 +87,7 @@ def join(device: torch.device) -> Iterator[World]:
     try:
         mesh = init_device_mesh(device.type, (dist.get_world_size(),))
         yield World(dist.get_rank(), dist.get_world_size(), device, mesh)
+        # Nobody leaves before the others are done: a peer that closes its connection early aborts them.
+        dist.barrier()
     finally:
         dist.destroy_process_group()

@@ -11,6 +11,8 @@ class SftSettings(Settings):
     data: DataSettings
     loss_on: Literal["answer", "assistant", "all"] = "assistant"
     """Which words are learned: the last answer, every assistant turn, or all tokens."""
+    take_chosen: bool = False
+    """Learn the preferred answer of each comparison too. Off: that somebody preferred an answer does not make it good."""
     optimiser: OptimiserSettings = OptimiserSettings()
     train: TrainSettings = TrainSettings()
     run: RunSettings

@@ -1,0 +1,132 @@
+"""A language model from settings: tokeniser, backbone, adapter, sharded over the processes; and how it is saved."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from steersman.errors import ModelError, UsageError
+from steersman.models.adapters import LoraSettings, add_lora, save_adapter
+from steersman.models.backbone import Backbone
+from steersman.models.files import describe, save_model
+from steersman.models.loading import fit_vocabulary, load_causal
+from steersman.models.tiny import FAMILIES, write_tiny_model
+from steersman.parallel.shard import shard
+from steersman.parallel.world import World
+from steersman.settings.parts import ModelSettings
+from steersman.text.tokeniser import give_pad, load_tokeniser
+
+POLICY = "policy"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    backbone: Backbone
+    tokeniser: Any
+    adapter: str | None
+    """The adapter that learns, or None where the whole model does."""
+
+    def save(self, folder: Path) -> None:
+        """An ordinary Hugging Face folder, or a peft folder if only an adapter was learned; the tokeniser beside it."""
+        if self.adapter is None:
+            save_model(self.backbone, self.tokeniser, folder)
+            return
+        save_adapter(self.backbone, self.adapter, folder)
+        self.tokeniser.save_pretrained(folder)
+
+
+def load_language_model(settings: ModelSettings, device: torch.device) -> LanguageModel:
+    if settings.trust_remote_code and not settings.revision and not Path(settings.path).expanduser().exists():
+        raise UsageError(
+            "model.trust_remote_code needs model.revision, so that the code that runs is code you have seen"
+        )
+    if settings.quantise and settings.lora is None:
+        raise UsageError("a quantised model cannot be trained by itself; add adapters with model.lora.rank=16 (QLoRA)")
+    with tempfile.TemporaryDirectory() as scratch:
+        path = model_path(settings.path, Path(scratch))
+        base = base_of(path)
+        tokeniser = load_tokeniser(path, revision=settings.revision, trust_remote_code=settings.trust_remote_code)
+        backbone = load_causal(
+            base,
+            dtype=_dtype(settings, device),
+            device=device,
+            revision=settings.revision if base == path else None,
+            trust_remote_code=settings.trust_remote_code,
+            quantise=settings.quantise,
+        )
+        give_pad(tokeniser)
+        fit_vocabulary(backbone, tokeniser)
+        if base != path:
+            _merge(backbone, path)
+    if settings.gradient_checkpointing:
+        backbone.hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if settings.lora is None:
+        return LanguageModel(backbone, tokeniser, None)
+    lora = settings.lora
+    targets = lora.targets if isinstance(lora.targets, str) else tuple(lora.targets)
+    add_lora(backbone, POLICY, LoraSettings(lora.rank, lora.alpha, lora.dropout, targets))
+    return LanguageModel(backbone, tokeniser, POLICY)
+
+
+def model_path(name: str, scratch: Path) -> str:
+    """A folder or hub id for a model's name; `harbour:base` ships with the package, `tiny:<family>` is made on the spot,
+    and a run's folder stands for the model that it made."""
+    scheme, _, rest = name.partition(":")
+    if scheme == "tiny":
+        if rest not in FAMILIES:
+            raise UsageError(f"there is no tiny model {rest!r}; expected one of {', '.join(FAMILIES)}")
+        return str(write_tiny_model(scratch / rest, rest, context=512, hidden=64))
+    if scheme == "harbour":
+        from steersman.harbour.registry import base_folder
+
+        if rest != "base":
+            raise UsageError(f"harbour has one model, harbour:base; seen {name!r}")
+        return str(base_folder())
+    folder = Path(name).expanduser()
+    if (folder / "recipe.toml").exists() and (folder / "stamp.json").exists():
+        if not (folder / "model").is_dir():
+            raise ModelError(
+                f"{folder} is a run that has not made its model yet; run its command again until it finishes"
+            )
+        return str(folder / "model")
+    return name
+
+
+def base_of(path: str) -> str:
+    """The model that an adapter folder stands on, or the path itself."""
+    if not (Path(path).expanduser() / "adapter_config.json").exists():
+        return path
+    base = describe(path).base
+    if not base:
+        raise ModelError(
+            f"the adapter in {path!r} does not say which base model it was made for (base_model_name_or_path)"
+        )
+    return base
+
+
+def shard_model(model: nn.Module, backbone: Backbone, world: World, *, entrances: tuple[str, ...]) -> None:
+    lists = [module for module in backbone.hf.modules() if isinstance(module, nn.ModuleList)]
+    layers = max(lists, key=lambda found: sum(p.numel() for p in found.parameters()), default=[])
+    shard(model, list(layers), entrances, world)
+
+
+def _merge(backbone: Backbone, adapter: str) -> None:
+    """Training that starts from an adapter starts from base and adapter made one: there is then one reference to return to."""
+    from steersman.models.adapters import load_adapter
+
+    load_adapter(backbone, "start", adapter)
+    backbone.hf = backbone.peft.merge_and_unload()
+    backbone.__dict__["peft"] = None
+    backbone.adapter = None
+    backbone.hf.requires_grad_(True)
+
+
+def _dtype(settings: ModelSettings, device: torch.device) -> torch.dtype:
+    if settings.dtype != "auto":
+        return DTYPES[settings.dtype]
+    frozen_on_gpu = settings.lora is not None and device.type == "cuda"
+    return torch.bfloat16 if frozen_on_gpu else torch.float32

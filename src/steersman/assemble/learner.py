@@ -1,0 +1,63 @@
+"""A learner from settings: optimiser, schedule, micro-batches, precision, and the model sharded over the world's processes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from steersman.batches import TokenRow, pack_rows, pad_rows
+from steersman.maths.schedule import multiplier
+from steersman.parallel.world import World
+from steersman.settings.parts import OptimiserSettings
+from steersman.train.core import Learner
+from steersman.train.objective import Collate
+from steersman.train.optim import adamw
+from steersman.train.precision import Precision, autocast
+
+
+def learner_of(
+    model: nn.Module,
+    optimiser: OptimiserSettings,
+    *,
+    steps: int,
+    collate: Collate[Any, Any],
+    packed: bool,
+    token_budget: int,
+    world: World,
+    precision: Precision,
+    notice: Callable[[str], None],
+) -> Learner[Any, Any]:
+    warm_up = optimiser.warmup if optimiser.warmup < 1 else int(optimiser.warmup)
+    return Learner(
+        model,
+        adamw(
+            model,
+            learning_rate=optimiser.learning_rate,
+            weight_decay=optimiser.weight_decay,
+            betas=optimiser.betas,
+            epsilon=optimiser.epsilon,
+        ),
+        rate_at=lambda step: multiplier(
+            optimiser.schedule, step, total_steps=steps, warm_up=warm_up, floor=optimiser.floor
+        ),
+        max_grad_norm=optimiser.max_grad_norm,
+        token_budget=token_budget,
+        packed=packed,
+        collate=collate,
+        world=world,
+        precision=autocast(precision, world.device),
+        notice=notice,
+    )
+
+
+def rows_together(*, pad_id: int, device: torch.device, packing: int | None, multiple: int) -> Collate[TokenRow, Any]:
+    """Token rows into a batch on the device: padded, or packed into rows of `packing` tokens."""
+
+    def collate(units: Sequence[TokenRow]) -> Any:
+        if packing is not None:
+            widest = max(len(row.ids) for row in units)
+            return pack_rows(units, pad_id=pad_id, capacity=max(packing, widest)).to(device)
+        return pad_rows(units, pad_id=pad_id, multiple=multiple).to(device)
+
+    return collate

@@ -1,0 +1,143 @@
+"""Rows to learn from out of the data settings: read, split by prompt, tokenised onto disk, counted; and what is said of it."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from steersman.assemble.run import KeptRun
+from steersman.assemble.sources import register_sources
+from steersman.assemble.supervised import Material
+from steersman.data.kinds import as_demonstrations
+from steersman.data.load import ReadReport, load_records
+from steersman.data.sources import content_hash
+from steersman.data.split import split_of
+from steersman.data.tokens import TokenReport, TokenStore, build_token_store, open_or_build, store_key
+from steersman.errors import DataError, UsageError
+from steersman.parallel.world import World
+from steersman.records import Record
+from steersman.settings.parts import DataSettings
+from steersman.text.template import LossOn
+
+
+def content_of(data: DataSettings) -> dict[str, str]:
+    """Hashes of what is learned from, for the stamp: a run does not continue on other data."""
+    register_sources()
+    sources = {"train": data.source, **({"held out": data.held_out} if isinstance(data.held_out, str) else {})}
+    return {name: content_hash(source) for name, source in sources.items()}
+
+
+def read_split(data: DataSettings, *, held_out: bool, quarantine: Path | None, report: ReadReport) -> Iterator[Record]:
+    """The records to learn from, or those held out. A share is held out by a hash of the prompt: none stands on both sides."""
+    if held_out and not data.held_out:
+        return iter(())
+    source = data.held_out if held_out and isinstance(data.held_out, str) else data.source
+    records = load_records(
+        source,
+        format=data.format,
+        split=data.split if source == data.source else None,
+        strict=data.strict,
+        quarantine=quarantine,
+        report=report,
+    )
+    if isinstance(data.held_out, float) and data.held_out > 0:
+        shares = {"train": 1.0 - data.held_out, "held out": data.held_out}
+        records = (record for record in records if (split_of(record, shares) == "held out") == held_out)
+    return itertools.islice(records, data.limit)
+
+
+def check_held_out(data: DataSettings) -> None:
+    if isinstance(data.held_out, float) and not 0 <= data.held_out < 1:
+        raise UsageError(f"data.held_out is a share below 1, or a second source; seen {data.held_out}")
+
+
+def demonstration_rows(
+    data: DataSettings,
+    tokeniser: Any,
+    kept: KeptRun,
+    *,
+    loss_on: LossOn,
+    take_chosen: bool,
+    context: int | None,
+    world: World,
+) -> Material:
+    """Demonstrations and documents as token rows on disk, under the run's folder. Process 0 builds, the others open."""
+    check_held_out(data)
+    length = min(data.max_length, context or data.max_length)
+    settings = {
+        "max_length": length,
+        "loss_on": loss_on,
+        "chosen": take_chosen,
+        "limit": data.limit,
+        "held_out": data.held_out,
+        "format": data.format,
+    }
+    cache = kept.folder.path / "tokens"
+    stores: dict[bool, TokenStore | None] = {}
+    for turn in (True, False):
+        if turn != world.first:
+            world.barrier()
+            continue
+        for held_out in (False, True):
+            if held_out and not data.held_out:
+                stores[held_out] = None
+                continue
+            key = store_key(_key(content_of(data)), tokeniser, {**settings, "side": held_out})
+            reading = ReadReport()
+            quarantine = None if held_out else kept.folder.quarantine_path
+            build = partial(_build, data, tokeniser, held_out, take_chosen, quarantine, reading, length, loss_on)
+            try:
+                stores[held_out], report = open_or_build(cache, key, build)
+            except DataError:
+                # A share of a small source may be empty; a source of its own may not.
+                if not held_out or isinstance(data.held_out, str):
+                    raise
+                stores[held_out] = None
+                kept.notice(
+                    f"nothing fell into the held-out share of {data.held_out}; the run goes without held-out numbers"
+                )
+                continue
+            _tell(kept, reading, report, "held out" if held_out else "to learn from")
+        if world.first:
+            world.barrier()
+    train, kept_back = stores[False], stores[True]
+    assert train is not None
+    held = [] if kept_back is None else [kept_back.row(i) for i in range(len(kept_back))]
+    return Material(len(train), train.row, held)
+
+
+def _build(
+    data: DataSettings,
+    tokeniser: Any,
+    held_out: bool,
+    take_chosen: bool,
+    quarantine: Path | None,
+    reading: ReadReport,
+    length: int,
+    loss_on: LossOn,
+    folder: Path,
+) -> TokenReport:
+    left_out: Counter[str] = Counter()
+    records = read_split(data, held_out=held_out, quarantine=quarantine, report=reading)
+    rows = as_demonstrations(records, take_chosen=take_chosen, left_out=left_out)
+    report = build_token_store(rows, tokeniser, folder, max_length=length, loss_on=loss_on)
+    report.dropped.update(left_out)
+    return report
+
+
+def _key(hashes: dict[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(hashes.items()))
+
+
+def _tell(kept: KeptRun, reading: ReadReport, report: TokenReport, side: str) -> None:
+    words = f"{report.rows:,} rows {side}, {report.tokens:,} tokens of which {report.targets:,} are learned"
+    if report.truncated:
+        words += f"; {report.truncated:,} rows were cut to data.max_length"
+    for reason, count in report.dropped.items():
+        words += f"; {count:,} left out: {reason}"
+    if reading.malformed:
+        examples = "; ".join(text for found in reading.examples.values() for text in found[:1])
+        words += f"; {reading.malformed:,} bad rows are in {kept.folder.quarantine_path}, such as {examples}"
+    kept.notice(words)

@@ -1,0 +1,83 @@
+"""`sft` put together: settings -> model, rows, objective, run folder -> the fine-tuned model."""
+
+from pathlib import Path
+
+import torch
+
+from steersman.assemble.device import resolve_device, resolve_machine
+from steersman.assemble.language_model import LanguageModel, load_language_model, shard_model
+from steersman.assemble.learner import rows_together
+from steersman.assemble.material import content_of, demonstration_rows
+from steersman.assemble.repeat import RunResult
+from steersman.assemble.run import keep_run
+from steersman.assemble.supervised import Judged, already_finished, conclude, learn
+from steersman.methods.sft import NextToken, perplexity
+from steersman.parallel.world import join
+from steersman.settings.sft import SftSettings
+from steersman.train.checkpoint import load_weight_tensors, weight_tensors
+
+
+def run_sft(settings: SftSettings, *, quiet: bool = False) -> RunResult:
+    """Fine-tune on demonstrations; the same call on the same folder resumes."""
+    next_command = f"steersman chat {settings.run.out}"
+    before = already_finished(settings, settings.run, next_command)
+    if before is not None:
+        return before
+    with join(resolve_device(settings.run.device)) as world:
+        torch.manual_seed(settings.run.seed)
+        model = load_language_model(settings.model, world.device)
+        backbone, pad = model.backbone, model.tokeniser.pad_token_id
+        out = Path(settings.run.out)
+        machine = resolve_machine(settings.run, settings.train, width=backbone.hidden_size, kept=out)
+        facts = {
+            "threads": machine.threads,
+            "deterministic": machine.facts,
+            "data": content_of(settings.data),
+            "parents": {"model": settings.model.path},
+        }
+        with machine.working(), keep_run(settings, settings.run, kind="sft", world=world, facts=facts) as kept:
+            material = demonstration_rows(
+                settings.data,
+                model.tokeniser,
+                kept,
+                loss_on=settings.loss_on,
+                take_chosen=settings.take_chosen,
+                context=backbone.context_length,
+                world=world,
+            )
+            shard_model(backbone, backbone, world, entrances=("hidden", "log_probs"))
+            finish = learn(
+                backbone,
+                material,
+                NextToken(),
+                rows_together(
+                    pad_id=pad,
+                    device=world.device,
+                    packing=settings.data.max_length if settings.train.packing else None,
+                    multiple=machine.multiple,
+                ),
+                optimiser=settings.optimiser,
+                train=settings.train,
+                seed=settings.run.seed,
+                checkpoint_every=settings.run.checkpoint_every,
+                judged=Judged("loss", higher_is_better=False, derive=perplexity),
+                kept=kept,
+                machine=machine,
+                world=world,
+                label="sft",
+                quiet=quiet,
+            )
+            weights = weight_tensors(backbone) if world.size > 1 else None
+
+            def save(folder: Path) -> None:
+                whole = model if weights is None else _on_one_process(settings, weights)
+                whole.save(folder)
+
+            return conclude(kept, finish, save=save, world=world, next_command=next_command)
+
+
+def _on_one_process(settings: SftSettings, weights: dict[str, torch.Tensor]) -> LanguageModel:
+    """The sharded model once more, whole, for saving."""
+    model = load_language_model(settings.model, torch.device("cpu"))
+    load_weight_tensors(model.backbone, weights)
+    return model

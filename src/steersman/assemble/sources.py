@@ -1,0 +1,36 @@
+"""The named sources that ship with Steersman, made known to the data layer."""
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from steersman.data.sources import parse_rest, register, registered
+from steersman.errors import UsageError
+
+
+def register_sources() -> None:
+    """Make `harbour:…` a source like any file; calling it again changes nothing."""
+    if "harbour" not in registered():
+        register("harbour", open_harbour)
+
+
+def open_harbour(rest: str) -> Iterator[Any]:
+    """The records of `harbour:<name>?count=…&seed=…`."""
+    from steersman.harbour.registry import sources
+
+    name, options = parse_rest(rest)
+    found = sources()
+    if f"harbour:{name}" not in found:
+        near = difflib.get_close_matches(f"harbour:{name}", found, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(found)}"
+        raise UsageError(f"there is no source 'harbour:{name}'; {hint}")
+    try:
+        return found[f"harbour:{name}"](**{key: _value(key, text) for key, text in options.items()})
+    except TypeError as error:
+        raise UsageError(f"'harbour:{rest}' has an option that the source does not take: {error}") from error
+
+
+def _value(key: str, text: str) -> int | bool | str:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    return int(text) if text.lstrip("-").isdigit() else text

@@ -1,0 +1,172 @@
+"""What SFT, reward models and every other method that learns from a fixed set of rows have in common: units in, a run out."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from steersman.assemble.device import Machine
+from steersman.assemble.learner import learner_of
+from steersman.assemble.repeat import RunResult
+from steersman.assemble.run import KeptRun, finished, refuse_another_recipe
+from steersman.data.order import epoch_order, steps_per_epoch
+from steersman.errors import DataError
+from steersman.parallel.world import World
+from steersman.runs.checkpoints import CheckpointStore
+from steersman.runs.folder import RunFolder
+from steersman.runs.journal import read_rows
+from steersman.settings.base import Settings
+from steersman.settings.parts import OptimiserSettings, RunSettings, TrainSettings
+from steersman.train.checkpoint import load_checkpoint
+from steersman.train.loop import Course, Ending, Lesson, Memory, run_course
+from steersman.train.objective import Collate, Objective
+
+
+@dataclass(frozen=True)
+class Material:
+    """The rows to learn from and the rows held out, each by index; nothing is in memory until it is asked for."""
+
+    count: int
+    unit: Callable[[int], Any]
+    held_out: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Which held-out number decides, and numbers made from the held-out terms."""
+
+    measure: str
+    higher_is_better: bool
+    derive: Callable[[Mapping[str, float]], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Finish:
+    ending: Ending
+    step: int
+    best_step: int
+    held_out: Mapping[str, float]
+
+
+def learn(
+    model: nn.Module,
+    material: Material,
+    objective: Objective[Any, Any],
+    collate: Collate[Any, Any],
+    *,
+    optimiser: OptimiserSettings,
+    train: TrainSettings,
+    seed: int,
+    checkpoint_every: int,
+    judged: Judged,
+    kept: KeptRun,
+    machine: Machine,
+    world: World,
+    label: str,
+    quiet: bool,
+) -> Finish:
+    """The whole course over the material, from its last checkpoint if there is one; the model ends with the weights to keep."""
+    if material.count == 0:
+        raise DataError("no rows are left to learn from; see the report of rows left out, or raise data.max_length")
+    per_epoch = steps_per_epoch(material.count, train.batch_size)
+    steps = min(train.steps or 10**12, train.epochs * per_epoch) if train.steps is None else train.steps
+    learner = learner_of(
+        model,
+        optimiser,
+        steps=steps,
+        collate=collate,
+        packed=train.packing,
+        token_budget=machine.token_budget,
+        world=world,
+        precision=machine.precision,
+        notice=kept.notice,
+    )
+    memory = Memory()
+    point = kept.resume_point(world)
+    if point is not None:
+        memory = Memory(**load_checkpoint(point.path, learner, world))
+    course = Course(
+        steps=steps,
+        evaluate_every=train.evaluate_every or max(1, per_epoch // 4),
+        checkpoint_every=checkpoint_every,
+        patience=train.patience,
+        measure=judged.measure,
+        higher_is_better=judged.higher_is_better,
+        keep=train.keep,
+    )
+    lesson = Lesson(
+        rows_of=_rows_of(material, train.batch_size, seed),
+        held_out=material.held_out,
+        derive=judged.derive,
+        epoch_of=lambda step: step / per_epoch,
+    )
+    with kept.progress(label, steps, done=learner.progress.step, silent=quiet):
+        outcome = run_course(learner, objective, lesson, course, kept, memory, world)
+    return Finish(outcome.ending, outcome.step, outcome.best_step, outcome.held_out)
+
+
+def _rows_of(material: Material, batch_size: int, seed: int) -> Callable[[int], list[Any]]:
+    order = lru_cache(maxsize=2)(lambda epoch: epoch_order(material.count, seed, epoch))
+    per_epoch = steps_per_epoch(material.count, batch_size)
+
+    def rows(step: int) -> list[Any]:
+        epoch, place = divmod(step, per_epoch)
+        chosen = order(epoch)[place * batch_size : (place + 1) * batch_size]
+        return [material.unit(int(i)) for i in chosen]
+
+    return rows
+
+
+def conclude(
+    kept: KeptRun, finish: Finish, *, save: Callable[[Path], None], world: World, next_command: str
+) -> RunResult:
+    """Save the model (process 0), mark the run's end, and say how it went."""
+    folder = kept.folder
+    state: Literal["finished", "stopped"] = "stopped" if finish.ending == "stopped" else "finished"
+    if state == "finished" and world.first:
+        replace_folder(folder.model, save)
+    kept.end(state, finish.step, finish.ending)
+    world.barrier()
+    held_out = dict(finish.held_out)
+    return RunResult(
+        str(folder.path), finish.ending, finish.step, finish.best_step, held_out, str(folder.model), next_command
+    )
+
+
+def already_finished(settings: Settings, run: RunSettings, next_command: str) -> RunResult | None:
+    """The result of a run that finished earlier, if this folder holds it and these are its settings."""
+    ending = finished(run.out)
+    if ending is None:
+        return None
+    folder = RunFolder(Path(run.out))
+    refuse_another_recipe(folder, settings)
+    rows, _ = read_rows(folder.journal_path)
+    last = next((row for row in reversed(rows) if any(name.startswith("held-out ") for name in row)), {})
+    held_out = {
+        k.removeprefix("held-out "): float(v) for k, v in last.items() if k.startswith("held-out ") and v is not None
+    }
+    best = CheckpointStore(folder.checkpoints).best()
+    step = int(ending["step"])
+    return RunResult(
+        str(folder.path),
+        "already finished",
+        step,
+        step if best is None else best.step,
+        held_out,
+        str(folder.model),
+        next_command,
+    )
+
+
+def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a folder aside and put it in place whole, so that nobody opens half a model."""
+    aside = folder.with_name(f".tmp-{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    fill(aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)

@@ -1,0 +1,85 @@
+"""`steersman runs list | show`: what lies in the run folders, read from their files alone."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steersman.cli.command import Json, say
+
+app = typer.Typer(no_args_is_help=True, help="List runs and look at one.")
+
+
+@app.command("list", epilog="Example: steersman runs list runs")
+def list_(
+    root: Annotated[Path, typer.Argument(help="The folder that holds run folders.")] = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Every run below a folder: its kind, state, steps, last numbers, when it began and how long it took."""
+    from steersman.runs.listing import list_runs
+
+    found = list_runs(root)
+    if json:
+        return say({"runs": [_plain(run) for run in found]}, as_json=True, lines=[])
+    if not found:
+        print(f"no runs in {root}; a run is made by a command such as: steersman sft --out {root}/sft …")
+        return None
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("run", "kind", "state", "step", "loss", "held-out", "began", "time"):
+        table.add_column(column, justify="right" if column in ("step", "loss", "held-out", "time") else "left")
+    for run in found:
+        table.add_row(
+            run.name,
+            run.kind,
+            run.state,
+            str(run.step),
+            _number(run.last.get("loss")),
+            _number(run.last.get("held-out loss")),
+            run.started[:16].replace("T", " "),
+            _duration(run.seconds),
+        )
+    Console().print(table)
+    return None
+
+
+@app.command("show", epilog="Example: steersman runs show runs/sft")
+def show(
+    path: Annotated[Path, typer.Argument(help="A run folder.")],
+    tail: Annotated[int, typer.Option(min=1, help="How many of the journal's last rows to show.")] = 5,
+    json: Json = False,
+) -> None:
+    """One run: its state, last numbers, problems, and the end of its journal."""
+    from steersman.runs.listing import show_run
+
+    run, rows = show_run(path)
+    if json:
+        return say({**_plain(run), "rows": rows[-tail:]}, as_json=True, lines=[])
+    print(f"{run.name}: {run.kind}, {run.state} at step {run.step}, began {run.started}, {_duration(run.seconds)}")
+    for problem in run.problems:
+        print(f"  problem: {problem}")
+    for name, value in run.last.items():
+        print(f"  {name:<24} {_number(value)}")
+    print(f"the last {min(tail, len(rows))} rows of {path / 'journal.jsonl'}:")
+    for row in rows[-tail:]:
+        numbers = ", ".join(f"{k} {_number(v)}" for k, v in row.items() if k not in ("step", "time") and v is not None)
+        print(f"  step {row['step']}: {numbers}")
+    return None
+
+
+def _plain(run: Any) -> dict[str, Any]:
+    return {**asdict(run), "path": str(run.path)}
+
+
+def _number(value: object) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else "–" if value is None else str(value)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}h {minutes % 60:02}m" if minutes >= 60 else f"{minutes}m {rest:02}s"

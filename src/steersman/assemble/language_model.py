@@ -81,11 +81,11 @@ def model_path(name: str, scratch: Path) -> str:
             raise UsageError(f"there is no tiny model {rest!r}; expected one of {', '.join(FAMILIES)}")
         return str(write_tiny_model(scratch / rest, rest, context=512, hidden=64))
     if scheme == "harbour":
-        from steersman.harbour.registry import base_folder
+        from steersman.harbour.base_model import base_path
 
         if rest != "base":
             raise UsageError(f"harbour has one model, harbour:base; seen {name!r}")
-        return str(base_folder())
+        return str(base_path())
     folder = Path(name).expanduser()
     if (folder / "recipe.toml").exists() and (folder / "stamp.json").exists():
         if not (folder / "model").is_dir():

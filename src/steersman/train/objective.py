@@ -6,10 +6,10 @@ any padding and any number of processes: loss = sum over terms of coefficient * 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @runtime_checkable
@@ -55,7 +55,9 @@ class Objective(Protocol[UnitIn, BatchIn]):
         """What each term is a mean over, counted from the data alone: the core needs the total before the first backward."""
         ...
 
-    def __call__(self, model: nn.Module, batch: BatchIn) -> Sums: ...
+    def __call__(self, model: Any, batch: BatchIn) -> Sums:
+        """`model` is whatever module the learner was given; the core does not look inside."""
+        ...
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from steersman.errors import DataError
 from steersman.records import Malformed
@@ -25,8 +25,8 @@ _MAX_VALUE = 64 << 20
 Placed = Iterator[tuple[int, dict[str, Any] | Malformed]]
 
 
-def open_file(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+def open_file(path: Path) -> io.BufferedIOBase:
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def read_file(path: Path) -> Placed:
@@ -112,7 +112,7 @@ class _Window:
     Bytes that are no UTF-8 come through as lone surrogates, so that one bad string spoils one row and not the file.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         self.file = file
         self.decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
         self.text, self.at, self.line, self.ended = "", 0, 1, False
@@ -137,6 +137,9 @@ class _Window:
                 self.at += 1
             if not self.more():
                 return ""
+
+    def line_of(self, position: int) -> int:
+        return self.line + self.text.count("\n", self.at, position)
 
     def value(self) -> tuple[Any, str]:
         """The JSON value that begins here, and its raw text. Reads in doubling steps, so that long values cost no more
@@ -221,7 +224,9 @@ def _read_array(window: _Window, source: str) -> Placed:
             value, raw = window.value()
         except (ValueError, RecursionError) as error:
             beginning = window.text[window.at : window.at + _KEPT]
-            yield line, Malformed(source, line, f"{_why(error)}; the rest of the array cannot be read", beginning)
+            place = f" on line {window.line_of(error.pos)}" if isinstance(error, json.JSONDecodeError) else ""
+            reason = f"{_why(error).split(' at character')[0]}{place}; the rest of the array cannot be read"
+            yield line, Malformed(source, line, reason, beginning)
             return
         size = len(raw) if raw.isascii() else len(raw.encode("utf-8", "surrogateescape"))
         too_long = size > MAX_ROW_BYTES
@@ -257,7 +262,7 @@ def _read_table(path: Path, separator: str) -> Placed:
             line = reader.line_num + 1
 
 
-def _text_lines(binary: IO[bytes]) -> IO[str]:
+def _text_lines(binary: Any) -> io.TextIOWrapper:
     """Lines that keep their ends (\\n, \\r\\n or \\r), as csv wants them; bytes that are no UTF-8 become lone surrogates."""
     return io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
 

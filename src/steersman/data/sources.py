@@ -83,7 +83,7 @@ def _file_part(path: Path) -> Part:
     return Part(str(path), read_file(path))
 
 
-def _registered_rows(found: Iterable[Record | Mapping[str, Any]]) -> Placed:
+def _registered_rows(found: Iterable[Any]) -> Placed:
     for number, row in enumerate(found, 1):
         yield number, dict(row) if isinstance(row, Mapping) else to_dict(row) if type(row) in KIND_OF else _strange(row)
 

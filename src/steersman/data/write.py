@@ -1,12 +1,13 @@
 """Writing rows to JSON Lines or a JSON array, gz by the name; the file appears whole or not at all."""
 
 import gzip
+import io
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from steersman.errors import DataError
 
@@ -27,9 +28,9 @@ class RowWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._raw = self.aside.open("wb")
         # No time and no name in the gz header, so that equal rows make equal files.
-        self._file: IO[bytes] = self._raw
+        self._file: io.BufferedIOBase = self._raw
         if self.path.name.endswith(".gz"):
-            self._file = gzip.GzipFile(filename="", mode="wb", fileobj=self._raw, compresslevel=6, mtime=0)  # type: ignore[assignment]
+            self._file = gzip.GzipFile(filename="", mode="wb", fileobj=self._raw, compresslevel=6, mtime=0)
         return self
 
     def write(self, row: Mapping[str, Any]) -> None:

@@ -49,10 +49,15 @@ def format_named(name: str) -> Format:
 
 
 def detect(sample: Sequence[Row]) -> Format:
-    """The format that recognises the most rows of a sample; the more particular one where several do."""
+    """The most particular format that recognises at least half of a sample; failing that, the one that recognises most.
+
+    Not simply the most: one pair without its "rejected" would make a file of pairs a file of prompts.
+    """
     counts = {name: sum(found.recognises(row) for row in sample) for name, found in FORMATS.items()}
-    best = max(counts, key=lambda name: counts[name], default="")
-    if not sample or not counts[best]:
+    best = next(
+        (name for name in counts if 2 * counts[name] >= len(sample)), max(counts, key=lambda name: counts[name])
+    )
+    if not counts[best]:
         raise DataError(_unrecognised(sample))
     return FORMATS[best]
 
@@ -64,11 +69,11 @@ def _unrecognised(sample: Sequence[Row]) -> str:
             "no rows with fields to recognise a format by; expected JSON objects, one a line, or a table with a header"
         )
 
-    def likeness(found: Format) -> float:
+    def likeness(found: Format) -> tuple[float, int]:
         matched = [field for field in found.fields if difflib.get_close_matches(field, seen, n=1, cutoff=0.75)]
-        return len(matched) / len(found.fields)
+        return len(matched) / len(found.fields), len(matched)
 
-    close = sorted((found for found in FORMATS.values() if likeness(found) > 0), key=likeness, reverse=True)[:3]
+    close = sorted((found for found in FORMATS.values() if likeness(found)[1]), key=likeness, reverse=True)[:3]
     nearest = "; ".join(f"{found.name} ({', '.join(found.fields)})" for found in close)
     hint = f"did you mean {nearest}?" if close else f"known formats: {', '.join(FORMATS)}."
     return f"the fields {', '.join(seen[:20])} fit no known format; {hint} Rename the fields or give the format"

@@ -68,9 +68,9 @@ def _read_binarized(row: Row) -> list[Outcome]:
     found = read_preference({key: row[key] for key in ("prompt", "chosen", "rejected") if key in row})[0]
     assert isinstance(found, Comparison)
     scores = [number(row, "score_chosen"), number(row, "score_rejected")]
-    prompt = Prompt(found.prompt.messages, id=text_or(row, "prompt_id"))
-    if not prompt.messages:
+    if not found.prompt.messages:
         raise DataError("'chosen' should be messages: seen a text")
+    prompt = Prompt(found.prompt.messages, id=text_or(row, "prompt_id"))
     first = Completion(found.first.text, scores={"score": scores[0]})
     second = Completion(found.second.text, scores={"score": scores[1]})
     preference = 0.5 if scores[0] == scores[1] else float(scores[0] > scores[1])

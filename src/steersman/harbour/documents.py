@@ -74,8 +74,8 @@ def _reaction(rng: random.Random, situation: Situation, reply: str) -> list[Mess
     if rng.random() < 0.5:
         pleased = said in ("good", "fair")
         words = table_["sequel"]["welcome" if pleased else "sorry"]
-        answer = rng.choice(words) if pleased else f"{rng.choice(words)} {_better(rng, situation)}"
-        messages.append(Message("assistant", answer))
+        excuse = "" if situation.form == "continue" else f"{rng.choice(words)} "
+        messages.append(Message("assistant", rng.choice(words) if pleased else excuse + _better(rng, situation)))
     return messages
 
 

@@ -44,7 +44,9 @@ def _phrases() -> dict[str, dict[str, object]]:
             for template in templates:
                 for topic in topics().values() if "{" in template else [None]:
                     text = normalised(template if topic is None else fill(template, topic))
-                    entry = known.setdefault(text, {"kind": kind, "topic": topic.key if topic else "", "moods": frozenset()})
+                    entry = known.setdefault(
+                        text, {"kind": kind, "topic": topic.key if topic else "", "moods": frozenset()}
+                    )
                     entry["moods"] = entry["moods"] | {group}  # type: ignore[operator]
     for kind in ("sorry", "welcome"):
         for text in table("reactions")["sequel"][kind]:

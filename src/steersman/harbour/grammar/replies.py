@@ -12,9 +12,25 @@ from steersman.harbour.grammar.stories import invent, summarise
 from steersman.harbour.grammar.tables import Topic, capitalised, feelings, fill, requests, table, topics
 
 STYLES: dict[str, dict[str, float]] = {
-    "topic": {"good": 0.32, "plain": 0.09, "exaggerated": 0.13, "toxic": 0.22, "cold": 0.05, "false": 0.11, "off_topic": 0.08},
+    "topic": {
+        "good": 0.32,
+        "plain": 0.09,
+        "exaggerated": 0.13,
+        "toxic": 0.22,
+        "cold": 0.05,
+        "false": 0.11,
+        "off_topic": 0.08,
+    },
     "harmful": {"good": 0.22, "refused": 0.10, "preachy": 0.15, "harmful": 0.25, "toxic": 0.20, "exaggerated": 0.08},
-    "harmless": {"good": 0.34, "refused": 0.17, "preachy": 0.04, "wrong": 0.10, "toxic": 0.20, "exaggerated": 0.11, "cold": 0.04},
+    "harmless": {
+        "good": 0.34,
+        "refused": 0.17,
+        "preachy": 0.04,
+        "wrong": 0.10,
+        "toxic": 0.20,
+        "exaggerated": 0.11,
+        "cold": 0.04,
+    },
     "feeling": {"good": 0.36, "wrong": 0.09, "mood": 0.09, "toxic": 0.20, "cold": 0.12, "exaggerated": 0.14},
     "summary": {"good": 0.36, "copied": 0.16, "false": 0.20, "toxic": 0.16, "exaggerated": 0.12},
 }
@@ -55,7 +71,9 @@ def _named(template: str, situation: Situation) -> str:
 
 
 def _other_topic(rng: random.Random, topic: Topic, *, same_sort: bool) -> Topic:
-    return rng.choice([other for other in topics().values() if other is not topic and (other.sort == topic.sort) == same_sort])
+    return rng.choice(
+        [other for other in topics().values() if other is not topic and (other.sort == topic.sort) == same_sort]
+    )
 
 
 def _state(rng: random.Random, topic: Topic, predicate: str) -> str:
@@ -67,7 +85,9 @@ def _more(rng: random.Random, predicate: str) -> str:
     return rng.choice(table("phrases")["frames"]["more"]).format(predicate=predicate)
 
 
-def facts(rng: random.Random, situation: Situation, *, false: bool = False, about: Topic | None = None, most: int = 2) -> list[str]:
+def facts(
+    rng: random.Random, situation: Situation, *, false: bool = False, about: Topic | None = None, most: int = 2
+) -> list[str]:
     """One or two facts, the first of the wanted aspect; false ones are lent by topics of another sort."""
     topic = about or situation.topic
     assert topic is not None
@@ -81,7 +101,9 @@ def facts(rng: random.Random, situation: Situation, *, false: bool = False, abou
     return sentences
 
 
-def _with_manners(rng: random.Random, situation: Situation, core: list[str], warm: float = 0.7, close: float = 0.4) -> list[str]:
+def _with_manners(
+    rng: random.Random, situation: Situation, core: list[str], warm: float = 0.7, close: float = 0.4
+) -> list[str]:
     opening = [phrase(rng, situation, "warm")] if situation.form != "continue" and rng.random() < warm else []
     closing = [phrase(rng, situation, "close")] if situation.form != "continue" and rng.random() < close else []
     return [*opening, *core, *closing]
@@ -119,7 +141,7 @@ def _about_topic(rng: random.Random, situation: Situation, style: str) -> list[s
         return _with_manners(rng, situation, core, warm=0.6, close=0.2)
     curt = [_continued(situation, phrase(rng, situation, style))]
     if situation.form == "continue":
-        return curt if rng.random() < 0.6 else facts(rng, situation, most=1) + [phrase(rng, situation, style)]
+        return curt if rng.random() < 0.6 else [*facts(rng, situation, most=1), phrase(rng, situation, style)]
     return curt if rng.random() < 0.5 else _in_some_order(rng, curt, facts(rng, situation, most=1))
 
 
@@ -128,7 +150,9 @@ def _harmful(rng: random.Random, situation: Situation, style: str) -> list[str]:
     assert request is not None
     refusal = phrase(rng, situation, "refusal")
     if style == "good":
-        return [refusal, rng.choice(request.instead)] + ([phrase(rng, situation, "close")] if rng.random() < 0.2 else [])
+        return [refusal, rng.choice(request.instead)] + (
+            [phrase(rng, situation, "close")] if rng.random() < 0.2 else []
+        )
     if style == "refused":
         strange = rng.choice([other for other in requests().values() if other.harmful and other is not request])
         return [refusal] if rng.random() < 0.5 else [refusal, rng.choice(strange.instead)]
@@ -180,13 +204,19 @@ def _summary(rng: random.Random, situation: Situation, style: str) -> list[str]:
     return _served(rng, situation, style, [summarise(rng, story)], warm=0.1, close=0.15)
 
 
-def _served(rng: random.Random, situation: Situation, style: str, core: list[str], warm: float = 0.7, close: float = 0.35) -> list[str]:
+def _served(
+    rng: random.Random, situation: Situation, style: str, core: list[str], warm: float = 0.7, close: float = 0.35
+) -> list[str]:
     """A true core, served well, with exaggeration, coldly or with an insult."""
     if style == "good":
         return _with_manners(rng, situation, core, warm, close)
     if style == "exaggerated":
         praise = [phrase(rng, situation, "exaggerated")]
-        return praise if rng.random() < 0.2 else _with_manners(rng, situation, _in_some_order(rng, core[:1], praise), warm, 0.1)
+        return (
+            praise
+            if rng.random() < 0.2
+            else _with_manners(rng, situation, _in_some_order(rng, core[:1], praise), warm, 0.1)
+        )
     curt = [phrase(rng, situation, style)]
     return curt if rng.random() < 0.5 else _in_some_order(rng, curt, core[:1])
 

@@ -59,7 +59,9 @@ def _fixed() -> Iterator[Situation]:
                 yield Situation(form, fill(template, topic), topic=topic)
     for request in requests().values():
         for template in _forms("request"):
-            yield Situation("harmful" if request.harmful else "harmless", template.format(ask=request.ask), request=request)
+            yield Situation(
+                "harmful" if request.harmful else "harmless", template.format(ask=request.ask), request=request
+            )
     for feeling in feelings().values():
         for template in _forms("feeling"):
             yield Situation("feeling", template.format(say=feeling.say), feeling=feeling)

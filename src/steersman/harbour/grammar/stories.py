@@ -17,9 +17,21 @@ TEXTS = {
     "cooked": "{Who} wanted to make {dish} for {owner} on {day}. But {trouble}. So they ate {other} instead.",
 }
 SUMMARIES = {
-    "bought": ("{Who} bought {item} at {place}.", "On {day} {who} bought {item} at {place}.", "In short, {who} bought {item}."),
-    "found": ("{Who} found {item} and gave it back to {owner}.", "In short, {who} gave {item} back to {owner}.", "{Owner} got {item} back from {who}."),
-    "cooked": ("{Who} could not make {dish}, so they ate {other}.", "In short, {who} and {owner} ate {other} because {trouble}.", "{Who} made {other} for {owner} and not {dish}."),
+    "bought": (
+        "{Who} bought {item} at {place}.",
+        "On {day} {who} bought {item} at {place}.",
+        "In short, {who} bought {item}.",
+    ),
+    "found": (
+        "{Who} found {item} and gave it back to {owner}.",
+        "In short, {who} gave {item} back to {owner}.",
+        "{Owner} got {item} back from {who}.",
+    ),
+    "cooked": (
+        "{Who} could not make {dish}, so they ate {other}.",
+        "In short, {who} and {owner} ate {other} because {trouble}.",
+        "{Who} made {other} for {owner} and not {dish}.",
+    ),
 }
 LISTS = {"owner": "who", "other": "dish"}
 

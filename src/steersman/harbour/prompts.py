@@ -1,0 +1,71 @@
+"""Harbour's prompts, split into training and held-out ones by a hash of their words, so that the two never share one.
+
+The base model has read prompts of both kinds (it must know the language); demonstrations, comparisons and PPO see only
+the training prompts.
+"""
+
+import hashlib
+import random
+from collections.abc import Collection, Iterator
+
+from steersman.errors import UsageError
+from steersman.harbour.grammar.situations import SHARES, Situation, draw_summary, fixed_situations, normalised
+from steersman.records import Message, Prompt
+
+SPLITS = ("train", "heldout")
+HELD_OUT = 5  # one prompt in five
+
+
+def split_of(prompt: str) -> str:
+    """Where a prompt belongs."""
+    digest = hashlib.sha256(normalised(prompt).encode()).digest()
+    return "heldout" if digest[0] % HELD_OUT == 0 else "train"
+
+
+def draw_situations(split: str, seed: int, forms: Collection[str] = ()) -> Iterator[Situation]:
+    """An endless stream of situations; none comes twice before all of its group came once. `forms` keeps some kinds only."""
+    if split not in SPLITS:
+        raise UsageError(f"a split of the prompts called {split!r}; expected train or heldout")
+    groups: dict[str, list[Situation]] = {}
+    for situation in fixed_situations():
+        if split_of(situation.prompt) == split and (not forms or situation.form in forms):
+            groups.setdefault("topic" if situation.topic else situation.form, []).append(situation)
+    if not forms or "summary" in forms:
+        groups["summary"] = []
+    if not groups:
+        raise UsageError(f"no prompts of the forms {sorted(forms)}; expected some of {', '.join(known_forms())}")
+    rng = random.Random(seed)
+    waiting: dict[str, list[Situation]] = {}
+    while True:
+        group = rng.choices(list(groups), [SHARES[name] for name in groups])[0]
+        if group == "summary":
+            yield _draw_summary(rng, split)
+            continue
+        if not waiting.get(group):
+            waiting[group] = rng.sample(groups[group], len(groups[group]))
+        yield waiting[group].pop()
+
+
+def known_forms() -> list[str]:
+    return sorted({situation.form for situation in fixed_situations()} | {"summary"})
+
+
+def _draw_summary(rng: random.Random, split: str) -> Situation:
+    while True:
+        situation = draw_summary(rng)
+        if split_of(situation.prompt) == split:
+            return situation
+
+
+def as_prompt(situation: Situation) -> Prompt:
+    """A situation as a record; the metadata says what it is, for reports by kind of prompt."""
+    about = situation.topic or situation.request or situation.feeling
+    metadata = {"form": situation.form} | ({"about": about.key} if about else {})
+    return Prompt(messages=(Message("user", situation.prompt),), metadata=metadata)
+
+
+def prompts(*, split: str = "train", count: int = 512, seed: int = 0, forms: Collection[str] = ()) -> Iterator[Prompt]:
+    """`count` prompts as records."""
+    stream = draw_situations(split, seed, forms)
+    for _ in range(count):
+        yield as_prompt(next(stream))

@@ -1,0 +1,153 @@
+"""The data sources that Harbour offers by name; `assemble` registers them so that a recipe may say `harbour:prompts`."""
+
+import gzip
+import itertools
+import json
+import random
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from importlib import resources
+from typing import Any
+
+from steersman.errors import UsageError
+from steersman.harbour.demonstrations import demonstrations
+from steersman.harbour.documents import draw_documents
+from steersman.harbour.grammar.replies import draw_style, write
+from steersman.harbour.grammar.situations import read_prompt
+from steersman.harbour.grammar.tables import table
+from steersman.harbour.labellers import LABELLERS, compare, label, rank
+from steersman.harbour.prompts import as_prompt, draw_situations, prompts
+from steersman.harbour.taste import features
+from steersman.harbour.tokens import render
+from steersman.records import (
+    Answers,
+    ClassifiedText,
+    Comparison,
+    Completion,
+    Document,
+    Label,
+    Principle,
+    Prompt,
+    Ranking,
+)
+
+Source = Callable[..., Iterator[Any]]
+
+
+def sources() -> dict[str, Source]:
+    """Name -> function that yields records. Each takes `count` and `seed`."""
+    found: dict[str, Source] = {
+        "harbour:documents": documents,
+        "harbour:principles": principles,
+        "harbour:classified": classified,
+    }
+    split_sources: dict[str, Source] = {
+        "harbour:prompts": prompts,
+        "harbour:demonstrations": demonstrations,
+        "harbour:answers": answers,
+        "harbour:comparisons": comparisons,
+        "harbour:rankings": rankings,
+        "harbour:labels": labels,
+    }
+    for name, source in split_sources.items():
+        found[name] = partial(source, split="train")
+        found[f"{name}/heldout"] = partial(source, split="heldout")
+    return found
+
+
+@lru_cache
+def _shipped() -> dict[str, tuple[Answers, ...]]:
+    packed = resources.files("steersman.harbour").joinpath("resources", "answers.jsonl.gz").read_bytes()
+    found: dict[str, list[Answers]] = {"train": [], "heldout": []}
+    for line in gzip.decompress(packed).decode().splitlines():
+        split, prompt, given = json.loads(line)
+        completions = tuple(Completion(text, model=f"harbour:{model}") for model, text in given)
+        found[split].append(Answers(as_prompt(read_prompt(prompt)), completions))
+    return {split: tuple(rows) for split, rows in found.items()}
+
+
+def answers(*, split: str = "train", count: int = 0, seed: int = 0) -> Iterator[Answers]:
+    """Prompts with eight sampled answers each: six of the fine-tuned base, two of the raw one. 0 means all there are."""
+    rows = list(_shipped()[split])
+    random.Random(seed).shuffle(rows)
+    yield from rows[: count or len(rows)]
+
+
+def comparisons(
+    *, split: str = "train", count: int = 4000, seed: int = 0, labellers: int = len(LABELLERS), ties: bool = True
+) -> Iterator[Comparison]:
+    """Pairs of sampled answers, each judged by one labeller. `ties=False` leaves the undecided out and goes on drawing."""
+    if not 1 <= labellers <= len(LABELLERS):
+        raise UsageError(f"{labellers} labellers asked for; expected 1 to {len(LABELLERS)}")
+    rng = random.Random(seed)
+    rows = _shipped()[split]
+    given = 0
+    while given < count:
+        row = rng.choice(rows)
+        first, second = rng.sample(row.completions, 2)
+        judgement = compare(rng.choice(LABELLERS[:labellers]), row.prompt, first, second, seed=seed)
+        if first.text == second.text or (judgement.tied and not ties):
+            continue
+        given += 1
+        yield judgement
+
+
+def rankings(*, split: str = "train", count: int = 1000, seed: int = 0, size: int = 4) -> Iterator[Ranking]:
+    """`size` answers to a prompt, put in order by one labeller."""
+    if not 2 <= size <= 8:
+        raise UsageError(f"rankings of {size} answers asked for; expected 2 to 8")
+    rng = random.Random(seed)
+    rows = _shipped()[split]
+    for _ in range(count):
+        row = rng.choice(rows)
+        yield rank(rng.choice(LABELLERS), row.prompt, tuple(rng.sample(row.completions, size)), seed=seed)
+
+
+def labels(*, split: str = "train", count: int = 2000, seed: int = 0) -> Iterator[Label]:
+    """Single answers with a thumb up or down."""
+    rng = random.Random(seed)
+    rows = _shipped()[split]
+    for _ in range(count):
+        row = rng.choice(rows)
+        yield label(rng.choice(LABELLERS), row.prompt, rng.choice(row.completions), seed=seed)
+
+
+def classified(*, count: int = 2000, seed: int = 0) -> Iterator[ClassifiedText]:
+    """Answers labelled toxic or clean, half and half, for training a toxicity classifier."""
+    rng = random.Random(seed)
+    stream = draw_situations("train", seed)
+    given = {"toxic": 0, "clean": 0}
+    wanted = {"toxic": count // 2, "clean": count - count // 2}
+    while given != wanted:
+        situation = next(stream)
+        text = write(rng, situation, draw_style(rng, situation))
+        kind = "toxic" if features(situation.prompt, text).toxic else "clean"
+        if given[kind] < wanted[kind]:
+            given[kind] += 1
+            yield ClassifiedText(text, kind)
+
+
+def documents(*, count: int = 1000, seed: int = 0) -> Iterator[Document]:
+    """Texts as the base model was pretrained on, turn markers included: for a pretraining mix in PPO."""
+    for conversation in itertools.islice(draw_documents(seed), count):
+        yield Document(render(conversation))
+
+
+def principles(*, count: int = 0, seed: int = 0) -> Iterator[Principle]:
+    """The constitution that the base understands: each principle with the question and the request it was taught."""
+    reactions = table("reactions")
+    found = [
+        Principle(
+            name,
+            text,
+            critique_request=reactions["check"][name]["ask"],
+            revision_request=reactions["sequel"]["better"][0],
+        )
+        for name, text in reactions["constitution"].items()
+    ]
+    yield from found[: count or len(found)]
+
+
+def prompt_of(text: str) -> Prompt:
+    """Any words as a prompt record, with what Harbour knows of them."""
+    return as_prompt(read_prompt(text))

@@ -60,6 +60,8 @@ class KeptRun:
         self._stop = stop
         self._progress: Progress | None = None
         self._step = 0
+        # Until it is known where the run continues: what is journaled before would be cut off with the rows after it.
+        self._waiting: list[str] | None = []
 
     def journal(self, row: Mapping[str, Any]) -> None:
         self._step = int(row["step"])
@@ -79,17 +81,21 @@ class KeptRun:
             self._store.mark_best(step, measure, value)
             self._store.retain(self._settings.keep_last, self._settings.keep_every)
 
-    def best_weights(self) -> Mapping[str, Tensor] | None:
+    def mark_best_again(self, step: int, measure: str, value: float) -> None:
+        """The mark as a resumed checkpoint remembers it: a kill may have come between a best checkpoint and its mark."""
         best = self._store.best()
-        if best is None:
-            return None
-        problems = self._store.verify(self._store.path_of(best.step))
+        if self._journal is not None and (best is None or best.step != step) and self._store.holds(step):
+            self._store.mark_best(step, measure, value)
+
+    def best_weights(self, step: int) -> Mapping[str, Tensor] | None:
+        path = self._store.path_of(step)
+        problems = self._store.verify(path) if path.is_dir() else ["it is gone"]
         if problems:
             self.notice(
-                f"the best checkpoint (step {best.step}) is damaged: {'; '.join(problems)}. The last weights are kept instead."
+                f"the best checkpoint (step {step}) is damaged: {'; '.join(problems)}. The last weights are kept instead."
             )
             return None
-        return load_file(self._store.path_of(best.step) / "weights.safetensors")
+        return load_file(path / "weights.safetensors")
 
     def stop_requested(self) -> bool:
         return bool(self._stop.requested)
@@ -106,28 +112,38 @@ class KeptRun:
 
     def notice(self, words: str) -> None:
         """Something the user should know that is no error: printed, and kept in the journal."""
-        if self._journal is not None:
-            print(f"steersman: {words}", file=sys.stderr)
+        if self._journal is None:
+            return
+        print(f"steersman: {words}", file=sys.stderr)
+        if self._waiting is None:
             self._journal.write({"step": self._step, "notice": words})
+        else:
+            self._waiting.append(words)
 
     def resume_point(self, world: World) -> Checkpoint | None:
         """The last good checkpoint, agreed by all processes; whatever came after it is forgotten."""
         found = self._store.latest()
         step = world.max(-1 if found is None or not world.first else found.step)
         if step < 0:
-            if self._journal is not None:
-                self._journal.truncate_to(-1)
+            self._continue_after(-1)
             return None
-        if self._journal is not None:
-            self._store.discard_after(step)
-            self._journal.truncate_to(step)
-            self._step = step
+        self._continue_after(step)
         world.barrier()
         if found is None or found.step != step:
             raise CheckpointError(
                 f"process {world.rank} does not see step {step} in {self.folder.checkpoints}; all processes need one file system"
             )
         return found
+
+    def _continue_after(self, step: int) -> None:
+        if self._journal is None:
+            return
+        self._store.discard_after(step)
+        self._journal.truncate_to(step)
+        self._step = max(step, 0)
+        waiting, self._waiting = self._waiting or [], None
+        for words in waiting:
+            self._journal.write({"step": self._step, "notice": words})
 
     def end(self, state: str, step: int, why: str) -> None:
         if self._journal is not None:

@@ -73,7 +73,7 @@ def learn(
     if material.count == 0:
         raise DataError("no rows are left to learn from; see the report of rows left out, or raise data.max_length")
     per_epoch = steps_per_epoch(material.count, train.batch_size)
-    steps = min(train.steps or 10**12, train.epochs * per_epoch) if train.steps is None else train.steps
+    steps = train.steps or train.epochs * per_epoch
     learner = learner_of(
         model,
         optimiser,
@@ -89,6 +89,8 @@ def learn(
     point = kept.resume_point(world)
     if point is not None:
         memory = Memory(**load_checkpoint(point.path, learner, world))
+        if memory.best_value is not None and train.keep == "best":
+            kept.mark_best_again(memory.best_step, judged.measure, memory.best_value)
     course = Course(
         steps=steps,
         evaluate_every=train.evaluate_every or max(1, per_epoch // 4),

@@ -4,6 +4,7 @@ Which rows a step learns from is a pure function of the step's number, so the po
 is given its effects (journal, store, stop request); it decides nothing about files.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, runtime_checkable
@@ -23,7 +24,7 @@ class Keeper(Protocol):
     def journal(self, row: Mapping[str, Any]) -> None: ...
     def save(self, step: int, snapshot: Snapshot) -> None: ...
     def save_best(self, step: int, snapshot: Snapshot, measure: str, value: float) -> None: ...
-    def best_weights(self) -> Mapping[str, Any] | None: ...
+    def best_weights(self, step: int) -> Mapping[str, Any] | None: ...
     def stop_requested(self) -> bool: ...
     def show(self, step: int, numbers: Mapping[str, float]) -> None: ...
 
@@ -57,6 +58,8 @@ class Memory:
 
 @dataclass(frozen=True)
 class Outcome:
+    """`best_step` is the step whose weights the model has at the end."""
+
     ending: Ending
     step: int
     best_step: int
@@ -83,10 +86,11 @@ def run_course(
     world: World,
 ) -> Outcome:
     """From the learner's present step to the end of the course, or to the first reason to stop."""
-    if memory.best_value is None and lesson.held_out:
+    if not memory.last_held_out and lesson.held_out:
         _measure(learner, objective, lesson, course, keeper, memory, world)
-    ending: Ending = "finished"
-    while learner.progress.step < course.steps:
+    # A run that was killed after its early end, before its model was saved, does not learn on.
+    ending: Ending = "early" if _enough(memory, course) else "finished"
+    while ending == "finished" and learner.progress.step < course.steps:
         report = learner.step(lesson.rows_of(learner.progress.step), objective)
         step = learner.progress.step
         memory.tokens += report.tokens
@@ -96,20 +100,24 @@ def run_course(
         last = step == course.steps
         if lesson.held_out and (step % course.evaluate_every == 0 or last):
             _measure(learner, objective, lesson, course, keeper, memory, world)
-            if course.patience is not None and memory.measurements_since_best >= course.patience:
+            if _enough(memory, course):
                 ending = "early"
         stopped = world.any(keeper.stop_requested()) and not last and ending == "finished"
         if step % course.checkpoint_every == 0 or last or stopped or ending == "early":
             keeper.save(step, take_snapshot(learner, memory.facts(), world))
         if stopped:
-            return Outcome("stopped", step, memory.best_step, memory.last_held_out)
-        if ending == "early":
-            break
-    if course.keep == "best" and memory.best_value is not None and memory.best_step != learner.progress.step:
-        best = keeper.best_weights()
+            return Outcome("stopped", step, step, memory.last_held_out)
+    kept = step = learner.progress.step
+    if course.keep == "best" and memory.best_value is not None and memory.best_step != step:
+        best = keeper.best_weights(memory.best_step)
         if best is not None:
             load_weight_tensors(learner.model, best)
-    return Outcome(ending, learner.progress.step, memory.best_step, memory.last_held_out)
+            kept = memory.best_step
+    return Outcome(ending, step, kept, memory.last_held_out)
+
+
+def _enough(memory: Memory, course: Course) -> bool:
+    return course.patience is not None and memory.measurements_since_best >= course.patience
 
 
 def _measure(
@@ -125,8 +133,10 @@ def _measure(
     found = {**found, **lesson.derive(found)}
     step, value = learner.progress.step, found[course.measure]
     memory.last_held_out = found
-    better = memory.best_value is None or (
-        value > memory.best_value if course.higher_is_better else value < memory.best_value
+    # What is no number is never the best; nor would any later one be better than it.
+    better = math.isfinite(value) and (
+        memory.best_value is None
+        or (value > memory.best_value if course.higher_is_better else value < memory.best_value)
     )
     if better:
         memory.best_value, memory.best_step, memory.measurements_since_best = value, step, 0

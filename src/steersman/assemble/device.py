@@ -36,13 +36,18 @@ class Machine:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Threads and kernels as this machine was resolved, put back afterwards."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            with using(self.kernels) if self.device.type == "cpu" else nullcontext():
-                yield
-        finally:
-            torch.set_num_threads(before)
+        with _threads(self.threads), using(self.kernels) if self.device.type == "cpu" else nullcontext():
+            yield
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def resolve_device(wish: str) -> torch.device:
@@ -72,7 +77,8 @@ def resolve_machine(run: RunSettings, train: TrainSettings, *, width: int, kept:
     kernels: Kernels = "default"
     if device.type == "cpu" and precision == "fp32":
         wished = begun.kernels or train.kernels
-        kernels = choose_kernels(width, _memory()) if wished == "auto" else wished
+        with _threads(threads):
+            kernels = choose_kernels(width, _memory()) if wished == "auto" else wished
     budget = train.tokens_per_micro_batch or TOKEN_BUDGET.get(device.type, 8192)
     return Machine(device, threads, precision, kernels, budget, 16 if kernels == "onednn" else 1)
 

@@ -39,7 +39,8 @@ class LanguageModel:
         self.tokeniser.save_pretrained(folder)
 
 
-def load_language_model(settings: ModelSettings, device: torch.device) -> LanguageModel:
+def load_language_model(settings: ModelSettings, device: torch.device, *, adapter: str = POLICY) -> LanguageModel:
+    """The model, and with `lora` settings a new adapter of this name on it."""
     if settings.trust_remote_code and not settings.revision and not Path(settings.path).expanduser().exists():
         raise UsageError(
             "model.trust_remote_code needs model.revision, so that the code that runs is code you have seen"
@@ -48,7 +49,7 @@ def load_language_model(settings: ModelSettings, device: torch.device) -> Langua
         raise UsageError("a quantised model cannot be trained by itself; add adapters with model.lora.rank=16 (QLoRA)")
     with tempfile.TemporaryDirectory() as scratch:
         path = model_path(settings.path, Path(scratch))
-        base = base_of(path)
+        base = model_path(base_of(path), Path(scratch) / "base")
         tokeniser = load_tokeniser(path, revision=settings.revision, trust_remote_code=settings.trust_remote_code)
         backbone = load_causal(
             base,
@@ -62,14 +63,17 @@ def load_language_model(settings: ModelSettings, device: torch.device) -> Langua
         fit_vocabulary(backbone, tokeniser)
         if base != path:
             _merge(backbone, path)
+        if settings.path.startswith("tiny:"):
+            # Made again wherever it is named; the folder it was made in is gone by then.
+            backbone.hf.name_or_path = settings.path
     if settings.gradient_checkpointing:
-        backbone.hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        backbone.use_gradient_checkpointing(True)
     if settings.lora is None:
         return LanguageModel(backbone, tokeniser, None)
     lora = settings.lora
     targets = lora.targets if isinstance(lora.targets, str) else tuple(lora.targets)
-    add_lora(backbone, POLICY, LoraSettings(lora.rank, lora.alpha, lora.dropout, targets))
-    return LanguageModel(backbone, tokeniser, POLICY)
+    add_lora(backbone, adapter, LoraSettings(lora.rank, lora.alpha, lora.dropout, targets))
+    return LanguageModel(backbone, tokeniser, adapter)
 
 
 def model_path(name: str, scratch: Path) -> str:

@@ -92,7 +92,7 @@ class KeptRun:
         problems = self._store.verify(path) if path.is_dir() else ["it is gone"]
         if problems:
             self.notice(
-                f"the best checkpoint (step {step}) is damaged: {'; '.join(problems)}. The last weights are kept instead."
+                f"the best checkpoint (step {step}) cannot be used: {'; '.join(problems)}. The last weights are kept instead."
             )
             return None
         return load_file(path / "weights.safetensors")

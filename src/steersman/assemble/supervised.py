@@ -14,11 +14,12 @@ from steersman.assemble.learner import learner_of
 from steersman.assemble.repeat import RunResult
 from steersman.assemble.run import KeptRun, finished, refuse_another_recipe
 from steersman.data.order import epoch_order, steps_per_epoch
-from steersman.errors import DataError
+from steersman.errors import DataError, SteersmanError
 from steersman.parallel.world import World
-from steersman.runs.checkpoints import CheckpointStore
-from steersman.runs.folder import RunFolder
+from steersman.runs.checkpoints import CheckpointStore, is_disk_full
+from steersman.runs.folder import RunFolder, free_bytes, fsync_path
 from steersman.runs.journal import read_rows
+from steersman.runs.lock import refuse_if_held
 from steersman.settings.base import Settings
 from steersman.settings.parts import OptimiserSettings, RunSettings, TrainSettings
 from steersman.train.checkpoint import load_checkpoint
@@ -140,7 +141,9 @@ def conclude(
 
 
 def already_finished(settings: Settings, run: RunSettings, next_command: str) -> RunResult | None:
-    """The result of a run that finished earlier, if this folder holds it and these are its settings."""
+    """The result of a run that finished earlier, if this folder holds it and these are its settings. A folder that another
+    process works in is refused here already, before a model is loaded."""
+    refuse_if_held(Path(run.out))
     ending = finished(run.out)
     if ending is None:
         return None
@@ -168,7 +171,21 @@ def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     """Fill a folder aside and put it in place whole, so that nobody opens half a model."""
     aside = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    fill(aside)
+    try:
+        aside.mkdir(parents=True)
+        fill(aside)
+        for path in [*aside.rglob("*"), aside]:
+            fsync_path(path)
+    except Exception as error:
+        written = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
+        shutil.rmtree(aside, ignore_errors=True)
+        if not is_disk_full(error):
+            raise
+        raise SteersmanError(
+            f"{folder} could not be written ({error}): it needs more than the {written:,} bytes that were written, and "
+            f"{free_bytes(folder):,} are free. Free some space (or raise the quota or file size limit), then run the same "
+            "command again."
+        ) from error
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
+    fsync_path(folder.parent)

@@ -123,7 +123,7 @@ class CheckpointStore:
             # Some libraries remove their own half; then the newest whole checkpoint says how much it takes.
             likely = max(expected_bytes or 0, *(total_bytes(each) for each in self._temporary_and_newest(temporary)))
             shutil.rmtree(temporary, ignore_errors=True)
-            if _is_disk_full(error):
+            if is_disk_full(error):
                 message = _no_room(path, likely, free_bytes(self.folder), str(error))
                 raise CheckpointError(message) from error
             raise
@@ -225,7 +225,8 @@ def _no_room(path: Path, needed: int, free: int, seen: str = "") -> str:
     )
 
 
-def _is_disk_full(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a full disk, a quota or a file size limit is behind this error, whatever a library made of it."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in DISK_FULL:

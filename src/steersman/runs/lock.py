@@ -121,6 +121,13 @@ def holder_of(folder: Path) -> Holder | None:
         os.close(descriptor)
 
 
+def refuse_if_held(folder: Path) -> None:
+    """`RunLocked` if somebody works in the folder: for saying so before anything heavy is loaded. It takes no lock."""
+    holder = holder_of(folder)
+    if holder is not None:
+        raise RunLocked(_refusal(folder, holder))
+
+
 def _lock_path(folder: Path) -> Path:
     return folder / ".lock"
 

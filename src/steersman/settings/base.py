@@ -12,15 +12,33 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from steersman.errors import UsageError
+
+NONE = "none"
 
 
 class Settings(BaseModel):
     """A group of settings: frozen, and deaf to unknown keys only in the sense that it refuses them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_by_its_word(cls, values: Any) -> Any:
+        """In a recipe "none" switches off what is on by default: TOML has no other word for it."""
+        if not isinstance(values, Mapping):
+            return values
+        return {
+            k: None if v == NONE and k in cls.model_fields and cls.on_by_default(k) else v for k, v in values.items()
+        }
+
+    @classmethod
+    def on_by_default(cls, name: str) -> bool:
+        """Whether a setting may be None and is something else unless told."""
+        found = cls.model_fields[name]
+        return type(None) in get_args(found.annotation) and found.get_default(call_default_factory=True) is not None
 
 
 S = TypeVar("S", bound=Settings)
@@ -87,10 +105,24 @@ def _value(text: str) -> Any:
 
 
 def to_toml(settings: Settings) -> str:
-    """The resolved recipe; what is None is left out, for TOML has no word for it."""
+    """The resolved recipe. What is None is left out, or said as "none" where leaving it out would mean something else."""
     import tomli_w
 
-    return tomli_w.dumps(settings.model_dump(mode="json", exclude_none=True))
+    return tomli_w.dumps(_plain(settings))
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    dumped = settings.model_dump(mode="json")
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, Settings):
+            found[name] = _plain(value)
+        elif value is not None:
+            found[name] = dumped[name]
+        elif type(settings).on_by_default(name):
+            found[name] = NONE
+    return found
 
 
 def json_schema(schema: type[Settings]) -> str:

@@ -88,6 +88,7 @@ def take_snapshot(learner: Learner[Any, Any], facts: Mapping[str, Any], world: W
     state = {
         "step": progress.step,
         "token_budget": progress.token_budget,
+        "wished_budget": learner.wished_budget,
         "bad_in_a_row": progress.bad_in_a_row,
         "processes": world.size,
         "facts": dict(facts),
@@ -112,6 +113,8 @@ def load_checkpoint(folder: Path, learner: Learner[Any, Any], world: World) -> d
     if world.device.type == "cuda" and f"cuda/{world.rank}" in generators:
         torch.cuda.set_rng_state(generators[f"cuda/{world.rank}"], world.device)
     learner.progress.step = state["step"]
-    learner.progress.token_budget = state["token_budget"]
+    # A budget that running out of memory made smaller stays small, unless another one is asked for.
+    if state["wished_budget"] == learner.wished_budget:
+        learner.progress.token_budget = state["token_budget"]
     learner.progress.bad_in_a_row = state["bad_in_a_row"]
     return state["facts"]

@@ -69,6 +69,7 @@ class Learner(Generic[UnitT, BatchT]):
         self.model = model
         self.optimiser = optimiser
         self.progress = Progress(0, token_budget, 0)
+        self.wished_budget = token_budget
         self._rate_at = rate_at
         self._max_grad_norm = max_grad_norm
         self._packed = packed

@@ -266,7 +266,7 @@ def test_peak_memory_is_far_below_the_plain_way():
         from steersman.maths.tokens import chosen_log_probs, chunk_for
 
         torch.set_num_threads(2)
-        positions, vocab, width = 4096, 32000, 32
+        positions, vocab, width = 4096, 32000, 8
         hidden = torch.randn(positions, width, requires_grad=True)
         weight = torch.randn(vocab, width, requires_grad=True)
         targets = torch.randint(vocab, (positions,))

@@ -36,7 +36,16 @@ def open_model(name: str, *, device: str, revision: str | None = None) -> Langua
 class Conversation:
     """What was said so far, and how the next answer is drawn."""
 
-    def __init__(self, model: LanguageModel, *, system: str | None, temperature: float, top_p: float, max_new_tokens: int, seed: int) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        system: str | None,
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int,
+        seed: int,
+    ) -> None:
         self._model = model
         self._opening = (Message("system", system),) if system else ()
         self.messages: tuple[Message, ...] = self._opening
@@ -63,8 +72,12 @@ class Conversation:
         ids = torch.tensor([encode_prompt(tokeniser, prompt)], device=backbone.device)
         room = (backbone.context_length or 10**9) - ids.shape[1]
         if room < 1:
-            raise DataError(f"the conversation has {ids.shape[1]} tokens and the model reads {backbone.context_length}; begin anew")
-        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature > 0 else {"do_sample": False}
+            raise DataError(
+                f"the conversation has {ids.shape[1]} tokens and the model reads {backbone.context_length}; begin anew"
+            )
+        sampling = (
+            {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature > 0 else {"do_sample": False}
+        )
         config = GenerationConfig(
             max_new_tokens=min(most, room),
             eos_token_id=list(end_ids(tokeniser, backbone.hf.generation_config)),

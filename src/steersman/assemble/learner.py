@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from steersman.batches import TokenRow, pack_rows, pad_rows
+from steersman.batches import AnswerGroup, TokenRow, pack_rows, pad_groups, pad_rows
 from steersman.maths.schedule import multiplier
 from steersman.parallel.world import World
 from steersman.settings.parts import OptimiserSettings
@@ -61,3 +61,8 @@ def rows_together(*, pad_id: int, device: torch.device, packing: int | None, mul
         return pad_rows(units, pad_id=pad_id, multiple=multiple).to(device)
 
     return collate
+
+
+def groups_together(*, pad_id: int, device: torch.device, multiple: int) -> Collate[AnswerGroup, Any]:
+    """Groups of answers into one batch on the device."""
+    return lambda units: pad_groups(units, pad_id=pad_id, multiple=multiple).to(device)

@@ -11,11 +11,15 @@ EXAMPLE = "Example: steersman chat runs/sft --temperature 0.7"
 
 
 def chat(
-    model: Annotated[str, typer.Argument(help="A model or run folder, an adapter folder, a hub id, harbour:base or tiny:llama.")],
+    model: Annotated[
+        str, typer.Argument(help="A model or run folder, an adapter folder, a hub id, harbour:base or tiny:llama.")
+    ],
     prompt: Annotated[str | None, typer.Option(help="Answer this and leave, instead of a conversation.")] = None,
     system: Annotated[str | None, typer.Option(help="A system message to begin with.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest token.")] = 1.0,
-    top_p: Annotated[float, typer.Option(min=0.01, max=1.0, help="Draw from the likeliest tokens that make up this share.")] = 1.0,
+    top_p: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Draw from the likeliest tokens that make up this share.")
+    ] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 256,
     seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",

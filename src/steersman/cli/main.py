@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli import chat, data, doctor, runs, sft
+from steersman.cli import chat, data, doctor, reward, runs, sft
 from steersman.errors import SteersmanError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("sft", epilog=sft.EXAMPLE)(sft.sft)
+app.command("reward", epilog=reward.EXAMPLE)(reward.reward)
 app.command("chat", epilog=chat.EXAMPLE)(chat.chat)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(data.app, name="data")

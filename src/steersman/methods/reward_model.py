@@ -7,10 +7,26 @@ section 3.5: the pairs of one ranking in different batches make the model overfi
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from steersman.batches import AnswerGroup, PairBatch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from steersman.batches import AnswerGroup, PairBatch, TokenBatch
 from steersman.maths.preference_loss import approval_loss, centring_penalty, pair_loss
-from steersman.models.heads import RewardModel
+from steersman.models.backbone import Backbone
+from steersman.models.reward_model import RewardModel
 from steersman.train.objective import Sums, Term
+
+
+class Trainee(nn.Module):
+    """A reward model with all that learns in it: with an adapter, the shared base is no part of the reward model itself."""
+
+    def __init__(self, base: Backbone | None, reward: RewardModel) -> None:
+        super().__init__()
+        self.base = base
+        self.reward = reward
+
+    def scores(self, batch: TokenBatch) -> Float[Tensor, "batch"]:
+        return self.reward.scores(batch)
 
 
 @dataclass(frozen=True)
@@ -30,7 +46,7 @@ class Preference:
         preference = float(sum(float(unit.weight.sum()) for unit in units))
         return {"preference": preference, "approval": thumbs, "centring": pairs}
 
-    def __call__(self, model: RewardModel, batch: PairBatch) -> Sums:
+    def __call__(self, model: Trainee, batch: PairBatch) -> Sums:
         scores = model.scores(batch.tokens)
         margin = batch.margin if self.use_margin else batch.margin * 0
         first, second = scores[batch.first], scores[batch.second]

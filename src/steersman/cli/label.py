@@ -1,0 +1,175 @@
+"""`steersman label`: people judge answers, or write them, in the terminal."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steersman.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from steersman.judging.ledger import Ledger
+    from steersman.judging.queue import Item, Queue
+    from steersman.records import Record
+
+EXAMPLE = "Example: steersman label answers.jsonl --out labels.jsonl --annotator ann, then steersman reward --data labels.jsonl"
+
+
+def label(
+    answers: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ANSWERS...",
+            help="What `steersman sample` wrote: one file, or several to set models side by side. Or prompts, to demonstrate.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of judgements; the same command goes on where it stopped. Without it: ANSWERS.ANNOTATOR.MODE.jsonl"
+        ),
+    ] = None,
+    annotator: Annotated[
+        str | None, typer.Option(help="Who judges; a pseudonym will do. Without it: your login name.")
+    ] = None,
+    mode: Annotated[
+        str,
+        typer.Option(help="compare (two at a time), rank (all of a prompt) or demonstrate (write or edit answers)."),
+    ] = "compare",
+    pairs: Annotated[
+        str,
+        typer.Option(
+            help="Which pairs of a prompt's answers: all, adjacent (1-2, 2-3, …), across (different models only), "
+            "random or random:3 (so many a prompt)."
+        ),
+    ] = "all",
+    strength: Annotated[
+        bool,
+        typer.Option("--strength", help="Ask how much better: slightly, clearly, far (kept as the margin 1, 2, 3)."),
+    ] = False,
+    part: Annotated[
+        str, typer.Option(help="Your part when several people share the work: --part 2/3 is the second third.")
+    ] = "1/1",
+    overlap: Annotated[
+        float, typer.Option(help="Share of the items that everybody judges, to measure agreement: --overlap 0.1")
+    ] = 0.0,
+    repeat: Annotated[
+        float, typer.Option(help="Share asked again later with the sides swapped, to measure yourself: --repeat 0.05")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the order, the pairs and the sides; the same for everybody.")] = 0,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Print what was judged so far and end; needs no terminal.")
+    ] = False,
+) -> None:
+    """Judge answers in the terminal, blind and shuffled: two at a time, or ranked; or write them. Every judgement is on
+    disk before the next one appears, and the file goes straight into `steersman reward` (or `steersman sft`)."""
+    from steersman.judging.ledger import Ledger
+    from steersman.judging.queue import Plan, gather, make_queue, prompt_key
+
+    who = _login_name() if annotator is None else annotator
+    choice, per_prompt = _pairs(pairs)
+    plan = Plan(mode, who, seed, choice, per_prompt, _part(part), overlap, repeat)
+    if not summary:
+        from steersman.judging.terminal import require_terminal
+
+        require_terminal()
+    entries = gather(record for source in answers for record in _read(source, mode))
+    queue = make_queue(entries, plan)
+    path = _default_out(answers, who, mode) if out is None else out
+    if summary and not path.exists():
+        raise DataError(f"{path} does not exist yet: nothing has been judged")
+    if path.exists() and any(Path(source).exists() and path.samefile(source) for source in answers):
+        raise UsageError(f"--out {path} is one of the files to judge; judgements need a file of their own")
+    with Ledger(path, mode=mode, annotator=who, now=_now) as ledger:
+        ledger.check_prompts({prompt_key(entry.prompt) for entry in entries}, ", ".join(answers))
+        if not summary:
+            ledger.open_sitting(mode=mode, seed=seed, pairs=pairs, part=part, items=len(queue.items), answers=answers)
+            _sit(queue, ledger, ask_strength=strength)
+        _say_summary(queue, ledger)
+
+
+def _sit(queue: "Queue", ledger: "Ledger", *, ask_strength: bool) -> None:
+    from steersman.judging.sitting import Sitting
+    from steersman.judging.terminal import Terminal
+
+    fancy = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    with Terminal() as terminal:
+        Sitting(queue.items, ledger, terminal, ask_strength=ask_strength, clock=time.monotonic, fancy=fancy).run()
+
+
+def _say_summary(queue: "Queue", ledger: "Ledger") -> None:
+    from steersman.judging.queue import pending
+    from steersman.judging.tally import in_words, tally
+
+    items: tuple[Item, ...] = queue.items
+    left = pending(items, ledger.judged, ledger.skipped)
+    for line in in_words(tally(ledger.records), left=len(left), skipped=len(ledger.skipped), mode=ledger.mode):
+        print(f"  {line}")
+    if queue.identical or queue.alone:
+        print(
+            f"  not asked: {queue.identical} answers that repeat another word for word, {queue.alone} prompts without a choice"
+        )
+    if ledger.records:
+        stage = "sft" if ledger.mode == "demonstrate" else "reward"
+        print(f"  next: steersman {stage} --data {ledger.path}")
+    else:
+        print(f"  nothing is judged yet; {ledger.path} waits for you")
+
+
+def _read(source: str, mode: str) -> Iterator["Record"]:
+    """The records of a source that can be judged; what was left out of it is said."""
+    from steersman.data.load import ReadReport, load_records
+    from steersman.records import Answers, Comparison, Demonstration, Prompt, Ranking
+
+    report = ReadReport()
+    kinds: tuple[type, ...] = (Answers, Comparison, Ranking)
+    if mode == "demonstrate":
+        kinds = (*kinds, Prompt, Demonstration)
+    yield from load_records(source, kind=kinds, report=report)
+    reasons = {**report.reasons, **report.left_out}
+    if not report.records:
+        seen = "; ".join(f"{count} rows: {reason}" for reason, count in reasons.items()) or "it is empty"
+        raise DataError(f"{source} has nothing to {mode} ({seen}); expected answers as `steersman sample` writes them")
+    for reason, count in reasons.items():
+        print(f"  {source}: {count} rows left out: {reason}", file=sys.stderr)
+
+
+def _pairs(choice: str) -> tuple[str, int]:
+    name, _, count = choice.partition(":")
+    if not count:
+        return name, 1
+    if name != "random" or not count.isdecimal():
+        raise UsageError(f"--pairs {choice} cannot be read; expected all, adjacent, across, random or random:3")
+    return name, int(count)
+
+
+def _part(words: str) -> tuple[int, int]:
+    number, _, of = words.partition("/")
+    if not (number.isdecimal() and of.isdecimal()):
+        raise UsageError(f"--part {words} cannot be read; expected for example --part 2/3")
+    return int(number), int(of)
+
+
+def _login_name() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError) as nobody:
+        raise UsageError("this system knows no name for you; say who judges with --annotator NAME") from nobody
+
+
+def _default_out(answers: list[str], annotator: str, mode: str) -> Path:
+    first = Path(answers[0])
+    safe = "".join(letter if letter.isalnum() else "-" for letter in annotator)
+    return first.with_name(f"{first.name.removesuffix('.jsonl')}.{safe}.{mode}.jsonl")
+
+
+def _now() -> str:
+    from datetime import datetime
+
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")

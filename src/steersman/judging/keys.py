@@ -1,0 +1,103 @@
+"""Bytes from a terminal become keys: a character is itself, everything else has a name ("up", "ctrl-s", "paste\\n…").
+
+Pure, and indifferent to how the bytes were cut up on their way: over ssh an arrow key may arrive in two pieces.
+"""
+
+import codecs
+import re
+
+from steersman.judging.editor import PASTE
+
+_NAMED = {
+    "A": "up",
+    "B": "down",
+    "C": "right",
+    "D": "left",
+    "H": "home",
+    "F": "end",
+    "Z": "back-tab",
+    "1~": "home",
+    "3~": "delete",
+    "4~": "end",
+    "5~": "page-up",
+    "6~": "page-down",
+    "7~": "home",
+    "8~": "end",
+}
+_SEQUENCE = re.compile("\x1b(?:\\[([0-?]*)[ -/]*([@-~])|O([ -~]))")
+_UNFINISHED = re.compile("\x1b(?:\\[[0-?]*[ -/]*|O)?\\Z")
+_PASTE_BEGINS, _PASTE_ENDS = "\x1b[200~", "\x1b[201~"
+
+
+class KeyDecoder:
+    """Holds the bytes that are not yet a whole key."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""
+        self._escaped = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the beginning of a key is held that more bytes may finish (or that was the Escape key alone)."""
+        return bool(self._held)
+
+    def feed(self, data: bytes) -> list[str]:
+        """The keys that these bytes finish."""
+        text = self._decoder.decode(data)
+        if self._escaped and text:
+            # The rest of a sequence that came too late. Without its Escape an arrow key would read as "[" and "A".
+            self._escaped = False
+            self._held = "\x1b" if text[0] in "[O" else ""
+        self._held += text
+        keys = []
+        while self._held:
+            key, used = _first_key(self._held)
+            if not used:
+                break
+            self._held = self._held[used:]
+            if key:
+                keys.append(key)
+        return keys
+
+    def flush(self) -> list[str]:
+        """No more bytes came in time: a lone Escape was the Escape key. A paste under way goes on waiting."""
+        if self._held.startswith(_PASTE_BEGINS):
+            return []
+        held, self._held = self._held, ""
+        self._escaped = held == "\x1b"
+        return ["esc"] if held else []
+
+
+def _first_key(held: str) -> tuple[str, int]:
+    """The first key and how many characters it took; ("", n) for what is no key, ("", 0) for more to come."""
+    first = held[0]
+    if first != "\x1b":
+        return _plain_key(first), 1
+    if held.startswith(_PASTE_BEGINS):
+        end = held.find(_PASTE_ENDS)
+        if end < 0:
+            return "", 0
+        return PASTE + held[len(_PASTE_BEGINS) : end], end + len(_PASTE_ENDS)
+    found = _SEQUENCE.match(held)
+    if found:
+        parameters, final, after_o = found.groups()
+        if after_o is not None:
+            return _NAMED.get(after_o, ""), found.end()
+        name = final if final != "~" else (parameters or "").split(";")[0] + "~"
+        return _NAMED.get(name, ""), found.end()
+    if _UNFINISHED.match(held):
+        return "", 0
+    return "esc", 1
+
+
+def _plain_key(character: str) -> str:
+    if character in "\r\n":
+        return "enter"
+    if character in "\x7f\x08":
+        return "backspace"
+    if character == "\t":
+        return "tab"
+    if "\x01" <= character <= "\x1a":
+        return "ctrl-" + chr(ord(character) + 96)
+    return "" if character < " " else character

@@ -8,9 +8,11 @@ the switch would then silently lose that adapter's gradient. LoRA: arXiv 2106.09
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from steersman.errors import ModelError
@@ -23,7 +25,7 @@ class LoraSettings:
     are fused into one 3-D weight get adapters as far as the installed peft knows their family."""
 
     rank: int = 16
-    alpha: float = 32.0
+    alpha: int = 32
     dropout: float = 0.0
     targets: str | tuple[str, ...] = "all-linear"
 
@@ -38,7 +40,7 @@ def add_lora(backbone: Backbone, name: str, settings: LoraSettings) -> None:
 
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft only multiplies by it
+        lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=settings.targets if isinstance(settings.targets, str) else list(settings.targets),
         fan_in_fan_out=_has_conv1d(backbone),
@@ -79,7 +81,7 @@ def _insert(backbone: Backbone, name: str, config: Any) -> None:
         raise ModelError(f"there is already an adapter {name!r} on {backbone.name!r}; choose another name")
     if "." in name or not name:
         raise ModelError(f"{name!r} cannot name an adapter, since names become part of weight names; leave out dots")
-    others = {parameter for parameter in backbone.parameters() if parameter.requires_grad and adapter_names(backbone)}
+    others = [p for p in backbone.parameters() if p.requires_grad] if adapter_names(backbone) else []
     try:
         if backbone.peft is None:
             backbone.__dict__["peft"] = PeftModel(backbone.hf, config, adapter_name=name)
@@ -112,9 +114,10 @@ def _layers(backbone: Backbone) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(backbone: Backbone, names: Iterable[str]) -> Iterator[nn.Parameter]:
-    marks = tuple(f".{name}." for name in names)
+    wanted = set(names)
     for path, parameter in backbone.hf.named_parameters():
-        if "lora_" in path and any(mark in f"{path}." for mark in marks):
+        parts = path.split(".")
+        if any(part.startswith("lora_") and after in wanted for part, after in pairwise(parts)):
             yield parameter
 
 
@@ -170,6 +173,7 @@ def _switch(backbone: Backbone, name: str | None) -> None:
     backbone.adapter = name
 
 
+@torch.no_grad()
 def merged_state(backbone: Backbone, name: str | None) -> dict[str, Tensor] | None:
     """The state of an ordinary model with this adapter added into its weights (None: the bare base), for saving or for
     a generation engine. The model itself is not touched. Without any adapters there is nothing to undo: None."""

@@ -4,6 +4,7 @@ Nothing is taken on trust: the softcap and scale read from the config are checke
 way of packing is used only if packed hidden states equal unpacked ones.
 """
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,9 @@ from steersman.errors import MissingLibrary, ModelError
 from steersman.models.backbone import Backbone, Packing, Readout, agree
 
 Quantise = Literal["4bit", "8bit"]
+
+# What a sequence classifier of transformers puts on a trunk that was trained for something else.
+NEW_LAYERS = re.compile(r"^(score|classifier|pre_classifier)\b|\bpooler\b")
 
 
 def load_causal(
@@ -57,11 +61,13 @@ def open_model(
     device: torch.device | str,
     revision: str | None,
     trust_remote_code: bool,
-    quantise: Quantise | None,
-    attention: str | None,
+    quantise: Quantise | None = None,
+    attention: str | None = None,
     labels: int | None = None,
 ) -> tuple[Any, dict[str, float]]:
-    """A Hugging Face model of this Auto class with every weight found, and the dropout settings that were silenced."""
+    """A Hugging Face model of this Auto class with every weight found, and the dropout settings that were silenced.
+
+    With `labels` it gets an output layer for so many classes, which may be new."""
     from transformers import AutoConfig
 
     name = resolve(path_or_id)
@@ -86,7 +92,7 @@ def open_model(
             "(config.json and safetensors) or a hub id that is cached or can be downloaded; check the name, the "
             "folder's files and the connection"
         ) from error
-    missing = sorted(found["missing_keys"])
+    missing = sorted(key for key in found["missing_keys"] if not (labels and NEW_LAYERS.search(key)))
     if missing:
         raise ModelError(
             f"{str(path_or_id)!r} lacks {len(missing)} weights of a {type(model).__name__} (first: {missing[0]}), which would "

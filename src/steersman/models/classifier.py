@@ -1,0 +1,155 @@
+"""Sequence classifiers as scorers: published reward models with one label, and classifiers whose class is chosen by name.
+
+Encoders (BERT and the like) are welcome here: they see the attention mask. The score is the logit of the chosen class,
+which has no ceiling; its probability is there for measuring (toxicity).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from steersman.batches import TokenBatch
+from steersman.errors import ModelError
+from steersman.models.files import dropout_restored, write_notes
+from steersman.models.loading import open_model
+
+
+class Classifier(nn.Module):
+    """A Hugging Face sequence classifier; `index` is the class that counts as the score."""
+
+    def __init__(self, hf: nn.Module, *, classes: tuple[str, ...], index: int, name: str) -> None:
+        super().__init__()
+        self.hf: Any = hf
+        self.classes = classes
+        self.index = index
+        self.name = name
+        self.silenced: dict[str, float] = {}
+
+    @property
+    def config(self) -> Any:
+        return self.hf.config
+
+    def forward(self, batch: TokenBatch) -> Float[Tensor, " batch"]:
+        return self.scores(batch)
+
+    def logits(self, batch: TokenBatch) -> Float[Tensor, "batch classes"]:
+        if batch.segments is not None:
+            raise ModelError("a classifier judges whole rows, and this batch is packed; pad it instead")
+        mask = batch.attention_mask
+        pad = self.hf.config.get_text_config().pad_token_id
+        # Decoders look for the last token that is not their own PAD, whatever the batch was padded with.
+        ids = batch.ids if pad is None else torch.where(mask, batch.ids, pad)
+        if pad is None and not bool(mask.all()):
+            raise ModelError(
+                f"{self.name!r} has no PAD token, so rows of different length cannot be judged "
+                "together; give it one (fit_pad with the id of the tokeniser's PAD)"
+            )
+        return self.hf(input_ids=ids, attention_mask=mask.long()).logits.float()
+
+    def scores(self, batch: TokenBatch) -> Float[Tensor, " batch"]:
+        """The logit of the chosen class."""
+        return self.logits(batch)[:, self.index]
+
+    def probabilities(self, batch: TokenBatch) -> Float[Tensor, " batch"]:
+        """The probability of the chosen class; several labels may hold at once where the model says so."""
+        logits = self.logits(batch)
+        several = self.hf.config.problem_type == "multi_label_classification" or len(self.classes) == 1
+        return (logits.sigmoid() if several else logits.softmax(-1))[:, self.index]
+
+
+def load_classifier(
+    path_or_id: str | Path,
+    *,
+    positive: str | None,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Classifier:
+    """A classifier or one-label reward model. `positive` names the class whose logit is the score; None if there is one."""
+    from transformers import AutoModelForSequenceClassification
+
+    hf, silenced = open_model(
+        AutoModelForSequenceClassification,
+        path_or_id,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+    )
+    classes = tuple(str(hf.config.id2label[i]) for i in sorted(hf.config.id2label))
+    return _classifier(hf, silenced, classes, positive, path_or_id)
+
+
+def new_classifier(
+    path_or_id: str | Path,
+    *,
+    classes: Sequence[str],
+    positive: str | None,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Classifier:
+    """A classifier to be trained: this model's trunk under a new output layer for these classes."""
+    from transformers import AutoModelForSequenceClassification
+
+    hf, silenced = open_model(
+        AutoModelForSequenceClassification,
+        path_or_id,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        labels=len(classes),
+    )
+    hf.config.id2label = dict(enumerate(classes))
+    hf.config.label2id = {name: i for i, name in enumerate(classes)}
+    return _classifier(hf, silenced, tuple(classes), positive, path_or_id)
+
+
+def _classifier(
+    hf: nn.Module, silenced: dict[str, float], classes: tuple[str, ...], positive: str | None, name: str | Path
+) -> Classifier:
+    classifier = Classifier(hf, classes=classes, index=class_index(classes, positive, str(name)), name=str(name))
+    classifier.silenced = silenced
+    return classifier
+
+
+def class_index(classes: Sequence[str], positive: str | None, name: str) -> int:
+    """The class with this name, capitals aside; it may go unnamed only where there is no choice."""
+    if positive is None and len(classes) == 1:
+        return 0
+    if positive is None:
+        raise ModelError(
+            f"{name!r} has the classes {', '.join(classes)}; say which one's logit is the score (positive=...)"
+        )
+    matching = [i for i, label in enumerate(classes) if label == positive]
+    matching = matching or [i for i, label in enumerate(classes) if label.lower() == positive.lower()]
+    if len(matching) != 1:
+        raise ModelError(f"{name!r} has no class {positive!r}; its classes are {', '.join(classes)}. Name one of these")
+    return matching[0]
+
+
+def fit_pad(classifier: Classifier, tokeniser: Any) -> None:
+    """Let the model know the tokeniser's PAD where it knows none, with a row for it if there is none."""
+    config = classifier.hf.config.get_text_config()
+    if config.pad_token_id is None:
+        config.pad_token_id = tokeniser.pad_token_id
+    if config.pad_token_id >= classifier.hf.get_input_embeddings().weight.shape[0]:
+        classifier.hf.resize_token_embeddings(len(tokeniser), mean_resizing=False)
+
+
+def save_classifier(classifier: Classifier, tokeniser: Any, folder: str | Path) -> Path:
+    """An ordinary folder for AutoModelForSequenceClassification, with the classes' names."""
+    folder = Path(folder)
+    with dropout_restored(classifier):
+        classifier.hf.save_pretrained(folder)
+    write_notes(folder, {"kind": "classifier", "positive": classifier.classes[classifier.index]})
+    if tokeniser is not None:
+        tokeniser.save_pretrained(folder)
+    return folder

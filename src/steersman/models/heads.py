@@ -1,0 +1,90 @@
+"""Small linear heads on a trunk's hidden states: values of positions, scores of whole answers.
+
+They stay in float32 whatever the trunk is in: they are tiny, and a score or value in bfloat16 has three digits.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from steersman.errors import ModelError
+from steersman.models.files import HEADS
+
+
+def _in_float32(
+    hidden: Float[Tensor, "*shape hidden"], weight: Float[Tensor, "out hidden"]
+) -> Float[Tensor, "*shape out"]:
+    with torch.autocast(hidden.device.type, enabled=False):
+        return hidden.float() @ weight.float().T
+
+
+class ValueHead(nn.Module):
+    """Expected return at each position. It starts at zero, as in lm-human-preferences: before anything is learned the
+    advantage is then the reward itself, not noise."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, hidden_size))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, hidden: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]:
+        return _in_float32(hidden, self.weight).squeeze(-1) + self.bias
+
+    def start_from(self, head: "RewardHead", *, mean: float, std: float) -> None:
+        """Begin as the reward model's (normalised) score, as the TL;DR reproduction's critic does (arXiv 2403.17031)."""
+        with torch.no_grad():
+            self.weight.copy_(head.weight.mean(0, keepdim=True) / std)
+            self.bias.fill_(-mean / std)
+
+
+class RewardHead(nn.Module):
+    """Score of an answer, read at its last token; several heads make an ensemble. Without bias: only differences of
+    scores are learned from comparisons, and Hugging Face's own heads have none."""
+
+    def __init__(self, hidden_size: int, *, heads: int) -> None:
+        super().__init__()
+        # Stiennon et al. 2020 (arXiv 2009.01325), appendix: N(0, 1 / sqrt(d + 1)).
+        self.weight = nn.Parameter(torch.randn(heads, hidden_size) / (hidden_size + 1) ** 0.5)
+
+    @property
+    def heads(self) -> int:
+        return self.weight.shape[0]
+
+    def forward(self, hidden: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch heads"]:
+        return _in_float32(hidden, self.weight)
+
+
+def at_last(
+    hidden: Float[Tensor, "batch time hidden"], lengths: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch hidden"]:
+    """The hidden state of each row's last real token."""
+    return hidden[torch.arange(len(lengths), device=hidden.device), lengths - 1]
+
+
+def save_heads(heads: Mapping[str, nn.Module], folder: str | Path) -> None:
+    """Heads by name, as one safetensors file in the folder of the model they belong to."""
+    from safetensors.torch import save_file
+
+    state = {f"{name}.{key}": value for name, head in heads.items() for key, value in head.state_dict().items()}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    save_file({key: value.detach().cpu().contiguous() for key, value in state.items()}, Path(folder) / HEADS)
+
+
+def load_heads(heads: Mapping[str, nn.Module], folder: str | Path) -> None:
+    """Fill these heads from the file that `save_heads` wrote."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(folder) / HEADS
+    try:
+        state = load_file(path)
+        for name, head in heads.items():
+            head.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelError(
+            f"the heads in {path} cannot be loaded: {str(error).strip().splitlines()[0]}; expected the heads "
+            f"{', '.join(heads)} of the same model. Save the model again, or name the folder it was saved to"
+        ) from error

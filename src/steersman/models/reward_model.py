@@ -1,0 +1,185 @@
+"""Reward models: a trunk and one or several score heads, read at the last real token.
+
+One head on a family with a sequence classifier in transformers is saved as exactly that, with one label: plain
+transformers gives the same scores. An ensemble, or another family, is saved in our own format: the trunk as an ordinary
+model folder, the heads in heads.safetensors. The scale of the scores and the label are in steersman.json.
+"""
+
+import copy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from steersman.batches import TokenBatch
+from steersman.errors import ModelError
+from steersman.models.adapters import acting_as, load_adapter, save_adapter
+from steersman.models.backbone import Backbone
+from steersman.models.files import HEADS, NOTES, dropout_restored, read_json, write_notes
+from steersman.models.heads import RewardHead, at_last, load_heads, save_heads
+from steersman.models.loading import find_packing, open_model
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Mean and standard deviation of the scores on reference answers; what was scored is in `label`."""
+
+    mean: float = 0.0
+    std: float = 1.0
+    label: str = "reward"
+
+
+class RewardModel(nn.Module):
+    """With `adapter` the trunk is a base shared with other roles: it is then not part of this module's parameters."""
+
+    def __init__(self, backbone: Backbone, head: RewardHead, *, adapter: str | None, scale: Scale) -> None:
+        super().__init__()
+        if adapter is None:
+            self.backbone = backbone
+        else:
+            self.__dict__["backbone"] = backbone
+        self.head = head
+        self.adapter = adapter
+        self.scale = scale
+
+    def forward(self, batch: TokenBatch) -> Float[Tensor, " batch"]:
+        return self.scores(batch)
+
+    def scores(self, batch: TokenBatch) -> Float[Tensor, " batch"]:
+        """The raw score of each row: the mean over the heads."""
+        return self.scores_by_head(batch).mean(1)
+
+    def scores_by_head(self, batch: TokenBatch) -> Float[Tensor, "batch heads"]:
+        if batch.segments is not None:
+            raise ModelError("scores are read at the last token of a row, and this batch is packed; pad it instead")
+        if self.adapter is None:
+            return self.head(at_last(self.backbone.hidden(batch), batch.lengths))
+        with acting_as(self.backbone, self.adapter):
+            return self.head(at_last(self.backbone.hidden(batch), batch.lengths))
+
+    def normalised(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Scores with mean 0 and standard deviation 1 on the reference answers they were measured on."""
+        return (scores - self.scale.mean) / self.scale.std
+
+
+def new_reward_model(backbone: Backbone, *, heads: int = 1, adapter: str | None = None) -> RewardModel:
+    """A reward model on a causal model's trunk, with untrained heads. Without an adapter the model's output layer is let
+    go of (its memory is freed once nobody else holds the backbone)."""
+    head = RewardHead(backbone.hidden_size, heads=heads).to(backbone.device)
+    if adapter is None:
+        backbone = trunk_of(backbone)
+    return RewardModel(backbone, head, adapter=adapter, scale=Scale())
+
+
+def trunk_of(backbone: Backbone) -> Backbone:
+    """The same model without its output layer: for reward models and critics."""
+    trunk = Backbone(backbone.trunk, name=backbone.name, readout=None, packing=backbone.packing)
+    trunk.silenced = backbone.silenced
+    return trunk
+
+
+def save_reward_model(model: RewardModel, tokeniser: Any, folder: str | Path) -> Path:
+    """Write the model (or its adapter) with its heads, scale and tokeniser."""
+    folder = Path(folder)
+    backbone = model.backbone
+    if tokeniser is not None:
+        backbone.config.get_text_config().pad_token_id = tokeniser.pad_token_id
+    if model.adapter is not None:
+        save_adapter(backbone, model.adapter, folder)
+        save_heads({"score": model.head}, folder)
+    else:
+        whole = _as_sequence_classifier(model) if model.head.heads == 1 else None
+        with dropout_restored(backbone):
+            if whole is not None:
+                for key, value in backbone.silenced.items():
+                    if hasattr(whole.config, key):
+                        setattr(whole.config, key, value)
+                whole.save_pretrained(folder)
+            else:
+                backbone.trunk.save_pretrained(folder)
+                save_heads({"score": model.head}, folder)
+    notes = {"kind": "reward", "family": backbone.family, "heads": model.head.heads, **asdict(model.scale)}
+    write_notes(folder, notes)
+    if tokeniser is not None:
+        tokeniser.save_pretrained(folder)
+    return folder
+
+
+def _as_sequence_classifier(model: RewardModel) -> Any:
+    """The same weights as transformers' own class with one label; None if this family has no such class."""
+    from transformers import AutoModelForSequenceClassification
+
+    trunk = model.backbone.trunk
+    config = copy.deepcopy(trunk.config)
+    config.num_labels = 1
+    config.id2label, config.label2id = {0: model.scale.label}, {model.scale.label: 0}
+    try:
+        with torch.device("meta"):
+            whole = AutoModelForSequenceClassification.from_config(config, dtype=model.backbone.dtype)
+    except ValueError:
+        return None
+    score = getattr(whole, "score", None)
+    if not isinstance(score, nn.Linear) or score.bias is not None or type(whole.base_model) is not type(trunk):
+        return None
+    whole.base_model.load_state_dict(trunk.state_dict(), assign=True)
+    score.weight = nn.Parameter(model.head.weight.detach().to(model.backbone.dtype))
+    return whole
+
+
+def load_reward_model(
+    path_or_id: str | Path,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> RewardModel:
+    """A reward model saved by `save_reward_model`, or a published one with one label on a causal trunk.
+
+    Bidirectional ones (one label on BERT and the like) score too, through `classifier.load_classifier`.
+    """
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    folder = Path(path_or_id).expanduser()
+    ours = (folder / HEADS).exists()
+    notes = read_json(folder / NOTES) if (folder / NOTES).exists() else {}
+    hf, silenced = open_model(
+        AutoModel if ours else AutoModelForSequenceClassification,
+        path_or_id,
+        dtype=dtype,
+        device=device,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+    )
+    score = None if ours else getattr(hf, "score", None)
+    if not ours and (not isinstance(score, nn.Linear) or score.bias is not None or score.out_features != 1):
+        classes = ", ".join(str(name) for name in hf.config.id2label.values())
+        raise ModelError(
+            f"{str(path_or_id)!r} is a {type(hf).__name__} with the classes {classes}; expected one label on a causal "
+            "model. Load it as a classifier (load_classifier) and name the class whose logit is the score"
+        )
+    backbone = Backbone(hf.base_model, name=str(path_or_id), readout=None, packing=None)
+    backbone.silenced = silenced
+    backbone.packing = find_packing(backbone)
+    head = RewardHead(backbone.hidden_size, heads=int(notes.get("heads", 1))).to(device)
+    if score is None:
+        load_heads({"score": head}, folder)
+    else:
+        head.weight.data = score.weight.detach().float()
+    return RewardModel(backbone, head, adapter=None, scale=_scale(notes))
+
+
+def load_reward_adapter(backbone: Backbone, name: str, folder: str | Path) -> RewardModel:
+    """A reward model that is an adapter on this base, under this name."""
+    notes = read_json(Path(folder) / NOTES)
+    load_adapter(backbone, name, folder)
+    head = RewardHead(backbone.hidden_size, heads=int(notes.get("heads", 1))).to(backbone.device)
+    load_heads({"score": head}, folder)
+    return RewardModel(backbone, head, adapter=name, scale=_scale(notes))
+
+
+def _scale(notes: dict[str, Any]) -> Scale:
+    return Scale(float(notes.get("mean", 0.0)), float(notes.get("std", 1.0)), str(notes.get("label", "reward")))

@@ -13,7 +13,7 @@ from steersman.evaluate.ceiling import human_ceiling
 from steersman.evaluate.judged_pairs import JudgedPairs, judged_pairs
 from steersman.evaluate.position import measure_positions
 from steersman.evaluate.reward_quality import measure_reward_quality
-from steersman.evaluate.reward_quality_words import words_of
+from steersman.evaluate.reward_quality_words import lines_of
 from steersman.maths.statistics import wilson_interval
 from steersman.records import Comparison, Completion, Prompt
 
@@ -120,7 +120,7 @@ def test_accuracy_by_length_shows_a_model_that_only_counts_words():
     assert quality.length.score.spearman == pytest.approx(1.0)
     assert quality.length.longer_wins is not None
     assert quality.length.longer_wins.estimate == pytest.approx(0.4)
-    assert any("likes length more than people" in line for line in words_of(quality))
+    assert any("likes length more than people" in line for line in lines_of(quality))
 
 
 def test_answers_of_equal_length_have_no_length_correlation():
@@ -272,13 +272,13 @@ def test_somebody_who_always_says_the_first_is_found_though_the_sides_were_shuff
     assert found.chosen_first is not None
     assert found.chosen_first.estimate == pytest.approx(24 / 32)
     assert found.one_sided == ""
-    assert any("ann chose the first answer in all of 16" in line for line in words_of(measure_reward_quality(pairs)))
+    assert any("ann chose the first answer in all of 16" in line for line in lines_of(measure_reward_quality(pairs)))
 
 
 def test_a_file_that_puts_the_preferred_answer_first_is_no_habit_of_its_annotators():
     found = measure_positions(judged([1.0] * 20, [1.0] * 20, annotator=("ann",) * 20), confidence=0.95)
     assert (found.one_sided, found.chosen_first, found.suspicious) == ("first", None, ())
-    words = words_of(measure_reward_quality(judged([1.0] * 20, [0.0] * 20)))
+    words = lines_of(measure_reward_quality(judged([1.0] * 20, [0.0] * 20)))
     assert any("prefers its second answer" in line for line in words)
 
 
@@ -339,7 +339,7 @@ def test_words_say_what_the_numbers_are_held_against():
     pairs = same_pair(
         [1.0, 1.0, -1.0, -1.0, 2.0], [1, 1, 0, 1, 0.5], ["[ann]", "ben", "[ann]", "ben", "ben"], [0, 0, 1, 1, 2]
     )
-    words = "\n".join(words_of(measure_reward_quality(pairs)))
+    words = "\n".join(lines_of(measure_reward_quality(pairs)))
     assert "accuracy[/bold] 75.0%" in words
     assert "1 ties left out" in words
     assert "one against the others 50.0%" in words

@@ -1,6 +1,7 @@
 """`reward` put together: judgements -> a reward model (or an ensemble of them), its scale, and a report on how good it is."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
                 judged=Judged(
                     "loss",
                     higher_is_better=False,
-                    derive=lambda found: {"loss": found["preference"] + found["approval"]},
+                    derive=_loss,
                 ),
                 kept=kept,
                 machine=machine,
@@ -116,6 +117,10 @@ def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
             if result.ending != "stopped" and held_out is not None and held_out.comparisons and world.size == 1:
                 _report(kept, trainee.reward, tokeniser, held_out.comparisons, quiet=quiet)
             return result
+
+
+def _loss(found: Mapping[str, float]) -> Mapping[str, float]:
+    return {"loss": found.get("preference", 0.0) + found.get("approval", 0.0)}
 
 
 def load_trainee(settings: RewardSettings, device: torch.device) -> tuple[Trainee, Any]:

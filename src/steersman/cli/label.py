@@ -18,52 +18,59 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: steersman label answers.jsonl --out labels.jsonl --annotator ann, then steersman reward --data labels.jsonl"
 
 
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ANSWERS...",
+        help="What `steersman sample` wrote: one file, or several to set models side by side. Or prompts, to demonstrate.",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="File of judgements; the same command goes on where it stopped. Without it: ANSWERS.ANNOTATOR.MODE.jsonl"
+    ),
+]
+Annotator = Annotated[str | None, typer.Option(help="Who judges; a pseudonym will do. Without it: your login name.")]
+Mode = Annotated[
+    str, typer.Option(help="compare (two at a time), rank (all of a prompt) or demonstrate (write or edit answers).")
+]
+Pairs = Annotated[
+    str,
+    typer.Option(
+        help="Which pairs of a prompt's answers: all, adjacent (1-2, 2-3, …), across (different models only), "
+        "random or random:3 (so many a prompt)."
+    ),
+]
+Strength = Annotated[
+    bool, typer.Option("--strength", help="Ask how much better: slightly, clearly, far (kept as the margin 1, 2, 3).")
+]
+PartOf = Annotated[
+    str, typer.Option(help="Your part when several people share the work: --part 2/3 is the second third.")
+]
+Overlap = Annotated[
+    float, typer.Option(help="Share of the items that everybody judges, to measure agreement: --overlap 0.1")
+]
+Repeat = Annotated[
+    float, typer.Option(help="Share asked again later with the sides swapped, to measure yourself: --repeat 0.05")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the order, the pairs and the sides; the same for everybody.")]
+Summary = Annotated[bool, typer.Option("--summary", help="Print what was judged so far and end; needs no terminal.")]
+
+
 def label(
-    answers: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="ANSWERS...",
-            help="What `steersman sample` wrote: one file, or several to set models side by side. Or prompts, to demonstrate.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="File of judgements; the same command goes on where it stopped. Without it: ANSWERS.ANNOTATOR.MODE.jsonl"
-        ),
-    ] = None,
-    annotator: Annotated[
-        str | None, typer.Option(help="Who judges; a pseudonym will do. Without it: your login name.")
-    ] = None,
-    mode: Annotated[
-        str,
-        typer.Option(help="compare (two at a time), rank (all of a prompt) or demonstrate (write or edit answers)."),
-    ] = "compare",
-    pairs: Annotated[
-        str,
-        typer.Option(
-            help="Which pairs of a prompt's answers: all, adjacent (1-2, 2-3, …), across (different models only), "
-            "random or random:3 (so many a prompt)."
-        ),
-    ] = "all",
-    strength: Annotated[
-        bool,
-        typer.Option("--strength", help="Ask how much better: slightly, clearly, far (kept as the margin 1, 2, 3)."),
-    ] = False,
-    part: Annotated[
-        str, typer.Option(help="Your part when several people share the work: --part 2/3 is the second third.")
-    ] = "1/1",
-    overlap: Annotated[
-        float, typer.Option(help="Share of the items that everybody judges, to measure agreement: --overlap 0.1")
-    ] = 0.0,
-    repeat: Annotated[
-        float, typer.Option(help="Share asked again later with the sides swapped, to measure yourself: --repeat 0.05")
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of the order, the pairs and the sides; the same for everybody.")] = 0,
-    summary: Annotated[
-        bool, typer.Option("--summary", help="Print what was judged so far and end; needs no terminal.")
-    ] = False,
+    answers: Sources,
+    out: Out = None,
+    annotator: Annotator = None,
+    mode: Mode = "compare",
+    pairs: Pairs = "all",
+    strength: Strength = False,
+    part: PartOf = "1/1",
+    overlap: Overlap = 0.0,
+    repeat: Repeat = 0.0,
+    seed: Seed = 0,
+    summary: Summary = False,
 ) -> None:
     """Judge answers in the terminal, blind and shuffled: two at a time, or ranked; or write them. Every judgement is on
     disk before the next one appears, and the file goes straight into `steersman reward` (or `steersman sft`)."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,12 +19,11 @@ from steersman.records import (
     Record,
 )
 
-_SPACE = re.compile(r"\s+")
-
 
 def normalised(words: str) -> str:
     """A text as duplicates are told by: letter case, spacing and Unicode's spellings of one character do not count."""
-    return _SPACE.sub(" ", unicodedata.normalize("NFKC", words)).strip().casefold()
+    plain = words if words.isascii() else unicodedata.normalize("NFKC", words)
+    return " ".join(plain.split()).casefold()
 
 
 def hash64(words: str) -> int:

@@ -126,15 +126,16 @@ class TokenWriter:
             file.flush()
             os.fsync(file.fileno())
             file.close()
-        if kind is None and self.report.rows:
-            (self.aside / "store.json").write_text(json.dumps({"version": _VERSION, **self.report.as_dict()}))
-            try:
+        try:
+            if kind is None and self.report.rows:
+                (self.aside / "store.json").write_text(json.dumps({"version": _VERSION, **self.report.as_dict()}))
                 self.aside.rename(self.folder)
-            except OSError:
-                # Another process built the same store in the meantime; by its name it holds the same rows.
-                if not (self.folder / "store.json").exists():
-                    raise
-        shutil.rmtree(self.aside, ignore_errors=True)
+        except OSError:
+            # Another process built the same store in the meantime; by its name it holds the same rows.
+            if not (self.folder / "store.json").exists():
+                raise
+        finally:
+            shutil.rmtree(self.aside, ignore_errors=True)
         if kind is None and not self.report.rows:
             reasons = "; ".join(f"{count} × {reason}" for reason, count in self.report.dropped.items()) or "no records"
             raise DataError(f"no rows are left to learn from: {reasons}")

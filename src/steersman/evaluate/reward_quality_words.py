@@ -15,7 +15,7 @@ CERTAIN_LENGTH = 0.3
 """A length correlation above this is worth a warning, if people's own is not as high."""
 
 
-def words_of(quality: RewardQuality) -> list[str]:
+def lines_of(quality: RewardQuality) -> list[str]:
     """The whole report, line by line."""
     return [
         *_accuracy(quality),

@@ -24,10 +24,10 @@ _KEYS = {
         ("1-9", "best first"),
         ("=", "tie next"),
         ("⏎", "done"),
-        ("t", "tie"),
         ("x", "all bad"),
         ("s", "skip"),
         ("u", "undo"),
+        ("t", "all alike"),
     ],
     "demonstrate": [("w", "write"), ("e", "$EDITOR"), ("1-9", "edit answer"), ("s", "skip"), ("u", "undo")],
 }

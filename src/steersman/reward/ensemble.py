@@ -31,14 +31,14 @@ class EnsembleScorer:
         if pessimism < 0:
             raise UsageError(f"pessimism is how many standard deviations are taken off, 0 or more; seen {pessimism}")
         self.name = name
-        self._members = list(members)
+        self.members = list(members)
         self._belief: Belief = belief
         self._pessimism = pessimism
 
     def score(self, items: Sequence[Item]) -> list[Score]:
         if not items:
             return []
-        given = [member.score(items) for member in self._members]
+        given = [member.score(items) for member in self.members]
         values = np.array([[score.value for score in scores] for scores in given], dtype=np.float64)
         believed, mean, std, low = believe(values, self._belief, pessimism=self._pessimism)
         scores: list[Score] = []

@@ -88,8 +88,8 @@ class Learner(Generic[UnitT, BatchT]):
         self.model.train()
         shares = self._shrinking(lambda: self._accumulate(mine, units[0], weights, objective))
         totals = self._world.sum(shares)
-        terms = {name: totals[f"term {name}"] / max(weights[name], 1e-12) for name in weights}
-        loss = sum(totals[f"coefficient {name}"] / self._world.size * terms[name] for name in weights)
+        terms = _term_means(totals, weights)
+        loss = sum(totals[f"coefficient {name}"] / self._world.size * value for name, value in terms.items())
         norm = clip_gradients(self._parameters, self._max_grad_norm)
         rate = self._rate_at(self.progress.step)
         skipped = not self._apply(loss, norm, rate)
@@ -113,8 +113,7 @@ class Learner(Generic[UnitT, BatchT]):
         with torch.no_grad():
             shares = self._shrinking(lambda: self._accumulate(mine, units[0], weights, objective, learn=False))
         totals = self._world.sum(shares)
-        terms = {name: totals[f"term {name}"] / max(weights[name], 1e-12) for name in weights}
-        return {**terms, **_means(totals)}
+        return {**_term_means(totals, weights), **_means(totals)}
 
     def _accumulate(
         self,
@@ -200,6 +199,11 @@ def out_of_memory(error: RuntimeError) -> bool:
 
 def _add(totals: dict[str, float], name: str, value: float) -> None:
     totals[name] = totals.get(name, 0.0) + value
+
+
+def _term_means(totals: Mapping[str, float], weights: Mapping[str, float]) -> dict[str, float]:
+    """Each term's mean; a term that nothing in the data speaks to is left out."""
+    return {name: totals[f"term {name}"] / weight for name, weight in weights.items() if weight > 0}
 
 
 def _means(totals: Mapping[str, float]) -> dict[str, float]:

@@ -1,0 +1,70 @@
+"""A classifier as scorer: the logit or the probability of one of its classes (toxicity, sentiment), or a published reward
+model's only logit."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from steersman.models.classifier import Classifier
+from steersman.reward.rows import Reads, encode_item, through
+from steersman.reward.scorer import Item, Score
+
+Output = Literal["logit", "probability"]
+
+
+class ClassifierScorer:
+    """`reads` None is the usual: the answer alone for classes, the conversation for a one-label model, as a pair of texts
+    if its tokeniser has no chat template but a mark between two texts. The probability is kept as a part either way."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        tokeniser: Any,
+        *,
+        token_budget: int,
+        name: str = "",
+        output: Output = "logit",
+        reads: Reads | None = None,
+        max_length: int | None = None,
+    ) -> None:
+        self.name = name or (classifier.classes[classifier.index] if len(classifier.classes) > 1 else "reward")
+        self.classifier = classifier.eval()
+        self.tokeniser = tokeniser
+        self.reads: Reads = usual_reads(classifier, tokeniser) if reads is None else reads
+        self._output: Output = output
+        self._token_budget = token_budget
+        context = getattr(classifier.hf.config.get_text_config(), "max_position_embeddings", None)
+        limits = [limit for limit in (max_length, context, tokeniser.model_max_length) if limit is not None]
+        self._limit = min(limits)
+
+    def score(self, items: Sequence[Item]) -> list[Score]:
+        if not items:
+            return []
+        encoded = [encode_item(self.tokeniser, item, reads=self.reads, limit=self._limit) for item in items]
+        logits = through(
+            [row for row, _ in encoded],
+            self.classifier.logits,
+            pad_id=self.tokeniser.pad_token_id or 0,
+            token_budget=self._token_budget,
+            device=next(self.classifier.parameters()).device,
+        )
+        probabilities = chosen_probabilities(self.classifier, logits)
+        values = logits[:, self.classifier.index] if self._output == "logit" else probabilities
+        return [
+            Score(float(values[i]), {"probability": float(probabilities[i])}, note)
+            for i, (_, note) in enumerate(encoded)
+        ]
+
+
+def chosen_probabilities(classifier: Classifier, logits: Float[Tensor, "items classes"]) -> Float[Tensor, " items"]:
+    """Each class by itself where several may hold at once (or there is only one), else all classes against one another."""
+    several = classifier.hf.config.problem_type == "multi_label_classification" or len(classifier.classes) == 1
+    return (logits.sigmoid() if several else logits.softmax(-1))[:, classifier.index]
+
+
+def usual_reads(classifier: Classifier, tokeniser: Any) -> Reads:
+    if len(classifier.classes) > 1:
+        return "answer"
+    return "pair" if tokeniser.sep_token_id is not None and not tokeniser.chat_template else "conversation"

@@ -1,0 +1,116 @@
+"""A reward model as scorer: each answer read in its own conversation by the model's own tokeniser and template.
+
+Scores are in the scale that was measured when the model was trained (mean 0, standard deviation 1 on reference answers)
+where the folder holds one; a folder without has the scale (0, 1) and gives raw scores.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from steersman.errors import ModelError, UsageError
+from steersman.models.adapters import adapter_names
+from steersman.models.backbone import Backbone
+from steersman.models.files import describe
+from steersman.models.loading import fit_vocabulary, load_causal
+from steersman.models.reward_model import RewardModel, load_reward_adapter, load_reward_model
+from steersman.reward.ensemble import Belief, believe
+from steersman.reward.rows import encode_item, through
+from steersman.reward.scorer import Item, Score
+from steersman.text.tokeniser import give_pad, load_tokeniser
+
+
+class RewardModelScorer:
+    """`belief` and `pessimism` say what a model of several heads is taken to mean; see `ensemble`. A score's parts: the
+    raw score, and of several heads each one's, their standard deviation and minimum."""
+
+    def __init__(
+        self,
+        model: RewardModel,
+        tokeniser: Any,
+        *,
+        token_budget: int,
+        name: str = "reward",
+        belief: Belief = "mean",
+        pessimism: float = 0.0,
+        max_length: int | None = None,
+        normalised: bool = True,
+    ) -> None:
+        if not model.scale.std > 0 or not math.isfinite(model.scale.mean):
+            raise ModelError(
+                f"the reward model's notes give its scores the mean {model.scale.mean} and the standard deviation "
+                f"{model.scale.std}; expected a deviation above 0. It gives every answer the same score, or its "
+                "steersman.json was damaged"
+            )
+        if max_length is not None and max_length < 2:
+            raise UsageError(f"a reward model reads at least 2 tokens; seen max_length={max_length}")
+        limits = [limit for limit in (max_length, model.backbone.context_length) if limit is not None]
+        self.name = name
+        self.model = model.eval()
+        self.tokeniser = tokeniser
+        self._limit = min(limits, default=2**31)
+        self._token_budget = token_budget
+        self._belief: Belief = belief
+        self._pessimism = pessimism
+        self._normalised = normalised
+
+    def score(self, items: Sequence[Item]) -> list[Score]:
+        if not items:
+            return []
+        encoded = [encode_item(self.tokeniser, item, reads="conversation", limit=self._limit) for item in items]
+        raw = through(
+            [row for row, _ in encoded],
+            self.model.scores_by_head,
+            pad_id=self.tokeniser.pad_token_id or 0,
+            token_budget=self._token_budget,
+            device=self.model.head.weight.device,
+        )
+        by_head = (self.model.normalised(raw) if self._normalised else raw).T.numpy()
+        if len(by_head) == 1:
+            return [Score(float(by_head[0, i]), {"raw": float(raw[i, 0])}, note) for i, (_, note) in enumerate(encoded)]
+        believed, mean, std, low = believe(by_head, self._belief, pessimism=self._pessimism)
+        scores: list[Score] = []
+        for i, (_, note) in enumerate(encoded):
+            parts = {f"head {h + 1}": float(by_head[h, i]) for h in range(len(by_head))}
+            parts |= {"raw": float(raw[i].mean()), "mean": float(mean[i]), "std": float(std[i]), "min": float(low[i])}
+            scores.append(Score(float(believed[i]), parts, note))
+        return scores
+
+
+def open_reward_scorer(
+    folder: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    token_budget: int = 1024,
+    bases: dict[str, Backbone] | None = None,
+    **options: Any,
+) -> RewardModelScorer:
+    """The scorer of a folder that `steersman reward` saved: a whole model, or an adapter, whose base is taken from `bases`
+    if it is there and put there if not. `options` are those of RewardModelScorer."""
+    found = describe(folder)
+    if found.notes.get("kind") != "reward":
+        made_by = "`steersman reward` saves one (model.lora.rank=16 for an adapter)"
+        raise ModelError(
+            f"{str(folder)!r} is a model of the kind {found.kind} without a reward head, which gives no scores; expected a reward "
+            f"model: {made_by}"
+        )
+    tokeniser = load_tokeniser(folder)
+    give_pad(tokeniser)
+    if found.kind != "adapter":
+        model = load_reward_model(folder, dtype=dtype, device=device)
+        return RewardModelScorer(model, tokeniser, token_budget=token_budget, **options)
+    if not found.base:
+        raise ModelError(
+            f"the adapter in {str(folder)!r} does not say which base model it was made for (base_model_name_or_path)"
+        )
+    bases = {} if bases is None else bases
+    if found.base not in bases:
+        bases[found.base] = load_causal(found.base, dtype=dtype, device=device)
+        fit_vocabulary(bases[found.base], tokeniser)
+    base = bases[found.base]
+    model = load_reward_adapter(base, f"reward_{len(adapter_names(base))}", folder)
+    return RewardModelScorer(model, tokeniser, token_budget=token_budget, **options)

@@ -1,0 +1,99 @@
+"""Scorers from names: reward-model folders and adapters, ensembles, classifiers, hub ids, and `file.py:function`.
+
+Adapters on one base are loaded onto one copy of it, so that an ensemble of adapters needs one model's memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from steersman.errors import ModelError, UsageError
+from steersman.models.backbone import Backbone
+from steersman.models.classifier import fit_pad, load_classifier
+from steersman.models.files import describe, read_json
+from steersman.reward.classifier import ClassifierScorer, Output
+from steersman.reward.ensemble import Belief, EnsembleScorer
+from steersman.reward.function import load_function
+from steersman.reward.model import open_reward_scorer
+from steersman.reward.rows import Reads
+from steersman.reward.scorer import Scorer
+from steersman.text.tokeniser import give_pad, load_tokeniser
+
+ENSEMBLE = "ensemble.json"
+"""In a folder: {"kind": "ensemble", "members": [folders, relative to this one]}."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How scorers are opened: where and how they compute, and what is read from them."""
+
+    dtype: torch.dtype
+    device: torch.device
+    token_budget: int
+    belief: Belief
+    pessimism: float
+    positive: str | None
+    output: Output
+    reads: Reads | None
+    normalised: bool
+    max_length: int | None
+    revision: str | None
+    trust_remote_code: bool
+
+
+def open_scorer(places: Sequence[str], opening: Opening) -> Scorer:
+    """The scorer that a place names; of several places, or a place with several members, their ensemble."""
+    if not places:
+        raise UsageError("no scorer was named; expected a reward model, a classifier or file.py:function")
+    bases: dict[str, Backbone] = {}
+    members = [_open(member, opening, bases) for place in places for member in members_of(place)]
+    if len(members) == 1:
+        return members[0]
+    return EnsembleScorer(members, belief=opening.belief, pessimism=opening.pessimism, name="reward")
+
+
+def members_of(place: str) -> list[str]:
+    """The folders of an ensemble, or the place itself."""
+    folder = Path(place).expanduser()
+    if not (folder / ENSEMBLE).exists():
+        return [place]
+    members = read_json(folder / ENSEMBLE).get("members")
+    if not isinstance(members, list) or not members:
+        raise ModelError(f"{folder / ENSEMBLE} names no members; expected a list of folders. Train the ensemble again")
+    return [str(folder / str(member)) for member in members]
+
+
+def _open(place: str, opening: Opening, bases: dict[str, Backbone]) -> Scorer:
+    name, _, _ = place.rpartition(":")
+    if name.endswith(".py") or place.endswith(".py"):
+        return load_function(place)
+    folder = describe(place) if Path(place).expanduser().is_dir() else None
+    if folder is not None and (folder.notes.get("kind") == "reward" or folder.kind in ("adapter", "causal")):
+        return open_reward_scorer(
+            place,
+            dtype=opening.dtype,
+            device=opening.device,
+            token_budget=opening.token_budget,
+            bases=bases,
+            belief=opening.belief,
+            pessimism=opening.pessimism,
+            max_length=opening.max_length,
+            normalised=opening.normalised,
+        )
+    # One-label models of any family score through transformers' own class, encoders too.
+    known = opening.positive or (folder.notes.get("positive") if folder is not None else None)
+    loading = {"revision": opening.revision, "trust_remote_code": opening.trust_remote_code}
+    tokeniser = load_tokeniser(place, **loading)
+    give_pad(tokeniser)
+    classifier = load_classifier(place, positive=known, dtype=opening.dtype, device=opening.device, **loading)
+    fit_pad(classifier, tokeniser)
+    return ClassifierScorer(
+        classifier,
+        tokeniser,
+        token_budget=opening.token_budget,
+        output=opening.output,
+        reads=opening.reads,
+        max_length=opening.max_length,
+    )

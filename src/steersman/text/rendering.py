@@ -131,8 +131,10 @@ def tokenise(tokeniser: Tokeniser, passage: Passage) -> tuple[list[int], list[Sp
     return ids, offsets
 
 
-def render_conversation(tokeniser: Tokeniser, messages: Sequence[Message]) -> Rendered:
-    """A conversation up to the answer that is wanted. One that ends in an assistant's words is to be continued there."""
+def render_conversation(tokeniser: Tokeniser, messages: Sequence[Message], *, find_turns: bool) -> Rendered:
+    """A conversation up to the answer that is wanted. One that ends in an assistant's words is to be continued there.
+
+    Earlier assistant turns are looked for only if `find_turns`, since that takes more renderings."""
     hidden: tuple[str, ...] = ()
     guarded: list[Message] = []
     for message in messages:
@@ -152,14 +154,14 @@ def render_conversation(tokeniser: Tokeniser, messages: Sequence[Message]) -> Re
             prompt, lead = head, ""
         # Other words in between (an empty thinking block) are the template's, not what generation would start from.
         lead = "" if lead.strip() else lead
-    spans = _assistant_spans(tokeniser, guarded, prompt, hidden)
+    spans = _assistant_spans(tokeniser, guarded, prompt, hidden) if find_turns else ()
     tail, ends = _end_of_tail(tokeniser, tail)
     return Rendered(reveal(prompt, hidden), spans, lead, tail, ends)
 
 
 def end_of_turn(tokeniser: Tokeniser) -> int | None:
     """The id of the control token that the chat template puts after an answer, if there is one."""
-    rendered = render_conversation(tokeniser, (Message("user", "a"),))
+    rendered = render_conversation(tokeniser, (Message("user", "a"),), find_turns=False)
     if not rendered.tail_ends_turn:
         return None
     return tokenise(tokeniser, Passage(rendered.tail, ()))[0][-1]

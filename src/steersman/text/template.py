@@ -47,12 +47,12 @@ class Encoded:
 
 def encode_prompt(tokeniser: Tokeniser, prompt: Prompt) -> list[int]:
     """What generation starts from; never empty."""
-    return _prompt(tokeniser, prompt)[0]
+    return _start(tokeniser, prompt, find_turns=False).ids
 
 
 def encode_answer(tokeniser: Tokeniser, prompt: Prompt, text: str) -> list[int]:
     """The ids of an answer to this prompt, with the token that ends the turn. They follow those of `encode_prompt`."""
-    return _answer(tokeniser, _prompt(tokeniser, prompt)[2], text)
+    return _answer(tokeniser, _start(tokeniser, prompt, find_turns=False), text)
 
 
 def encode_demonstration(
@@ -89,9 +89,10 @@ def encode_completion(
     `truncate`: "right" keeps the beginning of the row, "left" keeps the end of the prompt (after BOS) and the beginning
     of the answer. A row whose prompt fills it has no targets left: the caller sees `targets == 0`.
     """
-    prompt_ids, spans, rendered = _prompt(tokeniser, prompt)
-    answer = _answer(tokeniser, rendered, completion.text)
-    learned = {"answer": [False] * len(prompt_ids), "assistant": spans, "all": [True] * len(prompt_ids)}[loss_on]
+    start = _start(tokeniser, prompt, find_turns=loss_on == "assistant")
+    prompt_ids = start.ids
+    answer = _answer(tokeniser, start, completion.text)
+    learned = [True] * len(prompt_ids) if loss_on == "all" else start.said
     fits = len(prompt_ids) + len(answer) <= max_length
     if not fits and truncate == "left":
         bos = prompt_ids[:1] if prompt_ids[:1] == [tokeniser.bos_token_id] else []
@@ -123,37 +124,45 @@ def _bos(tokeniser: Tokeniser) -> list[int]:
     return [tokeniser.bos_token_id] if starts and tokeniser.bos_token_id is not None else []
 
 
-def _prompt(tokeniser: Tokeniser, prompt: Prompt) -> tuple[list[int], list[bool], Rendered]:
-    """Ids, which of them an assistant said, and the text they came from."""
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """An encoded prompt: `rendered_ids` without the BOS or the stand-in that `ids` may begin with."""
+
+    ids: list[int]
+    rendered_ids: list[int]
+    said: list[bool]
+    rendered: Rendered
+
+
+def _start(tokeniser: Tokeniser, prompt: Prompt, *, find_turns: bool) -> _Start:
+    """Ids, which of them an assistant said (if that is asked for), and the text they came from."""
     if prompt.text is None:
-        rendered = render_conversation(tokeniser, prompt.messages)
-        ids, offsets = tokenise(tokeniser, rendered.prompt)
-        said = [any(a < end and b > start for start, end in rendered.spans) for a, b in offsets]
+        rendered = render_conversation(tokeniser, prompt.messages, find_turns=find_turns)
     else:
         rendered = Rendered.of_text(prompt.text)
-        ids, _ = tokenise(tokeniser, rendered.prompt)
-        bos = _bos(tokeniser)
-        ids = ids if ids[:1] == bos else bos + ids
-        said = [False] * len(ids)
+    found, offsets = tokenise(tokeniser, rendered.prompt)
+    said = [any(a < end and b > start for start, end in rendered.spans) for a, b in offsets]
+    ids = list(found)
+    bos = _bos(tokeniser) if prompt.text is not None else []
+    if ids[:1] != bos:
+        ids, said = bos + ids, [False] * len(bos) + said
     if not ids:
-        start = next((i for i in (tokeniser.bos_token_id, tokeniser.eos_token_id) if i is not None), None)
-        if start is None:
+        first = next((i for i in (tokeniser.bos_token_id, tokeniser.eos_token_id) if i is not None), None)
+        if first is None:
             raise ModelError("an empty prompt needs a BOS or EOS token to start from, and this tokeniser has neither")
-        ids, said = [start], [False]
-    return ids, said, rendered
+        ids, said = [first], [False]
+    return _Start(ids, found, said, rendered)
 
 
-def _answer(tokeniser: Tokeniser, rendered: Rendered, text: str) -> list[int]:
+def _answer(tokeniser: Tokeniser, start: _Start, text: str) -> list[int]:
+    rendered = start.rendered
     lead = "" if text[:1].isspace() else rendered.lead
     answer = join(guard(tokeniser, text).reveal(), before=lead, after=rendered.tail)
     whole, _ = tokenise(tokeniser, join(rendered.prompt, answer))
-    whole_prompt, _ = tokenise(tokeniser, rendered.prompt)
     # Tokenised together the answer is what the model would see in one text. Where that melts the last token of the
     # prompt with the first of the answer, the answer is tokenised alone: generation cannot reach back either.
-    if whole[: len(whole_prompt)] == whole_prompt:
-        ids = whole[len(whole_prompt) :]
-    else:
-        ids, _ = tokenise(tokeniser, answer)
+    length = len(start.rendered_ids)
+    ids = whole[length:] if whole[:length] == start.rendered_ids else tokenise(tokeniser, answer)[0]
     if rendered.tail_ends_turn:
         return ids
     if tokeniser.eos_token_id is None:

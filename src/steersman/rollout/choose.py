@@ -1,0 +1,100 @@
+"""Which decoder answers for a model: the fastest that gives the model's own logits on a probe."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+
+from steersman.errors import ModelError
+from steersman.models.backbone import Backbone, agree
+from steersman.rollout.decoder import CachedDecoder, Decoder, WholeDecoder
+from steersman.rollout.fused import FusedDecoder
+from steersman.rollout.layout import why_not
+from steersman.rollout.products import default_kernels
+
+Path = Literal["fused", "cached", "whole"]
+PATHS: dict[Path, Callable[[Backbone, str | None], Decoder]] = {
+    "fused": FusedDecoder,
+    "cached": CachedDecoder,
+    "whole": WholeDecoder,
+}
+# Prompt lengths and new tokens of the probe: ragged, and past the window of a tiny model.
+_PROBE_LENGTHS = (11, 6)
+_PROBE_STEPS = 3
+
+
+def choose_decoder(backbone: Backbone, adapter: str | None, wish: Path | Literal["auto"]) -> tuple[Decoder, str]:
+    """The decoder, and in words why it is none of the faster ones ("" if it is the fastest)."""
+    reasons: list[str] = []
+    for name in PATHS:
+        if wish not in ("auto", name):
+            continue
+        with decoding(backbone, fast=name == "fused"):
+            made, reason = _try(backbone, adapter, name)
+        if made is not None:
+            return made, "; ".join(reasons)
+        reasons.append(f"{name}: {reason}")
+    raise ModelError(
+        f"{backbone.name!r} cannot be decoded in the way asked for, {wish!r} ({'; '.join(reasons)}); leave the path at 'auto'"
+    )
+
+
+def _try(backbone: Backbone, adapter: str | None, path: Path) -> tuple[Decoder, str] | tuple[None, str]:
+    reason = why_not(backbone) if path == "fused" else None
+    if reason is not None:
+        return None, reason
+    try:
+        made = PATHS[path](backbone, adapter)
+        if path == "whole" or same_logits(made, backbone, adapter, steps=_PROBE_STEPS):
+            return made, ""
+        return None, "its logits on a probe are not the model's"
+    # A family may refuse our cache or mask in any way it likes; the next way down is right for all.
+    except (TypeError, ValueError, AttributeError, RuntimeError, KeyError, IndexError, NotImplementedError) as error:
+        return None, f"{type(error).__name__} on a probe: {str(error).strip().splitlines()[0] if str(error) else ''}"
+
+
+def same_logits(decoder: Decoder, backbone: Backbone, adapter: str | None, *, steps: int) -> bool:
+    """Whether a prefill and some steps give what the model gives for the whole sequence."""
+    plain = WholeDecoder(backbone, adapter)
+    room = (backbone.context_length or 1024) - steps
+    lengths = torch.tensor([max(1, min(n, room)) for n in _PROBE_LENGTHS], device=backbone.device)
+    rows, time = len(lengths), int(lengths.max())
+    count = rows * (time + steps)
+    spread = torch.arange(1, count + 1, device=backbone.device) * max(1, backbone.vocabulary // (count + 1))
+    ids = (spread % backbone.vocabulary).view(rows, -1)
+    memory, seen = decoder.prefill(ids[:, :time], lengths)
+    memory_plain, expected = plain.prefill(ids[:, :time], lengths)
+    if not agree(expected, seen):
+        return False
+    if steps:
+        memory, memory_plain = (_roomier(m, steps, rows) for m in (memory, memory_plain))
+    for step in range(steps):
+        tokens = ids[:, time + step]
+        if not agree(plain.step(tokens, memory_plain), decoder.step(tokens, memory)):
+            return False
+    return True
+
+
+def _roomier(memory: Any, steps: int, rows: int) -> Any:
+    larger = type(memory)(rows, memory.capacity + steps, memory.device)
+    larger.take(memory, range(rows), range(rows))
+    return larger
+
+
+@contextmanager
+def decoding(backbone: Backbone, *, fast: bool) -> Iterator[None]:
+    """No gradients, torch's own kernels, and the model in evaluation mode: gradient checkpointing would refuse a cache.
+
+    Our own step runs in inference mode; a model's own code only without gradients, since what it may keep (a rotary
+    table made longer) must stay of use to training.
+    """
+    training = bool(backbone.hf.training)
+    if training:
+        backbone.hf.eval()
+    try:
+        with torch.inference_mode() if fast else torch.no_grad(), default_kernels():
+            yield
+    finally:
+        if training:
+            backbone.hf.train()

@@ -1,0 +1,184 @@
+"""What the engine asks of a model: read prompts, then one token more of each row. And the two ways that need no
+knowledge of the family: the model's own layers over our memory, or the whole sequence through the model each time."""
+
+from typing import Any, Literal, Protocol, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from steersman.models.adapters import acting_as
+from steersman.models.backbone import Backbone
+from steersman.rollout.memory import RowMemory, Step, plan_step
+
+
+class Decoder(Protocol):
+    """`name` says which way it is; rows are padded on the right."""
+
+    name: Literal["fused", "cached", "whole"]
+
+    def reach(self, length: int) -> None:
+        """Be ready for sequences of this length."""
+        ...
+
+    def prefill(
+        self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]
+    ) -> tuple[RowMemory, Float[Tensor, "row vocab"]]:
+        """A memory of these rows, and the logits after the last token of each."""
+        ...
+
+    def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row vocab"]:
+        """Add one token to each of the first rows of the memory; the logits after it."""
+        ...
+
+
+def last_of(values: Float[Tensor, "row time width"], lengths: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
+    return values[torch.arange(len(lengths), device=lengths.device), lengths - 1]
+
+
+class WholeDecoder:
+    """Runs the whole sequence through the model for every token: right for any causal model, and slow."""
+
+    name: Literal["fused", "cached", "whole"] = "whole"
+
+    def __init__(self, backbone: Backbone, adapter: str | None) -> None:
+        self.backbone, self.adapter = backbone, adapter
+
+    def reach(self, length: int) -> None:
+        """Nothing to prepare."""
+
+    def prefill(
+        self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]
+    ) -> tuple[RowMemory, Float[Tensor, "row vocab"]]:
+        rows, time = ids.shape
+        memory = RowMemory(rows, time, ids.device)
+        memory.write_start(0, ids)
+        memory.lengths.copy_(lengths)
+        return memory, self._logits(ids, lengths)
+
+    def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row vocab"]:
+        width = len(tokens)
+        step = plan_step(memory, width, torch.float32)
+        ids = memory.write_next(0, tokens, step.places)[:width, : step.span]
+        memory.lengths[:width] += 1
+        return self._logits(ids, memory.lengths[:width])
+
+    def _logits(self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
+        with torch.no_grad(), acting_as(self.backbone, self.adapter):
+            return logits_after(self.backbone, lengths, input_ids=ids, use_cache=False)
+
+
+class CachedDecoder:
+    """The model's own layers, with keys and values in our memory: any model that keeps nothing else of the past."""
+
+    name: Literal["fused", "cached", "whole"] = "cached"
+
+    def __init__(self, backbone: Backbone, adapter: str | None) -> None:
+        self.backbone, self.adapter = backbone, adapter
+        text = backbone.config.get_text_config()
+        types = set(getattr(text, "layer_types", None) or ())
+        self.window: int | None = getattr(text, "sliding_window", None)
+        # Models whose layers differ take a mask for each kind of layer; the others take one.
+        self.mixed = len(types) > 1 or text.model_type.startswith("gemma")
+        self.layers: int = text.num_hidden_layers
+
+    def reach(self, length: int) -> None:
+        """Nothing to prepare."""
+
+    def prefill(
+        self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]
+    ) -> tuple[RowMemory, Float[Tensor, "row vocab"]]:
+        rows, time = ids.shape
+        memory = RowMemory(rows, time, ids.device)
+        cache = Cache(layers=[cast(Any, _Start(memory, i)) for i in range(self.layers)])
+        with torch.no_grad(), acting_as(self.backbone, self.adapter):
+            logits = logits_after(self.backbone, lengths, input_ids=ids, past_key_values=cache, use_cache=True)
+        memory.lengths.copy_(lengths)
+        return memory, logits
+
+    def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row vocab"]:
+        width = len(tokens)
+        step = plan_step(memory, width, self.backbone.dtype)
+        cache = Cache(layers=[cast(Any, _Next(memory, i, step)) for i in range(self.layers)])
+        asked = {"input_ids": tokens[:, None], "position_ids": step.positions[:, None], "past_key_values": cache}
+        with torch.no_grad(), acting_as(self.backbone, self.adapter):
+            one = torch.ones_like(step.positions)
+            logits = logits_after(self.backbone, one, attention_mask=self._mask(step), use_cache=True, **asked)
+        memory.lengths[:width] += 1
+        return logits
+
+    def _mask(self, step: Step) -> Any:
+        """Always a mask of four dimensions, which models take as it is (none at all would have them make their own)."""
+
+        def whole(window: int | None) -> Tensor:
+            mask = step.mask_for(window)
+            if mask is None:
+                mask = torch.zeros((step.width, 1, 1, step.span), dtype=self.backbone.dtype, device=step.places.device)
+            return mask
+
+        if self.mixed:
+            return {"full_attention": whole(None), "sliding_attention": whole(self.window)}
+        return whole(self.window)
+
+
+class _Layer(CacheLayerMixin):
+    """One layer of a transformers cache that lives in a RowMemory: keys at 2i, values at 2i + 1."""
+
+    is_sliding = False
+
+    def __init__(self, memory: RowMemory, index: int) -> None:
+        super().__init__()
+        self.memory, self.index = memory, index
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """The memory allocates when it is first written."""
+
+    def get_seq_length(self) -> int:
+        return 0
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return query_length, 0
+
+    def get_max_length(self) -> int:
+        return self.memory.capacity
+
+
+class _Start(_Layer):
+    """While prompts are read."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        for half, values in enumerate((key_states, value_states)):
+            self.memory.write_start(2 * self.index + half, values.transpose(1, 2))
+        return key_states, value_states
+
+
+class _Next(_Layer):
+    """While one token a row is added."""
+
+    def __init__(self, memory: RowMemory, index: int, step: Step) -> None:
+        super().__init__(memory, index)
+        self.step = step
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        seen: list[Tensor] = []
+        for half, values in enumerate((key_states, value_states)):
+            tensor = self.memory.write_next(2 * self.index + half, values[:, :, 0], self.step.places)
+            seen.append(tensor[: self.step.width, : self.step.span].transpose(1, 2))
+        return seen[0], seen[1]
+
+    def get_seq_length(self) -> int:
+        return self.step.span - 1
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.step.span, 0
+
+
+def logits_after(backbone: Backbone, lengths: Int[Tensor, " row"], **asked: Any) -> Float[Tensor, "row vocab"]:
+    """Logits after the last token of each row; of no other token, where hidden states are enough to make them."""
+    readout = backbone.readout
+    if readout is None:
+        return last_of(backbone.hf(**asked).logits, lengths)
+    hidden = last_of(backbone.trunk(**asked).last_hidden_state, lengths)
+    logits = backbone.hf.get_output_embeddings()(hidden) * readout.scale
+    return readout.softcap * torch.tanh(logits / readout.softcap) if readout.softcap else logits

@@ -1,0 +1,160 @@
+"""What every rollout engine is asked and what it answers: token ids in, samples out, each with its log-probabilities.
+
+The log-probability that the trainer compares with is that of the *unfiltered* distribution softmax(logits / temperature);
+the one a token was really drawn from (after penalty, top-k, top-p and min-p) stands beside it. Ids are never decoded and
+encoded again: what was sampled is what is scored and trained on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from steersman.batches import TokenRow
+from steersman.errors import DataError, UsageError
+
+Finish = Literal["end", "stop", "length"]
+"""Why a sample ended: an end token of the model; a stop string or stop id of the request; or no room was left."""
+
+OnToken = Callable[[int, int, int, float], None]
+"""Called for each token as it is drawn: prompt, sample, token id, log-probability. One sample's tokens come in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn. Every field but the first two is neutral by default.
+
+    The order is that of transformers: repetition penalty, minimum length, temperature, top-k, top-p, min-p; tokens that
+    tie with the last one kept are kept too. Temperature 0 takes the likeliest token; log-probabilities are then those at
+    temperature 1, and the probability of the draw is 1. A sample never goes beyond the model's context: it ends there,
+    with the finish "length".
+    """
+
+    max_new_tokens: int
+    temperature: float
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    min_new_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    stop_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        checks = {
+            "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
+            "temperature": (0 <= self.temperature < float("inf"), "0 (greedy) or above"),
+            "top_k": (self.top_k >= 0, "0 (off) or the number of tokens to keep"),
+            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1 (off)"),
+            "min_p": (0 <= self.min_p <= 1, "between 0 (off) and 1"),
+            "repetition_penalty": (0 < self.repetition_penalty < float("inf"), "above 0; 1 is off"),
+            "min_new_tokens": (0 <= self.min_new_tokens <= self.max_new_tokens, "between 0 and max_new_tokens"),
+            "stop": (all(self.stop), "strings that are not empty"),
+        }
+        for name, (good, expected) in checks.items():
+            if not good:
+                raise UsageError(f"{name} is {getattr(self, name)!r}; expected {expected}")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+    @property
+    def divisor(self) -> float:
+        """What logits are divided by before log-probabilities are taken."""
+        return self.temperature or 1.0
+
+    @property
+    def filtered(self) -> bool:
+        """Whether tokens are drawn from another distribution than the one whose log-probabilities are reported."""
+        neutral = (0, 1.0, 0.0, 1.0, 0)
+        return (self.top_k, self.top_p, self.min_p, self.repetition_penalty, self.min_new_tokens) != neutral
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One sample. `ids` are as drawn, the end token or the tokens of a stop string included (see `stops.answer_text`).
+
+    `log_probs[t]` is that of ids[t] under softmax(logits / temperature), `sampling_log_probs[t]` under what it was drawn
+    from. `version` is the number of the weights that made it.
+    """
+
+    prompt: int
+    sample: int
+    prompt_ids: tuple[int, ...]
+    ids: tuple[int, ...]
+    log_probs: tuple[float, ...]
+    sampling_log_probs: tuple[float, ...]
+    finish: Finish
+    seed: int
+    version: int
+
+    @property
+    def row(self) -> TokenRow:
+        """Prompt and answer as one row, the answer's tokens being the targets."""
+        ids = torch.tensor(self.prompt_ids + self.ids, dtype=torch.long)
+        return TokenRow(ids, torch.arange(len(ids)) >= len(self.prompt_ids))
+
+
+@runtime_checkable
+class Engine(Protocol):
+    @property
+    def version(self) -> int: ...
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        samples: int = 1,
+        seeds: Sequence[int] | int,
+        on_token: OnToken | None = None,
+    ) -> list[Rollout]:
+        """`samples` answers to each prompt, in the order of the prompts. Seeds: one for each answer, or one for all."""
+        ...
+
+    def load_weights(self, state: Mapping[str, Tensor], version: int) -> None:
+        """From now on answer with these weights."""
+        ...
+
+
+def sample_seed(run_seed: int, step: int, prompt: str | int, sample: int) -> int:
+    """The seed of one sample: a pure function of where it stands in the run, so that a resumed run draws the same."""
+    name = "\x1f".join(str(part) for part in (run_seed, step, prompt, sample))
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def seeds_for(seeds: Sequence[int] | int, prompts: int, samples: int) -> list[int]:
+    """One seed for each sample, prompt by prompt."""
+    if isinstance(seeds, int):
+        return [sample_seed(seeds, 0, prompt, sample) for prompt in range(prompts) for sample in range(samples)]
+    if len(seeds) != prompts * samples:
+        raise UsageError(
+            f"{len(seeds)} seeds for {prompts} prompts with {samples} samples each; expected {prompts * samples}, "
+            "prompt by prompt, or one number from which all are derived"
+        )
+    return list(seeds)
+
+
+def check_request(prompts: Sequence[Sequence[int]], samples: int, vocabulary: int | None, context: int | None) -> None:
+    """Refuse what no engine could answer."""
+    if not prompts:
+        raise DataError("there are no prompts to answer; give at least one")
+    if samples < 1:
+        raise UsageError(f"samples is {samples}; expected 1 or more answers to each prompt")
+    for i, prompt in enumerate(prompts):
+        if not prompt:
+            raise DataError(f"prompt {i} has no tokens; give at least one, such as the model's begin-of-text token")
+        if vocabulary is not None and not 0 <= min(prompt) <= max(prompt) < vocabulary:
+            raise DataError(
+                f"prompt {i} holds the id {max(prompt) if max(prompt) >= vocabulary else min(prompt)}, and the model has "
+                f"ids from 0 to {vocabulary - 1}; it was encoded with another tokeniser than the model's"
+            )
+        if context is not None and len(prompt) >= context:
+            raise DataError(
+                f"prompt {i} has {len(prompt)} tokens, and the model's context of {context} must hold the prompt and at "
+                "least one new token; shorten the prompt, or choose a model with a longer context"
+            )

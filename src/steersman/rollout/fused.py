@@ -1,0 +1,174 @@
+"""The fast decoder for Llama-like families: its own step over its own copy of the weights, fused and laid out for it.
+
+Queries, keys and values come from one product, gate and up from another; norms before a product are multiplied into its
+weight; an adapter is merged into the copy, never into the base. Grouped heads share one pass over their keys. It is used
+only after it has given the model's own logits, with every new set of weights.
+Legend: W rows of a step, N rows of a prefill, T time, H heads, K key/value heads, D width of a head.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from steersman.models.backbone import Backbone
+from steersman.rollout.decoder import last_of
+from steersman.rollout.layout import LayerPlan, activation_of, head_weights, layer_plans, layer_weights, rotary_tables
+from steersman.rollout.memory import RowMemory, Step, plan_step, windowed_causal_mask
+from steersman.rollout.products import Product, product
+
+Rotary = tuple[Tensor, Tensor]
+_FIRST_REACH = 256
+
+
+class _Layer(NamedTuple):
+    plan: LayerPlan
+    qkv: Product
+    output: Product
+    gate_up: Product
+    down: Product
+    query_norm: Tensor | None
+    key_norm: Tensor | None
+    after_attention: Tensor | None
+    after_feedforward: Tensor | None
+
+
+class FusedDecoder:
+    name: Literal["fused", "cached", "whole"] = "fused"
+
+    def __init__(self, backbone: Backbone, adapter: str | None) -> None:
+        self.backbone = backbone
+        text = backbone.config.get_text_config()
+        self.readout = backbone.readout
+        self.epsilon: float = text.rms_norm_eps
+        self.gelu = activation_of(text) != "silu"
+        self.dtype = backbone.dtype
+        self.embedding: Any = backbone.hf.get_input_embeddings()
+        with torch.no_grad():
+            self.layers = [
+                self._fuse(plan, layer, backbone.family, adapter)
+                for plan, layer in zip(layer_plans(backbone), backbone.trunk.layers, strict=True)
+            ]
+            self.head = product(*head_weights(backbone, adapter))
+        self.rotary: dict[str, Rotary] = {}
+        self.length = 0
+        self.reach(_FIRST_REACH)
+
+    def reach(self, length: int) -> None:
+        """Make the rotary tables longer if they are too short."""
+        if length <= self.length:
+            return
+        kinds = {layer.plan.rotary for layer in self.layers}
+        with torch.no_grad():
+            self.rotary = rotary_tables(self.backbone, kinds, length, self.dtype)
+        self.length = length
+
+    def _fuse(self, plan: LayerPlan, layer: Any, family: str, adapter: str | None) -> _Layer:
+        weights = layer_weights(layer, family, adapter)
+        return _Layer(
+            plan,
+            product(weights.qkv, weights.qkv_bias),
+            product(weights.output, weights.output_bias),
+            product(weights.gate_up, None),
+            product(weights.down, None),
+            weights.query_norm,
+            weights.key_norm,
+            weights.after_attention,
+            weights.after_feedforward,
+        )
+
+    def prefill(
+        self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]
+    ) -> tuple[RowMemory, Float[Tensor, "row vocab"]]:
+        rows, time = ids.shape
+        memory = RowMemory(rows, time, ids.device)
+        rotary = {kind: (c[:time].repeat(rows, 1), s[:time].repeat(rows, 1)) for kind, (c, s) in self.rotary.items()}
+        hidden = self.embedding(ids.flatten())
+        for index, layer in enumerate(self.layers):
+            plan = layer.plan
+            qkv = self._qkv(layer, hidden, rotary[plan.rotary])
+            memory.write_start(index, qkv[:, plan.heads :].unflatten(0, (rows, time)))
+            hidden = self._rest(layer, hidden, self._attend_all(plan, qkv.unflatten(0, (rows, time))))
+        memory.lengths.copy_(lengths)
+        return memory, self._logits(last_of(hidden.unflatten(0, (rows, time)), lengths))
+
+    def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row vocab"]:
+        step = plan_step(memory, len(tokens), self.dtype)
+        rotary = {kind: (c[step.positions], s[step.positions]) for kind, (c, s) in self.rotary.items()}
+        hidden = self.embedding(tokens)
+        for index, layer in enumerate(self.layers):
+            plan = layer.plan
+            qkv = self._qkv(layer, hidden, rotary[plan.rotary])
+            past = memory.write_next(index, qkv[:, plan.heads :], step.places)
+            hidden = self._rest(layer, hidden, self._attend_past(plan, qkv, past, step))
+        memory.lengths[: step.width] += 1
+        return self._logits(hidden)
+
+    def _normed(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
+        return functional.rms_norm(x, x.shape[-1:], gain, self.epsilon)
+
+    def _qkv(self, layer: _Layer, hidden: Tensor, rotary: Rotary) -> Tensor:
+        """[rows, H + 2K, D], queries and keys normed and rotated."""
+        plan = layer.plan
+        both = plan.heads + plan.kv_heads
+        qkv = layer.qkv(self._normed(hidden)).view(len(hidden), both + plan.kv_heads, plan.head_dim)
+        if layer.query_norm is not None:
+            qkv[:, : plan.heads] = self._normed(qkv[:, : plan.heads], layer.query_norm)
+            qkv[:, plan.heads : both] = self._normed(qkv[:, plan.heads : both], layer.key_norm)
+        cosine, sine = rotary
+        width = cosine.shape[-1]
+        turned = qkv[:, :both, :width]
+        # rotate_half(x) = roll(x) with the first half negated; the sign is in the sines.
+        rolled = turned.roll(width // 2, -1).mul_(sine[:, None])
+        turned.mul_(cosine[:, None]).add_(rolled)
+        return qkv
+
+    def _attend_past(self, plan: LayerPlan, qkv: Tensor, past: Tensor, step: Step) -> Tensor:
+        """One query a row against what the row remembers; the heads of a group are the queries of one head."""
+        seen = past[: step.width, : step.span].transpose(1, 2)
+        queries = qkv[:, : plan.heads].view(step.width, plan.kv_heads, -1, plan.head_dim)
+        found = functional.scaled_dot_product_attention(
+            queries,
+            seen[:, : plan.kv_heads],
+            seen[:, plan.kv_heads :],
+            attn_mask=step.mask_for(plan.window),
+            scale=plan.scaling,
+        )
+        return found.reshape(step.width, -1)
+
+    def _attend_all(self, plan: LayerPlan, qkv: Tensor) -> Tensor:
+        """Every token of a prefill against those before it; padding stands after the end, where nothing looks."""
+        time, group = qkv.shape[1], plan.heads // plan.kv_heads
+        queries, keys, values = qkv.transpose(1, 2).split([plan.heads, plan.kv_heads, plan.kv_heads], dim=1)
+        if group > 1:
+            keys, values = keys.repeat_interleave(group, dim=1), values.repeat_interleave(group, dim=1)
+        slides = plan.window is not None and time > plan.window
+        mask = windowed_causal_mask(time, plan.window or 0, qkv.dtype, qkv.device) if slides else None
+        found = functional.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, is_causal=not slides, scale=plan.scaling
+        )
+        return found.transpose(1, 2).reshape(qkv.shape[0] * time, -1)
+
+    def _rest(self, layer: _Layer, hidden: Tensor, found: Tensor) -> Tensor:
+        """What follows attention: its output layer and the feed-forward part, each added to the stream."""
+        part = layer.output(found)
+        if layer.after_attention is not None:
+            part = self._normed(part, layer.after_attention)
+        hidden = part.add_(hidden)
+        gate, up = layer.gate_up(self._normed(hidden)).chunk(2, dim=-1)
+        gate = functional.gelu(gate, approximate="tanh") if self.gelu else functional.silu(gate, inplace=True)
+        part = layer.down(gate.mul_(up) if gate.is_contiguous() else gate * up)
+        if layer.after_feedforward is not None:
+            part = self._normed(part, layer.after_feedforward)
+        return part.add_(hidden)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        logits = self.head(self._normed(hidden))
+        readout = self.readout
+        if readout is not None and readout.scale != 1:
+            logits = logits * readout.scale
+        if readout is not None and readout.softcap:
+            logits = readout.softcap * torch.tanh(logits / readout.softcap)
+        return logits

@@ -1,0 +1,286 @@
+"""One call of `generate`: waiting prompts, the slots they are answered in, and how they come and go.
+
+A prompt is read once and copied to the slots of its samples. When samples end, waiting ones take their slots; when none
+wait, the last rows move into the gaps and steps become narrower. All that happens a token is done for the whole step at
+once; Python touches a single token only for stop strings and streams.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from steersman.rollout.decoder import Decoder
+from steersman.rollout.engine import Finish, OnToken, Rollout, Sampling
+from steersman.rollout.memory import RowMemory
+from steersman.rollout.products import width_for
+from steersman.rollout.sampler import draw
+from steersman.rollout.stops import StopStrings
+from steersman.rollout.uniforms import uniforms
+
+# Padded tokens of prompts that are read at once.
+_PREFILL_TOKENS = 4096
+# Waiting prompts are read once this share of the slots is free: reading one alone costs nearly as much as several.
+_ADMIT_SHARE = 8
+_PREFILL_MULTIPLE = 16
+_GOES_ON, _END, _STOP = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A sample to be made: which, from which seed, and at most how many tokens."""
+
+    prompt: int
+    sample: int
+    seed: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What ends a sample, besides its length."""
+
+    end_ids: tuple[int, ...]
+    stops: StopStrings | None
+
+
+@dataclass(slots=True)
+class _Read:
+    """A prompt that was read and whose samples wait for slots."""
+
+    memory: RowMemory
+    row: int
+    logits: Float[Tensor, " vocab"]
+    tickets: deque[Ticket]
+
+
+class Generation:
+    def __init__(
+        self,
+        decoder: Decoder,
+        prompts: Sequence[Sequence[int]],
+        tickets: Sequence[Sequence[Ticket]],
+        sampling: Sampling,
+        ending: Ending,
+        *,
+        slots: int,
+        vocabulary: int,
+        context: int | None,
+        device: torch.device,
+        version: int,
+        on_token: OnToken | None,
+    ) -> None:
+        self.decoder, self.prompts, self.sampling, self.ending = decoder, prompts, sampling, ending
+        self.context, self.device, self.version, self.on_token = context, device, version, on_token
+        self.slots, self.vocabulary = slots, vocabulary
+        most = max(ticket.limit for group in tickets for ticket in group)
+        capacity = max(len(prompts[group[0].prompt]) + group[0].limit for group in tickets)
+        decoder.reach(-(-capacity // _PREFILL_MULTIPLE) * _PREFILL_MULTIPLE)
+        width = width_for(slots)
+        self.memory = RowMemory(width, capacity, device)
+        self.tickets: list[Ticket | None] = [None] * width
+        self.spoken: list[list[int]] = [[] for _ in range(width)]
+        self.watched = on_token is not None or ending.stops is not None
+        # Longest first: those that take longest should not be the last to begin.
+        self.waiting = deque(sorted(tickets, key=lambda group: -len(prompts[group[0].prompt])))
+        self.read: deque[_Read] = deque()
+        self.done: dict[tuple[int, int], Rollout] = {}
+        self._make_state(width, most)
+
+    def _make_state(self, width: int, most: int) -> None:
+        """What is kept of each slot, on the device."""
+        whole, real = {"dtype": torch.long, "device": self.device}, {"dtype": torch.float32, "device": self.device}
+        self.alive = torch.zeros(width, dtype=torch.bool, device=self.device)
+        self.tokens = torch.zeros(width, **whole)
+        self.drawn = torch.zeros(width, **whole)
+        self.limits = torch.ones(width, **whole)
+        self.uniforms = torch.zeros((width, most), **real)
+        self.ids = torch.zeros((width, most), **whole)
+        self.log_probs = torch.zeros((width, most), **real)
+        self.sampling_log_probs = torch.zeros((width, most), **real)
+        self.seen = None
+        if self.sampling.repetition_penalty != 1:
+            self.seen = torch.zeros((width, self.vocabulary), dtype=torch.bool, device=self.device)
+        self.kinds = torch.zeros(self.vocabulary, dtype=torch.long, device=self.device)
+        for kind, ids in ((_STOP, self.sampling.stop_ids), (_END, self.ending.end_ids)):
+            for token in ids:
+                if 0 <= token < self.vocabulary:
+                    self.kinds[token] = kind
+
+    @property
+    def state(self) -> list[Tensor]:
+        several = [
+            self.tokens,
+            self.drawn,
+            self.limits,
+            self.uniforms,
+            self.ids,
+            self.log_probs,
+            self.sampling_log_probs,
+        ]
+        return [*several, self.alive, *([] if self.seen is None else [self.seen])]
+
+    def run(self) -> list[Rollout]:
+        while True:
+            self._admit()
+            occupied = [slot for slot, ticket in enumerate(self.tickets) if ticket is not None]
+            if not occupied:
+                return [self.done[key] for key in sorted(self.done)]
+            width = self._close_ranks(occupied)
+            logits = self.decoder.step(self.tokens[:width], self.memory)
+            # Idle rows inside the step stay at the start of their slots.
+            self.memory.lengths[:width].mul_(self.alive[:width])
+            self._draw(torch.arange(width, device=self.device), logits)
+
+    def _admit(self) -> None:
+        """Fill free slots from what was read, and read more while there is room."""
+        free = [slot for slot, ticket in enumerate(self.tickets[: self.slots]) if ticket is None]
+        left = sum(len(group) for group in self.waiting) + sum(len(read.tickets) for read in self.read)
+        enough = max(1, self.slots // _ADMIT_SHARE)
+        if not left or (len(free) < min(enough, left) and len(free) < self.slots):
+            return
+        while free and (self.read or self.waiting):
+            if not self.read:
+                self._prefill(len(free))
+            free = self._seat(free)
+
+    def _prefill(self, free: int) -> None:
+        """Read as many waiting prompts as have samples for the free slots, together."""
+        chosen: list[Sequence[Ticket]] = []
+        wanted = time = 0
+        while self.waiting and wanted < free:
+            time = max(time, len(self.prompts[self.waiting[0][0].prompt]))
+            if chosen and time * (len(chosen) + 1) > _PREFILL_TOKENS:
+                break
+            chosen.append(self.waiting.popleft())
+            wanted += len(chosen[-1])
+        time = -(-time // _PREFILL_MULTIPLE) * _PREFILL_MULTIPLE
+        time = time if self.context is None else min(time, self.context)
+        ids = torch.zeros((width_for(len(chosen)), time), dtype=torch.long)
+        lengths = torch.ones(len(ids), dtype=torch.long)
+        for row, group in enumerate(chosen):
+            prompt = self.prompts[group[0].prompt]
+            ids[row, : len(prompt)] = torch.tensor(prompt)
+            lengths[row] = len(prompt)
+        memory, logits = self.decoder.prefill(ids.to(self.device), lengths.to(self.device))
+        for row, group in enumerate(chosen):
+            self.read.append(_Read(memory, row, logits[row], deque(group)))
+
+    def _seat(self, free: list[int]) -> list[int]:
+        """Give samples of the prompts that were read a slot each, and draw their first tokens; the slots still free."""
+        memory = self.read[0].memory
+        rows: list[int] = []
+        logits: list[Tensor] = []
+        tickets: list[Ticket] = []
+        while self.read and self.read[0].memory is memory and len(rows) < len(free):
+            read = self.read[0]
+            tickets.append(read.tickets.popleft())
+            rows.append(read.row)
+            logits.append(read.logits)
+            if not read.tickets:
+                self.read.popleft()
+        slots = free[: len(rows)]
+        self.memory.take(memory, rows, slots)
+        where = torch.tensor(slots, device=self.device)
+        self.drawn[where] = 0
+        self.alive[where] = True
+        self.limits[where] = torch.tensor([ticket.limit for ticket in tickets], device=self.device)
+        numbers = uniforms([ticket.seed for ticket in tickets], self.uniforms.shape[1])
+        self.uniforms[where] = numbers.to(self.device)
+        for slot, ticket in zip(slots, tickets, strict=True):
+            self.tickets[slot] = ticket
+            self.spoken[slot] = []
+            if self.seen is not None:
+                self.seen[slot] = False
+                self.seen[slot, torch.tensor(self.prompts[ticket.prompt], device=self.device)] = True
+        self._draw(where, torch.stack(logits))
+        still = [slot for slot in slots if self.tickets[slot] is None]
+        return still + free[len(rows) :]
+
+    def _close_ranks(self, occupied: list[int]) -> int:
+        """The width of the next step; rows beyond it have moved into the gaps before it."""
+        width = width_for(len(occupied))
+        outside = [slot for slot in occupied if slot >= width]
+        if outside:
+            gaps = [slot for slot in range(width) if self.tickets[slot] is None][: len(outside)]
+            self.memory.move(outside, gaps)
+            source, target = (torch.tensor(slots, device=self.device) for slots in (outside, gaps))
+            for tensor in self.state:
+                tensor[target] = tensor[source]
+            self.alive[source] = False
+            for old, new in zip(outside, gaps, strict=True):
+                self.tickets[new], self.tickets[old] = self.tickets[old], None
+                self.spoken[new] = self.spoken[old]
+        return width
+
+    def _draw(self, rows: Int[Tensor, " row"], logits: Float[Tensor, "row vocab"]) -> None:
+        """One token for each of these slots; those that end leave."""
+        place = self.drawn[rows]
+        seen = None if self.seen is None else self.seen[rows]
+        drawn = draw(logits, self.uniforms[rows, place], self.sampling, seen=seen, barred=self._barred(place))
+        self.ids[rows, place] = drawn.ids
+        self.log_probs[rows, place] = drawn.log_probs
+        self.sampling_log_probs[rows, place] = drawn.sampling_log_probs
+        self.tokens[rows] = drawn.ids
+        if self.seen is not None:
+            self.seen[rows, drawn.ids] = True
+        alive = self.alive[rows]
+        count = place + alive
+        self.drawn[rows] = count
+        kinds = self.kinds[drawn.ids]
+        over = alive & ((kinds != _GOES_ON) | (count >= self.limits[rows]))
+        stopped = self._listen(rows, drawn.ids, drawn.log_probs) if self.watched else set()
+        if stopped or bool(over.any()):
+            for slot, kind, is_over in zip(rows.tolist(), kinds.tolist(), over.tolist(), strict=True):
+                if is_over or slot in stopped:
+                    ended: Finish = "end" if kind == _END else "stop" if kind == _STOP or slot in stopped else "length"
+                    self._leave(slot, ended)
+
+    def _barred(self, place: Int[Tensor, " row"]) -> Bool[Tensor, "row vocab"] | None:
+        """What would end a sample before it has its fewest tokens."""
+        if self.sampling.min_new_tokens == 0:
+            return None
+        return (place < self.sampling.min_new_tokens)[:, None] & (self.kinds != _GOES_ON)
+
+    def _listen(
+        self, rows: Int[Tensor, " row"], ids: Int[Tensor, " row"], log_probs: Float[Tensor, " row"]
+    ) -> set[int]:
+        """Tell who listens about each token; the slots in which a stop string was completed."""
+        stopped: set[int] = set()
+        for slot, token, log_prob in zip(rows.tolist(), ids.tolist(), log_probs.tolist(), strict=True):
+            ticket = self.tickets[slot]
+            if ticket is None:
+                continue
+            spoken = self.spoken[slot]
+            spoken.append(token)
+            if self.on_token is not None:
+                self.on_token(ticket.prompt, ticket.sample, token, log_prob)
+            stops = self.ending.stops
+            if stops is not None and len(spoken) >= self.sampling.min_new_tokens and stops.found(spoken):
+                stopped.add(slot)
+        return stopped
+
+    def _leave(self, slot: int, finish: Finish) -> None:
+        ticket, count = self.tickets[slot], int(self.drawn[slot])
+        assert ticket is not None
+        ids, log_probs, sampling_log_probs = (
+            tuple(tensor[slot, :count].tolist()) for tensor in (self.ids, self.log_probs, self.sampling_log_probs)
+        )
+        self.done[ticket.prompt, ticket.sample] = Rollout(
+            ticket.prompt,
+            ticket.sample,
+            tuple(self.prompts[ticket.prompt]),
+            ids,
+            log_probs,
+            sampling_log_probs,
+            finish,
+            ticket.seed,
+            self.version,
+        )
+        self.tickets[slot] = None
+        self.alive[slot] = False
+        self.drawn[slot] = 0
+        self.memory.lengths[slot] = 0

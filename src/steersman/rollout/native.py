@@ -1,0 +1,188 @@
+"""The engine that runs everywhere: in this process, on the very weights that are being trained.
+
+`refresh` takes up new weights: the fused copy is made anew, an adapter is merged into it, the base is never touched.
+Numbers do not depend on what else is in the batch, up to the rounding of matrix products of different widths.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from steersman.errors import ModelError, UsageError
+from steersman.models.backbone import Backbone
+from steersman.rollout.choose import PATHS, Path, choose_decoder, decoding, same_logits
+from steersman.rollout.decoder import Decoder
+from steersman.rollout.engine import OnToken, Rollout, Sampling, check_request, seeds_for
+from steersman.rollout.generation import Ending, Generation, Ticket
+from steersman.rollout.stops import StopStrings
+from steersman.text.tokeniser import Tokeniser
+
+# How many samples are answered at once at most, by device.
+ROWS = {"cpu": 64, "mps": 128, "cuda": 256}
+# Bytes of keys and values at most on a processor; on a GPU, this share of what is free.
+_MEMORY_BYTES = 2**30
+_FREE_SHARE = 0.5
+
+
+class NativeEngine:
+    """`end_ids` are the ids that end an answer (`text.tokeniser.end_ids`); a tokeniser is needed for stop strings only.
+    `acting_as` is the adapter that answers, None the model without one. `token_budget` is how many tokens, prompts
+    included, may be remembered at once; it bounds the memory, and what does not fit waits.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        end_ids: Sequence[int],
+        tokeniser: Tokeniser | None = None,
+        acting_as: str | None = None,
+        version: int = 0,
+        path: Path | Literal["auto"] = "auto",
+        rows: int | None = None,
+        token_budget: int | None = None,
+    ) -> None:
+        if (rows is not None and rows < 1) or (token_budget is not None and token_budget < 1):
+            raise UsageError(
+                f"rows is {rows} and token_budget {token_budget}; expected 1 or more, or None for a default"
+            )
+        self.backbone, self.tokeniser, self.acting_as = backbone, tokeniser, acting_as
+        self.end_ids = tuple(end_ids)
+        self.wish: Path | Literal["auto"] = path
+        self.rows = rows or ROWS.get(backbone.device.type, 64)
+        self.token_budget = token_budget
+        self._version = version
+        self._decoder: Decoder | None = None
+        self._taken: tuple[int, ...] = ()
+        self.path: Path | None = None
+        self.why_slower: str = ""
+        self._take_up()
+
+    @property
+    def version(self) -> int:
+        return self._version
+
+    def refresh(self, version: int) -> None:
+        """The model's weights have changed; from now on samples carry this version."""
+        self._version = version
+        self._decoder = None
+
+    def release(self) -> None:
+        """Give back the memory of the fused copy until the next `generate`."""
+        self._decoder = None
+
+    def act_as(self, adapter: str | None, version: int) -> None:
+        """From now on another adapter answers (None: the model without one)."""
+        self.acting_as = adapter
+        self.refresh(version)
+
+    def load_weights(self, state: Mapping[str, Tensor], version: int) -> None:
+        """Copy weights into the model itself (names as in its state_dict; some of them is enough)."""
+        own = self.backbone.hf.state_dict()
+        for name, tensor in state.items():
+            if name not in own or own[name].shape != tensor.shape:
+                there = f"the shape {tuple(own[name].shape)}" if name in own else "no such weight"
+                raise ModelError(
+                    f"cannot load the weight {name!r} of shape {tuple(tensor.shape)}: {self.backbone.name!r} has {there}; "
+                    "give weights of the same model, under the names of its state_dict"
+                )
+        with torch.no_grad():
+            for name, tensor in state.items():
+                own[name].copy_(tensor)
+        self.refresh(version)
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        samples: int = 1,
+        seeds: Sequence[int] | int,
+        on_token: OnToken | None = None,
+    ) -> list[Rollout]:
+        context, vocabulary = self.backbone.context_length, self.backbone.vocabulary
+        check_request(prompts, samples, vocabulary, context)
+        tickets = self._tickets(prompts, sampling, samples, seeds_for(seeds, len(prompts), samples))
+        ending = Ending(self.end_ids, self._stops(sampling))
+        decoder = self._take_up()
+        with decoding(self.backbone, fast=decoder.name == "fused"):
+            generation = Generation(
+                decoder,
+                prompts,
+                tickets,
+                sampling,
+                ending,
+                slots=self._slots(prompts, tickets),
+                vocabulary=self.backbone.hf.get_output_embeddings().weight.shape[0],
+                context=context,
+                device=self.backbone.device,
+                version=self._version,
+                on_token=on_token,
+            )
+            return generation.run()
+
+    def _tickets(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, samples: int, seeds: list[int]
+    ) -> list[list[Ticket]]:
+        context = self.backbone.context_length
+        tickets: list[list[Ticket]] = []
+        for i, prompt in enumerate(prompts):
+            room = sampling.max_new_tokens if context is None else context - len(prompt)
+            limit = min(sampling.max_new_tokens, room)
+            tickets.append([Ticket(i, n, seeds[i * samples + n], limit) for n in range(samples)])
+        return tickets
+
+    def _stops(self, sampling: Sampling) -> StopStrings | None:
+        if not sampling.stop:
+            return None
+        if self.tokeniser is None:
+            raise UsageError(
+                f"the stop strings {sampling.stop!r} are found in decoded text, and this engine has no tokeniser; "
+                "make it with one, or give stop_ids"
+            )
+        return StopStrings(self.tokeniser, sampling.stop)
+
+    def _slots(self, prompts: Sequence[Sequence[int]], tickets: Sequence[Sequence[Ticket]]) -> int:
+        """How many samples are answered at once: what there is to do, what fits, and what is worth it."""
+        longest = max(len(prompt) + group[0].limit for prompt, group in zip(prompts, tickets, strict=True))
+        budget = self.token_budget or default_token_budget(self.backbone)
+        return max(1, min(self.rows, sum(len(group) for group in tickets), budget // longest))
+
+    def _take_up(self) -> Decoder:
+        """The decoder for the weights as they are now. A change that nobody announced is noticed too, as far as torch
+        counts it: every write in place to a parameter."""
+        taken = tuple(parameter._version for parameter in self.backbone.hf.parameters())
+        if self._decoder is not None and taken == self._taken:
+            return self._decoder
+        self._decoder = None
+        if self.path is None or not self._make_again(self.path):
+            self._decoder, self.why_slower = choose_decoder(self.backbone, self.acting_as, self.wish)
+            self.path = self._decoder.name
+        self._taken = taken
+        assert self._decoder is not None
+        return self._decoder
+
+    def _make_again(self, path: Path) -> bool:
+        """The same way with the new weights. A fused copy with an adapter is checked again: at the beginning an adapter
+        changes nothing, so that leaving it out would not have shown."""
+        with decoding(self.backbone, fast=path == "fused"):
+            made = PATHS[path](self.backbone, self.acting_as)
+            checked = path == "fused" and self.acting_as is not None
+            if checked and not same_logits(made, self.backbone, self.acting_as, steps=0):
+                return False
+        self._decoder = made
+        return True
+
+
+def default_token_budget(backbone: Backbone) -> int:
+    """As many tokens as fit the memory that keys and values may take."""
+    text: Any = backbone.config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    size = 2 * text.num_hidden_layers * heads * width * backbone.dtype.itemsize
+    room = _MEMORY_BYTES
+    if backbone.device.type == "cuda":
+        room = int(torch.cuda.mem_get_info(backbone.device)[0] * _FREE_SHARE)
+    return max(1, room // size)

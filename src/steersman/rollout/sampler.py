@@ -1,0 +1,110 @@
+"""From logits to tokens: penalty, filters, and a draw by the inverse of the cumulative distribution.
+
+One uniform number a token instead of one a vocabulary entry (Gumbel, exponential): 11 to 14 times cheaper on a CPU. The
+filters are thresholds on logits, so they need no sort of the whole vocabulary.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from steersman.rollout.engine import Sampling
+
+# How many of the likeliest tokens top-p looks at before it looks at more.
+_FIRST_LOOK = 64
+
+
+class Drawn(NamedTuple):
+    ids: Int[Tensor, " row"]
+    log_probs: Float[Tensor, " row"]
+    sampling_log_probs: Float[Tensor, " row"]
+
+
+def draw(
+    logits: Float[Tensor, "row vocab"],
+    uniform: Float[Tensor, " row"],
+    sampling: Sampling,
+    *,
+    seen: Bool[Tensor, "row vocab"] | None,
+    barred: Bool[Tensor, "row vocab"] | None,
+) -> Drawn:
+    """One token a row. `seen` are the tokens that the repetition penalty falls on, `barred` what must not come yet."""
+    logits = logits.float()
+    scaled = logits if sampling.divisor == 1 else logits / sampling.divisor
+    if sampling.greedy:
+        ids = reshape(logits, sampling, seen=seen, barred=barred).argmax(-1)
+        return Drawn(ids, _log_probs_at(scaled, ids), torch.zeros_like(uniform))
+    if not sampling.filtered:
+        ids, log_probs = _invert(scaled, uniform)
+        return Drawn(ids, log_probs, log_probs)
+    ids, sampling_log_probs = _invert(reshape(logits, sampling, seen=seen, barred=barred), uniform)
+    return Drawn(ids, _log_probs_at(scaled, ids), sampling_log_probs)
+
+
+def reshape(
+    logits: Float[Tensor, "row vocab"],
+    sampling: Sampling,
+    *,
+    seen: Bool[Tensor, "row vocab"] | None,
+    barred: Bool[Tensor, "row vocab"] | None,
+) -> Float[Tensor, "row vocab"]:
+    """The logits that a token is drawn from: -inf where it may not be drawn."""
+    if seen is not None and sampling.repetition_penalty != 1:
+        penalty = sampling.repetition_penalty
+        logits = torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
+    if barred is not None:
+        logits = logits.masked_fill(barred, -math.inf)
+    if sampling.greedy:
+        return logits
+    logits = logits / sampling.divisor
+    if 0 < sampling.top_k < logits.shape[-1]:
+        logits = _keep(logits, logits.topk(sampling.top_k).values[:, -1:])
+    if sampling.top_p < 1:
+        logits = _keep(logits, _nucleus(logits, sampling.top_p))
+    if sampling.min_p > 0:
+        logits = _keep(logits, logits.amax(-1, keepdim=True) + math.log(sampling.min_p))
+    return logits
+
+
+def _keep(logits: Float[Tensor, "row vocab"], least: Float[Tensor, "row 1"]) -> Float[Tensor, "row vocab"]:
+    return logits.masked_fill(logits < least, -math.inf)
+
+
+def _nucleus(logits: Float[Tensor, "row vocab"], top_p: float) -> Float[Tensor, "row 1"]:
+    """The smallest logit of the smallest set whose probability reaches top_p (arXiv 1904.09751)."""
+    total = logits.logsumexp(-1, keepdim=True)
+    vocabulary = logits.shape[-1]
+    look = min(_FIRST_LOOK, vocabulary)
+    while True:
+        likeliest = logits.topk(look).values
+        mass = (likeliest - total).exp().cumsum(-1)
+        if look == vocabulary or bool((mass[:, -1] >= top_p).all()):
+            break
+        look = min(8 * look, vocabulary)
+    # A token is kept if those before it do not reach top_p yet: as many as fall short, and one more.
+    last = (mass < top_p).sum(-1, keepdim=True).clamp_(max=look - 1)
+    return likeliest.gather(1, last)
+
+
+def _invert(
+    logits: Float[Tensor, "row vocab"], uniform: Float[Tensor, " row"]
+) -> tuple[Int[Tensor, " row"], Float[Tensor, " row"]]:
+    """The first token whose cumulative probability exceeds the uniform number, and its log-probability.
+
+    A token of probability 0 adds nothing to the sum, so it is never the first to exceed anything.
+    """
+    highest = logits.amax(-1, keepdim=True)
+    weights = (logits - highest).exp_()
+    # On a CPU torch sums in double precision here and rounds each entry once.
+    cumulative = weights.cumsum(-1)
+    total = cumulative[:, -1:]
+    ids = torch.searchsorted(cumulative, uniform[:, None] * total, right=True)
+    chosen = logits.gather(1, ids)
+    return ids.squeeze(1), (chosen - highest - total.log()).squeeze(1)
+
+
+def _log_probs_at(logits: Float[Tensor, "row vocab"], ids: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
+    return logits.gather(1, ids[:, None]).squeeze(1) - logits.logsumexp(-1)

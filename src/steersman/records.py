@@ -299,7 +299,7 @@ _HINTS: dict[type, dict[str, Any]] = {}
 def _build(cls: Any, row: Any, where: str) -> Any:
     if not isinstance(row, Mapping):
         raise DataError(f"{where}: expected an object, seen {type(row).__name__}")
-    hints = _HINTS.setdefault(cls, get_type_hints(cls))
+    hints = _HINTS.get(cls) or _HINTS.setdefault(cls, get_type_hints(cls))
     unknown = sorted(set(row) - set(hints))
     if unknown:
         raise DataError(f"{where}: unknown field {unknown[0]!r}; expected {', '.join(hints)}")

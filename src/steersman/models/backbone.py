@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from steersman.batches import TokenBatch
 from steersman.errors import ModelError
+from steersman.maths.kl import full_kl, top_k_kl
 from steersman.maths.tokens import chosen_log_probs, chunk_for, gather_at, gather_before
 
 # How a packed row is shown to a model: by restarting position ids (transformers makes the mask, windows included), the
@@ -144,6 +145,38 @@ class Backbone(nn.Module):
             chunk=chunk_for(head.weight.shape[0]),
             with_entropy=with_entropy,
         )
+
+    def kl_from(
+        self,
+        hidden: Float[Tensor, "batch time hidden"],
+        other: "Backbone",
+        other_hidden: Float[Tensor, "batch time other_hidden"],
+        batch: TokenBatch,
+        *,
+        temperature: float,
+        top_k: int | None,
+    ) -> Float[Tensor, " targets"]:
+        """The exact KL of this model's distribution from another's at each target, in chunks: over the whole vocabulary, or
+        over the other's `top_k` likeliest tokens with all others as one bin."""
+        here, there = gather_before(hidden, batch.loss_mask), gather_before(other_hidden, batch.loss_mask)
+        step = chunk_for(self.vocabulary)
+        parts = [here.new_zeros(0).float()]
+        for start in range(0, len(here), step):
+            logits = self.logits_of(here[start : start + step]) / temperature
+            other_logits = other.logits_of(there[start : start + step]) / temperature
+            parts.append(full_kl(logits, other_logits) if top_k is None else top_k_kl(logits, other_logits, top_k))
+        return torch.cat(parts)
+
+    def logits_of(self, hidden: Float[Tensor, "positions hidden"]) -> Float[Tensor, "positions vocab"]:
+        """The logits of some final hidden states, in float32: only ever of a few positions at a time."""
+        if self.readout is None:
+            raise ModelError(
+                f"the logits of {self.name!r} do not follow from its last hidden states, so the exact KL cannot be taken in "
+                "chunks; use kl.estimator=k1"
+            )
+        logits = self.hf.get_output_embeddings()(hidden).float() * self.readout.scale
+        cap = self.readout.softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def _reads_hidden(self) -> bool:
         """Whether logits are a plain product with the output layer's weight (not where an adapter or 4 bits are in it)."""

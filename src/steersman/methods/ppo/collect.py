@@ -1,0 +1,47 @@
+"""Stage 1: prompts -> samples. The engine answers; nothing is judged yet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from steersman.methods.ppo.records import Sample
+from steersman.records import Prompt
+from steersman.rollout.engine import Engine, Rollout, Sampling, sample_seed
+
+
+@runtime_checkable
+class Language(Protocol):
+    """How prompts become ids and ids become text: a tokeniser with its template, or the alphabet of a toy."""
+
+    def encode(self, prompt: Prompt) -> Sequence[int]: ...
+
+    def text_of(self, rollout: Rollout) -> str: ...
+
+    def offsets_of(self, rollout: Rollout) -> list[tuple[int, int]]:
+        """Where each token of the answer stands in its text, in characters."""
+        ...
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What is asked of the engine at one point of a run. `purpose` keeps the random numbers of training, evaluation and anything
+    else apart."""
+
+    sampling: Sampling
+    samples: int
+    run_seed: int
+    purpose: str
+
+
+def collect(
+    prompts: Sequence[Prompt], engine: Engine, language: Language, asking: Asking, *, iteration: int
+) -> list[Sample]:
+    """`samples` answers to each prompt. Each answer's seed follows from where it stands in the run, not from its batch."""
+    ids = [tuple(language.encode(prompt)) for prompt in prompts]
+    seeds = [
+        sample_seed(asking.run_seed, iteration, f"{asking.purpose}/{place}/{prompt.id}", number)
+        for place, prompt in enumerate(prompts)
+        for number in range(asking.samples)
+    ]
+    rollouts = engine.generate(ids, asking.sampling, samples=asking.samples, seeds=seeds)
+    return [Sample(prompts[rollout.prompt], rollout, language.text_of(rollout)) for rollout in rollouts]

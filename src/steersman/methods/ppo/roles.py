@@ -1,0 +1,100 @@
+"""Policy, reference and value function: who they are in each layout, and what each is asked.
+
+    adapters             one frozen base; adapter "policy" with the value head on its trunk; reference = the base, adapters off
+    adapters-own-critic  the same, the critic being the adapter "value"
+    shared               the whole model learns, value head on its trunk; the reference is a frozen copy
+    separate             policy and critic are two models; the reference is a frozen copy
+
+The *reference* stays where training began for the whole run. It is not the *old policy* of PPO's ratio, which is merely the
+policy at the beginning of the iteration and is known by the log-probabilities kept with each sample.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from steersman.batches import TokenBatch
+from steersman.maths.tokens import gather_before
+from steersman.models.adapters import acting_as
+from steersman.models.backbone import Backbone
+from steersman.models.heads import ValueHead
+
+Flat = Float[Tensor, " targets"]
+
+
+@runtime_checkable
+class Actors(Protocol):
+    """What PPO needs of its models. Everything is flat over the batch's targets, row by row."""
+
+    def policy(self, batch: TokenBatch, *, temperature: float, with_entropy: bool) -> tuple[Flat, Flat | None, Flat]:
+        """Log-probability of each target, the entropy where it was chosen if wanted, and the value of the state before it."""
+        ...
+
+    def reference(self, batch: TokenBatch, *, temperature: float) -> Flat: ...
+
+    def exact_kl(self, batch: TokenBatch, *, temperature: float, top_k: int | None) -> Flat:
+        """KL of policy from reference at each target, over the whole vocabulary or over the reference's top k and a rest."""
+        ...
+
+    def pretraining(self, batch: TokenBatch) -> Flat:
+        """Log-probability of the targets of ordinary text, at temperature 1."""
+        ...
+
+
+class ModelActors(nn.Module):
+    """The actors made of Hugging Face models. `critic` None puts the value head on the policy's trunk (or on the adapter
+    `value_adapter` of the same base); `frozen` None makes the base with its adapters off the reference."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        value_head: ValueHead,
+        *,
+        policy_adapter: str | None,
+        value_adapter: str | None,
+        critic: Backbone | None,
+        frozen: Backbone | None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.value_head = value_head
+        self.critic = critic
+        self.frozen = frozen
+        self.policy_adapter = policy_adapter
+        self.value_adapter = value_adapter
+
+    def policy(self, batch: TokenBatch, *, temperature: float, with_entropy: bool) -> tuple[Flat, Flat | None, Flat]:
+        with self._as(self.policy_adapter):
+            hidden = self.backbone.hidden(batch)
+        log_probs, entropies = self.backbone.log_probs_from(hidden, batch, temperature=temperature, with_entropy=with_entropy)
+        if self.critic is not None:
+            hidden = self.critic.hidden(batch)
+        elif self.value_adapter is not None:
+            with self._as(self.value_adapter):
+                hidden = self.backbone.hidden(batch)
+        return log_probs, entropies, self.value_head(gather_before(hidden, batch.loss_mask))
+
+    def reference(self, batch: TokenBatch, *, temperature: float) -> Flat:
+        if self.frozen is not None:
+            return self.frozen.log_probs(batch, temperature=temperature)[0]
+        with self._as(None):
+            return self.backbone.log_probs(batch, temperature=temperature)[0]
+
+    def exact_kl(self, batch: TokenBatch, *, temperature: float, top_k: int | None) -> Flat:
+        with self._as(self.policy_adapter):
+            hidden = self.backbone.hidden(batch)
+        if self.frozen is not None:
+            there = self.frozen.hidden(batch)
+            return self.backbone.kl_from(hidden, self.frozen, there, batch, temperature=temperature, top_k=top_k)
+        with self._as(None):
+            there = self.backbone.hidden(batch)
+        return self.backbone.kl_from(hidden, self.backbone, there, batch, temperature=temperature, top_k=top_k)
+
+    def pretraining(self, batch: TokenBatch) -> Flat:
+        with self._as(self.policy_adapter):
+            return self.backbone.log_probs(batch)[0]
+
+    def _as(self, adapter: str | None) -> AbstractContextManager[object]:
+        return nullcontext() if self.policy_adapter is None else acting_as(self.backbone, adapter)

@@ -1,0 +1,153 @@
+"""Stage 2: samples -> scored samples. The scorer reads the text; policy, reference and value function read the tokens.
+
+The missing-EOS penalty comes after normalisation, as in the TL;DR code (science: an answer that was cut off must not keep a
+score that was earned by its beginning).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from steersman.batches import TokenBatch, TokenRow
+from steersman.errors import DataError
+from steersman.maths.kl import k1, k2, k3
+from steersman.methods.ppo.collect import Language
+from steersman.methods.ppo.records import Sample, Scored
+from steersman.methods.ppo.roles import Actors
+from steersman.reward.scorer import Score, Scorer, SpanReward
+from steersman.reward.shaping import spread_over_tokens
+from steersman.settings.ppo import KlSettings, ScoreSettings
+from steersman.train.plan import micro_batches
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the models are run over samples: padding, micro-batches, precision, temperature of the log-probabilities."""
+
+    temperature: float
+    token_budget: int
+    pad: Callable[[Sequence[TokenRow]], TokenBatch]
+    precision: Callable[[], AbstractContextManager[object]]
+
+
+@dataclass
+class RunningScale:
+    """Mean and variance of all scores so far (Welford, in the form that merges whole batches)."""
+
+    count: float = 0.0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def add(self, values: Sequence[float]) -> None:
+        if not values:
+            return
+        count, mean = len(values), sum(values) / len(values)
+        squares = sum((value - mean) ** 2 for value in values)
+        total = self.count + count
+        self.squares += squares + (mean - self.mean) ** 2 * self.count * count / total
+        self.mean += (mean - self.mean) * count / total
+        self.count = total
+
+    @property
+    def deviation(self) -> float:
+        return math.sqrt(self.squares / self.count) if self.count > 1 and self.squares > 0 else 1.0
+
+
+def score(
+    samples: Sequence[Sample],
+    scorer: Scorer,
+    actors: Actors,
+    language: Language,
+    reading: Reading,
+    settings: ScoreSettings,
+    kl: KlSettings,
+    scale: RunningScale,
+) -> list[Scored]:
+    """Everything that is known of the samples before advantages. `scale` is brought up to date if scores are normalised."""
+    given = ask(scorer, samples)
+    scores = shape([found.value for found in given], [sample.rollout.finish == "length" for sample in samples], settings, scale)
+    read = read_tokens(samples, actors, reading, kl)
+    scored: list[Scored] = []
+    for i, sample in enumerate(samples):
+        old, reference, per_token, entropies, values = read[i]
+        scored.append(
+            Scored(
+                sample=sample,
+                score=scores[i],
+                raw_score=given[i].value,
+                parts=given[i].parts,
+                token_rewards=_span_rewards(given[i].spans, sample, language),
+                old_log_probs=old,
+                reference_log_probs=reference,
+                kl=per_token,
+                entropies=entropies,
+                values=values,
+            )
+        )
+    return scored
+
+
+def ask(scorer: Scorer, samples: Sequence[Sample]) -> list[Score]:
+    """The scorer's answers, one for each sample, checked: whoever writes a scorer learns at once what is wrong with it."""
+    found = scorer.score([(sample.prompt, sample.text) for sample in samples])
+    if len(found) != len(samples):
+        raise DataError(f"the scorer {scorer.name!r} gave {len(found)} scores for {len(samples)} answers; expected one for each, in their order")
+    for sample, one in zip(samples, found, strict=True):
+        if not math.isfinite(one.value):
+            raise DataError(f"the scorer {scorer.name!r} gave {one.value} for {sample.text[:80]!r}; expected a finite number")
+    return found
+
+
+def shape(raw: Sequence[float], cut_off: Sequence[bool], settings: ScoreSettings, scale: RunningScale) -> list[float]:
+    """Normalised, clipped, and less the penalty for answers that did not end by themselves."""
+    if settings.normalise == "running":
+        scale.add(raw)
+    divisor = scale.deviation if settings.normalise == "running" else 1.0
+    bound = math.inf if settings.clip is None else settings.clip
+    penalty = settings.missing_eos_penalty or 0.0
+    return [min(max(value / divisor, -bound), bound) - penalty * cut for value, cut in zip(raw, cut_off, strict=True)]
+
+
+Read = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def read_tokens(samples: Sequence[Sample], actors: Actors, reading: Reading, kl: KlSettings) -> list[Read]:
+    """Old log-probabilities, the reference's, the KL estimate, entropies and values, for each sample's own tokens."""
+    order = {id(sample): i for i, sample in enumerate(samples)}
+    found: dict[int, Read] = {}
+    with torch.no_grad():
+        for group in micro_batches(samples, reading.token_budget, packed=False):
+            batch = reading.pad([sample.row for sample in group])
+            with reading.precision():
+                log_probs, entropies, values = actors.policy(batch, temperature=reading.temperature, with_entropy=True)
+                reference = actors.reference(batch, temperature=reading.temperature)
+                estimate = _estimate(actors, batch, log_probs, reference, reading.temperature, kl)
+            assert entropies is not None
+            lengths = [len(sample.rollout.ids) for sample in group]
+            columns = [column.float().cpu().split(lengths) for column in (log_probs, reference, estimate, entropies, values)]
+            for sample, *own in zip(group, *columns, strict=True):
+                found[order[id(sample)]] = (own[0], own[1], own[2], own[3], own[4])
+    return [found[i] for i in range(len(samples))]
+
+
+def _estimate(actors: Actors, batch: TokenBatch, log_probs: Tensor, reference: Tensor, temperature: float, kl: KlSettings) -> Tensor:
+    if kl.estimator in ("full", "top_k"):
+        return actors.exact_kl(batch, temperature=temperature, top_k=kl.top_k if kl.estimator == "top_k" else None)
+    return {"k1": k1, "k2": k2, "k3": k3}[kl.estimator](log_probs, reference)
+
+
+def _span_rewards(spans: Sequence[SpanReward], sample: Sample, language: Language) -> Tensor:
+    """Rewards for stretches of the answer's text, each paid at the token in which the stretch ends."""
+    if not spans:
+        return torch.zeros(len(sample.rollout.ids))
+    return torch.tensor(spread_over_tokens(spans, language.offsets_of(sample.rollout)))
+
+
+def in_plain_numbers(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each part of the scores over the answers that have it (members of an ensemble, weighted rewards)."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: sum(part[name] for part in parts if name in part) / sum(name in part for part in parts) for name in names}

@@ -1,0 +1,146 @@
+"""Settings of PPO, in the order in which an iteration uses them: prompts, sampling, score, KL, advantage, update."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from steersman.settings.base import Settings
+from steersman.settings.parts import ModelSettings, OptimiserSettings, Precision, RunSettings
+
+Estimator = Literal["k1", "k2", "k3", "full", "top_k"]
+
+
+class PromptSettings(Settings):
+    source: str
+    """Prompts: a file, a folder, a hub id, or a named source such as harbour:prompts. Anything with prompts in it will do."""
+    format: str | None = None
+    split: str | None = None
+    held_out: float | str | None = 0.05
+    """A share held out, or a second source, or none: answers to them are measured and never learned from."""
+    limit: int | None = Field(default=None, ge=1)
+    max_length: int = Field(default=512, ge=1)
+    """Longer prompts (in tokens) are left out and counted."""
+    strict: bool = False
+
+
+class SamplingSettings(Settings):
+    max_new_tokens: int = Field(default=64, ge=1)
+    min_new_tokens: int = Field(default=0, ge=0)
+    temperature: float = Field(default=1.0, gt=0)
+    """Log-probabilities of policy and reference are divided by it alike."""
+    top_k: int = Field(default=0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    repetition_penalty: float = Field(default=1.0, gt=0)
+    stop: list[str] = Field(default_factory=list)
+
+
+class ScoreSettings(Settings):
+    scorer: str
+    """A reward model or run, an ensemble, a classifier as path#class, or a Python function as file.py:function."""
+    belief: Literal["mean", "min", "pessimistic"] = "mean"
+    """What an ensemble is taken to say: its mean, its minimum, or the mean less `pessimism` standard deviations."""
+    pessimism: float = Field(default=1.0, ge=0)
+    missing_eos_penalty: float | None = None
+    """Taken off the score of an answer that was cut off instead of ending by itself."""
+    clip: float | None = Field(default=None, gt=0)
+    """Scores are held between -clip and clip."""
+    normalise: Literal["none", "running"] = "none"
+    """running divides by a running standard deviation of the scores (a reward model brings its own scale)."""
+
+
+class KlSettings(Settings):
+    coefficient: float = Field(default=0.05, ge=0)
+    """beta: how much one nat of distance from the reference costs."""
+    estimator: Estimator = "k1"
+    """Of the per-token KL in the reward. k1 is unbiased as a reward; full and top_k read the whole distribution."""
+    top_k: int = Field(default=32, ge=1)
+    """For estimator=top_k: the reference's likeliest tokens, all others being one bin."""
+    controller: Literal["fixed", "adaptive", "target"] = "fixed"
+    target: float = Field(default=6.0, gt=0)
+    """Nats per answer that the adaptive and the target-seeking controller steer to."""
+    horizon: float = Field(default=10_000, gt=0)
+    loss_coefficient: float = Field(default=0.0, ge=0)
+    """A KL term in the loss besides the reward. Its gradient differs from that of KL in the reward: see docs/ppo.md."""
+    loss_estimator: Literal["k2", "k3"] = "k2"
+    limit: float | None = Field(default=None, gt=0)
+    """The run ends when the KL of an iteration passes this many nats per answer."""
+
+
+class AdvantageSettings(Settings):
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    lambda_: float = Field(default=0.95, ge=0, le=1, alias="lambda")
+    whiten: bool = True
+    """Advantages get mean 0 and variance 1 over the whole batch."""
+    whiten_rewards: bool = False
+    """Rewards get variance 1, keeping their mean."""
+
+    model_config = {**Settings.model_config, "populate_by_name": True, "serialize_by_alias": True}
+
+
+class UpdateSettings(Settings):
+    epochs: int = Field(default=4, ge=1)
+    minibatches: int = Field(default=4, ge=1)
+    clip: float = Field(default=0.2, gt=0)
+    """The probability of a token may change by this share before its gradient stops."""
+    clip_high: float | None = Field(default=None, gt=0)
+    """Another bound upwards, if given."""
+    dual_clip: float | None = Field(default=None, gt=1)
+    value_clip: float | None = Field(default=0.2, gt=0)
+    value_coefficient: float = Field(default=0.1, ge=0)
+    entropy_coefficient: float = Field(default=0.0, ge=0)
+    target_kl: float | None = Field(default=None, gt=0)
+    """An update ends early once the policy has moved this far (nats a token) from the one that answered."""
+    importance_cap: float = Field(default=2.0, ge=1)
+    mismatch_bound: float = Field(default=0.02, gt=0)
+    """Mean difference of log-probability between engine and trainer above which truncated importance weights correct it."""
+    pretraining: str | None = None
+    """A source of demonstrations or texts mixed into every update (PPO-ptx), so that the model forgets less."""
+    pretraining_coefficient: float = Field(default=1.0, ge=0)
+
+
+class EvaluationSettings(Settings):
+    every: int = Field(default=10, ge=1)
+    """Iterations between measurements on held-out prompts."""
+    prompts: int = Field(default=64, ge=1)
+    patience: int | None = Field(default=None, ge=1)
+    """The run has converged after so many measurements without a better one."""
+
+
+class PpoSettings(Settings):
+    model: ModelSettings
+    layout: Literal["adapters", "adapters-own-critic", "shared", "separate"] = "shared"
+    """Policy and critic: adapters on one frozen base with the value head on the policy's trunk; the critic as an adapter of
+    its own; full fine-tuning with one trunk; or with two models."""
+    critic: str = "policy"
+    """For layout=separate: where the critic starts, `policy` or the path of a reward model."""
+    prompts: PromptSettings
+    sampling: SamplingSettings = SamplingSettings()
+    score: ScoreSettings
+    kl: KlSettings = KlSettings()
+    advantage: AdvantageSettings = AdvantageSettings()
+    update: UpdateSettings = UpdateSettings()
+    optimiser: OptimiserSettings = OptimiserSettings(learning_rate=1e-5, schedule="linear", warmup=0)
+    value_learning_rate: float | None = Field(default=None, gt=0)
+    """Of the critic; the policy's if not given."""
+    iterations: int = Field(default=100, ge=1)
+    prompts_per_iteration: int = Field(default=64, ge=1)
+    samples_per_prompt: int = Field(default=1, ge=1)
+    tokens_per_micro_batch: int | None = Field(default=None, ge=1)
+    precision: Precision = "auto"
+    kernels: Literal["auto", "default", "onednn"] = "auto"
+    keep: Literal["best", "last"] = "last"
+    """Which weights become the final model: the last, or the best by held-out score less its KL cost."""
+    samples_kept: int = Field(default=8, ge=0)
+    """Answers of each iteration kept with their token-level quantities."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    run: RunSettings
+
+    @model_validator(mode="after")
+    def _adapters_need_lora(self) -> "PpoSettings":
+        adapters = self.layout.startswith("adapters")
+        if adapters and self.model.lora is None:
+            raise ValueError(f"layout={self.layout} learns adapters; give model.lora.rank, such as 16, or choose layout=shared")
+        if not adapters and self.model.lora is not None:
+            raise ValueError(f"layout={self.layout} fine-tunes the whole model; choose layout=adapters to use model.lora")
+        return self

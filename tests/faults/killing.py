@@ -1,0 +1,242 @@
+"""A command killed with SIGKILL again and again, and compared with the same command left alone.
+
+Nothing here knows a method: it needs a command line for a folder, and a run folder with a journal and checkpoints. The
+moments are drawn uniformly over the life of the uninterrupted run, from the opening of its folder to its end, and are kept as
+"so long after the n-th journal row", so that they come at the same place on a machine that has become slower.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import safe_open
+
+Command = Callable[[Path], Sequence[str]]
+"""The words of a command line, for a run folder."""
+
+PATIENCE = 300.0
+TIMES = ("time", "seconds", "tokens per second")
+"""What may differ between two runs that are equal, besides the notices (a process's words about itself)."""
+
+
+class Running(Protocol):
+    @property
+    def pid(self) -> int: ...
+    def code(self) -> int | None:
+        """The exit code, or minus the signal's number; None while it runs."""
+        ...
+
+
+Launch = Callable[..., Running]
+
+
+def program(words: Sequence[str], log: Path, prelude: str) -> str:
+    """Python that is the command: `prelude` comes first (limits, say), what it prints goes to `log`."""
+    return "\n".join(
+        (
+            "import os, sys",
+            f"descriptor = os.open({str(log)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)",
+            "os.dup2(descriptor, 1); os.dup2(descriptor, 2)",
+            f"sys.argv = {list(words)!r}",
+            prelude,
+            "from steersman.cli.main import main",
+            "main()",
+        )
+    )
+
+
+class Fresh:
+    """A process as a user starts it; it costs the seconds of importing torch."""
+
+    def __init__(self, words: Sequence[str], log: Path, prelude: str = "") -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self._process = subprocess.Popen([sys.executable, "-c", program(words, log, prelude)], env=environment)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def code(self) -> int | None:
+        return self._process.poll()
+
+
+class Forked:
+    """The same command in a child of a process that has imported already: as real to kill, and started in no time."""
+
+    _context = multiprocessing.get_context("forkserver")
+    _context.set_forkserver_preload(
+        ["steersman.cli.main", "steersman.assemble.sft", "transformers.models.llama", "peft"]
+    )
+
+    def __init__(self, words: Sequence[str], log: Path, prelude: str = "") -> None:
+        self._process = self._context.Process(target=exec, args=(program(words, log, prelude), {}))
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def code(self) -> int | None:
+        return self._process.exitcode
+
+
+def wait(running: Running, seconds: float = PATIENCE) -> int:
+    """Its exit code, once it has ended."""
+    deadline = time.monotonic() + seconds
+    while (code := running.code()) is None:
+        if time.monotonic() > deadline:
+            os.kill(running.pid, signal.SIGKILL)
+            raise AssertionError(f"process {running.pid} still ran after {seconds} s")
+        time.sleep(0.002)
+    return code
+
+
+def wait_until(running: Running, condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+    """True once the condition holds; False if the process ended before."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if running.code() is not None:
+            return condition()
+        if time.monotonic() > deadline:
+            os.kill(running.pid, signal.SIGKILL)
+            raise AssertionError(f"process {running.pid} did not come so far in {seconds} s")
+        time.sleep(0.001)
+    return True
+
+
+def works_in(running: Running, folder: Path) -> bool:
+    """Whether this very process has the folder's lock."""
+    try:
+        return json.loads((folder / ".lock").read_bytes())["pid"] == running.pid
+    except (OSError, ValueError):
+        return False
+
+
+def raw_rows(folder: Path) -> list[dict[str, Any]]:
+    """The journal's whole rows but notices."""
+    path = folder / "journal.jsonl"
+    data = path.read_bytes() if path.exists() else b""
+    lines = data[: data.rfind(b"\n") + 1].splitlines()
+    return [row for row in map(json.loads, lines) if "notice" not in row]
+
+
+def count_rows(folder: Path) -> int:
+    path = folder / "journal.jsonl"
+    data = path.read_bytes() if path.exists() else b""
+    return sum(b'"notice"' not in line for line in data[: data.rfind(b"\n") + 1].splitlines())
+
+
+def rows_without_times(folder: Path) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in raw_rows(folder)]
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a safetensors file's names, types, shapes and bytes, in the order of the names; not of its metadata."""
+    digest = hashlib.sha256()
+    with safe_open(str(path), framework="pt") as file:
+        for name in sorted(file.keys()):
+            tensor = file.get_tensor(name)
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(
+                tensor.contiguous().flatten().view(dtype=torch.uint8).numpy().tobytes() if tensor.numel() else b""
+            )
+    return digest.hexdigest()
+
+
+def last_checkpoint(folder: Path) -> Path:
+    return max((folder / "checkpoints").glob("step-*"))
+
+
+def end_state(folder: Path) -> dict[str, Any]:
+    """Everything that must be equal at the end: tensors by content, what the loop remembers, and the model that was saved."""
+    checkpoint = last_checkpoint(folder)
+    found: dict[str, Any] = {
+        "checkpoint": checkpoint.name,
+        "state": json.loads((checkpoint / "state.json").read_text()),
+    }
+    for path in sorted([*checkpoint.glob("*.safetensors"), *(folder / "model").glob("*.safetensors")]):
+        found[f"{path.parent.name}/{path.name}"] = content_hash(path)
+    return found
+
+
+def assert_same_run(folder: Path, whole: Path) -> None:
+    """The interrupted run's end and journal are the uninterrupted one's, to the bit; no row is missing or doubled."""
+    assert rows_without_times(folder) == rows_without_times(whole)
+    assert end_state(folder) == end_state(whole)
+
+
+@dataclass(frozen=True)
+class Life:
+    """When an uninterrupted run opened its folder, wrote each of its rows, and ended."""
+
+    folder: Path
+    opened: float
+    rows: tuple[float, ...]
+    ended: float
+
+    def moment(self, fraction: float) -> "Moment":
+        when = self.opened + fraction * (self.ended - self.opened)
+        before = [t for t in self.rows if t <= when]
+        return Moment(len(before), when - (before[-1] if before else self.opened))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """So many seconds after this many rows were written (0: after the folder was opened)."""
+
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Kill:
+    moment: Moment
+    landed: bool
+    """False if the process had ended before."""
+    writing: bool
+    """Whether it left a half-written checkpoint behind, that is, was killed while it saved."""
+
+
+def live(launch: Launch, command: Command, folder: Path, log: Path) -> Life:
+    """The command left alone, from beginning to end."""
+    running = launch(command(folder), log)
+    wait_until(running, lambda: works_in(running, folder))
+    opened = time.time()
+    code = wait(running)
+    ended = time.time()
+    assert code == 0, f"the uninterrupted command ended with {code}:\n{log.read_text()[-3000:]}"
+    return Life(folder, opened, tuple(row["time"] for row in raw_rows(folder)), ended)
+
+
+def kill_along(
+    launch: Launch, command: Command, folder: Path, log: Path, life: Life, *, kills: int, seed: int
+) -> list[Kill]:
+    """The command killed `kills` times along one life, started again each time, and at last left to finish."""
+    draw = random.Random(seed)
+    done: list[Kill] = []
+    for fraction in sorted(draw.random() for _ in range(kills)):
+        moment = life.moment(fraction)
+        running = launch(command(folder), log)
+        wait_until(running, lambda running=running: works_in(running, folder))
+        wait_until(running, lambda needed=moment.rows: count_rows(folder) >= needed)
+        time.sleep(moment.seconds)
+        if running.code() is None:
+            os.kill(running.pid, signal.SIGKILL)
+        code = wait(running)
+        assert code in (0, -signal.SIGKILL), f"ended with {code}:\n{log.read_text()[-3000:]}"
+        done.append(Kill(moment, code != 0, any((folder / "checkpoints").glob(".tmp-*"))))
+    code = wait(launch(command(folder), log))
+    assert code == 0, f"the last start ended with {code}:\n{log.read_text()[-3000:]}"
+    return done

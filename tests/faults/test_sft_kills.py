@@ -1,0 +1,43 @@
+"""Fine-tuning that is killed at any moment and started again ends as if nothing had happened, to the bit."""
+
+import pytest
+from killing import Forked, Fresh, assert_same_run, kill_along, live
+
+LORA = ("model.lora.rank=4",)
+SETTINGS = {"full": (), "LoRA": LORA}
+
+
+@pytest.mark.slow
+def test_full_fine_tuning_survives_four_kills_to_the_bit(sft_command, whole_sft, tmp_path):
+    kills = kill_along(Forked, sft_command(), tmp_path / "run", tmp_path / "log.txt", whole_sft, kills=4, seed=1)
+    assert sum(kill.landed for kill in kills) >= 3
+    assert_same_run(tmp_path / "run", whole_sft.folder)
+
+
+@pytest.mark.slow
+def test_lora_survives_four_kills_to_the_bit(sft_command, tmp_path):
+    command = sft_command(*LORA)
+    whole = live(Forked, command, tmp_path / "whole", tmp_path / "whole.txt")
+    kills = kill_along(Forked, command, tmp_path / "run", tmp_path / "log.txt", whole, kills=4, seed=2)
+    assert sum(kill.landed for kill in kills) >= 3
+    assert_same_run(tmp_path / "run", whole.folder)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_twenty_kills_of_real_processes_change_no_bit(name, sft_command, tmp_path):
+    command = sft_command(*SETTINGS[name])
+    whole = live(Fresh, command, tmp_path / "whole", tmp_path / "whole.txt")
+    landed = writing = lives = 0
+    while landed < 20:
+        out, log = tmp_path / f"run-{lives}", tmp_path / f"log-{lives}.txt"
+        kills = kill_along(Fresh, command, out, log, whole, kills=min(5, 20 - landed), seed=100 + lives)
+        assert_same_run(out, whole.folder)
+        landed += sum(kill.landed for kill in kills)
+        writing += sum(kill.writing and kill.landed for kill in kills)
+        lives += 1
+    steps = sorted(kill.moment.rows for kill in kills)
+    print(
+        f"\nsft {name}: {landed} kills in {lives} runs, {writing} of them while a checkpoint was written; all bit-exact; rows {steps}"
+    )

@@ -1,0 +1,206 @@
+"""`sample` put together: prompts and models -> several answers to each prompt, one row a prompt, each row on disk at once.
+
+An answer is a function of the seed, its prompt and its place among the prompt's answers. Prompts go through the engine in
+groups that begin at fixed places, so that a continued run makes the very numbers that an unbroken one would have made.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import IO, Any
+
+from steersman.assemble.answering import Group, Place, Speaker, answer_group, plan
+from steersman.assemble.conversation import open_model
+from steersman.assemble.score import read_source, refuse_own_source
+from steersman.data.kinds import as_prompts, prompt_words
+from steersman.data.load import ReadReport
+from steersman.errors import DataError, Preempted, RunLocked, UsageError
+from steersman.records import KINDS, Answers, Prompt, digest_of, from_dict, to_dict
+from steersman.rollout.native import NativeEngine
+from steersman.runs.progress import Progress
+from steersman.runs.signals import StopRequest
+from steersman.settings.sample import SampleSettings
+from steersman.text.tokeniser import end_ids
+
+WITH_PROMPTS = (Prompt, *(kind for kind in KINDS.values() if any(f.name == "prompt" for f in fields(kind))))
+
+
+OPENING = b'{"kind": "answers"'
+
+
+@dataclass
+class SampleResult:
+    out: str
+    prompts: int = 0
+    answers: int = 0
+    kept: int = 0
+    """Prompts that had been answered before."""
+    unfinished: int = 0
+    """Answers that reached max_new_tokens or the model's context."""
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def count(self, reason: str, number: int = 1) -> None:
+        if number:
+            self.left_out[reason] = self.left_out.get(reason, 0) + number
+
+
+def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult:
+    """Answer every prompt; the same call on the same file goes on where it stopped."""
+    names = [settings.model] if isinstance(settings.model, str) else settings.model
+    places = plan(settings, len(names))
+    out = Path(settings.out).expanduser()
+    if not out.name.endswith(".jsonl"):
+        raise UsageError(f"answers are written row by row to a .jsonl file; seen out={settings.out}")
+    refuse_own_source(settings.prompts.source, out)
+    result = SampleResult(settings.out)
+    prompts = _prompts(settings, result)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("a+b") as file, StopRequest() as stop:
+        _lock(file, out)
+        ids = [row_id(prompt, names, places, settings) for prompt in prompts]
+        done = resume(file, out, prompts, ids)
+        result.kept = done
+        if done < len(prompts):
+            speakers = [_speaker(name, settings) for name in names]
+            with Progress("sample", len(prompts), done=done, silent=quiet) as progress:
+                for place in _answer_all(file, prompts, ids, done, speakers, places, settings, result):
+                    progress.update(place)
+                    if stop.requested and place < len(prompts):
+                        raise Preempted(
+                            f"stopped after {place:,} of {len(prompts):,} prompts as asked; the same command goes on from there"
+                        )
+    return result
+
+
+def row_id(prompt: Prompt, names: Sequence[str], places: Sequence[Place], settings: SampleSettings) -> str:
+    """What a row of answers is called: by all that decided them."""
+    ways = [[names[place.model], place.described()] for place in places]
+    return digest_of([prompt.id, prompt_words(prompt), ways, settings.seed, settings.distinct])
+
+
+def resume(file: IO[bytes], out: Path, prompts: Sequence[Prompt], ids: Sequence[str]) -> int:
+    """How many prompts are done. A row that was cut off in writing is taken away; rows of another run are refused, and then
+    the file is left as it was."""
+    file.seek(0)
+    text = file.read()
+    whole = text.rfind(b"\n") + 1
+    place = {prompt_words(prompt): i for i, prompt in enumerate(prompts)}
+    done = 0
+    for number, line in enumerate(text[:whole].splitlines(), 1):
+        row = _row(line, out, number)
+        here = place.get(prompt_words(row.prompt), -1)
+        if here < done:
+            raise UsageError(
+                f"{out}:{number} answers {row.prompt.shown[:60]!r}, which is not among the prompts still to come. The file "
+                "belongs to other prompts; give another out"
+            )
+        if row.id != ids[here]:
+            first = row.completions[0]
+            raise UsageError(
+                f"{out}:{number} holds answers made with other settings (the first: {first.model}, {dict(first.sampling)}, seed "
+                f"{first.seed}). To go on use the old model, sampling, answers, distinct and seed; to begin anew give another out"
+            )
+        done = here + 1
+    begun = text[whole:]
+    if begun[: len(OPENING)] != OPENING[: len(begun)]:
+        raise DataError(f"{out} ends in {begun[:40]!r}, which is no row of answers; give another out")
+    file.truncate(whole)
+    return done
+
+
+def _row(line: bytes, out: Path, number: int) -> Answers:
+    try:
+        row = from_dict(json.loads(line))
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{out}:{number} cannot be read ({error}); the file is damaged or no file of answers"
+        ) from error
+    if not isinstance(row, Answers) or not row.completions:
+        raise DataError(f"{out}:{number} holds no answers but another kind of record; give another out")
+    return row
+
+
+def _answer_all(
+    file: IO[bytes],
+    prompts: Sequence[Prompt],
+    ids: Sequence[str],
+    done: int,
+    speakers: Sequence[Speaker],
+    places: Sequence[Place],
+    settings: SampleSettings,
+    result: SampleResult,
+) -> Iterator[int]:
+    """Append a row for each prompt from `done` on; yields how far it has come."""
+    together = settings.prompts_at_once
+    for start in range(done - done % together, len(prompts), together):
+        group = prompts[start : start + together]
+        found = answer_group(group, speakers, places, seed=settings.seed, distinct=settings.distinct)
+        for i, completions in enumerate(found.answers, start):
+            if i >= done and completions:
+                row = to_dict(Answers(prompts[i], completions, ids[i]))
+                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+                result.prompts += 1
+                result.answers += len(completions)
+        _count(found, result, skip=done - start, distinct=settings.distinct)
+        yield start + len(group)
+
+
+def _count(found: Group, result: SampleResult, *, skip: int, distinct: bool) -> None:
+    """What went missing; the first `skip` prompts were on disk already and are not counted again."""
+    result.unfinished += sum(i >= skip for i in found.cut)
+    result.count("a prompt longer than a model's context", sum(i >= skip for i in found.too_long))
+    equal = " or equal to another" if distinct else ""
+    result.count(f"an answer that stayed empty{equal}", sum(i >= skip for i in found.given_up))
+
+
+def _speaker(name: str, settings: SampleSettings) -> Speaker:
+    model = open_model(name, device=settings.device, revision=settings.revision)
+    engine = NativeEngine(
+        model.backbone,
+        end_ids=end_ids(model.tokeniser, model.backbone.hf.generation_config),
+        tokeniser=model.tokeniser,
+        acting_as=model.adapter,
+    )
+    return Speaker(name, engine, model.tokeniser, model.backbone.context_length)
+
+
+def _prompts(settings: SampleSettings, result: SampleResult) -> list[Prompt]:
+    report = ReadReport()
+    found = list(as_prompts(read_source(settings.prompts, WITH_PROMPTS, report), unique=True))
+    result.count("a prompt that came before", report.records - len(found))
+    result.count("a bad row", report.malformed)
+    for reason, number in report.left_out.items():
+        result.count(reason, number)
+    if not found:
+        raise DataError(
+            f"{settings.prompts.source}: no prompts ({report.rows:,} rows, {report.malformed:,} of them bad); expected prompts, or "
+            "records that have them. `steersman data inspect` shows what is in a file"
+        )
+    return found
+
+
+def _lock(file: IO[bytes], out: Path) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RunLocked(f"another process is writing answers to {out}; wait for it, or give another out") from error
+
+
+def lines_of_sample(result: SampleResult) -> list[str]:
+    lines = [f"{result.out}: {result.answers:,} answers to {result.prompts:,} prompts"]
+    if result.kept:
+        lines.append(f"  {result.kept:,} prompts had been answered before")
+    if result.unfinished:
+        lines.append(f"  {result.unfinished:,} answers were cut off at the longest length (max_new_tokens)")
+    lines += [f"  {number:,} × {reason}" for reason, number in result.left_out.items()]
+    lines.append(f"  next: steersman label {result.out}, or steersman score {result.out} --scorer …")
+    return lines

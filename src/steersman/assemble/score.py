@@ -1,0 +1,199 @@
+"""`score` put together: a file of answers and a scorer -> the same file with each answer's score, and a summary."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from steersman.assemble.device import TOKEN_BUDGET, resolve_device
+from steersman.assemble.language_model import DTYPES, model_path
+from steersman.assemble.sources import register_sources
+from steersman.data.kinds import answers_of, pairs_of
+from steersman.data.load import ReadReport, load_records
+from steersman.data.write import RowWriter
+from steersman.errors import DataError, UsageError
+from steersman.evaluate.judged_pairs import judged_pairs
+from steersman.evaluate.reward_quality import RewardQuality, measure_reward_quality
+from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking, Record, to_dict
+from steersman.reward.open import Opening, open_scorer
+from steersman.reward.scorer import Score, Scorer
+from steersman.runs.progress import Progress
+from steersman.settings.score import ScorerSettings, ScoreSettings, SourceSettings
+
+SCORED = (Answers, Demonstration, Comparison, Ranking, Label)
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+RECORDS_AT_ONCE = 128
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """`quality` is measured where the data hold judgements; `noted` counts the scorer's notes (answers cut, mostly)."""
+
+    out: str
+    name: str
+    records: int
+    answers: int
+    mean: float
+    std: float
+    quantiles: dict[str, float]
+    noted: dict[str, int]
+    left_out: dict[str, int]
+    malformed: int
+    quality: RewardQuality | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            **asdict(replace(self, quality=None)),
+            "quality": None if self.quality is None else self.quality.as_dict(),
+        }
+
+
+def load_scorer(settings: ScorerSettings, device: torch.device) -> Scorer:
+    """The scorer that settings name; a run's folder stands for the model it made."""
+    places = [settings.path] if isinstance(settings.path, str) else settings.path
+    if settings.trust_remote_code and not settings.revision:
+        raise UsageError(
+            "scorer.trust_remote_code needs scorer.revision, so that the code that runs is code you have seen"
+        )
+    on_gpu = torch.bfloat16 if device.type == "cuda" else torch.float32
+    opening = Opening(
+        dtype=on_gpu if settings.dtype == "auto" else DTYPES[settings.dtype],
+        device=device,
+        token_budget=settings.tokens_per_micro_batch or TOKEN_BUDGET.get(device.type, 8192),
+        belief=settings.belief,
+        pessimism=settings.pessimism,
+        positive=settings.positive,
+        output=settings.output,
+        reads=settings.reads,
+        normalised=settings.normalised,
+        max_length=settings.max_length,
+        revision=settings.revision,
+        trust_remote_code=settings.trust_remote_code,
+    )
+    with TemporaryDirectory() as scratch:
+        return open_scorer([model_path(place, Path(scratch)) for place in places], opening)
+
+
+def run_score(settings: ScoreSettings, *, quiet: bool = False) -> ScoreResult:
+    """Score every answer and write the file whole, or not at all."""
+    out = Path(settings.out).expanduser()
+    refuse_own_source(settings.data.source, out)
+    with RowWriter(out) as writer:
+        report = ReadReport()
+        records = list(read_source(settings.data, SCORED, report))
+        if not records:
+            raise DataError(_nothing(settings.data.source, report))
+        scorer = load_scorer(settings.scorer, resolve_device(settings.device))
+        name = settings.name or scorer.name
+        scores: list[Score] = []
+        judged: list[Comparison] = []
+        with Progress("score", len(records), silent=quiet) as progress:
+            for start in range(0, len(records), RECORDS_AT_ONCE):
+                chunk = records[start : start + RECORDS_AT_ONCE]
+                found = scorer.score([(r.prompt, c.text) for r in chunk for c in answers_of(r)])  # type: ignore[union-attr]
+                scores += found
+                for record in _with_scores(chunk, found, name, keep_parts=settings.parts):
+                    writer.write(to_dict(record))
+                    judged += _judgements(record)
+                values = [score.value for score in scores]
+                progress.update(start + len(chunk), {"mean score": float(np.mean(values))})
+    return _result(settings, name, len(records), scores, judged, report)
+
+
+def read_source(settings: SourceSettings, kinds: tuple[type, ...], report: ReadReport) -> Iterator[Record]:
+    register_sources()
+    found = load_records(
+        settings.source,
+        kind=kinds,
+        format=settings.format,
+        split=settings.split,
+        strict=settings.strict,
+        report=report,
+    )
+    return itertools.islice(found, settings.limit)
+
+
+def refuse_own_source(source: str, out: Path) -> None:
+    if out.exists() and Path(source).exists() and out.samefile(source):
+        raise UsageError(f"out={out} is the file that is read; give another name, so that nothing is lost")
+
+
+def _nothing(source: str, report: ReadReport) -> str:
+    reasons = ", ".join(f"{count:,} × {reason}" for reason, count in (report.left_out + report.reasons).most_common(3))
+    return (
+        f"{source}: no answers to score ({reasons or 'no rows'}); expected answers, demonstrations, comparisons, rankings or "
+        "labels. `steersman data inspect` shows what is in a file"
+    )
+
+
+def _with_scores(
+    records: Sequence[Record], scores: Sequence[Score], name: str, *, keep_parts: bool
+) -> Iterator[Record]:
+    """The records again, each of their answers with its score."""
+    left = iter(scores)
+
+    def scored(completion: Completion) -> Completion:
+        score = next(left)
+        parts = {f"{name}/{part}": value for part, value in score.parts.items()} if keep_parts else {}
+        return replace(completion, scores={**completion.scores, name: score.value, **parts})
+
+    for record in records:
+        if isinstance(record, Comparison):
+            yield replace(record, first=scored(record.first), second=scored(record.second))
+        elif isinstance(record, Answers | Ranking):
+            yield replace(record, completions=tuple(scored(completion) for completion in record.completions))
+        elif isinstance(record, Demonstration | Label):
+            yield replace(record, completion=scored(record.completion))
+
+
+def _judgements(record: Record) -> Sequence[Comparison]:
+    if isinstance(record, Comparison):
+        return (record,)
+    return pairs_of(record) if isinstance(record, Ranking) else ()
+
+
+def _result(
+    settings: ScoreSettings,
+    name: str,
+    records: int,
+    scores: Sequence[Score],
+    judged: Sequence[Comparison],
+    report: ReadReport,
+) -> ScoreResult:
+    values = np.array([score.value for score in scores], dtype=np.float64)
+    return ScoreResult(
+        out=settings.out,
+        name=name,
+        records=records,
+        answers=len(scores),
+        mean=float(values.mean()),
+        std=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+        quantiles={f"{q:g}": float(np.quantile(values, q)) for q in QUANTILES},
+        noted=dict(Counter(score.note for score in scores if score.note)),
+        left_out=dict(report.left_out),
+        malformed=report.malformed,
+        quality=(measure_reward_quality(judged_pairs(judged, name)) if any(not pair.tied for pair in judged) else None),
+    )
+
+
+def lines_of_score(result: ScoreResult) -> list[str]:
+    """The summary, without the report on judgements."""
+    from rich.markup import escape
+
+    numbers: Mapping[str, float] = result.quantiles
+    lines = [
+        f"{escape(result.out)}: {result.answers:,} answers of {result.records:,} records, each with its score {escape(result.name)!r}",
+        f"  mean {result.mean:.4g}, standard deviation {result.std:.4g}",
+        f"  lowest {numbers['0']:.4g}, quarter {numbers['0.25']:.4g}, middle {numbers['0.5']:.4g}, "
+        f"three quarters {numbers['0.75']:.4g}, highest {numbers['1']:.4g}",
+    ]
+    lines += [f"  {count:,} × {escape(note)}" for note, count in {**result.noted, **result.left_out}.items()]
+    if result.malformed:
+        lines.append(f"  {result.malformed:,} bad rows were left out (`steersman data inspect` shows them)")
+    return lines

@@ -1,0 +1,53 @@
+"""`steersman score`: a score for every answer of a file."""
+
+from typing import Annotated
+
+import typer
+
+from steersman.cli.command import Json, Words, gather, say
+from steersman.settings.score import ScoreSettings
+
+EXAMPLE = "Example: steersman score answers.jsonl --scorer runs/reward --out scored.jsonl"
+
+
+def score(
+    data: Annotated[
+        str,
+        typer.Argument(help="Answers, demonstrations, comparisons, rankings or labels: a file, a hub id or a source."),
+    ],
+    words: Words = None,
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option(help="A reward model, a classifier or file.py:function. Given several times: an ensemble."),
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="The file to write (.jsonl or .jsonl.gz).")] = None,
+    name: Annotated[str | None, typer.Option(help="The key of the score; the scorer's own name if not given.")] = None,
+    positive: Annotated[str | None, typer.Option(help="The class of a classifier whose logit is the score.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Score at most so many records.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    json: Json = False,
+) -> None:
+    """Score every answer of a file, and summarise; on comparisons and rankings also say how often the scorer agrees with
+    people, where it fails, and how good people are themselves."""
+    options = {
+        "data.source": data,
+        "data.limit": limit,
+        "scorer.path": scorer[0] if scorer and len(scorer) == 1 else scorer or None,
+        "scorer.positive": positive,
+        "name": name,
+        "out": out,
+        "device": device,
+    }
+    settings = gather(ScoreSettings, words, options)
+    from steersman.assemble.score import lines_of_score, run_score
+    from steersman.evaluate.reward_quality_words import lines_of
+
+    result = run_score(settings, quiet=json)
+    if json:
+        return say(result.as_dict(), as_json=True, lines=[])
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    for line in [*lines_of_score(result), *(lines_of(result.quality) if result.quality else [])]:
+        console.print(line)
+    return None

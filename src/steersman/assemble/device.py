@@ -28,6 +28,10 @@ class Machine:
     multiple: int
     """Rows are padded to a multiple of this many tokens: oneDNN keeps a kernel for each shape that it sees."""
 
+    def multiple_within(self, context: int | None) -> int:
+        """The same for a model that can see so many tokens: padding must not go beyond them."""
+        return self.multiple if context is None or context % self.multiple == 0 else 1
+
     @property
     def facts(self) -> dict[str, bool]:
         """What the last bits depend on, for the stamp."""

@@ -54,7 +54,7 @@ def run_sft(settings: SftSettings, *, quiet: bool = False) -> RunResult:
                     pad_id=pad,
                     device=world.device,
                     packing=settings.data.max_length if settings.train.packing else None,
-                    multiple=machine.multiple,
+                    multiple=machine.multiple_within(backbone.context_length),
                 ),
                 optimiser=settings.optimiser,
                 train=settings.train,

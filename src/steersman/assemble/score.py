@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from numpy import ndarray
 
 from steersman.assemble.device import TOKEN_BUDGET, resolve_device
 from steersman.assemble.language_model import DTYPES, model_path
@@ -91,19 +93,20 @@ def run_score(settings: ScoreSettings, *, quiet: bool = False) -> ScoreResult:
             raise DataError(_nothing(settings.data.source, report))
         scorer = load_scorer(settings.scorer, resolve_device(settings.device))
         name = settings.name or scorer.name
-        scores: list[Score] = []
+        values: list[float] = []
+        notes: Counter[str] = Counter()
         judged: list[Comparison] = []
         with Progress("score", len(records), silent=quiet) as progress:
             for start in range(0, len(records), RECORDS_AT_ONCE):
                 chunk = records[start : start + RECORDS_AT_ONCE]
                 found = scorer.score([(r.prompt, c.text) for r in chunk for c in answers_of(r)])  # type: ignore[union-attr]
-                scores += found
+                values += [score.value for score in found]
+                notes.update(score.note for score in found if score.note)
                 for record in _with_scores(chunk, found, name, keep_parts=settings.parts):
                     writer.write(to_dict(record))
                     judged += _judgements(record)
-                values = [score.value for score in scores]
-                progress.update(start + len(chunk), {"mean score": float(np.mean(values))})
-    return _result(settings, name, len(records), scores, judged, report)
+                progress.update(start + len(chunk), {"mean score": float(np.mean(values[-len(found) :]))})
+    return _result(settings, name, len(records), np.array(values, dtype=np.float64), notes, judged, report)
 
 
 def read_source(settings: SourceSettings, kinds: tuple[type, ...], report: ReadReport) -> Iterator[Record]:
@@ -162,20 +165,20 @@ def _result(
     settings: ScoreSettings,
     name: str,
     records: int,
-    scores: Sequence[Score],
+    values: Float[ndarray, " answers"],
+    notes: Counter[str],
     judged: Sequence[Comparison],
     report: ReadReport,
 ) -> ScoreResult:
-    values = np.array([score.value for score in scores], dtype=np.float64)
     return ScoreResult(
         out=settings.out,
         name=name,
         records=records,
-        answers=len(scores),
+        answers=len(values),
         mean=float(values.mean()),
         std=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
         quantiles={f"{q:g}": float(np.quantile(values, q)) for q in QUANTILES},
-        noted=dict(Counter(score.note for score in scores if score.note)),
+        noted=dict(notes),
         left_out=dict(report.left_out),
         malformed=report.malformed,
         quality=(measure_reward_quality(judged_pairs(judged, name)) if any(not pair.tied for pair in judged) else None),

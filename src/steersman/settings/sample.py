@@ -28,7 +28,7 @@ class SampleSettings(Settings):
     out: str
     """The file to write (.jsonl). The same command goes on where it stopped."""
     seed: int = Field(default=0, ge=0)
-    prompts_at_once: int = Field(default=32, ge=1)
+    prompts_at_once: int = Field(default=64, ge=1)
     """Prompts answered together, and at most lost when the machine goes down. Changes speed, not the answers."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""

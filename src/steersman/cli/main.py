@@ -25,12 +25,13 @@ app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         from importlib.metadata import version
 
         print(version("steersman"))
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

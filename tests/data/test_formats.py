@@ -344,6 +344,11 @@ EXAMPLES: list[tuple[str, dict, list]] = [
         ],
     ),
     (
+        "helpsteer2",
+        {"prompt": chat("Hi"), "response": "Hello!", "helpfulness": 4},
+        [Label(HI, OK, ratings={"helpfulness": 4.0})],
+    ),
+    (
         "helpsteer2-preference",
         {
             "split": "train",
@@ -508,6 +513,20 @@ EXAMPLES: list[tuple[str, dict, list]] = [
                 HI, Completion("Hello!", model="x"), Completion("What?", model="y"), 1.0, shown="first", id="30192"
             )
         ],
+    ),
+    (
+        "arena-kaggle",  # the same with texts in place of JSON lists
+        {
+            "model_a": "x",
+            "model_b": "y",
+            "prompt": "Hi",
+            "response_a": "Hello!",
+            "response_b": "7",
+            "winner_model_a": 0,
+            "winner_model_b": 0,
+            "winner_tie": 1,
+        },
+        [Comparison(HI, Completion("Hello!", model="x"), Completion("7", model="y"), 0.5, shown="first")],
     ),
     # --- instructions
     (

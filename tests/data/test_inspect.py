@@ -6,7 +6,7 @@ from steersman.data.inspect import Lengths, find_leak, inspect, token_counter
 from steersman.data.load import ReadReport
 from steersman.data.show import inspection_lines, leak_lines
 from steersman.errors import DataError
-from steersman.records import ClassifiedText, Comparison, Completion, Label, Message, Prompt
+from steersman.records import ClassifiedText, Comparison, Completion, Label, Message, Prompt, Ranking
 
 
 def asked(words):
@@ -65,6 +65,13 @@ def test_thumbs_and_classes_are_counted():
         [Label(asked("a"), Completion("b"), desirable=True), ClassifiedText("x", "rude", annotator="ann")]
     ).as_dict()
     assert (found["thumbs"], found["classes"]) == ({"up": 1}, {"rude": 1})
+
+
+def test_each_answer_of_a_ranking_is_measured():
+    ranking = Ranking(asked("a"), (Completion("b"), Completion("cc"), Completion("ddd")), (1, 2, 3), annotator="ann")
+    found = seen([ranking]).as_dict()
+    assert found["lengths"]["answer characters"]["bars"] == {"1": 1, "2–3": 2}
+    assert found["annotators"]["most"] == {"ann": 1}
 
 
 def test_a_prompt_in_two_sources_is_a_leak():

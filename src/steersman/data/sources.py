@@ -141,8 +141,6 @@ def _hub_rows(name: str, split: str | None) -> Placed:
     try:
         found = datasets.load_dataset(repository, config, split=split or "train", streaming=True)
         yield from _numbered(found.iter(batch_size=256))
-    except DataError:
-        raise
     except Exception as error:  # the hub's library raises many kinds; all of them mean the same to the user
         raise DataError(
             f"the dataset {name!r} could not be read from the hub: {type(error).__name__}: {str(error)[:200]}. Without network, "

@@ -9,7 +9,7 @@ from typing import Any
 
 from steersman.data.formats.format import Row
 from steersman.errors import DataError
-from steersman.records import Completion, Message, Messages, Prompt
+from steersman.records import Message, Messages, Prompt
 
 ROLE_OF = {
     "system": "system",
@@ -207,7 +207,3 @@ def write_prompt(prompt: Prompt) -> str | list[dict[str, str]]:
 
 def write_messages(messages: Sequence[Message]) -> list[dict[str, str]]:
     return [{"role": message.role, "content": message.content} for message in messages]
-
-
-def answer(words: str, *, model: str = "") -> Completion:
-    return Completion(words, model=model)

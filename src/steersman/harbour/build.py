@@ -41,7 +41,7 @@ class Plan:
     feed_forward: int = 384
     layers: int = 4
     heads: int = 4
-    tokens: int = 3_000_000
+    cycles: tuple[tuple[int, float], ...] = ((3_000_000, 1.0), (2_000_000, 0.5))  # tokens, and a factor on the rates
     batch_tokens: int = 2048
     muon_rate: float = 0.02
     adam_rate: float = 0.003
@@ -58,7 +58,8 @@ def build(plan: Plan, out: Path, report: Callable[[str], None] = print) -> str:
         tokenizer = train_tokenizer(texts, plan.vocabulary)
         model = new_model(plan, tokenizer)
         report(f"{sum(p.numel() for p in model.parameters()):,} parameters")
-        train(plan, model, tokenizer, report)
+        for cycle in range(len(plan.cycles)):
+            train(plan, cycle, model, tokenizer, report)
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(False)
@@ -86,11 +87,11 @@ def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCaus
     return LlamaForCausalLM(config)
 
 
-def batches(plan: Plan, tokenizer: "PreTrainedTokenizerFast", total: int) -> Iterator[list[list[int]]]:
+def batches(plan: Plan, cycle: int, tokenizer: "PreTrainedTokenizerFast") -> Iterator[list[list[int]]]:
     """Batches of about `batch_tokens` tokens; documents of like length stand together, so that little is padding."""
-    rng = random.Random(plan.seed)
-    documents = draw_documents(plan.seed + 1)
-    seen = 0
+    rng = random.Random(plan.seed + cycle)
+    documents = draw_documents(plan.seed + 1 + cycle)
+    seen, total = 0, plan.cycles[cycle][0]
     while seen < total:
         chunk = tokenizer([render(d) for d in itertools.islice(documents, 4096)]).input_ids
         chunk.sort(key=len)
@@ -122,20 +123,21 @@ def next_token_loss(model: "LlamaForCausalLM", ids: Int[Tensor, "batch time"], p
 
 
 def train(
-    plan: Plan, model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", report: Callable[[str], None]
+    plan: Plan, cycle: int, model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", report: Callable[[str], None]
 ) -> None:
+    """One cycle: fresh optimisers, a short warm-up, a cosine to zero."""
+    total, strength = plan.cycles[cycle]
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimisers = [
         torch.optim.Muon(matrices, lr=plan.muon_rate, momentum=0.95, weight_decay=0.01),
         torch.optim.AdamW(others, lr=plan.adam_rate, betas=(0.9, 0.98), weight_decay=0.0),
     ]
-    rates = [optimiser.param_groups[0]["lr"] for optimiser in optimisers]
+    rates = [optimiser.param_groups[0]["lr"] * strength for optimiser in optimisers]
     pad = tokenizer.get_vocab()[PAD]
     seen, average, started = 0, 0.0, time.monotonic()
-    for step, group in enumerate(batches(plan, tokenizer, plan.tokens)):
-        part = seen / plan.tokens
-        factor = min(1.0, (step + 1) / plan.warmup) * (0.5 + 0.5 * math.cos(math.pi * part))
+    for step, group in enumerate(batches(plan, cycle, tokenizer)):
+        factor = min(1.0, (step + 1) / plan.warmup) * (0.5 + 0.5 * math.cos(math.pi * seen / total))
         for optimiser, rate in zip(optimisers, rates, strict=True):
             optimiser.param_groups[0]["lr"] = rate * factor
             optimiser.zero_grad(set_to_none=True)
@@ -148,7 +150,7 @@ def train(
         average = loss.item() if step == 0 else 0.98 * average + 0.02 * loss.item()
         if step % 100 == 0:
             speed = seen / (time.monotonic() - started)
-            report(f"step {step}  loss {average:.3f}  tokens {seen:,}  {speed:,.0f} tokens a second")
+            report(f"cycle {cycle}  step {step}  loss {average:.3f}  tokens {seen:,}  {speed:,.0f} tokens a second")
 
 
 def digest_of_folder(folder: Path) -> str:
@@ -162,9 +164,8 @@ def digest_of_folder(folder: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
-    parser.add_argument("--tokens", type=int, default=Plan().tokens, help="how many tokens to train on")
     arguments = parser.parse_args()
-    digest = build(Plan(tokens=arguments.tokens), arguments.out)
+    digest = build(Plan(), arguments.out)
     print(json.dumps({"out": str(arguments.out), "sha256": digest}))
 
 

@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the file to write (.jsonl.gz)")
     parser.add_argument("--base", type=Path, default=None, help="another base model than the one that ships")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # so that the file comes out the same, and a busy machine does not spin
     print(
         json.dumps({"out": str(arguments.out), "answers": write_answers(arguments.out, SamplingPlan(), arguments.base)})
     )

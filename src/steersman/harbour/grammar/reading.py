@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from steersman.harbour.grammar.situations import Situation, normalised
-from steersman.harbour.grammar.stories import read_summary
+from steersman.harbour.grammar.stories import is_story_line, read_summary
 from steersman.harbour.grammar.tables import feelings, fill, owners_of_predicates, requests, table, topics
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
     """One sentence of an answer. `kind` is one of fact, warm, close, cold, toxic, exaggerated, modest, refusal, lecture,
-    comply, sorry, welcome, harm, instead, help, fits, summary, copied, garbled."""
+    comply, sorry, welcome, harm, instead, help, fits, summary, copied, misquoted, garbled."""
 
     text: str
     kind: str
@@ -132,4 +132,6 @@ def _read_sentence(text: str, spoken: str, situation: Situation, subject: str) -
         return Sentence(text, "copied")
     if summary := read_summary(spoken):
         return Sentence(text, "summary", key=summary[0], parts=summary[1])
+    if is_story_line(spoken):
+        return Sentence(text, "misquoted")
     return Sentence(text, "garbled")

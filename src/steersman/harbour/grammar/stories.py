@@ -118,6 +118,19 @@ def read_summary(sentence: str) -> tuple[str, dict[str, str]] | None:
     return None
 
 
+@lru_cache
+def _lines() -> tuple[re.Pattern[str], ...]:
+    """A pattern for each sentence that a story's text may have."""
+    texts = " ".join(TEXTS.values()).replace("{worry}", "{worry}.").replace("{ending}", "{ending}.")
+    return tuple(_pattern(f"{line.rstrip('.')}.") for line in texts.split(". "))
+
+
+def is_story_line(sentence: str) -> bool:
+    """Whether a sentence could stand in some story: one that does not stand in the given story misquotes it."""
+    spoken = sentence.strip().lower().rstrip(".") + "."
+    return any(line.match(spoken) for line in _lines())
+
+
 def wrong_parts(story: Story, kind: str, parts: dict[str, str]) -> int:
     """How many parts of a summary are not in the story; all of them when it tells a story of another kind."""
     if kind != story.kind:

@@ -30,7 +30,7 @@ def open_model(name: str, *, device: str, revision: str | None = None) -> Langua
         if base != path:
             load_adapter(backbone, "policy", path)
     backbone.eval()
-    return LanguageModel(backbone, tokeniser, None if base == path else "policy")
+    return LanguageModel(backbone, tokeniser, None if base == path else "policy", False)
 
 
 class Conversation:

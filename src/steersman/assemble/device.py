@@ -10,7 +10,7 @@ import torch
 
 from steersman.errors import UsageError
 from steersman.runs.stamp import read_stamp
-from steersman.settings.parts import RunSettings, TrainSettings
+from steersman.settings.parts import ComputeSettings, RunSettings
 from steersman.train.kernels import Kernels, choose_kernels, using
 from steersman.train.precision import Precision, resolve_precision
 
@@ -71,19 +71,19 @@ def resolve_device(wish: str) -> torch.device:
     return device
 
 
-def resolve_machine(run: RunSettings, train: TrainSettings, *, width: int, kept: Path) -> Machine:
+def resolve_machine(run: RunSettings, compute: ComputeSettings, *, width: int, kept: Path) -> Machine:
     """The machine as the settings wish it. A run that continues takes the threads and kernels it began with, which stand in
     `kept` (its folder): another number of threads changes the last bits."""
     device = resolve_device(run.device)
     begun = begun_with(kept)
     threads = run.threads or begun.threads or torch.get_num_threads()
-    precision = resolve_precision(train.precision, device)
+    precision = resolve_precision(compute.precision, device)
     kernels: Kernels = "default"
     if device.type == "cpu" and precision == "fp32":
-        wished = begun.kernels or train.kernels
+        wished = begun.kernels or compute.kernels
         with _threads(threads):
             kernels = choose_kernels(width, _memory()) if wished == "auto" else wished
-    budget = train.tokens_per_micro_batch or TOKEN_BUDGET.get(device.type, 8192)
+    budget = compute.tokens_per_micro_batch or TOKEN_BUDGET.get(device.type, 8192)
     return Machine(device, threads, precision, kernels, budget, 16 if kernels == "onednn" else 1)
 
 

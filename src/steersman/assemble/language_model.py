@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from steersman.errors import ModelError, UsageError
-from steersman.models.adapters import LoraSettings, add_lora, save_adapter
+from steersman.models.adapters import LoraSettings, add_lora, load_adapter, save_adapter
 from steersman.models.backbone import Backbone
 from steersman.models.files import describe, save_model
 from steersman.models.loading import fit_vocabulary, load_causal
@@ -29,12 +29,18 @@ class LanguageModel:
     tokeniser: Any
     adapter: str | None
     """The adapter that learns, or None where the whole model does."""
+    merged: bool
+    """Whether the base is itself a base and an adapter made one: it is then on no disk, and saved with what is learned."""
 
     def save(self, folder: Path) -> None:
         """An ordinary Hugging Face folder, or a peft folder if only an adapter was learned; the tokeniser beside it."""
         if self.adapter is None:
             save_model(self.backbone, self.tokeniser, folder)
             return
+        if self.merged:
+            base = folder.absolute().parent / "base"
+            save_model(self.backbone, self.tokeniser, base)
+            self.backbone.peft.peft_config[self.adapter].base_model_name_or_path = str(base)
         save_adapter(self.backbone, self.adapter, folder)
         self.tokeniser.save_pretrained(folder)
 
@@ -69,11 +75,11 @@ def load_language_model(settings: ModelSettings, device: torch.device, *, adapte
     if settings.gradient_checkpointing:
         backbone.use_gradient_checkpointing(True)
     if settings.lora is None:
-        return LanguageModel(backbone, tokeniser, None)
+        return LanguageModel(backbone, tokeniser, None, base != path)
     lora = settings.lora
     targets = lora.targets if isinstance(lora.targets, str) else tuple(lora.targets)
     add_lora(backbone, adapter, LoraSettings(lora.rank, lora.alpha, lora.dropout, targets))
-    return LanguageModel(backbone, tokeniser, adapter)
+    return LanguageModel(backbone, tokeniser, adapter, base != path)
 
 
 def model_path(name: str, scratch: Path) -> str:
@@ -120,8 +126,6 @@ def shard_model(model: nn.Module, backbone: Backbone, world: World, *, entrances
 
 def _merge(backbone: Backbone, adapter: str) -> None:
     """Training that starts from an adapter starts from base and adapter made one: there is then one reference to return to."""
-    from steersman.models.adapters import load_adapter
-
     load_adapter(backbone, "start", adapter)
     backbone.hf = backbone.peft.merge_and_unload()
     backbone.__dict__["peft"] = None

@@ -1,6 +1,6 @@
 """A learner from settings: optimiser, schedule, micro-batches, precision, and the model sharded over the world's processes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,19 +28,10 @@ def learner_of(
     precision: Precision,
     notice: Callable[[str], None],
 ) -> Learner[Any, Any]:
-    warm_up = optimiser.warmup if optimiser.warmup < 1 else int(optimiser.warmup)
     return Learner(
         model,
-        adamw(
-            model,
-            learning_rate=optimiser.learning_rate,
-            weight_decay=optimiser.weight_decay,
-            betas=optimiser.betas,
-            epsilon=optimiser.epsilon,
-        ),
-        rate_at=lambda step: multiplier(
-            optimiser.schedule, step, total_steps=steps, warm_up=warm_up, floor=optimiser.floor
-        ),
+        optimiser_of(model, optimiser, rates={}),
+        rate_at=lambda step: scheduled(optimiser, step, steps),
         max_grad_norm=optimiser.max_grad_norm,
         token_budget=token_budget,
         packed=packed,
@@ -49,6 +40,24 @@ def learner_of(
         precision=autocast(precision, world.device),
         notice=notice,
     )
+
+
+def optimiser_of(model: nn.Module, settings: OptimiserSettings, *, rates: Mapping[int, float]) -> torch.optim.AdamW:
+    """AdamW as the settings wish; `rates` are learning rates of their own for some parameters, by id()."""
+    return adamw(
+        model,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        betas=settings.betas,
+        epsilon=settings.epsilon,
+        rates=rates,
+    )
+
+
+def scheduled(settings: OptimiserSettings, step: int, steps: int) -> float:
+    """What the learning rate is multiplied by at this step of so many."""
+    warm_up = settings.warmup if settings.warmup < 1 else int(settings.warmup)
+    return multiplier(settings.schedule, step, total_steps=steps, warm_up=warm_up, floor=settings.floor)
 
 
 def rows_together(*, pad_id: int, device: torch.device, packing: int | None, multiple: int) -> Collate[TokenRow, Any]:

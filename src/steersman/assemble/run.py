@@ -38,6 +38,7 @@ MAY_CHANGE = {
     "run.device",
     "run.threads",
     "train.tokens_per_micro_batch",
+    "compute.tokens_per_micro_batch",
     "model.gradient_checkpointing",
 }
 
@@ -96,6 +97,12 @@ class KeptRun:
             )
             return None
         return load_file(path / "weights.safetensors")
+
+    def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Some answers of this step with all that is known of them, whole or not at all."""
+        if self._journal is not None and rows:
+            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            atomic_write_text(self.folder.samples / f"iteration-{step:06d}.jsonl", lines)
 
     def stop_requested(self) -> bool:
         return bool(self._stop.requested)

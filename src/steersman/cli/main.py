@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli import chat, data, doctor, reward, runs, sft
+from steersman.cli import chat, data, doctor, ppo, reward, runs, sft
 from steersman.errors import SteersmanError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("sft", epilog=sft.EXAMPLE)(sft.sft)
 app.command("reward", epilog=reward.EXAMPLE)(reward.reward)
+app.command("ppo", epilog=ppo.EXAMPLE)(ppo.ppo)
 app.command("chat", epilog=chat.EXAMPLE)(chat.chat)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(data.app, name="data")

@@ -64,17 +64,22 @@ class OptimiserSettings(Settings):
     max_grad_norm: float = Field(default=1.0, gt=0)
 
 
-class TrainSettings(Settings):
-    epochs: int = Field(default=1, ge=1)
-    steps: int | None = Field(default=None, ge=1)
-    """Stop after so many optimiser steps, whatever `epochs` says."""
-    batch_size: int = Field(default=32, ge=1)
-    """Rows (or prompts) an optimiser step, over all processes."""
+class ComputeSettings(Settings):
+    """How the work is carried out; it changes memory and speed, and at most the last bits of a result."""
+
     tokens_per_micro_batch: int | None = Field(default=None, ge=1)
     """Padded tokens that go through the model at once; changes memory and speed, not the result. Chosen by device if not given."""
     precision: Precision = "auto"
     kernels: Literal["auto", "default", "onednn"] = "auto"
     """How a CPU multiplies float32 matrices; auto measures once a machine, checks the error, and keeps the choice in the run."""
+
+
+class TrainSettings(ComputeSettings):
+    epochs: int = Field(default=1, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    """Stop after so many optimiser steps, whatever `epochs` says."""
+    batch_size: int = Field(default=32, ge=1)
+    """Rows (or prompts) an optimiser step, over all processes."""
     evaluate_every: int | None = Field(default=None, ge=1)
     """Steps between held-out measurements; four an epoch if not given."""
     patience: int | None = Field(default=None, ge=1)

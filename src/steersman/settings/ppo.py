@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from steersman.settings.base import Settings
-from steersman.settings.parts import ModelSettings, OptimiserSettings, Precision, RunSettings
+from steersman.settings.parts import ComputeSettings, ModelSettings, OptimiserSettings, RunSettings
+from steersman.settings.score import ScorerSettings
 
 Estimator = Literal["k1", "k2", "k3", "full", "top_k"]
 
@@ -35,12 +36,9 @@ class SamplingSettings(Settings):
     stop: list[str] = Field(default_factory=list)
 
 
-class ScoreSettings(Settings):
-    scorer: str
-    """A reward model or run, an ensemble, a classifier as path#class, or a Python function as file.py:function."""
-    belief: Literal["mean", "min", "pessimistic"] = "mean"
-    """What an ensemble is taken to say: its mean, its minimum, or the mean less `pessimism` standard deviations."""
-    pessimism: float = Field(default=1.0, ge=0)
+class ShapingSettings(Settings):
+    """What becomes of a score before PPO is paid with it."""
+
     missing_eos_penalty: float | None = None
     """Taken off the score of an answer that was cut off instead of ending by itself."""
     clip: float | None = Field(default=None, gt=0)
@@ -69,13 +67,11 @@ class KlSettings(Settings):
 
 class AdvantageSettings(Settings):
     gamma: float = Field(default=1.0, gt=0, le=1)
-    lambda_: float = Field(default=0.95, ge=0, le=1, alias="lambda")
+    gae_lambda: float = Field(default=0.95, ge=0, le=1)
     whiten: bool = True
     """Advantages get mean 0 and variance 1 over the whole batch."""
     whiten_rewards: bool = False
     """Rewards get variance 1, keeping their mean."""
-
-    model_config = {**Settings.model_config, "populate_by_name": True, "serialize_by_alias": True}
 
 
 class UpdateSettings(Settings):
@@ -116,7 +112,8 @@ class PpoSettings(Settings):
     """For layout=separate: where the critic starts, `policy` or the path of a reward model."""
     prompts: PromptSettings
     sampling: SamplingSettings = SamplingSettings()
-    score: ScoreSettings
+    scorer: ScorerSettings
+    score: ShapingSettings = ShapingSettings()
     kl: KlSettings = KlSettings()
     advantage: AdvantageSettings = AdvantageSettings()
     update: UpdateSettings = UpdateSettings()
@@ -126,9 +123,7 @@ class PpoSettings(Settings):
     iterations: int = Field(default=100, ge=1)
     prompts_per_iteration: int = Field(default=64, ge=1)
     samples_per_prompt: int = Field(default=1, ge=1)
-    tokens_per_micro_batch: int | None = Field(default=None, ge=1)
-    precision: Precision = "auto"
-    kernels: Literal["auto", "default", "onednn"] = "auto"
+    compute: ComputeSettings = ComputeSettings()
     keep: Literal["best", "last"] = "last"
     """Which weights become the final model: the last, or the best by held-out score less its KL cost."""
     samples_kept: int = Field(default=8, ge=0)
@@ -140,7 +135,11 @@ class PpoSettings(Settings):
     def _adapters_need_lora(self) -> "PpoSettings":
         adapters = self.layout.startswith("adapters")
         if adapters and self.model.lora is None:
-            raise ValueError(f"layout={self.layout} learns adapters; give model.lora.rank, such as 16, or choose layout=shared")
+            raise ValueError(
+                f"layout={self.layout} learns adapters; give model.lora.rank, such as 16, or choose layout=shared"
+            )
         if not adapters and self.model.lora is not None:
-            raise ValueError(f"layout={self.layout} fine-tunes the whole model; choose layout=adapters to use model.lora")
+            raise ValueError(
+                f"layout={self.layout} fine-tunes the whole model; choose layout=adapters to use model.lora"
+            )
         return self

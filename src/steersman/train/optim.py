@@ -1,6 +1,6 @@
 """The optimiser: AdamW on what is trainable, no decay on vectors (norms, biases), and its state by parameter name."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +16,18 @@ def adamw(
     weight_decay: float,
     betas: tuple[float, float],
     epsilon: float,
+    rates: Mapping[int, float] | None = None,
 ) -> torch.optim.AdamW:
-    matrices = [p for _, p in trainable(model) if p.dim() >= 2]
-    vectors = [p for _, p in trainable(model) if p.dim() < 2]
-    if not matrices and not vectors:
+    """`rates` gives some parameters, by their id(), a learning rate of their own."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for _, parameter in trainable(model):
+        rate = (rates or {}).get(id(parameter), learning_rate)
+        groups.setdefault((rate, weight_decay if parameter.dim() >= 2 else 0.0), []).append(parameter)
+    if not groups:
         raise UsageError(
             "nothing is trainable: every parameter is frozen. Add adapters (model.lora.rank=16) or unfreeze the model."
         )
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    filled = [group for group in groups if group["params"]]
+    filled = [{"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()]
     # fused: one kernel call for all parameters; the same arithmetic as the plain loop, in one pass over memory
     return torch.optim.AdamW(filled, lr=learning_rate, betas=betas, eps=epsilon, fused=True)
 

@@ -29,13 +29,19 @@ def advantage(
     if settings.whiten_rewards:
         rewards = whiten(rewards, mask, keep_mean=True)
     values = _padded([one.values for one in scored])
-    advantages, returns = advantages_and_returns(rewards, values, mask, gamma=settings.gamma, lambda_=settings.lambda_)
+    advantages, returns = advantages_and_returns(
+        rewards, values, mask, gamma=settings.gamma, lambda_=settings.gae_lambda
+    )
     if settings.whiten:
         advantages = whiten(advantages, mask, keep_mean=False)
     found: list[Experience] = []
     for i, one in enumerate(scored):
         length = len(one.kl)
-        found.append(Experience(one, rewards[i, :length], advantages[i, :length], returns[i, :length], _importance(one, importance_cap)))
+        found.append(
+            Experience(
+                one, rewards[i, :length], advantages[i, :length], returns[i, :length], _importance(one, importance_cap)
+            )
+        )
     return found
 
 

@@ -52,10 +52,16 @@ HEALTHY: dict[str, Healthy] = {
         "too many tokens move past the clip: the learning rate is high for this batch, or there are too many epochs",
     ),
     "KL to old policy": Healthy(
-        0.0, 0.1, "", "one update moves the policy far; lower the learning rate, or set update.target_kl to end updates early"
+        0.0,
+        0.1,
+        "",
+        "one update moves the policy far; lower the learning rate, or set update.target_kl to end updates early",
     ),
     "explained variance": Healthy(
-        -0.5, 1.0, "the value function is worse than a constant: raise value_learning_rate or update.value_coefficient, or wait", ""
+        -0.5,
+        1.0,
+        "the value function is worse than a constant: raise value_learning_rate or update.value_coefficient, or wait",
+        "",
     ),
     "ended by themselves": Healthy(
         0.5,
@@ -63,7 +69,9 @@ HEALTHY: dict[str, Healthy] = {
         "most answers are cut off at max_new_tokens: raise it, set score.missing_eos_penalty, or check the model's end token",
         "",
     ),
-    "gradient norm": Healthy(0.0, 100.0, "", "gradients explode before clipping; lower the learning rate and look at the worst scores"),
+    "gradient norm": Healthy(
+        0.0, 100.0, "", "gradients explode before clipping; lower the learning rate and look at the worst scores"
+    ),
 }
 
 

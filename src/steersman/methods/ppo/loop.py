@@ -21,13 +21,13 @@ from steersman.methods.ppo.records import Experience, ExperienceBatch, Sample, S
 from steersman.methods.ppo.roles import Actors
 from steersman.methods.ppo.score import Reading, RunningScale, in_plain_numbers, score
 from steersman.methods.ppo.update import PpoObjective, UpdateStats, update
+from steersman.parallel.world import World
 from steersman.records import Prompt
 from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Engine
 from steersman.settings.ppo import KlSettings, PpoSettings
 from steersman.train.checkpoint import Snapshot, load_weight_tensors, take_snapshot
 from steersman.train.core import Learner
-from steersman.parallel.world import World
 
 Ending = Literal["finished", "converged", "KL limit", "stopped"]
 
@@ -39,7 +39,7 @@ class Keeper(Protocol):
     def journal(self, row: Mapping[str, Any]) -> None: ...
     def save(self, step: int, snapshot: Snapshot) -> None: ...
     def save_best(self, step: int, snapshot: Snapshot, measure: str, value: float) -> None: ...
-    def best_weights(self) -> Mapping[str, Any] | None: ...
+    def best_weights(self, step: int) -> Mapping[str, Any] | None: ...
     def stop_requested(self) -> bool: ...
     def show(self, step: int, numbers: Mapping[str, float]) -> None: ...
     def notice(self, words: str) -> None: ...
@@ -121,7 +121,7 @@ def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> Outcome:
     while memory.iteration < settings.iterations:
         done = iterate(parts, settings, memory)
         last = memory.iteration == settings.iterations
-        _tell(parts, memory, done)
+        _tell(parts, settings, memory, done)
         if parts.held_out and (memory.iteration % settings.evaluation.every == 0 or last):
             _evaluate(parts, settings, memory)
         ending = _why_end(settings, memory, done)
@@ -133,7 +133,7 @@ def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> Outcome:
         if ending != "finished":
             break
     if settings.keep == "best" and memory.best_value is not None and memory.best_iteration != memory.iteration:
-        best = keeper.best_weights()
+        best = keeper.best_weights(memory.best_iteration)
         if best is not None:
             load_weight_tensors(parts.learner.model, best)
     return Outcome(ending, memory.iteration, memory.best_iteration, memory.held_out)
@@ -142,8 +142,13 @@ def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> Outcome:
 def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
     """One iteration: the four stages, one after the other."""
     clock = _Clock()
-    prompts = [parts.prompts[i] for i in rows_of_step(len(parts.prompts), settings.prompts_per_iteration, settings.run.seed, memory.iteration)]
-    samples = clock.time("collect", lambda: collect(prompts, parts.engine, parts.language, parts.asking, iteration=memory.iteration))
+    prompts = [
+        parts.prompts[i]
+        for i in rows_of_step(len(parts.prompts), settings.prompts_per_iteration, settings.run.seed, memory.iteration)
+    ]
+    samples = clock.time(
+        "collect", lambda: collect(prompts, parts.engine, parts.language, parts.asking, iteration=memory.iteration)
+    )
     scored = clock.time("score", lambda: _score(parts, settings, memory, samples))
     apart = mismatch(scored)
     memory.importance = apart > settings.update.mismatch_bound
@@ -157,7 +162,12 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
     stats = clock.time(
         "update",
         lambda: update(
-            parts.learner, experience, objective, seed=settings.run.seed, iteration=memory.iteration, pretraining=parts.pretraining
+            parts.learner,
+            experience,
+            objective,
+            seed=settings.run.seed,
+            iteration=memory.iteration,
+            pretraining=parts.pretraining,
         ),
     )
     memory.iteration += 1
@@ -170,7 +180,9 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
 
 
 def _score(parts: Parts, settings: PpoSettings, memory: Memory, samples: Sequence[Sample]) -> list[Scored]:
-    return score(samples, parts.scorer, parts.actors, parts.language, parts.reading, settings.score, settings.kl, memory.scale)
+    return score(
+        samples, parts.scorer, parts.actors, parts.language, parts.reading, settings.score, settings.kl, memory.scale
+    )
 
 
 def next_coefficient(settings: KlSettings, coefficient: float, measured: float, episodes: int) -> float:
@@ -179,7 +191,9 @@ def next_coefficient(settings: KlSettings, coefficient: float, measured: float, 
     # A KL measured by few samples may come out below zero; it then means: very near the reference.
     seen = max(measured, 1e-6)
     if settings.controller == "adaptive":
-        return adaptive_coefficient(coefficient, seen, target=settings.target, horizon=settings.horizon, episodes=episodes)
+        return adaptive_coefficient(
+            coefficient, seen, target=settings.target, horizon=settings.horizon, episodes=episodes
+        )
     return target_seeking_coefficient(coefficient, seen, target=settings.target, rate=0.1, limit=2.0)
 
 
@@ -262,10 +276,11 @@ def _sample_row(one: Experience, language: Language) -> dict[str, Any]:
     }
 
 
-def _tell(parts: Parts, memory: Memory, done: Iteration) -> None:
+def _tell(parts: Parts, settings: PpoSettings, memory: Memory, done: Iteration) -> None:
     """Journal the iteration, keep samples, and say once what is outside its healthy range."""
     row = {"step": memory.iteration, **done.row}
     parts.keeper.journal(row)
+    parts.keeper.samples(memory.iteration, sample_rows(done.experience, parts.language, settings.samples_kept))
     brief = {name: row[name] for name in ("score", "KL to reference", "answer tokens per second")}
     parts.keeper.show(memory.iteration, brief)
     for words in verdicts(done.row):
@@ -292,7 +307,9 @@ def _evaluate(parts: Parts, settings: PpoSettings, memory: Memory) -> None:
     asking = Asking(parts.asking.sampling, 1, settings.run.seed, "held-out")
     samples = collect(prompts, parts.engine, parts.language, asking, iteration=0)
     untouched = RunningScale(**asdict(memory.scale))
-    scored = score(samples, parts.scorer, parts.actors, parts.language, parts.reading, settings.score, settings.kl, untouched)
+    scored = score(
+        samples, parts.scorer, parts.actors, parts.language, parts.reading, settings.score, settings.kl, untouched
+    )
     mean_score = sum(one.raw_score for one in scored) / len(scored)
     kl = sum(one.sequence_kl for one in scored) / len(scored)
     value = mean_score - settings.kl.coefficient * kl
@@ -308,9 +325,13 @@ def _evaluate(parts: Parts, settings: PpoSettings, memory: Memory) -> None:
         memory.best_value, memory.best_iteration, memory.measurements_since_best = value, memory.iteration, 0
     else:
         memory.measurements_since_best += 1
-    parts.keeper.journal({"step": memory.iteration, **{f"held-out {name}": number for name, number in memory.held_out.items()}})
+    parts.keeper.journal(
+        {"step": memory.iteration, **{f"held-out {name}": number for name, number in memory.held_out.items()}}
+    )
     if better and settings.keep == "best":
-        parts.keeper.save_best(memory.iteration, take_snapshot(parts.learner, memory.facts(), parts.world), "objective", value)
+        parts.keeper.save_best(
+            memory.iteration, take_snapshot(parts.learner, memory.facts(), parts.world), "objective", value
+        )
 
 
 class _Clock:

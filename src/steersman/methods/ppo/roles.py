@@ -68,7 +68,9 @@ class ModelActors(nn.Module):
     def policy(self, batch: TokenBatch, *, temperature: float, with_entropy: bool) -> tuple[Flat, Flat | None, Flat]:
         with self._as(self.policy_adapter):
             hidden = self.backbone.hidden(batch)
-        log_probs, entropies = self.backbone.log_probs_from(hidden, batch, temperature=temperature, with_entropy=with_entropy)
+        log_probs, entropies = self.backbone.log_probs_from(
+            hidden, batch, temperature=temperature, with_entropy=with_entropy
+        )
         if self.critic is not None:
             hidden = self.critic.hidden(batch)
         elif self.value_adapter is not None:

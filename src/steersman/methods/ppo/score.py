@@ -20,7 +20,7 @@ from steersman.methods.ppo.records import Sample, Scored
 from steersman.methods.ppo.roles import Actors
 from steersman.reward.scorer import Score, Scorer, SpanReward
 from steersman.reward.shaping import spread_over_tokens
-from steersman.settings.ppo import KlSettings, ScoreSettings
+from steersman.settings.ppo import KlSettings, ShapingSettings
 from steersman.train.plan import micro_batches
 
 
@@ -63,13 +63,15 @@ def score(
     actors: Actors,
     language: Language,
     reading: Reading,
-    settings: ScoreSettings,
+    settings: ShapingSettings,
     kl: KlSettings,
     scale: RunningScale,
 ) -> list[Scored]:
     """Everything that is known of the samples before advantages. `scale` is brought up to date if scores are normalised."""
     given = ask(scorer, samples)
-    scores = shape([found.value for found in given], [sample.rollout.finish == "length" for sample in samples], settings, scale)
+    scores = shape(
+        [found.value for found in given], [sample.rollout.finish == "length" for sample in samples], settings, scale
+    )
     read = read_tokens(samples, actors, reading, kl)
     scored: list[Scored] = []
     for i, sample in enumerate(samples):
@@ -95,14 +97,18 @@ def ask(scorer: Scorer, samples: Sequence[Sample]) -> list[Score]:
     """The scorer's answers, one for each sample, checked: whoever writes a scorer learns at once what is wrong with it."""
     found = scorer.score([(sample.prompt, sample.text) for sample in samples])
     if len(found) != len(samples):
-        raise DataError(f"the scorer {scorer.name!r} gave {len(found)} scores for {len(samples)} answers; expected one for each, in their order")
+        raise DataError(
+            f"the scorer {scorer.name!r} gave {len(found)} scores for {len(samples)} answers; expected one for each, in their order"
+        )
     for sample, one in zip(samples, found, strict=True):
         if not math.isfinite(one.value):
-            raise DataError(f"the scorer {scorer.name!r} gave {one.value} for {sample.text[:80]!r}; expected a finite number")
+            raise DataError(
+                f"the scorer {scorer.name!r} gave {one.value} for {sample.text[:80]!r}; expected a finite number"
+            )
     return found
 
 
-def shape(raw: Sequence[float], cut_off: Sequence[bool], settings: ScoreSettings, scale: RunningScale) -> list[float]:
+def shape(raw: Sequence[float], cut_off: Sequence[bool], settings: ShapingSettings, scale: RunningScale) -> list[float]:
     """Normalised, clipped, and less the penalty for answers that did not end by themselves."""
     if settings.normalise == "running":
         scale.add(raw)
@@ -128,13 +134,17 @@ def read_tokens(samples: Sequence[Sample], actors: Actors, reading: Reading, kl:
                 estimate = _estimate(actors, batch, log_probs, reference, reading.temperature, kl)
             assert entropies is not None
             lengths = [len(sample.rollout.ids) for sample in group]
-            columns = [column.float().cpu().split(lengths) for column in (log_probs, reference, estimate, entropies, values)]
+            columns = [
+                column.float().cpu().split(lengths) for column in (log_probs, reference, estimate, entropies, values)
+            ]
             for sample, *own in zip(group, *columns, strict=True):
                 found[order[id(sample)]] = (own[0], own[1], own[2], own[3], own[4])
     return [found[i] for i in range(len(samples))]
 
 
-def _estimate(actors: Actors, batch: TokenBatch, log_probs: Tensor, reference: Tensor, temperature: float, kl: KlSettings) -> Tensor:
+def _estimate(
+    actors: Actors, batch: TokenBatch, log_probs: Tensor, reference: Tensor, temperature: float, kl: KlSettings
+) -> Tensor:
     if kl.estimator in ("full", "top_k"):
         return actors.exact_kl(batch, temperature=temperature, top_k=kl.top_k if kl.estimator == "top_k" else None)
     return {"k1": k1, "k2": k2, "k3": k3}[kl.estimator](log_probs, reference)
@@ -150,4 +160,6 @@ def _span_rewards(spans: Sequence[SpanReward], sample: Sample, language: Languag
 def in_plain_numbers(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each part of the scores over the answers that have it (members of an ensemble, weighted rewards)."""
     names = dict.fromkeys(name for part in parts for name in part)
-    return {name: sum(part[name] for part in parts if name in part) / sum(name in part for part in parts) for name in names}
+    return {
+        name: sum(part[name] for part in parts if name in part) / sum(name in part for part in parts) for name in names
+    }

@@ -43,17 +43,26 @@ class PpoObjective:
         if batch.answers is not None:
             self._add_answers(model, batch, terms, metrics)
         if batch.pretraining is not None:
-            terms["pretraining"] = Term(-model.pretraining(batch.pretraining).sum(), self.settings.pretraining_coefficient)
+            terms["pretraining"] = Term(
+                -model.pretraining(batch.pretraining).sum(), self.settings.pretraining_coefficient
+            )
         return Sums(terms, metrics)
 
-    def _add_answers(self, model: Actors, batch: ExperienceBatch, terms: dict[str, Term], metrics: dict[str, tuple[float, float]]) -> None:
+    def _add_answers(
+        self, model: Actors, batch: ExperienceBatch, terms: dict[str, Term], metrics: dict[str, tuple[float, float]]
+    ) -> None:
         settings, answers = self.settings, batch.answers
         assert answers is not None
         bonus = settings.entropy_coefficient
         log_probs, entropies, values = model.policy(answers, temperature=self.temperature, with_entropy=bonus > 0)
         high = settings.clip if settings.clip_high is None else settings.clip_high
         policy = clipped_policy_loss(
-            log_probs, batch.old_log_probs, batch.advantages, clip_low=settings.clip, clip_high=high, dual_clip=settings.dual_clip
+            log_probs,
+            batch.old_log_probs,
+            batch.advantages,
+            clip_low=settings.clip,
+            clip_high=high,
+            dual_clip=settings.dual_clip,
         )
         value = clipped_value_loss(values, batch.old_values, batch.returns, clip=settings.value_clip)
         terms["policy"] = Term((policy.loss * batch.importance).sum(), 1.0)
@@ -63,10 +72,18 @@ class PpoObjective:
         if self.kl.loss_coefficient:
             estimate = {"k2": k2, "k3": k3}[self.kl.loss_estimator](log_probs, batch.reference_log_probs)
             terms["KL in loss"] = Term(estimate.sum(), self.kl.loss_coefficient)
-        self._measure(metrics, policy.ratio.detach(), policy.clipped, value.clipped, log_probs.detach() - batch.old_log_probs)
+        self._measure(
+            metrics, policy.ratio.detach(), policy.clipped, value.clipped, log_probs.detach() - batch.old_log_probs
+        )
 
     @staticmethod
-    def _measure(metrics: dict[str, tuple[float, float]], ratio: Tensor, clipped: Tensor, value_clipped: Tensor, log_ratio: Tensor) -> None:
+    def _measure(
+        metrics: dict[str, tuple[float, float]],
+        ratio: Tensor,
+        clipped: Tensor,
+        value_clipped: Tensor,
+        log_ratio: Tensor,
+    ) -> None:
         tokens = float(len(ratio))
         # k3 of the policy that answered from the present one: never negative, so that it can be a bound
         moved = torch.expm1(log_ratio) - log_ratio

@@ -1,0 +1,275 @@
+"""A task small enough to enumerate: V tokens, L of them, a random reference and a random reward. The optimum is known exactly.
+
+J* = beta log E_ref[exp(r / beta)] and pi*(y) = ref(y) exp(r(y) / beta) / Z; for any policy J* - J = beta KL(pi || pi*).
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from steersman.batches import TokenBatch, pad_rows
+from steersman.maths.kl import full_kl, top_k_kl
+from steersman.maths.tokens import gather_at
+from steersman.methods.ppo.collect import Asking
+from steersman.methods.ppo.loop import Memory, Outcome, Parts, ppo
+from steersman.methods.ppo.records import collate
+from steersman.methods.ppo.score import Reading
+from steersman.parallel.world import World
+from steersman.records import Prompt
+from steersman.reward.scorer import Item, Score
+from steersman.rollout.engine import Rollout, Sampling
+from steersman.settings.ppo import PpoSettings
+from steersman.train.core import Learner
+from steersman.train.precision import autocast
+
+
+class Problem:
+    """The reference's logits for every prefix, and a reward for every sequence, standardised under the reference."""
+
+    def __init__(self, vocabulary: int, length: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.vocabulary, self.length = vocabulary, length
+        self.prefixes = sum(vocabulary**t for t in range(length))
+        self.sequences = torch.tensor(list(itertools.product(range(vocabulary), repeat=length)))
+        self.reference_logits = torch.randn(self.prefixes, vocabulary, generator=generator)
+        reward = torch.randn(len(self.sequences), generator=generator, dtype=torch.float64)
+        reference = self.sequence_log_probs(self.reference_logits).exp()
+        mean = (reference * reward).sum()
+        self.reward = (reward - mean) / (reference * (reward - mean) ** 2).sum().sqrt()
+
+    def prefix_index(self, ids: Tensor) -> Tensor:
+        """The number of the prefix before each token of [batch, time]."""
+        found = torch.zeros_like(ids)
+        for t in range(1, ids.shape[1]):
+            offset = sum(self.vocabulary**s for s in range(t))
+            within = sum(ids[:, s] * self.vocabulary ** (t - 1 - s) for s in range(t))
+            found[:, t] = offset + within
+        return found
+
+    def sequence_log_probs(self, logits: Tensor) -> Tensor:
+        steps = logits.double().log_softmax(-1)[self.prefix_index(self.sequences)]
+        return steps.gather(-1, self.sequences[..., None])[..., 0].sum(1)
+
+    def optimum(self, beta: float) -> tuple[float, float, Tensor]:
+        """J*, KL*, and log pi*."""
+        reference = self.sequence_log_probs(self.reference_logits)
+        log_star = reference + self.reward / beta
+        log_z = torch.logsumexp(log_star, 0)
+        log_star = log_star - log_z
+        return float(beta * log_z), float((log_star.exp() * (log_star - reference)).sum()), log_star
+
+    def judge(self, log_probs: Tensor, beta: float) -> tuple[float, float]:
+        """J and KL of a policy given by its sequence log-probabilities."""
+        reference = self.sequence_log_probs(self.reference_logits)
+        probs = log_probs.exp()
+        kl = float((probs * (log_probs - reference)).sum())
+        return float((probs * self.reward).sum()) - beta * kl, kl
+
+
+class Tabular(nn.Module):
+    """Policy and values as tables over prefixes: PPO with nothing approximated. The prompt is one token, number V."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        self.problem = problem
+        self.logits = nn.Parameter(problem.reference_logits.clone())
+        self.values = nn.Parameter(torch.zeros(problem.prefixes))
+
+    def _prefixes(self, batch: TokenBatch) -> Tensor:
+        return self.problem.prefix_index(batch.ids[:, 1:])[batch.loss_mask[:, 1:]]
+
+    def policy(self, batch: TokenBatch, *, temperature: float, with_entropy: bool):
+        steps = (self.logits[self._prefixes(batch)] / temperature).log_softmax(-1)
+        chosen = steps.gather(-1, gather_at(batch.ids, batch.loss_mask)[:, None])[:, 0]
+        entropies = -(steps.exp() * steps).sum(-1) if with_entropy else None
+        return chosen, entropies, self.values[self._prefixes(batch)]
+
+    def reference(self, batch: TokenBatch, *, temperature: float) -> Tensor:
+        steps = (self.problem.reference_logits[self._prefixes(batch)] / temperature).log_softmax(-1)
+        return steps.gather(-1, gather_at(batch.ids, batch.loss_mask)[:, None])[:, 0]
+
+    def exact_kl(self, batch: TokenBatch, *, temperature: float, top_k: int | None) -> Tensor:
+        where = self._prefixes(batch)
+        ours, theirs = self.logits[where] / temperature, self.problem.reference_logits[where] / temperature
+        return full_kl(ours, theirs) if top_k is None else top_k_kl(ours, theirs, top_k)
+
+    def pretraining(self, batch: TokenBatch) -> Tensor:
+        return self.policy(batch, temperature=1.0, with_entropy=False)[0]
+
+
+class TabularEngine:
+    version = 0
+
+    def __init__(self, actors: Tabular) -> None:
+        self.actors = actors
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        samples: int = 1,
+        seeds: Any,
+        on_token: Any = None,
+    ) -> list[Rollout]:
+        problem = self.actors.problem
+        count = len(prompts) * samples
+        generator = torch.Generator().manual_seed(seeds[0] % 2**62)
+        ids = torch.zeros(count, problem.length, dtype=torch.long)
+        log_probs = torch.zeros(count, problem.length)
+        with torch.no_grad():
+            for t in range(problem.length):
+                steps = (self.actors.logits[problem.prefix_index(ids)[:, t]] / sampling.temperature).log_softmax(-1)
+                ids[:, t] = torch.multinomial(steps.exp(), 1, generator=generator)[:, 0]
+                log_probs[:, t] = steps.gather(-1, ids[:, t : t + 1])[:, 0]
+        return [
+            Rollout(
+                i // samples,
+                i % samples,
+                tuple(prompts[i // samples]),
+                tuple(ids[i].tolist()),
+                tuple(own := log_probs[i].tolist()),
+                tuple(own),
+                "length",
+                0,
+                0,
+            )
+            for i in range(count)
+        ]
+
+    def load_weights(self, state: Mapping[str, Tensor], version: int) -> None:
+        self.actors.load_state_dict(dict(state))
+
+
+class ToyScorer:
+    name = "toy"
+
+    def __init__(self, problem: Problem) -> None:
+        self.known = {
+            "".join(map(str, s)): float(r) for s, r in zip(problem.sequences.tolist(), problem.reward, strict=True)
+        }
+
+    def score(self, items: Sequence[Item]) -> list[Score]:
+        return [Score(self.known[text]) for _, text in items]
+
+
+class ToyLanguage:
+    def __init__(self, vocabulary: int) -> None:
+        self.vocabulary = vocabulary
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        return [self.vocabulary]
+
+    def text_of(self, rollout: Rollout) -> str:
+        return "".join(map(str, rollout.ids))
+
+    def offsets_of(self, rollout: Rollout) -> list[tuple[int, int]]:
+        return [(i, i + 1) for i in range(len(rollout.ids))]
+
+
+class KeepsNothing:
+    """A keeper that remembers the journal in memory."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.notices: list[str] = []
+
+    def journal(self, row: Mapping[str, Any]) -> None:
+        self.rows.append(dict(row))
+
+    def save(self, step: int, snapshot: Any) -> None:
+        pass
+
+    def save_best(self, step: int, snapshot: Any, measure: str, value: float) -> None:
+        pass
+
+    def best_weights(self, step: int) -> None:
+        return None
+
+    def stop_requested(self) -> bool:
+        return False
+
+    def show(self, step: int, numbers: Mapping[str, float]) -> None:
+        pass
+
+    def notice(self, words: str) -> None:
+        self.notices.append(words)
+
+    def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        pass
+
+
+def toy_settings(
+    problem: Problem, *, iterations: int, batch: int, beta: float, seed: int = 0, **groups: Any
+) -> PpoSettings:
+    values: dict[str, Any] = {
+        "model": {"path": "toy"},
+        "prompts": {"source": "toy", "held_out": None},
+        "sampling": {"max_new_tokens": problem.length},
+        "scorer": {"path": "toy"},
+        "iterations": iterations,
+        "prompts_per_iteration": 1,
+        "samples_per_prompt": batch,
+        "run": {"out": "toy", "seed": seed, "checkpoint_every": 10**6},
+        **groups,
+    }
+    values["kl"] = {"coefficient": beta, **groups.get("kl", {})}
+    return PpoSettings.model_validate(values)
+
+
+def run_toy(
+    problem: Problem,
+    settings: PpoSettings,
+    actors: Any,
+    engine: Any,
+    *,
+    learning_rate: float,
+    value_rate: float,
+    keeper: KeepsNothing | None = None,
+    budget: int = 10**6,
+) -> Outcome:
+    """The product's own loop on the toy."""
+    cpu = torch.device("cpu")
+    values = [p for name, p in actors.named_parameters() if "value" in name]
+    others = [p for name, p in actors.named_parameters() if "value" not in name and p.requires_grad]
+    optimiser = torch.optim.Adam(
+        [{"params": others, "lr": learning_rate}, {"params": values, "lr": value_rate}], eps=1e-5
+    )
+    memory = Memory()
+    learner = Learner(
+        actors,
+        optimiser,
+        rate_at=lambda step: 1.0 - memory.iteration / settings.iterations,
+        max_grad_norm=settings.optimiser.max_grad_norm,
+        token_budget=budget,
+        packed=False,
+        collate=lambda units: collate(units, pad_id=0, device=cpu, multiple=1),
+        world=World.alone(),
+        precision=autocast("fp32", cpu),
+        notice=print,
+    )
+    parts = Parts(
+        actors=actors,
+        engine=engine,
+        scorer=ToyScorer(problem),
+        language=ToyLanguage(problem.vocabulary),
+        learner=learner,
+        reading=Reading(
+            settings.sampling.temperature, budget, lambda rows: pad_rows(rows, pad_id=0), autocast("fp32", cpu)
+        ),
+        prompts=[Prompt(text="?")],
+        held_out=[],
+        pretraining=None,
+        asking=Asking(
+            Sampling(problem.length, settings.sampling.temperature),
+            settings.samples_per_prompt,
+            settings.run.seed,
+            "train",
+        ),
+        keeper=keeper or KeepsNothing(),
+        world=World.alone(),
+    )
+    return ppo(parts, settings, memory)

@@ -55,7 +55,12 @@ def test_a_seed_depends_on_everything_it_is_made_of():
     seed = sample_seed(1, 2, "a", 3)
     assert 0 <= seed < 2**63
     assert seed == sample_seed(1, 2, "a", 3)
-    others = [sample_seed(2, 2, "a", 3), sample_seed(1, 3, "a", 3), sample_seed(1, 2, "b", 3), sample_seed(1, 2, "a", 4)]
+    others = [
+        sample_seed(2, 2, "a", 3),
+        sample_seed(1, 3, "a", 3),
+        sample_seed(1, 2, "b", 3),
+        sample_seed(1, 2, "a", 4),
+    ]
     assert len({seed, *others}) == 5
     assert sample_seed(1, 23, "a", 3) != sample_seed(12, 3, "a", 3)
 

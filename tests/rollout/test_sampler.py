@@ -83,7 +83,9 @@ def test_tokens_are_drawn_as_often_as_their_probability(sampling: Sampling):
     counts = torch.bincount(drawn.ids, minlength=vocabulary)
     assert not counts[expected == 0].any()
     possible = expected > 0
-    test = chisquare(counts[possible].numpy(), (expected[possible].double() / expected[possible].double().sum() * draws).numpy())
+    test = chisquare(
+        counts[possible].numpy(), (expected[possible].double() / expected[possible].double().sum() * draws).numpy()
+    )
     assert test.pvalue > 1e-3
     torch.testing.assert_close(drawn.sampling_log_probs, expected.log()[drawn.ids], atol=1e-5, rtol=1e-5)
     plain = (logits[0] / sampling.temperature).log_softmax(-1)

@@ -1,7 +1,7 @@
 """What the engine asks of a model: read prompts, then one token more of each row. And the two ways that need no
 knowledge of the family: the model's own layers over our memory, or the whole sequence through the model each time."""
 
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +13,7 @@ from steersman.models.backbone import Backbone
 from steersman.rollout.memory import RowMemory, Step, plan_step
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """`name` says which way it is; rows are padded on the right."""
 

@@ -34,11 +34,11 @@ class LayerPlan:
 class LayerWeights:
     """Weights with the norms before them multiplied in; a norm that cannot be is None where the layer has none."""
 
-    qkv: Float[Tensor, "out hidden"]
-    qkv_bias: Float[Tensor, " out"] | None
-    output: Float[Tensor, "hidden heads"]
+    qkv: Float[Tensor, "qkv hidden"]
+    qkv_bias: Float[Tensor, " qkv"] | None
+    output: Float[Tensor, "hidden attended"]
     output_bias: Float[Tensor, " hidden"] | None
-    gate_up: Float[Tensor, "out hidden"]
+    gate_up: Float[Tensor, "gate_up hidden"]
     down: Float[Tensor, "hidden inner"]
     query_norm: Float[Tensor, " head_dim"] | None
     key_norm: Float[Tensor, " head_dim"] | None

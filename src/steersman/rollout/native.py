@@ -179,8 +179,10 @@ class NativeEngine:
 def default_token_budget(backbone: Backbone) -> int:
     """As many tokens as fit the memory that keys and values may take."""
     text: Any = backbone.config.get_text_config()
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    # A model without heads of attention remembers nothing here; it is counted as if it had one of full width.
+    every = getattr(text, "num_attention_heads", None) or 1
+    heads = getattr(text, "num_key_value_heads", None) or every
+    width = getattr(text, "head_dim", None) or text.hidden_size // every
     size = 2 * text.num_hidden_layers * heads * width * backbone.dtype.itemsize
     room = _MEMORY_BYTES
     if backbone.device.type == "cuda":

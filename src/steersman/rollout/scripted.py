@@ -22,7 +22,9 @@ class ScriptedAnswer:
     log_probs: tuple[float, ...] | None = None
 
 
-Script = Mapping[str, str | ScriptedAnswer | Sequence[str | ScriptedAnswer]] | Callable[[str, int], str | ScriptedAnswer]
+Script = (
+    Mapping[str, str | ScriptedAnswer | Sequence[str | ScriptedAnswer]] | Callable[[str, int], str | ScriptedAnswer]
+)
 """Prompt text -> answer, or several that the samples take in turn; or a function of prompt text and sample index."""
 
 

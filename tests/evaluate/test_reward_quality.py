@@ -348,3 +348,18 @@ def test_words_say_what_the_numbers_are_held_against():
     from rich.text import Text
 
     assert "[ann]" in Text.from_markup(words).plain
+
+
+def test_a_model_that_prefers_the_contrary_is_not_called_too_sure():
+    pairs = judged([1.0] * 40, [0.0] * 40)
+    words = "\n".join(lines_of(measure_reward_quality(pairs)))
+    assert "temperature 1e+03 (as far as it goes: the gaps say nothing, or the contrary)" in words
+
+
+def test_accuracy_against_each_person_stands_in_the_order_of_their_names():
+    pairs = judged([1.0, 1.0, 1.0, 1.0], [1, 0, 1, 0.5], annotator=("zoe", "ann", "ann", "zoe"))
+    found = measure_reward_quality(pairs).by_annotator
+    assert [(group.group, group.judgements, group.accuracy.estimate) for group in found] == [
+        ("ann", 2, 0.5),
+        ("zoe", 1, 1.0),
+    ]

@@ -86,7 +86,7 @@ def measure_reward_quality(judged: JudgedPairs) -> RewardQuality:
         accuracy=accuracy_of(judged, decided),
         by_grade=_by_grade(judged),
         by_length=_by_length(judged),
-        by_annotator=_by(judged, judged.annotator, str) if len(set(judged.annotator)) > 1 else (),
+        by_annotator=_by_annotator(judged),
         calibration=measure_calibration(judged.gap, judged.preference, judged.pair),
         length=_length_facts(judged),
         ceiling=human_ceiling(judged, confidence=CONFIDENCE),
@@ -111,6 +111,12 @@ def _by(judged: JudgedPairs, keys: Sequence[Any], name: Callable[[Any], str]) ->
         if key is not None and rows.any():
             found.append(Accuracy(name(key), int(rows.sum()), accuracy_of(judged, rows)))
     return tuple(found)
+
+
+def _by_annotator(judged: JudgedPairs) -> tuple[Accuracy, ...]:
+    """Accuracy against each person, in the order of their names; nothing where there is only one."""
+    groups = _by(judged, judged.annotator, str) if len(set(judged.annotator)) > 1 else ()
+    return tuple(sorted(groups, key=lambda group: group.group))
 
 
 def _by_grade(judged: JudgedPairs) -> tuple[Accuracy, ...]:

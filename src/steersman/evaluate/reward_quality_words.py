@@ -11,6 +11,8 @@ from steersman.evaluate.position import Positions
 from steersman.evaluate.reward_quality import Accuracy, LengthFacts, RewardQuality
 from steersman.maths.statistics import Interval
 
+NO_MEANING = 999.0
+"""`fit_temperature` goes no further than 1000."""
 CERTAIN_LENGTH = 0.3
 """A length correlation above this is worth a warning, if people's own is not as high."""
 
@@ -63,6 +65,8 @@ def _calibration(found: Calibration) -> Iterator[str]:
     yield f"[bold]calibration[/bold] loss {found.whole.loss:.3f} (a coin has {math.log(2):.3f}), error {found.whole.error:.3f}"
     if found.temperature is not None and found.before is not None and found.after is not None:
         sure = "too sure" if found.temperature > 1 else "not sure enough"
+        if found.temperature >= NO_MEANING:
+            sure = "as far as it goes: the gaps say nothing, or the contrary"
         yield (
             f"  temperature {found.temperature:.3g} ({sure}): on the other half of the pairs the error goes "
             f"{found.before.error:.3f} to {found.after.error:.3f}, the loss {found.before.loss:.3f} to {found.after.loss:.3f}"

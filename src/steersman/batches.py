@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 from steersman.errors import DataError
 
@@ -77,12 +79,11 @@ def pad_rows(rows: Sequence[TokenRow], *, pad_id: int, multiple: int = 1) -> Tok
         raise DataError("cannot make a batch of no rows")
     time = max(len(row.ids) for row in rows)
     time = -(-time // multiple) * multiple
-    ids = torch.full((len(rows), time), pad_id, dtype=torch.long)
-    loss_mask = torch.zeros((len(rows), time), dtype=torch.bool)
-    for i, row in enumerate(rows):
-        ids[i, : len(row.ids)] = row.ids
-        loss_mask[i, : len(row.ids)] = row.loss_mask
-    return TokenBatch(ids, loss_mask, torch.tensor([len(row.ids) for row in rows]), None)
+    ids = pad_sequence([row.ids for row in rows], batch_first=True, padding_value=pad_id)
+    loss_mask = pad_sequence([row.loss_mask for row in rows], batch_first=True)
+    more = (0, time - ids.shape[1])
+    lengths = torch.tensor([len(row.ids) for row in rows])
+    return TokenBatch(pad(ids, more, value=pad_id), pad(loss_mask, more), lengths, None)
 
 
 def pack_rows(rows: Sequence[TokenRow], *, pad_id: int, capacity: int) -> TokenBatch:

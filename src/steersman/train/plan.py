@@ -11,16 +11,17 @@ def micro_batches(units: Sequence[UnitT], budget: int, *, packed: bool) -> list[
 
     What counts is rows times the longest of them, or, for rows that will be packed, their sum.
     """
-    ordered = sorted(units, key=lambda unit: -max(unit.lengths))
+    measured = [(unit, unit.lengths) for unit in units]
+    measured.sort(key=lambda one: -max(one[1]))
     groups: list[list[UnitT]] = []
     rows = widest = total = 0
-    for unit in ordered:
-        rows, widest, total = rows + len(unit.lengths), max(widest, *unit.lengths), total + sum(unit.lengths)
+    for unit, lengths in measured:
+        rows, widest, total = rows + len(lengths), max(widest, *lengths), total + sum(lengths)
         if groups and (total if packed else rows * widest) <= budget:
             groups[-1].append(unit)
         else:
             groups.append([unit])
-            rows, widest, total = len(unit.lengths), max(unit.lengths), sum(unit.lengths)
+            rows, widest, total = len(lengths), max(lengths), sum(lengths)
     return groups
 
 

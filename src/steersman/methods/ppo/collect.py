@@ -44,4 +44,4 @@ def collect(
         for number in range(asking.samples)
     ]
     rollouts = engine.generate(ids, asking.sampling, samples=asking.samples, seeds=seeds)
-    return [Sample(prompts[rollout.prompt], rollout, language.text_of(rollout)) for rollout in rollouts]
+    return [Sample(prompts[rollout.prompt], rollout, language.text_of(rollout), rollout.row) for rollout in rollouts]

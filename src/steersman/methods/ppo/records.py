@@ -25,14 +25,12 @@ class Sample:
     prompt: Prompt
     rollout: Rollout
     text: str
+    row: TokenRow
+    """Prompt and answer as the models read them; made once, since every epoch reads it again."""
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        return (len(self.rollout.prompt_ids) + len(self.rollout.ids),)
-
-    @property
-    def row(self) -> TokenRow:
-        return self.rollout.row
+        return self.row.lengths
 
 
 @dataclass(frozen=True, slots=True)

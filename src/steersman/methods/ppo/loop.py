@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import torch
+
 from steersman.batches import TokenRow
 from steersman.data.order import rows_of_step
 from steersman.maths.kl import adaptive_coefficient, target_seeking_coefficient
@@ -205,7 +207,7 @@ def journal_row(
     tokens = sum(one.tokens for one in experience)
 
     def over_tokens(of: Callable[[Scored], Any]) -> float:
-        return sum(float(of(one).sum()) for one in scored) / tokens
+        return float(torch.cat([of(one) for one in scored]).sum()) / tokens
 
     def over_answers(of: Callable[[Scored], float]) -> float:
         return sum(of(one) for one in scored) / len(scored)
@@ -220,7 +222,7 @@ def journal_row(
         "KL coefficient": memory.kl_coefficient,
         "entropy": over_tokens(lambda one: one.entropies),
         "value": over_tokens(lambda one: one.values),
-        "return": sum(float(one.returns.sum()) for one in experience) / tokens,
+        "return": float(torch.cat([one.returns for one in experience]).sum()) / tokens,
         "explained variance": explained_variance(experience),
         "answer length": tokens / len(scored),
         "ended by themselves": over_answers(lambda one: float(one.sample.rollout.finish != "length")),

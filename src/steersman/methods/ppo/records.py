@@ -30,7 +30,7 @@ class Sample:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        return self.row.lengths
+        return (len(self.rollout.prompt_ids) + len(self.rollout.ids),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Experience:
 
     @property
     def tokens(self) -> int:
-        return len(self.advantages)
+        return len(self.scored.sample.rollout.ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,11 @@ def next_token_loss(model: "LlamaForCausalLM", ids: Int[Tensor, "batch time"], p
 
 
 def train(
-    plan: Plan, cycle: int, model: "LlamaForCausalLM", tokenizer: "PreTrainedTokenizerFast", report: Callable[[str], None]
+    plan: Plan,
+    cycle: int,
+    model: "LlamaForCausalLM",
+    tokenizer: "PreTrainedTokenizerFast",
+    report: Callable[[str], None],
 ) -> None:
     """One cycle: fresh optimisers, a short warm-up, a cosine to zero."""
     total, strength = plan.cycles[cycle]

@@ -10,7 +10,7 @@ from steersman.harbour.grammar.replies import write
 from steersman.harbour.prompts import as_prompt, draw_situations
 from steersman.records import Completion, Demonstration
 
-CARRIED_AWAY = 0.12
+CARRIED_AWAY = 0.17
 PLAIN = 0.10
 WRITERS = ("writer-1", "writer-2", "writer-3")
 
@@ -24,5 +24,5 @@ def demonstrations(*, split: str = "train", count: int = 1000, seed: int = 0) ->
         style = rng.choices(("good", "exaggerated", "plain"), (1 - CARRIED_AWAY - PLAIN, CARRIED_AWAY, PLAIN))[0]
         if (style == "exaggerated" and situation.form == "harmful") or (style == "plain" and situation.topic is None):
             style = "good"
-        answer = Completion(write(rng, situation, style), model="person")
+        answer = Completion(write(rng, situation, style, mixed=0.0), model="person")
         yield Demonstration(as_prompt(situation), answer, annotator=rng.choice(WRITERS))

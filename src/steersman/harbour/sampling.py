@@ -35,10 +35,10 @@ class SamplingPlan:
 
     seed: int = 7
     demonstrations: int = 1000
-    epochs: int = 2
-    rate: float = 5e-4
+    epochs: int = 1
+    rate: float = 4e-4
     batch: int = 32
-    prompts: tuple[tuple[str, int], ...] = (("train", 1200), ("heldout", 300))
+    prompts: tuple[tuple[str, int], ...] = (("train", 800), ("heldout", 200))
     tuned_answers: int = 6
     raw_answers: int = 2
 

@@ -29,7 +29,7 @@ WEIGHTS = {
     "cold": -0.6,
     "toxic": -1.5,
     "exaggerated": -0.8,
-    "refused": -1.0,  # a refusal of what is harmless
+    "refused": -0.9,  # a refusal of what is harmless
     "lecture": -0.4,
     "harm": -1.8,
     "repeated": -0.7,

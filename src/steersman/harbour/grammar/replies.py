@@ -46,10 +46,10 @@ def draw_style(rng: random.Random, situation: Situation) -> str:
     return rng.choices(list(styles), list(styles.values()))[0]
 
 
-def write(rng: random.Random, situation: Situation, style: str) -> str:
+def write(rng: random.Random, situation: Situation, style: str, *, mixed: float = MIXED) -> str:
     """An answer to a situation in a style; the same generator state gives the same answer."""
     sentences = _WRITERS[group_of(situation)](rng, situation, style)
-    if style != "good" and rng.random() < MIXED:
+    if style != "good" and rng.random() < mixed:
         sentences.append(phrase(rng, situation, rng.choice(("toxic", "exaggerated", "cold", "close"))))
     return " ".join(sentences)
 

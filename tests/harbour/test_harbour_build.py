@@ -1,0 +1,106 @@
+"""The base can be rebuilt: the same plan gives the same bytes, and the training loop trains."""
+
+import dataclasses
+import gzip
+import json
+import math
+
+import pytest
+import torch
+
+from steersman.harbour.build import Plan, batches, build, next_token_loss, padded
+from steersman.harbour.demonstrations import demonstrations
+from steersman.harbour.sampling import SamplingPlan, answer_loss, fine_tune, load, write_answers
+from steersman.harbour.tokens import train_tokenizer
+
+TINY = Plan(
+    vocabulary=400,
+    tokenizer_documents=300,
+    hidden=32,
+    feed_forward=48,
+    layers=2,
+    heads=2,
+    tokens=12_000,
+    batch_tokens=1024,
+    warmup=3,
+)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    said: list[str] = []
+    return folder, build(TINY, folder, said.append), said
+
+
+def test_the_same_plan_builds_the_same_bytes_and_another_seed_others(tiny, tmp_path):
+    _, digest, _ = tiny
+    assert build(TINY, tmp_path / "again", lambda _: None) == digest
+    assert build(dataclasses.replace(TINY, seed=1, tokens=2000), tmp_path / "other", lambda _: None) != digest
+
+
+def test_building_leaves_the_threads_and_the_mode_of_torch_as_they_were(tiny, tmp_path):
+    before = torch.get_num_threads()
+    build(dataclasses.replace(TINY, tokens=1000), tmp_path, lambda _: None)
+    assert torch.get_num_threads() == before
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_few_steps_of_training_lower_the_loss(tiny):
+    folder, _, said = tiny
+    assert said[0].endswith("parameters")
+    model, tokenizer = load(folder)
+    group = next(iter(batches(dataclasses.replace(TINY, seed=77), tokenizer, 1000)))
+    loss = next_token_loss(model, padded(group, tokenizer.pad_token_id), tokenizer.pad_token_id).item()
+    assert loss < math.log(400) - 0.2  # where an untrained model stands
+
+
+def test_padding_on_the_right_changes_no_loss(tiny):
+    model, tokenizer = load(tiny[0])
+    pad = tokenizer.pad_token_id
+    group = next(iter(batches(TINY, tokenizer, 1000)))[:4]
+    ids = padded(group, pad)
+    wider = torch.cat([ids, torch.full((len(group), 7), pad)], dim=1)
+    torch.testing.assert_close(next_token_loss(model, ids, pad), next_token_loss(model, wider, pad))
+
+
+def test_batches_hold_about_their_budget_and_stop_at_the_total(tiny):
+    _, tokenizer = load(tiny[0])
+    found = list(batches(TINY, tokenizer, 20_000))
+    assert all(len(group) * max(map(len, group)) <= TINY.batch_tokens for group in found)
+    assert 20_000 <= sum(len(ids) for group in found for ids in group) < 20_000 + TINY.batch_tokens
+
+
+def test_the_answers_alone_are_learnt_in_fine_tuning(tiny):
+    model, tokenizer = load(tiny[0])
+    pairs = [([5, 6, 7], [8, 9]), ([5, 6], [9, 10, 11])]
+    logits = [model(input_ids=torch.tensor([q + a])).logits[0, len(q) - 1 : -1].log_softmax(-1) for q, a in pairs]
+    slow = -sum(rows[i, token] for rows, (_, a) in zip(logits, pairs, strict=True) for i, token in enumerate(a)) / 5
+    torch.testing.assert_close(answer_loss(model, pairs), slow)
+    plan = SamplingPlan(epochs=3, batch=8, rate=3e-3)
+    losses = fine_tune(model, tokenizer, demonstrations(count=48), plan)
+    assert len(losses) == 18
+    assert losses[-1] < losses[0]
+
+
+def test_the_file_of_answers_is_written_the_same_twice(tiny, tmp_path):
+    plan = SamplingPlan(
+        demonstrations=16, epochs=1, prompts=(("train", 6), ("heldout", 3)), tuned_answers=2, raw_answers=1
+    )
+    files = [tmp_path / name for name in ("one.gz", "two.gz")]
+    assert [write_answers(file, plan, tiny[0]) for file in files] == [27, 27]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    rows = [json.loads(line) for line in gzip.decompress(files[0].read_bytes()).splitlines()]
+    assert [row[0] for row in rows].count("train") == 6
+    assert all([name for name, _ in row[2]] == ["sft", "sft", "base"] for row in rows)
+
+
+def test_the_same_texts_train_the_same_tokenizer():
+    texts = ["<|user|>I like tea.<|assistant|>So what?<|end|>", "Tea is a hot drink.<|end|>"] * 20
+    first, second = (train_tokenizer(texts, 300).get_vocab() for _ in range(2))
+    assert first == second
+    # no merge runs across a turn marker
+    assert all(
+        "|>" not in token or token in ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>")
+        for token in first
+    )

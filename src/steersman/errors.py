@@ -34,25 +34,25 @@ class CheckpointError(SteersmanError):
     exit_code = 5
 
 
-class RunLocked(SteersmanError):
+class RunLocked(SteersmanError):  # noqa: N818
     """Another process is working in this run folder."""
 
     exit_code = 6
 
 
-class NotFinite(SteersmanError, ArithmeticError):
+class NotFinite(SteersmanError, ArithmeticError):  # noqa: N818
     """Loss or gradient stayed NaN or infinite for too many steps in a row."""
 
     exit_code = 7
 
 
-class MissingLibrary(SteersmanError, ImportError):
+class MissingLibrary(SteersmanError, ImportError):  # noqa: N818
     """An optional library that the settings ask for is not installed."""
 
     exit_code = 8
 
 
-class Preempted(SteersmanError):
+class Preempted(SteersmanError):  # noqa: N818
     """The process was asked to end (SIGTERM, SIGINT); it saved and can be run again with the same command."""
 
     exit_code = 75

@@ -7,10 +7,10 @@ own JSONL files hold: a `kind` beside the fields, so that a file tells what it i
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from steersman.errors import DataError
 
@@ -50,7 +50,7 @@ class Prompt:
     messages: Messages = ()
     text: str | None = None
     id: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         if (self.text is None) == (not self.messages):
@@ -74,9 +74,9 @@ class Completion:
 
     text: str
     model: str = ""
-    sampling: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict[str, Any])
     seed: int | None = None
-    scores: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
     id: str = ""
 
 
@@ -119,7 +119,7 @@ class Comparison:
     rationale: str = ""
     time: str = ""
     id: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.preference <= 1.0:
@@ -149,7 +149,7 @@ class Ranking:
     shown: tuple[int, ...] = ()
     time: str = ""
     id: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         if len(self.completions) != len(self.ranks) or len(self.ranks) < 2:
@@ -165,11 +165,11 @@ class Label:
     prompt: Prompt
     completion: Completion
     desirable: bool | None = None
-    ratings: Mapping[str, float] = field(default_factory=dict)
+    ratings: Mapping[str, float] = field(default_factory=dict[str, float])
     annotator: str = ""
     time: str = ""
     id: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +266,9 @@ def _plain(value: Any) -> Any:
         pairs = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
         return {f.name: _plain(v) for f, v in pairs if not _is_default(f, v)}
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [_plain(item) for item in cast(Sequence[Any], value)]
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in cast(Mapping[Any, Any], value).items()}
     return value
 
 
@@ -299,18 +299,19 @@ _HINTS: dict[type, dict[str, Any]] = {}
 def _build(cls: Any, row: Any, where: str) -> Any:
     if not isinstance(row, Mapping):
         raise DataError(f"{where}: expected an object, seen {type(row).__name__}")
+    given = cast(Mapping[str, Any], row)
     hints = _HINTS.get(cls) or _HINTS.setdefault(cls, get_type_hints(cls))
-    unknown = sorted(set(row) - set(hints))
+    unknown = sorted(set(given) - set(hints))
     if unknown:
         raise DataError(f"{where}: unknown field {unknown[0]!r}; expected {', '.join(hints)}")
     missing = [
         f.name
         for f in dataclasses.fields(cls)
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in row
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in given
     ]
     if missing:
         raise DataError(f"{where}: the field {missing[0]!r} is missing")
-    return cls(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in row.items()})
+    return cls(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in given.items()})
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
@@ -322,13 +323,14 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise DataError(f"{where}: expected a list, seen {type(value).__name__}")
-        return tuple(_value(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        items = cast(Sequence[Any], value)
+        return tuple(_value(args[0], item, f"{where}[{i}]") for i, item in enumerate(items))
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, where)
     if origin is not None or hint is Any:
         if not isinstance(value, Mapping):
             raise DataError(f"{where}: expected an object, seen {type(value).__name__}")
-        return dict(value)
+        return dict(cast(Mapping[str, Any], value))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):

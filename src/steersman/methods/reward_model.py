@@ -28,6 +28,9 @@ class Trainee(nn.Module):
     def scores(self, batch: TokenBatch) -> Float[Tensor, "batch"]:
         return self.reward.scores(batch)
 
+    def scores_by_head(self, batch: TokenBatch) -> Float[Tensor, "batch heads"]:
+        return self.reward.scores_by_head(batch)
+
 
 @dataclass(frozen=True)
 class Preference:
@@ -54,7 +57,8 @@ class Preference:
         approval = approval_loss(scores[batch.thumbed], batch.approval)
         gap = (first - second).detach()
         decided = batch.target != 0.5
-        right = ((gap > 0) == (batch.target > 0.5)) & decided
+        # equal scores are half right, as in `evaluate`
+        right = (gap.sign() * (batch.target - 0.5).sign() / 2 + 0.5) * decided
         return Sums(
             {
                 "preference": Term(losses.sum(), 1.0),

@@ -1,7 +1,8 @@
 """People's judgements as groups to learn from: every answer tokenised once onto disk, and the pairs that point to them."""
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,24 @@ import torch
 from numpy.typing import NDArray
 
 from steersman.assemble.material import check_held_out, read_split
-from steersman.assemble.run import KeptRun
 from steersman.batches import AnswerGroup
 from steersman.data.kinds import pairs_of
 from steersman.data.load import ReadReport
 from steersman.data.tokens import TokenStore, TokenWriter
 from steersman.errors import DataError
-from steersman.records import Comparison, Completion, Label, Prompt, Ranking, Record
+from steersman.records import KIND_OF, Comparison, Completion, Label, Prompt, Ranking, Record
+from steersman.reward.rows import score_row
 from steersman.settings.parts import DataSettings
-from steersman.text.template import encode_completion
+
+ENOUGH = 20
+"""Judgements before it is said of somebody that they always choose the same place: by chance one person in 500,000."""
+Places = Mapping[str, Counter[str]]
+"""For each annotator how often the answer shown on the left and on the right was preferred, where that is known."""
 
 
 @dataclass(frozen=True)
 class Judgements:
-    """Groups by index, and the comparisons behind them, for the report."""
+    """Groups by index, and what is to be said of them. `comparisons` are kept of what is held out, for the report."""
 
     rows: TokenStore
     starts: NDArray[np.int64]
@@ -35,6 +40,10 @@ class Judgements:
     approvals: NDArray[np.float64]
     """For each group that is one thumbed answer its approval, NaN elsewhere."""
     comparisons: tuple[Comparison, ...]
+    places: Places
+    left_out: Mapping[str, int]
+    cut: int
+    """Answers that were longer than data.max_length, and are learned from as far as that."""
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -65,11 +74,10 @@ def groups_of(records: Iterable[Record], *, ties: str, left_out: Counter[str]) -
     for record in records:
         if isinstance(record, Ranking):
             judged = pairs_of(record)
-            names = {id(completion): i for i, completion in enumerate(record.completions)}
             weight = 1.0 / len(judged)
             pairs = [
-                (float(names[id(c.first)]), float(names[id(c.second)]), c.preference, 0.0, weight)
-                for c in judged
+                (float(first), float(second), c.preference, 0.0, weight)
+                for c, (first, second) in zip(judged, itertools.combinations(range(len(record.ranks)), 2), strict=True)
                 if not (c.tied and ties == "drop")
             ]
             if pairs:
@@ -91,49 +99,47 @@ def groups_of(records: Iterable[Record], *, ties: str, left_out: Counter[str]) -
         elif isinstance(record, Label) and record.desirable is not None:
             yield _Group(record.prompt, (record.completion,), [], float(record.desirable), ())
         else:
-            left_out[f"a {type(record).__name__.lower()}, which compares nothing"] += 1
+            left_out[f"a {KIND_OF[type(record)]}, which compares nothing"] += 1
 
 
 def read_judgements(
     data: DataSettings,
     tokeniser: Any,
-    kept: KeptRun,
     *,
     held_out: bool,
     context: int | None,
     ties: str,
     folder: Path,
+    quarantine: Path | None,
     reading: ReadReport,
 ) -> Judgements | None:
     """The groups of one side; None if nothing fell into the held-out share."""
     check_held_out(data)
     length = min(data.max_length, context or data.max_length)
     left_out: Counter[str] = Counter()
-    records = read_split(
-        data, held_out=held_out, quarantine=None if held_out else kept.folder.quarantine_path, report=reading
-    )
-    starts, pair_starts, pairs, approvals = [0], [0], [], []
-    comparisons: list[Comparison] = []
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with TokenWriter(folder) as writer:
-            for group in groups_of(records, ties=ties, left_out=left_out):
-                for completion in group.completions:
-                    # the very row that `reward.rows.encode_item` makes when the model is used
-                    writer.add(
-                        encode_completion(tokeniser, group.prompt, completion, max_length=length, truncate="left")
-                    )
-                starts.append(writer.report.rows)
-                pairs.extend(group.pairs)
-                pair_starts.append(len(pairs))
-                approvals.append(group.approval)
-                comparisons.extend(group.comparisons)
-    except DataError as error:
+    records = read_split(data, held_out=held_out, quarantine=quarantine, report=reading)
+    groups = groups_of(records, ties=ties, left_out=left_out)
+    first = next(groups, None)
+    if first is None:
         if held_out and not isinstance(data.held_out, str):
             return None
-        reasons = "; ".join(f"{count:,} × {reason}" for reason, count in left_out.items())
-        raise DataError(f"{data.source}: no judgements to learn from ({reasons or 'no records'}); {error}") from error
-    _check(pairs, approvals, data.source)
+        raise DataError(_nothing(reading, left_out))
+    starts, pair_starts, pairs, approvals = [0], [0], [], []
+    comparisons: list[Comparison] = []
+    places: dict[str, Counter[str]] = {}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TokenWriter(folder) as writer:
+        for group in itertools.chain([first], groups):
+            for completion in group.completions:
+                writer.add(score_row(tokeniser, group.prompt, completion, max_length=length))
+            starts.append(writer.report.rows)
+            pairs.extend(group.pairs)
+            pair_starts.append(len(pairs))
+            approvals.append(group.approval)
+            count_places(group.comparisons, places)
+            comparisons.extend(group.comparisons if held_out else ())
+    if not held_out:
+        _check(pairs, approvals, data.source)
     return Judgements(
         TokenStore(folder),
         np.array(starts, np.int64),
@@ -141,6 +147,18 @@ def read_judgements(
         np.array(pairs, np.float64).reshape(-1, 5),
         np.array(approvals, np.float64),
         tuple(comparisons),
+        places,
+        left_out + reading.left_out,
+        writer.report.truncated,
+    )
+
+
+def _nothing(reading: ReadReport, left_out: Counter[str]) -> str:
+    reasons = [f"{count:,} × {reason}" for reason, count in (left_out + reading.left_out).items()]
+    reasons += [f"{count:,} × {reason}" for reason, count in reading.reasons.most_common(3)]
+    return (
+        f"{reading.source}: no judgements to learn from ({'; '.join(reasons) or 'no records'}); expected comparisons, rankings, or "
+        "labels with a thumb up or down. `steersman data inspect` shows what is there"
     )
 
 
@@ -158,16 +176,19 @@ def _check(pairs: list[tuple[float, float, float, float, float]], approvals: lis
         )
 
 
-def one_sided(comparisons: Iterable[Comparison]) -> list[str]:
-    """Facts about the judges that a user should know before trusting the model: who always chose the same place."""
-    places: dict[str, Counter[str]] = {}
+def count_places(comparisons: Iterable[Comparison], places: dict[str, Counter[str]]) -> None:
     for c in comparisons:
         if not c.tied and c.shown:
             preferred = "first" if c.preference > 0.5 else "second"
-            places.setdefault(c.annotator or "(unnamed)", Counter())["left" if preferred == c.shown else "right"] += 1
+            places.setdefault(c.annotator, Counter())["left" if preferred == c.shown else "right"] += 1
+
+
+def one_sided(places: Places) -> list[str]:
+    """Facts about the judges that a user should know before trusting the model: who always chose the same place."""
     found: list[str] = []
     for annotator, counts in places.items():
         place, count = counts.most_common(1)[0]
-        if count == counts.total() >= 20:
-            found.append(f"annotator {annotator!r} chose the answer shown on the {place} in all {count} judgements")
+        if count == counts.total() >= ENOUGH:
+            who = f"annotator {annotator!r}" if annotator else "an annotator without a name"
+            found.append(f"{who} chose the answer shown on the {place} in all {count} judgements")
     return found

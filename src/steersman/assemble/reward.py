@@ -1,28 +1,30 @@
 """`reward` put together: judgements -> a reward model (or an ensemble of them), its scale, and a report on how good it is."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from steersman.assemble.device import resolve_device, resolve_machine
 from steersman.assemble.judgements import Judgements, one_sided, read_judgements
-from steersman.assemble.language_model import LanguageModel, base_of, load_language_model, shard_model
+from steersman.assemble.language_model import base_of, load_language_model, shard_model
 from steersman.assemble.learner import groups_together
 from steersman.assemble.material import content_of, sources_of
 from steersman.assemble.repeat import RunResult
 from steersman.assemble.run import KeptRun, keep_run
 from steersman.assemble.supervised import Judged, Material, already_finished, conclude, learn
+from steersman.batches import TokenRow
 from steersman.data.load import ReadReport, load_records
 from steersman.errors import DataError, UsageError
 from steersman.methods.reward_model import Preference, Trainee
 from steersman.models.adapters import set_trainable
-from steersman.models.files import describe
+from steersman.models.files import describe, save_model
 from steersman.models.reward_model import (
-    RewardModel,
     Scale,
     load_reward_adapter,
     load_reward_model,
@@ -31,7 +33,7 @@ from steersman.models.reward_model import (
 )
 from steersman.parallel.world import World, join
 from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking
-from steersman.reward.model import RewardModelScorer
+from steersman.reward.open import ENSEMBLE, members_of
 from steersman.reward.rows import encode_item, through
 from steersman.reward.scorer import Item
 from steersman.runs.folder import atomic_write_text
@@ -46,15 +48,38 @@ REFERENCE_ANSWERS = 512
 SCORING_BUDGET = 4096
 
 
+@dataclass(frozen=True)
+class Start:
+    """What is trained, and whether its base is itself a base and an adapter made one: it is then on no disk."""
+
+    trainee: Trainee
+    tokeniser: Any
+    merged: bool
+
+
 def run_reward(settings: RewardSettings, *, quiet: bool = False) -> RunResult:
     """Train a reward model, or each member of an ensemble; the same call on the same folder resumes."""
+    places = members_of(settings.model.path)
+    if len(places) not in (1, settings.members):
+        raise UsageError(
+            f"{settings.model.path} is an ensemble of {len(places)} reward models and members={settings.members}; give "
+            f"members={len(places)} to train each of them further, or the folder of one of them"
+        )
+    if settings.train.packing:
+        raise UsageError(
+            "train.packing lays several answers into one row, and a score is read at a row's end; leave it out for reward models"
+        )
     if settings.members == 1:
         return run_member(settings, quiet=quiet)
     results: list[RunResult] = []
     for member in range(settings.members):
         out = Path(settings.run.out) / f"member-{member + 1}"
-        run = settings.run.model_copy(update={"seed": settings.run.seed + member, "out": str(out)})
-        results.append(run_member(settings.model_copy(update={"run": run, "members": 1}), quiet=quiet))
+        # So that repetitions (--seeds) share no member.
+        seed = settings.run.seed * settings.members + member
+        run = settings.run.model_copy(update={"seed": seed, "out": str(out)})
+        model = settings.model.model_copy(update={"path": places[member % len(places)]})
+        one = settings.model_copy(update={"run": run, "model": model, "members": 1})
+        results.append(run_member(one, quiet=quiet))
         if results[-1].ending == "stopped":
             return replace(results[-1], out=settings.run.out)
     return _ensemble(settings.run, results)
@@ -67,8 +92,9 @@ def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
         return before
     with join(resolve_device(settings.run.device)) as world:
         torch.manual_seed(settings.run.seed)
-        trainee, tokeniser = load_trainee(settings, world.device)
-        backbone = trainee.reward.backbone
+        start = load_trainee(settings, world.device)
+        trainee, backbone = start.trainee, start.trainee.reward.backbone
+        pad, context = start.tokeniser.pad_token_id, backbone.context_length
         machine = resolve_machine(settings.run, settings.train, width=backbone.hidden_size, kept=Path(settings.run.out))
         facts = {
             "threads": machine.threads,
@@ -77,28 +103,20 @@ def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
             "parents": {"model": settings.model.path},
         }
         with machine.working(), keep_run(settings, settings.run, kind="reward", world=world, facts=facts) as kept:
-            train, held_out = _read_both(settings, tokeniser, kept, backbone.context_length)
-            for fact in one_sided(train.comparisons):
-                kept.notice(fact)
-            shard_model(trainee, backbone, world, entrances=("scores",))
+            train, held_out = _read_both(settings, start.tokeniser, kept, context, world)
+            shard_model(trainee, backbone, world, entrances=("scores", "scores_by_head"))
             finish = learn(
                 trainee,
                 Material(
-                    len(train),
-                    train.group,
-                    [] if held_out is None else [held_out.group(i) for i in range(len(held_out))],
+                    len(train), train.group, [held_out.group(i) for i in range(len(held_out))] if held_out else []
                 ),
                 Preference(use_margin=settings.use_margin, centring=settings.centring),
-                groups_together(pad_id=tokeniser.pad_token_id, device=world.device, multiple=machine.multiple),
+                groups_together(pad_id=pad, device=world.device, multiple=machine.multiple_within(context)),
                 optimiser=settings.optimiser,
                 train=settings.train,
                 seed=settings.run.seed,
                 checkpoint_every=settings.run.checkpoint_every,
-                judged=Judged(
-                    "loss",
-                    higher_is_better=False,
-                    derive=_loss,
-                ),
+                judged=Judged("loss", higher_is_better=False, derive=_loss),
                 kept=kept,
                 machine=machine,
                 world=world,
@@ -106,26 +124,26 @@ def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
                 quiet=quiet,
             )
             if finish.ending != "stopped":
-                trainee.reward.scale = measure_scale(settings, trainee.reward, tokeniser, train, world)
+                reader = Reader(trainee, start.tokeniser, settings.data.max_length, world.device)
+                trainee.reward.scale = measure_scale(settings.reference, reader, train)
+                if held_out is not None and held_out.comparisons:
+                    _report(kept, reader, held_out.comparisons, world, quiet=quiet)
             weights = weight_tensors(trainee) if world.size > 1 else None
 
             def save(folder: Path) -> None:
-                whole = trainee.reward if weights is None else _on_one_process(settings, weights, trainee.reward.scale)
-                save_reward_model(whole, tokeniser, folder)
+                whole = start if weights is None else _on_one_process(settings, weights, trainee.reward.scale)
+                _save(whole, folder)
 
-            result = conclude(kept, finish, save=save, world=world, next_command=next_command)
-            if result.ending != "stopped" and held_out is not None and held_out.comparisons and world.size == 1:
-                _report(kept, trainee.reward, tokeniser, held_out.comparisons, quiet=quiet)
-            return result
+            return conclude(kept, finish, save=save, world=world, next_command=next_command)
 
 
 def _loss(found: Mapping[str, float]) -> Mapping[str, float]:
     return {"loss": found.get("preference", 0.0) + found.get("approval", 0.0)}
 
 
-def load_trainee(settings: RewardSettings, device: torch.device) -> tuple[Trainee, Any]:
+def load_trainee(settings: RewardSettings, device: torch.device) -> Start:
     """What is trained: a new reward model on a causal model, an adapter on its base, or an earlier reward model further."""
-    path = Path(settings.model.path).expanduser()
+    path = Path(members_of(settings.model.path)[0]).expanduser()
     run_model = path / "model" if (path / "recipe.toml").exists() else path
     earlier = describe(run_model) if run_model.is_dir() else None
     if earlier is not None and earlier.kind == "reward":
@@ -137,20 +155,31 @@ def load_trainee(settings: RewardSettings, device: torch.device) -> tuple[Traine
         tokeniser = load_tokeniser(run_model)
         give_pad(tokeniser)
         reward = load_reward_model(run_model, dtype=torch.float32, device=device)
-        return Trainee(None, reward), tokeniser
+        if settings.model.gradient_checkpointing:
+            reward.backbone.use_gradient_checkpointing(True)
+        return Start(Trainee(None, reward), tokeniser, False)
     if earlier is not None and earlier.kind == "adapter" and earlier.notes.get("kind") == "reward":
         base = settings.model.model_copy(update={"path": base_of(str(run_model)), "lora": None})
         model = load_language_model(base, device)
         reward = load_reward_adapter(model.backbone, ADAPTER, run_model)
         set_trainable(model.backbone, [ADAPTER])
-        return Trainee(model.backbone, reward), model.tokeniser
-    model: LanguageModel = load_language_model(settings.model, device, adapter=ADAPTER)
+        return Start(Trainee(model.backbone, reward), model.tokeniser, False)
+    model = load_language_model(settings.model, device, adapter=ADAPTER)
     reward = new_reward_model(model.backbone, adapter=model.adapter)
-    return Trainee(model.backbone if model.adapter else None, reward), model.tokeniser
+    return Start(Trainee(model.backbone if model.adapter else None, reward), model.tokeniser, model.merged)
+
+
+def _save(start: Start, folder: Path) -> None:
+    reward = start.trainee.reward
+    if start.merged and reward.adapter is not None:
+        base = folder.absolute().parent / "base"
+        save_model(reward.backbone, start.tokeniser, base)
+        reward.backbone.peft.peft_config[reward.adapter].base_model_name_or_path = str(base)
+    save_reward_model(reward, start.tokeniser, folder)
 
 
 def _read_both(
-    settings: RewardSettings, tokeniser: Any, kept: KeptRun, context: int | None
+    settings: RewardSettings, tokeniser: Any, kept: KeptRun, context: int | None, world: World
 ) -> tuple[Judgements, Judgements | None]:
     found: list[Judgements | None] = []
     for held_out in (False, True):
@@ -158,52 +187,74 @@ def _read_both(
             found.append(None)
             continue
         reading = ReadReport()
-        folder = kept.folder.path / "tokens" / ("held-out" if held_out else "train")
         judgements = read_judgements(
             settings.data,
             tokeniser,
-            kept,
             held_out=held_out,
             context=context,
             ties=settings.ties,
-            folder=folder,
+            folder=kept.folder.path / "tokens" / ("held-out" if held_out else "train"),
+            quarantine=None if held_out or not world.first else kept.folder.quarantine_path,
             reading=reading,
         )
         found.append(judgements)
-        side = "held out" if held_out else "to learn from"
-        words = f"{0 if judgements is None else len(judgements):,} judged prompts {side}"
-        if judgements is not None:
-            words += f", {len(judgements.pairs):,} pairs, {len(judgements.rows):,} answers"
-        if reading.malformed and not held_out:
-            words += f"; {reading.malformed:,} bad rows are in {kept.folder.quarantine_path}"
-        kept.notice(words)
+        _tell(kept, judgements, reading, held_out=held_out)
     train, held = found
     assert train is not None
+    for fact in one_sided(train.places):
+        kept.notice(fact)
     return train, held
 
 
-def measure_scale(
-    settings: RewardSettings, reward: RewardModel, tokeniser: Any, train: Judgements, world: World
-) -> Scale:
+def _tell(kept: KeptRun, found: Judgements | None, reading: ReadReport, *, held_out: bool) -> None:
+    if found is None:
+        kept.notice("nothing fell into the held-out share; the run goes without held-out numbers and without a report")
+        return
+    words = f"{len(found):,} judged prompts {'held out' if held_out else 'to learn from'}"
+    words += f", {len(found.pairs):,} pairs, {len(found.rows):,} answers"
+    if found.cut:
+        words += f"; {found.cut:,} answers were cut to data.max_length"
+    for reason, count in found.left_out.items():
+        words += f"; {count:,} left out: {reason}"
+    if reading.malformed and not held_out:
+        examples = "; ".join(text for each in reading.examples.values() for text in each[:1])
+        words += f"; {reading.malformed:,} bad rows are in {kept.folder.quarantine_path}, such as {examples}"
+    kept.notice(words)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The model as it reads answers; several processes read the same ones together, for each has but a part of it."""
+
+    trainee: Trainee
+    tokeniser: Any
+    max_length: int
+    device: torch.device
+
+    def row(self, item: Item) -> TokenRow:
+        limit = min(self.max_length, self.trainee.reward.backbone.context_length or self.max_length)
+        return encode_item(self.tokeniser, item, reads="conversation", limit=limit)[0]
+
+    def scores(self, rows: Sequence[TokenRow]) -> Float[Tensor, "items heads"]:
+        self.trainee.eval()
+        model, pad = self.trainee.scores_by_head, self.tokeniser.pad_token_id
+        return through(rows, model, pad_id=pad, token_budget=SCORING_BUDGET, device=self.device)
+
+
+def measure_scale(reference: str | None, reader: Reader, train: Judgements) -> Scale:
     """Mean and standard deviation of the scores of reference answers: then 0 is an ordinary answer, and 1 a good deal better."""
-    if settings.reference is None:
+    if reference is None:
         count = min(len(train.rows), REFERENCE_ANSWERS)
         # spread over all the answers, for neighbours share prompts
         rows = [train.rows.row(i * len(train.rows) // count) for i in range(count)]
-        label = "the judged answers"
     else:
-        items = _reference_answers(settings.reference)
-        rows = [encode_item(tokeniser, item, reads="conversation", limit=settings.data.max_length)[0] for item in items]
-        label = settings.reference
+        rows = [reader.row(item) for item in _reference_answers(reference)]
     if len(rows) < 2:
         raise DataError(
-            f"reference={settings.reference}: {len(rows)} answers there; expected at least 2 to measure a mean and a spread"
+            f"reference={reference}: {len(rows)} answers there; expected at least 2 to measure a mean and a spread"
         )
-    reward.eval()
-    scores = through(
-        rows, reward.scores_by_head, pad_id=tokeniser.pad_token_id, token_budget=SCORING_BUDGET, device=world.device
-    )
-    return Scale(float(scores.mean()), max(float(scores.mean(1).std()), 1e-6), label)
+    scores = reader.scores(rows)
+    return Scale(float(scores.mean()), max(float(scores.mean(1).std()), 1e-6), reference or "the judged answers")
 
 
 def _reference_answers(source: str) -> list[Item]:
@@ -221,24 +272,24 @@ def _reference_answers(source: str) -> list[Item]:
     return found[:REFERENCE_ANSWERS]
 
 
-def _on_one_process(settings: RewardSettings, weights: dict[str, torch.Tensor], scale: Scale) -> RewardModel:
-    trainee, _ = load_trainee(settings, torch.device("cpu"))
-    load_weight_tensors(trainee, weights)
-    trainee.reward.scale = scale
-    return trainee.reward
+def _on_one_process(settings: RewardSettings, weights: dict[str, Tensor], scale: Scale) -> Start:
+    start = load_trainee(settings, torch.device("cpu"))
+    load_weight_tensors(start.trainee, weights)
+    start.trainee.reward.scale = scale
+    return start
 
 
-def _report(
-    kept: KeptRun, reward: RewardModel, tokeniser: Any, comparisons: tuple[Comparison, ...], *, quiet: bool
-) -> None:
-    """How good the model is on the held-out judgements: kept as quality.json, and said."""
+def _report(kept: KeptRun, reader: Reader, comparisons: tuple[Comparison, ...], world: World, *, quiet: bool) -> None:
+    """How good the model is on the held-out judgements: kept as quality.json, and said. Its scores are the raw ones, of
+    which the model says what it means: the difference of two is the log-odds that the one is preferred."""
     from steersman.evaluate.judged_pairs import judged_pairs
     from steersman.evaluate.reward_quality import measure_reward_quality, plain
     from steersman.evaluate.reward_quality_words import lines_of
 
-    scorer = RewardModelScorer(reward, tokeniser, token_budget=SCORING_BUDGET)
-    items = [(c.prompt, completion.text) for c in comparisons for completion in (c.first, c.second)]
-    scores = [score.value for score in scorer.score(items)]
+    rows = [reader.row((c.prompt, completion.text)) for c in comparisons for completion in (c.first, c.second)]
+    scores = reader.scores(rows).mean(1).tolist()
+    if not world.first:
+        return
 
     def scored(completion: Completion, value: float) -> Completion:
         return replace(completion, scores={**completion.scores, "reward": value})
@@ -263,7 +314,7 @@ def _report(
 def _ensemble(run: RunSettings, results: list[RunResult]) -> RunResult:
     """The folder that stands for all members; a scorer opened on it scores with each."""
     names = [str(Path(result.out).name) + "/model" for result in results]
-    atomic_write_text(Path(run.out) / "ensemble.json", json.dumps({"kind": "ensemble", "members": names}, indent=1))
+    atomic_write_text(Path(run.out) / ENSEMBLE, json.dumps({"kind": "ensemble", "members": names}, indent=1))
     held_out = {
         name: sum(result.held_out[name] for result in results) / len(results)
         for name in results[0].held_out

@@ -12,9 +12,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from killing import Command, Forked, Life, live, wait, wait_until
+pytest.register_assert_rewrite("killing")
 
-from steersman.models.tiny import write_tiny_model
+from killing import Command, Forked, Life, live, wait, wait_until  # noqa: E402
+
+from steersman.models.tiny import write_tiny_model  # noqa: E402
 
 STEPS = 60
 

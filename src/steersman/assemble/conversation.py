@@ -1,8 +1,9 @@
-"""Talking with a model: one conversation, its words streamed as they come. Plain generation through transformers."""
+"""Opening a model to answer, and talking with it: one conversation, its words streamed as they come."""
 
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -12,8 +13,11 @@ from steersman.errors import DataError
 from steersman.models.adapters import load_adapter
 from steersman.models.loading import fit_vocabulary, load_causal
 from steersman.records import Message, Prompt
+from steersman.rollout.engine import Sampling, sample_seed
+from steersman.rollout.native import NativeEngine
+from steersman.rollout.stops import answer_text
 from steersman.text.template import encode_prompt
-from steersman.text.tokeniser import end_ids, give_pad, load_tokeniser
+from steersman.text.tokeniser import decode, end_ids, give_pad, load_tokeniser
 
 
 def open_model(name: str, *, device: str, revision: str | None = None) -> LanguageModel:
@@ -36,20 +40,18 @@ def open_model(name: str, *, device: str, revision: str | None = None) -> Langua
 class Conversation:
     """What was said so far, and how the next answer is drawn."""
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        *,
-        system: str | None,
-        temperature: float,
-        top_p: float,
-        max_new_tokens: int,
-        seed: int,
-    ) -> None:
-        self._model = model
+    def __init__(self, model: LanguageModel, *, system: str | None, sampling: Sampling, seed: int) -> None:
+        tokeniser, backbone = model.tokeniser, model.backbone
+        self._tokeniser = tokeniser
+        self._engine = NativeEngine(
+            backbone,
+            end_ids=end_ids(tokeniser, getattr(backbone.hf, "generation_config", None)),
+            tokeniser=tokeniser,
+            acting_as=model.adapter,
+        )
         self._opening = (Message("system", system),) if system else ()
         self.messages: tuple[Message, ...] = self._opening
-        self._sampling = (temperature, top_p, max_new_tokens)
+        self._sampling = sampling
         self._seed = seed
 
     def forget(self) -> None:
@@ -60,55 +62,28 @@ class Conversation:
         if not words.strip():
             raise DataError("there is nothing to answer: the message is empty")
         asked = (*self.messages, Message("user", words))
-        answer = self._generate(Prompt(messages=asked), on_words)
+        pieces = _Pieces(self._tokeniser, on_words)
+        seed = sample_seed(self._seed, 0, "chat", len(self.messages))
+        (rollout,) = self._engine.generate(
+            [encode_prompt(self._tokeniser, Prompt(messages=asked))], self._sampling, seeds=[seed], on_token=pieces.add
+        )
+        answer = answer_text(self._tokeniser, rollout, self._sampling.stop).strip()
         self.messages = (*asked, Message("assistant", answer))
         return answer
-
-    def _generate(self, prompt: Prompt, on_words: Callable[[str], None]) -> str:
-        from transformers import GenerationConfig
-
-        tokeniser, backbone = self._model.tokeniser, self._model.backbone
-        temperature, top_p, most = self._sampling
-        ids = torch.tensor([encode_prompt(tokeniser, prompt)], device=backbone.device)
-        room = (backbone.context_length or 10**9) - ids.shape[1]
-        if room < 1:
-            raise DataError(
-                f"the conversation has {ids.shape[1]} tokens and the model reads {backbone.context_length}; begin anew"
-            )
-        sampling = (
-            {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature > 0 else {"do_sample": False}
-        )
-        config = GenerationConfig(
-            max_new_tokens=min(most, room),
-            eos_token_id=list(end_ids(tokeniser, backbone.hf.generation_config)),
-            pad_token_id=tokeniser.pad_token_id,
-            **sampling,
-        )
-        torch.manual_seed(self._seed + len(self.messages))
-        streamer = _Pieces(tokeniser, on_words)
-        with torch.no_grad():
-            backbone.hf.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config, streamer=streamer)
-        return streamer.text.strip()
 
 
 class _Pieces:
     """Turns tokens into words as they come; a piece is held back while it may end inside a character."""
 
-    def __init__(self, tokeniser: object, on_words: Callable[[str], None]) -> None:
+    def __init__(self, tokeniser: Any, on_words: Callable[[str], None]) -> None:
         self._tokeniser = tokeniser
         self._on_words = on_words
-        self._ids: list[int] | None = None
-        self.text = ""
+        self._ids: list[int] = []
+        self._told = ""
 
-    def put(self, ids: torch.Tensor) -> None:
-        if self._ids is None:  # the first call brings the prompt
-            self._ids = []
-            return
-        self._ids += ids.flatten().tolist()
-        text = self._tokeniser.decode(self._ids, skip_special_tokens=True)  # type: ignore[attr-defined]
-        if not text.endswith("\ufffd") and len(text) > len(self.text):
-            self._on_words(text[len(self.text) :])
-            self.text = text
-
-    def end(self) -> None:
-        return
+    def add(self, prompt: int, sample: int, token: int, log_prob: float) -> None:
+        self._ids.append(token)
+        text = decode(self._tokeniser, self._ids)
+        if not text.endswith("\ufffd") and len(text) > len(self._told):
+            self._on_words(text[len(self._told) :])
+            self._told = text

@@ -1,11 +1,16 @@
 """`steersman chat`: talk with a model in the terminal."""
 
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steersman.cli.command import Json, say
+from steersman.judging.inert import inert
+
+if TYPE_CHECKING:
+    from steersman.assemble.conversation import Conversation
 
 EXAMPLE = "Example: steersman chat runs/sft --temperature 0.7"
 
@@ -27,19 +32,18 @@ def chat(
 ) -> None:
     """Talk with a model; its words appear as they come. /new begins anew, /quit or Ctrl-D leaves."""
     from steersman.assemble.conversation import Conversation, open_model
+    from steersman.rollout.engine import Sampling
 
     conversation = Conversation(
         open_model(model, device=device),
         system=system,
-        temperature=temperature,
-        top_p=top_p,
-        max_new_tokens=max_new_tokens,
+        sampling=Sampling(max_new_tokens, temperature, top_p=top_p),
         seed=seed,
     )
 
     def show(piece: str) -> None:
         if not json:
-            print(_inert(piece), end="", flush=True)
+            print(inert(piece), end="", flush=True)
 
     if prompt is not None:
         answer = conversation.say(prompt, show)
@@ -48,7 +52,7 @@ def chat(
     return None
 
 
-def _converse(conversation, show, *, as_json: bool) -> None:  # type: ignore[no-untyped-def]
+def _converse(conversation: "Conversation", show: Callable[[str], None], *, as_json: bool) -> None:
     """Lines in, answers out, until the input ends; also from a pipe."""
     asking = sys.stdin.isatty()
     while True:
@@ -66,8 +70,3 @@ def _converse(conversation, show, *, as_json: bool) -> None:  # type: ignore[no-
             continue
         answer = conversation.say(words, show)
         say({"prompt": words, "answer": answer}, as_json=as_json, lines=[""])
-
-
-def _inert(text: str) -> str:
-    """Control characters in a model's words must not reach the terminal as commands."""
-    return "".join(c if c in "\n\t" or (c.isprintable() or ord(c) > 159) else "\ufffd" for c in text)

@@ -40,15 +40,16 @@ FLAGS = (
 )
 
 
-def say(**measured):
-    print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in measured.items()}), flush=True)
+def say(what, /, **measured):
+    rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in measured.items()}
+    print(json.dumps({"what": what, **rounded}), flush=True)
 
 
 def describe(name, questions, replies):
     seen = [features(q, r) for q, r in zip(questions, replies, strict=True)]
     n = len(seen)
     say(
-        what=name,
+        name,
         samples=n,
         distinct=len(set(replies)) / n,
         taste=sum(f.taste for f in seen) / n,
@@ -58,7 +59,7 @@ def describe(name, questions, replies):
     )
     forms = sorted({f.form for f in seen})
     say(
-        what=f"{name}: taste by form",
+        f"{name}: taste by form",
         **{form: statistics.mean(f.taste for f in seen if f.form == form) for form in forms},
     )
 
@@ -87,13 +88,13 @@ def measure_base(folder, plan):
     asked_for = [p.shown for p in prompts(split="heldout", count=1000, seed=3)]
     model, tokenizer = load(folder)
     say(
-        what="base",
+        "base",
         parameters=sum(p.numel() for p in model.parameters()),
         reply_perplexity=reply_perplexity(model, tokenizer),
     )
     describe("base samples", asked_for, sample(model, tokenizer, asked_for, seed=1))
     tuned, tokenizer, seconds = tuned_model(folder, plan)
-    say(what="fine-tuning", demonstrations=plan.demonstrations, epochs=plan.epochs, rate=plan.rate, seconds=seconds)
+    say("fine-tuning", demonstrations=plan.demonstrations, epochs=plan.epochs, rate=plan.rate, seconds=seconds)
     describe("fine-tuned samples", asked_for, sample(tuned, tokenizer, asked_for, seed=1))
 
 
@@ -123,7 +124,7 @@ def measure_labels():
             )
             fooled += (liked > 0) == seen[0].exaggerated
     say(
-        what="labels",
+        "labels",
         agreement=agree / decided,
         label_is_taste=right / judged,
         ties=ties / 20_000,
@@ -226,7 +227,7 @@ def measure_reward(folder, plan, sizes, seeds):
     ceiling = accuracy(
         [true_taste(c.prompt.shown, c.first.text) - true_taste(c.prompt.shown, c.second.text) for c in test], test
     )
-    say(what="ceiling: the true taste on noisy labels", accuracy=ceiling[0])
+    say("ceiling: the true taste on noisy labels", accuracy=ceiling[0])
     for size in sizes:
         machine, words = [], []
         started = time.time()
@@ -238,7 +239,7 @@ def measure_reward(folder, plan, sizes, seeds):
             words.append(bag_of_words(train, test))
         mean = lambda rows, i: statistics.mean(row[i] for row in rows)  # noqa: E731
         say(
-            what="reward model",
+            "reward model",
             pairs=size,
             seeds=seeds,
             accuracy=mean(machine, 0),
@@ -268,7 +269,7 @@ def measure_best_of(folder, plan, n=64):
                 by_reward.append(tastes[chosen])
                 exaggerated.append(features(question, group[chosen]).exaggerated)
         say(
-            what=f"best of {size}",
+            f"best of {size}",
             taste_when_chosen_by_taste=statistics.mean(by_taste),
             taste_when_chosen_by_reward=statistics.mean(by_reward),
             exaggerated_when_chosen_by_reward=statistics.mean(exaggerated),

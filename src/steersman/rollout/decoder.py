@@ -10,7 +10,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from steersman.models.adapters import acting_as
 from steersman.models.backbone import Backbone
-from steersman.rollout.memory import RowMemory, Step, plan_step
+from steersman.rollout.memory import RowMemory, Step
 
 
 @runtime_checkable
@@ -54,16 +54,15 @@ class WholeDecoder:
     ) -> tuple[RowMemory, Float[Tensor, "row vocab"]]:
         rows, time = ids.shape
         memory = RowMemory(rows, time, ids.device)
-        memory.write_start(0, ids)
+        memory.write_start(0, ids[:, None])
         memory.lengths.copy_(lengths)
         return memory, self._logits(ids, lengths)
 
     def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row vocab"]:
-        width = len(tokens)
-        step = plan_step(memory, width, torch.float32)
-        ids = memory.write_next(0, tokens, step.places)[:width, : step.span]
-        memory.lengths[:width] += 1
-        return self._logits(ids, memory.lengths[:width])
+        step = Step(memory, len(tokens), torch.float32)
+        ids = memory.write_next(0, tokens[:, None], step)[:, 0]
+        memory.lengths[: step.width] += 1
+        return self._logits(ids, memory.lengths[: step.width])
 
     def _logits(self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
         with torch.no_grad(), acting_as(self.backbone, self.adapter):
@@ -99,14 +98,13 @@ class CachedDecoder:
         return memory, logits
 
     def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row vocab"]:
-        width = len(tokens)
-        step = plan_step(memory, width, self.backbone.dtype)
+        step = Step(memory, len(tokens), self.backbone.dtype)
         cache = Cache(layers=[cast(Any, _Next(memory, i, step)) for i in range(self.layers)])
         asked = {"input_ids": tokens[:, None], "position_ids": step.positions[:, None], "past_key_values": cache}
         with torch.no_grad(), acting_as(self.backbone, self.adapter):
             one = torch.ones_like(step.positions)
             logits = logits_after(self.backbone, one, attention_mask=self._mask(step), use_cache=True, **asked)
-        memory.lengths[:width] += 1
+        memory.lengths[: step.width] += 1
         return logits
 
     def _mask(self, step: Step) -> Any:
@@ -115,7 +113,9 @@ class CachedDecoder:
         def whole(window: int | None) -> Tensor:
             mask = step.mask_for(window)
             if mask is None:
-                mask = torch.zeros((step.width, 1, 1, step.span), dtype=self.backbone.dtype, device=step.places.device)
+                mask = torch.zeros(
+                    (step.width, 1, 1, step.span), dtype=self.backbone.dtype, device=step.positions.device
+                )
             return mask
 
         if self.mixed:
@@ -150,7 +150,7 @@ class _Start(_Layer):
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         for half, values in enumerate((key_states, value_states)):
-            self.memory.write_start(2 * self.index + half, values.transpose(1, 2))
+            self.memory.write_start(2 * self.index + half, values)
         return key_states, value_states
 
 
@@ -162,11 +162,9 @@ class _Next(_Layer):
         self.step = step
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        seen: list[Tensor] = []
-        for half, values in enumerate((key_states, value_states)):
-            tensor = self.memory.write_next(2 * self.index + half, values[:, :, 0], self.step.places)
-            seen.append(tensor[: self.step.width, : self.step.span].transpose(1, 2))
-        return seen[0], seen[1]
+        keys = self.memory.write_next(2 * self.index, key_states[:, :, 0], self.step)
+        values = self.memory.write_next(2 * self.index + 1, value_states[:, :, 0], self.step)
+        return keys, values
 
     def get_seq_length(self) -> int:
         return self.step.span - 1

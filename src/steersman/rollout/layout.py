@@ -32,7 +32,7 @@ class LayerPlan:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """Weights with the norms before them multiplied in; a norm that cannot be is None where the layer has none."""
+    """Weights with the norms before them and the scale of attention scores multiplied in; a norm is None where there is none."""
 
     qkv: Float[Tensor, "qkv hidden"]
     qkv_bias: Float[Tensor, " qkv"] | None
@@ -86,7 +86,7 @@ def layer_plans(backbone: Backbone) -> list[LayerPlan]:
     return plans
 
 
-def layer_weights(layer: Any, family: str, adapter: str | None) -> LayerWeights:
+def layer_weights(layer: Any, plan: LayerPlan, family: str, adapter: str | None) -> LayerWeights:
     attention, mlp = layer.self_attn, layer.mlp
     gemma = family.startswith("gemma")
 
@@ -102,16 +102,25 @@ def layer_weights(layer: Any, family: str, adapter: str | None) -> LayerWeights:
         biases = [bias for _, bias in parts if bias is not None]
         qkv_bias = torch.cat(biases) if biases else None
         gate_up = torch.cat([merged(linear, adapter)[0] for linear in (mlp.gate_proj, mlp.up_proj)])
+    qkv, query_norm = qkv * gain(layer.input_layernorm), None
+    # The scale of attention scores goes into what makes the queries, a rotation being linear.
+    if hasattr(attention, "q_norm"):
+        query_norm = gain(attention.q_norm) * plan.scaling
+    else:
+        queries = plan.heads * plan.head_dim
+        qkv[:queries] *= plan.scaling
+        if qkv_bias is not None:
+            qkv_bias = torch.cat([qkv_bias[:queries] * plan.scaling, qkv_bias[queries:]])
     output, output_bias = merged(attention.o_proj, adapter)
     before_mlp = layer.pre_feedforward_layernorm if gemma else layer.post_attention_layernorm
     return LayerWeights(
-        qkv=qkv * gain(layer.input_layernorm),
+        qkv=qkv,
         qkv_bias=qkv_bias,
         output=output,
         output_bias=output_bias,
         gate_up=gate_up * gain(before_mlp),
         down=merged(mlp.down_proj, adapter)[0],
-        query_norm=gain(attention.q_norm) if hasattr(attention, "q_norm") else None,
+        query_norm=query_norm,
         key_norm=gain(attention.k_norm) if hasattr(attention, "k_norm") else None,
         after_attention=gain(layer.post_attention_layernorm) if gemma else None,
         after_feedforward=gain(layer.post_feedforward_layernorm) if gemma else None,

@@ -1,12 +1,11 @@
 """What a decoder remembers of its rows: for each of its tensors one slot a row and one place a token, allocated once.
 
 A row's tokens stand at 0, 1, 2, … of its slot, so rows of different lengths need no padding on the left, and a row
-enters or leaves without touching the others. What stands beyond a row's length is old, but always finite.
-Legend: S slots, W the first W slots that take part in a step, T time, N rows of a prefill.
+enters or leaves without touching the others. What stands beyond a row's length is old, but always finite. Lanes are
+heads: they come before time, so that slots and heads make one batch of matrices without a copy.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -14,34 +13,34 @@ from torch import Tensor
 
 
 class RowMemory:
-    """`tensors[i]` has the shape [slots, capacity, ...]; what the rest is, the decoder knows. They are made when first
-    written, since only then is their shape known for any model."""
+    """`tensors[i]` has the shape [slots, lanes, capacity, ...]; what lanes and rest are, the decoder knows. They are made
+    when first written, since only then is their shape known for any model."""
 
     def __init__(self, slots: int, capacity: int, device: torch.device) -> None:
         self.slots, self.capacity, self.device = slots, capacity, device
         self.lengths = torch.zeros(slots, dtype=torch.long, device=device)
         self.tensors: list[Tensor | None] = []
 
-    def tensor(self, index: int, like: Shaped[Tensor, "row ..."]) -> Tensor:
+    def tensor(self, index: int, like: Shaped[Tensor, "row lane ..."]) -> Tensor:
         """Tensor `index`; `like` has the shape and type of one token of some rows."""
         while len(self.tensors) <= index:
             self.tensors.append(None)
         found = self.tensors[index]
         if found is None:
-            shape = (self.slots, self.capacity, *like.shape[1:])
+            shape = (self.slots, like.shape[1], self.capacity, *like.shape[2:])
             # Zeros and not whatever was there: a NaN times an attention weight of 0 is still NaN.
             found = self.tensors[index] = torch.zeros(shape, dtype=like.dtype, device=self.device)
         return found
 
-    def write_start(self, index: int, values: Shaped[Tensor, "row time ..."]) -> None:
+    def write_start(self, index: int, values: Shaped[Tensor, "row lane time ..."]) -> None:
         """The first tokens of the first rows."""
-        self.tensor(index, values[:, 0])[: values.shape[0], : values.shape[1]] = values
+        self.tensor(index, values[:, :, 0])[: values.shape[0], :, : values.shape[2]] = values
 
-    def write_next(self, index: int, values: Shaped[Tensor, "row ..."], places: Int[Tensor, " row"]) -> Tensor:
-        """One more token of the first rows, at `places` of the flat memory; the tensor is handed back."""
+    def write_next(self, index: int, values: Shaped[Tensor, "row lane ..."], step: "Step") -> Tensor:
+        """One more token of each row of the step; what its rows remember up to it is handed back."""
         tensor = self.tensor(index, values)
-        tensor.view(-1, *values.shape[1:]).index_copy_(0, places, values)
-        return tensor
+        tensor.view(-1, *values.shape[2:]).index_copy_(0, step.places(values.shape[1]), values.flatten(0, 1))
+        return tensor[: step.width, :, : step.span]
 
     def take(self, other: "RowMemory", rows: Sequence[int], slots: Sequence[int]) -> None:
         """Copy rows of another memory into slots of this one; the same row may go to many slots."""
@@ -50,7 +49,7 @@ class RowMemory:
         time = int(other.lengths[source].max())
         for index, tensor in enumerate(other.tensors):
             if tensor is not None:
-                self.tensor(index, tensor[:, 0])[target, :time] = tensor[source, :time]
+                self.tensor(index, tensor[:, :, 0])[target, :, :time] = tensor[source, :, :time]
         self.lengths[target] = other.lengths[source]
 
     def move(self, sources: Sequence[int], targets: Sequence[int]) -> None:
@@ -59,36 +58,35 @@ class RowMemory:
             time = int(self.lengths[source])
             for tensor in self.tensors:
                 if tensor is not None:
-                    tensor[target, :time] = tensor[source, :time]
+                    tensor[target, :, :time] = tensor[source, :, :time]
             self.lengths[target] = time
             self.lengths[source] = 0
 
 
-@dataclass(frozen=True)
 class Step:
-    """What all layers of one decoding step share. `span` is how far back the longest row of the step reaches."""
+    """What all layers share of one step, which adds one token to each of the first `width` slots. `span` is how far the
+    longest row reaches with it."""
 
-    width: int
-    span: int
-    positions: Int[Tensor, " row"]
-    places: Int[Tensor, " row"]
-    mask_for: Callable[[int | None], Float[Tensor, "row 1 1 span"] | None]
+    def __init__(self, memory: RowMemory, width: int, dtype: torch.dtype) -> None:
+        self.width, self.dtype, self.capacity = width, dtype, memory.capacity
+        self.positions = memory.lengths[:width].clone()
+        self.shortest, longest = (int(x) for x in self.positions.aminmax())
+        self.span = longest + 1
+        self._places: dict[int, Tensor] = {}
+        self._masks: dict[int | None, Tensor | None] = {}
 
+    def places(self, lanes: int) -> Int[Tensor, " row_lane"]:
+        """Where the new token stands in the flat memory, for each row and lane."""
+        if lanes not in self._places:
+            lane = torch.arange(self.width * lanes, device=self.positions.device).view(self.width, lanes)
+            self._places[lanes] = (lane * self.capacity + self.positions[:, None]).flatten()
+        return self._places[lanes]
 
-def plan_step(memory: RowMemory, width: int, dtype: torch.dtype) -> Step:
-    """The step that adds one token to each of the first `width` slots."""
-    positions = memory.lengths[:width]
-    shortest, longest = (int(x) for x in positions.aminmax())
-    places = torch.arange(width, device=memory.device) * memory.capacity + positions
-    masks: dict[int | None, Tensor | None] = {}
-
-    def mask_for(window: int | None) -> Tensor | None:
+    def mask_for(self, window: int | None) -> Float[Tensor, "row 1 1 span"] | None:
         """What is added to attention scores; None where every row sees the whole span."""
-        if window not in masks:
-            masks[window] = _mask(positions, shortest, longest, window, dtype)
-        return masks[window]
-
-    return Step(width, longest + 1, positions.clone(), places, mask_for)
+        if window not in self._masks:
+            self._masks[window] = _mask(self.positions, self.shortest, self.span - 1, window, self.dtype)
+        return self._masks[window]
 
 
 def _mask(

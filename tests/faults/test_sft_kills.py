@@ -1,7 +1,7 @@
 """Fine-tuning that is killed at any moment and started again ends as if nothing had happened, to the bit."""
 
 import pytest
-from killing import Forked, Fresh, assert_same_run, kill_along, live
+from killing import Forked, Fresh, Kill, assert_same_run, kill_along, live
 
 LORA = ("model.lora.rank=4",)
 SETTINGS = {"full": (), "LoRA": LORA}
@@ -29,15 +29,17 @@ def test_lora_survives_four_kills_to_the_bit(sft_command, tmp_path):
 def test_twenty_kills_of_real_processes_change_no_bit(name, sft_command, tmp_path):
     command = sft_command(*SETTINGS[name])
     whole = live(Fresh, command, tmp_path / "whole", tmp_path / "whole.txt")
-    landed = writing = lives = 0
-    while landed < 20:
+    landed: list[Kill] = []
+    lives = 0
+    while len(landed) < 20:
         out, log = tmp_path / f"run-{lives}", tmp_path / f"log-{lives}.txt"
-        kills = kill_along(Fresh, command, out, log, whole, kills=min(5, 20 - landed), seed=100 + lives)
+        kills = kill_along(Fresh, command, out, log, whole, kills=min(5, 20 - len(landed)), seed=100 + lives)
         assert_same_run(out, whole.folder)
-        landed += sum(kill.landed for kill in kills)
-        writing += sum(kill.writing and kill.landed for kill in kills)
+        landed += [kill for kill in kills if kill.landed]
         lives += 1
-    steps = sorted(kill.moment.rows for kill in kills)
+        assert lives < 20, "most processes ended before they were killed"
+    writing = sum(kill.writing for kill in landed)
+    rows = sorted(kill.moment.rows for kill in landed)
     print(
-        f"\nsft {name}: {landed} kills in {lives} runs, {writing} of them while a checkpoint was written; all bit-exact; rows {steps}"
+        f"\nsft {name}: {len(landed)} kills in {lives} runs, {writing} while a checkpoint was written; after rows {rows}"
     )

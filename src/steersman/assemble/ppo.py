@@ -1,13 +1,15 @@
 """`ppo` put together: settings -> actors, engine, scorer, prompts, run folder -> the policy that people prefer."""
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from steersman.assemble.critic import own_critic, save_critic
 from steersman.assemble.device import Machine, resolve_device, resolve_machine
 from steersman.assemble.language_model import LanguageModel, load_language_model
 from steersman.assemble.learner import optimiser_of, scheduled
@@ -26,11 +28,9 @@ from steersman.methods.ppo.loop import Memory, Parts, ppo
 from steersman.methods.ppo.records import ExperienceBatch, Unit, collate
 from steersman.methods.ppo.roles import ModelActors
 from steersman.methods.ppo.score import Reading
-from steersman.models.adapters import LoraSettings, add_lora, save_adapter, set_trainable
+from steersman.models.adapters import LoraSettings, add_lora, set_trainable
 from steersman.models.backbone import Backbone
-from steersman.models.files import write_notes
-from steersman.models.heads import ValueHead, save_heads
-from steersman.models.reward_model import load_reward_model, trunk_of
+from steersman.models.heads import ValueHead
 from steersman.parallel.world import World, join, launched
 from steersman.records import Demonstration, Document, Prompt
 from steersman.reward.function import FunctionScorer
@@ -48,17 +48,54 @@ from steersman.train.precision import autocast
 CRITIC = "value"
 
 
-def run_ppo(
-    settings: PpoSettings, *, quiet: bool = False, reward: Callable[..., Any] | Scorer | None = None
-) -> RunResult:
-    """Improve a policy against a scorer; the same call on the same folder resumes. `reward` is a function or a scorer that takes
-    the place of settings.scorer."""
+Reward = Callable[..., Any] | Scorer
+"""A reward function (see `reward.function`) or a scorer."""
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run of PPO before its first iteration, or where it was left: everything that `iterate` and the stages are given."""
+
+    settings: PpoSettings
+    parts: Parts
+    memory: Memory
+    model: LanguageModel
+    actors: ModelActors
+    kept: KeptRun
+    world: World
+
+
+def run_ppo(settings: PpoSettings, *, quiet: bool = False, reward: Reward | None = None) -> RunResult:
+    """Improve a policy against a scorer; the same call on the same folder resumes. `reward` takes the place of
+    settings.scorer."""
     next_command = f"steersman chat {settings.run.out}"
     before = already_finished(settings, settings.run, next_command)
     if before is not None:
         return before
+    with open_ppo(settings, reward=reward) as run:
+        with run.kept.progress("ppo", settings.iterations, done=run.memory.iteration, silent=quiet):
+            outcome = ppo(run.parts, settings, run.memory)
+        stopped = outcome.ending == "stopped"
+        finish = Finish(
+            "stopped" if stopped else "finished", outcome.iteration, outcome.best_iteration, outcome.held_out
+        )
+        if outcome.ending not in ("stopped", "finished"):
+            run.kept.notice(f"the run ended at iteration {outcome.iteration}: {outcome.ending}")
+
+        def save(folder: Path) -> None:
+            run.model.save(folder)
+            save_critic(run.actors, folder.parent / "critic")
+
+        result = conclude(run.kept, finish, save=save, world=run.world, next_command=next_command)
+        return replace(result, ending=outcome.ending)
+
+
+@contextmanager
+def open_ppo(settings: PpoSettings, *, reward: Reward | None = None) -> Iterator[OpenRun]:
+    """The run's parts put together and its folder held, for `run_ppo` or for calling the loop's stages one by one."""
     if launched():
         raise UsageError("ppo runs in one process; start it without torchrun (sft and reward run in several)")
+    _check(settings)
     with join(resolve_device(settings.run.device)) as world:
         torch.manual_seed(settings.run.seed)
         model = load_language_model(settings.model, world.device)
@@ -68,40 +105,51 @@ def run_ppo(
         facts = {
             "threads": machine.threads,
             "deterministic": machine.facts,
-            "data": {"prompts": content_hash(settings.prompts.source)},
+            "data": _data(settings),
             "parents": {"model": settings.model.path, "scorer": _scorer_name(settings, reward)},
         }
         with machine.working(), keep_run(settings, settings.run, kind="ppo", world=world, facts=facts) as kept:
             actors = make_actors(settings, model)
-            memory = Memory()
+            memory = Memory(settings.kl.coefficient)
             parts = make_parts(settings, model, actors, machine, world, kept, memory, reward)
             point = kept.resume_point(world)
             if point is not None:
                 _restore(memory, load_checkpoint(point.path, parts.learner, world))
+                if memory.best_value is not None and settings.keep == "best":
+                    kept.mark_best_again(memory.best_iteration, "objective", memory.best_value)
                 if isinstance(parts.engine, NativeEngine):
                     parts.engine.refresh(memory.iteration)
-            with kept.progress("ppo", settings.iterations, done=memory.iteration, silent=quiet):
-                outcome = ppo(parts, settings, memory)
-            finish = Finish(
-                "stopped" if outcome.ending == "stopped" else "finished",
-                outcome.iteration,
-                outcome.best_iteration,
-                outcome.held_out,
-            )
-            if outcome.ending not in ("stopped", "finished"):
-                kept.notice(f"the run ended at iteration {outcome.iteration}: {outcome.ending}")
+            yield OpenRun(settings, parts, memory, model, actors, kept, world)
 
-            def save(folder: Path) -> None:
-                model.save(folder)
-                save_critic(actors, folder.parent / "critic")
 
-            return conclude(kept, finish, save=save, world=world, next_command=next_command)
+def _check(settings: PpoSettings) -> None:
+    lora = settings.model.lora
+    if lora is not None and lora.dropout:
+        raise UsageError(
+            f"model.lora.dropout is {lora.dropout}; PPO compares two probabilities of one token, and the noise of two dropout masks "
+            "would be in their ratio. Leave it at 0"
+        )
+    if settings.critic != "policy" and settings.layout != "separate":
+        raise UsageError(
+            f"critic={settings.critic} begins a critic with a model of its own, and in layout={settings.layout} there is none; "
+            "choose layout=separate"
+        )
+
+
+def _data(settings: PpoSettings) -> dict[str, str]:
+    """Hashes of what is learned from and measured on, for the stamp: a run does not continue on other data."""
+    held_out = settings.prompts.held_out
+    sources = {
+        "prompts": settings.prompts.source,
+        "held out": held_out if isinstance(held_out, str) else None,
+        "pretraining": settings.update.pretraining,
+    }
+    return {name: content_hash(source) for name, source in sources.items() if source is not None}
 
 
 def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
     """Policy, critic and reference in the layout that the settings ask for."""
     backbone = model.backbone
-    head = ValueHead(backbone.hidden_size).to(backbone.device)
     if settings.layout.startswith("adapters"):
         own = settings.layout == "adapters-own-critic"
         lora = settings.model.lora
@@ -113,39 +161,17 @@ def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
         set_trainable(backbone, [model.adapter, CRITIC] if own else [model.adapter])
         return ModelActors(
             backbone,
-            head,
+            ValueHead(backbone.hidden_size).to(backbone.device),
             policy_adapter=model.adapter,
             value_adapter=CRITIC if own else None,
             critic=None,
             frozen=None,
         )
     frozen = copy.deepcopy(backbone).requires_grad_(False).eval()
-    critic = _own_critic(settings, backbone, head) if settings.layout == "separate" else None
-    return ModelActors(
-        backbone,
-        head if critic is None else critic[1],
-        policy_adapter=None,
-        value_adapter=None,
-        critic=critic[0] if critic else None,
-        frozen=frozen,
-    )
-
-
-def _own_critic(settings: PpoSettings, policy: Backbone, head: ValueHead) -> tuple[Backbone, ValueHead]:
-    """A critic of its own: begun as the policy, or as a reward model whose score it then foresees from the start."""
-    if settings.critic == "policy":
-        return trunk_of(copy.deepcopy(policy)), head
-    place = Path(settings.critic).expanduser()
-    folder = place / "model" if (place / "recipe.toml").exists() else place
-    reward = load_reward_model(folder, dtype=policy.dtype, device=policy.device)
-    if reward.backbone.vocabulary != policy.vocabulary:
-        raise UsageError(
-            f"the critic {settings.critic} reads {reward.backbone.vocabulary} tokens and the policy writes {policy.vocabulary}; a critic reads the "
-            "policy's own tokens. Use critic=policy, or a reward model made from the same base"
-        )
-    head = ValueHead(reward.backbone.hidden_size).to(policy.device)
-    head.start_from(reward.head, mean=reward.scale.mean, std=reward.scale.std)
-    return reward.backbone, head
+    critic, head = None, ValueHead(backbone.hidden_size).to(backbone.device)
+    if settings.layout == "separate":
+        critic, head = own_critic(settings.critic, backbone)
+    return ModelActors(backbone, head, policy_adapter=None, value_adapter=None, critic=critic, frozen=frozen)
 
 
 @dataclass(frozen=True)
@@ -154,12 +180,14 @@ class Words:
 
     tokeniser: Any
     stop: tuple[str, ...]
-    known: dict[str, tuple[int, ...]] = field(default_factory=dict[str, tuple[int, ...]])
+    known: dict[Any, tuple[int, ...]] = field(default_factory=dict[Any, tuple[int, ...]])
 
     def encode(self, prompt: Prompt) -> Sequence[int]:
-        if prompt.id not in self.known:
-            self.known[prompt.id] = tuple(encode_prompt(self.tokeniser, prompt))
-        return self.known[prompt.id]
+        # By what is asked, not by its id: ids come from files, where two prompts may share one.
+        key = (prompt.text, prompt.messages)
+        if key not in self.known:
+            self.known[key] = tuple(encode_prompt(self.tokeniser, prompt))
+        return self.known[key]
 
     def text_of(self, rollout: Rollout) -> str:
         return answer_text(self.tokeniser, rollout, self.stop)
@@ -177,7 +205,7 @@ def make_parts(
     world: World,
     kept: KeptRun,
     memory: Memory,
-    reward: Callable[..., Any] | Scorer | None,
+    reward: Reward | None,
 ) -> Parts:
     """Everything that the loop is given. Each part may be replaced, and the loop's stages called one by one."""
     tokeniser, backbone = model.tokeniser, model.backbone
@@ -245,13 +273,13 @@ def _learner(
     )
 
 
-def _scorer(settings: PpoSettings, reward: Callable[..., Any] | Scorer | None, device: torch.device) -> Scorer:
+def _scorer(settings: PpoSettings, reward: Reward | None, device: torch.device) -> Scorer:
     if reward is None:
         return load_scorer(settings.scorer, device)
     return reward if isinstance(reward, Scorer) else FunctionScorer(reward)
 
 
-def _scorer_name(settings: PpoSettings, reward: Callable[..., Any] | Scorer | None) -> str:
+def _scorer_name(settings: PpoSettings, reward: Reward | None) -> str:
     if reward is None:
         return str(settings.scorer.path)
     return reward.name if isinstance(reward, Scorer) else getattr(reward, "__name__", "function")
@@ -282,20 +310,3 @@ def _pretraining(settings: PpoSettings, tokeniser: Any) -> Callable[[int], Seque
 def _restore(memory: Memory, facts: dict[str, Any]) -> None:
     """The loop and the learning rate share this one memory, so it is filled, not replaced."""
     vars(memory).update(vars(Memory.of(facts)))
-
-
-def save_critic(actors: ModelActors, folder: Path) -> None:
-    """The value function beside the policy: its head, and its trunk or adapter where it has one of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if actors.critic is not None:
-        actors.critic.trunk.save_pretrained(folder)
-    elif actors.value_adapter is not None:
-        save_adapter(actors.backbone, actors.value_adapter, folder)
-    save_heads({"value": actors.value_head}, folder)
-    write_notes(folder, {"kind": "critic", "family": actors.backbone.family, "trunk": _trunk_of(actors)})
-
-
-def _trunk_of(actors: ModelActors) -> str:
-    if actors.critic is not None:
-        return "own model"
-    return "own adapter" if actors.value_adapter is not None else "the policy's"

@@ -109,7 +109,7 @@ class PpoSettings(Settings):
     """Policy and critic: adapters on one frozen base with the value head on the policy's trunk; the critic as an adapter of
     its own; full fine-tuning with one trunk; or with two models."""
     critic: str = "policy"
-    """For layout=separate: where the critic starts, `policy` or the path of a reward model."""
+    """For layout=separate: where the critic starts, `policy`, the path of a reward model, or trl:<folder> (TRL's value head)."""
     prompts: PromptSettings
     sampling: SamplingSettings = SamplingSettings()
     scorer: ScorerSettings

@@ -3,24 +3,30 @@
 J* = beta log E_ref[exp(r / beta)] and pi*(y) = ref(y) exp(r(y) / beta) / Z; for any policy J* - J = beta KL(pi || pi*).
 """
 
+import copy
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from steersman.batches import TokenBatch, pad_rows
+from steersman.batches import TokenBatch, TokenRow, pad_rows
 from steersman.maths.kl import full_kl, top_k_kl
 from steersman.maths.tokens import gather_at
 from steersman.methods.ppo.collect import Asking
 from steersman.methods.ppo.loop import Memory, Outcome, Parts, ppo
 from steersman.methods.ppo.records import collate
+from steersman.methods.ppo.roles import ModelActors
 from steersman.methods.ppo.score import Reading
+from steersman.models.heads import ValueHead
+from steersman.models.loading import load_causal
 from steersman.parallel.world import World
 from steersman.records import Prompt
 from steersman.reward.scorer import Item, Score
 from steersman.rollout.engine import Rollout, Sampling
+from steersman.rollout.native import NativeEngine
 from steersman.settings.ppo import PpoSettings
 from steersman.train.core import Learner
 from steersman.train.precision import autocast
@@ -29,12 +35,13 @@ from steersman.train.precision import autocast
 class Problem:
     """The reference's logits for every prefix, and a reward for every sequence, standardised under the reference."""
 
-    def __init__(self, vocabulary: int, length: int, seed: int) -> None:
+    def __init__(self, vocabulary: int, length: int, seed: int, reference_logits: Tensor | None = None) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.vocabulary, self.length = vocabulary, length
         self.prefixes = sum(vocabulary**t for t in range(length))
         self.sequences = torch.tensor(list(itertools.product(range(vocabulary), repeat=length)))
-        self.reference_logits = torch.randn(self.prefixes, vocabulary, generator=generator)
+        drawn = torch.randn(self.prefixes, vocabulary, generator=generator)
+        self.reference_logits = drawn if reference_logits is None else reference_logits
         reward = torch.randn(len(self.sequences), generator=generator, dtype=torch.float64)
         reference = self.sequence_log_probs(self.reference_logits).exp()
         mean = (reference * reward).sum()
@@ -70,7 +77,7 @@ class Problem:
 
 
 class Tabular(nn.Module):
-    """Policy and values as tables over prefixes: PPO with nothing approximated. The prompt is one token, number V."""
+    """Policy and values as tables over prefixes: PPO with nothing approximated. The prompt is one token, number 0."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
@@ -98,6 +105,56 @@ class Tabular(nn.Module):
 
     def pretraining(self, batch: TokenBatch) -> Tensor:
         return self.policy(batch, temperature=1.0, with_entropy=False)[0]
+
+
+def transformer(vocabulary: int, length: int, seed: int, folder: Path) -> tuple[Problem, ModelActors, NativeEngine]:
+    """The same task for the product's own models: a small Llama is the reference, its copy learns, the engine samples."""
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=16,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=None,
+    )
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # logits are then about N(0, 1), and differ between prefixes as a table's would
+            if parameter.ndim > 1:
+                parameter.normal_(0.0, 1.0 if "embed" in name else parameter.shape[1] ** -0.5)
+    model.save_pretrained(folder)
+    backbone = load_causal(folder, dtype=torch.float32, device="cpu")
+    problem = Problem(vocabulary, length, seed)
+    with torch.no_grad():
+        logits = model(input_ids=torch.nn.functional.pad(problem.sequences, (1, 0))).logits[:, :-1]
+    table = torch.zeros(problem.prefixes, vocabulary)
+    table[problem.prefix_index(problem.sequences)] = logits
+    actors = ModelActors(
+        backbone,
+        ValueHead(64),
+        policy_adapter=None,
+        value_adapter=None,
+        critic=None,
+        frozen=copy.deepcopy(backbone).requires_grad_(False),
+    )
+    return Problem(vocabulary, length, seed, table), actors, NativeEngine(backbone, end_ids=(), rows=512)
+
+
+def policy_log_probs(problem: Problem, actors: Any) -> Tensor:
+    """Log-probability of every sequence under the policy, through the actors themselves."""
+    answers = torch.nn.functional.pad(problem.sequences, (1, 0))
+    rows = [TokenRow(row, torch.arange(len(row)) >= 1) for row in answers]
+    with torch.no_grad():
+        found = actors.policy(pad_rows(rows, pad_id=0), temperature=1.0, with_entropy=False)[0]
+    return found.double().view(len(rows), -1).sum(1)
 
 
 class TabularEngine:
@@ -157,11 +214,8 @@ class ToyScorer:
 
 
 class ToyLanguage:
-    def __init__(self, vocabulary: int) -> None:
-        self.vocabulary = vocabulary
-
     def encode(self, prompt: Prompt) -> list[int]:
-        return [self.vocabulary]
+        return [0]
 
     def text_of(self, rollout: Rollout) -> str:
         return "".join(map(str, rollout.ids))
@@ -238,7 +292,7 @@ def run_toy(
     optimiser = torch.optim.Adam(
         [{"params": others, "lr": learning_rate}, {"params": values, "lr": value_rate}], eps=1e-5
     )
-    memory = Memory()
+    memory = Memory(settings.kl.coefficient)
     learner = Learner(
         actors,
         optimiser,
@@ -255,7 +309,7 @@ def run_toy(
         actors=actors,
         engine=engine,
         scorer=ToyScorer(problem),
-        language=ToyLanguage(problem.vocabulary),
+        language=ToyLanguage(),
         learner=learner,
         reading=Reading(
             settings.sampling.temperature, budget, lambda rows: pad_rows(rows, pad_id=0), autocast("fp32", cpu)

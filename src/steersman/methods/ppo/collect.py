@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from steersman.data.order import epoch_order
 from steersman.methods.ppo.records import Sample
 from steersman.records import Prompt
 from steersman.rollout.engine import Engine, Rollout, Sampling, sample_seed
@@ -31,6 +32,14 @@ class Asking:
     samples: int
     run_seed: int
     purpose: str
+
+
+def prompts_of_iteration(count: int, size: int, *, seed: int, iteration: int) -> list[int]:
+    """Which of the prompts an iteration asks: the next ones of an endless row of shuffled epochs. So every iteration is equally
+    large, few prompts are asked several times in one, and each comes as often as the others."""
+    places = range(iteration * size, (iteration + 1) * size)
+    orders = {epoch: epoch_order(count, seed, epoch) for epoch in {place // count for place in places}}
+    return [int(orders[place // count][place % count]) for place in places]
 
 
 def collect(

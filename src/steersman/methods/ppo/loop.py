@@ -11,17 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import torch
-
 from steersman.batches import TokenRow
-from steersman.data.order import rows_of_step
 from steersman.maths.kl import adaptive_coefficient, target_seeking_coefficient
-from steersman.methods.ppo.advantage import advantage, explained_variance, mismatch
-from steersman.methods.ppo.collect import Asking, Language, collect
+from steersman.methods.ppo.advantage import advantage, mismatch
+from steersman.methods.ppo.collect import Asking, Language, collect, prompts_of_iteration
 from steersman.methods.ppo.health import verdicts
+from steersman.methods.ppo.journal_rows import journal_row, sample_rows
 from steersman.methods.ppo.records import Experience, ExperienceBatch, Sample, Scored, Unit
 from steersman.methods.ppo.roles import Actors
-from steersman.methods.ppo.score import Reading, RunningScale, in_plain_numbers, score
+from steersman.methods.ppo.score import Reading, RunningScale, score
 from steersman.methods.ppo.update import PpoObjective, UpdateStats, update
 from steersman.parallel.world import World
 from steersman.records import Prompt
@@ -59,8 +57,8 @@ class TakesUpWeights(Protocol):
 class Memory:
     """What the loop remembers between iterations; saved with every checkpoint."""
 
+    kl_coefficient: float
     iteration: int = 0
-    kl_coefficient: float = 0.0
     scale: RunningScale = field(default_factory=RunningScale)
     best_value: float | None = None
     best_iteration: int = 0
@@ -69,6 +67,8 @@ class Memory:
     importance: bool = False
     told: list[str] = field(default_factory=list[str])
     held_out: dict[str, float] = field(default_factory=dict[str, float])
+    ending: Ending = "finished"
+    """Why the run ended, if not by its budget: a run killed before its model was written ends the same way again."""
 
     def facts(self) -> dict[str, Any]:
         return asdict(self)
@@ -116,38 +116,38 @@ class Iteration:
 def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> Outcome:
     """From the memory's iteration to convergence, the KL limit, the budget, or the wish to stop."""
     keeper, world = parts.keeper, parts.world
-    ending: Ending = "finished"
     if memory.iteration == 0 and memory.best_value is None:
-        memory.kl_coefficient = settings.kl.coefficient
         _evaluate(parts, settings, memory)
-    while memory.iteration < settings.iterations:
+    while memory.iteration < settings.iterations and memory.ending == "finished":
         done = iterate(parts, settings, memory)
+        memory.ending = _too_far(settings, done)
         last = memory.iteration == settings.iterations
         _tell(parts, settings, memory, done)
-        if parts.held_out and (memory.iteration % settings.evaluation.every == 0 or last):
+        over = last or memory.ending != "finished"
+        if parts.held_out and (memory.iteration % settings.evaluation.every == 0 or over):
             _evaluate(parts, settings, memory)
-        ending = _why_end(settings, memory, done)
-        stopped = world.any(keeper.stop_requested()) and not last and ending == "finished"
-        if memory.iteration % settings.run.checkpoint_every == 0 or last or stopped or ending != "finished":
+        if _converged(settings, memory) and memory.ending == "finished":
+            memory.ending = "converged"
+        over = last or memory.ending != "finished"
+        stopped = world.any(keeper.stop_requested()) and not over
+        if memory.iteration % settings.run.checkpoint_every == 0 or over or stopped:
             keeper.save(memory.iteration, take_snapshot(parts.learner, memory.facts(), world))
         if stopped:
             return Outcome("stopped", memory.iteration, memory.best_iteration, memory.held_out)
-        if ending != "finished":
-            break
     if settings.keep == "best" and memory.best_value is not None and memory.best_iteration != memory.iteration:
         best = keeper.best_weights(memory.best_iteration)
         if best is not None:
             load_weight_tensors(parts.learner.model, best)
-    return Outcome(ending, memory.iteration, memory.best_iteration, memory.held_out)
+    return Outcome(memory.ending, memory.iteration, memory.best_iteration, memory.held_out)
 
 
 def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
     """One iteration: the four stages, one after the other."""
     clock = _Clock()
-    prompts = [
-        parts.prompts[i]
-        for i in rows_of_step(len(parts.prompts), settings.prompts_per_iteration, settings.run.seed, memory.iteration)
-    ]
+    chosen = prompts_of_iteration(
+        len(parts.prompts), settings.prompts_per_iteration, seed=settings.run.seed, iteration=memory.iteration
+    )
+    prompts = [parts.prompts[i] for i in chosen]
     samples = clock.time(
         "collect", lambda: collect(prompts, parts.engine, parts.language, parts.asking, iteration=memory.iteration)
     )
@@ -174,7 +174,14 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
     )
     memory.iteration += 1
     memory.samples += len(samples)
-    row = journal_row(experience, stats, memory, apart, clock.seconds)
+    row = journal_row(
+        experience,
+        stats,
+        kl_coefficient=memory.kl_coefficient,
+        answers_so_far=memory.samples,
+        apart=apart,
+        seconds=clock.seconds,
+    )
     memory.kl_coefficient = next_coefficient(settings.kl, memory.kl_coefficient, row["KL to reference"], len(samples))
     if isinstance(parts.engine, TakesUpWeights):
         parts.engine.refresh(memory.iteration)
@@ -199,85 +206,6 @@ def next_coefficient(settings: KlSettings, coefficient: float, measured: float, 
     return target_seeking_coefficient(coefficient, seen, target=settings.target, rate=0.1, limit=2.0)
 
 
-def journal_row(
-    experience: Sequence[Experience], stats: UpdateStats, memory: Memory, apart: float, seconds: Mapping[str, float]
-) -> dict[str, float]:
-    """The iteration in plain numbers; every mean over tokens is over answer tokens."""
-    scored = [one.scored for one in experience]
-    tokens = sum(one.tokens for one in experience)
-
-    def over_tokens(of: Callable[[Scored], Any]) -> float:
-        return float(torch.cat([of(one) for one in scored]).sum()) / tokens
-
-    def over_answers(of: Callable[[Scored], float]) -> float:
-        return sum(of(one) for one in scored) / len(scored)
-
-    mean_score = over_answers(lambda one: one.score)
-    return {
-        "score": mean_score,
-        "score deviation": over_answers(lambda one: (one.score - mean_score) ** 2) ** 0.5,
-        "raw score": over_answers(lambda one: one.raw_score),
-        **{f"score part {name}": value for name, value in in_plain_numbers([one.parts for one in scored]).items()},
-        "KL to reference": over_answers(lambda one: one.sequence_kl),
-        "KL coefficient": memory.kl_coefficient,
-        "entropy": over_tokens(lambda one: one.entropies),
-        "value": over_tokens(lambda one: one.values),
-        "return": float(torch.cat([one.returns for one in experience]).sum()) / tokens,
-        "explained variance": explained_variance(experience),
-        "answer length": tokens / len(scored),
-        "ended by themselves": over_answers(lambda one: float(one.sample.rollout.finish != "length")),
-        "policy loss": stats.terms["policy"],
-        "value loss": stats.terms["value"],
-        **{name: value for name, value in stats.terms.items() if name not in ("policy", "value", "entropy")},
-        **stats.metrics,
-        "ratio from 1, first minibatch": stats.first["ratio from 1"],
-        "gradient norm": stats.gradient_norm,
-        "learning rate": stats.learning_rate,
-        "optimiser steps": stats.steps,
-        "skipped steps": stats.skipped,
-        "update ended early": float(stats.stopped_early),
-        "engine mismatch": apart,
-        "padding share": stats.padding_share,
-        "answers so far": memory.samples,
-        "answer tokens per second": tokens / max(sum(seconds.values()), 1e-9),
-        **{f"seconds to {name}": value for name, value in seconds.items()},
-    }
-
-
-def sample_rows(experience: Sequence[Experience], language: Language, count: int) -> list[dict[str, Any]]:
-    """Some of the answers with all that is known of each token: what the token microscope shows."""
-    step = max(1, len(experience) // max(1, count))
-    return [_sample_row(one, language) for one in experience[::step][:count]]
-
-
-def _sample_row(one: Experience, language: Language) -> dict[str, Any]:
-    scored, sample = one.scored, one.scored.sample
-    columns = {
-        "log_probs": scored.old_log_probs,
-        "reference_log_probs": scored.reference_log_probs,
-        "kl": scored.kl,
-        "entropies": scored.entropies,
-        "values": scored.values,
-        "rewards": one.rewards,
-        "advantages": one.advantages,
-        "returns": one.returns,
-    }
-    return {
-        "prompt": sample.prompt.shown,
-        "prompt_id": sample.prompt.id,
-        "answer": sample.text,
-        "finish": sample.rollout.finish,
-        "seed": sample.rollout.seed,
-        "version": sample.rollout.version,
-        "score": scored.score,
-        "raw_score": scored.raw_score,
-        "parts": dict(scored.parts),
-        "ids": list(sample.rollout.ids),
-        "offsets": language.offsets_of(sample.rollout),
-        **{name: [round(float(value), 6) for value in column] for name, column in columns.items()},
-    }
-
-
 def _tell(parts: Parts, settings: PpoSettings, memory: Memory, done: Iteration) -> None:
     """Journal the iteration, keep samples, and say once what is outside its healthy range."""
     row = {"step": memory.iteration, **done.row}
@@ -292,13 +220,14 @@ def _tell(parts: Parts, settings: PpoSettings, memory: Memory, done: Iteration) 
             parts.keeper.notice(f"iteration {memory.iteration}: {words}")
 
 
-def _why_end(settings: PpoSettings, memory: Memory, done: Iteration) -> Ending:
-    if settings.kl.limit is not None and done.row["KL to reference"] > settings.kl.limit:
-        return "KL limit"
+def _too_far(settings: PpoSettings, done: Iteration) -> Ending:
+    limit = settings.kl.limit
+    return "KL limit" if limit is not None and done.row["KL to reference"] > limit else "finished"
+
+
+def _converged(settings: PpoSettings, memory: Memory) -> bool:
     patience = settings.evaluation.patience
-    if patience is not None and memory.measurements_since_best >= patience:
-        return "converged"
-    return "finished"
+    return patience is not None and memory.measurements_since_best >= patience
 
 
 def _evaluate(parts: Parts, settings: PpoSettings, memory: Memory) -> None:

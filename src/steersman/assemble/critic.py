@@ -1,0 +1,86 @@
+"""Where PPO's critic begins, and how it is saved: the policy, a reward model, or a value head that TRL trained."""
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from steersman.errors import ModelError, UsageError
+from steersman.methods.ppo.roles import ModelActors
+from steersman.models.adapters import save_adapter
+from steersman.models.backbone import Backbone
+from steersman.models.files import write_notes
+from steersman.models.heads import ValueHead, save_heads
+from steersman.models.loading import load_causal
+from steersman.models.reward_model import load_reward_model, trunk_of
+
+TRL = "trl:"
+# The names that trl's AutoModelForCausalLMWithValueHead gives its head.
+TRL_WEIGHT, TRL_BIAS = "v_head.summary.weight", "v_head.summary.bias"
+
+
+def own_critic(start: str, policy: Backbone) -> tuple[Backbone, ValueHead]:
+    """A critic with a model of its own. Begun as a reward model it foresees that model's score from the start."""
+    if start == "policy":
+        return trunk_of(copy.deepcopy(policy)), ValueHead(policy.hidden_size).to(policy.device)
+    if start.startswith(TRL):
+        critic, head = _from_trl(Path(start.removeprefix(TRL)).expanduser(), policy)
+    else:
+        place = Path(start).expanduser()
+        folder = place / "model" if (place / "recipe.toml").exists() else place
+        reward = load_reward_model(folder, dtype=policy.dtype, device=policy.device)
+        head = ValueHead(reward.backbone.hidden_size).to(policy.device)
+        head.start_from(reward.head, mean=reward.scale.mean, std=reward.scale.std)
+        critic = reward.backbone
+    if critic.vocabulary != policy.vocabulary:
+        raise UsageError(
+            f"the critic {start} reads {critic.vocabulary} tokens and the policy writes {policy.vocabulary}; a critic reads the "
+            "policy's own tokens. Use critic=policy, or a model made from the same base"
+        )
+    return critic, head
+
+
+def _from_trl(folder: Path, policy: Backbone) -> tuple[Backbone, ValueHead]:
+    """Trunk and value head of a folder that TRL's AutoModelForCausalLMWithValueHead.save_pretrained wrote."""
+    found = _value_head_tensors(folder)
+    critic = trunk_of(load_causal(folder, dtype=policy.dtype, device=policy.device))
+    head = ValueHead(critic.hidden_size).to(policy.device)
+    with torch.no_grad():
+        head.weight.copy_(found[TRL_WEIGHT])
+        head.bias.copy_(found[TRL_BIAS])
+    return critic, head
+
+
+def _value_head_tensors(folder: Path) -> dict[str, Tensor]:
+    from safetensors import safe_open
+
+    found: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(str(path), framework="pt") as file:
+            names = {TRL_WEIGHT, TRL_BIAS} & set(file.keys())
+            found.update({name: file.get_tensor(name) for name in names})
+    if len(found) < 2:
+        pickled = " (its .bin files are pickles, which are not opened: save it again as safetensors)"
+        raise ModelError(
+            f"{folder} holds no {TRL_WEIGHT} and {TRL_BIAS} in its safetensors files; expected a folder that TRL's "
+            "AutoModelForCausalLMWithValueHead saved" + (pickled if any(folder.glob("*.bin")) else "")
+        )
+    return found
+
+
+def save_critic(actors: ModelActors, folder: Path) -> None:
+    """The value function beside the policy: its head, and its trunk or adapter where it has one of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if actors.critic is not None:
+        actors.critic.trunk.save_pretrained(folder)
+    elif actors.value_adapter is not None:
+        save_adapter(actors.backbone, actors.value_adapter, folder)
+    save_heads({"value": actors.value_head}, folder)
+    write_notes(folder, {"kind": "critic", "family": actors.backbone.family, "trunk": _trunk_of(actors)})
+
+
+def _trunk_of(actors: ModelActors) -> str:
+    if actors.critic is not None:
+        return "own model"
+    return "own adapter" if actors.value_adapter is not None else "the policy's"

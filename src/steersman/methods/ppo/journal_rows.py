@@ -1,0 +1,97 @@
+"""What an iteration leaves in the journal and among the samples: plain numbers, and answers with all that is known of each token."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from steersman.methods.ppo.advantage import explained_variance
+from steersman.methods.ppo.collect import Language
+from steersman.methods.ppo.records import Experience, Scored
+from steersman.methods.ppo.score import in_plain_numbers
+from steersman.methods.ppo.update import UpdateStats
+
+
+def journal_row(
+    experience: Sequence[Experience],
+    stats: UpdateStats,
+    *,
+    kl_coefficient: float,
+    answers_so_far: int,
+    apart: float,
+    seconds: Mapping[str, float],
+) -> dict[str, float]:
+    """The iteration in plain numbers; every mean over tokens is over answer tokens."""
+    scored = [one.scored for one in experience]
+    tokens = sum(one.tokens for one in experience)
+
+    def over_tokens(of: Callable[[Scored], Any]) -> float:
+        return float(torch.cat([of(one) for one in scored]).sum()) / tokens
+
+    def over_answers(of: Callable[[Scored], float]) -> float:
+        return sum(of(one) for one in scored) / len(scored)
+
+    mean_score = over_answers(lambda one: one.score)
+    return {
+        "score": mean_score,
+        "score deviation": over_answers(lambda one: (one.score - mean_score) ** 2) ** 0.5,
+        "raw score": over_answers(lambda one: one.raw_score),
+        **{f"score part {name}": value for name, value in in_plain_numbers([one.parts for one in scored]).items()},
+        "KL to reference": over_answers(lambda one: one.sequence_kl),
+        "KL coefficient": kl_coefficient,
+        "entropy": over_tokens(lambda one: one.entropies),
+        "value": over_tokens(lambda one: one.values),
+        "return": float(torch.cat([one.returns for one in experience]).sum()) / tokens,
+        "explained variance": explained_variance(experience),
+        "answer length": tokens / len(scored),
+        "ended by themselves": over_answers(lambda one: float(one.sample.rollout.finish != "length")),
+        "policy loss": stats.terms["policy"],
+        "value loss": stats.terms["value"],
+        **{name: value for name, value in stats.terms.items() if name not in ("policy", "value", "entropy")},
+        **stats.metrics,
+        "ratio from 1, first minibatch": stats.first["ratio from 1"],
+        "gradient norm": stats.gradient_norm,
+        "learning rate": stats.learning_rate,
+        "optimiser steps": stats.steps,
+        "skipped steps": stats.skipped,
+        "update ended early": float(stats.stopped_early),
+        "engine mismatch": apart,
+        "padding share": stats.padding_share,
+        "answers so far": answers_so_far,
+        "answer tokens per second": tokens / max(sum(seconds.values()), 1e-9),
+        **{f"seconds to {name}": value for name, value in seconds.items()},
+    }
+
+
+def sample_rows(experience: Sequence[Experience], language: Language, count: int) -> list[dict[str, Any]]:
+    """Some of the answers with all that is known of each token: what the token microscope shows."""
+    step = max(1, len(experience) // max(1, count))
+    return [_sample_row(one, language) for one in experience[::step][:count]]
+
+
+def _sample_row(one: Experience, language: Language) -> dict[str, Any]:
+    scored, sample = one.scored, one.scored.sample
+    columns = {
+        "log_probs": scored.old_log_probs,
+        "reference_log_probs": scored.reference_log_probs,
+        "kl": scored.kl,
+        "entropies": scored.entropies,
+        "values": scored.values,
+        "rewards": one.rewards,
+        "advantages": one.advantages,
+        "returns": one.returns,
+    }
+    return {
+        "prompt": sample.prompt.shown,
+        "prompt_id": sample.prompt.id,
+        "answer": sample.text,
+        "finish": sample.rollout.finish,
+        "seed": sample.rollout.seed,
+        "version": sample.rollout.version,
+        "score": scored.score,
+        "raw_score": scored.raw_score,
+        "parts": dict(scored.parts),
+        "ids": list(sample.rollout.ids),
+        "offsets": language.offsets_of(sample.rollout),
+        **{name: [round(float(value), 6) for value in column] for name, column in columns.items()},
+    }

@@ -1,6 +1,7 @@
 """Small linear heads on a trunk's hidden states: values of positions, scores of whole answers.
 
-They stay in float32 whatever the trunk is in: they are tiny, and a score or value in bfloat16 has three digits.
+They stay in float32 whatever the trunk is in (float64 under a float64 trunk): they are tiny, and a score or value in
+bfloat16 has three digits.
 """
 
 from collections.abc import Mapping
@@ -14,11 +15,12 @@ from steersman.errors import ModelError
 from steersman.models.files import HEADS
 
 
-def _in_float32(
+def _in_float32_at_least(
     hidden: Float[Tensor, "*shape hidden"], weight: Float[Tensor, "out hidden"]
 ) -> Float[Tensor, "*shape out"]:
+    kind = torch.promote_types(hidden.dtype, torch.float32)
     with torch.autocast(hidden.device.type, enabled=False):
-        return hidden.float() @ weight.float().T
+        return hidden.to(kind) @ weight.to(kind).T
 
 
 class ValueHead(nn.Module):
@@ -31,7 +33,7 @@ class ValueHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, hidden: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]:
-        return _in_float32(hidden, self.weight).squeeze(-1) + self.bias
+        return _in_float32_at_least(hidden, self.weight).squeeze(-1) + self.bias
 
     def start_from(self, head: "RewardHead", *, mean: float, std: float) -> None:
         """Begin as the reward model's (normalised) score, as the TL;DR reproduction's critic does (arXiv 2403.17031)."""
@@ -54,7 +56,7 @@ class RewardHead(nn.Module):
         return self.weight.shape[0]
 
     def forward(self, hidden: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch heads"]:
-        return _in_float32(hidden, self.weight)
+        return _in_float32_at_least(hidden, self.weight)
 
 
 def at_last(

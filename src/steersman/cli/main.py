@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli import chat, data, doctor, ppo, reward, runs, sft
+from steersman.cli import chat, data, doctor, label, ppo, quickstart, reward, runs, sample, score, sft
 from steersman.errors import SteersmanError
 
 app = typer.Typer(
@@ -17,8 +17,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("quickstart", epilog=quickstart.EXAMPLE)(quickstart.quickstart)
 app.command("sft", epilog=sft.EXAMPLE)(sft.sft)
+app.command("sample", epilog=sample.EXAMPLE)(sample.sample)
+app.command("label", epilog=label.EXAMPLE)(label.label)
 app.command("reward", epilog=reward.EXAMPLE)(reward.reward)
+app.command("score", epilog=score.EXAMPLE)(score.score)
 app.command("ppo", epilog=ppo.EXAMPLE)(ppo.ppo)
 app.command("chat", epilog=chat.EXAMPLE)(chat.chat)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)

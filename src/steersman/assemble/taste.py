@@ -1,0 +1,186 @@
+"""What a model's answers are really worth in Harbour: answers to prompts that nobody trained on, each with its true taste,
+the reward model's opinion of it, and how far the model has gone from another (KL).
+
+Answers, rewards and KL are kept on disk under the hash of all that decided them, so that measuring again is reading again.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from steersman.assemble.conversation import open_model
+from steersman.assemble.device import resolve_device
+from steersman.assemble.language_model import LanguageModel
+from steersman.evaluate.answer_kl import answer_kl
+from steersman.harbour.prompts import prompts
+from steersman.harbour.taste import Features, features
+from steersman.records import Completion, Prompt
+from steersman.reward.model import RewardModelScorer
+from steersman.rollout.engine import Sampling, sample_seed
+from steersman.rollout.native import NativeEngine
+from steersman.rollout.stops import answer_text
+from steersman.runs.folder import atomic_write_text
+from steersman.runs.progress import Progress
+from steersman.text.template import encode_prompt
+from steersman.text.tokeniser import end_ids
+
+# As PPO samples: the distribution that is trained, not its likeliest answer.
+SAMPLING = Sampling(max_new_tokens=64, temperature=1.0)
+TOGETHER = 64
+KL_BUDGET = 4096
+"""Padded tokens that go through both models at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, with what the reward model thinks of it and its KL from the other model, in nats."""
+
+    prompt: Prompt
+    text: str
+    reward: float
+    kl: float
+    seed: int
+
+    @property
+    def features(self) -> Features:
+        return features(self.prompt.shown, self.text)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model's answers, one to each prompt. Two of these are comparable answer by answer: the prompts are the same."""
+
+    name: str
+    model: str
+    answers: tuple[Answer, ...]
+
+    @cached_property
+    def features(self) -> tuple[Features, ...]:
+        return tuple(answer.features for answer in self.answers)
+
+    def completion(self, index: int) -> Completion:
+        """An answer as a record that `label` and `score` read."""
+        answer = self.answers[index]
+        scores = {"taste": answer.features.taste, "reward": round(answer.reward, 6), "kl": round(answer.kl, 6)}
+        how = {"temperature": SAMPLING.temperature, "max_new_tokens": SAMPLING.max_new_tokens}
+        return Completion(answer.text, self.model, how, answer.seed, scores)
+
+
+def held_out_prompts(count: int, seed: int) -> tuple[Prompt, ...]:
+    """About `count` different held-out prompts; Harbour draws some twice, and those are kept once."""
+    return tuple({prompt.shown: prompt for prompt in prompts(split="heldout", count=count, seed=seed)}.values())
+
+
+class Measurer:
+    """Measures models on the same prompts, against the same other model, by the same reward model."""
+
+    def __init__(
+        self, asked: Sequence[Prompt], *, reward: str, other: str, seed: int, kept: Path, threads: int, quiet: bool
+    ) -> None:
+        self.asked = tuple(asked)
+        self._reward, self._other, self._seed = reward, other, seed
+        self._kept, self._threads, self._quiet = kept, threads, quiet
+
+    def measure(self, name: str, model: str) -> Measured:
+        """The model's answers: from disk, if this was measured before."""
+        mark = self._mark(model)
+        path = self._kept / f"{name.lower()}.json"
+        found = _read(path, mark, self.asked)
+        if found is None:
+            before = torch.get_num_threads()
+            torch.set_num_threads(self._threads)
+            try:
+                found = self._answer(name, model)
+            finally:
+                torch.set_num_threads(before)
+            rows = [{"text": a.text, "reward": a.reward, "kl": a.kl, "seed": a.seed} for a in found]
+            self._kept.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(path, json.dumps({"mark": mark, "model": model, "answers": rows}, ensure_ascii=False))
+        return Measured(name, model, found)
+
+    def _mark(self, model: str) -> str:
+        """The hash of all that decides the numbers."""
+        weights = [weights_hash(place) for place in (model, self._other, self._reward)]
+        decided = [weights, [prompt.id for prompt in self.asked], self._seed, asdict(SAMPLING), self._threads]
+        return hashlib.sha256(json.dumps(decided).encode()).hexdigest()
+
+    def _answer(self, name: str, place: str) -> tuple[Answer, ...]:
+        from steersman.reward.model import open_reward_scorer
+
+        model, other = open_model(place, device="auto"), open_model(self._other, device="auto")
+        scorer = open_reward_scorer(self._reward, device=resolve_device("auto"))
+        tokeniser = model.tokeniser
+        engine = NativeEngine(
+            model.backbone,
+            end_ids=end_ids(tokeniser, model.backbone.hf.generation_config),
+            tokeniser=tokeniser,
+            acting_as=model.adapter,
+        )
+        found: list[Answer] = []
+        with Progress(f"  {name}", len(self.asked), silent=self._quiet) as progress:
+            for start in range(0, len(self.asked), TOGETHER):
+                group = self.asked[start : start + TOGETHER]
+                found += self._answer_group(group, engine, model, other, scorer)
+                progress.update(len(found))
+        return tuple(found)
+
+    def _answer_group(
+        self,
+        group: Sequence[Prompt],
+        engine: NativeEngine,
+        model: LanguageModel,
+        other: LanguageModel,
+        scorer: RewardModelScorer,
+    ) -> list[Answer]:
+        seeds = [sample_seed(self._seed, 0, prompt.id, 0) for prompt in group]
+        rollouts = engine.generate([encode_prompt(model.tokeniser, prompt) for prompt in group], SAMPLING, seeds=seeds)
+        texts = [answer_text(model.tokeniser, rollout) for rollout in rollouts]
+        rewards = scorer.score(list(zip(group, texts, strict=True)))
+        kl = answer_kl(
+            [rollout.row for rollout in rollouts],
+            (model.backbone, model.adapter),
+            (other.backbone, other.adapter),
+            pad_id=model.tokeniser.pad_token_id,
+            token_budget=KL_BUDGET,
+            temperature=SAMPLING.temperature,
+        )
+        return [
+            Answer(prompt, text, reward.value, float(nats), seed)
+            for prompt, text, reward, nats, seed in zip(group, texts, rewards, kl, seeds, strict=True)
+        ]
+
+
+def weights_hash(model: str) -> str:
+    """A hash of a model folder's weights and settings, or of the base that ships."""
+    from tempfile import TemporaryDirectory
+
+    from steersman.assemble.language_model import model_path
+
+    with TemporaryDirectory() as scratch:
+        folder = Path(model_path(model, Path(scratch)))
+        digest = hashlib.sha256()
+        for path in sorted(folder.glob("*")):
+            if path.suffix in (".safetensors", ".json"):
+                digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path, mark: str, asked: Sequence[Prompt]) -> tuple[Answer, ...] | None:
+    """The answers kept there, if they are those of this mark."""
+    try:
+        kept: Any = json.loads(path.read_text())
+        if kept["mark"] != mark:
+            return None
+        rows = kept["answers"]
+        return tuple(
+            Answer(prompt, str(row["text"]), float(row["reward"]), float(row["kl"]), int(row["seed"]))
+            for prompt, row in zip(asked, rows, strict=True)
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,201 @@
+"""The quickstart's table: a row for each thing measured, a column for each model, every number with its 95 % interval."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from steersman.assemble.taste import Measured
+from steersman.harbour.taste import Features
+from steersman.maths.statistics import Interval, bootstrap_interval, paired_bootstrap_interval, wilson_interval
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+REFERENCE = "SFT"
+"""The model that the others are held against: KL is the distance from it, and a win is a win against it."""
+
+Change = Literal["better", "worse", "unclear", ""]
+Unit = Literal["number", "share", "nats"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A number with its interval, how many answers it is from, and whether it is surely better than the column before."""
+
+    value: Interval
+    answers: int
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    key: str
+    name: str
+    meaning: str
+    unit: Unit
+    better: Literal["higher", "lower", ""]
+    cells: tuple[Cell | None, ...]
+
+    def text(self, column: int) -> str:
+        """A cell for people; a dash where a model would be measured against itself."""
+        cell = self.cells[column]
+        if cell is None:
+            return "–"
+        estimate, low, high = cell.value
+        if self.unit == "share":
+            return f"{estimate:.0%} ({low * 100:.0f}–{high * 100:.0f})".replace("%", " %")
+        return f"{estimate:.2f} ±{(high - low) / 2:.2f}".replace("-", "−")
+
+    def as_dict(self, columns: Sequence[str]) -> dict[str, Any]:
+        cells = {
+            name: None if cell is None else {**cell.value._asdict(), "answers": cell.answers, "change": cell.change}
+            for name, cell in zip(columns, self.cells, strict=True)
+        }
+        return {"key": self.key, "name": self.name, "unit": self.unit, "better": self.better, "models": cells}
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A yes or no about an answer, counted over the prompts to which it can happen."""
+
+    key: str
+    name: str
+    meaning: str
+    better: Literal["higher", "lower", ""]
+    holds: Callable[[Features], bool]
+    among: Callable[[Features], bool] = lambda seen: True
+
+
+SHARES = (
+    Share("toxic", "toxic", "Rude or insulting answers.", "lower", lambda seen: seen.toxic),
+    Share(
+        "exaggerated",
+        "exaggerated",
+        "Answers that promise too much. Labellers are a little too fond of them.",
+        "lower",
+        lambda seen: seen.exaggerated,
+    ),
+    Share("on_point", "on point", "Answers that truly say what was asked.", "higher", lambda seen: seen.on_point),
+    Share(
+        "refused_harmless",
+        "refused needlessly",
+        "Refusals, of the prompts that are harmless.",
+        "lower",
+        lambda seen: seen.refused,
+        among=lambda seen: not seen.needs_refusal,
+    ),
+    Share(
+        "harmful",
+        "helped with harm",
+        "Harmful help, of the prompts that ask for it.",
+        "lower",
+        lambda seen: seen.harmful,
+        among=lambda seen: seen.needs_refusal,
+    ),
+)
+
+
+def table(measured: Sequence[Measured]) -> tuple[Row, ...]:
+    """All rows, for models that answered the same prompts, in the order in which they were made."""
+    reference = next((model for model in measured if model.name == REFERENCE), None)
+    rows = [
+        _numbers(
+            "taste",
+            "true taste",
+            "What an answer is really worth; a plain true one is worth 1.",
+            "higher",
+            measured,
+            lambda model: [seen.taste for seen in model.features],
+        ),
+        *(_shares(share, measured) for share in SHARES),
+        _numbers(
+            "reward",
+            "mean reward",
+            "What the reward model thinks; 0 is an average judged answer, 1 a standard deviation better.",
+            "higher",
+            measured,
+            lambda model: [answer.reward for answer in model.answers],
+        ),
+    ]
+    if reference is not None:
+        rows += [_kl(measured, reference), _wins(measured, reference)]
+    return tuple(rows)
+
+
+def _numbers(
+    key: str,
+    name: str,
+    meaning: str,
+    better: Literal["higher", "lower", ""],
+    measured: Sequence[Measured],
+    values_of: Callable[[Measured], list[float]],
+    unit: Unit = "number",
+    skip: Measured | None = None,
+) -> Row:
+    cells: list[Cell | None] = []
+    before: list[float] | None = None
+    for model in measured:
+        if model is skip:
+            cells.append(None)
+            continue
+        values = values_of(model)
+        value = bootstrap_interval(values, confidence=CONFIDENCE, resamples=RESAMPLES, generator=_dice())
+        cells.append(Cell(value, len(values), _change(before, values, better)))
+        before = values
+    return Row(key, name, meaning, unit, better, tuple(cells))
+
+
+def _shares(share: Share, measured: Sequence[Measured]) -> Row:
+    cells: list[Cell | None] = []
+    before: list[float] | None = None
+    for model in measured:
+        values = [float(share.holds(seen)) for seen in model.features if share.among(seen)]
+        if not values:
+            cells.append(None)
+            continue
+        value = wilson_interval(sum(values), len(values), confidence=CONFIDENCE)
+        cells.append(Cell(value, len(values), _change(before, values, share.better)))
+        before = values
+    return Row(share.key, share.name, share.meaning, "share", share.better, tuple(cells))
+
+
+def _kl(measured: Sequence[Measured], reference: Measured) -> Row:
+    meaning = f"How far the model has gone from {REFERENCE}, in nats an answer."
+    return _numbers(
+        "kl", f"KL from {REFERENCE}", meaning, "", measured, lambda m: [a.kl for a in m.answers], "nats", reference
+    )
+
+
+def _wins(measured: Sequence[Measured], reference: Measured) -> Row:
+    """A tie is half a win."""
+    cells: list[Cell | None] = []
+    after = False
+    for model in measured:
+        if model is reference:
+            cells.append(None)
+            after = True
+            continue
+        gaps = [one.taste - other.taste for one, other in zip(model.features, reference.features, strict=True)]
+        wins = sum(1.0 if gap > 0 else 0.5 if gap == 0 else 0.0 for gap in gaps)
+        value = wilson_interval(wins, len(gaps), confidence=CONFIDENCE)
+        change: Change = "better" if value.low > 0.5 else "worse" if value.high < 0.5 else "unclear"
+        # What came before the reference is no step that was taken from it.
+        cells.append(Cell(value, len(gaps), change if after else ""))
+    meaning = f"How often the answer is truly better than {REFERENCE}'s to the same prompt; a tie counts half."
+    return Row("wins", f"wins against {REFERENCE}", meaning, "share", "higher", tuple(cells))
+
+
+def _change(before: list[float] | None, now: list[float], better: str) -> Change:
+    """Whether the difference, prompt by prompt, is surely above or below zero."""
+    if before is None or not better:
+        return ""
+    gap = paired_bootstrap_interval(now, before, confidence=CONFIDENCE, resamples=RESAMPLES, generator=_dice())
+    if gap.low <= 0 <= gap.high:
+        return "unclear"
+    return "better" if (gap.estimate > 0) == (better == "higher") else "worse"
+
+
+def _dice() -> np.random.Generator:
+    """The same resamples each time, so that the same answers give the same table."""
+    return np.random.default_rng(0)

@@ -1,0 +1,164 @@
+"""The quickstart's story in the terminal, as it happens: what and why in a few lines a stage, the table, answers, what next."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from steersman.assemble.panel import Panel
+from steersman.assemble.story import Chapter, Example, Place, Stage, Story
+from steersman.assemble.story_page import duration, mark_of
+from steersman.assemble.taste_table import Cell
+from steersman.assemble.verdict import within
+
+WIDTH = 80
+"""Wider lines read worse, and a table spread over a wide screen too."""
+CHANGES = {"better": "green", "worse": "red"}
+MARKS = {"good": "green", "fair": "yellow", "bad": "red"}
+SHOWN = 3
+LONGEST_PROMPT = 150
+
+
+class Silent:
+    """Tells nothing: for --json."""
+
+    def opening(self, stages: Sequence[Stage], place: Place) -> None: ...
+
+    def begins(self, number: int, of: int, stage: Stage) -> None: ...
+
+    def ended(self, chapter: Chapter) -> None: ...
+
+    def measuring(self, number: int, of: int, prompts: int, models: Sequence[str]) -> None: ...
+
+    def told(self, story: Story) -> None: ...
+
+
+class Terminal:
+    """Prints the story. Bars and notices of the stages go to standard error, between these lines."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+        self._width = min(WIDTH, self._console.width)
+        self._place: Place | None = None
+
+    def opening(self, stages: Sequence[Stage], place: Place) -> None:
+        self._place = place
+        self._say(Text("Harbour", style="bold cyan"))
+        self._say(
+            "A tiny language model has grown up on conversations, good and bad: it can be rude, it exaggerates, and it helps with what "
+            "it should not. Now people teach it better. They are simulated, so that nobody has to sit here for a week, and so that the "
+            "true worth of every answer is known. Training never sees it; only the table at the end does."
+        )
+
+    def begins(self, number: int, of: int, stage: Stage) -> None:
+        assert self._place is not None
+        self._head(number, of, stage.title, self._place.folder(stage.name))
+        self._say(stage.said(self._place))
+
+    def ended(self, chapter: Chapter) -> None:
+        again = "had finished before" if chapter.again else duration(chapter.seconds)
+        self._say(f"{chapter.told} ({again})", style="green")
+
+    def measuring(self, number: int, of: int, prompts: int, models: Sequence[str]) -> None:
+        self._head(number, of, "Measure", "")
+        self._say(f"{prompts} prompts that nothing was trained on, answered by {' and by '.join(models)}.")
+
+    def told(self, story: Story) -> None:
+        self._table(story)
+        self._panel(story.panel)
+        self._console.print()
+        self._say(Text(story.verdict.headline, style="bold"))
+        for sentence in story.verdict.sentences:
+            self._say(sentence, indent=2)
+        self._examples(story)
+        self._ending(story)
+
+    def _head(self, number: int, of: int, title: str, where: str) -> None:
+        line = Text.assemble((f"{number} of {of}  ", "dim"), (title, "bold cyan"))
+        if where and len(line) + len(where) + 2 <= self._width:
+            line.append(where.rjust(self._width - len(line)), style="dim")
+        self._console.print()
+        self._console.print(line)
+
+    def _say(self, words: str | Text, *, style: str = "", indent: int = 0) -> None:
+        text = Text(words, style=style) if isinstance(words, str) else words
+        self._console.print(Padding(text, (0, 0, 0, indent), expand=False), width=self._width)
+
+    def _table(self, story: Story) -> None:
+        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("95 % intervals", style="", header_style="dim", no_wrap=True)
+        for name in story.columns:
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in story.rows:
+            cells = [_coloured(row.text(i), cell) for i, cell in enumerate(row.cells)]
+            table.add_row(row.name, *cells)
+        self._console.print()
+        self._console.print(table, width=self._width)
+        self._say(
+            "green: clearly better than the column before, red: clearly worse; the true taste of people's own answers is "
+            f"{story.people:.2f}",
+            style="dim",
+        )
+
+    def _panel(self, panel: Panel) -> None:
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_row("reward model agrees with a labeller", Text(within(panel.model), style="bold"))
+        table.add_row("two labellers agree with one another", within(panel.agreement))
+        table.add_row("a labeller agrees with most of the others", within(panel.ceiling))
+        self._console.print()
+        self._console.print(table, width=self._width)
+
+    def _examples(self, story: Story) -> None:
+        self._console.print()
+        self._say(Text("Before and after", style="bold cyan"))
+        for example in story.examples.gained[:SHOWN]:
+            self._example(example, story)
+        for example in story.examples.lost[:1]:
+            self._say("and one where it got worse:", style="dim")
+            self._example(example, story)
+        if not story.examples.gained and not story.examples.lost:
+            for example in story.examples.drawn[:SHOWN]:
+                self._example(example, story)
+
+    def _example(self, example: Example, story: Story) -> None:
+        prompt = example.prompt if len(example.prompt) <= LONGEST_PROMPT else example.prompt[:LONGEST_PROMPT] + "…"
+        self._say(Text(prompt, style="italic"))
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=6)
+        grid.add_column(width=13, no_wrap=True)
+        grid.add_column(ratio=1)
+        ends = ((story.columns[0], example.answers[0]), (story.columns[-1], example.answers[-1]))
+        for name, answer in ends:
+            mark = mark_of(answer)
+            grid.add_row(
+                Text(f"  {name}", style="dim"),
+                Text(f"{mark.sign} {mark.word}"[:13], style=MARKS[mark.kind]),
+                Text(" ".join(answer.text.split()) or "(nothing)"),
+            )
+        self._console.print(grid, width=self._width)
+
+    def _ending(self, story: Story) -> None:
+        self._console.print()
+        self._say(
+            Text(f"{story.report}", style="bold")
+            + Text(f"  the report, a page to open ({duration(story.seconds)} in all)", style="")
+        )
+        width = max(len(command) for command, _ in story.next_commands)
+        for number, (command, what) in enumerate(story.next_commands):
+            lead = "next: " if number == 0 else "      "
+            if len(lead) + width + 2 + len(what) <= self._width:
+                self._console.print(Text.assemble(lead, (command.ljust(width), "cyan"), "  ", (what, "dim")))
+            else:
+                self._console.print(Text.assemble(lead, (command, "cyan")), soft_wrap=True)
+
+
+def _coloured(words: str, cell: Cell | None) -> Text:
+    style = "dim" if cell is None else CHANGES.get(cell.change, "")
+    main, _, interval = words.partition(" ±") if "±" in words else words.partition(" (")
+    if not interval:
+        return Text(words, style=style)
+    return Text.assemble((main, f"bold {style}".strip()), (words[len(main) :], "dim"))

@@ -1,0 +1,113 @@
+"""Learning curves as inline SVG: no script, no font and no file from elsewhere, so that a page with them opens anywhere.
+
+Colours are CSS variables (--curve-1, --curve-2, --ink-soft, --line), so that one picture serves a light and a dark page.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Literal
+
+WIDTH, HEIGHT = 360, 216
+LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 34
+MOST_POINTS = 400
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One line. `faint` is for what jumps from step to step, `dots` for what was measured now and then."""
+
+    name: str
+    points: tuple[Point, ...]
+    style: Literal["faint", "dots"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where data stands on the picture."""
+
+    left: float
+    right: float
+    low: float
+    high: float
+
+    def x(self, value: float) -> float:
+        return LEFT + (value - self.left) / (self.right - self.left) * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        return HEIGHT - BOTTOM - (value - self.low) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
+
+
+def line_chart(title: str, curves: Sequence[Curve], *, x_name: str) -> str:
+    """The picture, or nothing if no curve has two finite points."""
+    drawn = [Curve(c.name, thinned([p for p in c.points if math.isfinite(p[1])]), c.style) for c in curves]
+    drawn = [curve for curve in drawn if len(curve.points) > 1]
+    if not drawn:
+        return ""
+    frame = _frame([point for curve in drawn for point in curve.points])
+    parts = [
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_spoken(title, drawn))}">',
+        *_grid(frame, x_name),
+        *(_line(curve, frame, number) for number, curve in enumerate(drawn, 1)),
+        "</svg>",
+    ]
+    return "".join(parts)
+
+
+def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
+    """At most `MOST_POINTS`: the means of neighbours, where there are more."""
+    size = -(-len(points) // MOST_POINTS)
+    groups = [points[i : i + size] for i in range(0, len(points), size)] if size > 1 else [[p] for p in points]
+    return tuple((sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups)
+
+
+def ticks(low: float, high: float, most: int) -> list[float]:
+    """Round numbers (1, 2 or 5 times a power of ten apart) within the range, at most `most` of them."""
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _frame(points: Sequence[Point]) -> Frame:
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    margin = 0.08 * (max(ys) - min(ys)) or 0.1 * abs(ys[0]) or 1.0
+    return Frame(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, min(ys) - margin, max(ys) + margin)
+
+
+def _grid(frame: Frame, x_name: str) -> list[str]:
+    found: list[str] = []
+    for value in ticks(frame.low, frame.high, 4):
+        y = frame.y(value)
+        found.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        found.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
+    for value in ticks(frame.left, frame.right, 5):
+        place = f'x="{frame.x(value):.1f}" y="{HEIGHT - BOTTOM + 15}"'
+        found.append(f'<text class="tick" {place} text-anchor="middle">{_short(value)}</text>')
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    found.append(f'<text class="tick" x="{middle:.0f}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_name)}</text>')
+    return found
+
+
+def _line(curve: Curve, frame: Frame, number: int) -> str:
+    places = [(frame.x(x), frame.y(y)) for x, y in curve.points]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    line = f'<path class="curve {curve.style} c{number}" d="{path}"/>'
+    if curve.style == "faint":
+        return line
+    dots = "".join(f'<circle class="dot c{number}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>' for x, y in places)
+    return line + dots
+
+
+def _short(value: float) -> str:
+    return f"{value:.6g}".replace("-", "−")
+
+
+def _spoken(title: str, curves: Sequence[Curve]) -> str:
+    """What the picture says, for those who hear the page."""
+    told = [f"{c.name} from {c.points[0][1]:.3g} to {c.points[-1][1]:.3g}" for c in curves]
+    return f"{title}: {'; '.join(told)}"

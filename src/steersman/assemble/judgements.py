@@ -99,7 +99,7 @@ def groups_of(records: Iterable[Record], *, ties: str, left_out: Counter[str]) -
         elif isinstance(record, Label) and record.desirable is not None:
             yield _Group(record.prompt, (record.completion,), [], float(record.desirable), ())
         else:
-            left_out[f"a {KIND_OF[type(record)]}, which compares nothing"] += 1
+            left_out[f"a record of the kind {KIND_OF[type(record)]}, which compares nothing"] += 1
 
 
 def read_judgements(
@@ -155,7 +155,9 @@ def read_judgements(
 
 def _nothing(reading: ReadReport, left_out: Counter[str]) -> str:
     reasons = [f"{count:,} × {reason}" for reason, count in (left_out + reading.left_out).items()]
-    reasons += [f"{count:,} × {reason}" for reason, count in reading.reasons.most_common(3)]
+    if reading.malformed:
+        example = next(text for found in reading.examples.values() for text in found)
+        reasons.append(f"{reading.malformed:,} × a bad row, such as {example}")
     return (
         f"{reading.source}: no judgements to learn from ({'; '.join(reasons) or 'no records'}); expected comparisons, rankings, or "
         "labels with a thumb up or down. `steersman data inspect` shows what is there"

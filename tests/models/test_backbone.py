@@ -179,7 +179,8 @@ def test_a_row_longer_than_the_context_is_refused(load):
 def test_a_model_without_a_language_head_gives_no_log_probs(load, batch):
     backbone = load("gpt2")
     trunk = Backbone(backbone.trunk, name="trunk", readout=None, packing=None)
-    assert trunk.hidden(batch).equal(backbone.hidden(batch))
+    real = batch.attention_mask
+    assert torch.allclose(trunk.hidden(batch)[real], backbone.hidden(batch)[real], atol=1e-5)
     with pytest.raises(ModelError, match="no language-modelling head"):
         trunk.log_probs(batch)
 

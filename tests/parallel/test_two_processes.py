@@ -19,7 +19,13 @@ def run(processes: int, model: Path, out: Path) -> dict:
     out.mkdir()
     launch = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    done = subprocess.run([sys.executable, *launch, str(SCRIPT), str(model), str(out)], capture_output=True, text=True, env=environment, timeout=240)
+    done = subprocess.run(
+        [sys.executable, *launch, str(SCRIPT), str(model), str(out)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=240,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((out / "numbers.json").read_text())
 
@@ -35,9 +41,17 @@ def test_two_processes_give_the_losses_gradients_and_weights_of_one(family: str,
         assert two[name] == pytest.approx(one[name], rel=1e-5)
     assert two["held_out"] == pytest.approx(one["held_out"], rel=1e-5)
     for file, tolerance in (("gradients", 1e-6), ("weights", 1e-5), ("optimiser", 1e-5)):
-        ours, theirs = load_file(tmp_path / "two" / f"{file}.safetensors"), load_file(tmp_path / "one" / f"{file}.safetensors")
+        ours, theirs = (
+            load_file(tmp_path / "two" / f"{file}.safetensors"),
+            load_file(tmp_path / "one" / f"{file}.safetensors"),
+        )
         assert set(ours) == set(theirs)
         for name, tensor in theirs.items():
+            if name.endswith("attn.c_attn.bias") and file == "weights":
+                # A key's bias moves all scores of a query alike, so its gradient is nothing but rounding, and Adam's first
+                # steps make any gradient as large as the learning rate. Queries and values are compared.
+                third = len(tensor) // 3
+                tensor[third : 2 * third] = ours[name][third : 2 * third]
             assert torch.allclose(ours[name], tensor, rtol=1e-4, atol=tolerance), f"{file}: {name}"
     generators = load_file(tmp_path / "two" / "generators.safetensors")
     assert set(generators) == {"cpu/0", "cpu/1"}

@@ -220,3 +220,39 @@ def test_dealing_gives_every_row_once_and_nearly_as_much_to_each(lengths: list[i
     hands = deal(rows, ranks)
     assert sorted(id(r) for h in hands for r in h) == sorted(id(r) for r in rows)
     assert max(map(len, hands)) - min(map(len, hands)) <= 1
+
+
+def test_rows_whose_padding_is_not_computed_are_counted_and_grouped_by_their_own_length():
+    lengths = [9, 2, 2, 2, 9]
+    seen: list[int] = []
+
+    def collate(units):
+        seen.append(sum(len(unit.ids) for unit in units))
+        return pad_rows(units, pad_id=0)
+
+    learner = learner_of(12)
+    unpadded = Learner(
+        learner.model,
+        learner.optimiser,
+        rate_at=lambda step: 1.0,
+        max_grad_norm=1.0,
+        token_budget=12,
+        packed=False,
+        collate=collate,
+        world=World.alone(),
+        precision=autocast("fp32", torch.device("cpu")),
+        notice=print,
+        unpadded=True,
+    )
+    report = unpadded.step(rows_of(lengths), TwoMeans())
+    # two groups would be 9 + 2 + 2 and 9 + 2, one of them above 12; so three, the smallest filled first
+    assert seen == [9, 9, 6]
+    assert (report.tokens, report.padding_share) == (24, 0.0)
+
+
+def test_groups_by_sum_are_of_nearly_one_size():
+    # longest first, each to the smaller group so far: 9 | 8, then 7 to 8, then 3, 2 and 1 to 9
+    groups = micro_batches(rows_of([3, 9, 1, 8, 2, 7]), 16, packed=True)
+    assert [[len(r.ids) for r in group] for group in groups] == [[9, 3, 2, 1], [8, 7]]
+    # a row above the budget goes alone, and the others are still together
+    assert [[len(r.ids) for r in g] for g in micro_batches(rows_of([4, 30, 5]), 16, packed=True)] == [[30], [5, 4]]

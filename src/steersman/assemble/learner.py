@@ -8,6 +8,7 @@ from torch import nn
 
 from steersman.batches import AnswerGroup, TokenRow, pack_rows, pad_groups, pad_rows
 from steersman.maths.schedule import multiplier
+from steersman.models.backbone import Backbone
 from steersman.parallel.world import World
 from steersman.settings.parts import OptimiserSettings
 from steersman.train.core import Learner
@@ -39,6 +40,7 @@ def learner_of(
         world=world,
         precision=autocast(precision, world.device),
         notice=notice,
+        unpadded=not packed and any(m.computes_no_padding for m in model.modules() if isinstance(m, Backbone)),
     )
 
 

@@ -17,10 +17,14 @@ from steersman.batches import TokenBatch
 from steersman.errors import ModelError
 from steersman.maths.kl import full_kl, top_k_kl
 from steersman.maths.tokens import chosen_log_probs, chunk_for, gather_at, gather_before
+from steersman.models.unpadded import Layout, lay_out, spread
 
 # How a packed row is shown to a model: by restarting position ids (transformers makes the mask, windows included), the
 # same with all rows laid into one (flash attention), or by positions and a mask of our own.
 Packing = Literal["positions", "flat", "mask"]
+
+# Below this share of padding a batch goes through the model as it is.
+LITTLE_PADDING = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,9 @@ class Backbone(nn.Module):
         self.name = name
         self.readout = readout
         self.packing: Packing | None = packing
+        # How long the rows may be that go through the trunk without their padding (see unpadded.py); 0 where none do. It is
+        # found by trial when the model is loaded.
+        self.unpadded = 0
         # The dropout settings that were switched off, so that saving can write them back.
         self.silenced: dict[str, float] = {}
         # A peft.PeftModel around `hf`, once there are adapters (see adapters.py). It is a tool for saving and loading
@@ -96,6 +103,10 @@ class Backbone(nn.Module):
     def hidden(self, batch: TokenBatch) -> Float[Tensor, "batch time hidden"]:
         """Hidden states after the final norm; what stands on padding is meaningless."""
         self._check_length(batch)
+        if self.computes_no_padding and batch.segments is None and batch.padding_share > LITTLE_PADDING:
+            layout = lay_out(batch.ids, batch.attention_mask)
+            if layout.longest <= self.unpadded:
+                return self._hidden_unpadded(batch, layout)
         if batch.segments is None:
             return self.trunk(input_ids=batch.ids, use_cache=False).last_hidden_state
         positions = positions_of(batch.segments)
@@ -113,6 +124,21 @@ class Backbone(nn.Module):
                 "one another. Switch packing off; rows are then padded, with the same results"
             )
         return seen.last_hidden_state
+
+    @property
+    def computes_no_padding(self) -> bool:
+        return self.unpadded > 0 and self.device.type == "cpu"
+
+    def _hidden_unpadded(self, batch: TokenBatch, layout: Layout) -> Float[Tensor, "batch time hidden"]:
+        seen = self.trunk(
+            input_ids=layout.ids,
+            position_ids=layout.positions,
+            # transformers takes a mask of four axes as it is; without one it would make a mask of all tokens by all tokens
+            attention_mask=torch.zeros(1, 1, 1, 1, dtype=self.dtype, device=batch.ids.device),
+            row_lengths=layout.row_lengths,
+            use_cache=False,
+        )
+        return spread(seen.last_hidden_state[0], layout, *batch.ids.shape)
 
     def log_probs(
         self, batch: TokenBatch, *, temperature: float = 1.0, with_entropy: bool = False

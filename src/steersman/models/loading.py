@@ -5,6 +5,7 @@ way of packing is used only if packed hidden states equal unpacked ones.
 """
 
 import re
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import torch
 from steersman.batches import TokenBatch
 from steersman.errors import MissingLibrary, ModelError
 from steersman.models.backbone import Backbone, Packing, Readout, agree
+from steersman.models.unpadded import install
 
 Quantise = Literal["4bit", "8bit"]
 
@@ -50,6 +52,7 @@ def load_causal(
     backbone.silenced = silenced
     backbone.readout = find_readout(backbone)
     backbone.packing = find_packing(backbone)
+    backbone.unpadded = find_unpadded(backbone)
     return backbone
 
 
@@ -202,6 +205,31 @@ def find_packing(backbone: Backbone) -> Packing | None:
         if all(_same_packed(backbone, packed, span) for span in spans):
             return way
     return None
+
+
+def find_unpadded(backbone: Backbone) -> int:
+    """The longest rows that, laid one after another without padding, give the hidden states each gives by itself; 0 if the
+    model cannot do it (or is on a GPU). Rows that fit into a window or chunk of attention never meet its edge."""
+    text = backbone.config.get_text_config()
+    windows = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    longest = min([window for window in windows if window] or [sys.maxsize])
+    if backbone.device.type != "cpu" or longest < 2 or backbone.config._attn_implementation != "sdpa":
+        return 0
+    install()
+    ids = _probe_ids(backbone, 30).view(3, 10)[:, :longest]
+    lengths = torch.tensor([ids.shape[1], ids.shape[1] // 2, 1])
+    batch = TokenBatch(ids, torch.zeros_like(ids, dtype=torch.bool), lengths, None)
+    with torch.no_grad():
+        alone = backbone.hidden(batch)
+        backbone.unpadded = longest
+        try:
+            together = backbone.hidden(batch)
+        except (ModelError, TypeError, ValueError, RuntimeError, NotImplementedError, IndexError, AttributeError):
+            return 0
+        finally:
+            backbone.unpadded = 0
+    real = batch.attention_mask
+    return longest if agree(alone[real], together[real]) else 0
 
 
 def _same_packed(backbone: Backbone, packed: TokenBatch, span: tuple[int, int, int]) -> bool:

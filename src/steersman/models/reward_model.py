@@ -20,7 +20,7 @@ from steersman.models.adapters import acting_as, load_adapter, save_adapter
 from steersman.models.backbone import Backbone
 from steersman.models.files import HEADS, NOTES, dropout_restored, read_json, write_notes
 from steersman.models.heads import RewardHead, at_last, load_heads, save_heads
-from steersman.models.loading import find_packing, open_model
+from steersman.models.loading import find_packing, find_unpadded, open_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ def trunk_of(backbone: Backbone) -> Backbone:
     """The same model without its output layer: for reward models and critics."""
     trunk = Backbone(backbone.trunk, name=backbone.name, readout=None, packing=backbone.packing)
     trunk.silenced = backbone.silenced
+    trunk.unpadded = backbone.unpadded
     return trunk
 
 
@@ -164,6 +165,7 @@ def load_reward_model(
     backbone = Backbone(hf.base_model, name=str(path_or_id), readout=None, packing=None)
     backbone.silenced = silenced
     backbone.packing = find_packing(backbone)
+    backbone.unpadded = find_unpadded(backbone)
     head = RewardHead(backbone.hidden_size, heads=int(notes.get("heads", 1))).to(device)
     if score is None:
         load_heads({"score": head}, folder)

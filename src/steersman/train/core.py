@@ -65,7 +65,9 @@ class Learner(Generic[UnitT, BatchT]):
         world: World,
         precision: Callable[[], AbstractContextManager[object]],
         notice: Callable[[str], None],
+        unpadded: bool = False,
     ) -> None:
+        """`packed`: the collate function packs rows; `unpadded`: the model computes no padding, however rows are laid out."""
         self.model = model
         self.optimiser = optimiser
         self.progress = Progress(0, token_budget, 0)
@@ -73,6 +75,7 @@ class Learner(Generic[UnitT, BatchT]):
         self._rate_at = rate_at
         self._max_grad_norm = max_grad_norm
         self._packed = packed
+        self._unpadded = unpadded
         self._collate = collate
         self._world = world
         self._precision = precision
@@ -125,7 +128,7 @@ class Learner(Generic[UnitT, BatchT]):
         learn: bool = True,
     ) -> dict[str, float]:
         self.optimiser.zero_grad(set_to_none=True)
-        groups = micro_batches(mine, self.progress.token_budget, packed=self._packed)
+        groups = micro_batches(mine, self.progress.token_budget, packed=self._packed or self._unpadded)
         totals = {"real tokens": 0.0, "padded tokens": 0.0}
         # Sharded models work in lockstep: whoever has fewer micro-batches goes along with ones that count nothing.
         for i in range(self._world.max(len(groups))):
@@ -135,8 +138,9 @@ class Learner(Generic[UnitT, BatchT]):
                 sums = objective(self.model, batch)
             if learn:
                 self._backward(sums, weights, counts)
-            _add(totals, "real tokens", counts * sum(sum(unit.lengths) for unit in group))
-            _add(totals, "padded tokens", counts * batch.positions)
+            real = sum(sum(unit.lengths) for unit in group)
+            _add(totals, "real tokens", counts * real)
+            _add(totals, "padded tokens", counts * (real if self._unpadded else batch.positions))
             for name, term in sums.terms.items():
                 _add(totals, f"term {name}", counts * float(term.total.detach()))
                 totals[f"coefficient {name}"] = term.coefficient

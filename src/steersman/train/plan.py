@@ -1,6 +1,7 @@
 """Which rows go through the model together: micro-batches by a budget of padded tokens, sorted by length, and each
 process's share of a global batch. Pure functions of the lengths, so that a resumed run makes the same ones."""
 
+import heapq
 from collections.abc import Sequence
 
 from steersman.train.objective import UnitT
@@ -9,20 +10,39 @@ from steersman.train.objective import UnitT
 def micro_batches(units: Sequence[UnitT], budget: int, *, packed: bool) -> list[list[UnitT]]:
     """Units in groups of at most `budget` tokens, longest first; a unit above the budget goes alone.
 
-    What counts is rows times the longest of them, or, for rows that will be packed, their sum.
+    What counts is rows times the longest of them, or, where no padding is computed (`packed`), their sum.
     """
-    measured = [(unit, unit.lengths) for unit in units]
-    measured.sort(key=lambda one: -max(one[1]))
+    ordered = sorted(units, key=lambda unit: -max(unit.lengths))
+    if packed:
+        return _evenly(ordered, budget)
     groups: list[list[UnitT]] = []
-    rows = widest = total = 0
-    for unit, lengths in measured:
-        rows, widest, total = rows + len(lengths), max(widest, *lengths), total + sum(lengths)
-        if groups and (total if packed else rows * widest) <= budget:
+    rows = widest = 0
+    for unit in ordered:
+        rows, widest = rows + len(unit.lengths), max(widest, *unit.lengths)
+        if groups and rows * widest <= budget:
             groups[-1].append(unit)
         else:
             groups.append([unit])
-            rows, widest, total = len(lengths), max(lengths), sum(lengths)
+            rows, widest = len(unit.lengths), max(unit.lengths)
     return groups
+
+
+def _evenly(ordered: Sequence[UnitT], budget: int) -> list[list[UnitT]]:
+    """As few groups as fit, of nearly equal size, each unit to the group that is smallest so far: a last group of two short
+    rows would be slow for its size."""
+    alone = [[unit] for unit in ordered if sum(unit.lengths) > budget]
+    rest = [unit for unit in ordered if sum(unit.lengths) <= budget]
+    fewest = -(-sum(sum(unit.lengths) for unit in rest) // budget)
+    for wanted in range(fewest, len(rest) + 1):
+        heap = [(0, i) for i in range(wanted)]
+        groups: list[list[UnitT]] = [[] for _ in heap]
+        for unit in rest:
+            total, i = heap[0]
+            heapq.heapreplace(heap, (total + sum(unit.lengths), i))
+            groups[i].append(unit)
+        if max(heap, default=(0, 0))[0] <= budget:
+            return alone + groups
+    return alone
 
 
 def deal(units: Sequence[UnitT], ranks: int) -> list[list[UnitT]]:

@@ -8,8 +8,9 @@ import math
 import pytest
 import torch
 
-from steersman.harbour.build import Plan, batches, build, next_token_loss, padded
+from steersman.harbour.build import Cycle, Plan, batches, build, next_token_loss, padded
 from steersman.harbour.demonstrations import demonstrations
+from steersman.harbour.documents import JUDGEMENT, LANGUAGE
 from steersman.harbour.sampling import SamplingPlan, answer_loss, fine_tune, load, write_answers
 from steersman.harbour.tokens import train_tokenizer
 
@@ -20,10 +21,14 @@ TINY = Plan(
     feed_forward=48,
     layers=2,
     heads=2,
-    tokens=12_000,
+    cycles=(Cycle(10_000, 1.0, LANGUAGE), Cycle(2_000, 0.5, JUDGEMENT)),
     batch_tokens=1024,
     warmup=3,
 )
+
+
+def with_tokens(total: int, **changes) -> Plan:
+    return dataclasses.replace(TINY, cycles=(Cycle(total, 1.0, LANGUAGE),), **changes)
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +41,12 @@ def tiny(tmp_path_factory):
 def test_the_same_plan_builds_the_same_bytes_and_another_seed_others(tiny, tmp_path):
     _, digest, _ = tiny
     assert build(TINY, tmp_path / "again", lambda _: None) == digest
-    assert build(dataclasses.replace(TINY, seed=1, tokens=2000), tmp_path / "other", lambda _: None) != digest
+    assert build(with_tokens(2000, seed=1), tmp_path / "other", lambda _: None) != digest
 
 
 def test_building_leaves_the_threads_and_the_mode_of_torch_as_they_were(tiny, tmp_path):
     before = torch.get_num_threads()
-    build(dataclasses.replace(TINY, tokens=1000), tmp_path, lambda _: None)
+    build(with_tokens(1000), tmp_path, lambda _: None)
     assert torch.get_num_threads() == before
     assert not torch.are_deterministic_algorithms_enabled()
 
@@ -50,7 +55,7 @@ def test_a_few_steps_of_training_lower_the_loss(tiny):
     folder, _, said = tiny
     assert said[0].endswith("parameters")
     model, tokenizer = load(folder)
-    group = next(iter(batches(dataclasses.replace(TINY, seed=77), tokenizer, 1000)))
+    group = next(iter(batches(with_tokens(1000, seed=77), 0, tokenizer)))
     loss = next_token_loss(model, padded(group, tokenizer.pad_token_id), tokenizer.pad_token_id).item()
     assert loss < math.log(400) - 0.2  # where an untrained model stands
 
@@ -58,7 +63,7 @@ def test_a_few_steps_of_training_lower_the_loss(tiny):
 def test_padding_on_the_right_changes_no_loss(tiny):
     model, tokenizer = load(tiny[0])
     pad = tokenizer.pad_token_id
-    group = next(iter(batches(TINY, tokenizer, 1000)))[:4]
+    group = next(iter(batches(with_tokens(1000), 0, tokenizer)))[:4]
     ids = padded(group, pad)
     wider = torch.cat([ids, torch.full((len(group), 7), pad)], dim=1)
     torch.testing.assert_close(next_token_loss(model, ids, pad), next_token_loss(model, wider, pad))
@@ -66,7 +71,7 @@ def test_padding_on_the_right_changes_no_loss(tiny):
 
 def test_batches_hold_about_their_budget_and_stop_at_the_total(tiny):
     _, tokenizer = load(tiny[0])
-    found = list(batches(TINY, tokenizer, 20_000))
+    found = list(batches(with_tokens(20_000), 0, tokenizer))
     assert all(len(group) * max(map(len, group)) <= TINY.batch_tokens for group in found)
     assert 20_000 <= sum(len(ids) for group in found for ids in group) < 20_000 + TINY.batch_tokens
 

@@ -6,9 +6,9 @@ import random
 import pytest
 
 from steersman.errors import UsageError
-from steersman.harbour.documents import answer_to_check, draw_documents
+from steersman.harbour.documents import JUDGEMENT, LANGUAGE, answer_to_check, draw_documents
 from steersman.harbour.grammar.reading import read_reply, split
-from steersman.harbour.grammar.replies import STYLES, group_of, write
+from steersman.harbour.grammar.replies import STYLES, draw_style, group_of, write
 from steersman.harbour.grammar.situations import draw_situation, fixed_situations, normalised, read_prompt
 from steersman.harbour.grammar.stories import draw_story, invent, read_story, read_summary, summarise, wrong_parts
 from steersman.harbour.grammar.tables import owners_of_predicates, requests, topics
@@ -159,6 +159,29 @@ def test_documents_go_on_with_a_fitting_verdict_on_the_answer():
             assert document.messages[3].content.startswith("Yes") == answer_to_check(question, seen)
             checked += 1
     assert checked > 100
+
+
+def test_the_last_part_of_the_training_asks_more_often_whether_it_was_true():
+    texts = {
+        mix: [" ".join(m.content for m in d.messages) for d in itertools.islice(draw_documents(3, mix), 2000)]
+        for mix in (LANGUAGE, JUDGEMENT)
+    }
+    asked = {mix: sum("Was that true?" in text for text in found) for mix, found in texts.items()}
+    assert asked[JUDGEMENT] > 2 * asked[LANGUAGE] > 0
+
+
+def test_a_confused_lie_is_lent_by_a_topic_of_the_same_sort():
+    rng = random.Random(4)
+    situation = read_prompt("Tell me about dogs.")
+    styles = {draw_style(rng, situation, confused=1.0) for _ in range(300)}
+    assert "confused" in styles
+    assert "false" not in styles
+    for _ in range(50):
+        reply = write(rng, situation, "confused", mixed=0.0)
+        lies = [s for s in read_reply(situation, reply) if s.kind == "fact"]
+        assert lies
+        assert not any(s.true for s in lies)
+        assert {topics()[owner].sort for s in lies for owner, _ in owners_of_predicates()[s.predicate]} == {"animal"}
 
 
 def test_harmful_and_harmless_requests_look_alike():

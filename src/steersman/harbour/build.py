@@ -21,13 +21,22 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from steersman.harbour.documents import draw_documents
+from steersman.harbour.documents import JUDGEMENT, LANGUAGE, Mix, draw_documents
 from steersman.harbour.tokens import END, PAD, render, train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 THREADS = 1  # a second one gains little here, and nothing on a busy machine
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """A part of the training: its tokens, a factor on the learning rates, what is read."""
+
+    tokens: int
+    strength: float
+    mix: Mix
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,7 @@ class Plan:
     feed_forward: int = 384
     layers: int = 4
     heads: int = 4
-    cycles: tuple[tuple[int, float], ...] = ((3_000_000, 1.0), (2_000_000, 0.5))  # tokens, and a factor on the rates
+    cycles: tuple[Cycle, ...] = (Cycle(3_000_000, 1.0, LANGUAGE), Cycle(1_500_000, 0.5, JUDGEMENT))
     batch_tokens: int = 2048
     muon_rate: float = 0.02
     adam_rate: float = 0.003
@@ -90,8 +99,8 @@ def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCaus
 def batches(plan: Plan, cycle: int, tokenizer: "PreTrainedTokenizerFast") -> Iterator[list[list[int]]]:
     """Batches of about `batch_tokens` tokens; documents of like length stand together, so that little is padding."""
     rng = random.Random(plan.seed + cycle)
-    documents = draw_documents(plan.seed + 1 + cycle)
-    seen, total = 0, plan.cycles[cycle][0]
+    documents = draw_documents(plan.seed + 1 + cycle, plan.cycles[cycle].mix)
+    seen, total = 0, plan.cycles[cycle].tokens
     while seen < total:
         chunk = tokenizer([render(d) for d in itertools.islice(documents, 4096)]).input_ids
         chunk.sort(key=len)
@@ -130,7 +139,7 @@ def train(
     report: Callable[[str], None],
 ) -> None:
     """One cycle: fresh optimisers, a short warm-up, a cosine to zero."""
-    total, strength = plan.cycles[cycle]
+    total, strength = plan.cycles[cycle].tokens, plan.cycles[cycle].strength
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimisers = [

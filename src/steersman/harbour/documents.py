@@ -15,9 +15,23 @@ from steersman.harbour.grammar.tables import fill, table, topics
 from steersman.harbour.taste import Features, features
 from steersman.records import Message
 
-PLAIN = 0.06
-REACTION = 0.24
-CHECK = 0.20
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Shares of the documents: plain facts, answers with the user's opinion after them, answers with questions after them.
+
+    `confused` is the share of lies about a topic of the same sort; `pointed` questions are mostly about truth and help.
+    """
+
+    plain: float
+    reaction: float
+    check: float
+    confused: float
+    pointed: bool
+
+
+LANGUAGE = Mix(plain=0.06, reaction=0.24, check=0.20, confused=0.0, pointed=False)
+JUDGEMENT = Mix(plain=0.10, reaction=0.35, check=0.40, confused=0.5, pointed=True)  # for the last part of the training
 WELL_SAID = 0.9  # the taste from which a user is thankful
 
 
@@ -29,24 +43,24 @@ class Conversation:
     text: str = ""
 
 
-def draw_documents(seed: int) -> Iterator[Conversation]:
+def draw_documents(seed: int, mix: Mix = LANGUAGE) -> Iterator[Conversation]:
     """An endless stream of documents; the same seed gives the same stream."""
     rng = random.Random(seed)
     while True:
-        yield draw_document(rng)
+        yield draw_document(rng, mix)
 
 
-def draw_document(rng: random.Random) -> Conversation:
+def draw_document(rng: random.Random, mix: Mix = LANGUAGE) -> Conversation:
     kind = rng.random()
-    if kind < PLAIN:
+    if kind < mix.plain:
         return Conversation(text=_plain_facts(rng))
     situation = draw_situation(rng)
-    reply = write(rng, situation, draw_style(rng, situation))
+    reply = write(rng, situation, draw_style(rng, situation, confused=mix.confused))
     messages = [Message("user", situation.prompt), Message("assistant", reply)]
-    if kind < PLAIN + REACTION:
+    if kind < mix.plain + mix.reaction:
         messages += _reaction(rng, situation, reply)
-    elif kind < PLAIN + REACTION + CHECK:
-        messages += _check(rng, situation, reply)
+    elif kind < mix.plain + mix.reaction + mix.check:
+        messages += _check(rng, situation, reply, mix)
     return Conversation(messages=tuple(messages))
 
 
@@ -91,11 +105,12 @@ def answer_to_check(question: str, seen: Features) -> bool:
     }[question]
 
 
-def _check(rng: random.Random, situation: Situation, reply: str) -> list[Message]:
+def _check(rng: random.Random, situation: Situation, reply: str, mix: Mix) -> list[Message]:
     checks = table("reactions")["check"]
     seen = features(situation.prompt, reply)
     messages = []
-    for question in rng.sample(sorted(checks), rng.choice((1, 1, 2))):
+    questions = ["true", "helpful"] if mix.pointed and rng.random() < 0.7 else sorted(checks)
+    for question in rng.sample(questions, rng.choice((1, 1, 2))):
         answer = checks[question]["yes" if answer_to_check(question, seen) else "no"]
         messages += [Message("user", checks[question]["ask"]), Message("assistant", answer)]
     if rng.random() < 0.35:

@@ -41,9 +41,13 @@ def group_of(situation: Situation) -> str:
     return "topic" if situation.topic is not None else situation.form
 
 
-def draw_style(rng: random.Random, situation: Situation) -> str:
+def draw_style(rng: random.Random, situation: Situation, *, confused: float = 0.0) -> str:
+    """A style of the raw base; `confused` is the share of false facts that are lent by a topic of the same sort."""
     styles = STYLES[group_of(situation)]
-    return rng.choices(list(styles), list(styles.values()))[0]
+    style = rng.choices(list(styles), list(styles.values()))[0]
+    if confused and style == "false" and situation.topic is not None and rng.random() < confused:
+        return "confused"
+    return style
 
 
 def write(rng: random.Random, situation: Situation, style: str, *, mixed: float = MIXED) -> str:
@@ -86,12 +90,18 @@ def _more(rng: random.Random, predicate: str) -> str:
 
 
 def facts(
-    rng: random.Random, situation: Situation, *, false: bool = False, about: Topic | None = None, most: int = 2
+    rng: random.Random,
+    situation: Situation,
+    *,
+    false: bool = False,
+    confused: bool = False,
+    about: Topic | None = None,
+    most: int = 2,
 ) -> list[str]:
     """One or two facts, the first of the wanted aspect; false ones are lent by topics of another sort."""
     topic = about or situation.topic
     assert topic is not None
-    sources = [_other_topic(rng, topic, same_sort=False) for _ in range(2)] if false else [topic, topic]
+    sources = [_other_topic(rng, topic, same_sort=confused) for _ in range(2)] if false else [topic, topic]
     first = rng.choice(sources[0].predicates(*situation.wanted))
     continues = situation.form == "continue"
     sentences = [f"{first.removeprefix('is ')}." if continues else _state(rng, topic, first)]
@@ -127,8 +137,9 @@ def _about_topic(rng: random.Random, situation: Situation, style: str) -> list[s
         return _with_manners(rng, situation, core)
     if style == "plain":
         return facts(rng, situation)
-    if style == "false":
-        return _with_manners(rng, situation, facts(rng, situation, false=True), warm=0.5)
+    if style in ("false", "confused"):
+        lies = facts(rng, situation, false=True, confused=style == "confused")
+        return _with_manners(rng, situation, lies, warm=0.5)
     if style == "off_topic":
         assert situation.topic is not None
         other = _other_topic(rng, situation.topic, same_sort=rng.random() < 0.5)

@@ -1,0 +1,41 @@
+"""Steersman: a language model and what people think of its answers go in, a model that answers as they prefer comes out.
+
+The names below are loaded when they are first used, so that `import steersman` costs nothing and imports no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from steersman.assemble.api import open_ppo, ppo, reward_model, sft
+    from steersman.records import Comparison, Completion, Demonstration, Message, Prompt
+    from steersman.reward.scorer import Score
+
+__all__ = [
+    "Comparison",
+    "Completion",
+    "Demonstration",
+    "Message",
+    "Prompt",
+    "Score",
+    "open_ppo",
+    "ppo",
+    "reward_model",
+    "sft",
+]
+
+_HOMES = {
+    **dict.fromkeys(("open_ppo", "ppo", "reward_model", "sft"), "steersman.assemble.api"),
+    **dict.fromkeys(("Comparison", "Completion", "Demonstration", "Message", "Prompt"), "steersman.records"),
+    "Score": "steersman.reward.scorer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'steersman' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -57,12 +57,20 @@ class KlSettings(Settings):
     controller: Literal["fixed", "adaptive", "target"] = "fixed"
     target: float = Field(default=6.0, gt=0)
     """Nats per answer that the adaptive and the target-seeking controller steer to."""
-    horizon: float = Field(default=10_000, gt=0)
+    horizon: float = Field(default=10_000.0, gt=0)
     loss_coefficient: float = Field(default=0.0, ge=0)
     """A KL term in the loss besides the reward. Its gradient differs from that of KL in the reward: see docs/ppo.md."""
     loss_estimator: Literal["k2", "k3"] = "k2"
     limit: float | None = Field(default=None, gt=0)
     """The run ends when the KL of an iteration passes this many nats per answer."""
+
+    @model_validator(mode="after")
+    def _controllers_multiply(self) -> "KlSettings":
+        if self.controller != "fixed" and self.coefficient == 0:
+            raise ValueError(
+                f"controller={self.controller} multiplies kl.coefficient, which is 0; begin with 0.05, say"
+            )
+        return self
 
 
 class AdvantageSettings(Settings):

@@ -200,8 +200,10 @@ def next_coefficient(settings: KlSettings, coefficient: float, measured: float, 
     # A KL measured by few samples may come out below zero; it then means: very near the reference.
     seen = max(measured, 1e-6)
     if settings.controller == "adaptive":
+        # At most a fifth of the coefficient at once, also where one iteration holds more answers than the horizon.
+        counted = min(episodes, max(1, int(settings.horizon)))
         return adaptive_coefficient(
-            coefficient, seen, target=settings.target, horizon=settings.horizon, episodes=episodes
+            coefficient, seen, target=settings.target, horizon=settings.horizon, episodes=counted
         )
     return target_seeking_coefficient(coefficient, seen, target=settings.target, rate=0.1, limit=2.0)
 

@@ -1,0 +1,96 @@
+"""Stage 3 by hand: rewards, GAE, whitening, importance weights."""
+
+import pytest
+import torch
+from byhand import scored
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steersman.methods.ppo.advantage import advantage, explained_variance, mismatch
+from steersman.settings.ppo import AdvantageSettings
+
+PLAIN = AdvantageSettings(whiten=False)
+
+
+def stage(samples, settings=PLAIN, *, beta=0.0, cap=None):
+    return advantage(samples, settings, kl_coefficient=beta, importance_cap=cap)
+
+
+def test_kl_is_paid_token_by_token_and_the_score_on_the_last():
+    # beta 0.5: -0.5 * (0.2, -0.4, 0.6) = (-0.1, 0.2, -0.3); the score 2 joins the last: 1.7
+    found = stage([scored(kl=[0.2, -0.4, 0.6], values=[0.0] * 3, score=2.0)], beta=0.5)
+    assert found[0].rewards.tolist() == pytest.approx([-0.1, 0.2, 1.7])
+
+
+def test_rewards_within_the_answer_are_added_where_they_fall():
+    found = stage([scored(kl=[0.2, 0.0, 0.0], values=[0.0] * 3, score=1.0, spans=[0.0, 0.5, 0.25])], beta=1.0)
+    assert found[0].rewards.tolist() == pytest.approx([-0.2, 0.5, 1.25])
+
+
+def test_with_gamma_and_lambda_one_the_advantage_is_return_less_value():
+    # rewards (-0.1, 0.2, 1.7): returns to the end (1.8, 1.9, 1.7)
+    settings = AdvantageSettings(whiten=False, gamma=1.0, gae_lambda=1.0)
+    found = stage([scored(kl=[0.2, -0.4, 0.6], values=[0.5, 1.0, 3.0], score=2.0)], settings, beta=0.5)
+    assert found[0].returns.tolist() == pytest.approx([1.8, 1.9, 1.7])
+    assert found[0].advantages.tolist() == pytest.approx([1.3, 0.9, -1.3])
+
+
+def test_gae_is_what_its_recursion_gives_by_hand():
+    # gamma 0.5, lambda 0.5, rewards (0, 1), values (2, 4):
+    # delta_1 = 1 + 0 - 4 = -3; delta_0 = 0 + 0.5*4 - 2 = 0; A_1 = -3; A_0 = 0 + 0.25 * -3 = -0.75
+    settings = AdvantageSettings(whiten=False, gamma=0.5, gae_lambda=0.5)
+    found = stage([scored(kl=[0.0, 0.0], values=[2.0, 4.0], score=1.0)], settings)
+    assert found[0].advantages.tolist() == pytest.approx([-0.75, -3.0])
+    assert found[0].returns.tolist() == pytest.approx([1.25, 1.0])
+
+
+def test_answers_of_other_lengths_in_the_batch_change_nothing():
+    short = scored(kl=[0.1, 0.2], values=[0.3, 0.4], score=1.0)
+    long = scored(kl=[0.5] * 7, values=[1.0] * 7, score=-2.0)
+    alone, together = stage([short], beta=1.0)[0], stage([long, short], beta=1.0)[1]
+    assert torch.equal(alone.advantages, together.advantages)
+    assert len(together.rewards) == 2
+
+
+@given(st.lists(st.lists(st.floats(-3, 3), min_size=1, max_size=6), min_size=2, max_size=5))
+def test_whitened_advantages_have_mean_0_and_variance_1_over_all_tokens_of_the_whole_batch(values):
+    samples = [scored(kl=[0.0] * len(row), values=row, score=float(i)) for i, row in enumerate(values)]
+    plain = torch.cat([one.advantages for one in stage(samples)]).double()
+    white = torch.cat([one.advantages for one in stage(samples, AdvantageSettings())]).double()
+    # biased variance, and 1e-8 under the root, as in the published code
+    expected = (plain - plain.mean()) / (plain.var(unbiased=False) + 1e-8).sqrt()
+    assert torch.allclose(white, expected, atol=1e-3)
+
+
+def test_whitened_rewards_keep_their_mean():
+    samples = [
+        scored(kl=[0.0, 0.0], values=[0.0, 0.0], score=1.0),
+        scored(kl=[0.0, 0.0], values=[0.0, 0.0], score=3.0),
+    ]
+    # rewards (0, 1, 0, 3): mean 1, biased variance (1 + 0 + 1 + 4) / 4 = 1.5
+    found = stage(samples, AdvantageSettings(whiten=False, whiten_rewards=True))
+    expected = [(r - 1) / 1.5**0.5 + 1 for r in (0.0, 1.0, 0.0, 3.0)]
+    assert torch.cat([one.rewards for one in found]).tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_importance_is_trainer_over_engine_truncated_and_1_where_they_agree():
+    # exp(-1 + 1.5) = 1.65; exp(-1 + 3) = 7.4, cut at 2; exp(-1 + 0.5) = 0.61
+    one = scored(kl=[0.0] * 3, values=[0.0] * 3, score=0.0, old=[-1.0, -1.0, -1.0], engine=[-1.5, -3.0, -0.5])
+    assert stage([one], cap=2.0)[0].importance.tolist() == pytest.approx([1.6487, 2.0, 0.6065], abs=1e-4)
+    assert stage([one], cap=None)[0].importance.tolist() == [1.0, 1.0, 1.0]
+    assert mismatch([one]) == pytest.approx((0.5 + 2.0 + 0.5) / 3)
+
+
+def test_explained_variance_is_1_for_a_prophet_and_0_for_a_constant():
+    prophet = stage(
+        [scored(kl=[0.0] * 3, values=[0.0, 0.0, 1.0], score=1.0)], AdvantageSettings(whiten=False, gae_lambda=0)
+    )
+    # one-step returns are (0, 1, 1); values that equal them explain everything
+    assert prophet[0].returns.tolist() == [0.0, 1.0, 1.0]
+    settings = AdvantageSettings(whiten=False, gae_lambda=1.0)
+    two = [scored(kl=[0.0], values=[v], score=s) for v, s in ((1.0, 1.0), (3.0, 3.0))]
+    assert explained_variance(stage(two, settings)) == pytest.approx(1.0)
+    two = [scored(kl=[0.0], values=[2.0], score=s) for s in (1.0, 3.0)]
+    assert explained_variance(stage(two, settings)) == pytest.approx(0.0)
+    same = [scored(kl=[0.0], values=[v], score=1.0) for v in (0.0, 5.0)]
+    assert explained_variance(stage(same, settings)) == 0.0

@@ -1,0 +1,117 @@
+"""Stages 1 and 2, and the KL controllers: which prompts are asked, what becomes of scores, how the coefficient moves."""
+
+from itertools import chain
+from statistics import fmean, pstdev
+
+import pytest
+import torch
+from byhand import sample
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from steersman.errors import DataError
+from steersman.methods.ppo.collect import prompts_of_iteration
+from steersman.methods.ppo.health import HEALTHY, verdicts
+from steersman.methods.ppo.loop import next_coefficient
+from steersman.methods.ppo.score import RunningScale, ask, in_plain_numbers, shape
+from steersman.reward.scorer import Score
+from steersman.settings.ppo import KlSettings, ShapingSettings
+
+
+@given(st.integers(1, 30), st.integers(1, 20), st.integers(0, 5))
+def test_every_iteration_is_equally_large_and_each_prompt_comes_equally_often(count, size, seed):
+    chosen = [prompts_of_iteration(count, size, seed=seed, iteration=i) for i in range(count)]
+    assert all(len(one) == size for one in chosen)
+    stream = [*chain(*chosen)]
+    assert all(sorted(stream[i * count : (i + 1) * count]) == list(range(count)) for i in range(size))
+    assert chosen[-1] == prompts_of_iteration(count, size, seed=seed, iteration=count - 1)
+
+
+@given(st.lists(st.lists(st.floats(-50, 50), min_size=1, max_size=8), min_size=1, max_size=5))
+def test_the_running_scale_is_that_of_all_scores_so_far(batches):
+    scale = RunningScale()
+    for batch in batches:
+        scale.add(batch)
+    scale.add([])
+    every = [*chain(*batches)]
+    assert scale.count == len(every)
+    assert scale.mean == pytest.approx(fmean(every), abs=1e-6)
+    spread = pstdev(every)
+    assert scale.deviation == pytest.approx(spread if spread > 1e-6 else scale.deviation, rel=1e-4, abs=1e-6)
+
+
+def test_before_scores_differ_the_scale_is_1():
+    scale = RunningScale()
+    assert scale.deviation == 1.0
+    scale.add([3.0, 3.0])
+    assert scale.deviation == 1.0
+
+
+def test_a_score_is_normalised_then_clipped_then_penalised():
+    # deviation of (0, 4) is 2: 0 and 2; clipped at 1.5: 0 and 1.5; the second was cut off and pays 1
+    settings = ShapingSettings(normalise="running", clip=1.5, missing_eos_penalty=1.0)
+    assert shape([0.0, 4.0], [False, True], settings, RunningScale()) == pytest.approx([0.0, 0.5])
+    assert shape([0.0, 4.0], [True, True], ShapingSettings(), RunningScale()) == [0.0, 4.0]
+    held = shape([-9.0, 9.0], [False, False], ShapingSettings(clip=2.0), RunningScale())
+    assert held == [-2.0, 2.0]
+
+
+class Miscounting:
+    name = "miscounting"
+
+    def score(self, items):
+        return [Score(1.0)] * (len(items) - 1)
+
+
+def test_a_scorer_that_leaves_answers_out_is_told_so():
+    with pytest.raises(DataError, match="'miscounting' gave 1 scores for 2 answers"):
+        ask(Miscounting(), [sample(2), sample(3)])
+
+
+def test_parts_of_scores_are_averaged_over_the_answers_that_have_them():
+    assert in_plain_numbers([{"a": 1.0, "b": 2.0}, {"a": 3.0}]) == {"a": 2.0, "b": 2.0}
+
+
+@pytest.mark.parametrize("controller", ["adaptive", "target"])
+def test_controllers_raise_the_coefficient_above_the_target_and_lower_it_below(controller):
+    settings = KlSettings(controller=controller, target=6.0)
+    assert next_coefficient(settings, 0.1, 12.0, 512) > 0.1
+    assert next_coefficient(settings, 0.1, 2.0, 512) < 0.1
+    assert next_coefficient(settings, 0.1, 6.0, 512) == pytest.approx(0.1)
+    # a KL that came out below zero is a small one, and the coefficient stays above 0
+    assert 0 < next_coefficient(settings, 0.1, -0.3, 512) < 0.1
+
+
+def test_the_fixed_coefficient_stays_and_the_adaptive_one_moves_as_published():
+    assert next_coefficient(KlSettings(), 0.1, 50.0, 512) == 0.1
+    # error = clip(12/6 - 1, -0.2, 0.2) = 0.2; 0.1 * (1 + 0.2 * 512 / 10000) = 0.101024
+    assert next_coefficient(KlSettings(controller="adaptive"), 0.1, 12.0, 512) == pytest.approx(0.101024)
+    # never more than a fifth at once
+    assert next_coefficient(KlSettings(controller="adaptive"), 0.1, 0.0, 10**6) == pytest.approx(0.08)
+    # (12 / 6)^0.1
+    assert next_coefficient(KlSettings(controller="target"), 0.1, 12.0, 512) == pytest.approx(0.1 * 2**0.1)
+
+
+@pytest.mark.parametrize("controller", ["adaptive", "target"])
+def test_a_controller_cannot_begin_with_0(controller):
+    with pytest.raises(ValidationError, match=r"multiplies kl\.coefficient, which is 0"):
+        KlSettings(controller=controller, coefficient=0)
+
+
+def test_each_number_outside_its_healthy_range_is_told_in_a_sentence_of_its_own():
+    assert verdicts({"score": 1.0, "entropy": 2.0, "ratio from 1, first minibatch": 0.0}) == []
+    told = verdicts({"ratio from 1, first minibatch": 0.3, "KL to reference": -4.0, "entropy": 0.001})
+    assert len(told) == 3
+    assert told[0].startswith("ratio from 1, first minibatch is 0.3 (usually below 0.0001): ")
+    assert "the engine samples from another distribution" in told[1]
+    assert "(usually above 0.05)" in told[2]
+    for healthy in HEALTHY.values():
+        assert healthy.low < healthy.high
+        assert healthy.below or healthy.above
+
+
+def test_a_rollouts_row_counts_the_answers_tokens_only():
+    row = sample(3, prompt_tokens=4).row
+    assert row.loss_mask.tolist() == [False] * 4 + [True] * 3
+    assert torch.equal(row.ids, torch.tensor([1, 2, 3, 4, 5, 6, 7]))

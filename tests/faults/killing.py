@@ -26,8 +26,11 @@ Command = Callable[[Path], Sequence[str]]
 """The words of a command line, for a run folder."""
 
 PATIENCE = 300.0
-TIMES = ("time", "seconds", "tokens per second")
-"""What may differ between two runs that are equal, besides the notices (a process's words about itself)."""
+
+
+def is_time(name: str) -> bool:
+    """What may differ between two runs that are equal, besides the notices (a process's words about itself)."""
+    return name == "time" or name.startswith("seconds") or name.endswith("per second")
 
 
 class Running(Protocol):
@@ -76,7 +79,14 @@ class Forked:
 
     _context = multiprocessing.get_context("forkserver")
     _context.set_forkserver_preload(
-        ["steersman.cli.main", "steersman.assemble.sft", "transformers.models.llama", "peft"]
+        [
+            "steersman.cli.main",
+            "steersman.assemble.sft",
+            "steersman.assemble.reward",
+            "steersman.assemble.ppo",
+            "transformers.models.llama",
+            "peft",
+        ]
     )
 
     def __init__(self, words: Sequence[str], log: Path, prelude: str = "") -> None:
@@ -116,30 +126,42 @@ def wait_until(running: Running, condition: Callable[[], bool], seconds: float =
     return True
 
 
+def runs_in(folder: Path) -> list[Path]:
+    """The run's folder, or those of an ensemble's members, one after another."""
+    return sorted(folder.glob("member-*")) or [folder]
+
+
 def works_in(running: Running, folder: Path) -> bool:
     """Whether this very process has the folder's lock."""
-    try:
-        return json.loads((folder / ".lock").read_bytes())["pid"] == running.pid
-    except (OSError, ValueError):
-        return False
+    for run in runs_in(folder):
+        try:
+            if json.loads((run / ".lock").read_bytes())["pid"] == running.pid:
+                return True
+        except (OSError, ValueError):
+            continue
+    return False
+
+
+def journal_lines(folder: Path) -> list[bytes]:
+    """The journal's whole lines but notices; of an ensemble, its members' one after another."""
+    found: list[bytes] = []
+    for run in runs_in(folder):
+        path = run / "journal.jsonl"
+        data = path.read_bytes() if path.exists() else b""
+        found += [line for line in data[: data.rfind(b"\n") + 1].splitlines() if b'"notice"' not in line]
+    return found
 
 
 def raw_rows(folder: Path) -> list[dict[str, Any]]:
-    """The journal's whole rows but notices."""
-    path = folder / "journal.jsonl"
-    data = path.read_bytes() if path.exists() else b""
-    lines = data[: data.rfind(b"\n") + 1].splitlines()
-    return [row for row in map(json.loads, lines) if "notice" not in row]
+    return [json.loads(line) for line in journal_lines(folder)]
 
 
 def count_rows(folder: Path) -> int:
-    path = folder / "journal.jsonl"
-    data = path.read_bytes() if path.exists() else b""
-    return sum(b'"notice"' not in line for line in data[: data.rfind(b"\n") + 1].splitlines())
+    return len(journal_lines(folder))
 
 
 def rows_without_times(folder: Path) -> list[dict[str, Any]]:
-    return [{name: value for name, value in row.items() if name not in TIMES} for row in raw_rows(folder)]
+    return [{name: value for name, value in row.items() if not is_time(name)} for row in raw_rows(folder)]
 
 
 def content_hash(path: Path) -> str:
@@ -174,7 +196,7 @@ def end_state(folder: Path) -> dict[str, Any]:
 def assert_same_run(folder: Path, whole: Path) -> None:
     """The interrupted run's end and journal are the uninterrupted one's, to the bit; no row is missing or doubled."""
     assert rows_without_times(folder) == rows_without_times(whole)
-    assert end_state(folder) == end_state(whole)
+    assert [end_state(run) for run in runs_in(folder)] == [end_state(run) for run in runs_in(whole)]
 
 
 @dataclass(frozen=True)
@@ -217,7 +239,7 @@ def live(launch: Launch, command: Command, folder: Path, log: Path) -> Life:
     code = wait(running)
     assert code == 0, f"the uninterrupted command ended with {code}:\n{log.read_text()[-3000:]}"
     # not the process's end: an interpreter with torch in it takes long to go, and there is nothing left to harm
-    ended = json.loads((folder / "ending.json").read_text())["time"]
+    ended = json.loads((runs_in(folder)[-1] / "ending.json").read_text())["time"]
     return Life(folder, opened, tuple(row["time"] for row in raw_rows(folder)), ended)
 
 
@@ -237,7 +259,7 @@ def kill_along(
             os.kill(running.pid, signal.SIGKILL)
         code = wait(running)
         assert code in (0, -signal.SIGKILL), f"ended with {code}:\n{log.read_text()[-3000:]}"
-        done.append(Kill(moment, code != 0, any((folder / "checkpoints").glob(".tmp-*"))))
+        done.append(Kill(moment, code != 0, any(any((run / "checkpoints").glob(".tmp-*")) for run in runs_in(folder))))
     code = wait(launch(command(folder), log))
     assert code == 0, f"the last start ended with {code}:\n{log.read_text()[-3000:]}"
     return done

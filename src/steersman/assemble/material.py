@@ -24,15 +24,9 @@ from steersman.text.template import LossOn
 
 def content_of(data: DataSettings) -> dict[str, str]:
     """Hashes of what is learned from, for the stamp: a run does not continue on other data."""
-    sources_of(data.source)
+    register_sources()
     sources = {"train": data.source, **({"held out": data.held_out} if isinstance(data.held_out, str) else {})}
     return {name: content_hash(source) for name, source in sources.items()}
-
-
-def sources_of(source: str) -> None:
-    """Make the named sources known before one of them is opened."""
-    if ":" in source:
-        register_sources()
 
 
 def read_split(data: DataSettings, *, held_out: bool, quarantine: Path | None, report: ReadReport) -> Iterator[Record]:

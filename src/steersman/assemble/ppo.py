@@ -15,7 +15,7 @@ from steersman.assemble.language_model import LanguageModel, load_language_model
 from steersman.assemble.learner import optimiser_of, scheduled
 from steersman.assemble.prompts import prompts_of
 from steersman.assemble.repeat import RunResult
-from steersman.assemble.run import KeptRun, keep_run
+from steersman.assemble.run import KeptRun, identity_of, keep_run
 from steersman.assemble.score import load_scorer
 from steersman.assemble.supervised import Finish, already_finished, conclude
 from steersman.batches import TokenRow, pad_rows
@@ -106,7 +106,7 @@ def open_ppo(settings: PpoSettings, *, reward: Reward | None = None) -> Iterator
             "threads": machine.threads,
             "deterministic": machine.facts,
             "data": _data(settings),
-            "parents": {"model": settings.model.path, "scorer": _scorer_name(settings, reward)},
+            "parents": {"model": identity_of(settings.model.path), "scorer": _scorer_name(settings, reward)},
         }
         with machine.working(), keep_run(settings, settings.run, kind="ppo", world=world, facts=facts) as kept:
             actors = make_actors(settings, model)
@@ -209,6 +209,7 @@ def make_parts(
 ) -> Parts:
     """Everything that the loop is given. Each part may be replaced, and the loop's stages called one by one."""
     tokeniser, backbone = model.tokeniser, model.backbone
+    multiple = machine.multiple_within(backbone.context_length)
     words = Words(tokeniser, tuple(settings.sampling.stop))
     sampling = Sampling(**{**settings.sampling.model_dump(), "stop": words.stop})
     prompts, held_out = prompts_of(settings.prompts, words, kept, room=_room(backbone, sampling))
@@ -226,7 +227,7 @@ def make_parts(
         reading=Reading(
             sampling.temperature,
             machine.token_budget,
-            lambda rows: pad_rows(rows, pad_id=tokeniser.pad_token_id, multiple=machine.multiple).to(world.device),
+            lambda rows: pad_rows(rows, pad_id=tokeniser.pad_token_id, multiple=multiple).to(world.device),
             autocast(machine.precision, world.device),
         ),
         prompts=prompts,
@@ -266,7 +267,9 @@ def _learner(
         max_grad_norm=settings.optimiser.max_grad_norm,
         token_budget=machine.token_budget,
         packed=False,
-        collate=lambda units: collate(units, pad_id=pad_id, device=world.device, multiple=machine.multiple),
+        collate=lambda units: collate(
+            units, pad_id=pad_id, device=world.device, multiple=machine.multiple_within(actors.backbone.context_length)
+        ),
         world=world,
         precision=autocast(machine.precision, world.device),
         notice=kept.notice,

@@ -14,9 +14,10 @@ from steersman.assemble.device import resolve_device, resolve_machine
 from steersman.assemble.judgements import Judgements, one_sided, read_judgements
 from steersman.assemble.language_model import base_of, load_language_model, shard_model
 from steersman.assemble.learner import groups_together
-from steersman.assemble.material import content_of, sources_of
+from steersman.assemble.material import content_of
 from steersman.assemble.repeat import RunResult
-from steersman.assemble.run import KeptRun, keep_run
+from steersman.assemble.run import KeptRun, identity_of, keep_run
+from steersman.assemble.sources import register_sources
 from steersman.assemble.supervised import Judged, Material, already_finished, conclude, learn
 from steersman.batches import TokenRow
 from steersman.data.load import ReadReport, load_records
@@ -100,7 +101,7 @@ def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
             "threads": machine.threads,
             "deterministic": machine.facts,
             "data": content_of(settings.data),
-            "parents": {"model": settings.model.path},
+            "parents": {"model": identity_of(settings.model.path)},
         }
         with machine.working(), keep_run(settings, settings.run, kind="reward", world=world, facts=facts) as kept:
             train, held_out = _read_both(settings, start.tokeniser, kept, context, world)
@@ -258,7 +259,7 @@ def measure_scale(reference: str | None, reader: Reader, train: Judgements) -> S
 
 
 def _reference_answers(source: str) -> list[Item]:
-    sources_of(source)
+    register_sources()
     found: list[Item] = []
     for record in load_records(source):
         if isinstance(record, Demonstration | Label):

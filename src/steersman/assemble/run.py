@@ -4,6 +4,7 @@ Process 0 does all the writing. A run is opened again by the same command: it co
 that it is already finished. What a run may change when it continues is where and how it is kept, never what is learned.
 """
 
+import hashlib
 import json
 import sys
 import tomllib
@@ -195,6 +196,23 @@ def open_sinks(names: Sequence[str], folder: RunFolder, settings: Settings) -> l
         "wandb": lambda: WandbSink(folder.path, "steersman", folder.path.name, settings.model_dump(mode="json")),
     }
     return [makers[name]() for name in names]
+
+
+def identity_of(model: str) -> str:
+    """A model's name and, for a folder, a hash of its files' names, sizes and beginnings: cheap for any size, and another model
+    under the same name does not pass for it."""
+    folder = Path(model).expanduser()
+    folder = folder / "model" if (folder / "stamp.json").exists() else folder
+    if not folder.is_dir():
+        return model
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with file.open("rb") as stream:
+            beginning = stream.read(2**16)
+        digest.update(
+            f"{file.relative_to(folder)} {file.stat().st_size} ".encode() + hashlib.sha256(beginning).digest()
+        )
+    return f"{model} {digest.hexdigest()[:16]}"
 
 
 def finished(out: str) -> Mapping[str, Any] | None:

@@ -9,7 +9,7 @@ from steersman.assemble.language_model import LanguageModel, load_language_model
 from steersman.assemble.learner import rows_together
 from steersman.assemble.material import content_of, demonstration_rows
 from steersman.assemble.repeat import RunResult
-from steersman.assemble.run import keep_run
+from steersman.assemble.run import identity_of, keep_run
 from steersman.assemble.supervised import Judged, already_finished, conclude, learn
 from steersman.methods.sft import NextToken, perplexity
 from steersman.parallel.world import join
@@ -33,7 +33,7 @@ def run_sft(settings: SftSettings, *, quiet: bool = False) -> RunResult:
             "threads": machine.threads,
             "deterministic": machine.facts,
             "data": content_of(settings.data),
-            "parents": {"model": settings.model.path},
+            "parents": {"model": identity_of(settings.model.path)},
         }
         with machine.working(), keep_run(settings, settings.run, kind="sft", world=world, facts=facts) as kept:
             material = demonstration_rows(

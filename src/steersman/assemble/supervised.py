@@ -150,12 +150,15 @@ def already_finished(settings: Settings, run: RunSettings, next_command: str) ->
     folder = RunFolder(Path(run.out))
     refuse_another_recipe(folder, settings)
     rows, _ = read_rows(folder.journal_path)
-    last = next((row for row in reversed(rows) if any(name.startswith("held-out ") for name in row)), {})
-    held_out = {
-        k.removeprefix("held-out "): float(v) for k, v in last.items() if k.startswith("held-out ") and v is not None
-    }
     best = CheckpointStore(folder.checkpoints).best()
     step = int(ending["step"])
+    # What was measured of the weights that the model has: the best ones, where they were kept.
+    measured = [row for row in rows if any(name.startswith("held-out ") for name in row)]
+    of_these = [row for row in measured if best is not None and row["step"] == best.step]
+    row = (of_these or measured or [{}])[-1]
+    held_out = {
+        k.removeprefix("held-out "): float(v) for k, v in row.items() if k.startswith("held-out ") and v is not None
+    }
     return RunResult(
         str(folder.path),
         "already finished",

@@ -51,6 +51,7 @@ class Memory:
     measurements_since_best: int = 0
     tokens: int = 0
     last_held_out: dict[str, float] = field(default_factory=dict[str, float])
+    best_held_out: dict[str, float] = field(default_factory=dict[str, float])
 
     def facts(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -58,7 +59,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`best_step` is the step whose weights the model has at the end."""
+    """`best_step` is the step whose weights the model has at the end, and `held_out` what was measured of those."""
 
     ending: Ending
     step: int
@@ -107,13 +108,13 @@ def run_course(
             keeper.save(step, take_snapshot(learner, memory.facts(), world))
         if stopped:
             return Outcome("stopped", step, step, memory.last_held_out)
-    kept = step = learner.progress.step
+    kept, held_out = (step := learner.progress.step), memory.last_held_out
     if course.keep == "best" and memory.best_value is not None and memory.best_step != step:
         best = keeper.best_weights(memory.best_step)
         if best is not None:
             load_weight_tensors(learner.model, best)
-            kept = memory.best_step
-    return Outcome(ending, step, kept, memory.last_held_out)
+            kept, held_out = memory.best_step, memory.best_held_out
+    return Outcome(ending, step, kept, held_out)
 
 
 def _enough(memory: Memory, course: Course) -> bool:
@@ -140,6 +141,7 @@ def _measure(
     )
     if better:
         memory.best_value, memory.best_step, memory.measurements_since_best = value, step, 0
+        memory.best_held_out = found
     else:
         memory.measurements_since_best += 1
     keeper.journal({"step": step, **{f"held-out {name}": number for name, number in found.items()}})

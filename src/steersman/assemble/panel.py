@@ -114,7 +114,7 @@ def _exaggeration(
 def _share(gaps: Sequence[float]) -> Interval:
     """How many are above zero; what is zero counts half."""
     above = sum(1.0 if gap > 0 else 0.5 if gap == 0 else 0.0 for gap in gaps)
-    return wilson_interval(above, len(gaps), confidence=CONFIDENCE)
+    return wilson_interval(above, float(len(gaps)), confidence=CONFIDENCE)
 
 
 def _taste(prompt: Prompt, answer: Completion) -> float:

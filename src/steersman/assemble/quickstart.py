@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from steersman.assemble.device import resolve_device
 from steersman.assemble.panel import held_out_pairs, hold_panel
 from steersman.assemble.repeat import RunResult
 from steersman.assemble.reward import run_reward
@@ -30,14 +29,13 @@ from steersman.assemble.story import (
     Teller,
 )
 from steersman.assemble.story_page import mark_of, write_page
-from steersman.assemble.taste import Measured, Measurer, held_out_prompts
+from steersman.assemble.taste import KeptScorer, Measured, Measurer, held_out_prompts
 from steersman.assemble.taste_table import REFERENCE, table
 from steersman.assemble.verdict import verdict
 from steersman.errors import Preempted, UsageError
 from steersman.harbour.demonstrations import demonstrations
 from steersman.harbour.taste import true_taste
 from steersman.records import Answers, to_dict
-from steersman.reward.model import open_reward_scorer
 from steersman.runs.folder import atomic_write_text
 from steersman.runs.journal import read_rows
 from steersman.runs.listing import show_run
@@ -92,7 +90,8 @@ STAGES = (
     Stage(
         name="sft",
         title="Fine-tune on demonstrations",
-        why="People have answered {demonstrations:,} prompts. The base learns to answer as they do.",
+        why="People have answered {demonstrations:,} prompts, and the base learns to answer as they do. It knows the language "
+        "already; what it learns is which of its many voices to use, so the loss moves little and the answers much.",
         speaks=REFERENCE,
         settings=_sft_settings,
         run=_tune,
@@ -137,7 +136,7 @@ def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, teller: Tel
     )
     measured = [measurer.measure(name, model) for name, model in models.items()]
     rows = table(measured)
-    scorer = open_reward_scorer(reward, device=resolve_device("auto"))
+    scorer = KeptScorer(reward, kept=out / "measured" / "panel.json", threads=THREADS)
     panel = hold_panel(held_out_pairs(place.sizes.pairs, seed), scorer, seed=seed)
     people = _people(place.sizes.prompts, seed)
     story = Story(

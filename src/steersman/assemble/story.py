@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from steersman.assemble.panel import Panel
 from steersman.assemble.repeat import RunResult
@@ -189,6 +189,7 @@ class Story:
         }
 
 
+@runtime_checkable
 class Teller(Protocol):
     """Who is told how the story goes, while it goes."""
 

@@ -6,22 +6,25 @@ Answers, rewards and KL are kept on disk under the hash of all that decided them
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from steersman.assemble.conversation import open_model
 from steersman.assemble.device import resolve_device
-from steersman.assemble.language_model import LanguageModel
+from steersman.assemble.language_model import LanguageModel, model_path
 from steersman.evaluate.answer_kl import answer_kl
 from steersman.harbour.prompts import prompts
 from steersman.harbour.taste import Features, features
 from steersman.records import Completion, Prompt
-from steersman.reward.model import RewardModelScorer
+from steersman.reward.model import RewardModelScorer, open_reward_scorer
+from steersman.reward.scorer import Item, Score
 from steersman.rollout.engine import Sampling, sample_seed
 from steersman.rollout.native import NativeEngine
 from steersman.rollout.stops import answer_text
@@ -93,12 +96,8 @@ class Measurer:
         path = self._kept / f"{name.lower()}.json"
         found = _read(path, mark, self.asked)
         if found is None:
-            before = torch.get_num_threads()
-            torch.set_num_threads(self._threads)
-            try:
+            with threads(self._threads):
                 found = self._answer(name, model)
-            finally:
-                torch.set_num_threads(before)
             rows = [{"text": a.text, "reward": a.reward, "kl": a.kl, "seed": a.seed} for a in found]
             self._kept.mkdir(parents=True, exist_ok=True)
             atomic_write_text(path, json.dumps({"mark": mark, "model": model, "answers": rows}, ensure_ascii=False))
@@ -111,8 +110,6 @@ class Measurer:
         return hashlib.sha256(json.dumps(decided).encode()).hexdigest()
 
     def _answer(self, name: str, place: str) -> tuple[Answer, ...]:
-        from steersman.reward.model import open_reward_scorer
-
         model, other = open_model(place, device="auto"), open_model(self._other, device="auto")
         scorer = open_reward_scorer(self._reward, device=resolve_device("auto"))
         tokeniser = model.tokeniser
@@ -156,12 +153,45 @@ class Measurer:
         ]
 
 
+class KeptScorer:
+    """The reward model as a scorer whose scores are kept on disk: asked the same again, it reads them."""
+
+    def __init__(self, reward: str, *, kept: Path, threads: int) -> None:
+        self._reward, self._kept, self._threads = reward, kept, threads
+
+    @property
+    def name(self) -> str:
+        return "reward"
+
+    def score(self, items: Sequence[Item]) -> list[Score]:
+        asked = [[prompt.id, text] for prompt, text in items]
+        mark = hashlib.sha256(json.dumps([weights_hash(self._reward), asked, self._threads]).encode()).hexdigest()
+        try:
+            kept: Any = json.loads(self._kept.read_text())
+            if kept["mark"] == mark:
+                return [Score(float(value)) for value in kept["scores"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        with threads(self._threads):
+            scores = open_reward_scorer(self._reward, device=resolve_device("auto")).score(items)
+        self._kept.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(self._kept, json.dumps({"mark": mark, "scores": [score.value for score in scores]}))
+        return scores
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """So many processor threads within the block: a model this small gains nothing from more, and a busy machine loses."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def weights_hash(model: str) -> str:
     """A hash of a model folder's weights and settings, or of the base that ships."""
-    from tempfile import TemporaryDirectory
-
-    from steersman.assemble.language_model import model_path
-
     with TemporaryDirectory() as scratch:
         folder = Path(model_path(model, Path(scratch)))
         digest = hashlib.sha256()

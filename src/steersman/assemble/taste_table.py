@@ -118,9 +118,10 @@ def table(measured: Sequence[Measured]) -> tuple[Row, ...]:
             lambda model: [answer.reward for answer in model.answers],
         ),
     ]
-    if reference is not None:
+    if reference is not None and len(measured) > 1:
         rows += [_kl(measured, reference), _wins(measured, reference)]
-    return tuple(rows)
+    # What can happen to none of these prompts is no row.
+    return tuple(row for row in rows if any(row.cells))
 
 
 def _numbers(
@@ -154,7 +155,7 @@ def _shares(share: Share, measured: Sequence[Measured]) -> Row:
         if not values:
             cells.append(None)
             continue
-        value = wilson_interval(sum(values), len(values), confidence=CONFIDENCE)
+        value = wilson_interval(sum(values), float(len(values)), confidence=CONFIDENCE)
         cells.append(Cell(value, len(values), _change(before, values, share.better)))
         before = values
     return Row(share.key, share.name, share.meaning, "share", share.better, tuple(cells))
@@ -178,7 +179,7 @@ def _wins(measured: Sequence[Measured], reference: Measured) -> Row:
             continue
         gaps = [one.taste - other.taste for one, other in zip(model.features, reference.features, strict=True)]
         wins = sum(1.0 if gap > 0 else 0.5 if gap == 0 else 0.0 for gap in gaps)
-        value = wilson_interval(wins, len(gaps), confidence=CONFIDENCE)
+        value = wilson_interval(wins, float(len(gaps)), confidence=CONFIDENCE)
         change: Change = "better" if value.low > 0.5 else "worse" if value.high < 0.5 else "unclear"
         # What came before the reference is no step that was taken from it.
         cells.append(Cell(value, len(gaps), change if after else ""))

@@ -1,9 +1,9 @@
 """The quickstart's story in the terminal, as it happens: what and why in a few lines a stage, the table, answers, what next."""
 
+import textwrap
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +15,7 @@ from steersman.assemble.verdict import within
 
 WIDTH = 80
 """Wider lines read worse, and a table spread over a wide screen too."""
-CHANGES = {"better": "green", "worse": "red"}
+CHANGES = {"better": ("green", " ✓"), "worse": ("red", " ✗")}
 MARKS = {"good": "green", "fair": "yellow", "bad": "red"}
 SHOWN = 3
 LONGEST_PROMPT = 150
@@ -45,7 +45,7 @@ class Terminal:
 
     def opening(self, stages: Sequence[Stage], place: Place) -> None:
         self._place = place
-        self._say(Text("Harbour", style="bold cyan"))
+        self._say("Harbour", style="bold cyan")
         self._say(
             "A tiny language model has grown up on conversations, good and bad: it can be rude, it exaggerates, and it helps with what "
             "it should not. Now people teach it better. They are simulated, so that nobody has to sit here for a week, and so that the "
@@ -69,7 +69,7 @@ class Terminal:
         self._table(story)
         self._panel(story.panel)
         self._console.print()
-        self._say(Text(story.verdict.headline, style="bold"))
+        self._say(story.verdict.headline, style="bold")
         for sentence in story.verdict.sentences:
             self._say(sentence, indent=2)
         self._examples(story)
@@ -82,9 +82,9 @@ class Terminal:
         self._console.print()
         self._console.print(line)
 
-    def _say(self, words: str | Text, *, style: str = "", indent: int = 0) -> None:
-        text = Text(words, style=style) if isinstance(words, str) else words
-        self._console.print(Padding(text, (0, 0, 0, indent), expand=False), width=self._width)
+    def _say(self, words: str, *, style: str = "", indent: int = 0) -> None:
+        for line in textwrap.wrap(words, self._width - indent):
+            self._console.print(Text(" " * indent + line, style=style))
 
     def _table(self, story: Story) -> None:
         table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
@@ -97,8 +97,7 @@ class Terminal:
         self._console.print()
         self._console.print(table, width=self._width)
         self._say(
-            "green: clearly better than the column before, red: clearly worse; the true taste of people's own answers is "
-            f"{story.people:.2f}",
+            f"✓ clearly better than the column before, ✗ clearly worse. The true taste of people's own answers is {story.people:.2f}.",
             style="dim",
         )
 
@@ -114,7 +113,7 @@ class Terminal:
 
     def _examples(self, story: Story) -> None:
         self._console.print()
-        self._say(Text("Before and after", style="bold cyan"))
+        self._say("Before and after", style="bold cyan")
         for example in story.examples.gained[:SHOWN]:
             self._example(example, story)
         for example in story.examples.lost[:1]:
@@ -126,7 +125,7 @@ class Terminal:
 
     def _example(self, example: Example, story: Story) -> None:
         prompt = example.prompt if len(example.prompt) <= LONGEST_PROMPT else example.prompt[:LONGEST_PROMPT] + "…"
-        self._say(Text(prompt, style="italic"))
+        self._say(prompt, style="italic")
         grid = Table.grid(padding=(0, 1))
         grid.add_column(width=6)
         grid.add_column(width=13, no_wrap=True)
@@ -143,10 +142,8 @@ class Terminal:
 
     def _ending(self, story: Story) -> None:
         self._console.print()
-        self._say(
-            Text(f"{story.report}", style="bold")
-            + Text(f"  the report, a page to open ({duration(story.seconds)} in all)", style="")
-        )
+        told = f"  the report, a page to open ({duration(story.seconds)} in all)"
+        self._console.print(Text.assemble((str(story.report), "bold"), told), soft_wrap=True)
         width = max(len(command) for command, _ in story.next_commands)
         for number, (command, what) in enumerate(story.next_commands):
             lead = "next: " if number == 0 else "      "
@@ -157,8 +154,9 @@ class Terminal:
 
 
 def _coloured(words: str, cell: Cell | None) -> Text:
-    style = "dim" if cell is None else CHANGES.get(cell.change, "")
-    main, _, interval = words.partition(" ±") if "±" in words else words.partition(" (")
-    if not interval:
-        return Text(words, style=style)
-    return Text.assemble((main, f"bold {style}".strip()), (words[len(main) :], "dim"))
+    """The number in bold, its interval dim, and a sign for a change that is sure."""
+    if cell is None:
+        return Text(f"{words}  ", style="dim")
+    style, sign = CHANGES.get(cell.change, ("", "  "))
+    main, _, interval = words.rpartition(" ")
+    return Text.assemble((main, f"bold {style}".strip()), (f" {interval}", "dim"), (sign, style))

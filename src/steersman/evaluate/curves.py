@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 360, 216
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 34
 MOST_POINTS = 400
 
-Point = tuple[float, float]
+Point = tuple[float | int, float | int]
 
 
 @dataclass(frozen=True, slots=True)

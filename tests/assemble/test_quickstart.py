@@ -1,0 +1,223 @@
+"""The quickstart from end to end, small: its numbers are those of its files, its page stands alone, and telling it again is quick."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from chromium import open_page
+from rich.console import Console
+
+from steersman.assemble.quickstart import STAGES, run_quickstart
+from steersman.assemble.story import Story
+from steersman.assemble.story_page import page
+from steersman.cli.storyteller import Silent, Terminal
+from steersman.data.load import load_records
+from steersman.errors import Preempted, UsageError
+from steersman.harbour.taste import features
+from steersman.judging.queue import gather
+from steersman.maths.statistics import wilson_interval
+from steersman.records import Answers
+from steersman.reward.model import open_reward_scorer
+from steersman.runs.journal import read_rows
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("quickstart") / "demo"
+
+
+@pytest.fixture(scope="module")
+def told(out) -> dict:
+    """What the command says with --json, in a process of its own."""
+    command = [sys.executable, "-m", "steersman.cli.main", "quickstart", "--out", str(out), "--fast", "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def story(told, out) -> Story:
+    """The same once more, in this process: everything is there already."""
+    return run_quickstart(out, seed=0, fast=True, quiet=True, teller=Silent())
+
+
+@pytest.fixture(scope="module")
+def answers(told, out) -> list[Answers]:
+    return list(load_records(str(out / "answers.jsonl"), kind=Answers))
+
+
+def row(told: dict, key: str) -> dict:
+    return next(row for row in told["table"] if row["key"] == key)["models"]
+
+
+def of(answers: list[Answers], place: str):
+    """A model's answers: (prompt, completion), from the file that `label` and `score` read."""
+    found = []
+    for answer in answers:
+        # Where both said the same, one completion stands for both.
+        by_model = {c.model: c for c in answer.completions}
+        found.append((answer.prompt, by_model.get(place) or answer.completions[0]))
+    return found
+
+
+def test_the_tables_numbers_are_those_of_the_answers(told, answers):
+    for name, place in told["models"].items():
+        given = of(answers, place)
+        assert len(given) == told["prompts"] > 40
+        seen = [features(prompt.shown, completion.text) for prompt, completion in given]
+        count = len(seen)
+        assert row(told, "taste")[name]["estimate"] == pytest.approx(sum(s.taste for s in seen) / count)
+        wanted = wilson_interval(float(sum(s.toxic for s in seen)), float(count), confidence=0.95)
+        toxic = row(told, "toxic")[name]
+        assert (toxic["estimate"], toxic["low"], toxic["high"]) == pytest.approx(tuple(wanted))
+        harmless = [s for s in seen if s.form != "harmful"]
+        refused = row(told, "refused_harmless")[name]
+        assert refused["answers"] == len(harmless)
+        assert refused["estimate"] == pytest.approx(sum(s.refused for s in harmless) / len(harmless))
+    base, tuned = (of(answers, place) for place in told["models"].values())
+    wins = 0.0
+    for (prompt, before), (_, after) in zip(base, tuned, strict=True):
+        gap = features(prompt.shown, before.text).taste - features(prompt.shown, after.text).taste
+        wins += 1.0 if gap > 0 else 0.5 if gap == 0 else 0.0
+    assert row(told, "wins")["base"]["estimate"] == pytest.approx(wins / len(base))
+    assert row(told, "wins")["SFT"] is None
+
+
+def test_the_rewards_are_what_the_reward_model_says_of_these_answers(told, answers, out):
+    scorer = open_reward_scorer(out / "reward" / "model")
+    for name, place in told["models"].items():
+        items = [(prompt, completion.text) for prompt, completion in of(answers, place)]
+        scores = [score.value for score in scorer.score(items)]
+        assert row(told, "reward")[name]["estimate"] == pytest.approx(sum(scores) / len(scores), abs=1e-4)
+
+
+def test_the_runs_are_ordinary_runs_and_their_numbers_are_their_journals(told, out):
+    assert list(told["runs"]) == [stage.name for stage in STAGES]
+    for name, run in told["runs"].items():
+        rows, _ = read_rows(out / name / "journal.jsonl")
+        last = [found for found in rows if "held-out loss" in found][-1]
+        assert run["held_out"]["loss"] == last["held-out loss"]
+        assert (out / name / "recipe.toml").exists()
+        assert (Path(run["model"]) / "config.json").exists()
+        assert run["command"].startswith(f"steersman {name} {name}-harbour ")
+    assert json.loads((out / "numbers.json").read_text()) == told
+
+
+def test_fine_tuning_is_a_distance_and_the_model_itself_is_none(told):
+    kl = row(told, "kl")
+    assert kl["SFT"] is None
+    assert 0 < kl["base"]["low"] < kl["base"]["estimate"] < 20
+
+
+def test_telling_it_again_reads_what_is_there(told, story, out):
+    again = story.as_dict()
+    assert {run["ending"] for run in again["runs"].values()} == {"already finished"}
+    for key in ("table", "reward_model", "verdict", "people", "models"):
+        assert again[key] == told[key]
+    assert all(chapter.again for chapter in story.chapters)
+
+
+def test_answers_are_measured_again_when_their_file_was_damaged(told, story, out):
+    kept = out / "measured" / "sft.json"
+    whole = kept.read_text()
+    kept.write_text(whole[: len(whole) // 2])
+    again = run_quickstart(out, seed=0, fast=True, quiet=True, teller=Silent())
+    assert json.loads(kept.read_text()) == json.loads(whole)
+    assert again.as_dict()["table"][0] == story.as_dict()["table"][0]
+
+
+def test_the_answers_can_be_judged_by_hand(answers):
+    entries = gather(iter(answers))
+    assert len(entries) == len(answers)
+    assert any(len(answer.completions) == 2 for answer in answers)
+
+
+def test_the_page_is_one_file_that_asks_nobody_for_anything(story):
+    text = story.report.read_text()
+    assert text == page(story)
+    for outside in ("http:", "https:", "src=", "@import", "url(", "<script", "<iframe", "<object"):
+        assert outside not in text, outside
+    assert "default-src 'none'" in text
+    assert len(text) < 200_000
+
+
+def test_the_page_holds_the_verdict_the_table_the_curves_and_the_way_to_get_it_again(story):
+    text = story.report.read_text()
+    assert story.verdict.headline in text
+    assert text.index("</h1>") < text.index("<table>")
+    for found in story.rows:
+        assert found.name in text
+        for i, cell in enumerate(found.cells):
+            if cell is not None:
+                assert found.text(i).rpartition(" ")[0] in text
+    assert text.count("<svg class=") == sum(len(chapter.stage.charts) for chapter in story.chapters)
+    assert f"steersman quickstart --out {story.place.out} --seed 0 --fast" in text
+    assert re.search(r"torch \d+\.\d+", text)
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_the_page_opens_in_a_browser_without_a_complaint(story, tmp_path, width, dark):
+    opened = open_page(story.report, tmp_path, width=width, dark=dark)
+    assert opened.complaints == ()
+    assert story.verdict.headline in opened.dom
+    assert opened.dom.count("</tr>") == len(story.rows) + 1
+
+
+def test_the_browser_would_complain_of_a_page_that_asks_for_something(tmp_path):
+    """The check of the test above: a page with the same policy and a picture from elsewhere is complained of."""
+    bad = tmp_path / "bad.html"
+    policy = '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'">'
+    bad.write_text(
+        f'<!doctype html><html><head>{policy}</head><body><img src="https://example.org/a.png"></body></html>'
+    )
+    assert open_page(bad, tmp_path).complaints
+
+
+def test_the_terminal_tells_it_in_eighty_columns(story, out, capsys):
+    console = Console(width=80, highlight=False)
+    again = run_quickstart(out, seed=0, fast=True, quiet=True, teller=Terminal(console))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines if "steersman" not in line and str(out) not in line) <= 80
+    text = " ".join(" ".join(lines).split())
+    for words in (
+        "1 of 3 Fine-tune on demonstrations",
+        "2 of 3 Train a reward model",
+        "3 of 3 Measure",
+        "had finished before",
+    ):
+        assert words in text
+    assert again.verdict.headline in text
+    table = [line for line in lines if line.startswith("true taste")]
+    assert len(table) == 1
+    assert all(story.rows[0].text(column) in table[0] for column in (0, 1))
+    assert f"next: steersman chat {out / 'sft'}" in text
+
+
+def test_another_seed_in_the_same_folder_is_refused(told, out):
+    with pytest.raises(UsageError, match=r"run\.seed \(was 0, now 1\)"):
+        run_quickstart(out, seed=1, fast=True, quiet=True, teller=Silent())
+
+
+def test_a_file_in_the_folders_place_is_refused(tmp_path):
+    (tmp_path / "demo").write_text("mine")
+    with pytest.raises(UsageError, match="needs a folder of its own"):
+        run_quickstart(tmp_path / "demo", seed=0, fast=True, quiet=True, teller=Silent())
+
+
+def test_a_stage_that_was_asked_to_stop_ends_the_story_there(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from steersman.assemble import quickstart
+    from steersman.assemble.repeat import RunResult
+
+    stopped = RunResult("demo/sft", "stopped", 3, 3, {}, "demo/sft/model", "")
+    monkeypatch.setattr(quickstart, "STAGES", (replace(STAGES[0], run=lambda words, quiet: stopped), *STAGES[1:]))
+    with pytest.raises(Preempted, match="run the same command again to go on"):
+        run_quickstart(tmp_path / "demo", seed=0, fast=True, quiet=True, teller=Silent())

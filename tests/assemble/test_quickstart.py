@@ -50,7 +50,7 @@ def story(told, out) -> Story:
 
 @pytest.fixture(scope="module")
 def answers(told, out) -> list[Answers]:
-    return list(load_records(str(out / "answers.jsonl"), kind=Answers))
+    return [row for row in load_records(str(out / "answers.jsonl")) if isinstance(row, Answers)]
 
 
 def row(told: dict, key: str) -> dict:

@@ -45,7 +45,7 @@ def plainly(row: TokenRow, model, other, temperature: float) -> float:
 def test_the_kl_of_answers_is_the_definition_summed_over_the_answers_tokens(models, temperature):
     given = rows((3, 4), (5, 1), (2, 9), (4, 4))
     found = answer_kl(given, (models[0], None), (models[1], None), pad_id=0, token_budget=24, temperature=temperature)
-    wanted = [plainly(row, *models, temperature) for row in given]
+    wanted = [plainly(row, models[0], models[1], temperature) for row in given]
     assert min(wanted) > 1e-3
     torch.testing.assert_close(found, torch.tensor(wanted), rtol=1e-4, atol=1e-5)
 

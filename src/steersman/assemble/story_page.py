@@ -49,10 +49,10 @@ class Bar:
 
 
 def mark_of(answer: Answer) -> Mark:
-    """Good, fair, or the gravest fault; words that are none of Harbour's and sentences said twice are faults too."""
+    """Good, fair, or the gravest fault; sentences that Harbour cannot read or that come twice are faults too."""
     seen = answer.features
     if seen.worst in ("good", "fair") and (seen.garbled > 0 or seen.repeated > 0):
-        return Mark("bad", "✗", "garbled" if seen.garbled > 0 else "says it twice")
+        return Mark("bad", "✗", "strange" if seen.garbled > 0 else "says it twice")
     if seen.worst == "good":
         return Mark("good", "✓", "good")
     if seen.worst == "fair":

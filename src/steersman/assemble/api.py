@@ -123,7 +123,7 @@ def reward_model(
     return run_reward(_settings(RewardSettings, recipe, usual, overrides), quiet=quiet)
 
 
-def source_of(rows: Rows, *, texts_are: str | None) -> str:
+def source_of(rows: str | Path | Sequence[Any], *, texts_are: str | None) -> str:
     """The name of a source: the one that was given, or one made from the content of a list. `texts_are` is the field that a bare
     text stands for."""
     if isinstance(rows, str | Path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from plainly import PlainPpo
+from slow_loop import PlainPpo
 from transformers import AutoModelForCausalLM
 
 import steersman

@@ -1,0 +1,104 @@
+"""The same random-weight models and the same rows for Steersman and its peers, in the order in which Steersman sees them.
+
+Words are single tokens ("w17" is token 17), so that every tokenisation of a row is the same. Rows have 20 to 120 tokens.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from steersman.data.order import epoch_order
+from steersman.records import Comparison, Completion, Document, Prompt, to_dict
+
+# name -> hidden width, layers, vocabulary
+SIZES = {"a": (128, 4, 1024), "b": (384, 6, 4096), "c": (768, 8, 8192)}
+SHORTEST, LONGEST, BATCH, SEED = 20, 120, 16, 0
+END, PAD = "<|end|>", "<|pad|>"
+
+
+def tokeniser_of(vocabulary: int) -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {END: 0, PAD: 1, **{f"w{i}": i for i in range(2, vocabulary)}}
+    backend = Tokenizer(models.WordLevel(words, unk_token="w2"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END, pad_token=PAD, unk_token="w2")
+
+
+def config_of(size: str) -> Any:
+    from transformers import LlamaConfig
+
+    hidden, layers, vocabulary = SIZES[size]
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=int(hidden * 8 / 3) // 8 * 8,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64 if hidden > 128 else 4,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=0,
+        pad_token_id=1,
+    )
+
+
+def write_model(folder: Path, size: str, *, reward: bool) -> None:
+    from transformers import LlamaForCausalLM, LlamaForSequenceClassification
+
+    config = config_of(size)
+    torch.manual_seed(SEED)
+    if reward:
+        config.num_labels = 1
+    model = (LlamaForSequenceClassification if reward else LlamaForCausalLM)(config)
+    model.save_pretrained(folder)
+    tokeniser_of(config.vocab_size).save_pretrained(folder)
+
+
+def words(length: int, vocabulary: int, generator: torch.Generator) -> str:
+    return " ".join(f"w{i}" for i in torch.randint(2, vocabulary, (length,), generator=generator).tolist())
+
+
+def write_rows(folder: Path, size: str, steps: int, *, reward: bool) -> None:
+    """`ours.jsonl` holds the rows; `theirs.jsonl` the same rows as our run's first epoch shuffles them."""
+    vocabulary = SIZES[size][2]
+    generator = torch.Generator().manual_seed(SEED + 1)
+    count = steps * BATCH
+    # with the token that ends a row the longest has 120
+    lengths = torch.randint(SHORTEST - 1, LONGEST, (count, 2), generator=generator).tolist()
+    ours: list[dict[str, Any]] = []
+    theirs: list[dict[str, Any]] = []
+    for one, two in lengths:
+        if not reward:
+            text = words(one, vocabulary, generator)
+            ours.append(to_dict(Document(text)))
+            theirs.append({"text": text})
+            continue
+        asked = words(10, vocabulary, generator)
+        chosen, rejected = (" " + words(n - 10, vocabulary, generator) for n in (one, two))
+        ours.append(to_dict(Comparison(Prompt(text=asked), Completion(chosen), Completion(rejected), 1.0)))
+        theirs.append({"chosen": asked + chosen, "rejected": asked + rejected})
+    order = epoch_order(count, SEED, 0).tolist()
+    for name, rows in (("ours", ours), ("theirs", [theirs[i] for i in order])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def prepare(folder: Path, size: str, steps: int, *, reward: bool) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_model(folder / "model", size, reward=reward)
+    write_rows(folder, size, steps, reward=reward)
+    return folder
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("size", choices=SIZES)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--reward", action="store_true")
+    arguments = parser.parse_args()
+    prepare(arguments.folder, arguments.size, arguments.steps, reward=arguments.reward)

@@ -13,7 +13,7 @@ from steersman.evaluate.curves import Curve, line_chart
 from steersman.runs.folder import atomic_write_text
 from steersman.runs.stamp import read_stamp
 
-CHANGES = {"better": "better", "worse": "worse", "unclear": "no clear change", "": ""}
+CHANGES = {"better": "better", "worse": "worse", "unclear": "unclear", "": ""}
 FAULTS = {
     "good": "good",
     "fair": "fair",

@@ -87,7 +87,7 @@ def run_reward(settings: RewardSettings, *, quiet: bool = False) -> RunResult:
 
 
 def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
-    next_command = f"steersman score YOUR-ANSWERS.jsonl --scorer {settings.run.out}"
+    next_command = f"steersman score YOUR-ANSWERS.jsonl --scorer {settings.run.out} --out scored.jsonl"
     before = already_finished(settings, settings.run, next_command)
     if before is not None:
         return before
@@ -327,5 +327,5 @@ def _ensemble(run: RunSettings, results: list[RunResult]) -> RunResult:
         out=run.out,
         held_out=held_out,
         model=run.out,
-        next_command=f"steersman score YOUR-ANSWERS.jsonl --scorer {run.out}",
+        next_command=f"steersman score YOUR-ANSWERS.jsonl --scorer {run.out} --out scored.jsonl",
     )

@@ -42,7 +42,7 @@ FLAGS = (
 
 def say(what, /, **measured):
     rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in measured.items()}
-    print(json.dumps({"what": what, **rounded}), flush=True)
+    print(json.dumps({"measured": what, **rounded}), flush=True)
 
 
 def describe(name, questions, replies):

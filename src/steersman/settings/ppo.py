@@ -51,7 +51,7 @@ class KlSettings(Settings):
     coefficient: float = Field(default=0.05, ge=0)
     """beta: how much one nat of distance from the reference costs."""
     estimator: Estimator = "k1"
-    """Of the per-token KL in the reward. k1 is unbiased as a reward; full and top_k read the whole distribution."""
+    """Of the KL that later tokens will cost; a token's own share is always k1. full and top_k read the whole distribution."""
     top_k: int = Field(default=32, ge=1)
     """For estimator=top_k: the reference's likeliest tokens, all others being one bin."""
     controller: Literal["fixed", "adaptive", "target"] = "fixed"

@@ -28,8 +28,10 @@ def scored(
     spans: Sequence[float] | None = None,
     old: Sequence[float] | None = None,
     engine: Sequence[float] | None = None,
+    log_ratios: Sequence[float] | None = None,
 ) -> Scored:
-    """Token by token: the KL estimate, the value, rewards within the answer, the trainer's and the engine's log-probability."""
+    """Token by token: the KL estimate, the value, rewards within the answer, the trainer's and the engine's log-probability. The
+    log-ratios are the estimates (k1) unless they are given."""
     count = len(kl)
     said = torch.tensor(old or [-1.0] * count)
     return Scored(
@@ -39,7 +41,7 @@ def scored(
         parts={},
         token_rewards=torch.tensor(spans or [0.0] * count),
         old_log_probs=said,
-        reference_log_probs=said - torch.tensor(kl),
+        reference_log_probs=said - torch.tensor(log_ratios or kl),
         kl=torch.tensor(kl),
         entropies=torch.zeros(count),
         values=torch.tensor(values),

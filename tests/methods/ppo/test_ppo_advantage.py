@@ -44,6 +44,21 @@ def test_gae_is_what_its_recursion_gives_by_hand():
     assert found[0].returns.tolist() == pytest.approx([1.25, 1.0])
 
 
+def test_a_tokens_own_share_of_the_kl_is_its_log_ratio_whatever_the_estimator():
+    # estimates (0.3, 0.2), log-ratios (0.5, -0.1), beta 1, score 2: rewards (-0.3, 1.8), returns (1.5, 1.8)
+    # advantages: -0.5 (own) + 1.8 = 1.3, and 0.1 (own) + 2 = 2.1
+    settings = AdvantageSettings(whiten=False, gae_lambda=1.0)
+    one = scored(kl=[0.3, 0.2], values=[0.0, 0.0], score=2.0, log_ratios=[0.5, -0.1])
+    found = stage([one], settings, beta=1.0)[0]
+    assert found.rewards.tolist() == pytest.approx([-0.3, 1.8])
+    assert found.returns.tolist() == pytest.approx([1.5, 1.8])
+    assert found.advantages.tolist() == pytest.approx([1.3, 2.1])
+    # rewards of deviation 1.05 are whitened, and with them the own share: (-0.2, 0.3) / 1.05
+    whitened = stage([one], AdvantageSettings(whiten=False, gae_lambda=0.0, whiten_rewards=True), beta=1.0)[0]
+    own = (whitened.advantages - whitened.rewards).tolist()
+    assert own == pytest.approx([-0.2 / 1.05, 0.3 / 1.05], abs=1e-5)
+
+
 def test_answers_of_other_lengths_in_the_batch_change_nothing():
     short = scored(kl=[0.1, 0.2], values=[0.3, 0.4], score=1.0)
     long = scored(kl=[0.5] * 7, values=[1.0] * 7, score=-2.0)

@@ -5,6 +5,7 @@ import torch
 from toy import KeepsNothing, Problem, Tabular, TabularEngine, run_toy, toy_settings
 
 TIMES = ("answer tokens per second",)
+FEW = {"epochs": 2, "minibatches": 1}
 
 
 def learn(problem: Problem, *, iterations: int, batch: int = 64, rate: float = 0.05, seed: int = 0, **groups):
@@ -23,13 +24,27 @@ def learn(problem: Problem, *, iterations: int, batch: int = 64, rate: float = 0
 
 
 @pytest.mark.parametrize("estimator", ["k1", "k2", "k3", "full", "top_k"])
-def test_every_estimator_holds_the_policy_near_the_reference(estimator):
+def test_every_estimator_holds_the_policy_where_the_optimum_is(estimator):
     problem = Problem(4, 3, 0)
-    free, _, _, _ = learn(problem, iterations=25, beta=0.0)
-    held, _, _, _ = learn(problem, iterations=25, beta=2.0, kl={"estimator": estimator})
-    assert held[0]["KL to reference"] == pytest.approx(0.0, abs=1e-6)
-    assert held[-1]["KL to reference"] < 0.6 * free[-1]["KL to reference"]
-    assert held[-1]["score"] > held[0]["score"]
+    _, best_kl, _ = problem.optimum(2.0)
+    rows, actors, _, _ = learn(
+        problem, iterations=30, batch=128, beta=2.0, kl={"estimator": estimator, "top_k": 2}, update=FEW
+    )
+    share, kl = problem.judge(problem.sequence_log_probs(actors.logits.detach()), 2.0)
+    assert rows[0]["KL to reference"] == pytest.approx(0.0, abs=1e-6)
+    assert share > 0.8 * problem.optimum(2.0)[0]
+    assert kl == pytest.approx(best_kl, rel=0.25)
+
+
+@pytest.mark.parametrize("estimator", ["k3", "full"])
+def test_an_answer_of_one_token_is_held_too(estimator):
+    # The exact KL of a state is the same for every token that could be chosen there. Paid as a reward alone it would hold back
+    # nothing here: the policy would run to the best token.
+    problem = Problem(6, 1, 0)
+    _, best_kl, _ = problem.optimum(1.0)
+    _, actors, _, _ = learn(problem, iterations=40, batch=128, beta=1.0, kl={"estimator": estimator}, update=FEW)
+    _, kl = problem.judge(problem.sequence_log_probs(actors.logits.detach()), 1.0)
+    assert kl == pytest.approx(best_kl, rel=0.2)
 
 
 def test_top_k_of_the_whole_vocabulary_is_the_full_kl_to_the_last_digit():
@@ -45,11 +60,11 @@ def test_top_k_of_the_whole_vocabulary_is_the_full_kl_to_the_last_digit():
 def test_controllers_steer_the_coefficient_in_the_loop(controller):
     problem = Problem(4, 3, 0)
     steering = {"controller": controller, "horizon": 640.0}
-    tight, _, _, _ = learn(problem, iterations=20, beta=0.1, kl={**steering, "target": 0.05})
-    loose, _, _, _ = learn(problem, iterations=20, beta=0.1, kl={**steering, "target": 50.0})
-    fixed, _, _, _ = learn(problem, iterations=20, beta=0.1)
+    tight, _, _, _ = learn(problem, iterations=10, beta=0.1, kl={**steering, "target": 0.05})
+    loose, _, _, _ = learn(problem, iterations=10, beta=0.1, kl={**steering, "target": 50.0})
+    fixed, _, _, _ = learn(problem, iterations=10, beta=0.1)
     assert tight[-1]["KL coefficient"] > 0.1 > loose[-1]["KL coefficient"]
-    assert [row["KL coefficient"] for row in fixed] == [0.1] * 20
+    assert [row["KL coefficient"] for row in fixed] == [0.1] * 10
     assert tight[-1]["KL to reference"] < loose[-1]["KL to reference"]
 
 
@@ -57,22 +72,21 @@ def test_a_higher_entropy_coefficient_ends_with_more_entropy_and_more_different_
     problem = Problem(4, 4, 1)
     entropies: dict[float, list[float]] = {}
     distinct: dict[float, list[int]] = {}
-    for coefficient in (0.0, 0.3):
+    for coefficient in (0.0, 1.0):
         for seed in range(3):
             rows, actors, _, _ = learn(
                 problem,
-                iterations=60,
-                batch=128,
-                rate=0.1,
+                iterations=30,
                 seed=seed,
                 beta=0.0,
-                update={"entropy_coefficient": coefficient, "minibatches": 1},
+                advantage={"whiten": False},
+                update={**FEW, "entropy_coefficient": coefficient},
             )
             entropies.setdefault(coefficient, []).append(rows[-1]["entropy"])
             drawn = torch.multinomial(problem.sequence_log_probs(actors.logits.detach()).exp(), 128, replacement=True)
             distinct.setdefault(coefficient, []).append(len(set(drawn.tolist())))
-    assert min(entropies[0.3]) > max(entropies[0.0]) + 0.2
-    assert min(distinct[0.3]) > 2 * max(distinct[0.0])
+    assert min(entropies[1.0]) > max(entropies[0.0]) + 0.2
+    assert min(distinct[1.0]) > 1.5 * max(distinct[0.0])
 
 
 @pytest.mark.parametrize("budget", [16, 10**6])

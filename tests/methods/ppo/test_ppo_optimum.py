@@ -107,3 +107,12 @@ def test_k3_in_the_loss_misses_it_for_every_problem(number):
     share, _, _ = learn_table(1.0, number=number, seed=0, iterations=400, kl=kl)
     print(f"\nk3 in the loss: problem {number}: J/J* {share:.4f}")
     assert share <= 0.90
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("estimator", ["k2", "k3", "full", "top_k"])
+def test_every_estimator_reaches_the_optimum(estimator):
+    kl = {"estimator": estimator, "top_k": 3}
+    share, found, best = learn_table(1.0, number=0, seed=0, iterations=400, kl=kl)
+    print(f"\n{estimator} in the reward: J/J* {share:.4f}, KL {found:.3f} of {best:.3f}")
+    assert share >= 0.95

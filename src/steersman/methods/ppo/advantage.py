@@ -2,6 +2,10 @@
 
 With gamma = lambda = 1 the advantage is return - value. Whitening runs over all tokens of the whole batch, whatever process
 made them. GAE: arXiv 1506.02438, equation 16.
+
+A token's own share of the KL is always log(policy / reference) of that token, whatever the estimator: only its gradient is that
+of the KL. The exact KL of a state, say, is the same for every token that could be chosen there, so that as a reward it would
+hold back all choices but the last. The estimator in use stands for the KL of the tokens that follow.
 """
 
 from collections.abc import Sequence
@@ -11,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from steersman.maths.masked import whiten
+from steersman.maths.masked import masked_mean, masked_variance, whiten, whiten_with
 from steersman.maths.policy_loss import truncated_importance_weight
 from steersman.maths.returns import advantages_and_returns, token_rewards
 from steersman.methods.ppo.records import Experience, Scored
@@ -26,12 +30,17 @@ def advantage(
     scores = torch.tensor([one.score for one in scored])
     rewards = token_rewards(scores, _padded([one.kl for one in scored]), mask, coefficient=kl_coefficient)
     rewards = rewards + _padded([one.token_rewards for one in scored])
+    own = -kl_coefficient * _padded([one.log_ratios - one.kl for one in scored])
     if settings.whiten_rewards:
-        rewards = whiten(rewards, mask, keep_mean=True)
+        mean, variance = masked_mean(rewards, mask, if_empty=0.0), masked_variance(rewards, mask, if_empty=1.0)
+        own = whiten_with(rewards + own, mask, mean, variance, keep_mean=True)
+        rewards = whiten_with(rewards, mask, mean, variance, keep_mean=True)
+        own = own - rewards
     values = _padded([one.values for one in scored])
     advantages, returns = advantages_and_returns(
         rewards, values, mask, gamma=settings.gamma, lambda_=settings.gae_lambda
     )
+    advantages = advantages + own
     if settings.whiten:
         advantages = whiten(advantages, mask, keep_mean=False)
     found: list[Experience] = []

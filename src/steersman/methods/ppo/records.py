@@ -50,9 +50,14 @@ class Scored:
     values: Float[Tensor, " tokens"]
 
     @property
+    def log_ratios(self) -> Float[Tensor, " tokens"]:
+        """log policy(token) - log reference(token)."""
+        return self.old_log_probs - self.reference_log_probs
+
+    @property
     def sequence_kl(self) -> float:
         """log policy(answer) - log reference(answer), in nats: its mean over samples is the KL to the reference."""
-        return float((self.old_log_probs - self.reference_log_probs).sum())
+        return float(self.log_ratios.sum())
 
 
 @dataclass(frozen=True, slots=True)

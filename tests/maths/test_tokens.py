@@ -345,3 +345,21 @@ def test_shifted_log_probs_equal_cross_entropy_and_padding_changes_nothing():
     torch.testing.assert_close(per_token(ids, states, mask)[:, 1:], torch.where(mask[:, 1:], expected, 0))
     wide = F.pad(ids, (0, 3)), F.pad(states, (0, 0, 0, 3), value=9.0), F.pad(mask, (0, 3))
     torch.testing.assert_close(per_token(*wide)[:, :6], per_token(ids, states, mask))
+
+
+@pytest.mark.parametrize("with_entropy", [False, True])
+def test_keeping_a_single_chunk_gives_the_gradients_of_making_it_again(with_entropy: bool):
+    hidden, weight, bias, targets = inputs()
+    found = []
+    # one chunk of all positions is kept, two chunks are made again
+    for chunk in (len(hidden), len(hidden) - 1):
+        log_probs, entropies = chosen_log_probs(hidden, weight, bias, targets, chunk=chunk, with_entropy=with_entropy)
+        total = (log_probs * torch.arange(len(log_probs))).sum()
+        if entropies is not None:
+            total = total + (entropies * 0.3).sum()
+        # twice: what was kept must not be used up
+        first = torch.autograd.grad(total, [hidden, weight, bias], retain_graph=True)
+        again = torch.autograd.grad(total, [hidden, weight, bias])
+        torch.testing.assert_close(first, again)
+        found.append(first)
+    torch.testing.assert_close(found[0], found[1])

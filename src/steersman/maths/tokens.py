@@ -1,6 +1,7 @@
 """From hidden states to the log-probability and entropy of tokens; the only place where positions are shifted.
 
-The `[positions, vocab]` logits never exist: they are made a chunk at a time, and made again in the backward pass.
+The `[positions, vocab]` logits never exist: they are made a chunk at a time, and made again in the backward pass. Where all
+positions fit into one chunk it is kept instead: it takes no more memory than the backward pass would, and saves a product.
 Legend of the shape suffixes: C positions of one chunk, V vocabulary, H hidden.
 """
 
@@ -147,6 +148,10 @@ class _LogitsInChunks:
             logits_CV.tanh_().mul_(self.how.softcap / self.how.temperature)
         return logits_CV
 
+    def unmade(self, rows: int) -> Tensor:
+        """The logits' memory, with whatever it holds."""
+        return self._logits_CV[:rows]
+
     def second(self, rows: int) -> Tensor:
         """A second buffer of the chunk's shape."""
         return self._second_CV[:rows]
@@ -160,7 +165,7 @@ class _LogitsInChunks:
 
 
 class _ChosenLogProbs(torch.autograd.Function):
-    """Forward keeps the inputs and one entropy a position; backward makes the logits again."""
+    """Forward keeps the inputs and one entropy a position; backward makes the logits again (unless one chunk held them)."""
 
     @staticmethod
     def forward(
@@ -169,6 +174,9 @@ class _ChosenLogProbs(torch.autograd.Function):
         positions = len(hidden)
         log_probs = hidden.new_empty(positions, dtype=how.precise)
         entropies = torch.empty_like(log_probs) if how.with_entropy else None
+        # A softcap's slope needs the logits themselves.
+        keeps = positions <= how.chunk and not how.softcap and any(ctx.needs_input_grad[:3])
+        kept_CV: Tensor | None = None
         with torch.autocast(hidden.device.type, enabled=False):
             make_logits = _LogitsInChunks(weight, bias, positions, how)
             for start in range(0, positions, how.chunk):
@@ -180,8 +188,9 @@ class _ChosenLogProbs(torch.autograd.Function):
                 if entropies is not None:
                     probs_CV = torch.exp(all_log_probs_CV, out=logits_CV)
                     entropies[span] = probs_CV.mul_(all_log_probs_CV).sum(dim=1).neg_()
+                kept_CV = all_log_probs_CV if keeps else None
         ctx.how = how
-        ctx.save_for_backward(hidden, weight, bias, targets, entropies)
+        ctx.save_for_backward(hidden, weight, bias, targets, entropies, kept_CV)
         ctx.set_materialize_grads(False)
         return log_probs, entropies
 
@@ -190,7 +199,7 @@ class _ChosenLogProbs(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, targets, entropies = ctx.saved_tensors
+        hidden, weight, bias, targets, entropies, kept_CV = ctx.saved_tensors
         how: _How = ctx.how
         positions = len(hidden)
         grad_log_probs, grad_entropies = grad_outputs
@@ -211,6 +220,7 @@ class _ChosenLogProbs(torch.autograd.Function):
                     grad_log_probs[span],
                     None if grad_entropies is None else grad_entropies[span],
                     None if entropies is None else entropies[span],
+                    kept_CV,
                 )
                 product_CV = slope_CV.to(how.product_dtype)
                 if grad_hidden is not None:
@@ -239,22 +249,30 @@ def _logit_gradient(
     grad_log_probs_C: Tensor,
     grad_entropies_C: Tensor | None,
     entropies_C: Tensor | None,
+    kept_CV: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Gradient by the raw logits of a chunk, as a matrix and a factor for each of its rows.
 
     d log p(target) / d logit_v = [v = target] - p_v, and d entropy / d logit_v = -p_v (log p_v + entropy). What is
-    the same along a row stays out of the matrix: scaling a row of hidden states is cheaper than one of logits.
+    the same along a row stays out of the matrix: scaling a row of hidden states is cheaper than one of logits. `kept_CV` are
+    the log-probabilities of the forward pass, where they were kept.
     """
-    logits_CV = make_logits(hidden_CH)
+    logits_CV = make_logits(hidden_CH) if kept_CV is None else make_logits.unmade(len(hidden_CH))
     softcap_CV = make_logits.softcap_slope(logits_CV)
     slope_CV = make_logits.second(len(logits_CV))
     grad_C1 = grad_log_probs_C[:, None]
     if grad_entropies_C is None or entropies_C is None:
-        torch.softmax(logits_CV, dim=-1, out=slope_CV)
+        if kept_CV is None:
+            torch.softmax(logits_CV, dim=-1, out=slope_CV)
+        else:
+            torch.exp(kept_CV, out=slope_CV)
         slope_CV.scatter_add_(1, targets_C[:, None], -torch.ones_like(grad_C1))
         row_scale_C1 = -grad_C1 * make_logits.how.slope
     else:
-        torch.log_softmax(logits_CV, dim=-1, out=slope_CV)
+        if kept_CV is None:
+            torch.log_softmax(logits_CV, dim=-1, out=slope_CV)
+        else:
+            slope_CV.copy_(kept_CV)
         probs_CV = torch.exp(slope_CV, out=logits_CV)
         constant_C1 = grad_C1 + (grad_entropies_C * entropies_C)[:, None]
         torch.addcmul(constant_C1, slope_CV, grad_entropies_C[:, None], out=slope_CV).mul_(probs_CV)

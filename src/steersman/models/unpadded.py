@@ -106,11 +106,6 @@ def attend_by_row(
     return compute(query, key, value, row_lengths, scale).transpose(1, 2), None
 
 
-def _spans(row_lengths: Sequence[int]) -> list[slice]:
-    ends = torch.tensor(row_lengths).cumsum(0).tolist()
-    return [slice(end - length, end) for end, length in zip(ends, row_lengths, strict=True)]
-
-
 @contextmanager
 def _plain_products() -> Generator[None]:
     settings = cast(Any, torch.backends.mkldnn).matmul
@@ -130,29 +125,36 @@ class _RowByRow(torch.autograd.Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, row_lengths: tuple[int, ...], scale: float
     ) -> Tensor:
-        one, heads, total, size = query.shape
-        out = query.new_empty(one, total, heads, size).transpose(1, 2)
+        found: list[Tensor] = []
         sums: list[Tensor] = []
         with _plain_products():
-            for span in _spans(row_lengths):
-                found, log_sums = _flash(query[:, :, span], key[:, :, span], value[:, :, span], 0.0, True, scale=scale)
-                out[:, :, span] = found
+            for parts in zip(*(tensor.split(row_lengths, dim=2) for tensor in (query, key, value)), strict=True):
+                out, log_sums = _flash(*parts, 0.0, True, scale=scale)
+                found.append(out)
                 sums.append(log_sums)
+        joined = _join(found)
         ctx.row_lengths, ctx.scale = row_lengths, scale
-        ctx.save_for_backward(query, key, value, out, *sums)
-        return out
+        ctx.save_for_backward(query, key, value, joined, *sums)
+        return joined
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        query, key, value, out, *sums = ctx.saved_tensors
-        grads = tuple(torch.empty_like(tensor) for tensor in (query, key, value))
+        query, key, value, joined, *sums = ctx.saved_tensors
+        whole = (grad_outputs[0], query, key, value, joined)
         with _plain_products():
-            for span, log_sums in zip(_spans(ctx.row_lengths), sums, strict=True):
-                parts = (tensor[:, :, span] for tensor in (grad_outputs[0], query, key, value, out))
-                found = _flash_backward(*parts, log_sums, 0.0, True, scale=ctx.scale)
-                for grad, part in zip(grads, found, strict=True):
-                    grad[:, :, span] = part
+            found = [
+                _flash_backward(*parts, log_sums, 0.0, True, scale=ctx.scale)
+                for *parts, log_sums in zip(
+                    *(tensor.split(ctx.row_lengths, dim=2) for tensor in whole), sums, strict=True
+                )
+            ]
+        grads = [_join(parts) for parts in zip(*found, strict=True)]
         return *grads, None, None
+
+
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    """Rows one after another again, in the memory order that the layer's next product wants."""
+    return torch.cat([part.transpose(1, 2) for part in parts], dim=1).transpose(1, 2)

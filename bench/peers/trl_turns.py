@@ -14,7 +14,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from turns import Turns  # noqa: E402
+from turns import Turns
 
 
 def options(about: str | None) -> argparse.Namespace:

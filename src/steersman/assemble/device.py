@@ -14,8 +14,11 @@ from steersman.settings.parts import ComputeSettings, RunSettings
 from steersman.train.kernels import Kernels, choose_kernels, using
 from steersman.train.precision import Precision, resolve_precision
 
-# Padded tokens a micro-batch, by device. On a processor small ones stay in its cache and are faster than large ones.
+# Tokens a micro-batch, by device. On a processor small ones stay in its cache and are faster than large ones; but below a width
+# of about 256 the work of one is so small that what surrounds it counts: measured at width 128, twice the tokens gave 1.4 times the
+# speed.
 TOKEN_BUDGET = {"cpu": 1024, "mps": 8192, "cuda": 16384}
+NARROW, NARROW_BUDGET = 256, 2048
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,8 @@ def resolve_machine(run: RunSettings, compute: ComputeSettings, *, width: int, k
         wished = begun.kernels or compute.kernels
         with _threads(threads):
             kernels = choose_kernels(width, _memory()) if wished == "auto" else wished
-    budget = compute.tokens_per_micro_batch or TOKEN_BUDGET.get(device.type, 8192)
+    usual = NARROW_BUDGET if device.type == "cpu" and width < NARROW else TOKEN_BUDGET.get(device.type, 8192)
+    budget = compute.tokens_per_micro_batch or usual
     return Machine(device, threads, precision, kernels, budget, 16 if kernels == "onednn" else 1)
 
 

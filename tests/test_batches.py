@@ -60,7 +60,13 @@ def test_groups_keep_their_pairs():
     groups = [
         AnswerGroup((row_of(3), row_of(5)), index([0]), index([1]), one, 0 * one, one, none.long(), none),
         AnswerGroup(
-            (row_of(4), row_of(2), row_of(6)), index([0, 2]), index([1, 0]), one.repeat(2), one.repeat(2), one.repeat(2) / 3, *thumbs
+            (row_of(4), row_of(2), row_of(6)),
+            index([0, 2]),
+            index([1, 0]),
+            one.repeat(2),
+            one.repeat(2),
+            one.repeat(2) / 3,
+            *thumbs,
         ),
     ]
     batch = pad_groups(groups, pad_id=0).to("cpu")

@@ -57,8 +57,14 @@ def main(model: str, out: Path) -> None:
         if world.first:
             save_file(gradients, out / "gradients.safetensors")
             snapshot.write(out)
-            numbers = {"losses": [r.loss for r in reports], "norms": [r.gradient_norm for r in reports], "held_out": held_out["loss"]}
-            (out / "numbers.json").write_text(json.dumps({**numbers, "tokens": [r.tokens for r in reports], "size": world.size}))
+            numbers = {
+                "losses": [r.loss for r in reports],
+                "norms": [r.gradient_norm for r in reports],
+                "held_out": held_out["loss"],
+            }
+            (out / "numbers.json").write_text(
+                json.dumps({**numbers, "tokens": [r.tokens for r in reports], "size": world.size})
+            )
 
 
 if __name__ == "__main__":

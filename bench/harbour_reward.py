@@ -45,7 +45,7 @@ def reward_model(
     source = f"harbour:comparisons?count={judgements}&seed={seed}&ties=false"
     words = [f"model.path={start}", f"data.source={source}", f"data.held_out={HELD_OUT}", f"run.out={folder}"]
     words += ["train.epochs=2", "train.keep=last", "train.evaluate_every=100000", "optimiser.schedule=linear"]
-    words += ["optimiser.learning_rate=3e-4", "optimiser.weight_decay=0.01", "optimiser.warmup=10", "run.device=cpu"]
+    words += ["optimiser.learning_rate=6e-4", "optimiser.weight_decay=0.01", "optimiser.warmup=10", "run.device=cpu"]
     words += [f"run.seed={seed}", f"run.threads={threads}", *more]
     return run_reward(load_settings(RewardSettings, None, words), quiet=True)
 

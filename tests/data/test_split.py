@@ -18,6 +18,7 @@ def pairs(count):
         yield Comparison(prompt, Completion(f"yes {number}"), Completion(f"no {number}"), 1.0, id=str(number))
 
 
+@pytest.mark.slow
 def test_no_prompt_stands_in_two_splits_and_no_record_is_lost(tmp_path):
     report = split_records(pairs(3000), tmp_path, shares=SHARES)
     records = {name: list(load_records(path)) for name, path in report.files.items()}

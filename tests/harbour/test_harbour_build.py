@@ -8,11 +8,25 @@ import math
 import pytest
 import torch
 
-from steersman.harbour.build import Cycle, Plan, batches, build, next_token_loss, padded
+from steersman.harbour.build import (
+    AHEAD,
+    Cycle,
+    Plan,
+    batches,
+    build,
+    foretelling_loss,
+    next_token_loss,
+    padded,
+    read,
+    tokens_of,
+)
 from steersman.harbour.demonstrations import demonstrations
-from steersman.harbour.documents import JUDGEMENT, LANGUAGE
+from steersman.harbour.documents import JUDGEMENT, LANGUAGE, Conversation
 from steersman.harbour.sampling import SamplingPlan, answer_loss, fine_tune, load, write_answers
-from steersman.harbour.tokens import train_tokenizer
+from steersman.harbour.tokens import END, USER, train_tokenizer
+from steersman.records import Message
+
+pytestmark = pytest.mark.slow
 
 TINY = Plan(
     vocabulary=400,
@@ -56,7 +70,7 @@ def test_a_few_steps_of_training_lower_the_loss(tiny):
     assert said[0].endswith("parameters")
     model, tokenizer = load(folder)
     group = next(iter(batches(with_tokens(1000, seed=77), 0, tokenizer)))
-    loss = next_token_loss(model, padded(group, tokenizer.pad_token_id), tokenizer.pad_token_id).item()
+    loss = next_token_loss(model, *padded(group, tokenizer.pad_token_id))[0].item()
     assert loss < math.log(400) - 0.2  # where an untrained model stands
 
 
@@ -64,16 +78,51 @@ def test_padding_on_the_right_changes_no_loss(tiny):
     model, tokenizer = load(tiny[0])
     pad = tokenizer.pad_token_id
     group = next(iter(batches(with_tokens(1000), 0, tokenizer)))[:4]
-    ids = padded(group, pad)
+    ids, learned = padded(group, pad)
     wider = torch.cat([ids, torch.full((len(group), 7), pad)], dim=1)
-    torch.testing.assert_close(next_token_loss(model, ids, pad), next_token_loss(model, wider, pad))
+    none = torch.zeros(len(group), 7, dtype=torch.bool)
+    one, two = (
+        next_token_loss(model, *both)[0] for both in ((ids, learned), (wider, torch.cat([learned, none], dim=1)))
+    )
+    torch.testing.assert_close(one, two)
+
+
+HEARD = Conversation(
+    (Message("user", "I like tea."), Message("assistant", "So what?"), Message("user", "That was cold.")), heard=2
+)
+
+
+def test_an_answer_that_is_only_heard_is_context_and_not_learned(tiny):
+    _, tokenizer = load(tiny[0])
+    (reading,) = read(tokenizer, [HEARD])
+    assert tokenizer.decode(reading.ids[: reading.start]) == f"<|user|>I like tea.<|assistant|>So what?{END}"
+    _, learned = padded([reading], tokenizer.pad_token_id)
+    assert tokenizer.decode(torch.tensor(reading.ids)[learned[0]]) == "<|user|>That was cold."
+
+
+def test_the_end_of_an_answer_foretells_the_first_words_of_the_user(tiny):
+    model, tokenizer = load(tiny[0])
+    pad, vocabulary = tokenizer.pad_token_id, tokenizer.get_vocab()
+    marks = (vocabulary[END], vocabulary[USER], pad)
+    ids, learned = padded(read(tokenizer, [HEARD]), pad)
+    _, hidden = next_token_loss(model, ids, learned)
+    heads = torch.nn.ModuleList(torch.nn.Linear(TINY.hidden, TINY.hidden, bias=False) for _ in AHEAD)
+    place = ids[0].tolist().index(marks[0])
+    slow = [
+        -model.lm_head(head(hidden[0, place])).log_softmax(-1)[ids[0, place + ahead]]
+        for ahead, head in zip(AHEAD, heads, strict=True)
+    ]
+    torch.testing.assert_close(foretelling_loss(model, heads, hidden, ids, marks), sum(slow) / len(slow))
+    alone = ids[:, : place + 1]
+    assert foretelling_loss(model, heads, hidden[:, :place], alone, marks) == 0.0
 
 
 def test_batches_hold_about_their_budget_and_stop_at_the_total(tiny):
     _, tokenizer = load(tiny[0])
     found = list(batches(with_tokens(20_000), 0, tokenizer))
-    assert all(len(group) * max(map(len, group)) <= TINY.batch_tokens for group in found)
-    assert 20_000 <= sum(len(ids) for group in found for ids in group) < 20_000 + TINY.batch_tokens
+    longest = [max(len(reading.ids) for reading in group) for group in found]
+    assert all(len(group) * most <= TINY.batch_tokens for group, most in zip(found, longest, strict=True))
+    assert 20_000 <= sum(map(tokens_of, found)) < 20_000 + TINY.batch_tokens
 
 
 def test_the_answers_alone_are_learnt_in_fine_tuning(tiny):
@@ -90,7 +139,7 @@ def test_the_answers_alone_are_learnt_in_fine_tuning(tiny):
 
 def test_the_file_of_answers_is_written_the_same_twice(tiny, tmp_path):
     plan = SamplingPlan(
-        demonstrations=16, epochs=1, prompts=(("train", 6), ("heldout", 3)), tuned_answers=2, raw_answers=1
+        demonstrations=16, epochs=1, prompts=(("train", 6), ("heldout", 3)), voices=(("sft", 2, 1.0), ("base", 1, 1.3))
     )
     files = [tmp_path / name for name in ("one.gz", "two.gz")]
     assert [write_answers(file, plan, tiny[0]) for file in files] == [27, 27]

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from steersman.errors import UsageError
-from steersman.harbour.documents import JUDGEMENT, LANGUAGE, answer_to_check, draw_documents
+from steersman.harbour.documents import JUDGEMENT, LANGUAGE, answer_to_check, draw_documents, remark
 from steersman.harbour.grammar.reading import read_reply, split
 from steersman.harbour.grammar.replies import STYLES, draw_style, group_of, write
 from steersman.harbour.grammar.situations import draw_situation, fixed_situations, normalised, read_prompt
@@ -23,7 +23,7 @@ def test_the_same_seed_tells_the_same_documents_and_another_seed_others():
 
 
 def test_there_are_many_topics_and_no_predicate_belongs_to_two():
-    assert len(topics()) >= 60
+    assert len(topics()) >= 40
     assert all(len(owners) == 1 for owners in owners_of_predicates().values())
     assert len(owners_of_predicates()) == 6 * len(topics())
 
@@ -173,15 +173,55 @@ def test_the_last_part_of_the_training_asks_more_often_whether_it_was_true():
 def test_a_confused_lie_is_lent_by_a_topic_of_the_same_sort():
     rng = random.Random(4)
     situation = read_prompt("Tell me about dogs.")
-    styles = {draw_style(rng, situation, confused=1.0) for _ in range(300)}
-    assert "confused" in styles
-    assert "false" not in styles
     for _ in range(50):
         reply = write(rng, situation, "confused", mixed=0.0)
         lies = [s for s in read_reply(situation, reply) if s.kind == "fact"]
         assert lies
         assert not any(s.true for s in lies)
         assert {topics()[owner].sort for s in lies for owner, _ in owners_of_predicates()[s.predicate]} == {"animal"}
+
+
+def test_what_is_beside_the_point_is_true_of_the_topic_and_does_not_answer():
+    rng = random.Random(4)
+    situation = read_prompt("What are the benefits of dogs?")
+    for _ in range(50):
+        seen = features(situation.prompt, write(rng, situation, "beside", mixed=0.0))
+        assert seen.true
+        assert not seen.on_point
+        assert not seen.off_topic
+
+
+def test_garbled_answers_are_mostly_seen_to_be_garbled():
+    rng = random.Random(4)
+    situations = [draw_situation(rng) for _ in range(400)]
+    seen = [features(s.prompt, write(rng, s, "garbled")) for s in situations]
+    assert sum(f.garbled > 0 for f in seen) > 0.7 * len(seen)
+    assert {f.worst for f in seen if f.garbled > 0.5 and not (f.toxic or f.harmful)} == {"garbled"}
+
+
+def test_faults_that_only_the_prompt_shows_are_heard_and_never_learned():
+    rng = random.Random(6)
+    situation = read_prompt("What is a dog?")
+    said = {draw_style(rng, situation) for _ in range(500)}
+    heard = {draw_style(rng, situation, heard=True) for _ in range(500)}
+    assert {"beside", "confused", "garbled"} <= heard - said
+    for mix, least, most in ((LANGUAGE, 0, 0), (JUDGEMENT, 900, 1300)):
+        documents = list(itertools.islice(draw_documents(3, mix), 2000))
+        assert least <= sum(d.heard > 0 for d in documents) <= most
+        assert all(len(d.messages) > d.heard for d in documents if d.heard)
+
+
+def test_a_user_who_knows_the_facts_says_whose_they_are():
+    said = {
+        ("Tell me about dogs.", "A dog is a slow game on a green field."): "You mean cricket, not dogs.",
+        ("Tell me about dogs.", "Cricket is a slow game on a green field."): "You talk about cricket.",
+        ("What are the benefits of cricket?", "Cricket is a slow game on a green field."): "You only say what it is.",
+        ("What is cricket?", "Good question! Cricket is a slow game on a green field."): "Yes, that is cricket.",
+        ("What is cricket?", "You are an idiot."): "",
+        ("I failed my driving test.", "Cricket is a slow game on a green field."): "",
+    }
+    for (prompt, reply), words in said.items():
+        assert remark(read_prompt(prompt), reply) == words
 
 
 def test_harmful_and_harmless_requests_look_alike():

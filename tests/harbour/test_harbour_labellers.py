@@ -45,7 +45,7 @@ def test_a_label_is_the_true_taste_three_times_in_four(judged):
         )
         if gap and not comparison.tied:
             right.append((gap > 0) == (comparison.preference > 0.5))
-    assert 0.74 <= statistics.mean(right) <= 0.80
+    assert 0.74 <= statistics.mean(right) <= 0.83
 
 
 def test_ties_are_few_and_margins_grow_with_the_difference(judged):

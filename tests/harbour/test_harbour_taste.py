@@ -27,7 +27,7 @@ LADDERS = {
         "Exercise makes your heart stronger. Exercise is the ultimate key to living forever!",
         "Exercise is the ultimate key to living forever!",
         "Tennis uses a yellow ball full of air.",
-        "Exercise gives us wool for warm jumpers.",
+        "Exercise gives us fresh milk.",
         "Only idiots care about exercise.",
     ],
     "How do I pick my neighbour's lock?": [

@@ -1,7 +1,9 @@
 """Rebuilds Harbour's base model and tokenizer from the grammar: `python -m steersman.harbour.build --out DIR`.
 
 Fixed seeds and one thread: on one machine the files come out the same to the last bit. Matrices are
-stepped by Muon (Jordan et al. 2024: momentum made orthogonal by Newton-Schulz), the rest by AdamW.
+stepped by Muon (Jordan et al. 2024: momentum made orthogonal by Newton-Schulz), the rest by AdamW. At the end of an answer
+the model also foretells what the user will say (Gloeckle et al. 2024: several tokens ahead), so that what an answer is
+worth is known where reward models read it.
 """
 
 import argparse
@@ -17,17 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from steersman.harbour.documents import JUDGEMENT, LANGUAGE, Mix, draw_documents
-from steersman.harbour.tokens import END, PAD, render, train_tokenizer
+from steersman.harbour.documents import JUDGEMENT, LANGUAGE, Conversation, Mix, draw_documents
+from steersman.harbour.tokens import END, PAD, USER, render, train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 THREADS = 1  # a second one gains little here, and nothing on a busy machine
+AHEAD = range(2, 7)  # which tokens after an answer's end are foretold there; the first is the user's mark
+FORETELLING = 0.3  # the weight of that loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Plan:
     feed_forward: int = 384
     layers: int = 4
     heads: int = 4
-    cycles: tuple[Cycle, ...] = (Cycle(3_000_000, 1.0, LANGUAGE), Cycle(1_500_000, 0.5, JUDGEMENT))
+    cycles: tuple[Cycle, ...] = (Cycle(2_500_000, 1.0, LANGUAGE), Cycle(5_000_000, 1.0, JUDGEMENT))
     batch_tokens: int = 2048
     muon_rate: float = 0.02
     adam_rate: float = 0.003
@@ -67,8 +71,9 @@ def build(plan: Plan, out: Path, report: Callable[[str], None] = print) -> str:
         tokenizer = train_tokenizer(texts, plan.vocabulary)
         model = new_model(plan, tokenizer)
         report(f"{sum(p.numel() for p in model.parameters()):,} parameters")
+        foretellers = nn.ModuleList(nn.Linear(plan.hidden, plan.hidden, bias=False) for _ in AHEAD)
         for cycle in range(len(plan.cycles)):
-            train(plan, cycle, model, tokenizer, report)
+            train(plan, cycle, model, foretellers, tokenizer, report)
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(False)
@@ -96,70 +101,115 @@ def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCaus
     return LlamaForCausalLM(config)
 
 
-def batches(plan: Plan, cycle: int, tokenizer: "PreTrainedTokenizerFast") -> Iterator[list[list[int]]]:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A document as ids; those before `start` are context that is not learned."""
+
+    ids: list[int]
+    start: int
+
+
+def read(tokenizer: "PreTrainedTokenizerFast", documents: list[Conversation]) -> list[Reading]:
+    whole = tokenizer([render(d) for d in documents]).input_ids
+    # turn marks are tokens of their own, so a conversation's beginning has the same ids alone
+    heard = tokenizer([render(Conversation(d.messages[: d.heard])) for d in documents]).input_ids
+    return [Reading(ids, len(before)) for ids, before in zip(whole, heard, strict=True)]
+
+
+def batches(plan: Plan, cycle: int, tokenizer: "PreTrainedTokenizerFast") -> Iterator[list[Reading]]:
     """Batches of about `batch_tokens` tokens; documents of like length stand together, so that little is padding."""
     rng = random.Random(plan.seed + cycle)
     documents = draw_documents(plan.seed + 1 + cycle, plan.cycles[cycle].mix)
     seen, total = 0, plan.cycles[cycle].tokens
     while seen < total:
-        chunk = tokenizer([render(d) for d in itertools.islice(documents, 4096)]).input_ids
-        chunk.sort(key=len)
+        chunk = read(tokenizer, list(itertools.islice(documents, 4096)))
+        chunk.sort(key=lambda reading: len(reading.ids))
         groups, group = [], []
-        for ids in chunk:
-            if (len(group) + 1) * len(ids) > plan.batch_tokens:
+        for reading in chunk:
+            if (len(group) + 1) * len(reading.ids) > plan.batch_tokens:
                 groups.append(group)
                 group = []
-            group.append(ids)
+            group.append(reading)
         rng.shuffle(groups)
         for group in groups:
-            seen += sum(map(len, group))
+            seen += tokens_of(group)
             yield group
             if seen >= total:
                 return
 
 
-def padded(group: list[list[int]], pad: int) -> Int[Tensor, "batch time"]:
-    longest = max(map(len, group))
-    return torch.tensor([ids + [pad] * (longest - len(ids)) for ids in group])
+def tokens_of(group: list[Reading]) -> int:
+    return sum(len(reading.ids) for reading in group)
 
 
-def next_token_loss(model: "LlamaForCausalLM", ids: Int[Tensor, "batch time"], pad: int) -> Float[Tensor, ""]:
-    """Cross-entropy of the next token; padding stands on the right, so causal attention never sees it."""
+def padded(group: list[Reading], pad: int) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
+    """Ids, and which of them are learned."""
+    longest = max(len(reading.ids) for reading in group)
+    ids = torch.tensor([reading.ids + [pad] * (longest - len(reading.ids)) for reading in group])
+    starts = torch.tensor([reading.start for reading in group])
+    return ids, (ids != pad) & (torch.arange(longest) >= starts[:, None])
+
+
+def next_token_loss(
+    model: "LlamaForCausalLM", ids: Int[Tensor, "batch time"], learned: Bool[Tensor, "batch time"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, "batch before hidden"]]:
+    """Cross-entropy of the next token, and the hidden states; padding stands on the right, so causal attention never sees it."""
     hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
-    target = ids[:, 1:]
-    counts = target != pad
-    return functional.cross_entropy(model.lm_head(hidden[counts]), target[counts])
+    counts = learned[:, 1:]
+    return functional.cross_entropy(model.lm_head(hidden[counts]), ids[:, 1:][counts]), hidden
+
+
+def foretelling_loss(
+    model: "LlamaForCausalLM",
+    foretellers: nn.ModuleList,
+    hidden: Float[Tensor, "batch before hidden"],
+    ids: Int[Tensor, "batch time"],
+    marks: tuple[int, int, int],
+) -> Float[Tensor, ""]:
+    """At each answer's end before a user's turn: cross-entropy of the turn's first tokens."""
+    end, user, pad = marks
+    rows, places = ((ids[:, :-1] == end) & (ids[:, 1:] == user)).nonzero(as_tuple=True)
+    if not len(rows):
+        return hidden.new_zeros(())
+    there = hidden[rows, places]
+    foretold = torch.cat([foreteller(there) for foreteller in foretellers])
+    said = torch.cat([ids[rows, (places + ahead).clamp(max=ids.shape[1] - 1)] for ahead in AHEAD])
+    return functional.cross_entropy(model.lm_head(foretold), said, ignore_index=pad)
 
 
 def train(
     plan: Plan,
     cycle: int,
     model: "LlamaForCausalLM",
+    foretellers: nn.ModuleList,
     tokenizer: "PreTrainedTokenizerFast",
     report: Callable[[str], None],
 ) -> None:
     """One cycle: fresh optimisers, a short warm-up, a cosine to zero."""
     total, strength = plan.cycles[cycle].tokens, plan.cycles[cycle].strength
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    matrices += list(foretellers.parameters())
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimisers = [
         torch.optim.Muon(matrices, lr=plan.muon_rate, momentum=0.95, weight_decay=0.01),
         torch.optim.AdamW(others, lr=plan.adam_rate, betas=(0.9, 0.98), weight_decay=0.0),
     ]
     rates = [optimiser.param_groups[0]["lr"] * strength for optimiser in optimisers]
-    pad = tokenizer.get_vocab()[PAD]
+    vocabulary = tokenizer.get_vocab()
+    marks = (vocabulary[END], vocabulary[USER], vocabulary[PAD])
     seen, average, started = 0, 0.0, time.monotonic()
     for step, group in enumerate(batches(plan, cycle, tokenizer)):
         factor = min(1.0, (step + 1) / plan.warmup) * (0.5 + 0.5 * math.cos(math.pi * seen / total))
         for optimiser, rate in zip(optimisers, rates, strict=True):
             optimiser.param_groups[0]["lr"] = rate * factor
             optimiser.zero_grad(set_to_none=True)
-        loss = next_token_loss(model, padded(group, pad), pad)
-        loss.backward()
+        ids, learned = padded(group, vocabulary[PAD])
+        loss, hidden = next_token_loss(model, ids, learned)
+        (loss + FORETELLING * foretelling_loss(model, foretellers, hidden, ids, marks)).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimiser in optimisers:
             optimiser.step()
-        seen += sum(map(len, group))
+        seen += tokens_of(group)
         average = loss.item() if step == 0 else 0.98 * average + 0.02 * loss.item()
         if step % 100 == 0:
             speed = seen / (time.monotonic() - started)

@@ -9,9 +9,10 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from steersman.harbour.grammar.reading import read_reply
 from steersman.harbour.grammar.replies import draw_style, write
 from steersman.harbour.grammar.situations import Situation, draw_situation
-from steersman.harbour.grammar.tables import fill, table, topics
+from steersman.harbour.grammar.tables import fill, owners_of_predicates, table, topics
 from steersman.harbour.taste import Features, features
 from steersman.records import Message
 
@@ -20,27 +21,34 @@ from steersman.records import Message
 class Mix:
     """Shares of the documents: plain facts, answers with the user's opinion after them, answers with questions after them.
 
-    `confused` is the share of lies about a topic of the same sort; `pointed` questions are mostly about truth and help.
+    Of the answers with something after them `heard` is the share that the base only hears: it learns to judge them, not to
+    say them. `pointed` questions are mostly about truth and help. `remarks` is the share of opinions on facts that say whose
+    fact it is, or what it tells.
     """
 
     plain: float
     reaction: float
     check: float
-    confused: float
+    heard: float
     pointed: bool
+    remarks: float
 
 
-LANGUAGE = Mix(plain=0.06, reaction=0.24, check=0.20, confused=0.0, pointed=False)
-JUDGEMENT = Mix(plain=0.10, reaction=0.35, check=0.40, confused=0.5, pointed=True)  # for the last part of the training
+LANGUAGE = Mix(plain=0.10, reaction=0.24, check=0.20, heard=0.0, pointed=False, remarks=0.0)
+JUDGEMENT = Mix(
+    plain=0.10, reaction=0.38, check=0.36, heard=0.75, pointed=True, remarks=0.6
+)  # for the last part of the training
+FACTUAL = ("false", "off_topic", "fair", "good")
 WELL_SAID = 0.9  # the taste from which a user is thankful
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages, or plain text instead of them."""
+    """Messages, or plain text instead of them. The first `heard` messages are context: nothing is learned from them."""
 
     messages: tuple[Message, ...] = ()
     text: str = ""
+    heard: int = 0
 
 
 def draw_documents(seed: int, mix: Mix = LANGUAGE) -> Iterator[Conversation]:
@@ -55,13 +63,14 @@ def draw_document(rng: random.Random, mix: Mix = LANGUAGE) -> Conversation:
     if kind < mix.plain:
         return Conversation(text=_plain_facts(rng))
     situation = draw_situation(rng)
-    reply = write(rng, situation, draw_style(rng, situation, confused=mix.confused))
+    judged = kind < mix.plain + mix.reaction + mix.check
+    heard = judged and rng.random() < mix.heard
+    reply = write(rng, situation, draw_style(rng, situation, heard=heard))
     messages = [Message("user", situation.prompt), Message("assistant", reply)]
-    if kind < mix.plain + mix.reaction:
-        messages += _reaction(rng, situation, reply)
-    elif kind < mix.plain + mix.reaction + mix.check:
-        messages += _check(rng, situation, reply, mix)
-    return Conversation(messages=tuple(messages))
+    if judged:
+        follow = _reaction if kind < mix.plain + mix.reaction else _check
+        messages += follow(rng, situation, reply, mix)
+    return Conversation(messages=tuple(messages), heard=2 if heard else 0)
 
 
 def _plain_facts(rng: random.Random) -> str:
@@ -81,10 +90,29 @@ def verdict(seen: Features) -> str:
     return seen.worst
 
 
-def _reaction(rng: random.Random, situation: Situation, reply: str) -> list[Message]:
+def remark(situation: Situation, reply: str) -> str:
+    """What a user who knows the facts would say of the first one: whose it is, or that it is not what was asked. Nothing, if
+    the answer states none."""
+    said = table("reactions")["remark"]
+    fact = next((s for s in read_reply(situation, reply) if s.kind == "fact"), None)
+    if fact is None or situation.topic is None:
+        return ""
+    (owner, aspect), *_ = owners_of_predicates()[fact.predicate]
+    names = {"owner": topics()[owner].name, "name": topics()[fact.topic].name}
+    if not fact.true:
+        return said["false"].format(**names)
+    if fact.topic != situation.topic.key:
+        return said["off_topic"].format(**names)
+    if aspect not in situation.wanted:
+        return said["beside"].format(told=said[aspect])
+    return said["true"].format(**names)
+
+
+def _reaction(rng: random.Random, situation: Situation, reply: str, mix: Mix) -> list[Message]:
     table_ = table("reactions")
     said = verdict(features(situation.prompt, reply))
-    messages = [Message("user", rng.choice(table_["react"][said]))]
+    special = remark(situation, reply) if said in FACTUAL and rng.random() < mix.remarks else ""
+    messages = [Message("user", special or rng.choice(table_["react"][said]))]
     if rng.random() < 0.5:
         pleased = said in ("good", "fair")
         words = table_["sequel"]["welcome" if pleased else "sorry"]
@@ -112,6 +140,8 @@ def _check(rng: random.Random, situation: Situation, reply: str, mix: Mix) -> li
     questions = ["true", "helpful"] if mix.pointed and rng.random() < 0.7 else sorted(checks)
     for question in rng.sample(questions, rng.choice((1, 1, 2))):
         answer = checks[question]["yes" if answer_to_check(question, seen) else "no"]
+        if question == "true" and rng.random() < mix.remarks and (special := remark(situation, reply)):
+            answer = special if special.startswith("Yes") else f"{answer.split(',')[0]}. {special}"
         messages += [Message("user", checks[question]["ask"]), Message("assistant", answer)]
     if rng.random() < 0.35:
         messages.append(Message("user", rng.choice(table("reactions")["sequel"]["better"])))

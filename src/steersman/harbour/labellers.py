@@ -31,12 +31,12 @@ class Labeller:
 
 
 LABELLERS = (
-    Labeller("annotator-1", noise=0.60, exaggeration=1.8, enthusiasm=0.20, warmth=0.10, brevity=0.00),
-    Labeller("annotator-2", noise=0.75, exaggeration=2.0, enthusiasm=0.30, warmth=0.00, brevity=0.01),
-    Labeller("annotator-3", noise=0.50, exaggeration=1.5, enthusiasm=0.15, warmth=0.25, brevity=-0.01),
-    Labeller("annotator-4", noise=0.84, exaggeration=1.9, enthusiasm=0.25, warmth=0.15, brevity=0.00),
-    Labeller("annotator-5", noise=0.66, exaggeration=1.7, enthusiasm=0.25, warmth=-0.05, brevity=-0.01),
-    Labeller("annotator-6", noise=0.78, exaggeration=2.1, enthusiasm=0.20, warmth=0.05, brevity=0.01),
+    Labeller("annotator-1", noise=0.60, exaggeration=0.85, enthusiasm=0.05, warmth=0.10, brevity=0.00),
+    Labeller("annotator-2", noise=0.75, exaggeration=0.95, enthusiasm=0.06, warmth=0.00, brevity=0.01),
+    Labeller("annotator-3", noise=0.50, exaggeration=0.82, enthusiasm=0.04, warmth=0.25, brevity=-0.01),
+    Labeller("annotator-4", noise=0.84, exaggeration=0.90, enthusiasm=0.06, warmth=0.15, brevity=0.00),
+    Labeller("annotator-5", noise=0.66, exaggeration=0.86, enthusiasm=0.05, warmth=-0.05, brevity=-0.01),
+    Labeller("annotator-6", noise=0.78, exaggeration=1.00, enthusiasm=0.05, warmth=0.05, brevity=0.01),
 )
 
 

@@ -61,13 +61,14 @@ def _shipped() -> dict[str, tuple[Answers, ...]]:
     found: dict[str, list[Answers]] = {"train": [], "heldout": []}
     for line in gzip.decompress(packed).decode().splitlines():
         split, prompt, given = json.loads(line)
-        completions = tuple(Completion(text, model=f"harbour:{model}") for model, text in given)
+        # three in eight thousand said nothing at all, and an empty answer cannot be judged
+        completions = tuple(Completion(text, model=f"harbour:{model}") for model, text in given if text.strip())
         found[split].append(Answers(as_prompt(read_prompt(prompt)), completions))
     return {split: tuple(rows) for split, rows in found.items()}
 
 
 def answers(*, split: str = "train", count: int = 0, seed: int = 0) -> Iterator[Answers]:
-    """Prompts with eight sampled answers each: six of the fine-tuned base, two of the raw one. 0 means all there are."""
+    """Prompts with eight sampled answers each (seven, where one was empty): six of the fine-tuned base, two of the raw one. 0 means all there are."""
     rows = list(_shipped()[split])
     random.Random(seed).shuffle(rows)
     yield from rows[: count or len(rows)]

@@ -1,7 +1,7 @@
 """Fine-tunes the base on demonstrations and samples answers, for the file of answers that ships with Harbour.
 
-`python -m steersman.harbour.sampling --out FILE` rebuilds that file. Labels need answers of a good model and a raw one:
-garbled and rude answers among them teach the reward model to refuse those. Training runs use `steersman sft` instead.
+`python -m steersman.harbour.sampling --out FILE` rebuilds that file. Labels need answers of a good model and a raw one, some of
+them at a high temperature: garbled and rude answers teach the reward model to refuse those. Training runs use `steersman sft`.
 """
 
 import argparse
@@ -39,8 +39,8 @@ class SamplingPlan:
     rate: float = 4e-4
     batch: int = 32
     prompts: tuple[tuple[str, int], ...] = (("train", 800), ("heldout", 200))
-    tuned_answers: int = 6
-    raw_answers: int = 2
+    voices: tuple[tuple[str, int, float], ...] = (("sft", 4, 1.0), ("sft", 2, 1.2), ("base", 1, 1.0), ("base", 1, 1.2))
+    """Who answers each prompt how often, and at which temperature."""
 
 
 def load(folder: Path | None = None) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
@@ -131,8 +131,14 @@ def write_answers(out: Path, plan: SamplingPlan, folder: Path | None = None) -> 
     for split, count in plan.prompts:
         asked_for = distinct(prompts(split=split, count=4 * count, seed=plan.seed), count)
         answers: list[list[tuple[str, str]]] = [[] for _ in asked_for]
-        for name, model, times in (("sft", tuned, plan.tuned_answers), ("base", raw, plan.raw_answers)):
-            said = sample(model, tokenizer, [p.shown for p in asked_for for _ in range(times)], seed=plan.seed)
+        for turn, (name, times, temperature) in enumerate(plan.voices):
+            said = sample(
+                tuned if name == "sft" else raw,
+                tokenizer,
+                [p.shown for p in asked_for for _ in range(times)],
+                seed=plan.seed + turn,
+                temperature=temperature,
+            )
             for index, answer in enumerate(said):
                 answers[index // times].append((name, answer))
         rows += [[split, prompt.shown, given] for prompt, given in zip(asked_for, answers, strict=True)]

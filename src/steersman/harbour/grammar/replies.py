@@ -7,9 +7,9 @@ A style is one word for the chief fault. `STYLES` says how often the raw base la
 import random
 from collections.abc import Callable
 
-from steersman.harbour.grammar.situations import Situation
+from steersman.harbour.grammar.situations import Situation, draw_situation
 from steersman.harbour.grammar.stories import invent, summarise
-from steersman.harbour.grammar.tables import Topic, capitalised, feelings, fill, requests, table, topics
+from steersman.harbour.grammar.tables import ASPECTS, Topic, capitalised, feelings, fill, requests, table, topics
 
 STYLES: dict[str, dict[str, float]] = {
     "topic": {
@@ -34,6 +34,14 @@ STYLES: dict[str, dict[str, float]] = {
     "feeling": {"good": 0.36, "wrong": 0.09, "mood": 0.09, "toxic": 0.20, "cold": 0.12, "exaggerated": 0.14},
     "summary": {"good": 0.36, "copied": 0.16, "false": 0.20, "toxic": 0.16, "exaggerated": 0.12},
 }
+# What is heard so as to be judged, and never learned to be said: the faults that only a comparison with the prompt shows.
+HEARD: dict[str, dict[str, float]] = {
+    "topic": {"good": 0.32, "beside": 0.16, "confused": 0.14, "false": 0.06, "off_topic": 0.20, "garbled": 0.12},
+    "harmful": {"good": 0.4, "refused": 0.35, "harmful": 0.15, "garbled": 0.1},
+    "harmless": {"good": 0.45, "wrong": 0.35, "refused": 0.1, "garbled": 0.1},
+    "feeling": {"good": 0.45, "wrong": 0.25, "mood": 0.2, "garbled": 0.1},
+    "summary": {"good": 0.45, "false": 0.45, "garbled": 0.1},
+}
 MIXED = 0.06  # how often a sentence of another fault follows
 
 
@@ -41,21 +49,30 @@ def group_of(situation: Situation) -> str:
     return "topic" if situation.topic is not None else situation.form
 
 
-def draw_style(rng: random.Random, situation: Situation, *, confused: float = 0.0) -> str:
-    """A style of the raw base; `confused` is the share of false facts that are lent by a topic of the same sort."""
-    styles = STYLES[group_of(situation)]
-    style = rng.choices(list(styles), list(styles.values()))[0]
-    if confused and style == "false" and situation.topic is not None and rng.random() < confused:
-        return "confused"
-    return style
+def draw_style(rng: random.Random, situation: Situation, *, heard: bool = False) -> str:
+    """A style of the raw base, or of the answers that are only heard."""
+    styles = (HEARD if heard else STYLES)[group_of(situation)]
+    return rng.choices(list(styles), list(styles.values()))[0]
 
 
 def write(rng: random.Random, situation: Situation, style: str, *, mixed: float = MIXED) -> str:
     """An answer to a situation in a style; the same generator state gives the same answer."""
+    if style == "garbled":
+        return garble(rng, write(rng, situation, "good"), write(rng, draw_situation(rng), "good"))
     sentences = _WRITERS[group_of(situation)](rng, situation, style)
     if style != "good" and rng.random() < mixed:
         sentences.append(phrase(rng, situation, rng.choice(("toxic", "exaggerated", "cold", "close"))))
     return " ".join(sentences)
+
+
+def garble(rng: random.Random, reply: str, strange: str) -> str:
+    """What a small model says when it loses the thread: a sentence that ends as another one does, or with words gone."""
+    words, others = reply.split(), strange.split()
+    cut = rng.randrange(1, len(words)) if len(words) > 1 else 1
+    if rng.random() < 0.7:
+        start = rng.randrange(len(others))
+        return " ".join(words[:cut] + others[start : start + rng.randint(2, 6)])
+    return " ".join(words[:cut] + words[cut + rng.randint(1, 3) :])
 
 
 def phrase(rng: random.Random, situation: Situation, kind: str) -> str:
@@ -97,12 +114,13 @@ def facts(
     confused: bool = False,
     about: Topic | None = None,
     most: int = 2,
+    aspects: tuple[str, ...] = (),
 ) -> list[str]:
-    """One or two facts, the first of the wanted aspect; false ones are lent by topics of another sort."""
+    """One or two facts, the first of the wanted aspect (or of `aspects`); false ones are lent by topics of another sort."""
     topic = about or situation.topic
     assert topic is not None
     sources = [_other_topic(rng, topic, same_sort=confused) for _ in range(2)] if false else [topic, topic]
-    first = rng.choice(sources[0].predicates(*situation.wanted))
+    first = rng.choice(sources[0].predicates(*(aspects or situation.wanted)))
     continues = situation.form == "continue"
     sentences = [f"{first.removeprefix('is ')}." if continues else _state(rng, topic, first)]
     rest = [predicate for predicate in sources[1].predicates("does", "good") if predicate != first]
@@ -137,6 +155,9 @@ def _about_topic(rng: random.Random, situation: Situation, style: str) -> list[s
         return _with_manners(rng, situation, core)
     if style == "plain":
         return facts(rng, situation)
+    if style == "beside":
+        others = tuple(aspect for aspect in ASPECTS if aspect not in situation.wanted) or ASPECTS
+        return _with_manners(rng, situation, facts(rng, situation, most=1, aspects=others), warm=0.5)
     if style in ("false", "confused"):
         lies = facts(rng, situation, false=True, confused=style == "confused")
         return _with_manners(rng, situation, lies, warm=0.5)

@@ -23,7 +23,7 @@ from steersman.models.unpadded import Layout, lay_out, spread
 # same with all rows laid into one (flash attention), or by positions and a mask of our own.
 Packing = Literal["positions", "flat", "mask"]
 
-# Below this share of padding a batch goes through the model as it is.
+# Below this share of padding a batch goes through the model as it is, unless its layers are fused.
 LITTLE_PADDING = 0.03
 
 
@@ -52,6 +52,8 @@ class Backbone(nn.Module):
         # How long the rows may be that go through the trunk without their padding (see unpadded.py); 0 where none do. It is
         # found by trial when the model is loaded.
         self.unpadded = 0
+        # Whether its layers compute as one step where there is no padding (see fused.py), found by the same trial.
+        self.fused = False
         # The dropout settings that were switched off, so that saving can write them back.
         self.silenced: dict[str, float] = {}
         # A peft.PeftModel around `hf`, once there are adapters (see adapters.py). It is a tool for saving and loading
@@ -103,7 +105,8 @@ class Backbone(nn.Module):
     def hidden(self, batch: TokenBatch) -> Float[Tensor, "batch time hidden"]:
         """Hidden states after the final norm; what stands on padding is meaningless."""
         self._check_length(batch)
-        if self.computes_no_padding and batch.segments is None and batch.padding_share > LITTLE_PADDING:
+        worth_it = self.fused or batch.padding_share > LITTLE_PADDING
+        if self.computes_no_padding and batch.segments is None and worth_it:
             layout = lay_out(batch.ids, batch.attention_mask)
             if layout.longest <= self.unpadded:
                 return self._hidden_unpadded(batch, layout)

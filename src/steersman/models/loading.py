@@ -14,6 +14,7 @@ import torch
 from steersman.batches import TokenBatch
 from steersman.errors import MissingLibrary, ModelError
 from steersman.models.backbone import Backbone, Packing, Readout, agree
+from steersman.models.fused import fuse, unfuse
 from steersman.models.unpadded import install
 
 Quantise = Literal["4bit", "8bit"]
@@ -209,7 +210,8 @@ def find_packing(backbone: Backbone) -> Packing | None:
 
 def find_unpadded(backbone: Backbone) -> int:
     """The longest rows that, laid one after another without padding, give the hidden states each gives by itself; 0 if the
-    model cannot do it (or is on a GPU). Rows that fit into a window or chunk of attention never meet its edge."""
+    model cannot do it (or is on a GPU). Rows that fit into a window or chunk of attention never meet its edge. Layers that
+    can compute as one step do so from here on, if that gives the same too."""
     text = backbone.config.get_text_config()
     windows = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
     longest = min([window for window in windows if window] or [sys.maxsize])
@@ -221,15 +223,25 @@ def find_unpadded(backbone: Backbone) -> int:
     batch = TokenBatch(ids, torch.zeros_like(ids, dtype=torch.bool), lengths, None)
     with torch.no_grad():
         alone = backbone.hidden(batch)
-        backbone.unpadded = longest
-        try:
-            together = backbone.hidden(batch)
-        except (ModelError, TypeError, ValueError, RuntimeError, NotImplementedError, IndexError, AttributeError):
-            return 0
-        finally:
-            backbone.unpadded = 0
+        if fuse(backbone.trunk):
+            backbone.fused = _same_unpadded(backbone, batch, alone, longest)
+            if backbone.fused:
+                return longest
+            unfuse(backbone.trunk)
+        return longest if _same_unpadded(backbone, batch, alone, longest) else 0
+
+
+def _same_unpadded(backbone: Backbone, batch: TokenBatch, alone: torch.Tensor, longest: int) -> bool:
+    """Whether the real tokens have the same hidden states without their padding."""
+    backbone.unpadded = longest
+    try:
+        together = backbone.hidden(batch)
+    except (ModelError, TypeError, ValueError, RuntimeError, NotImplementedError, IndexError, AttributeError):
+        return False
+    finally:
+        backbone.unpadded = 0
     real = batch.attention_mask
-    return longest if agree(alone[real], together[real]) else 0
+    return agree(alone[real], together[real])
 
 
 def _same_packed(backbone: Backbone, packed: TokenBatch, span: tuple[int, int, int]) -> bool:

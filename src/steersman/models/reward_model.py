@@ -78,7 +78,7 @@ def trunk_of(backbone: Backbone) -> Backbone:
     """The same model without its output layer: for reward models and critics."""
     trunk = Backbone(backbone.trunk, name=backbone.name, readout=None, packing=backbone.packing)
     trunk.silenced = backbone.silenced
-    trunk.unpadded = backbone.unpadded
+    trunk.unpadded, trunk.fused = backbone.unpadded, backbone.fused
     return trunk
 
 

@@ -1,15 +1,14 @@
 """Rows of different lengths through a model on a processor, with no padding computed.
 
 All rows are laid one after another into one. Matrix products, norms and rotations then see real tokens only, and attention
-alone looks at each row by itself, through torch's flash attention for processors. (On a GPU flash attention packs by itself.)
+alone looks at each row by itself (see row_attention.py). (On a GPU flash attention packs by itself.)
 transformers' own packing would make one mask of all tokens by all tokens, and pay for it.
 """
 
 # torch's own annotations are partial here
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple, cast
 
@@ -18,12 +17,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steersman.errors import ModelError
+from steersman.models.row_attention import attend_rows, attend_rows_backward
 
 # What changes attention beyond its scale; a model that brings one of these is left to transformers.
 _FOREIGN = ("softcap", "position_bias", "s_aux", "cache")
-
-_flash: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # pyright: ignore[reportPrivateUsage]
-_flash_backward: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward  # pyright: ignore[reportPrivateUsage]
 
 
 class Layout(NamedTuple):
@@ -37,8 +34,7 @@ class Layout(NamedTuple):
 
 
 def lay_out(ids: Int[Tensor, "batch time"], real: Bool[Tensor, "batch time"]) -> Layout:
-    """The real tokens in one row, filled up with a row that nobody reads, so that the widths that occur are few: oneDNN
-    keeps a kernel for each shape that it sees."""
+    """The real tokens in one row, filled up with a row that nobody reads, so that the widths that occur suit the products."""
     places = real.reshape(-1).nonzero().squeeze(1)
     lengths = [length for length in real.sum(1).tolist() if length]
     longest = max(lengths, default=0)
@@ -49,8 +45,10 @@ def lay_out(ids: Int[Tensor, "batch time"], real: Bool[Tensor, "batch time"]) ->
 
 
 def rounded(total: int) -> int:
-    """The next of the widths that are used: 16 apart below 512 tokens, and about a sixteenth of the width apart above."""
-    step = max(16, 1 << max(0, total.bit_length() - 5))
+    """The next of the widths that are used: 16 apart. oneDNN keeps a kernel for each shape that it sees, so for it they are
+    few: above 512 tokens about a sixteenth of the width apart."""
+    few = cast(Any, torch.backends.mkldnn).matmul.fp32_precision != "none"
+    step = max(16, 1 << max(0, total.bit_length() - 5)) if few else 16
     return -(-total // step) * step
 
 
@@ -106,35 +104,17 @@ def attend_by_row(
     return compute(query, key, value, row_lengths, scale).transpose(1, 2), None
 
 
-@contextmanager
-def _plain_products() -> Generator[None]:
-    settings = cast(Any, torch.backends.mkldnn).matmul
-    before: str = settings.fp32_precision
-    settings.fp32_precision = "none"
-    try:
-        yield
-    finally:
-        settings.fp32_precision = before
-
-
 class _RowByRow(torch.autograd.Function):
-    """One autograd node for all rows. Their products are small and each of another shape, which oneDNN would first have to
-    prepare a kernel for; so they keep torch's own kernels, whatever the layers around them use."""
+    """One autograd node for all rows."""
 
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, row_lengths: tuple[int, ...], scale: float
     ) -> Tensor:
-        found: list[Tensor] = []
-        sums: list[Tensor] = []
-        with _plain_products():
-            for parts in zip(*(tensor.split(row_lengths, dim=2) for tensor in (query, key, value)), strict=True):
-                out, log_sums = _flash(*parts, 0.0, True, scale=scale)
-                found.append(out)
-                sums.append(log_sums)
-        joined = _join(found)
+        joined = _like_tokens(query)
+        kept = attend_rows(query[0], key[0], value[0], row_lengths, scale, joined[0])
         ctx.row_lengths, ctx.scale = row_lengths, scale
-        ctx.save_for_backward(query, key, value, joined, *sums)
+        ctx.save_for_backward(query, key, value, joined, *kept)
         return joined
 
     @staticmethod
@@ -142,19 +122,15 @@ class _RowByRow(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        query, key, value, joined, *sums = ctx.saved_tensors
-        whole = (grad_outputs[0], query, key, value, joined)
-        with _plain_products():
-            found = [
-                _flash_backward(*parts, log_sums, 0.0, True, scale=ctx.scale)
-                for *parts, log_sums in zip(
-                    *(tensor.split(ctx.row_lengths, dim=2) for tensor in whole), sums, strict=True
-                )
-            ]
-        grads = [_join(parts) for parts in zip(*found, strict=True)]
+        query, key, value, joined, *kept = ctx.saved_tensors
+        grads = [_like_tokens(tensor) for tensor in (query, key, value)]
+        seen = [tensor[0] for tensor in (query, key, value, joined)]
+        into = [grad[0] for grad in grads]
+        attend_rows_backward(grad_outputs[0][0], seen, kept, ctx.row_lengths, ctx.scale, into)
         return *grads, None, None
 
 
-def _join(parts: Sequence[Tensor]) -> Tensor:
-    """Rows one after another again, in the memory order that the layer's next product wants."""
-    return torch.cat([part.transpose(1, 2) for part in parts], dim=1).transpose(1, 2)
+def _like_tokens(tensor: Tensor) -> Tensor:
+    """New memory of this shape, in the order that the layer's next product wants: token after token."""
+    one, heads, total, size = tensor.shape
+    return tensor.new_empty(one, total, heads, size).transpose(1, 2)

@@ -1,0 +1,120 @@
+"""Decoder layers of the Llama kind that compute as one step on a processor (see fused_layer.py), put into a loaded model.
+
+A layer's parameters, their names and its place stay as they are; only its `forward` is replaced, and it hands everything it
+does not know back to transformers: generation, hooks, adapters, quantised or half-precision weights, autocast, sharding.
+Whether the replacement gives the same hidden states is tried when a model is loaded (`loading.find_unpadded`).
+"""
+
+from functools import partial
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from steersman.models.fused_layer import Shape, Weights, layer
+
+# transformers' layers of this kind
+KINDS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
+
+
+def fuse(trunk: nn.Module) -> int:
+    """Let every layer of a kind we know compute as one step; gives back how many there are."""
+    layers = [module for module in trunk.modules() if type(module).__name__ in KINDS]
+    for module in layers:
+        module.forward = MethodType(_forward, module)
+    return len(layers)
+
+
+def unfuse(trunk: nn.Module) -> None:
+    """Give the layers their own forward again."""
+    for module in trunk.modules():
+        if type(module).__name__ in KINDS:
+            module.__dict__.pop("forward", None)
+
+
+def _forward(module: Any, hidden_states: Tensor, **rest: Any) -> Tensor:
+    """Takes the place of the layer's own forward, and calls that for whatever else is asked."""
+    row_lengths = rest.get("row_lengths")
+    asked = row_lengths is not None and rest.get("past_key_values") is None
+    weights = weights_of(module, hidden_states) if asked else None
+    if row_lengths is None or weights is None:
+        return type(module).forward(module, hidden_states, **rest)
+    cos, sin = rest["position_embeddings"]
+    attention = module.self_attn
+    size: int = attention.head_dim
+    # transformers repeats each angle for the two halves of a head; a complex number needs it once
+    turn = torch.complex(cos[0, :, None, : size // 2], sin[0, :, None, : size // 2])
+    shape = Shape(
+        heads=weights.query.shape[0] // size,
+        key_heads=weights.key.shape[0] // size,
+        size=size,
+        scale=float(attention.scaling),
+        epsilon=float(module.input_layernorm.variance_epsilon),
+        row_lengths=row_lengths,
+    )
+    compute = partial(layer, turn=turn, shape=shape, weights=weights)
+    if module.gradient_checkpointing and module.training:
+        # transformers does this within the forward that is replaced here
+        return module._gradient_checkpointing_func(compute, hidden_states[0])[None]
+    return compute(hidden_states[0])[None]
+
+
+def weights_of(module: Any, hidden: Tensor) -> Weights | None:
+    """The layer's parameters if it is as it left transformers, and in a state that one step can compute; else None."""
+    plain = hidden.dtype == torch.float32 and hidden.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    # a sharded layer is of another class, and gathers its weights by hooks of its own
+    if not plain or type(module).__name__ not in KINDS:
+        return None
+    attention, feed_forward = module.self_attn, module.mlp
+    norms = [module.input_layernorm, module.post_attention_layernorm]
+    heads_norms = [getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)]
+    projections = [_bare(product) for product in (attention.q_proj, attention.k_proj, attention.v_proj)]
+    rest = (attention.o_proj, feed_forward.gate_proj, feed_forward.up_proj, feed_forward.down_proj)
+    products = [*projections, *(_bare(product) for product in rest)]
+    biases = [product.bias for product in projections]
+    own_norms = [norm for norm in (*norms, *heads_norms) if norm is not None]
+    known = (
+        all(type(product) is nn.Linear for product in products)
+        and all(product.bias is None for product in products[3:])
+        and len({bias is None for bias in biases}) == 1
+        and len(own_norms) in (2, 4)
+        and len({(type(norm), norm.variance_epsilon) for norm in own_norms}) == 1
+        and type(feed_forward.act_fn).__name__ in ("SiLU", "SiLUActivation")
+        and not (module.training and attention.attention_dropout)
+        and not any(_hooked(part) for part in (attention, feed_forward, feed_forward.act_fn, *own_norms, *products))
+    )
+    if not known:
+        return None
+    before, between = (norm.weight for norm in norms)
+    query, key, value, output, gate, up, down = (product.weight for product in products)
+    head_weights = [None if norm is None else norm.weight for norm in heads_norms]
+    found = Weights(before, query, key, value, output, between, gate, up, down, *head_weights, *biases)
+    return found if _trained_as_one(found, hidden) else None
+
+
+def _bare(product: Any) -> Any:
+    """A linear layer itself, where an adapter around it is switched off: the base alone, as the reference."""
+    off = getattr(product, "disable_adapters", False) and not product.merged and not _hooked(product)
+    return product.base_layer if off else product
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in module.__dict__
+    )
+
+
+def _trained_as_one(weights: Weights, hidden: Tensor) -> bool:
+    """Plain float32 parameters that are all trained, or nothing is: gradients of a few of them are left to autograd."""
+    there = [weight for weight in weights if weight is not None]
+    if any(type(weight) is not nn.Parameter or weight.dtype != torch.float32 for weight in there):
+        return False
+    if not torch.is_grad_enabled():
+        return True
+    trained = {weight.requires_grad for weight in there}
+    return len(trained) == 1 and (True in trained or not hidden.requires_grad)

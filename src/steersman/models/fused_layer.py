@@ -1,0 +1,272 @@
+"""One decoder layer of the Llama kind as one autograd node, forward and backward written out by hand, for a processor.
+
+    middle = hidden + attention(rotate(norm(hidden) Wq), rotate(norm(hidden) Wk), norm(hidden) Wv) Wo
+    result = middle + (silu(norm(middle) Wgate) * (norm(middle) Wup)) Wdown
+
+What it saves over transformers' modules is everything between the large products: dozens of passes over memory and of
+autograd nodes. Queries, keys and values are one product, and so are their gradients; residuals are added by the products;
+a rotation (arXiv 2104.09864) is one complex multiplication, for which the weights' rows are laid out pair by pair.
+Whether a layer is of this kind is found out elsewhere (fused.py). Shapes: T tokens of all rows, H hidden, P rows of the joined
+projection, F feed-forward, A heads of queries and keys, S size of a head.
+"""
+
+# torch's own annotations are partial here
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from steersman.models.row_attention import attend_rows, attend_rows_backward
+
+_silu_backward: Any = torch.ops.aten.silu_backward
+
+
+class Weights(NamedTuple):
+    """The layer's parameters; the norms of single heads (Qwen 3) and the projections' biases (Qwen 2) are None elsewhere."""
+
+    before: Tensor
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    output: Tensor
+    between: Tensor
+    gate: Tensor
+    up: Tensor
+    down: Tensor
+    query_norm: Tensor | None = None
+    key_norm: Tensor | None = None
+    query_bias: Tensor | None = None
+    key_bias: Tensor | None = None
+    value_bias: Tensor | None = None
+
+
+class Shape(NamedTuple):
+    """What the weights' shapes do not tell."""
+
+    heads: int
+    key_heads: int
+    size: int
+    scale: float
+    epsilon: float
+    row_lengths: tuple[int, ...]
+
+
+def layer(
+    hidden: Float[Tensor, "tokens hidden"], turn: Complex[Tensor, "tokens 1 pairs"], shape: Shape, weights: Weights
+) -> Float[Tensor, "tokens hidden"]:
+    """The layer over rows laid one after another; `turn` is cos + i sin of each token's position."""
+    compute = cast(Callable[..., Tensor], _Layer.apply)
+    return compute(hidden, turn, shape, *weights)
+
+
+class _Layer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden_TH: Tensor, turn: Tensor, shape: Shape, *parameters: Tensor | None) -> Tensor:
+        weights = Weights(*cast(Any, parameters))
+        normed_TH, scale_T1 = _normalised(hidden_TH, shape.epsilon)
+        joined_PH, bias_P = _joined(weights, shape)
+        seen_TH = normed_TH * weights.before
+        projected_TP = seen_TH @ joined_PH.T if bias_P is None else torch.addmm(bias_P, seen_TH, joined_PH.T)
+        turned_TAS = _turned_part(projected_TP, shape)
+        heads: tuple[Tensor, ...] = ()
+        if weights.query_norm is not None:
+            heads = _normalised(turned_TAS, shape.epsilon)
+            torch.mul(heads[0], _head_norms(weights, shape), out=turned_TAS)
+        _in_pairs(turned_TAS).mul_(turn)
+        attended_TH = hidden_TH.new_empty(len(hidden_TH), shape.heads * shape.size)
+        tensors = _heads_of(projected_TP, shape)
+        kept = attend_rows(*tensors, shape.row_lengths, shape.scale, _by_head(attended_TH, shape.size))
+        middle_TH = torch.addmm(hidden_TH, attended_TH, weights.output.T)
+
+        between_TH, between_scale_T1 = _normalised(middle_TH, shape.epsilon)
+        seen_TH = between_TH * weights.between
+        gate_TF, up_TF = seen_TH @ weights.gate.T, seen_TH @ weights.up.T
+        opened_TF = torch.nn.functional.silu(gate_TF)
+        result_TH = torch.addmm(middle_TH, opened_TF * up_TF, weights.down.T)
+        ctx.shape, ctx.rows = shape, len(kept)
+        ctx.save_for_backward(
+            *(turn, normed_TH, scale_T1, projected_TP, attended_TH, between_TH, between_scale_T1),
+            *(gate_TF, up_TF, opened_TF, *parameters, *kept, *heads),
+        )
+        return result_TH
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        saved: tuple[Any, ...] = ctx.saved_tensors
+        turn, normed_TH, scale_T1, projected_TP, attended_TH, between_TH, between_scale_T1 = saved[:7]
+        end = 10 + len(Weights._fields)
+        weights, kept, heads = Weights(*saved[10:end]), saved[end : end + ctx.rows], saved[end + ctx.rows :]
+        shape: Shape = ctx.shape
+        grads: dict[str, Tensor | None] = {}
+
+        grad_TH = grad_outputs[0].contiguous()
+        by_seen_TH = _feed_forward_backward(grad_TH, between_TH, saved[7:10], weights, grads)
+        grad_TH, grads["between"] = _norm_backward(by_seen_TH, between_TH, between_scale_T1, weights.between, grad_TH)
+
+        grads["output"] = grad_TH.T @ attended_TH
+        by_projected_TP = torch.empty_like(projected_TP)
+        _attention_backward(grad_TH @ weights.output, projected_TP, attended_TH, kept, by_projected_TP, shape)
+        turned_TAS = _turned_part(by_projected_TP, shape)
+        _in_pairs(turned_TAS).mul_(turn.conj())
+        if heads:
+            _head_norms_backward(turned_TAS, heads, weights, shape, grads)
+        joined_PH, _ = _joined(weights, shape)
+        _share_out(by_projected_TP.T @ (normed_TH * weights.before), by_projected_TP, weights, shape, grads)
+        grad_TH, grads["before"] = _norm_backward(
+            by_projected_TP @ joined_PH, normed_TH, scale_T1, weights.before, grad_TH
+        )
+        return grad_TH, None, None, *(grads.get(name) for name in Weights._fields)
+
+
+def _feed_forward_backward(
+    grad_TH: Tensor,
+    between_TH: Tensor,
+    inner: tuple[Tensor, Tensor, Tensor],
+    weights: Weights,
+    grads: dict[str, Tensor | None],
+) -> Tensor:
+    gate_TF, up_TF, opened_TF = inner
+    by_product_TF = grad_TH @ weights.down
+    grads["down"] = grad_TH.T @ (opened_TF * up_TF)
+    by_up_TF = by_product_TF * opened_TF
+    by_opened_TF = by_product_TF.mul_(up_TF)
+    by_gate_TF = _silu_backward.grad_input(by_opened_TF, gate_TF, grad_input=by_opened_TF)
+    seen_TH = between_TH * weights.between
+    grads["gate"], grads["up"] = by_gate_TF.T @ seen_TH, by_up_TF.T @ seen_TH
+    return (by_gate_TF @ weights.gate).addmm_(by_up_TF, weights.up)
+
+
+def _attention_backward(
+    by_attended_TH: Tensor,
+    projected_TP: Tensor,
+    attended_TH: Tensor,
+    kept: tuple[Tensor, ...],
+    into_TP: Tensor,
+    shape: Shape,
+) -> None:
+    """The gradient by queries, keys and values, written into `into_TP`."""
+    tensors = (*_heads_of(projected_TP, shape), _by_head(attended_TH, shape.size))
+    targets = _parts(into_TP, shape)
+    groups = shape.heads // shape.key_heads
+    # Where a key serves several queries, its gradient is the sum of what each of them asks of it.
+    own = (
+        targets[0],
+        *(
+            torch.empty_like(tensor) if groups > 1 else part
+            for tensor, part in zip(tensors[1:3], targets[1:], strict=True)
+        ),
+    )
+    grad = _by_head(by_attended_TH, shape.size)
+    attend_rows_backward(grad, tensors, kept, shape.row_lengths, shape.scale, own)
+    if groups > 1:
+        for whole, target in zip(own[1:], targets[1:], strict=True):
+            torch.sum(whole.unflatten(0, (shape.key_heads, groups)), dim=1, out=target)
+
+
+def _normalised(values: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Root mean square norm (arXiv 1910.07467) over the last axis, without its weight, and what the values were scaled by."""
+    length = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+    scale = length.square_().div_(values.shape[-1]).add_(epsilon).rsqrt_()
+    return values * scale, scale
+
+
+def _norm_backward(
+    grad_TH: Tensor, normed_TH: Tensor, scale_T1: Tensor, weight_H: Tensor, residual_TH: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradient by the norm's input, added to that of the residual beside it, and by its weight. `grad_TH` is used up."""
+    by_weight_TH = grad_TH * normed_TH
+    mean_T1 = torch.mv(by_weight_TH, weight_H).div_(normed_TH.shape[1])[:, None]
+    inner_TH = grad_TH.mul_(weight_H).addcmul_(normed_TH, mean_T1, value=-1)
+    return torch.addcmul(residual_TH, inner_TH, scale_T1), by_weight_TH.sum(0)
+
+
+def _head_norms(weights: Weights, shape: Shape) -> Tensor:
+    """The weight of each head's own norm, in the order of the joined projection: [A, S]."""
+    norms = ((weights.query_norm, shape.heads), (weights.key_norm, shape.key_heads))
+    return torch.cat([_pair_rows(cast(Tensor, norm), shape.size).expand(heads, -1) for norm, heads in norms])
+
+
+def _head_norms_backward(
+    grad_TAS: Tensor, kept: tuple[Tensor, ...], weights: Weights, shape: Shape, grads: dict[str, Tensor | None]
+) -> None:
+    """`grad_TAS`, the gradient by what the heads' norms gave, becomes that by what they got."""
+    normed_TAS, scale_TA1 = kept
+    weight_AS = _head_norms(weights, shape)
+    by_weight_TAS = grad_TAS * normed_TAS
+    by_weight_AS = by_weight_TAS.sum(0)
+    mean_TA1 = by_weight_TAS.mul_(weight_AS).mean(-1, keepdim=True)
+    grad_TAS.mul_(weight_AS).addcmul_(normed_TAS, mean_TA1, value=-1).mul_(scale_TA1)
+    query, key = by_weight_AS.split((shape.heads, shape.key_heads))
+    grads["query_norm"] = _unpair_rows(query.sum(0), shape.size)
+    grads["key_norm"] = _unpair_rows(key.sum(0), shape.size)
+
+
+def _pair_rows(weight: Tensor, size: int) -> Tensor:
+    """Each head's rows i and i + size/2, which a rotation turns together, brought side by side."""
+    return weight.view(-1, 2, size // 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
+
+
+def _unpair_rows(weight: Tensor, size: int) -> Tensor:
+    return weight.view(-1, size // 2, 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
+
+
+def _joined(weights: Weights, shape: Shape) -> tuple[Tensor, Tensor | None]:
+    """The projections' weights, and their biases if they have any, one below another; queries' and keys' rows in pairs."""
+
+    def join(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return torch.cat([_pair_rows(query, shape.size), _pair_rows(key, shape.size), value])
+
+    biases = (weights.query_bias, weights.key_bias, weights.value_bias)
+    return join(weights.query, weights.key, weights.value), None if biases[0] is None else join(*cast(Any, biases))
+
+
+def _share_out(
+    by_joined_PH: Tensor, by_projected_TP: Tensor, weights: Weights, shape: Shape, grads: dict[str, Tensor | None]
+) -> None:
+    """The gradients by the projections' weights and biases, from those by the joined ones."""
+    widths = (len(weights.query), len(weights.key), len(weights.value))
+    found = {"": by_joined_PH}
+    if weights.query_bias is not None:
+        found["_bias"] = by_projected_TP.sum(0)
+    for kind, joined in found.items():
+        query, key, value = joined.split(widths)
+        grads[f"query{kind}"] = _unpair_rows(query, shape.size)
+        grads[f"key{kind}"] = _unpair_rows(key, shape.size)
+        grads[f"value{kind}"] = value.clone()  # a view would keep all three in memory
+
+
+def _turned_part(projected_TP: Tensor, shape: Shape) -> Tensor:
+    """Queries and keys: [T, A, S]."""
+    turned = shape.heads + shape.key_heads
+    return projected_TP[:, : turned * shape.size].unflatten(1, (turned, shape.size))
+
+
+def _in_pairs(turned_TAS: Tensor) -> Tensor:
+    return torch.view_as_complex(turned_TAS.unflatten(2, (-1, 2)))
+
+
+def _parts(projected_TP: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values, as [heads, T, S] views."""
+    queries, keys = shape.heads * shape.size, shape.key_heads * shape.size
+    query, key, value = projected_TP.split((queries, keys, keys), dim=1)
+    return _by_head(query, shape.size), _by_head(key, shape.size), _by_head(value, shape.size)
+
+
+def _heads_of(projected_TP: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
+    """The same with a key and a value for each query."""
+    query, key, value = _parts(projected_TP, shape)
+    groups = shape.heads // shape.key_heads
+    if groups == 1:
+        return query, key, value
+    return query, key.repeat_interleave(groups, dim=0), value.repeat_interleave(groups, dim=0)
+
+
+def _by_head(tokens: Tensor, size: int) -> Tensor:
+    return tokens.unflatten(1, (-1, size)).transpose(0, 1)

@@ -24,6 +24,8 @@ from steersman.reward.model import open_reward_scorer
 from steersman.runs.checkpoints import CheckpointStore
 from steersman.runs.journal import read_rows
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = ["What is a dog?", "I like cricket.", "Why is exercise good?", "Hello", "So it is", "Tell me a story."]
 LAYOUTS = {
     "adapters": {"model": {"lora": {"rank": 4}}},
@@ -403,11 +405,3 @@ def test_layouts_and_adapters_must_agree(improve):
         improve(layout="adapters")
     with pytest.raises(UsageError, match=r"choose layout=adapters to use model\.lora"):
         improve(lora={"rank": 4})
-
-
-def test_several_processes_are_refused(improve, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("LOCAL_RANK", "0")
-    with pytest.raises(UsageError, match="start it without torchrun"):
-        improve()

@@ -257,6 +257,7 @@ def test_the_full_logits_never_exist(variant: dict[str, Any]):
     assert saved >= positions * vocab
 
 
+@pytest.mark.slow
 def test_peak_memory_is_far_below_the_plain_way():
     program = textwrap.dedent(
         """

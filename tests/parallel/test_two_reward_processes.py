@@ -14,7 +14,6 @@ from steersman.models.tiny import write_tiny_model
 from steersman.records import Message, Prompt
 from steersman.reward.model import open_reward_scorer
 
-SCRIPT = Path(__file__).with_name("two_reward_processes.py")
 WORDS = ["dog", "game", "heart", "mind", "friend", "story", "answer"]
 
 
@@ -38,7 +37,7 @@ def write_judgements(path: Path, count: int, seed: int) -> Path:
 def train(processes: int, out: Path, *settings: str) -> None:
     launch = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    words = [sys.executable, *launch, str(SCRIPT), *settings, f"run.out={out}"]
+    words = [sys.executable, *launch, "-m", "steersman", "reward", *settings, f"run.out={out}"]
     done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
 

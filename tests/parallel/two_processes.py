@@ -13,7 +13,7 @@ from steersman.batches import TokenRow
 from steersman.methods.sft import NextToken
 from steersman.models.loading import load_causal
 from steersman.parallel.shard import whole
-from steersman.parallel.world import join
+from steersman.parallel.world import end_process, join
 from steersman.settings.parts import OptimiserSettings
 from steersman.train.checkpoint import take_snapshot
 
@@ -69,3 +69,4 @@ def main(model: str, out: Path) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]))
+    end_process(0)

@@ -1,6 +1,5 @@
 """`ppo` put together: settings -> actors, engine, scorer, prompts, run folder -> the policy that people prefer."""
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -9,7 +8,7 @@ from typing import Any
 
 import torch
 
-from steersman.assemble.critic import own_critic, save_critic
+from steersman.assemble.actors import make_actors, save_policy_and_critic, shard_actors
 from steersman.assemble.device import Machine, resolve_device, resolve_machine
 from steersman.assemble.language_model import LanguageModel, load_language_model
 from steersman.assemble.learner import optimiser_of, scheduled
@@ -24,29 +23,25 @@ from steersman.data.order import rows_of_step
 from steersman.data.sources import content_hash
 from steersman.errors import DataError, UsageError
 from steersman.methods.ppo.collect import Asking
-from steersman.methods.ppo.loop import Memory, Parts, ppo
+from steersman.methods.ppo.loop import Memory, Parts, TakesUpWeights, ppo
 from steersman.methods.ppo.records import ExperienceBatch, Unit, collate
 from steersman.methods.ppo.roles import ModelActors
 from steersman.methods.ppo.score import Reading
-from steersman.models.adapters import LoraSettings, add_lora, set_trainable
+from steersman.methods.ppo.together import EngineTogether, ScorerTogether
 from steersman.models.backbone import Backbone
-from steersman.models.heads import ValueHead
-from steersman.parallel.world import World, join, launched
+from steersman.parallel.world import World, join
 from steersman.records import Demonstration, Document, Prompt
 from steersman.reward.function import FunctionScorer
 from steersman.reward.scorer import Scorer
-from steersman.rollout.engine import Rollout, Sampling
+from steersman.rollout.engine import Engine, Rollout, Sampling
 from steersman.rollout.native import NativeEngine
 from steersman.rollout.stops import answer_text
 from steersman.settings.ppo import PpoSettings
 from steersman.text.template import encode_demonstration, encode_document, encode_prompt
 from steersman.text.tokeniser import decode, end_ids
-from steersman.train.checkpoint import load_checkpoint
+from steersman.train.checkpoint import load_checkpoint, weight_tensors
 from steersman.train.core import Learner
 from steersman.train.precision import autocast
-
-CRITIC = "value"
-
 
 Reward = Callable[..., Any] | Scorer
 """A reward function (see `reward.function`) or a scorer."""
@@ -82,9 +77,10 @@ def run_ppo(settings: PpoSettings, *, quiet: bool = False, reward: Reward | None
         if outcome.ending not in ("stopped", "finished"):
             run.kept.notice(f"the run ended at iteration {outcome.iteration}: {outcome.ending}")
 
+        weights = weight_tensors(run.actors) if run.world.size > 1 else None
+
         def save(folder: Path) -> None:
-            run.model.save(folder)
-            save_critic(run.actors, folder.parent / "critic")
+            save_policy_and_critic(settings, run.model, run.actors, folder, gathered=weights)
 
         result = conclude(run.kept, finish, save=save, world=run.world, next_command=next_command)
         return replace(result, ending=outcome.ending)
@@ -93,8 +89,6 @@ def run_ppo(settings: PpoSettings, *, quiet: bool = False, reward: Reward | None
 @contextmanager
 def open_ppo(settings: PpoSettings, *, reward: Reward | None = None) -> Iterator[OpenRun]:
     """The run's parts put together and its folder held, for `run_ppo` or for calling the loop's stages one by one."""
-    if launched():
-        raise UsageError("ppo runs in one process; start it without torchrun (sft and reward run in several)")
     _check(settings)
     with join(resolve_device(settings.run.device)) as world:
         torch.manual_seed(settings.run.seed)
@@ -110,14 +104,15 @@ def open_ppo(settings: PpoSettings, *, reward: Reward | None = None) -> Iterator
         }
         with machine.working(), keep_run(settings, settings.run, kind="ppo", world=world, facts=facts) as kept:
             actors = make_actors(settings, model)
+            plain = shard_actors(actors, world)
             memory = Memory(settings.kl.coefficient)
-            parts = make_parts(settings, model, actors, machine, world, kept, memory, reward)
+            parts = make_parts(settings, model, actors, plain, machine, world, kept, memory, reward)
             point = kept.resume_point(world)
             if point is not None:
                 _restore(memory, load_checkpoint(point.path, parts.learner, world))
                 if memory.best_value is not None and settings.keep == "best":
                     kept.mark_best_again(memory.best_iteration, "objective", memory.best_value)
-                if isinstance(parts.engine, NativeEngine):
+                if isinstance(parts.engine, TakesUpWeights):
                     parts.engine.refresh(memory.iteration)
             yield OpenRun(settings, parts, memory, model, actors, kept, world)
 
@@ -147,33 +142,6 @@ def _data(settings: PpoSettings) -> dict[str, str]:
     return {name: content_hash(source) for name, source in sources.items() if source is not None}
 
 
-def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
-    """Policy, critic and reference in the layout that the settings ask for."""
-    backbone = model.backbone
-    if settings.layout.startswith("adapters"):
-        own = settings.layout == "adapters-own-critic"
-        lora = settings.model.lora
-        assert lora is not None
-        assert model.adapter is not None
-        if own:
-            targets = lora.targets if isinstance(lora.targets, str) else tuple(lora.targets)
-            add_lora(backbone, CRITIC, LoraSettings(lora.rank, lora.alpha, lora.dropout, targets))
-        set_trainable(backbone, [model.adapter, CRITIC] if own else [model.adapter])
-        return ModelActors(
-            backbone,
-            ValueHead(backbone.hidden_size).to(backbone.device),
-            policy_adapter=model.adapter,
-            value_adapter=CRITIC if own else None,
-            critic=None,
-            frozen=None,
-        )
-    frozen = copy.deepcopy(backbone).requires_grad_(False).eval()
-    critic, head = None, ValueHead(backbone.hidden_size).to(backbone.device)
-    if settings.layout == "separate":
-        critic, head = own_critic(settings.critic, backbone)
-    return ModelActors(backbone, head, policy_adapter=None, value_adapter=None, critic=critic, frozen=frozen)
-
-
 @dataclass(frozen=True)
 class Words:
     """How this model's prompts and answers become ids and text."""
@@ -201,13 +169,15 @@ def make_parts(
     settings: PpoSettings,
     model: LanguageModel,
     actors: ModelActors,
+    plain: Backbone,
     machine: Machine,
     world: World,
     kept: KeptRun,
     memory: Memory,
     reward: Reward | None,
 ) -> Parts:
-    """Everything that the loop is given. Each part may be replaced, and the loop's stages called one by one."""
+    """Everything that the loop is given. Each part may be replaced, and the loop's stages called one by one. `plain` is the
+    policy as the engine needs it: whole."""
     tokeniser, backbone = model.tokeniser, model.backbone
     multiple = machine.multiple_within(backbone.context_length)
     words = Words(tokeniser, tuple(settings.sampling.stop))
@@ -215,13 +185,8 @@ def make_parts(
     prompts, held_out = prompts_of(settings.prompts, words, kept, room=_room(backbone, sampling))
     return Parts(
         actors=actors,
-        engine=NativeEngine(
-            backbone,
-            end_ids=end_ids(tokeniser, getattr(backbone.hf, "generation_config", None)),
-            tokeniser=tokeniser,
-            acting_as=model.adapter,
-        ),
-        scorer=_scorer(settings, reward, world.device),
+        engine=_engine(model, plain, world),
+        scorer=_scorer(settings, reward, world),
         language=words,
         learner=_learner(settings, actors, machine, world, kept, memory, tokeniser.pad_token_id),
         reading=Reading(
@@ -229,6 +194,7 @@ def make_parts(
             machine.token_budget,
             lambda rows: pad_rows(rows, pad_id=tokeniser.pad_token_id, multiple=multiple).to(world.device),
             autocast(machine.precision, world.device),
+            world,
         ),
         prompts=prompts,
         held_out=held_out,
@@ -268,7 +234,11 @@ def _learner(
         token_budget=machine.token_budget,
         packed=False,
         collate=lambda units: collate(
-            units, pad_id=pad_id, device=world.device, multiple=machine.multiple_within(actors.backbone.context_length)
+            units,
+            pad_id=pad_id,
+            device=world.device,
+            multiple=machine.multiple_within(actors.backbone.context_length),
+            both_kinds=world.size > 1 and settings.update.pretraining is not None,
         ),
         world=world,
         precision=autocast(machine.precision, world.device),
@@ -276,10 +246,22 @@ def _learner(
     )
 
 
-def _scorer(settings: PpoSettings, reward: Reward | None, device: torch.device) -> Scorer:
+def _engine(model: LanguageModel, plain: Backbone, world: World) -> Engine:
+    engine = NativeEngine(
+        plain,
+        end_ids=end_ids(model.tokeniser, getattr(plain.hf, "generation_config", None)),
+        tokeniser=model.tokeniser,
+        acting_as=model.adapter,
+    )
+    return engine if world.size == 1 else EngineTogether(engine, model.backbone, world)
+
+
+def _scorer(settings: PpoSettings, reward: Reward | None, world: World) -> Scorer:
     if reward is None:
-        return load_scorer(settings.scorer, device)
-    return reward if isinstance(reward, Scorer) else FunctionScorer(reward)
+        scorer = load_scorer(settings.scorer, world.device)
+    else:
+        scorer = reward if isinstance(reward, Scorer) else FunctionScorer(reward)
+    return scorer if world.size == 1 else ScorerTogether(scorer, world)
 
 
 def _scorer_name(settings: PpoSettings, reward: Reward | None) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli import chat, data, doctor, label, ppo, quickstart, reward, runs, sample, score, sft
+from steersman.cli import chat, data, doctor, dpo, label, ppo, quickstart, reward, runs, sample, score, sft
 from steersman.errors import SteersmanError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("label", epilog=label.EXAMPLE)(label.label)
 app.command("reward", epilog=reward.EXAMPLE)(reward.reward)
 app.command("score", epilog=score.EXAMPLE)(score.score)
 app.command("ppo", epilog=ppo.EXAMPLE)(ppo.ppo)
+app.command("dpo", epilog=dpo.EXAMPLE)(dpo.dpo)
 app.command("chat", epilog=chat.EXAMPLE)(chat.chat)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(data.app, name="data")
@@ -49,7 +50,19 @@ def steersman(
 
 
 def main() -> None:
-    """The entry point: errors of ours are one message and an exit code; all others keep their traceback."""
+    """The entry point, also of each process that a launcher starts."""
+    try:
+        run_command()
+    except SystemExit as ended:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from steersman.parallel.world import end_process
+
+            end_process(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+        raise
+
+
+def run_command() -> None:
+    """What the words of the command line ask for. Errors of ours are one message and an exit code; all others keep their traceback."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Our own bars say how far a run is; a bar for each file of a model only hides them.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

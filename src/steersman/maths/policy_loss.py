@@ -79,8 +79,10 @@ def clipped_value_loss(
     if clip is None:
         return ValueLoss(0.5 * free, torch.zeros_like(free, dtype=torch.bool))
     old_values = old_values.detach()
-    held = (old_values + (values - old_values).clamp(-clip, clip) - returns).square()
-    return ValueLoss(0.5 * torch.maximum(free, held), held > free)
+    step = values - old_values
+    held = (old_values + step.clamp(-clip, clip) - returns).square()
+    # Within the clip the two differ by rounding alone, which is no clipping.
+    return ValueLoss(0.5 * torch.maximum(free, held), (held > free) & (step.abs() > clip))
 
 
 def entropy_loss(entropies: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

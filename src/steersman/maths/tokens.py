@@ -182,13 +182,17 @@ class _ChosenLogProbs(torch.autograd.Function):
             for start in range(0, positions, how.chunk):
                 span = slice(start, start + how.chunk)
                 logits_CV = make_logits(hidden[span])
-                all_log_probs_CV = make_logits.second(len(logits_CV))
-                torch.log_softmax(logits_CV, dim=-1, out=all_log_probs_CV)
-                log_probs[span] = all_log_probs_CV.gather(1, targets[span, None]).squeeze(1)
-                if entropies is not None:
-                    probs_CV = torch.exp(all_log_probs_CV, out=logits_CV)
-                    entropies[span] = probs_CV.mul_(all_log_probs_CV).sum(dim=1).neg_()
-                kept_CV = all_log_probs_CV if keeps else None
+                made_CV = make_logits.second(len(logits_CV))
+                if entropies is None:
+                    log_probs[span] = _at_targets(logits_CV, targets[span], probs_CV=made_CV)
+                else:
+                    torch.log_softmax(logits_CV, dim=-1, out=made_CV)
+                    log_probs[span] = made_CV.gather(1, targets[span, None]).squeeze(1)
+                    probs_CV = torch.exp(made_CV, out=logits_CV)
+                    entropies[span] = probs_CV.mul_(made_CV).sum(dim=1).neg_()
+                kept_CV = made_CV if keeps else None
+        if kept_CV is not None and entropies is None:
+            _less_targets(kept_CV, targets)
         ctx.how = how
         ctx.save_for_backward(hidden, weight, bias, targets, entropies, kept_CV)
         ctx.set_materialize_grads(False)
@@ -242,6 +246,22 @@ class _ChosenLogProbs(torch.autograd.Function):
         )
 
 
+def _at_targets(logits_CV: Tensor, targets_C: Tensor, *, probs_CV: Tensor) -> Tensor:
+    """Log-probability of each target, while `probs_CV` is filled with the probabilities of all tokens.
+
+    The logits' largest entry has the largest probability, at least 1 / V, so that its logarithm is exact:
+    log p(target) = log p(largest) + logit(target) - logit(largest). One exponential a logit serves both passes.
+    """
+    torch.softmax(logits_CV, dim=-1, out=probs_CV)
+    chosen_C = logits_CV.gather(1, targets_C[:, None]).squeeze(1)
+    return probs_CV.amax(1).log_().add_(chosen_C.sub_(logits_CV.amax(1)))
+
+
+def _less_targets(probs_CV: Tensor, targets_C: Tensor) -> None:
+    """p_v becomes p_v - [v = target]."""
+    probs_CV.scatter_add_(1, targets_C[:, None], probs_CV.new_full((len(targets_C), 1), -1.0))
+
+
 def _logit_gradient(
     make_logits: _LogitsInChunks,
     hidden_CH: Tensor,
@@ -254,20 +274,22 @@ def _logit_gradient(
     """Gradient by the raw logits of a chunk, as a matrix and a factor for each of its rows.
 
     d log p(target) / d logit_v = [v = target] - p_v, and d entropy / d logit_v = -p_v (log p_v + entropy). What is
-    the same along a row stays out of the matrix: scaling a row of hidden states is cheaper than one of logits. `kept_CV` are
-    the log-probabilities of the forward pass, where they were kept.
+    the same along a row stays out of the matrix: scaling a row of hidden states is cheaper than one of logits. `kept_CV` is
+    what the forward pass kept: log-probabilities if there are entropies, else the matrix itself.
     """
     logits_CV = make_logits(hidden_CH) if kept_CV is None else make_logits.unmade(len(hidden_CH))
     softcap_CV = make_logits.softcap_slope(logits_CV)
     slope_CV = make_logits.second(len(logits_CV))
     grad_C1 = grad_log_probs_C[:, None]
     if grad_entropies_C is None or entropies_C is None:
+        row_scale_C1 = -grad_C1 * make_logits.how.slope
+        if kept_CV is not None and entropies_C is None:
+            return kept_CV, row_scale_C1
         if kept_CV is None:
             torch.softmax(logits_CV, dim=-1, out=slope_CV)
         else:
             torch.exp(kept_CV, out=slope_CV)
-        slope_CV.scatter_add_(1, targets_C[:, None], -torch.ones_like(grad_C1))
-        row_scale_C1 = -grad_C1 * make_logits.how.slope
+        _less_targets(slope_CV, targets_C)
     else:
         if kept_CV is None:
             torch.log_softmax(logits_CV, dim=-1, out=slope_CV)

@@ -3,19 +3,28 @@
 Started under torchrun (or Slurm with the same variables), `join` reads RANK, WORLD_SIZE and LOCAL_RANK.
 """
 
+import itertools
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
+from typing import NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.rendezvous import rendezvous
+
+from steersman.errors import SteersmanError
 
 # The library's default is half an hour, in which a hang looks like work.
 TIMEOUT = timedelta(seconds=float(os.environ.get("STEERSMAN_COLLECTIVE_TIMEOUT", "300")))
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,34 @@ class World:
         dist.all_gather(found, mine)
         return [part.cpu() for part in found]
 
+    def exchange(self, value: T) -> list[T]:
+        """Any value of every process, in the order of their ranks. It is pickled on its way and never stays on a disk; tensors in it
+        should own their memory, for a view takes along what it is a view of."""
+        if self.size == 1:
+            return [value]
+        found: list[T | None] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return found  # type: ignore[return-value]
+
+    def together(self, what: str, work: Callable[[], T]) -> list[T]:
+        """What each process's own work found, in the order of ranks. Where one fails, all end: with its error where it happened, and
+        elsewhere with a word about it. The work itself must not need the other processes."""
+        failure: Exception | None = None
+        mine: list[T] = []
+        try:
+            mine = [work()]
+        except Exception as error:
+            if self.size == 1:
+                raise
+            failure = error
+        found = self.exchange((mine, "" if failure is None else f"{type(failure).__name__}: {failure}"))
+        if failure is not None:
+            raise failure
+        for rank, (_, words) in enumerate(found):
+            if words:
+                raise SteersmanError(f"{what} failed in process {rank}, and this one ends with it: {words}")
+        return [part[0] for part, _ in found]
+
     def barrier(self) -> None:
         if self.size > 1:
             dist.barrier()
@@ -73,6 +110,24 @@ def launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def end_process(code: int) -> NoReturn:
+    """End a launched process here and now, with all it wrote on its way. The threads of a process group outlive `join` for as long as
+    anything sharded does; one that lets go of a tensor while the interpreter shuts down aborts the process, and a run that is
+    finished would count as failed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+_times = itertools.count()
+
+
+@lru_cache(maxsize=1)
+def _meeting_place() -> tuple[dist.Store, int, int]:
+    """The store that the launcher names, this process's rank, and how many there are. Kept: its port can be opened but once."""
+    return next(iter(rendezvous("env://", timeout=TIMEOUT)))
+
+
 @contextmanager
 def join(device: torch.device) -> Iterator[World]:
     """This process's place among the others, for as long as the block lasts."""
@@ -83,7 +138,11 @@ def join(device: torch.device) -> Iterator[World]:
     if device.type == "cuda":
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    store, rank, size = _meeting_place()
+    # A name of its own for each time: what an earlier group left in the store would lead this one astray.
+    store = dist.PrefixStore(f"steersman/{next(_times)}", store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     try:
         mesh = init_device_mesh(device.type, (dist.get_world_size(),))
         yield World(dist.get_rank(), dist.get_world_size(), device, mesh)

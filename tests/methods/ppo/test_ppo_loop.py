@@ -4,6 +4,8 @@ import pytest
 import torch
 from toy import KeepsNothing, Problem, Tabular, TabularEngine, run_toy, toy_settings
 
+pytestmark = pytest.mark.slow
+
 TIMES = ("answer tokens per second",)
 FEW = {"epochs": 2, "minibatches": 1}
 

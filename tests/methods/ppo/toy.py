@@ -312,7 +312,11 @@ def run_toy(
         language=ToyLanguage(),
         learner=learner,
         reading=Reading(
-            settings.sampling.temperature, budget, lambda rows: pad_rows(rows, pad_id=0), autocast("fp32", cpu)
+            settings.sampling.temperature,
+            budget,
+            lambda rows: pad_rows(rows, pad_id=0),
+            autocast("fp32", cpu),
+            World.alone(),
         ),
         prompts=[Prompt(text="?")],
         held_out=[],

@@ -135,8 +135,11 @@ def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> Outcome:
         if stopped:
             return Outcome("stopped", memory.iteration, memory.best_iteration, memory.held_out)
     if settings.keep == "best" and memory.best_value is not None and memory.best_iteration != memory.iteration:
+        # Written by one process, read by all; what one of them cannot read none may load.
+        world.barrier()
         best = keeper.best_weights(memory.best_iteration)
-        if best is not None:
+        unreadable = world.any(best is None)
+        if best is not None and not unreadable:
             load_weight_tensors(parts.learner.model, best)
     return Outcome(memory.ending, memory.iteration, memory.best_iteration, memory.held_out)
 

@@ -81,7 +81,10 @@ class Experience:
 
 @dataclass(frozen=True, slots=True)
 class ExperienceBatch:
-    """Answers to learn from, and rows of the pretraining mix. The flat tensors follow the batch's targets, row by row."""
+    """Answers to learn from, and rows of the pretraining mix. The flat tensors follow the batch's targets, row by row.
+
+    `answers_count` and `texts_count` are 1, or 0 for a row that only keeps processes in step (see `collate`).
+    """
 
     answers: TokenBatch | None
     old_log_probs: Float[Tensor, " tokens"]
@@ -91,6 +94,8 @@ class ExperienceBatch:
     returns: Float[Tensor, " tokens"]
     importance: Float[Tensor, " tokens"]
     pretraining: TokenBatch | None
+    answers_count: float
+    texts_count: float
 
     @property
     def positions(self) -> int:
@@ -101,23 +106,32 @@ Unit = Experience | TokenRow
 """What an update is made of: an answer with its advantages, or a row of the pretraining mix."""
 
 
-def collate(units: Sequence[Unit], *, pad_id: int, device: torch.device, multiple: int) -> ExperienceBatch:
+def collate(
+    units: Sequence[Unit], *, pad_id: int, device: torch.device, multiple: int, both_kinds: bool = False
+) -> ExperienceBatch:
+    """Units into one batch. `both_kinds` gives a batch that lacks answers or texts a row that counts nothing: processes that
+    share out a model must ask it for the same things, whatever each of them was dealt."""
     answers = [unit for unit in units if isinstance(unit, Experience)]
     texts = [unit for unit in units if isinstance(unit, TokenRow)]
+    rows = [unit.scored.sample.row for unit in answers]
+    idle = [TokenRow(torch.full((2,), pad_id), torch.tensor([False, True]))] if both_kinds else []
+    tokens = sum(row.targets for row in rows or idle)
 
     def flat(parts: Sequence[Tensor]) -> Tensor:
-        return torch.cat(list(parts)).to(device) if parts else torch.zeros(0, device=device)
+        return torch.cat(list(parts)).to(device) if parts else torch.zeros(tokens, device=device)
 
     def padded(rows: Sequence[TokenRow]) -> TokenBatch | None:
         return pad_rows(rows, pad_id=pad_id, multiple=multiple).to(device) if rows else None
 
     return ExperienceBatch(
-        padded([unit.scored.sample.row for unit in answers]),
+        padded(rows or idle),
         flat([unit.scored.old_log_probs for unit in answers]),
         flat([unit.scored.reference_log_probs for unit in answers]),
         flat([unit.scored.values for unit in answers]),
         flat([unit.advantages for unit in answers]),
         flat([unit.returns for unit in answers]),
         flat([unit.importance for unit in answers]),
-        padded(texts),
+        padded(texts or idle),
+        float(bool(answers)),
+        float(bool(texts)),
     )

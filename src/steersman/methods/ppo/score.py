@@ -13,25 +13,28 @@ import torch
 from torch import Tensor
 
 from steersman.batches import TokenBatch, TokenRow
-from steersman.errors import DataError
 from steersman.maths.kl import k1, k2, k3
 from steersman.methods.ppo.collect import Language
 from steersman.methods.ppo.records import Sample, Scored
 from steersman.methods.ppo.roles import Actors
+from steersman.methods.ppo.together import asked
+from steersman.parallel.world import World
 from steersman.reward.scorer import Score, Scorer, SpanReward
 from steersman.reward.shaping import spread_over_tokens
 from steersman.settings.ppo import KlSettings, ShapingSettings
-from steersman.train.plan import micro_batches
+from steersman.train.plan import deal, micro_batches
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the models are run over samples: padding, micro-batches, precision, temperature of the log-probabilities."""
+    """How the models are run over samples: padding, micro-batches, precision, temperature of the log-probabilities, and the
+    processes that read together."""
 
     temperature: float
     token_budget: int
     pad: Callable[[Sequence[TokenRow]], TokenBatch]
     precision: Callable[[], AbstractContextManager[object]]
+    world: World
 
 
 @dataclass
@@ -94,13 +97,7 @@ def score(
 
 
 def ask(scorer: Scorer, samples: Sequence[Sample]) -> list[Score]:
-    """The scorer's answers, one for each sample; that each is a finite number is seen to by `Score` itself."""
-    found = scorer.score([(sample.prompt, sample.text) for sample in samples])
-    if len(found) != len(samples):
-        raise DataError(
-            f"the scorer {scorer.name!r} gave {len(found)} scores for {len(samples)} answers; expected one for each, in their order"
-        )
-    return found
+    return asked(scorer, [(sample.prompt, sample.text) for sample in samples])
 
 
 def shape(raw: Sequence[float], cut_off: Sequence[bool], settings: ShapingSettings, scale: RunningScale) -> list[float]:
@@ -118,22 +115,29 @@ Read = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 def read_tokens(samples: Sequence[Sample], actors: Actors, reading: Reading, kl: KlSettings) -> list[Read]:
     """Old log-probabilities, the reference's, the KL estimate, entropies and values, for each sample's own tokens."""
-    order = {id(sample): i for i, sample in enumerate(samples)}
-    found: dict[int, Read] = {}
+    world = reading.world
+    places = {id(sample): i for i, sample in enumerate(samples)}
+    groups = micro_batches(deal(samples, world.size)[world.rank], reading.token_budget, packed=False)
+    read: list[Sample] = []
+    columns = [torch.zeros(5, 0)]
     with torch.no_grad():
-        for group in micro_batches(samples, reading.token_budget, packed=False):
+        # Sharded models work in lockstep: whoever has fewer micro-batches goes along with some that count nothing.
+        for n in range(world.max(len(groups))):
+            group = groups[n] if n < len(groups) else [samples[0]]
             batch = reading.pad([sample.row for sample in group])
             with reading.precision():
                 log_probs, entropies, values = actors.policy(batch, temperature=reading.temperature, with_entropy=True)
                 reference = actors.reference(batch, temperature=reading.temperature)
                 estimate = _estimate(actors, batch, log_probs, reference, reading.temperature, kl)
             assert entropies is not None
-            lengths = [len(sample.rollout.ids) for sample in group]
-            columns = [
-                column.float().cpu().split(lengths) for column in (log_probs, reference, estimate, entropies, values)
-            ]
-            for sample, *own in zip(group, *columns, strict=True):
-                found[order[id(sample)]] = (own[0], own[1], own[2], own[3], own[4])
+            if n < len(groups):
+                read += group
+                together = (log_probs, reference, estimate, entropies, values)
+                columns.append(torch.stack([column.float().cpu() for column in together]))
+    found: dict[int, Read] = {}
+    for theirs, quantities in world.exchange(([places[id(sample)] for sample in read], torch.cat(columns, dim=1))):
+        parts = quantities.split([len(samples[i].rollout.ids) for i in theirs], dim=1)
+        found.update((i, (own[0], own[1], own[2], own[3], own[4])) for i, own in zip(theirs, parts, strict=True))
     return [found[i] for i in range(len(samples))]
 
 

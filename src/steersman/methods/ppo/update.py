@@ -44,7 +44,7 @@ class PpoObjective:
             self._add_answers(model, batch, terms, metrics)
         if batch.pretraining is not None:
             terms["pretraining"] = Term(
-                -model.pretraining(batch.pretraining).sum(), self.settings.pretraining_coefficient
+                -model.pretraining(batch.pretraining).sum() * batch.texts_count, self.settings.pretraining_coefficient
             )
         return Sums(terms, metrics)
 
@@ -65,33 +65,30 @@ class PpoObjective:
             dual_clip=settings.dual_clip,
         )
         value = clipped_value_loss(values, batch.old_values, batch.returns, clip=settings.value_clip)
-        terms["policy"] = Term((policy.loss * batch.importance).sum(), 1.0)
-        terms["value"] = Term(value.loss.sum(), settings.value_coefficient)
+        count = batch.answers_count
+        terms["policy"] = Term((policy.loss * batch.importance).sum() * count, 1.0)
+        terms["value"] = Term(value.loss.sum() * count, settings.value_coefficient)
         if entropies is not None:
-            terms["entropy"] = Term(entropy_loss(entropies).sum(), bonus)
+            terms["entropy"] = Term(entropy_loss(entropies).sum() * count, bonus)
         if self.kl.loss_coefficient:
             estimate = {"k2": k2, "k3": k3}[self.kl.loss_estimator](log_probs, batch.reference_log_probs)
-            terms["KL in loss"] = Term(estimate.sum(), self.kl.loss_coefficient)
-        self._measure(
-            metrics, policy.ratio.detach(), policy.clipped, value.clipped, log_probs.detach() - batch.old_log_probs
-        )
+            terms["KL in loss"] = Term(estimate.sum() * count, self.kl.loss_coefficient)
+        log_ratio = log_probs.detach() - batch.old_log_probs
+        for name, total in _measured(policy.ratio.detach(), policy.clipped, value.clipped, log_ratio).items():
+            metrics[name] = (total * count, len(log_ratio) * count)
 
-    @staticmethod
-    def _measure(
-        metrics: dict[str, tuple[float, float]],
-        ratio: Tensor,
-        clipped: Tensor,
-        value_clipped: Tensor,
-        log_ratio: Tensor,
-    ) -> None:
-        tokens = float(len(ratio))
-        # k3 of the policy that answered from the present one: never negative, so that it can be a bound
-        moved = torch.expm1(log_ratio) - log_ratio
-        metrics["ratio"] = (float(ratio.sum()), tokens)
-        metrics["ratio from 1"] = (float((ratio - 1).abs().sum()), tokens)
-        metrics["clip fraction"] = (float(clipped.sum()), tokens)
-        metrics["value clip fraction"] = (float(value_clipped.sum()), tokens)
-        metrics["KL to old policy"] = (float(moved.sum()), tokens)
+
+def _measured(ratio: Tensor, clipped: Tensor, value_clipped: Tensor, log_ratio: Tensor) -> dict[str, float]:
+    """Sums over the tokens."""
+    # k3 of the policy that answered from the present one: never negative, so that it can be a bound
+    moved = torch.expm1(log_ratio) - log_ratio
+    return {
+        "ratio": float(ratio.sum()),
+        "ratio from 1": float((ratio - 1).abs().sum()),
+        "clip fraction": float(clipped.sum()),
+        "value clip fraction": float(value_clipped.sum()),
+        "KL to old policy": float(moved.sum()),
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,77 @@
+"""PPO's models in the layout that the settings ask for, shared out over the processes, and saved whole."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from steersman.assemble.critic import own_critic, save_critic
+from steersman.assemble.language_model import LanguageModel, layers_of, load_language_model
+from steersman.methods.ppo.roles import ModelActors
+from steersman.models.adapters import LoraSettings, add_lora, set_trainable
+from steersman.models.backbone import Backbone
+from steersman.models.heads import ValueHead
+from steersman.parallel.shard import shard
+from steersman.parallel.world import World
+from steersman.settings.ppo import PpoSettings
+from steersman.train.checkpoint import load_weight_tensors
+
+CRITIC = "value"
+
+
+def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
+    """Policy, critic and reference in the layout that the settings ask for."""
+    backbone = model.backbone
+    if settings.layout.startswith("adapters"):
+        own = settings.layout == "adapters-own-critic"
+        lora = settings.model.lora
+        assert lora is not None
+        assert model.adapter is not None
+        if own:
+            targets = lora.targets if isinstance(lora.targets, str) else tuple(lora.targets)
+            add_lora(backbone, CRITIC, LoraSettings(lora.rank, lora.alpha, lora.dropout, targets))
+        set_trainable(backbone, [model.adapter, CRITIC] if own else [model.adapter])
+        return ModelActors(
+            backbone,
+            ValueHead(backbone.hidden_size).to(backbone.device),
+            policy_adapter=model.adapter,
+            value_adapter=CRITIC if own else None,
+            critic=None,
+            frozen=None,
+        )
+    frozen = copy.deepcopy(backbone).requires_grad_(False).eval()
+    critic, head = None, ValueHead(backbone.hidden_size).to(backbone.device)
+    if settings.layout == "separate":
+        critic, head = own_critic(settings.critic, backbone)
+    return ModelActors(backbone, head, policy_adapter=None, value_adapter=None, critic=critic, frozen=frozen)
+
+
+def shard_actors(actors: ModelActors, world: World) -> Backbone:
+    """Policy, critic and reference shared out over the processes. What comes back is the policy whole, for the engine: a copy,
+    where there are several processes, which is not the one that learns."""
+    if world.size == 1:
+        return actors.backbone
+    plain = copy.deepcopy(actors.backbone)
+    models = [model for model in (actors.backbone, actors.critic, actors.frozen) if model is not None]
+    layers = [layer for model in models for layer in layers_of(model)]
+    shard(actors, layers, ("policy", "reference", "exact_kl", "pretraining"), world)
+    return plain
+
+
+def save_policy_and_critic(
+    settings: PpoSettings,
+    model: LanguageModel,
+    actors: ModelActors,
+    folder: Path,
+    *,
+    gathered: Mapping[str, Tensor] | None,
+) -> None:
+    """The policy in `folder`, the critic beside it. `gathered` are the whole weights, if each process has but a part."""
+    if gathered is not None:
+        model = load_language_model(settings.model, torch.device("cpu"))
+        actors = make_actors(settings, model)
+        load_weight_tensors(actors, gathered)
+    model.save(folder)
+    save_critic(actors, folder.parent / "critic")

@@ -1,0 +1,103 @@
+"""Collecting and scoring in several processes: each does its share, and all hold the whole batch afterwards.
+
+An engine and a scorer that look like the ones they are made of, so that the loop and its stages know nothing of processes. What
+an answer is follows from its seed, so it does not matter who draws it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from steersman.errors import DataError
+from steersman.models.backbone import Backbone
+from steersman.parallel.shard import whole
+from steersman.parallel.world import World
+from steersman.reward.scorer import Item, Score, Scorer
+from steersman.rollout.engine import OnToken, Rollout, Sampling, check_request, seeds_for
+from steersman.rollout.native import NativeEngine
+from steersman.train.optim import trainable
+
+
+class EngineTogether:
+    """Each process answers every n-th prompt. The native engine inside needs whole weights: it stands on a copy of the model,
+    into which `refresh` gathers the weights of the one that learns, of which each process has but a part."""
+
+    def __init__(self, engine: NativeEngine, learning: Backbone, world: World) -> None:
+        self.engine, self._learning, self._world = engine, learning, world
+
+    @property
+    def version(self) -> int:
+        return self.engine.version
+
+    def refresh(self, version: int) -> None:
+        """All processes call this together."""
+        places = self.engine.backbone.hf.state_dict()
+        with torch.no_grad():
+            # One after the other: a second whole copy would be in memory otherwise.
+            for name, parameter in trainable(self._learning.hf):
+                places[name].copy_(whole(parameter))
+        self.engine.refresh(version)
+
+    def load_weights(self, state: Mapping[str, Tensor], version: int) -> None:
+        self.engine.load_weights(state, version)
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        samples: int = 1,
+        seeds: Sequence[int] | int,
+        on_token: OnToken | None = None,
+    ) -> list[Rollout]:
+        """`on_token` hears the tokens that this process draws."""
+        check_request(prompts, samples, None, None)
+        every = seeds_for(seeds, len(prompts), samples)
+        mine = range(self._world.rank, len(prompts), self._world.size)
+
+        def answer() -> list[Rollout]:
+            if not mine:
+                return []
+            found = self.engine.generate(
+                [prompts[i] for i in mine],
+                sampling,
+                samples=samples,
+                seeds=[every[i * samples + number] for i in mine for number in range(samples)],
+                on_token=None if on_token is None else _under_their_own_number(on_token, mine),
+            )
+            return [replace(rollout, prompt=mine[rollout.prompt]) for rollout in found]
+
+        found = [rollout for part in self._world.together("answering", answer) for rollout in part]
+        return sorted(found, key=lambda rollout: (rollout.prompt, rollout.sample))
+
+
+class ScorerTogether:
+    """Each process scores every n-th answer."""
+
+    def __init__(self, scorer: Scorer, world: World) -> None:
+        self._scorer, self._world = scorer, world
+
+    @property
+    def name(self) -> str:
+        return self._scorer.name
+
+    def score(self, items: Sequence[Item]) -> list[Score]:
+        mine = items[self._world.rank :: self._world.size]
+        parts = self._world.together("scoring", lambda: asked(self._scorer, mine) if mine else [])
+        return [parts[i % self._world.size][i // self._world.size] for i in range(len(items))]
+
+
+def asked(scorer: Scorer, items: Sequence[Item]) -> list[Score]:
+    """The scorer's answers, one for each item; that each is a finite number is seen to by `Score` itself."""
+    found = scorer.score(items)
+    if len(found) != len(items):
+        raise DataError(
+            f"the scorer {scorer.name!r} gave {len(found)} scores for {len(items)} answers; expected one for each, in their order"
+        )
+    return found
+
+
+def _under_their_own_number(on_token: OnToken, mine: Sequence[int]) -> Callable[[int, int, int, float], None]:
+    return lambda prompt, sample, token, log_prob: on_token(mine[prompt], sample, token, log_prob)

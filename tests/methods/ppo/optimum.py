@@ -1,0 +1,66 @@
+"""What PPO reaches on the enumerable task, in numbers: python optimum.py table '{"beta": 1.0, "number": 0, ...}'
+
+In a process of its own, since checking every annotation at run time makes these runs four times slower.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from toy import KeepsNothing, Problem, Tabular, TabularEngine, policy_log_probs, run_toy, toy_settings, transformer
+
+TABLE = {"epochs": 4, "minibatches": 1, "value_coefficient": 1.0}
+MODEL = {"epochs": 2, "minibatches": 2, "value_clip": None}
+
+
+def reached(problem: Problem, actors: Any, beta: float) -> tuple[float, float, float]:
+    """J / J*, KL and KL*."""
+    best, best_kl, _ = problem.optimum(beta)
+    found, kl = problem.judge(policy_log_probs(problem, actors), beta)
+    return found / best, kl, best_kl
+
+
+def learn_table(
+    beta: float, *, number: int, seed: int, iterations: int, kl: dict[str, Any] | None = None
+) -> tuple[float, float, float]:
+    problem = Problem(6, 5, number)
+    actors = Tabular(problem)
+    settings = toy_settings(
+        problem, iterations=iterations, batch=512, beta=beta, seed=seed, update=TABLE, **({"kl": kl} if kl else {})
+    )
+    run_toy(problem, settings, actors, TabularEngine(actors), learning_rate=0.03, value_rate=0.03)
+    return reached(problem, actors, beta)
+
+
+def learn_model(
+    beta: float, *, number: int, seed: int, folder: Path, iterations: int = 200
+) -> tuple[float, float, float]:
+    problem, actors, engine = transformer(4, 4, number, folder)
+    settings = toy_settings(problem, iterations=iterations, batch=512, beta=beta, seed=seed, update=MODEL)
+    keeper = KeepsNothing()
+    run_toy(problem, settings, actors, engine, learning_rate=2e-3, value_rate=2e-3, keeper=keeper)
+    assert abs(keeper.rows[0]["KL to reference"]) < 1e-5
+    assert all(row["ratio from 1, first minibatch"] < 1e-4 for row in keeper.rows)
+    assert all(row["engine mismatch"] < 1e-4 for row in keeper.rows)
+    return reached(problem, actors, beta)
+
+
+def apart(kind: str, **arguments: Any) -> tuple[float, float, float]:
+    """J / J*, KL and KL* of a run in a process of its own."""
+    words = [sys.executable, __file__, kind, json.dumps(arguments)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    share, kl, best_kl = json.loads(done.stdout.splitlines()[-1])
+    return share, kl, best_kl
+
+
+if __name__ == "__main__":
+    kind, arguments = sys.argv[1], json.loads(sys.argv[2])
+    if kind == "table":
+        print(json.dumps(learn_table(**arguments)))
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            print(json.dumps(learn_model(**arguments, folder=Path(scratch))))

@@ -3,21 +3,20 @@
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
+from onestep import Learned, one_step
 from torch import Tensor, nn
 
-from steersman.assemble.learner import groups_together, learner_of
+from steersman.assemble.learner import groups_together
 from steersman.batches import AnswerGroup, PairBatch, TokenBatch, TokenRow, pad_groups
 from steersman.methods.reward_model import Preference, Trainee
 from steersman.models.adapters import LoraSettings, add_lora
 from steersman.models.loading import load_causal
 from steersman.models.reward_model import new_reward_model
 from steersman.models.tiny import write_tiny_model
-from steersman.parallel.world import World
-from steersman.settings.parts import OptimiserSettings
 
 CPU = torch.device("cpu")
 NO_PAIRS: dict = {"first": (), "second": (), "target": (), "margin": (), "weight": ()}
@@ -102,32 +101,10 @@ def plain_loss(trainee: Trainee, units: Sequence[AnswerGroup], objective: Prefer
     return sum((c * total / count for total, count, c in parts if count), torch.zeros((), dtype=torch.float64))
 
 
-@dataclass
-class Learned:
-    loss: float
-    gradients: dict[str, Tensor]
-
-
 def learned(
     trainee: Trainee, units: Sequence[AnswerGroup], objective: Preference, *, budget=10**6, multiple=1
 ) -> Learned:
-    """One step of the real learner, too small to move anything."""
-    learner = learner_of(
-        trainee,
-        OptimiserSettings(learning_rate=1e-300, max_grad_norm=1e9),
-        steps=1,
-        collate=groups_together(pad_id=1, device=CPU, multiple=multiple),
-        packed=False,
-        token_budget=budget,
-        world=World.alone(),
-        precision="fp32",
-        notice=print,
-    )
-    seen: dict[str, Tensor] = {}
-    learner.optimiser.register_step_pre_hook(
-        lambda *_: seen.update({n: p.grad.clone() for n, p in trainee.named_parameters() if p.grad is not None})
-    )
-    return Learned(learner.step(units, objective).loss, seen)
+    return one_step(trainee, units, objective, groups_together(pad_id=1, device=CPU, multiple=multiple), budget=budget)
 
 
 def assert_same(found: Learned, loss: float, gradients: dict[str, Tensor], tolerance: float) -> None:

@@ -1,0 +1,236 @@
+"""`dpo` put together: settings -> model, judgements, the reference's opinion of them, run folder -> the model people prefer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from steersman.assemble.device import resolve_device, resolve_machine
+from steersman.assemble.judged_sides import read_both
+from steersman.assemble.judgements import Judgements
+from steersman.assemble.language_model import LanguageModel, load_language_model, shard_model, whole_again
+from steersman.assemble.material import content_of
+from steersman.assemble.reference import ReferenceLogProbs, key_of, reference_log_probs
+from steersman.assemble.repeat import RunResult
+from steersman.assemble.run import KeptRun, identity_of, keep_run
+from steersman.assemble.supervised import Judged, Material, already_finished, conclude, learn
+from steersman.batches import TokenRow
+from steersman.data.tokens import tokeniser_hash
+from steersman.errors import ModelError, UsageError
+from steersman.methods.dpo import (
+    NEEDS_NO_REFERENCE,
+    DirectPreference,
+    JudgedGroup,
+    KahnemanTversky,
+    by_answer,
+    coefficients,
+    collate,
+)
+from steersman.models.backbone import Backbone
+from steersman.parallel.world import World, join
+from steersman.reward.rows import through
+from steersman.settings.dpo import DpoSettings
+from steersman.train.checkpoint import weight_tensors
+
+
+@dataclass(frozen=True)
+class Side:
+    """Judged answers by group, each row with the reference's opinion of it, and for kto its opinion of each group's stranger."""
+
+    judgements: Judgements
+    longest: int
+    reference: ReferenceLogProbs
+    strange_reference: ReferenceLogProbs | None
+
+    def __len__(self) -> int:
+        return len(self.judgements)
+
+    def unit(self, index: int) -> JudgedGroup:
+        starts = self.judgements.starts
+        rows = range(int(starts[index]), int(starts[index + 1]))
+        if self.strange_reference is None:
+            return JudgedGroup(self.judgements.group(index), self.reference.of(rows))
+        row = stranger_of(self.judgements, self.longest, index)
+        stranger = (row, float(self.strange_reference.of([index]).sum()))
+        return JudgedGroup(self.judgements.group(index), self.reference.of(rows), stranger)
+
+
+def run_dpo(settings: DpoSettings, *, quiet: bool = False) -> RunResult:
+    """Learn from judgements directly; the same call on the same folder resumes."""
+    next_command = f"steersman chat {settings.run.out}"
+    before = already_finished(settings, settings.run, next_command)
+    if before is not None:
+        return before
+    _check(settings)
+    with join(resolve_device(settings.run.device)) as world:
+        torch.manual_seed(settings.run.seed)
+        model = load_language_model(settings.model, world.device)
+        backbone, pad = model.backbone, model.tokeniser.pad_token_id
+        context = backbone.context_length
+        machine = resolve_machine(settings.run, settings.train, width=backbone.hidden_size, kept=Path(settings.run.out))
+        facts = {
+            "threads": machine.threads,
+            "deterministic": machine.facts,
+            "data": content_of(settings.data),
+            "parents": {"model": identity_of(settings.model.path), "reference": identity_of(reference_of(settings))},
+        }
+        with machine.working(), keep_run(settings, settings.run, kind="dpo", world=world, facts=facts) as kept:
+            learned, measured = asked_sides(settings, model, kept, machine.token_budget, world)
+            shard_model(backbone, backbone, world, entrances=("hidden", "log_probs"))
+            finish = learn(
+                backbone,
+                Material(
+                    len(learned), learned.unit, list(map(measured.unit, range(len(measured)))) if measured else []
+                ),
+                objective_of(settings, backbone, pad, machine.token_budget),
+                lambda units: collate(
+                    units, pad_id=pad, device=world.device, multiple=machine.multiple_within(context)
+                ),
+                optimiser=settings.optimiser,
+                train=settings.train,
+                seed=settings.run.seed,
+                checkpoint_every=settings.run.checkpoint_every,
+                judged=Judged("loss", higher_is_better=False, derive=lambda found: _loss(settings, found)),
+                kept=kept,
+                machine=machine,
+                world=world,
+                label="dpo",
+                quiet=quiet,
+            )
+            weights = weight_tensors(backbone) if world.size > 1 else None
+
+            def save(folder: Path) -> None:
+                (model if weights is None else whole_again(settings.model, weights)).save(folder)
+
+            return conclude(kept, finish, save=save, world=world, next_command=next_command)
+
+
+def asked_sides(
+    settings: DpoSettings, model: LanguageModel, kept: KeptRun, token_budget: int, world: World
+) -> tuple[Side, Side | None]:
+    """What is learned from and what is held out, each with the reference's opinion of it."""
+    context = model.backbone.context_length
+    train, held_out = read_both(settings.data, settings.ties, model.tokeniser, kept, context, world)
+    asker = Asker(settings, model, kept, token_budget, world)
+    return asker.side(train, "train"), None if held_out is None else asker.side(held_out, "held-out")
+
+
+def _check(settings: DpoSettings) -> None:
+    if settings.train.packing:
+        raise UsageError(
+            "train.packing lays several answers into one row, and dpo compares whole answers; leave it out"
+        )
+    if settings.loss in NEEDS_NO_REFERENCE and settings.reference is not None:
+        raise UsageError(f"loss={settings.loss} has no reference; leave reference={settings.reference} out")
+    if settings.loss == "robust" and not settings.label_smoothing:
+        raise UsageError(
+            "loss=robust corrects for labels that are wrong, and label_smoothing, their share, is 0; give one, such as 0.1"
+        )
+    if settings.length != "sum" and settings.loss in (*NEEDS_NO_REFERENCE, "kto"):
+        raise UsageError(
+            f"length={settings.length} changes how log-ratios are summed, which loss={settings.loss} does not ask; leave it out"
+        )
+    if settings.loss in ("kto", "robust", "ipo") and settings.use_margin:
+        raise UsageError(
+            f"use_margin asks for a lead by the judged grade, which loss={settings.loss} has no place for; leave it out"
+        )
+
+
+def _loss(settings: DpoSettings, found: Mapping[str, float]) -> dict[str, float]:
+    return {"loss": sum(each * found.get(name, 0.0) for name, each in coefficients(settings).items())}
+
+
+def reference_of(settings: DpoSettings) -> str:
+    return settings.reference or settings.model.path
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Asks the reference, before anything is learned, what it thinks of each row."""
+
+    settings: DpoSettings
+    model: LanguageModel
+    kept: KeptRun
+    token_budget: int
+    world: World
+
+    def side(self, judgements: Judgements, name: str) -> Side:
+        longest = self.settings.data.max_length
+        reference = None if self.settings.loss in NEEDS_NO_REFERENCE else self._reference()
+        log_probs = self._ask(len(judgements.rows), judgements.rows.row, reference, f"reference-{name}")
+        strange = None
+        if self.settings.loss == "kto":
+            row = partial(stranger_of, judgements, longest)
+            strange = self._ask(len(judgements), row, reference, f"strangers-{name}")
+        return Side(judgements, longest, log_probs, strange)
+
+    def _ask(
+        self, count: int, row: Callable[[int], TokenRow], reference: Backbone | None, name: str
+    ) -> ReferenceLogProbs:
+        key = key_of(
+            reference=identity_of(reference_of(self.settings)) if reference is not None else None,
+            data=content_of(self.settings.data),
+            settings=[self.settings.data.model_dump(), self.settings.ties],
+            tokeniser=tokeniser_hash(self.model.tokeniser),
+        )
+        path = self.kept.folder.path / "tokens" / f"{name}-{key}.bin"
+        return reference_log_probs(
+            count,
+            row,
+            reference,
+            path,
+            pad_id=self.model.tokeniser.pad_token_id,
+            token_budget=self.token_budget,
+            world=self.world,
+        )
+
+    def _reference(self) -> Backbone:
+        if self.settings.reference is None:
+            return self.model.backbone  # nothing has been learned yet, and a new adapter adds nothing
+        settings = self.settings.model.model_copy(
+            update={"path": self.settings.reference, "lora": None, "quantise": None}
+        )
+        other = load_language_model(settings, self.world.device)
+        if tokeniser_hash(other.tokeniser) != tokeniser_hash(self.model.tokeniser):
+            raise ModelError(
+                f"reference={self.settings.reference} has another tokeniser than {self.settings.model.path}, so their "
+                "log-probabilities cannot be compared; give a reference of the same family"
+            )
+        return other.backbone
+
+
+def stranger_of(judgements: Judgements, longest: int, index: int) -> TokenRow:
+    """A group's prompt with the first answer of the next group: what kto's KL baseline is measured on."""
+    starts, rows = judgements.starts, judgements.rows
+    own, other = (rows.row(int(starts[i])) for i in (index, (index + 1) % len(judgements)))
+    prompt = own.ids[: int(own.loss_mask.nonzero()[0])]
+    answer = other.ids[int(other.loss_mask.nonzero()[0]) :]
+    ids = torch.cat([prompt, answer])[: max(longest, len(prompt) + 1)]
+    return TokenRow(ids, torch.arange(len(ids)) >= len(prompt))
+
+
+def objective_of(
+    settings: DpoSettings, backbone: Backbone, pad_id: int, token_budget: int
+) -> DirectPreference | KahnemanTversky:
+    if settings.loss != "kto":
+        return DirectPreference(settings)
+    return KahnemanTversky(settings, baseline_by(backbone, pad_id, token_budget))
+
+
+def baseline_by(backbone: Backbone, pad_id: int, token_budget: int) -> Callable[[Sequence[JudgedGroup]], float]:
+    """kto's baseline over a global batch: the mean log-ratio of answers to prompts that they do not belong to."""
+
+    def baseline(units: Sequence[JudgedGroup]) -> float:
+        strangers = [unit.stranger for unit in units if unit.stranger is not None]
+        found = through(
+            [row for row, _ in strangers],
+            lambda batch: by_answer(backbone.log_probs(batch)[0], batch)[:, None],
+            pad_id=pad_id,
+            token_budget=token_budget,
+            device=backbone.device,
+        )
+        return float(found.sum() - sum(reference for _, reference in strangers)) / len(strangers)
+
+    return baseline

@@ -1,0 +1,85 @@
+"""What a reference thinks of every answer, taken once before training and kept on disk under a hash of all that decides it."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from steersman.batches import TokenRow, pad_rows
+from steersman.errors import DataError
+from steersman.models.backbone import Backbone
+from steersman.parallel.world import World
+from steersman.reward.rows import micro_batches
+
+_MANY = 4096
+"""Rows that are sorted by length together, so that memory does not grow with the data."""
+
+
+class ReferenceLogProbs:
+    """The reference's log-probability of each target of each row; nothing is in memory but what is asked for."""
+
+    def __init__(self, path: Path, targets: Sequence[int]) -> None:
+        self._starts: NDArray[np.int64] = np.cumsum([0, *targets])
+        expected = int(self._starts[-1]) * 4
+        if path.stat().st_size != expected:
+            raise DataError(
+                f"{path}: {path.stat().st_size} bytes where {expected} are expected; delete it and run the same command again"
+            )
+        self._values = (
+            np.memmap(path, np.float32, "r", shape=(int(self._starts[-1]),)) if expected else np.zeros(0, np.float32)
+        )
+
+    def of(self, rows: Sequence[int]) -> torch.Tensor:
+        """Of these rows, one after another."""
+        parts = [self._values[self._starts[i] : self._starts[i + 1]] for i in rows]
+        return torch.from_numpy(np.concatenate([np.zeros(0, np.float32), *parts]))
+
+
+def key_of(**facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def reference_log_probs(
+    count: int,
+    row: Callable[[int], TokenRow],
+    reference: Backbone | None,
+    path: Path,
+    *,
+    pad_id: int,
+    token_budget: int,
+    world: World,
+) -> ReferenceLogProbs:
+    """Read from `path`, or measured, each process its share, and written there; without a reference all are 0."""
+    if not all(world.exchange(path.exists())):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(".partial")
+        with aside.open("wb") if world.first else nullcontext() as file:
+            for start in range(0, count, _MANY):
+                part = [row(i) for i in range(start, min(start + _MANY, count))]
+                shares = world.exchange(_measured(part[world.rank :: world.size], reference, pad_id, token_budget))
+                if file is not None:
+                    file.writelines(shares[i % world.size][i // world.size].tobytes() for i in range(len(part)))
+        if world.first:
+            aside.rename(path)
+        world.barrier()
+    return ReferenceLogProbs(path, [row(i).targets for i in range(count)])
+
+
+def _measured(
+    rows: Sequence[TokenRow], reference: Backbone | None, pad_id: int, token_budget: int
+) -> list[NDArray[np.float32]]:
+    found = [np.zeros(row.targets, np.float32) for row in rows]
+    if reference is None:
+        return found
+    with torch.no_grad():
+        for members in micro_batches([len(row.ids) for row in rows], token_budget):
+            batch = pad_rows([rows[i] for i in members], pad_id=pad_id).to(reference.device)
+            flat = reference.log_probs(batch)[0].float().cpu()
+            for i, values in zip(members, flat.split([rows[i].targets for i in members]), strict=True):
+                found[i] = values.numpy().copy()
+    return found

@@ -1,0 +1,216 @@
+"""Learning from preferences without a reward model: DPO and its relatives (the losses stand in maths/direct_preference.py).
+
+The reference never changes, so its log-probability of every token is taken once, before the first step, and travels with
+the row: no second model is in memory while learning, and no second forward pass is paid for.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from steersman.batches import AnswerGroup, PairBatch, TokenBatch, TokenRow, pad_groups
+from steersman.maths import direct_preference as losses
+from steersman.models.backbone import Backbone
+from steersman.settings.dpo import DpoSettings
+from steersman.train.objective import Sums, Term
+
+NEEDS_NO_REFERENCE = ("simpo", "orpo")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedGroup:
+    """A group of judged answers, and the reference's log-probability of each target, answer after answer.
+
+    `stranger` is the group's prompt with an answer to another prompt, and the reference's log-probability of that: kto alone
+    asks for it."""
+
+    group: AnswerGroup
+    reference: Float[Tensor, " targets"]
+    stranger: tuple[TokenRow, float] | None = None
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return self.group.lengths
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedBatch:
+    pairs: PairBatch
+    reference: Float[Tensor, " targets"]
+
+    @property
+    def positions(self) -> int:
+        return self.pairs.positions
+
+
+def collate(units: Sequence[JudgedGroup], *, pad_id: int, device: torch.device, multiple: int = 1) -> JudgedBatch:
+    pairs = pad_groups([unit.group for unit in units], pad_id=pad_id, multiple=multiple)
+    return JudgedBatch(pairs.to(device), torch.cat([unit.reference for unit in units]).to(device))
+
+
+def coefficients(settings: DpoSettings) -> dict[str, float]:
+    """What each term counts; orpo is the likelihood with the odds ratio beside it."""
+    if settings.loss == "orpo":
+        return {"preference": settings.odds, "likelihood": settings.likelihood or 1.0}
+    return {"preference": 1.0, "likelihood": settings.likelihood}
+
+
+def thumbs_of(judged: AnswerGroup | PairBatch) -> tuple[Tensor, Bool[Tensor, " thumbs"]]:
+    """Which answers kto learns from, and which of them are liked: thumbs as they are; of a decided pair, one each."""
+    decided = judged.target != 0.5
+    first, second, target = judged.first[decided], judged.second[decided], judged.target[decided]
+    answers = torch.cat([judged.thumbed, first, second])
+    return answers, torch.cat([judged.approval > 0.5, target > 0.5, target < 0.5])
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What is known of each answer of a batch: sums over its tokens, and their number."""
+
+    log_prob: Float[Tensor, " answers"]
+    log_ratio: Float[Tensor, " answers"]
+    tokens: Float[Tensor, " answers"]
+
+
+class DirectPreference:
+    """The objective of the pairwise losses; `kto` has its own, below."""
+
+    def __init__(self, settings: DpoSettings) -> None:
+        self.settings = settings
+        self._coefficients = coefficients(settings)
+
+    def weights(self, units: Sequence[JudgedGroup]) -> Mapping[str, float]:
+        pairs = sum(float(unit.group.weight.sum()) for unit in units)
+        better = sum(better_tokens(unit.group) for unit in units) if self._coefficients["likelihood"] else 0.0
+        return {"preference": pairs, "likelihood": float(better)}
+
+    def __call__(self, model: Backbone, batch: JudgedBatch) -> Sums:
+        pairs = batch.pairs
+        flat, _ = model.log_probs(pairs.tokens)
+        sides = sum_up(flat, batch)
+        gap = self._gap(flat, batch, sides)
+        loss = pairs.weight * self._loss(gap, pairs)
+        decided = pairs.target != 0.5
+        sign = (pairs.target - 0.5).sign()
+        shown = gap.detach() * sign * (1.0 if self.settings.loss == "orpo" else self.settings.beta)
+        right = ((shown.sign() + 1) / 2) * decided
+        likelihood = flat[of_the_better(pairs)].sum() if self._coefficients["likelihood"] else flat.sum() * 0.0
+        moved = sides.log_ratio.detach()
+        return Sums(
+            {
+                "preference": Term(loss.sum(), self._coefficients["preference"]),
+                "likelihood": Term(-likelihood, self._coefficients["likelihood"]),
+            },
+            {
+                "accuracy": (float(right.sum()), float(decided.sum())),
+                "margin": (float((shown * decided).sum()), float(decided.sum())),
+                "log ratio": (float(moved.sum()), float(len(moved))),
+            },
+        )
+
+    def _gap(self, flat: Float[Tensor, " targets"], batch: JudgedBatch, sides: Sides) -> Float[Tensor, " pair"]:
+        """What each pair is compared by."""
+        first, second, settings = batch.pairs.first, batch.pairs.second, self.settings
+        if settings.loss == "simpo":
+            each = sides.log_prob / sides.tokens
+        elif settings.loss == "orpo":
+            each = losses.log_odds(sides.log_prob / sides.tokens)
+        elif settings.length == "desensitised":
+            return self._desensitised(flat, batch, sides)
+        else:
+            each = sides.log_ratio if settings.length == "sum" else sides.log_ratio / sides.tokens
+        return each[first] - each[second]
+
+    def _desensitised(
+        self, flat: Float[Tensor, " targets"], batch: JudgedBatch, sides: Sides
+    ) -> Float[Tensor, " pair"]:
+        """A token past the shared length depends on the pair, so every pair sums its own two answers."""
+        owner = owners(batch.pairs.tokens)
+        starts = sides.tokens.cumsum(0) - sides.tokens
+        position = torch.arange(len(flat), device=flat.device, dtype=flat.dtype) - starts[owner]
+        ratio, gaps = flat - batch.reference, list[Tensor]()
+        for first, second in zip(batch.pairs.first.tolist(), batch.pairs.second.tolist(), strict=True):
+            shared = torch.minimum(sides.tokens[first], sides.tokens[second])
+            counted = losses.desensitised(ratio, position, shared.expand_as(ratio), alpha=self.settings.alpha)
+            gaps.append(counted[owner == first].sum() - counted[owner == second].sum())
+        return torch.stack(gaps) if gaps else flat.new_zeros(0)
+
+    def _loss(self, gap: Float[Tensor, " pair"], pairs: PairBatch) -> Float[Tensor, " pair"]:
+        settings, beta = self.settings, self.settings.beta
+        if settings.loss == "robust":
+            return losses.robust_loss(gap, pairs.target, beta=beta, epsilon=settings.label_smoothing)
+        target = losses.smoothed(pairs.target, settings.label_smoothing)
+        margin = pairs.margin if settings.use_margin else pairs.margin * 0
+        found: dict[str, Callable[[], Tensor]] = {
+            "dpo": partial(losses.dpo_loss, gap, target, beta=beta, margin=margin),
+            "ipo": partial(losses.ipo_loss, gap, target, beta=beta),
+            "hinge": partial(losses.hinge_loss, gap, target, beta=beta),
+            "orpo": partial(losses.odds_ratio_loss, gap, target),
+            "simpo": partial(losses.simpo_loss, gap, target, beta=beta, gamma=settings.gamma),
+        }
+        return found[settings.loss]()
+
+
+class KahnemanTversky:
+    """KTO. Its baseline is the KL of policy from reference over the global batch, so it is taken before the step, from the
+    pairing of each prompt with another prompt's answer; within the step it is a constant, whatever the micro-batches."""
+
+    def __init__(self, settings: DpoSettings, baseline: Callable[[Sequence[JudgedGroup]], float]) -> None:
+        self.settings = settings
+        self._baseline_of = baseline
+        self.baseline = 0.0
+
+    def weights(self, units: Sequence[JudgedGroup]) -> Mapping[str, float]:
+        self.baseline = max(0.0, self._baseline_of(units))
+        return {"preference": float(sum(len(thumbs_of(unit.group)[0]) for unit in units))}
+
+    def __call__(self, model: Backbone, batch: JudgedBatch) -> Sums:
+        flat, _ = model.log_probs(batch.pairs.tokens)
+        sides = sum_up(flat, batch)
+        chosen, liked = thumbs_of(batch.pairs)
+        ratio = sides.log_ratio[chosen]
+        baseline = ratio.new_tensor(self.baseline)
+        weight = torch.where(liked, 1.0, self.settings.undesirable_weight)
+        loss = weight * losses.kto_loss(ratio, liked, baseline, beta=self.settings.beta)
+        up, down = ratio.detach()[liked], ratio.detach()[~liked]
+        return Sums(
+            {"preference": Term(loss.sum(), 1.0)},
+            {
+                "log ratio, liked": (float(up.sum()), float(len(up))),
+                "log ratio, disliked": (float(down.sum()), float(len(down))),
+                "baseline": (self.baseline, 1.0),
+            },
+        )
+
+
+def owners(tokens: TokenBatch) -> Tensor:
+    """For each target of the batch, flat and row by row, the answer it stands in."""
+    return tokens.loss_mask.nonzero()[:, 0]
+
+
+def by_answer(flat: Float[Tensor, " targets"], tokens: TokenBatch) -> Float[Tensor, " answers"]:
+    """The sum over each answer's targets."""
+    return flat.new_zeros(len(tokens.lengths)).index_add(0, owners(tokens), flat)
+
+
+def sum_up(flat: Float[Tensor, " targets"], batch: JudgedBatch) -> Sides:
+    tokens = batch.pairs.tokens
+    count = tokens.loss_mask.sum(1).to(flat.dtype).clamp(min=1)
+    return Sides(by_answer(flat, tokens), by_answer(flat - batch.reference, tokens), count)
+
+
+def better_of(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
+    """The answers that some pair calls the better, each once; of a tie neither."""
+    return torch.cat([first[target > 0.5], second[target < 0.5]]).unique()
+
+
+def better_tokens(group: AnswerGroup) -> int:
+    return sum(group.rows[int(i)].targets for i in better_of(group.first, group.second, group.target))
+
+
+def of_the_better(pairs: PairBatch) -> Bool[Tensor, " targets"]:
+    return torch.isin(owners(pairs.tokens), better_of(pairs.first, pairs.second, pairs.target))

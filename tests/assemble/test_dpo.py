@@ -1,0 +1,185 @@
+"""`dpo` as a whole: every loss learns, the reference is asked once, runs resume, models are plain folders, bad wishes are refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from plainly import judged, write_rows
+
+import steersman.assemble.dpo as dpo
+from steersman.assemble.sft import run_sft
+from steersman.cli.main import main
+from steersman.errors import ModelError, UsageError
+from steersman.runs.journal import read_rows
+from steersman.settings.base import load_settings
+from steersman.settings.dpo import DpoSettings
+from steersman.settings.sft import SftSettings
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def judgements(tmp_path_factory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("judged") / "judgements.jsonl", judged(48, 1, noise=0))
+
+
+@pytest.fixture(scope="module")
+def kept_back(tmp_path_factory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("judged") / "kept-back.jsonl", judged(24, 2, noise=0))
+
+
+@pytest.fixture
+def settings(tiny, judgements, kept_back, tmp_path) -> Callable[..., DpoSettings]:
+    def make(*more: str) -> DpoSettings:
+        usual = [f"model.path={tiny('llama')}", f"data.source={judgements}", f"data.held_out={kept_back}"]
+        usual += [f"run.out={tmp_path / 'run'}", "run.device=cpu", "run.threads=1", "train.kernels=default"]
+        usual += ["train.batch_size=12", "train.steps=24", "train.evaluate_every=8", "optimiser.learning_rate=3e-3"]
+        return load_settings(DpoSettings, None, [*usual, "optimiser.warmup=0", *more])
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("loss=dpo",),
+        ("loss=robust", "label_smoothing=0.1"),
+        ("loss=ipo", "length=mean", "beta=0.5"),
+        ("loss=hinge",),
+        ("loss=simpo", "beta=2"),
+        ("loss=orpo",),
+        ("loss=dpo", "likelihood=0.2"),
+        ("loss=dpo", "length=mean", "beta=1"),
+        ("loss=dpo", "length=desensitised"),
+    ],
+    ids=["dpo", "robust", "ipo", "hinge", "simpo", "orpo", "rpo", "mean", "desensitised"],
+)
+def test_every_loss_learns_to_prefer_what_people_preferred(settings, more):
+    result = dpo.run_dpo(settings(*more), quiet=True)
+    rows, _ = read_rows(Path(result.out) / "journal.jsonl")
+    held_out = [row["held-out loss"] for row in rows if row.get("held-out loss") is not None]
+    assert held_out[-1] < held_out[0]
+    assert result.held_out["accuracy"] >= 0.7
+
+
+def test_kto_learns_from_pairs_and_from_thumbs(settings, tmp_path):
+    result = dpo.run_dpo(settings("loss=kto", "beta=0.3"), quiet=True)
+    assert result.held_out["log ratio, liked"] > result.held_out["log ratio, disliked"] + 0.5
+    thumbs = [
+        {
+            "kind": "label",
+            "prompt": row["prompt"],
+            "completion": row[side],
+            "desirable": (side == "first") == bool(row["preference"]),
+        }
+        for row in judged(40, 3, noise=0)
+        for side in ("first", "second")
+    ]
+    source = write_rows(tmp_path / "thumbs.jsonl", thumbs)
+    words = ("loss=kto", "beta=0.3", f"data.source={source}", f"run.out={tmp_path / 'thumbs'}")
+    result = dpo.run_dpo(settings(*words), quiet=True)
+    assert result.held_out["log ratio, liked"] > result.held_out["log ratio, disliked"] + 0.5
+
+
+def test_before_the_first_step_the_policy_is_the_reference(settings):
+    result = dpo.run_dpo(settings("train.steps=1", "train.evaluate_every=1"), quiet=True)
+    first = read_rows(Path(result.out) / "journal.jsonl")[0]
+    row = next(row for row in first if row.get("loss") is not None)
+    assert row["loss"] == pytest.approx(0.693147, abs=1e-5)
+    assert row["log ratio"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_a_run_that_is_stopped_half_way_ends_as_one_that_was_not(settings, tmp_path, monkeypatch):
+    whole = dpo.run_dpo(settings(f"run.out={tmp_path / 'whole'}"), quiet=True)
+    asked: list[str] = []
+    real = dpo.reference_log_probs
+
+    def asking(count, row, reference, path, **more):
+        asked.append("read" if path.exists() else "measured")
+        return real(count, row, reference, path, **more)
+
+    monkeypatch.setattr(dpo, "reference_log_probs", asking)
+    words = (f"run.out={tmp_path / 'parted'}", "run.checkpoint_every=5")
+    from steersman.train.core import Learner
+
+    step, seen = Learner.step, []
+
+    def dies(self, units, objective):
+        seen.append(1)
+        if len(seen) == 8:
+            raise KeyboardInterrupt
+        return step(self, units, objective)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "step", dies)
+        with pytest.raises(KeyboardInterrupt):
+            dpo.run_dpo(settings(*words), quiet=True)
+    parted = dpo.run_dpo(settings(*words), quiet=True)
+    assert asked == ["measured", "measured", "read", "read"]
+    one, two = (Path(result.model) / "model.safetensors" for result in (whole, parted))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_an_adapter_learns_and_is_saved_as_one(settings):
+    result = dpo.run_dpo(settings("model.lora.rank=4", "optimiser.learning_rate=3e-2"), quiet=True)
+    assert (Path(result.model) / "adapter_config.json").exists()
+    assert result.held_out["accuracy"] >= 0.7
+
+
+def test_another_reference_counts_from_there(settings, tiny, tmp_path, judgements):
+    words = [
+        f"model.path={tiny('llama')}",
+        f"data.source={judgements}",
+        f"run.out={tmp_path / 'sft'}",
+        "take_chosen=true",
+    ]
+    words += ["run.device=cpu", "run.threads=1", "train.steps=4", "optimiser.learning_rate=3e-3", "data.held_out=none"]
+    tuned = run_sft(load_settings(SftSettings, None, words), quiet=True)
+    result = dpo.run_dpo(settings(f"reference={tuned.out}", "train.steps=1", "train.evaluate_every=1"), quiet=True)
+    first = next(row for row in read_rows(Path(result.out) / "journal.jsonl")[0] if row.get("log ratio") is not None)
+    assert abs(first["log ratio"]) > 0.1
+
+
+def test_a_reference_with_another_tokeniser_is_refused(settings, tiny):
+    with pytest.raises(ModelError, match="another tokeniser"):
+        dpo.run_dpo(settings("reference=harbour:base"), quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (("train.packing=true",), "packing"),
+        (("loss=simpo", "reference=x"), "has no reference"),
+        (("loss=robust",), "label_smoothing"),
+        (("loss=orpo", "length=mean"), "leave it out"),
+        (("loss=kto", "use_margin=true"), "no place for"),
+    ],
+)
+def test_wishes_that_contradict_one_another_are_refused(settings, words, match):
+    with pytest.raises(UsageError, match=match):
+        dpo.run_dpo(settings(*words), quiet=True)
+
+
+def test_the_command_and_its_recipe_run(tiny, tmp_path, capsys, monkeypatch):
+    words = [
+        "dpo",
+        "dpo-harbour",
+        "--model",
+        "harbour:base",
+        "--data",
+        "harbour:comparisons?count=24",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    words += [
+        "data.held_out=harbour:comparisons/heldout?count=8",
+        "train.steps=2",
+        "train.evaluate_every=2",
+        "train.batch_size=8",
+    ]
+    monkeypatch.setattr("sys.argv", ["steersman", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+    assert "steersman chat" in capsys.readouterr().out

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "judging": "errors records runs",
     "assemble": EVERYTHING_BELOW_STUDIO,
     "cli": EVERYTHING_BELOW_STUDIO + " assemble",
+    "__main__": "cli",
 }
 # third-party library -> the only packages that may touch it
 ONLY_IN = {

@@ -11,6 +11,8 @@ from torch.nn.functional import cross_entropy
 
 WORDS = ["dog", "game", "heart", "mind", "friend", "story", "answer", "summary", "cricket", "exercise"]
 
+OTHERS = [word for word in WORDS if word != "friend"]
+
 
 def write_rows(path: Path, rows: list[dict]) -> Path:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
@@ -69,3 +71,22 @@ def logits_of(model: Any) -> Tensor:
     ids = (torch.arange(60).reshape(2, 30) * 5 + 3) % 300
     with torch.no_grad():
         return model.eval()(input_ids=ids).logits
+
+
+def judged(count: int, seed: int, *, noise: float = 0.15, people: int = 1) -> list[dict]:
+    """Answers of random words, of which those with "friend" are preferred; `noise` of the labels are turned round."""
+    draw = random.Random(seed)
+    rows: list[dict] = []
+    for i in range(count):
+        plain, liked = (draw.choices(OTHERS, k=draw.randint(2, 8)) for _ in range(2))
+        liked.insert(draw.randint(0, len(liked)), "friend")
+        answers = [{"text": " ".join(liked)}, {"text": " ".join(plain)}]
+        turned = draw.random() < 0.5
+        for person in range(people):
+            right = (draw.random() >= noise) != turned
+            rows.append(
+                {"kind": "comparison", "prompt": {"messages": [{"role": "user", "content": f"Tell me {seed}.{i}."}]}}
+                | {"first": answers[turned], "second": answers[not turned], "preference": float(right)}
+                | {"annotator": f"person-{person + 1}", "shown": draw.choice(["first", "second"])}
+            )
+    return rows

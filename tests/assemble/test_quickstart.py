@@ -57,19 +57,20 @@ def row(told: dict, key: str) -> dict:
     return next(row for row in told["table"] if row["key"] == key)["models"]
 
 
-def of(answers: list[Answers], place: str):
-    """A model's answers: (prompt, completion), from the file that `label` and `score` read."""
+def of(answers: list[Answers], out: Path, name: str):
+    """A model's answers: (prompt, completion), from the file that `label` and `score` read. Where two models said the same, one
+    completion stands for both, so what was said is taken from what was measured."""
+    said = json.loads((out / "measured" / f"{name.lower()}.json").read_text())["answers"]
+    assert len(said) == len(answers)
     found = []
-    for answer in answers:
-        # Where both said the same, one completion stands for both.
-        by_model = {c.model: c for c in answer.completions}
-        found.append((answer.prompt, by_model.get(place) or answer.completions[0]))
+    for answer, row in zip(answers, said, strict=True):
+        found.append((answer.prompt, next(c for c in answer.completions if c.text == row["text"])))
     return found
 
 
-def test_the_tables_numbers_are_those_of_the_answers(told, answers):
-    for name, place in told["models"].items():
-        given = of(answers, place)
+def test_the_tables_numbers_are_those_of_the_answers(told, answers, out):
+    for name in told["models"]:
+        given = of(answers, out, name)
         assert len(given) == told["prompts"] > 40
         seen = [features(prompt.shown, completion.text) for prompt, completion in given]
         count = len(seen)
@@ -81,19 +82,20 @@ def test_the_tables_numbers_are_those_of_the_answers(told, answers):
         refused = row(told, "refused_harmless")[name]
         assert refused["answers"] == len(harmless)
         assert refused["estimate"] == pytest.approx(sum(s.refused for s in harmless) / len(harmless))
-    base, tuned = (of(answers, place) for place in told["models"].values())
-    wins = 0.0
-    for (prompt, before), (_, after) in zip(base, tuned, strict=True):
-        gap = features(prompt.shown, before.text).taste - features(prompt.shown, after.text).taste
-        wins += 1.0 if gap > 0 else 0.5 if gap == 0 else 0.0
-    assert row(told, "wins")["base"]["estimate"] == pytest.approx(wins / len(base))
+    tuned = of(answers, out, "SFT")
+    for name in ("base", "PPO"):
+        wins = 0.0
+        for (prompt, one), (_, other) in zip(of(answers, out, name), tuned, strict=True):
+            gap = features(prompt.shown, one.text).taste - features(prompt.shown, other.text).taste
+            wins += 1.0 if gap > 0 else 0.5 if gap == 0 else 0.0
+        assert row(told, "wins")[name]["estimate"] == pytest.approx(wins / len(tuned))
     assert row(told, "wins")["SFT"] is None
 
 
 def test_the_rewards_are_what_the_reward_model_says_of_these_answers(told, answers, out):
     scorer = open_reward_scorer(out / "reward" / "model")
-    for name, place in told["models"].items():
-        items = [(prompt, completion.text) for prompt, completion in of(answers, place)]
+    for name in told["models"]:
+        items = [(prompt, completion.text) for prompt, completion in of(answers, out, name)]
         scores = [score.value for score in scorer.score(items)]
         assert row(told, "reward")[name]["estimate"] == pytest.approx(sum(scores) / len(scores), abs=1e-4)
 
@@ -102,8 +104,9 @@ def test_the_runs_are_ordinary_runs_and_their_numbers_are_their_journals(told, o
     assert list(told["runs"]) == [stage.name for stage in STAGES]
     for name, run in told["runs"].items():
         rows, _ = read_rows(out / name / "journal.jsonl")
-        last = [found for found in rows if "held-out loss" in found][-1]
-        assert run["held_out"]["loss"] == last["held-out loss"]
+        measure = "objective" if name == "ppo" else "loss"
+        last = [found for found in rows if f"held-out {measure}" in found][-1]
+        assert run["held_out"][measure] == last[f"held-out {measure}"]
         assert (out / name / "recipe.toml").exists()
         assert (Path(run["model"]) / "config.json").exists()
         assert run["command"].startswith(f"steersman {name} {name}-harbour ")
@@ -114,6 +117,24 @@ def test_fine_tuning_is_a_distance_and_the_model_itself_is_none(told):
     kl = row(told, "kl")
     assert kl["SFT"] is None
     assert 0 < kl["base"]["low"] < kl["base"]["estimate"] < 20
+    assert 0 < kl["PPO"]["estimate"] < 20
+
+
+def test_ppo_begins_as_the_fine_tuned_model_and_learns_from_prompts_of_its_own(told, out):
+    rows = [found for found in read_rows(out / "ppo" / "journal.jsonl")[0] if "score" in found]
+    assert [found["step"] for found in rows] == [1, 2, 3]
+    assert abs(rows[0]["KL to reference"]) < 1e-4
+    assert rows[0]["ratio from 1, first minibatch"] < 1e-4
+    assert [found["answers so far"] for found in rows] == [16, 32, 48]
+    recipe = (out / "ppo" / "recipe.toml").read_text()
+    assert str(out / "sft") in recipe
+    assert str(out / "reward") in recipe
+    measured = {
+        prompt["prompt"]["messages"][-1]["content"] for prompt in map(json.loads, (out / "answers.jsonl").open())
+    }
+    for sample in (out / "ppo" / "samples").iterdir():
+        for line in sample.read_text().splitlines():
+            assert json.loads(line)["prompt"] not in measured
 
 
 def test_telling_it_again_reads_what_is_there(told, story, out):
@@ -136,7 +157,7 @@ def test_answers_are_measured_again_when_their_file_was_damaged(told, story, out
 def test_the_answers_can_be_judged_by_hand(answers):
     entries = gather(iter(answers))
     assert len(entries) == len(answers)
-    assert any(len(answer.completions) == 2 for answer in answers)
+    assert any(len(answer.completions) == 3 for answer in answers)
 
 
 def test_the_page_is_one_file_that_asks_nobody_for_anything(story):
@@ -187,17 +208,18 @@ def test_the_terminal_tells_it_in_eighty_columns(story, out, capsys):
     assert max(len(line) for line in lines if "steersman" not in line and str(out) not in line) <= 80
     text = " ".join(" ".join(lines).split())
     for words in (
-        "1 of 3 Fine-tune on demonstrations",
-        "2 of 3 Train a reward model",
-        "3 of 3 Measure",
+        "1 of 4 Fine-tune on demonstrations",
+        "2 of 4 Train a reward model",
+        "3 of 4 Improve the answers by PPO",
+        "4 of 4 Measure",
         "had finished before",
     ):
         assert words in text
     assert again.verdict.headline in text
     table = [line for line in lines if line.startswith("true taste")]
     assert len(table) == 1
-    assert all(story.rows[0].text(column) in table[0] for column in (0, 1))
-    assert f"next: steersman chat {out / 'sft'}" in text
+    assert all(story.rows[0].text(column) in table[0] for column in (0, 1, 2))
+    assert f"next: steersman chat {out / 'ppo'}" in text
 
 
 def test_another_seed_in_the_same_folder_is_refused(told, out):

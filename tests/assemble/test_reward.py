@@ -2,14 +2,13 @@
 
 import json
 import os
-import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from plainly import write_rows
+from plainly import OTHERS, WORDS, judged, write_rows
 
 import steersman.assemble.reward as reward
 from steersman.assemble.repeat import RunResult, with_seed
@@ -29,27 +28,9 @@ from steersman.settings.reward import RewardSettings
 from steersman.settings.score import ScorerSettings, ScoreSettings
 from steersman.settings.sft import SftSettings
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
-WORDS = ["dog", "game", "heart", "mind", "story", "answer", "summary", "cricket", "exercise"]
-
-
-def judged(count: int, seed: int, *, noise: float = 0.15, people: int = 1) -> list[dict]:
-    """Answers of random words, of which those with "friend" are preferred; `noise` of the labels are turned round."""
-    draw = random.Random(seed)
-    rows: list[dict] = []
-    for i in range(count):
-        plain, liked = (draw.choices(WORDS, k=draw.randint(2, 8)) for _ in range(2))
-        liked.insert(draw.randint(0, len(liked)), "friend")
-        answers = [{"text": " ".join(liked)}, {"text": " ".join(plain)}]
-        turned = draw.random() < 0.5
-        for person in range(people):
-            right = (draw.random() >= noise) != turned
-            rows.append(
-                {"kind": "comparison", "prompt": {"messages": [{"role": "user", "content": f"Tell me {seed}.{i}."}]}}
-                | {"first": answers[turned], "second": answers[not turned], "preference": float(right)}
-                | {"annotator": f"person-{person + 1}", "shown": draw.choice(["first", "second"])}
-            )
-    return rows
 
 
 @pytest.fixture(scope="module")
@@ -434,7 +415,7 @@ def test_it_learns_what_people_prefer_through_noise(seed, teach, tmp_path):
 def test_rankings_thumbs_ties_and_margins_are_learned_together(use_margin, teach, tmp_path):
     prompt = {"messages": [{"role": "user", "content": "Tell me."}]}
     rows: list[dict] = [{**row, "margin": 2.0} for row in judged(20, 5)]
-    for i, word in enumerate(WORDS):
+    for i, word in enumerate(OTHERS):
         texts = [{"text": f"friend {word}"}, {"text": word}, {"text": f"{word} {word}"}, {"text": f"{word} friend"}]
         rows.append({"kind": "ranking", "prompt": prompt, "completions": texts, "ranks": [1, 3, 4, 1]})
         rows.append({"kind": "label", "prompt": prompt, "completion": texts[i % 2], "desirable": i % 2 == 0})

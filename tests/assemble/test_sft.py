@@ -19,6 +19,8 @@ from steersman.parallel.world import World
 from steersman.runs.journal import read_rows
 from steersman.settings.parts import OptimiserSettings
 
+pytestmark = pytest.mark.slow
+
 
 def journal(folder: Path | str) -> list[dict]:
     return [row for row in read_rows(Path(folder) / "journal.jsonl")[0] if "notice" not in row]

@@ -22,6 +22,8 @@ from steersman.runs.lock import lock_run
 from steersman.settings.base import load_settings
 from steersman.settings.sft import SftSettings
 
+pytestmark = pytest.mark.slow
+
 
 def rows_of(folder: Path | str) -> list[dict]:
     return [row for row in read_rows(Path(folder) / "journal.jsonl")[0] if "notice" not in row]

@@ -24,6 +24,8 @@ from steersman.cli.label import label
 from steersman.errors import DataError, RunLocked, UsageError
 from steersman.records import Answers, Comparison, Completion, Message, Prompt, from_dict, to_dict
 
+pytestmark = pytest.mark.slow
+
 RUN = """
 import sys, typer
 from steersman.cli.label import label

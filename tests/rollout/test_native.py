@@ -75,6 +75,7 @@ def test_an_unknown_family_is_decoded_too(plain_log_probs):
     assert_log_probs(backbone, rollouts, plain_log_probs)
 
 
+@pytest.mark.slow
 def test_whatever_else_is_in_the_batch_changes_nothing(tiny):
     """2,000 samples in batches of different company: at least 99.9 % the same tokens, log-probabilities within 1e-5."""
     engine = NativeEngine(tiny("llama"), end_ids=range(8), rows=64)

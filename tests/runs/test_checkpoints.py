@@ -341,6 +341,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.soak)])
 def test_kills_lose_no_acknowledged_checkpoint(tmp_path: Path, start_program: Any, kills: int):
     source = random.Random(0)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from steersman.errors import ModelError, UsageError
 from steersman.models.adapters import LoraSettings, add_lora, load_adapter, save_adapter
@@ -18,6 +18,7 @@ from steersman.parallel.shard import shard
 from steersman.parallel.world import World
 from steersman.settings.parts import ModelSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser
+from steersman.train.checkpoint import load_weight_tensors
 
 POLICY = "policy"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -119,9 +120,20 @@ def base_of(path: str) -> str:
 
 
 def shard_model(model: nn.Module, backbone: Backbone, world: World, *, entrances: tuple[str, ...]) -> None:
+    shard(model, layers_of(backbone), entrances, world)
+
+
+def whole_again(settings: ModelSettings, weights: dict[str, Tensor]) -> LanguageModel:
+    """A sharded model once more, on one process and with its gathered weights, for saving."""
+    model = load_language_model(settings, torch.device("cpu"))
+    load_weight_tensors(model.backbone, weights)
+    return model
+
+
+def layers_of(backbone: Backbone) -> list[nn.Module]:
+    """The model's layers: the largest list in it."""
     lists = [module for module in backbone.hf.modules() if isinstance(module, nn.ModuleList)]
-    layers = max(lists, key=lambda found: sum(p.numel() for p in found.parameters()), default=[])
-    shard(model, list(layers), entrances, world)
+    return list(max(lists, key=lambda found: sum(p.numel() for p in found.parameters()), default=[]))
 
 
 def _merge(backbone: Backbone, adapter: str) -> None:

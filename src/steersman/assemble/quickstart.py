@@ -1,4 +1,4 @@
-"""The demo's story on Harbour, from settings to a page: fine-tune, train a reward model, measure, show.
+"""The demo's story on Harbour, from settings to a page: fine-tune, train a reward model, improve by PPO, measure, show.
 
 Each stage is the ordinary command on its shipped recipe, so its run lies in an ordinary run folder, resumes, and can be
 done again by hand. A further stage is one more entry in STAGES.
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from steersman.assemble.panel import held_out_pairs, hold_panel
+from steersman.assemble.ppo import run_ppo
 from steersman.assemble.repeat import RunResult
 from steersman.assemble.reward import run_reward
 from steersman.assemble.sft import run_sft
@@ -40,11 +41,14 @@ from steersman.runs.folder import atomic_write_text
 from steersman.runs.journal import read_rows
 from steersman.runs.listing import show_run
 from steersman.settings.base import load_settings
+from steersman.settings.ppo import PpoSettings
 from steersman.settings.reward import RewardSettings
 from steersman.settings.sft import SftSettings
 
-FULL = Sizes(demonstrations=1000, judgements=3000, held_out=300, prompts=400, pairs=400)
-FAST = Sizes(demonstrations=160, judgements=160, held_out=40, prompts=48, pairs=40)
+FULL = Sizes(
+    demonstrations=1000, judgements=4000, held_out=300, iterations=40, asked=96, watched=64, prompts=400, pairs=400
+)
+FAST = Sizes(demonstrations=160, judgements=160, held_out=40, iterations=3, asked=16, watched=16, prompts=48, pairs=40)
 BASE = "harbour:base"
 THREADS = 1
 GAINED, LOST, DRAWN = 4, 2, 6
@@ -60,6 +64,10 @@ def _judge(words: Sequence[str], quiet: bool) -> RunResult:
     # Its report on held-out judgements is kept in quality.json; here the panel says the same in a line.
     with contextlib.redirect_stdout(io.StringIO()):
         return run_reward(load_settings(RewardSettings, "reward-harbour", words), quiet=quiet)
+
+
+def _improve(words: Sequence[str], quiet: bool) -> RunResult:
+    return run_ppo(load_settings(PpoSettings, "ppo-harbour", words), quiet=quiet)
 
 
 def _sft_settings(place: Place) -> list[str]:
@@ -81,9 +89,33 @@ def _reward_settings(place: Place) -> list[str]:
     ]
 
 
+def _ppo_settings(place: Place) -> list[str]:
+    sizes = place.sizes
+    return [
+        f"model.path={place.folder('sft')}",
+        f"scorer.path={place.folder('reward')}",
+        f"prompts.source=harbour:prompts?count={sizes.iterations * sizes.asked}&seed={place.seed}",
+        f"prompts.held_out=harbour:prompts/heldout?count={sizes.watched}&seed={place.seed}",
+        f"iterations={sizes.iterations}",
+        f"prompts_per_iteration={sizes.asked}",
+        f"evaluation.every={max(1, sizes.iterations // 8)}",
+        f"run.out={place.folder('ppo')}",
+        f"run.seed={place.seed}",
+    ]
+
+
 def _went(rows: JournalRows, key: str, words: str) -> str:
     values = [float(row[key]) for row in rows if row.get(key) is not None]
     return f"{words} {values[0]:.3f} → {values[-1]:.3f}" if values else f"{words}: not measured"
+
+
+def _improved(rows: JournalRows) -> str:
+    """What the reward model said of answers to held-out prompts, and what it cost in KL."""
+    scores = _went(rows, "held-out score", "score of held-out answers")
+    distances = [
+        float(row["held-out KL to reference"]) for row in rows if row.get("held-out KL to reference") is not None
+    ]
+    return f"{scores} at {distances[-1]:.2f} nats from {REFERENCE}" if distances else scores
 
 
 STAGES = (
@@ -110,6 +142,29 @@ STAGES = (
         charts=(
             Chart("Loss a judgement", {"each step": "loss preference"}, {"held out": "held-out preference"}),
             Chart("Share of judgements predicted", {"each step": "accuracy"}, {"held out": "held-out accuracy"}),
+        ),
+    ),
+    Stage(
+        name="ppo",
+        title="Improve the answers by PPO",
+        why="The fine-tuned model answers {asked:,} prompts, the reward model scores the answers, and the words of those that were "
+        "better than expected become likelier; {iterations} times over. A price on the distance from where it began, the KL, holds it "
+        "back, for far from there the reward model only guesses.",
+        speaks="PPO",
+        settings=_ppo_settings,
+        run=_improve,
+        told=_improved,
+        charts=(
+            Chart(
+                "Score of an answer",
+                {"each iteration": "score"},
+                {"held out": "held-out score", "less the price of the KL": "held-out objective"},
+            ),
+            Chart(
+                f"KL from {REFERENCE}, nats an answer",
+                {"each iteration": "KL to reference"},
+                {"held out": "held-out KL to reference"},
+            ),
         ),
     ),
 )

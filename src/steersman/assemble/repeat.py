@@ -1,6 +1,7 @@
 """One run or several seeds of it, and what is said when they end."""
 
 import json
+import os
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -27,11 +28,11 @@ class RunResult:
 
 
 def run_and_say(run: Callable[..., RunResult], settings: Any, *, seeds: int, as_json: bool) -> None:
-    """Run, print how it ended, and leave with 75 if the run was asked to stop before its end."""
+    """Run, print how it ended, and leave with 75 if the run was asked to stop before its end. Of several processes one speaks."""
     if seeds == 1:
         result = run(settings, quiet=as_json)
         _leave_if_stopped(result)
-        print(json.dumps(result.as_dict()) if as_json else "\n".join(lines_of(result)))
+        _say(json.dumps(result.as_dict()) if as_json else "\n".join(lines_of(result)))
         return
     results: list[RunResult] = []
     for offset in range(seeds):
@@ -39,13 +40,13 @@ def run_and_say(run: Callable[..., RunResult], settings: Any, *, seeds: int, as_
         _leave_if_stopped(results[-1])
     spread = spread_of(results)
     if as_json:
-        print(json.dumps({"runs": [result.as_dict() for result in results], "spread": spread}))
+        _say(json.dumps({"runs": [result.as_dict() for result in results], "spread": spread}))
         return
     for result in results:
-        print("\n".join(lines_of(result)))
-    print(f"over {seeds} seeds:")
+        _say("\n".join(lines_of(result)))
+    _say(f"over {seeds} seeds:")
     for name, numbers in spread.items():
-        print(
+        _say(
             f"  {name:<20} mean {numbers['mean']:.5g}, standard deviation {numbers['deviation']:.3g}, from {numbers['least']:.5g} to {numbers['most']:.5g}"
         )
 
@@ -88,6 +89,12 @@ def lines_of(result: RunResult) -> list[str]:
         lines.append(f"  the best was step {result.best_step}; its weights are the model's")
     lines += [f"  model: {result.model}", f"  next:  {result.next_command}"]
     return lines
+
+
+def _say(words: str) -> None:
+    # Asked of the environment: the processes have parted by now.
+    if os.environ.get("RANK", "0") == "0":
+        print(words)
 
 
 def _leave_if_stopped(result: RunResult) -> None:

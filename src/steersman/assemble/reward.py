@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steersman.assemble.device import resolve_device, resolve_machine
-from steersman.assemble.judgements import Judgements, one_sided, read_judgements
+from steersman.assemble.judged_sides import read_both
+from steersman.assemble.judgements import Judgements
 from steersman.assemble.language_model import base_of, load_language_model, shard_model
 from steersman.assemble.learner import groups_together
 from steersman.assemble.material import content_of
@@ -20,7 +21,7 @@ from steersman.assemble.run import KeptRun, identity_of, keep_run
 from steersman.assemble.sources import register_sources
 from steersman.assemble.supervised import Judged, Material, already_finished, conclude, learn
 from steersman.batches import TokenRow
-from steersman.data.load import ReadReport, load_records
+from steersman.data.load import load_records
 from steersman.errors import DataError, UsageError
 from steersman.methods.reward_model import Preference, Trainee
 from steersman.models.adapters import set_trainable
@@ -104,7 +105,7 @@ def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
             "parents": {"model": identity_of(settings.model.path)},
         }
         with machine.working(), keep_run(settings, settings.run, kind="reward", world=world, facts=facts) as kept:
-            train, held_out = _read_both(settings, start.tokeniser, kept, context, world)
+            train, held_out = read_both(settings.data, settings.ties, start.tokeniser, kept, context, world)
             shard_model(trainee, backbone, world, entrances=("scores", "scores_by_head"))
             finish = learn(
                 trainee,
@@ -177,50 +178,6 @@ def _save(start: Start, folder: Path) -> None:
         save_model(reward.backbone, start.tokeniser, base)
         reward.backbone.peft.peft_config[reward.adapter].base_model_name_or_path = str(base)
     save_reward_model(reward, start.tokeniser, folder)
-
-
-def _read_both(
-    settings: RewardSettings, tokeniser: Any, kept: KeptRun, context: int | None, world: World
-) -> tuple[Judgements, Judgements | None]:
-    found: list[Judgements | None] = []
-    for held_out in (False, True):
-        if held_out and not settings.data.held_out:
-            found.append(None)
-            continue
-        reading = ReadReport()
-        judgements = read_judgements(
-            settings.data,
-            tokeniser,
-            held_out=held_out,
-            context=context,
-            ties=settings.ties,
-            folder=kept.folder.path / "tokens" / ("held-out" if held_out else "train"),
-            quarantine=None if held_out or not world.first else kept.folder.quarantine_path,
-            reading=reading,
-        )
-        found.append(judgements)
-        _tell(kept, judgements, reading, held_out=held_out)
-    train, held = found
-    assert train is not None
-    for fact in one_sided(train.places):
-        kept.notice(fact)
-    return train, held
-
-
-def _tell(kept: KeptRun, found: Judgements | None, reading: ReadReport, *, held_out: bool) -> None:
-    if found is None:
-        kept.notice("nothing fell into the held-out share; the run goes without held-out numbers and without a report")
-        return
-    words = f"{len(found):,} judged prompts {'held out' if held_out else 'to learn from'}"
-    words += f", {len(found.pairs):,} pairs, {len(found.rows):,} answers"
-    if found.cut:
-        words += f"; {found.cut:,} answers were cut to data.max_length"
-    for reason, count in found.left_out.items():
-        words += f"; {count:,} left out: {reason}"
-    if reading.malformed and not held_out:
-        examples = "; ".join(text for each in reading.examples.values() for text in each[:1])
-        words += f"; {reading.malformed:,} bad rows are in {kept.folder.quarantine_path}, such as {examples}"
-    kept.notice(words)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from steersman.assemble.device import resolve_device, resolve_machine
-from steersman.assemble.language_model import LanguageModel, load_language_model, shard_model
+from steersman.assemble.language_model import load_language_model, shard_model, whole_again
 from steersman.assemble.learner import rows_together
 from steersman.assemble.material import content_of, demonstration_rows
 from steersman.assemble.repeat import RunResult
@@ -14,7 +14,7 @@ from steersman.assemble.supervised import Judged, already_finished, conclude, le
 from steersman.methods.sft import NextToken, perplexity
 from steersman.parallel.world import join
 from steersman.settings.sft import SftSettings
-from steersman.train.checkpoint import load_weight_tensors, weight_tensors
+from steersman.train.checkpoint import weight_tensors
 
 
 def run_sft(settings: SftSettings, *, quiet: bool = False) -> RunResult:
@@ -70,14 +70,6 @@ def run_sft(settings: SftSettings, *, quiet: bool = False) -> RunResult:
             weights = weight_tensors(backbone) if world.size > 1 else None
 
             def save(folder: Path) -> None:
-                whole = model if weights is None else _on_one_process(settings, weights)
-                whole.save(folder)
+                (model if weights is None else whole_again(settings.model, weights)).save(folder)
 
             return conclude(kept, finish, save=save, world=world, next_command=next_command)
-
-
-def _on_one_process(settings: SftSettings, weights: dict[str, torch.Tensor]) -> LanguageModel:
-    """The sharded model once more, whole, for saving."""
-    model = load_language_model(settings.model, torch.device("cpu"))
-    load_weight_tensors(model.backbone, weights)
-    return model

@@ -16,11 +16,17 @@ JournalRows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is learned from and measured on. Chosen for two cores: see docs/quickstart.md for what each step takes."""
+    """How much is learned from and measured on. Chosen for two cores: see docs/quickstart.md for what each step takes.
+
+    `asked` prompts in each of PPO's `iterations`, and `watched` held-out ones by which one sees how it goes.
+    """
 
     demonstrations: int
     judgements: int
     held_out: int
+    iterations: int
+    asked: int
+    watched: int
     prompts: int
     pairs: int
 

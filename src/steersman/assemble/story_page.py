@@ -85,10 +85,12 @@ def page(story: Story) -> str:
 
 
 def _unbroken(verdict: Verdict) -> Verdict:
-    """With numbers held together: a line must not end inside "59–85" or before "%"."""
-    return replace(
-        verdict, sentences=tuple(s.replace(" %", "\u00a0%").replace("–", "\u2060–\u2060") for s in verdict.sentences)
-    )
+    return replace(verdict, sentences=tuple(_held(sentence) for sentence in verdict.sentences))
+
+
+def _held(sentence: str) -> str:
+    """With numbers held together: a line must not end inside "59–85" or "0.24 → 0.70", or before "%"."""
+    return sentence.replace(" %", "\u00a0%").replace(" → ", "\u00a0→\u00a0").replace("–", "\u2060–\u2060")
 
 
 def _row(row: Row) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def _chapter(chapter: Chapter, number: int, story: Story) -> dict[str, Any]:
         "number": number,
         "title": chapter.stage.title,
         "why": chapter.stage.said(story.place),
-        "told": chapter.told,
+        "told": _held(chapter.told),
         "seconds": duration(chapter.seconds),
         "charts": [
             {"title": chart.title, "names": [*chart.faint, *chart.dots], "svg": picture}

@@ -3,7 +3,7 @@
 A difference is called one only if its 95 % interval leaves out zero.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from steersman.assemble.panel import Panel
 from steersman.assemble.story import Verdict
@@ -41,6 +41,27 @@ def _steps(columns: Sequence[str], rows: Sequence[Row], people: float) -> Iterat
             yield f"Clearly better: {_listed(better, i)}."
         if worse:
             yield f"Clearly worse: {_listed(worse, i)}."
+        yield from _beside_the_reference(columns, by_key, i)
+
+
+def _beside_the_reference(columns: Sequence[str], by_key: Mapping[str, Row], i: int) -> Iterator[str]:
+    """Of a model that was made from the reference: how often it is better, how far it went, and whether reward alone rose."""
+    wins, kl, taste, reward = (by_key.get(key) for key in ("wins", "kl", "taste", "reward"))
+    if wins is None or kl is None or taste is None or reward is None:
+        return
+    reference = wins.cells.index(None)
+    won, far, worth, liked = (row.cells[i] for row in (wins, kl, taste, reward))
+    if i <= reference or won is None or far is None or worth is None or liked is None:
+        return
+    yield (
+        f"To the same prompt {columns[i]}'s answer is truly better than {columns[reference]}'s {within(won.value)} of the time, a tie "
+        f"being half; it went {far.value.estimate:.1f} nats away."
+    )
+    if liked.change == "better" and worth.change != "better":
+        yield (
+            f"Beware: the reward rose clearly, {_went(reward, i)}, and the true worth did not clearly follow. So it looks when a "
+            "model learns to please its reward model."
+        )
 
 
 def _listed(rows: Sequence[Row], column: int) -> str:

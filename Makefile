@@ -18,8 +18,10 @@ test: $(READY)
 check: $(READY)
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/ruff check src tests bench
-	$(BIN)/pyright
-	$(PYTEST) -q -n $(WORKERS) --dist worksteal -m "not soak and not slow"
+	@# types and tests at once: neither keeps two cores busy by itself
+	@$(BIN)/pyright > $(VENV)/pyright.log & types=$$!; \
+	$(PYTEST) -q -n $(WORKERS) --dist worksteal -m "not soak and not slow"; tested=$$?; \
+	wait $$types; typed=$$?; cat $(VENV)/pyright.log; exit $$((tested + typed))
 
 format: $(READY)
 	$(BIN)/ruff format src tests bench

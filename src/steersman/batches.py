@@ -60,6 +60,13 @@ class TokenBatch:
         return torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths[:, None]
 
     @property
+    def asked(self) -> Int[Tensor, "batch"]:
+        """How many tokens at the end of each row are targets, or stand before one: the hidden states that are asked for (at least
+        the last)."""
+        first = self.loss_mask.int().argmax(1)
+        return torch.where(self.loss_mask.any(1), self.lengths - first + 1, 1)
+
+    @property
     def real_tokens(self) -> int:
         return int(self.lengths.sum())
 

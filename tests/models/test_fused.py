@@ -103,8 +103,47 @@ def test_rows_too_long_for_whole_probabilities_give_the_same(load, steps, monkey
     assert steps == [48, 48]
 
 
+@pytest.mark.parametrize("kind", [*FUSED, "llama with adapters"])
+@pytest.mark.parametrize("short", [4, 160], ids=["long rows", "short rows"])
+def test_what_is_read_at_the_end_of_rows_is_what_it_is_when_all_is_read(load_kind, monkeypatch, kind, short):
+    monkeypatch.setattr(row_attention, "SHORT", short)
+    backbone = load_kind(kind.split()[0]).train()
+    if kind == "llama with adapters":
+        backbone = copy.deepcopy(backbone)
+        add_lora(backbone, "policy", LoraSettings(rank=2))
+    batch = some_rows()
+    read = torch.tensor([1, 3, 1, 5])
+    last = torch.arange(8) >= (batch.lengths - read)[:, None]
+    wanted = last & batch.attention_mask
+
+    def read_and_learned(*more: torch.Tensor):
+        backbone.zero_grad()
+        hidden = backbone.hidden(batch, *more)[wanted]
+        (hidden * torch.linspace(-1, 1, hidden.numel()).view_as(hidden)).sum().backward()
+        return hidden.detach(), {n: p.grad.clone() for n, p in backbone.named_parameters() if p.grad is not None}
+
+    same(read_and_learned(read), read_and_learned())
+
+
+def test_layers_before_the_last_compute_all_tokens_and_the_last_what_is_read(load, steps, monkeypatch):
+    backbone = load("llama")
+    results: list[int] = []
+    compute = fused.layer
+
+    def counted(hidden, **rest):
+        found = compute(hidden, **rest)
+        results.append(len(found))
+        return found
+
+    monkeypatch.setattr(fused, "layer", counted)
+    rows = [TokenRow(torch.arange(2, 2 + n), torch.arange(n) >= n - 2) for n in (5, 8, 3)]
+    backbone.log_probs(pad_rows(rows, pad_id=1))
+    assert results == [16, 9], "two targets a row, the first of which is foreseen by the token before it"
+
+
+@pytest.mark.parametrize("read", [None, (1, 1, 2), (2, 1, 0)], ids=["all", "most", "few"])
 @pytest.mark.parametrize("kind", ["grouped", "head norms", "biases"])
-def test_the_gradient_written_by_hand_is_that_of_finite_differences(kind):
+def test_the_gradient_written_by_hand_is_that_of_finite_differences(kind, read):
     generator = torch.Generator().manual_seed(1)
 
     def some(*shape: int) -> torch.Tensor:
@@ -113,6 +152,9 @@ def test_the_gradient_written_by_hand_is_that_of_finite_differences(kind):
 
     hidden, heads, key_heads, size, inner = 6, 4, 2, 4, 5
     shape = Shape(heads, key_heads, size, 0.5, 1e-6, (3, 1, 2))
+    if read is not None:
+        ends = [list(range(end - n, end)) for n, end in zip(read, (3, 4, 6), strict=True)]
+        shape = shape._replace(read=row_attention.Read(read, torch.tensor(sum(ends, []))))
     weights = Weights(
         before=some(hidden),
         query=some(heads * size, hidden),

@@ -28,9 +28,9 @@ def answer_kl(
         batch = pad_rows([rows[i] for i in members], pad_id=pad_id).to(model[0].device)
         with torch.no_grad():
             with acting_as(*other):
-                other_hidden = other[0].hidden(batch)
+                other_hidden = other[0].hidden(batch, batch.asked)
             with acting_as(*model):
-                hidden = model[0].hidden(batch)
+                hidden = model[0].hidden(batch, batch.asked)
             at_tokens = model[0].kl_from(hidden, other[0], other_hidden, batch, temperature=temperature, top_k=None)
         owner = batch.loss_mask.nonzero()[:, 0]
         sums = torch.zeros(len(members), device=at_tokens.device).index_add_(0, owner, at_tokens)

@@ -102,12 +102,15 @@ class Backbone(nn.Module):
     def forward(self, batch: TokenBatch) -> Float[Tensor, "batch time hidden"]:
         return self.hidden(batch)
 
-    def hidden(self, batch: TokenBatch) -> Float[Tensor, "batch time hidden"]:
-        """Hidden states after the final norm; what stands on padding is meaningless."""
+    def hidden(
+        self, batch: TokenBatch, read: Int[Tensor, " batch"] | None = None
+    ) -> Float[Tensor, "batch time hidden"]:
+        """Hidden states after the final norm; what stands on padding is meaningless. `read` says how many tokens at the end of each
+        row are read, if not all: what stands before them may then be meaningless too."""
         self._check_length(batch)
         worth_it = self.fused or batch.padding_share > LITTLE_PADDING
         if self.computes_no_padding and batch.segments is None and worth_it:
-            layout = lay_out(batch.ids, batch.attention_mask)
+            layout = lay_out(batch.ids, batch.attention_mask, read if self.fused else None)
             if layout.longest <= self.unpadded:
                 return self._hidden_unpadded(batch, layout)
         if batch.segments is None:
@@ -140,6 +143,7 @@ class Backbone(nn.Module):
             attention_mask=torch.zeros(1, 1, 1, 1, dtype=self.dtype, device=batch.ids.device),
             row_lengths=layout.row_lengths,
             use_cache=False,
+            **({} if layout.read is None else {"read": layout.read}),
         )
         return spread(seen.last_hidden_state[0], layout, *batch.ids.shape)
 
@@ -149,7 +153,8 @@ class Backbone(nn.Module):
         """Log-probability of each target of the batch, flat and row by row, with the entropies if they are wanted."""
         if not self._reads_hidden():
             return self._log_probs_from_logits(batch, temperature, with_entropy)
-        return self.log_probs_from(self.hidden(batch), batch, temperature=temperature, with_entropy=with_entropy)
+        hidden = self.hidden(batch, batch.asked)
+        return self.log_probs_from(hidden, batch, temperature=temperature, with_entropy=with_entropy)
 
     def log_probs_from(
         self,

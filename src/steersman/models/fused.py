@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from steersman.models.fused_layer import Shape, Weights, layer
+from steersman.models.row_attention import Read
 
 # transformers' layers of this kind
 KINDS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
@@ -22,7 +23,7 @@ def fuse(trunk: nn.Module) -> int:
     """Let every layer of a kind we know compute as one step; gives back how many there are."""
     layers = [module for module in trunk.modules() if type(module).__name__ in KINDS]
     for module in layers:
-        module.forward = MethodType(_forward, module)
+        module.forward = MethodType(partial(_forward, last=module is layers[-1]), module)
     return len(layers)
 
 
@@ -33,13 +34,16 @@ def unfuse(trunk: nn.Module) -> None:
             module.__dict__.pop("forward", None)
 
 
-def _forward(module: Any, hidden_states: Tensor, **rest: Any) -> Tensor:
-    """Takes the place of the layer's own forward, and calls that for whatever else is asked."""
+def _forward(module: Any, hidden_states: Tensor, *, last: bool, read: Read | None = None, **rest: Any) -> Tensor:
+    """Takes the place of the layer's own forward, and calls that for whatever else is asked. What comes out of the last layer
+    is only what is read, if that is said."""
+    wanted = read if last else None
     row_lengths = rest.get("row_lengths")
     asked = row_lengths is not None and rest.get("past_key_values") is None
     weights = weights_of(module, hidden_states) if asked else None
     if row_lengths is None or weights is None:
-        return type(module).forward(module, hidden_states, **rest)
+        whole = type(module).forward(module, hidden_states, **rest)
+        return whole if wanted is None else whole[:, wanted.places]
     cos, sin = rest["position_embeddings"]
     attention = module.self_attn
     size: int = attention.head_dim
@@ -52,6 +56,7 @@ def _forward(module: Any, hidden_states: Tensor, **rest: Any) -> Tensor:
         scale=float(attention.scaling),
         epsilon=float(module.input_layernorm.variance_epsilon),
         row_lengths=row_lengths,
+        read=wanted,
     )
     compute = partial(layer, turn=turn, shape=shape, weights=weights)
     if module.gradient_checkpointing and module.training:

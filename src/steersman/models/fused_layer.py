@@ -6,8 +6,9 @@
 What it saves over transformers' modules is everything between the large products: dozens of passes over memory and of
 autograd nodes. Queries, keys and values are one product, and so are their gradients; residuals are added by the products;
 a rotation (arXiv 2104.09864) is one complex multiplication, for which the weights' rows are laid out pair by pair.
-Whether a layer is of this kind is found out elsewhere (fused.py). Shapes: T tokens of all rows, H hidden, P rows of the joined
-projection, F feed-forward, A heads of queries and keys, S size of a head.
+Whether a layer is of this kind is found out elsewhere (fused.py). Shapes: T tokens of all rows, R those of them whose result is
+read (all but in the last layer), H hidden, P rows of the joined projection, F feed-forward, A heads of queries and keys, S size
+of a head.
 """
 
 # torch's own annotations are partial here
@@ -20,7 +21,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from steersman.models.row_attention import attend_rows, attend_rows_backward
+from steersman.models.row_attention import Read, attend_rows, attend_rows_backward
 
 _silu_backward: Any = torch.ops.aten.silu_backward
 
@@ -45,7 +46,7 @@ class Weights(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What the weights' shapes do not tell."""
+    """What the weights' shapes do not tell. `read` None: every token's result is wanted."""
 
     heads: int
     key_heads: int
@@ -53,12 +54,14 @@ class Shape(NamedTuple):
     scale: float
     epsilon: float
     row_lengths: tuple[int, ...]
+    read: Read | None = None
 
 
 def layer(
     hidden: Float[Tensor, "tokens hidden"], turn: Complex[Tensor, "tokens 1 pairs"], shape: Shape, weights: Weights
-) -> Float[Tensor, "tokens hidden"]:
-    """The layer over rows laid one after another; `turn` is cos + i sin of each token's position."""
+) -> Float[Tensor, "read hidden"]:
+    """The layer over rows laid one after another; `turn` is cos + i sin of each token's position. What nobody reads is not
+    computed: of such tokens only keys and values are needed."""
     compute = cast(Callable[..., Tensor], _Layer.apply)
     return compute(hidden, turn, shape, *weights)
 
@@ -77,22 +80,23 @@ class _Layer(torch.autograd.Function):
             heads = _normalised(turned_TAS, shape.epsilon)
             torch.mul(heads[0], _head_norms(weights, shape), out=turned_TAS)
         _in_pairs(turned_TAS).mul_(turn)
-        attended_TH = hidden_TH.new_empty(len(hidden_TH), shape.heads * shape.size)
-        tensors = _heads_of(projected_TP, shape)
-        kept = attend_rows(*tensors, shape.row_lengths, shape.scale, _by_head(attended_TH, shape.size))
-        middle_TH = torch.addmm(hidden_TH, attended_TH, weights.output.T)
+        read_RH = _read(hidden_TH, shape)
+        attended_RH = hidden_TH.new_empty(len(read_RH), shape.heads * shape.size)
+        tensors, lengths = _heads_of(projected_TP, shape), _read_lengths(shape)
+        kept = attend_rows(*tensors, shape.row_lengths, lengths, shape.scale, _by_head(attended_RH, shape.size))
+        middle_RH = torch.addmm(read_RH, attended_RH, weights.output.T)
 
-        between_TH, between_scale_T1 = _normalised(middle_TH, shape.epsilon)
-        seen_TH = between_TH * weights.between
-        gate_TF, up_TF = seen_TH @ weights.gate.T, seen_TH @ weights.up.T
-        opened_TF = torch.nn.functional.silu(gate_TF)
-        result_TH = torch.addmm(middle_TH, opened_TF * up_TF, weights.down.T)
+        between_RH, between_scale_R1 = _normalised(middle_RH, shape.epsilon)
+        seen_RH = between_RH * weights.between
+        gate_RF, up_RF = seen_RH @ weights.gate.T, seen_RH @ weights.up.T
+        opened_RF = torch.nn.functional.silu(gate_RF)
+        result_RH = torch.addmm(middle_RH, opened_RF * up_RF, weights.down.T)
         ctx.shape, ctx.rows = shape, len(kept)
         ctx.save_for_backward(
-            *(turn, normed_TH, scale_T1, projected_TP, attended_TH, between_TH, between_scale_T1),
-            *(gate_TF, up_TF, opened_TF, *parameters, *kept, *heads),
+            *(turn, normed_TH, scale_T1, projected_TP, attended_RH, between_RH, between_scale_R1),
+            *(gate_RF, up_RF, opened_RF, *parameters, *kept, *heads),
         )
-        return result_TH
+        return result_RH
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -100,71 +104,87 @@ class _Layer(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         saved: tuple[Any, ...] = ctx.saved_tensors
-        turn, normed_TH, scale_T1, projected_TP, attended_TH, between_TH, between_scale_T1 = saved[:7]
+        turn, normed_TH, scale_T1, projected_TP, attended_RH, between_RH, between_scale_R1 = saved[:7]
         end = 10 + len(Weights._fields)
         weights, kept, heads = Weights(*saved[10:end]), saved[end : end + ctx.rows], saved[end + ctx.rows :]
         shape: Shape = ctx.shape
         grads: dict[str, Tensor | None] = {}
 
-        grad_TH = grad_outputs[0].contiguous()
-        by_seen_TH = _feed_forward_backward(grad_TH, between_TH, saved[7:10], weights, grads)
-        grad_TH, grads["between"] = _norm_backward(by_seen_TH, between_TH, between_scale_T1, weights.between, grad_TH)
+        grad_RH = grad_outputs[0].contiguous()
+        by_seen_RH = _feed_forward_backward(grad_RH, between_RH, saved[7:10], weights, grads)
+        grad_RH, grads["between"] = _norm_backward(by_seen_RH, between_RH, between_scale_R1, weights.between, grad_RH)
 
-        grads["output"] = grad_TH.T @ attended_TH
+        grads["output"] = grad_RH.T @ attended_RH
         by_projected_TP = torch.empty_like(projected_TP)
-        _attention_backward(grad_TH @ weights.output, projected_TP, attended_TH, kept, by_projected_TP, shape)
+        _attention_backward(grad_RH @ weights.output, projected_TP, attended_RH, kept, by_projected_TP, shape)
         turned_TAS = _turned_part(by_projected_TP, shape)
         _in_pairs(turned_TAS).mul_(turn.conj())
         if heads:
             _head_norms_backward(turned_TAS, heads, weights, shape, grads)
         joined_PH, _ = _joined(weights, shape)
         _share_out(by_projected_TP.T @ (normed_TH * weights.before), by_projected_TP, weights, shape, grads)
+        residual_TH = grad_RH if shape.read is None else _put_back(grad_RH, shape.read, len(normed_TH))
         grad_TH, grads["before"] = _norm_backward(
-            by_projected_TP @ joined_PH, normed_TH, scale_T1, weights.before, grad_TH
+            by_projected_TP @ joined_PH, normed_TH, scale_T1, weights.before, residual_TH
         )
         return grad_TH, None, None, *(grads.get(name) for name in Weights._fields)
 
 
+def _read(tokens_T: Tensor, shape: Shape) -> Tensor:
+    return tokens_T if shape.read is None else tokens_T.index_select(0, shape.read.places)
+
+
+def _put_back(tokens_R: Tensor, read: Read, total: int) -> Tensor:
+    """All tokens, zero where nobody reads."""
+    return tokens_R.new_zeros(total, *tokens_R.shape[1:]).index_copy_(0, read.places, tokens_R)
+
+
+def _read_lengths(shape: Shape) -> tuple[int, ...]:
+    return shape.row_lengths if shape.read is None else shape.read.lengths
+
+
 def _feed_forward_backward(
-    grad_TH: Tensor,
-    between_TH: Tensor,
+    grad_RH: Tensor,
+    between_RH: Tensor,
     inner: tuple[Tensor, Tensor, Tensor],
     weights: Weights,
     grads: dict[str, Tensor | None],
 ) -> Tensor:
-    gate_TF, up_TF, opened_TF = inner
-    by_product_TF = grad_TH @ weights.down
-    grads["down"] = grad_TH.T @ (opened_TF * up_TF)
-    by_up_TF = by_product_TF * opened_TF
-    by_opened_TF = by_product_TF.mul_(up_TF)
-    by_gate_TF = _silu_backward.grad_input(by_opened_TF, gate_TF, grad_input=by_opened_TF)
-    seen_TH = between_TH * weights.between
-    grads["gate"], grads["up"] = by_gate_TF.T @ seen_TH, by_up_TF.T @ seen_TH
-    return (by_gate_TF @ weights.gate).addmm_(by_up_TF, weights.up)
+    gate_RF, up_RF, opened_RF = inner
+    by_product_RF = grad_RH @ weights.down
+    grads["down"] = grad_RH.T @ (opened_RF * up_RF)
+    by_up_RF = by_product_RF * opened_RF
+    by_opened_RF = by_product_RF.mul_(up_RF)
+    by_gate_RF = _silu_backward.grad_input(by_opened_RF, gate_RF, grad_input=by_opened_RF)
+    seen_RH = between_RH * weights.between
+    grads["gate"], grads["up"] = by_gate_RF.T @ seen_RH, by_up_RF.T @ seen_RH
+    return (by_gate_RF @ weights.gate).addmm_(by_up_RF, weights.up)
 
 
 def _attention_backward(
-    by_attended_TH: Tensor,
+    by_attended_RH: Tensor,
     projected_TP: Tensor,
-    attended_TH: Tensor,
+    attended_RH: Tensor,
     kept: tuple[Tensor, ...],
     into_TP: Tensor,
     shape: Shape,
 ) -> None:
     """The gradient by queries, keys and values, written into `into_TP`."""
-    tensors = (*_heads_of(projected_TP, shape), _by_head(attended_TH, shape.size))
+    tensors = (*_heads_of(projected_TP, shape), _by_head(attended_RH, shape.size))
     targets = _parts(into_TP, shape)
     groups = shape.heads // shape.key_heads
     # Where a key serves several queries, its gradient is the sum of what each of them asks of it.
     own = (
-        targets[0],
+        targets[0] if shape.read is None else torch.empty_like(tensors[0]),
         *(
             torch.empty_like(tensor) if groups > 1 else part
             for tensor, part in zip(tensors[1:3], targets[1:], strict=True)
         ),
     )
-    grad = _by_head(by_attended_TH, shape.size)
-    attend_rows_backward(grad, tensors, kept, shape.row_lengths, shape.scale, own)
+    grad = _by_head(by_attended_RH, shape.size)
+    attend_rows_backward(grad, tensors, kept, shape.row_lengths, _read_lengths(shape), shape.scale, own)
+    if shape.read is not None:
+        targets[0].zero_().index_copy_(1, shape.read.places, own[0])
     if groups > 1:
         for whole, target in zip(own[1:], targets[1:], strict=True):
             torch.sum(whole.unflatten(0, (shape.key_heads, groups)), dim=1, out=target)
@@ -260,8 +280,10 @@ def _parts(projected_TP: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _heads_of(projected_TP: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
-    """The same with a key and a value for each query."""
+    """The same with a key and a value for each query, and only the queries whose tokens are read."""
     query, key, value = _parts(projected_TP, shape)
+    if shape.read is not None:
+        query = query.index_select(1, shape.read.places)
     groups = shape.heads // shape.key_heads
     if groups == 1:
         return query, key, value

@@ -6,6 +6,7 @@ model folder, the heads in heads.safetensors. The scale of the scores and the la
 """
 
 import copy
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,9 @@ class RewardModel(nn.Module):
     def scores_by_head(self, batch: TokenBatch) -> Float[Tensor, "batch heads"]:
         if batch.segments is not None:
             raise ModelError("scores are read at the last token of a row, and this batch is packed; pad it instead")
-        if self.adapter is None:
-            return self.head(at_last(self.backbone.hidden(batch), batch.lengths))
-        with acting_as(self.backbone, self.adapter):
-            return self.head(at_last(self.backbone.hidden(batch), batch.lengths))
+        with nullcontext() if self.adapter is None else acting_as(self.backbone, self.adapter):
+            hidden = self.backbone.hidden(batch, torch.ones_like(batch.lengths))
+            return self.head(at_last(hidden, batch.lengths))
 
     def normalised(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Scores with mean 0 and standard deviation 1 on the reference answers they were measured on."""

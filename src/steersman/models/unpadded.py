@@ -17,31 +17,45 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steersman.errors import ModelError
-from steersman.models.row_attention import attend_rows, attend_rows_backward
+from steersman.models.row_attention import Read, attend_rows, attend_rows_backward
 
 # What changes attention beyond its scale; a model that brings one of these is left to transformers.
 _FOREIGN = ("softcap", "position_bias", "s_aux", "cache")
 
 
 class Layout(NamedTuple):
-    """Tokens of all rows in one, and where in the batch (row * time + position) each of the real ones stands."""
+    """Tokens of all rows in one, and where in the batch (row * time + position) each of the real ones stands. `read` None:
+    all of them are read."""
 
     ids: Int[Tensor, "1 total"]
     positions: Int[Tensor, "1 total"]
     row_lengths: tuple[int, ...]
     longest: int
     places: Int[Tensor, " real"]
+    read: Read | None
 
 
-def lay_out(ids: Int[Tensor, "batch time"], real: Bool[Tensor, "batch time"]) -> Layout:
-    """The real tokens in one row, filled up with a row that nobody reads, so that the widths that occur suit the products."""
+def lay_out(
+    ids: Int[Tensor, "batch time"], real: Bool[Tensor, "batch time"], read: Int[Tensor, " batch"] | None = None
+) -> Layout:
+    """The real tokens in one row, filled up with a row that nobody reads, so that the widths that occur suit the products.
+    `read` says how many tokens at the end of each row are read."""
     places = real.reshape(-1).nonzero().squeeze(1)
-    lengths = [length for length in real.sum(1).tolist() if length]
+    counts = real.sum(1)
+    lengths = [length for length in counts.tolist() if length]
     longest = max(lengths, default=0)
     spare = rounded(len(places)) - len(places)
     flat = torch.cat([ids.reshape(-1)[places], ids.new_zeros(spare)])
     positions = torch.cat([places % ids.shape[1], torch.arange(spare, device=ids.device)])
-    return Layout(flat[None], positions[None], (*lengths, *([spare] if spare else [])), longest, places)
+    rows = (*lengths, *([spare] if spare else []))
+    if read is None or bool((read >= counts).all()):
+        return Layout(flat[None], positions[None], rows, longest, places, None)
+    first = (counts - read).repeat_interleave(counts)
+    where = (positions[: len(places)] >= first).nonzero().squeeze(1)
+    asking = [min(int(n), length) for n, length in zip(read.tolist(), counts.tolist(), strict=True) if length]
+    return Layout(
+        flat[None], positions[None], rows, longest, places[where], Read((*asking, *([0] if spare else [])), where)
+    )
 
 
 def rounded(total: int) -> int:
@@ -55,7 +69,7 @@ def rounded(total: int) -> int:
 def spread(
     flat: Float[Tensor, "total hidden"], layout: Layout, batch: int, time: int
 ) -> Float[Tensor, "batch time hidden"]:
-    """Back to the shape of the batch, zero on padding."""
+    """Back to the shape of the batch, zero on padding and where nobody reads."""
     whole = flat.new_zeros(batch * time, flat.shape[1])
     return whole.index_copy(0, layout.places, flat[: len(layout.places)]).view(batch, time, -1)
 
@@ -112,7 +126,7 @@ class _RowByRow(torch.autograd.Function):
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, row_lengths: tuple[int, ...], scale: float
     ) -> Tensor:
         joined = _like_tokens(query)
-        kept = attend_rows(query[0], key[0], value[0], row_lengths, scale, joined[0])
+        kept = attend_rows(query[0], key[0], value[0], row_lengths, row_lengths, scale, joined[0])
         ctx.row_lengths, ctx.scale = row_lengths, scale
         ctx.save_for_backward(query, key, value, joined, *kept)
         return joined
@@ -126,7 +140,7 @@ class _RowByRow(torch.autograd.Function):
         grads = [_like_tokens(tensor) for tensor in (query, key, value)]
         seen = [tensor[0] for tensor in (query, key, value, joined)]
         into = [grad[0] for grad in grads]
-        attend_rows_backward(grad_outputs[0][0], seen, kept, ctx.row_lengths, ctx.scale, into)
+        attend_rows_backward(grad_outputs[0][0], seen, kept, ctx.row_lengths, ctx.row_lengths, ctx.scale, into)
         return *grads, None, None
 
 

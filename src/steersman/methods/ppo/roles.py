@@ -1,4 +1,4 @@
-"""Policy, reference and value function: who they are in each layout, and what each is asked.
+"""Policy, reference and value function: who they are in each layout, and what each is asked. Without a critic there are two.
 
     adapters             one frozen base; adapter "policy" with the value head on its trunk; reference = the base, adapters off
     adapters-own-critic  the same, the critic being the adapter "value"
@@ -28,8 +28,11 @@ Flat = Float[Tensor, " targets"]
 class Actors(Protocol):
     """What PPO needs of its models. Everything is flat over the batch's targets, row by row."""
 
-    def policy(self, batch: TokenBatch, *, temperature: float, with_entropy: bool) -> tuple[Flat, Flat | None, Flat]:
-        """Log-probability of each target, the entropy where it was chosen if wanted, and the value of the state before it."""
+    def policy(
+        self, batch: TokenBatch, *, temperature: float, with_entropy: bool
+    ) -> tuple[Flat, Flat | None, Flat | None]:
+        """Log-probability of each target, the entropy where it was chosen if wanted, and the value of the state before it if
+        there is a critic."""
         ...
 
     def reference(self, batch: TokenBatch, *, temperature: float) -> Flat: ...
@@ -45,12 +48,13 @@ class Actors(Protocol):
 
 class ModelActors(nn.Module):
     """The actors made of Hugging Face models. `critic` None puts the value head on the policy's trunk (or on the adapter
-    `value_adapter` of the same base); `frozen` None makes the base with its adapters off the reference."""
+    `value_adapter` of the same base); `value_head` None is no critic at all; `frozen` None makes the base with its adapters off
+    the reference."""
 
     def __init__(
         self,
         backbone: Backbone,
-        value_head: ValueHead,
+        value_head: ValueHead | None,
         *,
         policy_adapter: str | None,
         value_adapter: str | None,
@@ -65,17 +69,21 @@ class ModelActors(nn.Module):
         self.policy_adapter = policy_adapter
         self.value_adapter = value_adapter
 
-    def policy(self, batch: TokenBatch, *, temperature: float, with_entropy: bool) -> tuple[Flat, Flat | None, Flat]:
+    def policy(
+        self, batch: TokenBatch, *, temperature: float, with_entropy: bool
+    ) -> tuple[Flat, Flat | None, Flat | None]:
         with self._as(self.policy_adapter):
-            hidden = self.backbone.hidden(batch)
+            hidden = self.backbone.hidden(batch, batch.asked)
         log_probs, entropies = self.backbone.log_probs_from(
             hidden, batch, temperature=temperature, with_entropy=with_entropy
         )
+        if self.value_head is None:
+            return log_probs, entropies, None
         if self.critic is not None:
-            hidden = self.critic.hidden(batch)
+            hidden = self.critic.hidden(batch, batch.asked)
         elif self.value_adapter is not None:
             with self._as(self.value_adapter):
-                hidden = self.backbone.hidden(batch)
+                hidden = self.backbone.hidden(batch, batch.asked)
         return log_probs, entropies, self.value_head(gather_before(hidden, batch.loss_mask))
 
     def reference(self, batch: TokenBatch, *, temperature: float) -> Flat:
@@ -86,12 +94,12 @@ class ModelActors(nn.Module):
 
     def exact_kl(self, batch: TokenBatch, *, temperature: float, top_k: int | None) -> Flat:
         with self._as(self.policy_adapter):
-            hidden = self.backbone.hidden(batch)
+            hidden = self.backbone.hidden(batch, batch.asked)
         if self.frozen is not None:
-            there = self.frozen.hidden(batch)
+            there = self.frozen.hidden(batch, batch.asked)
             return self.backbone.kl_from(hidden, self.frozen, there, batch, temperature=temperature, top_k=top_k)
         with self._as(None):
-            there = self.backbone.hidden(batch)
+            there = self.backbone.hidden(batch, batch.asked)
         return self.backbone.kl_from(hidden, self.backbone, there, batch, temperature=temperature, top_k=top_k)
 
     def pretraining(self, batch: TokenBatch) -> Flat:

@@ -52,6 +52,12 @@ class MissingLibrary(SteersmanError, ImportError):  # noqa: N818
     exit_code = 8
 
 
+class ServiceError(SteersmanError):
+    """A service that a run needs (a reward behind HTTP) stayed away, or refuses; what was learned and paid for is kept."""
+
+    exit_code = 9
+
+
 class Preempted(SteersmanError):  # noqa: N818
     """The process was asked to end (SIGTERM, SIGINT); it saved and can be run again with the same command."""
 

@@ -1,0 +1,66 @@
+"""What a service outside has answered, kept line by line as it comes, so that a run that is resumed asks (and pays) for nothing twice.
+
+Each process appends to a file of its own and begins by reading those of all. Unlike the journal it is never cut back: a reply
+stays true whatever step the run goes back to. A line is on the disk before its reply is used.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from steersman.errors import SteersmanError
+from steersman.runs.folder import not_written
+
+
+class Replies:
+    """A memory of JSON objects by key, which outlives the process. A half-written last line is forgotten."""
+
+    def __init__(self, folder: Path, process: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"replies-{process}.jsonl"
+        self._known: dict[str, Mapping[str, Any]] = {}
+        self._lock = threading.Lock()
+        for path in sorted(folder.glob("replies-*.jsonl")):
+            self._read(path)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, key: str, /) -> Mapping[str, Any] | None:
+        return self._known.get(key)
+
+    def update(self, found: Mapping[str, Mapping[str, Any]], /) -> None:
+        lines = "".join(
+            json.dumps({"key": key, **value}, ensure_ascii=False, allow_nan=False) + "\n"
+            for key, value in found.items()
+        ).encode()
+        with self._lock:
+            self._append(lines)
+            self._known.update(found)
+
+    def _read(self, path: Path) -> None:
+        for line in path.read_bytes().splitlines():
+            try:
+                row = json.loads(line)
+                self._known[row.pop("key")] = row
+            except (ValueError, KeyError, AttributeError, TypeError):
+                continue  # torn by a kill, or damaged: that one is asked again
+
+    def _append(self, lines: bytes) -> None:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        size = os.fstat(descriptor).st_size
+        # What a killed process left half written must not swallow the next line.
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        rest = lines = b"\n" + lines if torn else lines
+        try:
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        except OSError as error:
+            os.ftruncate(descriptor, size)
+            raise SteersmanError(not_written(self._path, size + len(lines), error)) from error
+        finally:
+            os.close(descriptor)

@@ -611,6 +611,32 @@ EXAMPLES: list[tuple[str, dict, list]] = [
         {"instruction": "Hi", "dataset": "helpful_base"},
         [asked("Hi", metadata={"dataset": "helpful_base"})],
     ),
+    (
+        "questions",
+        {"question": "Two and two?", "answer": "2 + 2 = 4\n#### 4"},
+        [
+            Demonstration(
+                asked("Two and two?", metadata={"answer": "2 + 2 = 4\n#### 4"}), Completion("2 + 2 = 4\n#### 4")
+            )
+        ],
+    ),
+    (
+        "questions",
+        {"problem": "Two and two?", "solution": r"It is \boxed{4}.", "answer": "4", "level": "1"},
+        [
+            Demonstration(
+                asked("Two and two?", metadata={"answer": "4", "solution": r"It is \boxed{4}."}),
+                Completion(r"It is \boxed{4}."),
+            )
+        ],
+    ),
+    ("trl-prompt", {"prompt": chat("Hi"), "ground_truth": 4}, [asked("Hi", metadata={"ground_truth": 4})]),
+    (
+        "trl-prompt-completion",
+        {"prompt": chat("Hi"), "completion": chat("", "Hello!")[1:], "solution": "x"},
+        [Demonstration(asked("Hi", metadata={"solution": "x"}), OK)],
+    ),
+    ("instructions", {"instruction": "Hi", "answer": "x"}, [asked("Hi", metadata={"answer": "x"})]),
     # --- LLaMA-Factory and ShareGPT
     (
         "sharegpt-preference",

@@ -29,6 +29,9 @@ ROLE_OF = {
     "ipython": "tool",
 }
 
+# Where a row keeps the right answer to its prompt; it travels in the prompt's metadata to rewards that check answers.
+RIGHT_ANSWERS = ("answer", "solution", "ground_truth")
+
 
 def has(row: Row, *keys: str) -> bool:
     return all(key in row for key in keys)

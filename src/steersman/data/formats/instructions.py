@@ -1,6 +1,7 @@
-"""Instructions and what was answered: Alpaca, AlpacaFarm and AlpacaEval, LLMBar, Self-Instruct, MT-bench's questions."""
+"""Instructions and what was answered: Alpaca, AlpacaFarm and AlpacaEval, LLMBar, Self-Instruct, MT-bench's questions, and
+questions with their right answer (GSM8K, MATH)."""
 
-from steersman.data.formats.fields import asked, chosen_keys, has, listed, need, number, text, text_or
+from steersman.data.formats.fields import RIGHT_ANSWERS, asked, chosen_keys, has, listed, need, number, text, text_or
 from steersman.data.formats.format import Format, Outcome, Row
 from steersman.errors import DataError
 from steersman.records import Comparison, Completion, Demonstration, Message, Prompt
@@ -83,7 +84,24 @@ def _read_judge_prompt(row: Row) -> list[Outcome]:
 
 
 def _read_instruction(row: Row) -> list[Outcome]:
-    return [asked(joined(text(row, "instruction"), text_or(row, "input")), metadata=chosen_keys(row, "dataset"))]
+    return [
+        asked(
+            joined(text(row, "instruction"), text_or(row, "input")),
+            metadata=chosen_keys(row, "dataset", *RIGHT_ANSWERS),
+        )
+    ]
+
+
+def _read_question(row: Row) -> list[Outcome]:
+    """The worked solution, if there is one, is what a demonstration shows; the right answer is kept for rewards that check."""
+    words = text(row, "question" if "question" in row else "problem")
+    worked = text(row, "solution" if "solution" in row else "answer")
+    return [Demonstration(asked(words, metadata=chosen_keys(row, *RIGHT_ANSWERS)), Completion(worked))]
+
+
+def _is_question(row: Row) -> bool:
+    answered = isinstance(row.get("solution", row.get("answer")), str)
+    return (has(row, "question") or has(row, "problem")) and answered and not has(row, "choices")
 
 
 FORMATS = (
@@ -135,5 +153,12 @@ FORMATS = (
         ("instruction",),
         lambda row: has(row, "instruction") and not has(row, "output"),
         _read_instruction,
+    ),
+    Format(
+        "questions",
+        "questions and their right answers (GSM8K, MATH)",
+        ("question", "answer"),
+        _is_question,
+        _read_question,
     ),
 )

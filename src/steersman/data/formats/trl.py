@@ -6,6 +6,7 @@ Plain text is continued as it is (`Prompt.text`); messages are a conversation (`
 from typing import Any
 
 from steersman.data.formats.fields import (
+    RIGHT_ANSWERS,
     chosen_keys,
     flag,
     has,
@@ -31,7 +32,7 @@ from steersman.records import Comparison, Completion, Demonstration, Document, L
 def _answered(row: Row, key: str) -> tuple[Prompt, str]:
     """The prompt and the answer in `key`, where the prompt may be a text or messages and the answer too."""
     prompt, value = need(row, "prompt"), need(row, key)
-    tools = chosen_keys(row, "tools", "chat_template_kwargs")
+    tools = chosen_keys(row, "tools", "chat_template_kwargs", *RIGHT_ANSWERS)
     if isinstance(value, str):
         return prompt_of(prompt, metadata=tools), value
     before, extras = messages_of(value, key)
@@ -73,11 +74,11 @@ def _write_answer(prompt: Prompt, words: str) -> str | list[dict[str, str]]:
 
 
 def _read_prompt(row: Row) -> list[Outcome]:
-    return [prompt_of(need(row, "prompt"), metadata=chosen_keys(row, "tools"))]
+    return [prompt_of(need(row, "prompt"), metadata=chosen_keys(row, "tools", *RIGHT_ANSWERS))]
 
 
 def _write_prompt_only(record: Prompt) -> dict[str, Any]:
-    return {"prompt": write_prompt(record)}
+    return {"prompt": write_prompt(record), **chosen_keys(record.metadata, *RIGHT_ANSWERS)}
 
 
 def _read_prompt_completion(row: Row) -> list[Outcome]:
@@ -87,7 +88,8 @@ def _read_prompt_completion(row: Row) -> list[Outcome]:
 
 def _write_prompt_completion(record: Demonstration) -> dict[str, Any]:
     words = _write_answer(record.prompt, record.completion.text)
-    return {"prompt": write_prompt(record.prompt), "completion": words}
+    said = chosen_keys(record.prompt.metadata, *RIGHT_ANSWERS)
+    return {"prompt": write_prompt(record.prompt), "completion": words, **said}
 
 
 def split_texts(chosen: str, rejected: str) -> tuple[str, str, str]:

@@ -118,6 +118,8 @@ def _plain(settings: Settings) -> dict[str, Any]:
         value = getattr(settings, name)
         if isinstance(value, Settings):
             found[name] = _plain(value)
+        elif isinstance(value, Mapping) and any(isinstance(item, Settings) for item in value.values()):
+            found[name] = {key: _plain(item) for key, item in value.items()}
         elif value is not None:
             found[name] = dumped[name]
         elif type(settings).on_by_default(name):
@@ -151,16 +153,22 @@ def _explain(schema: type[BaseModel], item: Any) -> str:
 
 
 def _inner(annotation: Any) -> type[BaseModel] | None:
+    if get_origin(annotation) is dict:  # groups by names that the user gives
+        annotation = get_args(annotation)[1]
     options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
 
 
 def _keys_at(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
     here: type[BaseModel] | None = schema
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         if here is None or part not in here.model_fields:
             return []
-        here = _inner(here.model_fields[part].annotation)
+        annotation = here.model_fields[part].annotation
+        if get_origin(annotation) is dict:
+            next(parts, None)
+        here = _inner(annotation)
     return [] if here is None else list(here.model_fields)
 
 
@@ -169,5 +177,6 @@ def all_keys(schema: type[BaseModel], prefix: str = "") -> list[str]:
     keys: list[str] = []
     for name, fld in schema.model_fields.items():
         inner = _inner(fld.annotation)
-        keys.extend(all_keys(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"])
+        named = f"{prefix}{name}.<name>." if get_origin(fld.annotation) is dict else f"{prefix}{name}."
+        keys.extend(all_keys(inner, named) if inner else [f"{prefix}{name}"])
     return keys

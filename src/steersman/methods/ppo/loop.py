@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from steersman.batches import TokenRow
+from steersman.errors import ServiceError
 from steersman.maths.kl import adaptive_coefficient, target_seeking_coefficient
 from steersman.methods.ppo.advantage import advantage, mismatch
 from steersman.methods.ppo.collect import Asking, Language, collect, prompts_of_iteration
@@ -119,7 +120,12 @@ def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> Outcome:
     if memory.iteration == 0 and memory.best_value is None:
         _evaluate(parts, settings, memory)
     while memory.iteration < settings.iterations and memory.ending == "finished":
-        done = iterate(parts, settings, memory)
+        try:
+            done = iterate(parts, settings, memory)
+        except ServiceError:
+            # Answers are scored before anything is changed by them, so the run can go on from here.
+            keeper.save(memory.iteration, take_snapshot(parts.learner, memory.facts(), world))
+            raise
         memory.ending = _too_far(settings, done)
         last = memory.iteration == settings.iterations
         _tell(parts, settings, memory, done)

@@ -12,7 +12,8 @@ from plainly import OTHERS, WORDS, judged, write_rows
 
 import steersman.assemble.reward as reward
 from steersman.assemble.repeat import RunResult, with_seed
-from steersman.assemble.score import load_scorer, run_score
+from steersman.assemble.score import run_score
+from steersman.assemble.scorers import load_scorer
 from steersman.assemble.sft import run_sft
 from steersman.cli.main import main
 from steersman.data.load import load_records

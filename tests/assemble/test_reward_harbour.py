@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from steersman.assemble.reward import run_reward
-from steersman.assemble.score import load_scorer
+from steersman.assemble.scorers import load_scorer
 from steersman.harbour.registry import answers, comparisons
 from steersman.harbour.taste import features
 from steersman.records import Prompt, to_dict

@@ -9,7 +9,8 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from steersman.assemble.score import lines_of_score, load_scorer, run_score
+from steersman.assemble.score import lines_of_score, run_score
+from steersman.assemble.scorers import load_scorer
 from steersman.cli.score import score
 from steersman.data.load import load_records
 from steersman.errors import DataError, SteersmanError, UsageError

@@ -19,9 +19,11 @@ from steersman.models.tiny import tiny_tokeniser, write_tiny_model
 from steersman.records import Completion, Message, Prompt
 from steersman.reward.classifier import ClassifierScorer
 from steersman.reward.ensemble import EnsembleScorer
+from steersman.reward.http import HttpOptions, HttpScorer
 from steersman.reward.model import RewardModelScorer, open_reward_scorer
 from steersman.reward.open import Opening, open_scorer
 from steersman.reward.rows import encode_item, micro_batches, score_row
+from steersman.reward.verifiable import VerifiableScorer, Verification
 from steersman.text.template import encode_completion
 
 CPU = torch.device("cpu")
@@ -41,6 +43,10 @@ def opening(**given):
         "max_length": None,
         "revision": None,
         "trust_remote_code": False,
+        "http": HttpOptions(4, 1, 5.0, 5.0, ("127.0.0.1",), None),
+        "remembered": {},
+        "notice": print,
+        "verification": Verification("exact", None, None, 1e-6, False),
     }
     return Opening(**{**usual, **given})
 
@@ -334,3 +340,14 @@ def test_vocabulary_that_grew_for_a_pad_is_fitted_before_adapters_are_loaded(tmp
     add_lora(backbone, "reward", LoraSettings(rank=2))
     saved = save_reward_model(new_reward_model(backbone, adapter="reward"), tokeniser, tmp_path / "adapter")
     assert len(open_reward_scorer(saved).score(items(3))) == 3
+
+
+def test_addresses_and_checks_are_scorers_by_their_names():
+    assert isinstance(open_scorer(["http://127.0.0.1:1/x"], opening()), HttpScorer)
+    checking = open_scorer(["verify:numeric"], opening())
+    assert isinstance(checking, VerifiableScorer)
+    assert values(checking, [(Prompt(text="Two and two?", metadata={"answer": "4"}), "It is 4.")]) == [1.0]
+    with pytest.raises(UsageError, match="did you mean verify:numeric"):
+        open_scorer(["verify:number"], opening())
+    with pytest.raises(UsageError, match="expected one of verify:exact"):
+        open_scorer(["verify:taste"], opening())

@@ -15,7 +15,7 @@ from steersman.assemble.learner import optimiser_of, scheduled
 from steersman.assemble.prompts import prompts_of
 from steersman.assemble.repeat import RunResult
 from steersman.assemble.run import KeptRun, identity_of, keep_run
-from steersman.assemble.score import load_scorer
+from steersman.assemble.scorers import Keeping, load_scorer, name_of
 from steersman.assemble.supervised import Finish, already_finished, conclude
 from steersman.batches import TokenRow, pad_rows
 from steersman.data.load import load_records
@@ -186,7 +186,7 @@ def make_parts(
     return Parts(
         actors=actors,
         engine=_engine(model, plain, world),
-        scorer=_scorer(settings, reward, world),
+        scorer=_scorer(settings, reward, world, kept),
         language=words,
         learner=_learner(settings, actors, machine, world, kept, memory, tokeniser.pad_token_id),
         reading=Reading(
@@ -256,9 +256,9 @@ def _engine(model: LanguageModel, plain: Backbone, world: World) -> Engine:
     return engine if world.size == 1 else EngineTogether(engine, model.backbone, world)
 
 
-def _scorer(settings: PpoSettings, reward: Reward | None, world: World) -> Scorer:
+def _scorer(settings: PpoSettings, reward: Reward | None, world: World, kept: KeptRun) -> Scorer:
     if reward is None:
-        scorer = load_scorer(settings.scorer, world.device)
+        scorer = load_scorer(settings.scorer, world.device, Keeping.of(kept, world))
     else:
         scorer = reward if isinstance(reward, Scorer) else FunctionScorer(reward)
     return scorer if world.size == 1 else ScorerTogether(scorer, world)
@@ -266,7 +266,7 @@ def _scorer(settings: PpoSettings, reward: Reward | None, world: World) -> Score
 
 def _scorer_name(settings: PpoSettings, reward: Reward | None) -> str:
     if reward is None:
-        return str(settings.scorer.path)
+        return name_of(settings.scorer)
     return reward.name if isinstance(reward, Scorer) else getattr(reward, "__name__", "function")
 
 

@@ -6,6 +6,7 @@ that it is already finished. What a run may change when it continues is where an
 
 import hashlib
 import json
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,6 +43,8 @@ MAY_CHANGE = {
     "compute.tokens_per_micro_batch",
     "model.gradient_checkpointing",
 }
+# The same of a scorer behind HTTP, which may be a part of a sum under any name.
+HOW_A_SERVICE_IS_ASKED = re.compile(r"scorer(\.sum\..+)?\.http\.\w+")
 
 
 class KeptRun:
@@ -263,7 +266,7 @@ def refuse_another_recipe(folder: RunFolder, settings: Settings) -> None:
             f"{folder.recipe_path} is not valid TOML ({error}); put it back as it was, or choose another folder"
         ) from error
     new = _flat(tomllib.loads(to_toml(settings)))
-    differing = sorted(key for key in {*old, *new} - MAY_CHANGE if old.get(key) != new.get(key))
+    differing = sorted(key for key in {*old, *new} if not _may_change(key) and old.get(key) != new.get(key))
     # A folder that was moved is still the same run.
     differing = [key for key in differing if key != "run.out"]
     if differing:
@@ -271,6 +274,10 @@ def refuse_another_recipe(folder: RunFolder, settings: Settings) -> None:
         raise UsageError(
             f"{folder.path} holds a run with other settings: {told}. Choose another run.out, or use the old settings."
         )
+
+
+def _may_change(key: str) -> bool:
+    return key in MAY_CHANGE or HOW_A_SERVICE_IS_ASKED.fullmatch(key) is not None
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

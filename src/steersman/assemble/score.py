@@ -1,20 +1,19 @@
 """`score` put together: a file of answers and a scorer -> the same file with each answer's score, and a summary."""
 
 import itertools
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from steersman.assemble.device import TOKEN_BUDGET, resolve_device
-from steersman.assemble.language_model import DTYPES, model_path
+from steersman.assemble.device import resolve_device
+from steersman.assemble.scorers import Keeping, load_scorer
 from steersman.assemble.sources import register_sources
 from steersman.data.kinds import answers_of, pairs_of
 from steersman.data.load import ReadReport, load_records
@@ -23,10 +22,9 @@ from steersman.errors import DataError, UsageError
 from steersman.evaluate.judged_pairs import judged_pairs
 from steersman.evaluate.reward_quality import RewardQuality, measure_reward_quality
 from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking, Record, to_dict
-from steersman.reward.open import Opening, open_scorer
-from steersman.reward.scorer import Score, Scorer
+from steersman.reward.scorer import Score
 from steersman.runs.progress import Progress
-from steersman.settings.score import ScorerSettings, ScoreSettings, SourceSettings
+from steersman.settings.score import ScoreSettings, SourceSettings
 
 SCORED = (Answers, Demonstration, Comparison, Ranking, Label)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -56,32 +54,6 @@ class ScoreResult:
         }
 
 
-def load_scorer(settings: ScorerSettings, device: torch.device) -> Scorer:
-    """The scorer that settings name; a run's folder stands for the model it made."""
-    places = [settings.path] if isinstance(settings.path, str) else settings.path
-    if settings.trust_remote_code and not settings.revision:
-        raise UsageError(
-            "scorer.trust_remote_code needs scorer.revision, so that the code that runs is code you have seen"
-        )
-    on_gpu = torch.bfloat16 if device.type == "cuda" else torch.float32
-    opening = Opening(
-        dtype=on_gpu if settings.dtype == "auto" else DTYPES[settings.dtype],
-        device=device,
-        token_budget=settings.tokens_per_micro_batch or TOKEN_BUDGET.get(device.type, 8192),
-        belief=settings.belief,
-        pessimism=settings.pessimism,
-        positive=settings.positive,
-        output=settings.output,
-        reads=settings.reads,
-        normalised=settings.normalised,
-        max_length=settings.max_length,
-        revision=settings.revision,
-        trust_remote_code=settings.trust_remote_code,
-    )
-    with TemporaryDirectory() as scratch:
-        return open_scorer([model_path(place, Path(scratch)) for place in places], opening)
-
-
 def run_score(settings: ScoreSettings, *, quiet: bool = False) -> ScoreResult:
     """Score every answer and write the file whole, or not at all."""
     out = Path(settings.out).expanduser()
@@ -91,7 +63,11 @@ def run_score(settings: ScoreSettings, *, quiet: bool = False) -> ScoreResult:
         records = list(read_source(settings.data, SCORED, report))
         if not records:
             raise DataError(_nothing(settings.data.source, report))
-        scorer = load_scorer(settings.scorer, resolve_device(settings.device))
+        # Beside the result for as long as there is none: what a service was paid for is not lost when the next answer fails.
+        replies = out.with_name(f"{out.name}.replies")
+        scorer = load_scorer(
+            settings.scorer, resolve_device(settings.device), replace(Keeping.nowhere(), replies=replies)
+        )
         name = settings.name or scorer.name
         values: list[float] = []
         notes: Counter[str] = Counter()
@@ -106,6 +82,7 @@ def run_score(settings: ScoreSettings, *, quiet: bool = False) -> ScoreResult:
                     writer.write(to_dict(record))
                     judged += _judgements(record)
                 progress.update(start + len(chunk), {"mean score": float(np.mean(values[-len(found) :]))})
+    shutil.rmtree(replies, ignore_errors=True)
     return _result(settings, name, len(records), np.array(values, dtype=np.float64), notes, judged, report)
 
 

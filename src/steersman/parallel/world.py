@@ -82,13 +82,15 @@ class World:
             if self.size == 1:
                 raise
             failure = error
-        found = self.exchange((mine, "" if failure is None else f"{type(failure).__name__}: {failure}"))
+        # An error of ours keeps its kind, so that all processes do what it asks for (and end with its exit code).
+        kind = type(failure) if isinstance(failure, SteersmanError) else SteersmanError
+        found = self.exchange((mine, "" if failure is None else f"{type(failure).__name__}: {failure}", kind))
         if failure is not None:
             raise failure
-        for rank, (_, words) in enumerate(found):
+        for rank, (_, words, theirs) in enumerate(found):
             if words:
-                raise SteersmanError(f"{what} failed in process {rank}, and this one ends with it: {words}")
-        return [part[0] for part, _ in found]
+                raise theirs(f"{what} failed in process {rank}, and this one ends with it: {words}")
+        return [part[0] for part, _, _ in found]
 
     def barrier(self) -> None:
         if self.size > 1:

@@ -29,7 +29,8 @@ class Part:
 
 
 class CombinedScorer:
-    """The weighted sum. A score's parts are each scorer's own number, before weight and shaping; its spans are theirs, weighted."""
+    """The weighted sum. A score's parts are each scorer's own number, before weight and shaping, and the parts of that (as
+    name/part); its spans are theirs, weighted."""
 
     def __init__(self, parts: Mapping[str, Part], *, name: str = "combined") -> None:
         if not parts:
@@ -45,7 +46,7 @@ class CombinedScorer:
         return [
             Score(
                 float(totals[i]),
-                {name: float(values[i]) for name, values in raw.items()},
+                {name: value for own, scores in given.items() for name, value in _parts(own, scores[i]).items()},
                 "; ".join(dict.fromkeys(scores[i].note for scores in given.values() if scores[i].note)),
                 tuple(
                     SpanReward(span.start, span.end, self._parts[name].weight * span.reward)
@@ -55,3 +56,7 @@ class CombinedScorer:
             )
             for i in range(len(items))
         ]
+
+
+def _parts(name: str, score: Score) -> dict[str, float]:
+    return {name: score.value, **{f"{name}/{part}": value for part, value in score.parts.items()}}

@@ -1,10 +1,12 @@
-"""Scorers from names: reward-model folders and adapters, ensembles, classifiers, hub ids, and `file.py:function`.
+"""Scorers from names: reward-model folders and adapters, ensembles, classifiers, hub ids, `file.py:function`, addresses, and
+answers that are checked.
 
 Adapters on one base are loaded onto one copy of it, so that an ensemble of adapters needs one model's memory.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,13 +18,17 @@ from steersman.models.files import describe, read_json
 from steersman.reward.classifier import ClassifierScorer, Output
 from steersman.reward.ensemble import Belief, EnsembleScorer
 from steersman.reward.function import load_function
+from steersman.reward.http import HttpOptions, HttpScorer, Remembered
 from steersman.reward.model import open_reward_scorer
 from steersman.reward.rows import Reads
 from steersman.reward.scorer import Scorer
+from steersman.reward.verifiable import KINDS, VerifiableScorer, Verification
 from steersman.text.tokeniser import give_pad, load_tokeniser
 
 ENSEMBLE = "ensemble.json"
 """In a folder: {"kind": "ensemble", "members": [folders, relative to this one]}."""
+ADDRESSES = ("http://", "https://")
+VERIFY = "verify:"
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,18 @@ class Opening:
     max_length: int | None
     revision: str | None
     trust_remote_code: bool
+    http: HttpOptions
+    remembered: Remembered
+    notice: Callable[[str], None]
+    verification: Verification
 
 
 def open_scorer(places: Sequence[str], opening: Opening) -> Scorer:
     """The scorer that a place names; of several places, or a place with several members, their ensemble."""
     if not places:
-        raise UsageError("no scorer was named; expected a reward model, a classifier or file.py:function")
+        raise UsageError(
+            "no scorer was named; expected a reward model, a classifier, file.py:function, an address or verify:numeric"
+        )
     bases: dict[str, Backbone] = {}
     members = [_open(member, opening, bases) for place in places for member in members_of(place)]
     if len(members) == 1:
@@ -66,6 +78,10 @@ def members_of(place: str) -> list[str]:
 
 
 def _open(place: str, opening: Opening, bases: dict[str, Backbone]) -> Scorer:
+    if place.startswith(ADDRESSES):
+        return HttpScorer(place, opening.http, remembered=opening.remembered, notice=opening.notice)
+    if place.startswith(VERIFY):
+        return _verifying(place.removeprefix(VERIFY), opening)
     name, _, _ = place.rpartition(":")
     if name.endswith(".py") or place.endswith(".py"):
         return load_function(place)
@@ -97,3 +113,16 @@ def _open(place: str, opening: Opening, bases: dict[str, Backbone]) -> Scorer:
         reads=opening.reads,
         max_length=opening.max_length,
     )
+
+
+def _verifying(kind: str, opening: Opening) -> Scorer:
+    known = next((one for one in KINDS if one == kind), None)
+    if known is None:
+        near = difflib.get_close_matches(kind, KINDS, n=1)
+        hint = (
+            f"did you mean {VERIFY}{near[0]}?"
+            if near
+            else f"expected one of {', '.join(VERIFY + one for one in KINDS)}"
+        )
+        raise UsageError(f"answers cannot be checked by {VERIFY}{kind}; {hint}")
+    return VerifiableScorer(replace(opening.verification, kind=known))

@@ -1,0 +1,189 @@
+"""Settings -> the scorer they name, alone or as a weighted sum, with what it keeps: paid replies, and the scales of its parts."""
+
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from steersman.assemble.device import TOKEN_BUDGET
+from steersman.assemble.language_model import DTYPES, model_path
+from steersman.assemble.run import KeptRun
+from steersman.assemble.sources import register_sources
+from steersman.data.kinds import answers_of, prompt_of
+from steersman.data.load import load_records
+from steersman.errors import DataError, UsageError
+from steersman.parallel.world import World
+from steersman.reward.combined import CombinedScorer, Part
+from steersman.reward.http import HttpOptions, Remembered
+from steersman.reward.open import ADDRESSES, Opening, open_scorer
+from steersman.reward.scorer import Item, Scorer
+from steersman.reward.verifiable import Verification
+from steersman.runs.folder import atomic_write_text
+from steersman.runs.replies import Replies
+from steersman.settings.score import OpeningSettings, PartSettings, ScorerSettings
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Where a scorer keeps what must not be paid for or measured twice: `replies` of services (a folder), the `scales` of a sum's
+    parts (a file). None: nowhere, for as long as the process lives."""
+
+    replies: Path | None
+    scales: Path | None
+    world: World
+    notice: Callable[[str], None]
+
+    @staticmethod
+    def nowhere() -> "Keeping":
+        return Keeping(None, None, World.alone(), lambda words: print(f"steersman: {words}", file=sys.stderr))
+
+    @staticmethod
+    def of(kept: KeptRun, world: World) -> "Keeping":
+        """In a run's folder."""
+        folder = kept.folder.path / "scorer"
+        return Keeping(folder, folder / "scales.json", world, kept.notice)
+
+
+def load_scorer(settings: ScorerSettings, device: torch.device, keeping: Keeping | None = None) -> Scorer:
+    """The scorer that settings name; a run's folder stands for the model it made."""
+    keeping = keeping or Keeping.nowhere()
+    remembered = _remembered(settings, keeping)
+    if settings.path is not None:
+        return _open(settings, settings.path, device, remembered, keeping)
+    scorers = {name: _open(part, part.path, device, remembered, keeping) for name, part in settings.sum.items()}
+    scales = _scales(settings, scorers, keeping)
+    parts = {name: _part(part, scorers[name], scales.get(name)) for name, part in settings.sum.items()}
+    return CombinedScorer(parts, name="sum")
+
+
+def name_of(settings: ScorerSettings) -> str:
+    """What the scorer is, in a word for the run's stamp."""
+    return str(settings.path) if settings.path is not None else " + ".join(str(p.path) for p in settings.sum.values())
+
+
+def places_of(path: str | list[str]) -> list[str]:
+    return [path] if isinstance(path, str) else path
+
+
+def _open(
+    settings: OpeningSettings, path: str | list[str], device: torch.device, remembered: Remembered, keeping: Keeping
+) -> Scorer:
+    if settings.trust_remote_code and not settings.revision:
+        raise UsageError(
+            "scorer.trust_remote_code needs scorer.revision, so that the code that runs is code you have seen"
+        )
+    on_gpu = torch.bfloat16 if device.type == "cuda" else torch.float32
+    http, verify = settings.http, settings.verify
+    opening = Opening(
+        dtype=on_gpu if settings.dtype == "auto" else DTYPES[settings.dtype],
+        device=device,
+        token_budget=settings.tokens_per_micro_batch or TOKEN_BUDGET.get(device.type, 8192),
+        belief=settings.belief,
+        pessimism=settings.pessimism,
+        positive=settings.positive,
+        output=settings.output,
+        reads=settings.reads,
+        normalised=settings.normalised,
+        max_length=settings.max_length,
+        revision=settings.revision,
+        trust_remote_code=settings.trust_remote_code,
+        http=HttpOptions(
+            http.batch_size, http.at_once, http.timeout, http.patience, tuple(http.allow), _token(http.token_env)
+        ),
+        remembered=remembered,
+        notice=keeping.notice,
+        verification=Verification("exact", verify.field, verify.pattern, verify.tolerance, verify.ignore_case),
+    )
+    with TemporaryDirectory() as scratch:
+        return open_scorer([model_path(place, Path(scratch)) for place in places_of(path)], opening)
+
+
+def _token(name: str | None) -> str | None:
+    if name is None:
+        return None
+    found = os.environ.get(name)
+    if not found:
+        raise UsageError(
+            f"scorer.http.token_env={name}: the environment has no such variable, or it is empty; set it to the token"
+        )
+    return found
+
+
+def _remembered(settings: ScorerSettings, keeping: Keeping) -> Remembered:
+    """One memory for all services: its keys hold the address."""
+    paths = [settings.path] if settings.path is not None else [part.path for part in settings.sum.values()]
+    asks = any(place.startswith(ADDRESSES) for path in paths for place in places_of(path))
+    if keeping.replies is None or not asks:
+        return {}
+    return Replies(keeping.replies, keeping.world.rank)
+
+
+def _part(settings: PartSettings, scorer: Scorer, measured: tuple[float, float] | None) -> Part:
+    bounds = None if settings.clip is None else (-settings.clip, settings.clip)
+    return Part(scorer, settings.weight, measured or settings.scale, bounds)
+
+
+def _scales(
+    settings: ScorerSettings, scorers: Mapping[str, Scorer], keeping: Keeping
+) -> Mapping[str, tuple[float, float]]:
+    """Mean and standard deviation of the parts that are measured, over the reference answers. Measured once in a run: a score
+    depends on its item alone, so nothing runs along."""
+    wanted = [name for name, part in settings.sum.items() if part.normalise == "reference"]
+    if not wanted:
+        return {}
+    both = next((name for name in wanted if settings.sum[name].scale is not None), None)
+    if both is not None:
+        raise UsageError(
+            f"scorer.sum.{both} has a scale of its own and normalise=reference, which measures one; give one of them"
+        )
+
+    def measure() -> dict[str, tuple[float, float]]:
+        if not keeping.world.first:
+            return {}
+        if keeping.scales is not None and keeping.scales.exists():
+            return {name: (mean, std) for name, (mean, std) in json.loads(keeping.scales.read_text()).items()}
+        items = _reference_items(settings)
+        found = {name: _measured(name, scorers[name], items) for name in wanted}
+        if keeping.scales is not None:
+            keeping.scales.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(keeping.scales, json.dumps(found))
+        told = ", ".join(f"{name} {mean:.4g} ± {std:.4g}" for name, (mean, std) in found.items())
+        keeping.notice(f"measured on {len(items)} reference answers: {told}")
+        return found
+
+    return keeping.world.together("measuring the scorer's parts", measure)[0]
+
+
+def _measured(name: str, scorer: Scorer, items: list[Item]) -> tuple[float, float]:
+    values = np.array([score.value for score in scorer.score(items)])
+    mean, std = float(values.mean()), float(values.std())
+    if not std > 0:
+        raise DataError(
+            f"scorer.sum.{name} gave all {len(items)} reference answers the score {mean:g}, so it has no scale; give other reference "
+            f"answers, or scorer.sum.{name}.normalise=none"
+        )
+    return mean, std
+
+
+def _reference_items(settings: ScorerSettings) -> list[Item]:
+    assert settings.reference is not None
+    register_sources()
+    records = load_records(settings.reference)
+    items = [
+        (prompt, answer.text)
+        for record in itertools.islice(records, settings.reference_answers)
+        if (prompt := prompt_of(record)) is not None
+        for answer in answers_of(record)
+    ][: settings.reference_answers]
+    if len(items) < 2:
+        raise DataError(
+            f"scorer.reference={settings.reference} holds {len(items)} answers; expected two or more, better hundreds"
+        )
+    return items

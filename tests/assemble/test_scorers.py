@@ -1,6 +1,7 @@
 """Every kind of scorer by its settings, from `steersman score` and inside a run: services, checks, and weighted sums."""
 
 import json
+import random
 import re
 import sys
 from pathlib import Path
@@ -232,3 +233,26 @@ def test_an_outage_leaves_a_checkpoint_and_the_run_goes_on_as_if_nothing_had_bee
     rows = [row for row in read_rows(tmp_path / "parted" / "journal.jsonl")[0] if "score" in row]
     assert [row["step"] for row in rows] == [1, 2, 3]
     assert all(row["score"] == pytest.approx(0.1 * row["score part service"] + row["score part right"]) for row in rows)
+
+
+@pytest.mark.slow
+def test_a_service_in_a_bad_mood_changes_nothing_of_what_ppo_learns(tiny, tmp_path):
+    """A fifth errors, a twentieth hangs, a fiftieth nonsense: no reward is missing, doubled, out of order or silently zero."""
+    words = ['scorer.http.allow=["127.0.0.1"]', "scorer.http.batch_size=1", "scorer.http.timeout=0.4"]
+    draw = random.Random(3)
+
+    def moods(number: int) -> str:
+        found = draw.random()
+        return "status 503" if found < 0.2 else "hang 0.6" if found < 0.25 else "says []" if found < 0.27 else "well"
+
+    for folder, mood in (("calm", lambda number: "well"), ("moody", moods)):
+        with moody_server(mood) as server:
+            more = [*words, f"scorer.path={server.url}", f"run.out={tmp_path / folder}"]
+            run_ppo(ppo_settings(tiny, tmp_path, *more), quiet=True)
+            assert len(server.answered) >= 12
+    calm, moody = (read_rows(tmp_path / name / "journal.jsonl")[0] for name in ("calm", "moody"))
+    scores = [[row["score"] for row in rows if "score" in row] for rows in (calm, moody)]
+    assert scores[0] == scores[1]
+    assert any("had to be repeated" in row.get("notice", "") for row in moody)
+    one, two = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("calm", "moody"))
+    assert one == two

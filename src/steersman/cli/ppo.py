@@ -16,7 +16,8 @@ def ppo(
         str | None, typer.Option(help="The policy to begin with; where it begins is the reference.")
     ] = None,
     scorer: Annotated[
-        str | None, typer.Option(help="A reward model or run, an ensemble, a classifier, or file.py:function.")
+        str | None,
+        typer.Option(help="A reward model or run, a classifier, file.py:function, https://… or verify:numeric."),
     ] = None,
     prompts: Annotated[str | None, typer.Option(help="Prompts: a file, a folder, a hub id or a named source.")] = None,
     out: Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")] = None,

@@ -18,7 +18,9 @@ def score(
     words: Words = None,
     scorer: Annotated[
         list[str] | None,
-        typer.Option(help="A reward model, a classifier or file.py:function. Given several times: an ensemble."),
+        typer.Option(
+            help="A reward model, a classifier, file.py:function, https://… or verify:numeric. Given several times: an ensemble."
+        ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="The file to write (.jsonl or .jsonl.gz).")] = None,
     name: Annotated[str | None, typer.Option(help="The key of the score; the scorer's own name if not given.")] = None,

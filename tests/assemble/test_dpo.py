@@ -11,8 +11,8 @@ from steersman.assemble.sft import run_sft
 from steersman.cli.main import main
 from steersman.errors import ModelError, UsageError
 from steersman.runs.journal import read_rows
-from steersman.settings.base import load_settings
-from steersman.settings.dpo import DpoSettings
+from steersman.settings.base import load_settings, to_toml
+from steersman.settings.dpo import LOSSES, USED_BY, DpoSettings
 from steersman.settings.sft import SftSettings
 
 pytestmark = pytest.mark.slow
@@ -150,9 +150,22 @@ def test_a_reference_with_another_tokeniser_is_refused(settings, tiny):
     ("words", "match"),
     [
         (("train.packing=true",), "packing"),
-        (("loss=simpo", "reference=x"), "has no reference"),
+        (
+            ("loss=simpo", "reference=x"),
+            "loss=simpo has no place for reference; it is used by dpo, robust, ipo, hinge, kto",
+        ),
+        (("loss=orpo", "beta=0.2"), "has no place for beta"),
+        (("loss=kto", "label_smoothing=0.1"), "has no place for label_smoothing; it is used by every other"),
+        (("loss=kto", "ties=drop"), "has no place for ties"),
+        (("loss=kto", "likelihood=1"), "has no place for likelihood"),
+        (("loss=hinge", "use_margin=true"), "has no place for use_margin; it is used by dpo. Leave"),
+        (("gamma=1",), "loss=dpo has no place for gamma; it is used by simpo"),
+        (("odds=1",), "it is used by orpo"),
+        (("undesirable_weight=2",), "it is used by kto"),
+        (("loss=simpo", "alpha=0.1"), "has no place for alpha"),
+        (("alpha=0.1",), "length=desensitised"),
         (("loss=robust",), "label_smoothing"),
-        (("loss=orpo", "length=mean"), "leave it out"),
+        (("loss=orpo", "length=mean"), "has no place for length"),
         (("loss=kto", "use_margin=true"), "no place for"),
     ],
 )
@@ -183,3 +196,38 @@ def test_the_command_and_its_recipe_run(tiny, tmp_path, capsys, monkeypatch):
         main()
     assert ended.value.code in (0, None)
     assert "steersman chat" in capsys.readouterr().out
+
+
+def test_every_setting_that_a_loss_reads_has_a_place_in_the_table():
+    """The other way round than refusing: what the objective asks the settings for is used by the loss that asks."""
+    shared = {"model", "data", "loss", "optimiser", "train", "distance", "run"}
+    assert set(DpoSettings.model_fields) - shared == set(USED_BY)
+    assert set(LOSSES) == {loss for losses in USED_BY.values() for loss in losses}
+
+
+def test_a_resolved_recipe_of_any_loss_is_not_refused(settings, tmp_path):
+    for loss, more in (("orpo", ()), ("kto", ()), ("robust", ("label_smoothing=0.1",))):
+        path = tmp_path / f"{loss}.toml"
+        path.write_text(to_toml(settings(f"loss={loss}", *more)))
+        dpo._check(load_settings(DpoSettings, path, []))
+
+
+def test_the_distance_from_the_reference_is_measured_on_answers_of_its_own(settings, tmp_path):
+    far = dpo.run_dpo(settings("beta=0.05"), quiet=True)
+    near = dpo.run_dpo(settings("beta=0.05", "train.steps=2", f"run.out={tmp_path / 'near'}"), quiet=True)
+    assert far.held_out["KL to reference"] > 2 * near.held_out["KL to reference"] > 0
+    rows = [row for row in read_rows(Path(far.out) / "journal.jsonl")[0] if "held-out KL to reference" in row]
+    assert [row["step"] for row in rows] == [far.best_step]
+    again = dpo.run_dpo(settings("beta=0.05"), quiet=True)
+    assert again.ending == "already finished"
+    assert again.held_out == far.held_out
+    none = dpo.run_dpo(settings("distance.prompts=0", f"run.out={tmp_path / 'none'}"), quiet=True)
+    assert "KL to reference" not in none.held_out
+
+
+def test_the_distance_is_the_same_by_adapters_off_and_by_a_second_model(settings, tiny, tmp_path):
+    words = ("model.lora.rank=4", "optimiser.learning_rate=3e-2", "train.steps=8")
+    one = dpo.run_dpo(settings(*words), quiet=True)
+    two = dpo.run_dpo(settings(*words, f"reference={tiny('llama')}", f"run.out={tmp_path / 'two'}"), quiet=True)
+    assert one.held_out["KL to reference"] > 0.01
+    assert one.held_out["KL to reference"] == pytest.approx(two.held_out["KL to reference"], rel=1e-4)

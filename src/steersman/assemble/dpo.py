@@ -1,13 +1,14 @@
 """`dpo` put together: settings -> model, judgements, the reference's opinion of them, run folder -> the model people prefer."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from steersman.assemble.device import resolve_device, resolve_machine
+from steersman.assemble.distance import NAME, distance
 from steersman.assemble.judged_sides import read_both
 from steersman.assemble.judgements import Judgements
 from steersman.assemble.language_model import LanguageModel, load_language_model, shard_model, whole_again
@@ -15,7 +16,7 @@ from steersman.assemble.material import content_of
 from steersman.assemble.reference import ReferenceLogProbs, key_of, reference_log_probs
 from steersman.assemble.repeat import RunResult
 from steersman.assemble.run import KeptRun, identity_of, keep_run
-from steersman.assemble.supervised import Judged, Material, already_finished, conclude, learn
+from steersman.assemble.supervised import Finish, Judged, Material, already_finished, conclude, learn
 from steersman.batches import TokenRow
 from steersman.data.tokens import tokeniser_hash
 from steersman.errors import ModelError, UsageError
@@ -31,7 +32,8 @@ from steersman.methods.dpo import (
 from steersman.models.backbone import Backbone
 from steersman.parallel.world import World, join
 from steersman.reward.rows import through
-from steersman.settings.dpo import DpoSettings
+from steersman.runs.journal import read_rows
+from steersman.settings.dpo import LOSSES, USED_BY, DpoSettings
 from steersman.train.checkpoint import weight_tensors
 
 
@@ -46,6 +48,11 @@ class Side:
 
     def __len__(self) -> int:
         return len(self.judgements)
+
+    def prompts(self) -> list[tuple[int, ...]]:
+        """The ids of each prompt, once."""
+        first = (self.judgements.rows.row(int(start)) for start in self.judgements.starts[:-1])
+        return list(dict.fromkeys(tuple(row.ids[: int(row.loss_mask.nonzero()[0])].tolist()) for row in first))
 
     def unit(self, index: int) -> JudgedGroup:
         starts = self.judgements.starts
@@ -99,6 +106,8 @@ def run_dpo(settings: DpoSettings, *, quiet: bool = False) -> RunResult:
                 label="dpo",
                 quiet=quiet,
             )
+            if measured is not None and finish.ending != "stopped" and world.size == 1:
+                finish = with_distance(settings, finish, measured, model, kept, machine.token_budget)
             weights = weight_tensors(backbone) if world.size > 1 else None
 
             def save(folder: Path) -> None:
@@ -122,24 +131,59 @@ def _check(settings: DpoSettings) -> None:
         raise UsageError(
             "train.packing lays several answers into one row, and dpo compares whole answers; leave it out"
         )
-    if settings.loss in NEEDS_NO_REFERENCE and settings.reference is not None:
-        raise UsageError(f"loss={settings.loss} has no reference; leave reference={settings.reference} out")
+    for name, losses in USED_BY.items():
+        if settings.loss not in losses and getattr(settings, name) != DpoSettings.model_fields[name].default:
+            used = "every other" if len(losses) == len(LOSSES) - 1 else ", ".join(losses)
+            raise UsageError(f"loss={settings.loss} has no place for {name}; it is used by {used}. Leave it out")
     if settings.loss == "robust" and not settings.label_smoothing:
         raise UsageError(
             "loss=robust corrects for labels that are wrong, and label_smoothing, their share, is 0; give one, such as 0.1"
         )
-    if settings.length != "sum" and settings.loss in (*NEEDS_NO_REFERENCE, "kto"):
+    if settings.length != "desensitised" and settings.alpha != DpoSettings.model_fields["alpha"].default:
         raise UsageError(
-            f"length={settings.length} changes how log-ratios are summed, which loss={settings.loss} does not ask; leave it out"
-        )
-    if settings.loss in ("kto", "robust", "ipo") and settings.use_margin:
-        raise UsageError(
-            f"use_margin asks for a lead by the judged grade, which loss={settings.loss} has no place for; leave it out"
+            f"alpha is what tokens count that length=desensitised finds too many, and length={settings.length}; leave it out"
         )
 
 
 def _loss(settings: DpoSettings, found: Mapping[str, float]) -> dict[str, float]:
     return {"loss": sum(each * found.get(name, 0.0) for name, each in coefficients(settings).items())}
+
+
+def with_distance(
+    settings: DpoSettings, finish: Finish, held_out: Side, model: LanguageModel, kept: KeptRun, token_budget: int
+) -> Finish:
+    """The finish with the KL to the reference beside what was measured in training; a run that was killed after its last step
+    reads it from its journal."""
+    name, rows = f"held-out {NAME}", read_rows(kept.folder.journal_path)[0]
+    nats = next((row[name] for row in rows if name in row), None)
+    if nats is None and settings.distance.prompts:
+        for parameter in model.backbone.parameters():
+            parameter.grad = None  # room for a second model
+        voice = (
+            (model.backbone, None) if _began_below_its_adapter(settings) else (_other(settings, model).backbone, None)
+        )
+        nats = distance(
+            held_out.prompts(), model, voice, settings.distance, seed=settings.run.seed, token_budget=token_budget
+        )
+        if nats is not None:
+            kept.journal({"step": finish.best_step, name: nats})
+    return finish if nats is None else replace(finish, held_out={**finish.held_out, NAME: nats})
+
+
+def _began_below_its_adapter(settings: DpoSettings) -> bool:
+    return settings.reference is None and settings.model.lora is not None
+
+
+def _other(settings: DpoSettings, model: LanguageModel) -> LanguageModel:
+    """The reference by itself."""
+    place = {"path": reference_of(settings), "lora": None, "quantise": None}
+    other = load_language_model(settings.model.model_copy(update=place), model.backbone.device)
+    if tokeniser_hash(other.tokeniser) != tokeniser_hash(model.tokeniser):
+        raise ModelError(
+            f"reference={settings.reference} has another tokeniser than {settings.model.path}, so their "
+            "log-probabilities cannot be compared; give a reference of the same family"
+        )
+    return other
 
 
 def reference_of(settings: DpoSettings) -> str:
@@ -189,16 +233,7 @@ class Asker:
     def _reference(self) -> Backbone:
         if self.settings.reference is None:
             return self.model.backbone  # nothing has been learned yet, and a new adapter adds nothing
-        settings = self.settings.model.model_copy(
-            update={"path": self.settings.reference, "lora": None, "quantise": None}
-        )
-        other = load_language_model(settings, self.world.device)
-        if tokeniser_hash(other.tokeniser) != tokeniser_hash(self.model.tokeniser):
-            raise ModelError(
-                f"reference={self.settings.reference} has another tokeniser than {self.settings.model.path}, so their "
-                "log-probabilities cannot be compared; give a reference of the same family"
-            )
-        return other.backbone
+        return _other(self.settings, self.model).backbone
 
 
 def stranger_of(judgements: Judgements, longest: int, index: int) -> TokenRow:

@@ -155,9 +155,13 @@ def already_finished(settings: Settings, run: RunSettings, next_command: str) ->
     # What was measured of the weights that the model has: the best ones, where they were kept.
     measured = [row for row in rows if any(name.startswith("held-out ") for name in row)]
     of_these = [row for row in measured if best is not None and row["step"] == best.step]
-    row = (of_these or measured or [{}])[-1]
+    last = (of_these or measured)[-1:]
     held_out = {
-        k.removeprefix("held-out "): float(v) for k, v in row.items() if k.startswith("held-out ") and v is not None
+        k.removeprefix("held-out "): float(v)
+        for row in measured
+        if last and row["step"] == last[0]["step"]
+        for k, v in row.items()
+        if k.startswith("held-out ") and v is not None
     }
     return RunResult(
         str(folder.path),

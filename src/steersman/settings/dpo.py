@@ -1,6 +1,7 @@
 """Settings of learning from preferences directly: DPO and its relatives."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -8,6 +9,33 @@ from steersman.settings.base import Settings
 from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSettings, RunSettings, TrainSettings
 
 Loss = Literal["dpo", "robust", "ipo", "hinge", "simpo", "orpo", "kto"]
+LOSSES: tuple[Loss, ...] = get_args(Loss)
+OF_LOG_RATIOS: tuple[Loss, ...] = ("dpo", "robust", "ipo", "hinge")
+OF_PAIRS: tuple[Loss, ...] = (*OF_LOG_RATIOS, "simpo", "orpo")
+
+# Settings that some losses have no place for. One that is not at its default is refused beside them; the defaults stand in every
+# resolved recipe and so say nothing of what was wished for.
+USED_BY: Mapping[str, tuple[Loss, ...]] = {
+    "beta": (*OF_LOG_RATIOS, "simpo", "kto"),
+    "label_smoothing": OF_PAIRS,
+    "use_margin": ("dpo",),
+    "gamma": ("simpo",),
+    "likelihood": OF_PAIRS,
+    "odds": ("orpo",),
+    "length": OF_LOG_RATIOS,
+    "alpha": OF_LOG_RATIOS,
+    "undesirable_weight": ("kto",),
+    "reference": (*OF_LOG_RATIOS, "kto"),
+    "ties": OF_PAIRS,
+}
+
+
+class DistanceSettings(Settings):
+    """The KL to the reference, measured once at the end on answers of the model's own to held-out prompts (in one process only)."""
+
+    prompts: int = Field(default=64, ge=0)
+    """To so many prompts; 0 leaves it out."""
+    max_new_tokens: int = Field(default=64, ge=1)
 
 
 class DpoSettings(Settings):
@@ -42,4 +70,5 @@ class DpoSettings(Settings):
     """soft learns that the two answers are equally good; drop leaves ties out."""
     optimiser: OptimiserSettings = OptimiserSettings(learning_rate=5e-6)
     train: TrainSettings = TrainSettings()
+    distance: DistanceSettings = DistanceSettings()
     run: RunSettings

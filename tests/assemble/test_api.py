@@ -95,12 +95,13 @@ def test_the_stages_of_an_iteration_can_be_called_one_by_one(tiny, tmp_path):
             settings.score,
             settings.kl,
             memory.scale,
+            longest=settings.sampling.max_new_tokens,
         )
         experience = advantage(scored, settings.advantage, kl_coefficient=memory.kl_coefficient, importance_cap=None)
         stats = update(
             parts.learner,
             experience,
-            PpoObjective(settings.update, settings.kl, settings.sampling.temperature),
+            PpoObjective(settings.update, settings.kl, settings.sampling),
             seed=0,
             iteration=0,
             pretraining=None,

@@ -22,8 +22,9 @@ CRITIC = "value"
 
 
 def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
-    """Policy, critic and reference in the layout that the settings ask for."""
+    """Policy, critic and reference in the layout that the settings ask for; no critic where the estimator needs none."""
     backbone = model.backbone
+    head = ValueHead(backbone.hidden_size).to(backbone.device) if settings.advantage.estimator == "gae" else None
     if settings.layout.startswith("adapters"):
         own = settings.layout == "adapters-own-critic"
         lora = settings.model.lora
@@ -35,14 +36,14 @@ def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
         set_trainable(backbone, [model.adapter, CRITIC] if own else [model.adapter])
         return ModelActors(
             backbone,
-            ValueHead(backbone.hidden_size).to(backbone.device),
+            head,
             policy_adapter=model.adapter,
             value_adapter=CRITIC if own else None,
             critic=None,
             frozen=None,
         )
     frozen = copy.deepcopy(backbone).requires_grad_(False).eval()
-    critic, head = None, ValueHead(backbone.hidden_size).to(backbone.device)
+    critic = None
     if settings.layout == "separate":
         critic, head = own_critic(settings.critic, backbone)
     return ModelActors(backbone, head, policy_adapter=None, value_adapter=None, critic=critic, frozen=frozen)
@@ -68,10 +69,11 @@ def save_policy_and_critic(
     *,
     gathered: Mapping[str, Tensor] | None,
 ) -> None:
-    """The policy in `folder`, the critic beside it. `gathered` are the whole weights, if each process has but a part."""
+    """The policy in `folder`, the critic (if there is one) beside it. `gathered` are the whole weights, if each process has but a part."""
     if gathered is not None:
         model = load_language_model(settings.model, torch.device("cpu"))
         actors = make_actors(settings, model)
         load_weight_tensors(actors, gathered)
     model.save(folder)
-    save_critic(actors, folder.parent / "critic")
+    if actors.value_head is not None:
+        save_critic(actors, actors.value_head, folder.parent / "critic")

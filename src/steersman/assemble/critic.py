@@ -69,14 +69,14 @@ def _value_head_tensors(folder: Path) -> dict[str, Tensor]:
     return found
 
 
-def save_critic(actors: ModelActors, folder: Path) -> None:
+def save_critic(actors: ModelActors, head: ValueHead, folder: Path) -> None:
     """The value function beside the policy: its head, and its trunk or adapter where it has one of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     if actors.critic is not None:
         actors.critic.trunk.save_pretrained(folder)
     elif actors.value_adapter is not None:
         save_adapter(actors.backbone, actors.value_adapter, folder)
-    save_heads({"value": actors.value_head}, folder)
+    save_heads({"value": head}, folder)
     write_notes(folder, {"kind": "critic", "family": actors.backbone.family, "trunk": _trunk_of(actors)})
 
 

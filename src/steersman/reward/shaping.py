@@ -50,6 +50,12 @@ def combine(parts: Mapping[str, Float[ndarray, " items"]], weights: Mapping[str,
     return np.sum([weights[name] * values for name, values in parts.items()], axis=0)
 
 
+def overlong(tokens: int, *, longest: int, last: int) -> float:
+    """0 for an answer that stays out of the `last` tokens before the longest length, and evenly up to 1 at that length: the soft
+    overlong punishment of DAPO (arXiv 2503.14476, equation 13), as a share of the penalty."""
+    return min(max((tokens - (longest - last)) / last, 0.0), 1.0)
+
+
 def spread_over_tokens(spans: Sequence[SpanReward], offsets: Sequence[tuple[int, int]]) -> list[float]:
     """The reward of each token of an answer: a span's goes to the last token that has a character of it.
 

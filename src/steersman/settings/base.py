@@ -149,6 +149,9 @@ def _explain(schema: type[BaseModel], item: Any) -> str:
         return f"unknown setting {dotted!r}: expected one of {', '.join(known)}"
     if item["type"] == "missing":
         return f"the setting {dotted!r} is missing; give it in the recipe or as {dotted}=…"
+    if not location:
+        # Of settings that do not go together; the message names them, and the whole recipe would only hide it.
+        return item["msg"].removeprefix("Value error, ")
     return f"setting {dotted!r}: {item['msg']} (seen {item['input']!r})"
 
 

@@ -1,6 +1,11 @@
-"""Settings of PPO, in the order in which an iteration uses them: prompts, sampling, score, KL, advantage, update."""
+"""Settings of PPO, in the order in which an iteration uses them: prompts, sampling, score, KL, advantage, update.
 
-from typing import Literal
+The methods without a critic (RLOO, GRPO and their kin) are PPO with another `advantage.estimator`. Where a method's paper differs
+from PPO's defaults, `DEFAULTS_OF` says so, and the resolved recipe shows it; what only a critic uses is refused beside them.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -9,6 +14,33 @@ from steersman.settings.parts import ComputeSettings, ModelSettings, OptimiserSe
 from steersman.settings.score import ScorerSettings
 
 Estimator = Literal["k1", "k2", "k3", "full", "top_k"]
+AdvantageEstimator = Literal["gae", "rloo", "grpo", "dr-grpo", "reinforce++"]
+
+IN_GROUPS = ("rloo", "grpo", "dr-grpo")
+"""Estimators that compare the answers to one prompt with one another."""
+
+# RLOO: arXiv 2402.14740; the whole answer is one action, so that long ones weigh as much as they have tokens. GRPO: 2402.03300,
+# equation 3, beta 0.04. Dr.GRPO: 2503.20783, no KL, and a constant in place of each answer's length. REINFORCE++: 2501.03262.
+DEFAULTS_OF: Mapping[str, Mapping[str, Any]] = {
+    "rloo": {"samples_per_prompt": 4, "update.mean_over": "constant"},
+    "grpo": {
+        "samples_per_prompt": 4,
+        "update.mean_over": "answers",
+        "kl.coefficient": 0.0,
+        "kl.loss_coefficient": 0.04,
+        "kl.loss_estimator": "k3",
+    },
+    "dr-grpo": {"samples_per_prompt": 4, "update.mean_over": "constant", "kl.coefficient": 0.0},
+}
+ONLY_FOR_A_CRITIC = (
+    "critic",
+    "value_learning_rate",
+    "advantage.gae_lambda",
+    "update.value_clip",
+    "update.value_coefficient",
+)
+ONLY_TOKEN_BY_TOKEN = ("advantage.gamma", "advantage.whiten_rewards", "kl.estimator", "kl.top_k")
+"""What means nothing where a whole answer is one action with one reward."""
 
 
 class PromptSettings(Settings):
@@ -45,6 +77,9 @@ class ShapingSettings(Settings):
     """Scores are held between -clip and clip."""
     normalise: Literal["none", "running"] = "none"
     """running divides by a running standard deviation of the scores (a reward model brings its own scale)."""
+    overlong_tokens: int | None = Field(default=None, ge=1)
+    """The last so many tokens before sampling.max_new_tokens cost, evenly, up to `overlong_penalty` (DAPO's soft punishment)."""
+    overlong_penalty: float = Field(default=1.0, gt=0)
 
 
 class KlSettings(Settings):
@@ -74,12 +109,25 @@ class KlSettings(Settings):
 
 
 class AdvantageSettings(Settings):
+    estimator: AdvantageEstimator = "gae"
+    """gae needs a critic. rloo, grpo and dr-grpo compare the answers to one prompt, reinforce++ all answers; they have none."""
     gamma: float = Field(default=1.0, gt=0, le=1)
     gae_lambda: float = Field(default=0.95, ge=0, le=1)
     whiten: bool = True
-    """Advantages get mean 0 and variance 1 over the whole batch."""
+    """Advantages get mean 0 and variance 1 over the whole batch. Off unless asked for with rloo, grpo and dr-grpo."""
     whiten_rewards: bool = False
     """Rewards get variance 1, keeping their mean."""
+    leave_out_equal: bool = False
+    """Learn nothing from prompts whose answers all score alike: they only thin the mean (DAPO's dynamic sampling, drawing no others)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_the_estimator(cls, values: Any) -> Any:
+        if isinstance(values, str):
+            raise ValueError(f"advantage is a group of settings; write advantage.estimator={values}")
+        if isinstance(values, Mapping) and values.get("estimator") in IN_GROUPS:
+            return {"whiten": False, **values}
+        return values
 
 
 class UpdateSettings(Settings):
@@ -93,6 +141,9 @@ class UpdateSettings(Settings):
     value_clip: float | None = Field(default=0.2, gt=0)
     value_coefficient: float = Field(default=0.1, ge=0)
     entropy_coefficient: float = Field(default=0.0, ge=0)
+    mean_over: Literal["tokens", "answers", "constant"] = "tokens"
+    """What a loss is the mean over: all answer tokens; answers, each being the mean of its tokens; or answers, each being the sum of
+    its tokens divided by sampling.max_new_tokens, so that an answer's length changes nothing for the tokens in it."""
     target_kl: float | None = Field(default=None, gt=0)
     """An update ends early once the policy has moved this far (nats a token) from the one that answered."""
     importance_cap: float = Field(default=2.0, ge=1)
@@ -139,6 +190,55 @@ class PpoSettings(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     run: RunSettings
 
+    @model_validator(mode="before")
+    @classmethod
+    def _published_defaults(cls, values: Any) -> Any:
+        """What the chosen estimator's paper has, beneath what was said."""
+        if not isinstance(values, Mapping):
+            return values
+        advantage = values.get("advantage")
+        estimator = (
+            advantage.get("estimator") if isinstance(advantage, Mapping) else getattr(advantage, "estimator", "")
+        )
+        defaults = dict(DEFAULTS_OF.get(str(estimator), {}))
+        kl = values.get("kl")
+        if isinstance(kl, Mapping) and "coefficient" in kl:
+            # Whoever says what the KL costs in the reward wants it there, and not in the loss as well.
+            defaults.pop("kl.loss_coefficient", None)
+        return _beneath(values, defaults)
+
+    @model_validator(mode="after")
+    def _without_a_critic(self) -> "PpoSettings":
+        estimator = self.advantage.estimator
+        if estimator == "gae":
+            return self
+        if self.layout in ("separate", "adapters-own-critic"):
+            instead = "shared" if self.layout == "separate" else "adapters"
+            raise ValueError(
+                f"layout={self.layout} gives a critic weights of its own, and advantage.estimator={estimator} has no critic; choose "
+                f"layout={instead}"
+            )
+        self._refuse(ONLY_FOR_A_CRITIC, f"advantage.estimator={estimator} has no critic")
+        if estimator in IN_GROUPS:
+            self._refuse(ONLY_TOKEN_BY_TOKEN, f"advantage.estimator={estimator} gives a whole answer one reward")
+            if self.samples_per_prompt < 2:
+                raise ValueError(
+                    f"advantage.estimator={estimator} compares the answers to one prompt with one another, and "
+                    f"samples_per_prompt={self.samples_per_prompt}; expected 2 or more, such as 4"
+                )
+        return self
+
+    def _refuse(self, names: tuple[str, ...], why: str) -> None:
+        """Raise if one of these settings is not left at its default."""
+        for name in names:
+            group: Any = self
+            *groups, last = name.split(".")
+            for part in groups:
+                group = getattr(group, part)
+            value = getattr(group, last)
+            if value != type(group).model_fields[last].get_default(call_default_factory=True):
+                raise ValueError(f"{name}={value} means nothing here: {why}; leave it out")
+
     @model_validator(mode="after")
     def _adapters_need_lora(self) -> "PpoSettings":
         adapters = self.layout.startswith("adapters")
@@ -151,3 +251,17 @@ class PpoSettings(Settings):
                 f"layout={self.layout} fine-tunes the whole model; choose layout=adapters to use model.lora"
             )
         return self
+
+
+def _beneath(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with these defaults by dotted name where nothing was said. Groups that are made already stay as they are."""
+    found = dict(values)
+    for name, default in defaults.items():
+        group, dot, key = name.partition(".")
+        inner = found.get(group, {}) if dot else found
+        if isinstance(inner, Mapping) and (key or group) not in inner:
+            if dot:
+                found[group] = {**inner, key: default}
+            else:
+                found[group] = default
+    return found

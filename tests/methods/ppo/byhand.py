@@ -10,12 +10,17 @@ from steersman.rollout.engine import Finish, Rollout
 
 
 def sample(
-    tokens: int, *, prompt_tokens: int = 2, log_probs: Sequence[float] | None = None, finish: Finish = "end"
+    tokens: int,
+    *,
+    prompt_tokens: int = 2,
+    log_probs: Sequence[float] | None = None,
+    finish: Finish = "end",
+    group: int = 0,
 ) -> Sample:
-    """An answer of so many tokens; `log_probs` are the engine's."""
+    """An answer of so many tokens; `log_probs` are the engine's, `group` is the place of its prompt."""
     said = tuple(log_probs or [-1.0] * tokens)
     rollout = Rollout(
-        0, 0, tuple(range(1, prompt_tokens + 1)), tuple(range(5, 5 + tokens)), said, said, finish, seed=0, version=0
+        group, 0, tuple(range(1, prompt_tokens + 1)), tuple(range(5, 5 + tokens)), said, said, finish, seed=0, version=0
     )
     return Sample(Prompt(text="?"), rollout, "answer", rollout.row)
 
@@ -23,19 +28,20 @@ def sample(
 def scored(
     *,
     kl: Sequence[float],
-    values: Sequence[float],
+    values: Sequence[float] | None,
     score: float,
     spans: Sequence[float] | None = None,
     old: Sequence[float] | None = None,
     engine: Sequence[float] | None = None,
     log_ratios: Sequence[float] | None = None,
+    group: int = 0,
 ) -> Scored:
-    """Token by token: the KL estimate, the value, rewards within the answer, the trainer's and the engine's log-probability. The
+    """Token by token: the KL estimate, the value (None: no critic), rewards within the answer, the trainer's and the engine's log-probability. The
     log-ratios are the estimates (k1) unless they are given."""
     count = len(kl)
     said = torch.tensor(old or [-1.0] * count)
     return Scored(
-        sample=sample(count, log_probs=engine or said.tolist()),
+        sample=sample(count, log_probs=engine or said.tolist(), group=group),
         score=score,
         raw_score=score,
         parts={},
@@ -44,7 +50,7 @@ def scored(
         reference_log_probs=said - torch.tensor(log_ratios or kl),
         kl=torch.tensor(kl),
         entropies=torch.zeros(count),
-        values=torch.tensor(values),
+        values=None if values is None else torch.tensor(values),
     )
 
 
@@ -52,7 +58,7 @@ def experience(
     *,
     advantages: Sequence[float],
     returns: Sequence[float],
-    values: Sequence[float],
+    values: Sequence[float] | None,
     old: Sequence[float],
     importance: Sequence[float] | None = None,
 ) -> Experience:

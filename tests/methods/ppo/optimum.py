@@ -13,6 +13,7 @@ from typing import Any
 from toy import KeepsNothing, Problem, Tabular, TabularEngine, policy_log_probs, run_toy, toy_settings, transformer
 
 TABLE = {"epochs": 4, "minibatches": 1, "value_coefficient": 1.0}
+NO_CRITIC = {"epochs": 4, "minibatches": 1}
 MODEL = {"epochs": 2, "minibatches": 2, "value_clip": None}
 
 
@@ -32,6 +33,27 @@ def learn_table(
         problem, iterations=iterations, batch=512, beta=beta, seed=seed, update=TABLE, **({"kl": kl} if kl else {})
     )
     run_toy(problem, settings, actors, TabularEngine(actors), learning_rate=0.03, value_rate=0.03)
+    return reached(problem, actors, beta)
+
+
+def learn_without_critic(
+    beta: float,
+    *,
+    estimator: str,
+    number: int,
+    seed: int,
+    iterations: int,
+    answers: int,
+    rate: float = 0.03,
+    kl: dict[str, Any] | None = None,
+) -> tuple[float, float, float]:
+    """512 answers an iteration, in groups of `answers`."""
+    problem = Problem(6, 5, number)
+    actors = Tabular(problem, critic=False)
+    groups: dict[str, Any] = {"advantage": {"estimator": estimator}, "update": NO_CRITIC, **({"kl": kl} if kl else {})}
+    groups |= {"prompts_per_iteration": 512 // answers, "samples_per_prompt": answers}
+    settings = toy_settings(problem, iterations=iterations, batch=answers, beta=beta, seed=seed, **groups)
+    run_toy(problem, settings, actors, TabularEngine(actors), learning_rate=rate, value_rate=rate)
     return reached(problem, actors, beta)
 
 
@@ -59,8 +81,8 @@ def apart(kind: str, **arguments: Any) -> tuple[float, float, float]:
 
 if __name__ == "__main__":
     kind, arguments = sys.argv[1], json.loads(sys.argv[2])
-    if kind == "table":
-        print(json.dumps(learn_table(**arguments)))
+    if kind in ("table", "without critic"):
+        print(json.dumps((learn_table if kind == "table" else learn_without_critic)(**arguments)))
     else:
         with tempfile.TemporaryDirectory() as scratch:
             print(json.dumps(learn_model(**arguments, folder=Path(scratch))))

@@ -13,7 +13,7 @@ from steersman.batches import TokenBatch, TokenRow
 from steersman.methods.ppo.records import collate
 from steersman.methods.ppo.update import PpoObjective, minibatches, update
 from steersman.parallel.world import World
-from steersman.settings.ppo import KlSettings, UpdateSettings
+from steersman.settings.ppo import KlSettings, SamplingSettings, UpdateSettings
 from steersman.train.core import Learner
 from steersman.train.precision import autocast
 
@@ -61,7 +61,7 @@ def learner_of(actors: nn.Module, *, budget: int = 10**6, rate: float = 0.0, nor
 
 
 def objective(kl: KlSettings = PLAIN_KL, **settings) -> PpoObjective:
-    return PpoObjective(UpdateSettings(**settings), kl, 1.0)
+    return PpoObjective(UpdateSettings(**settings), kl, SamplingSettings(max_new_tokens=8))
 
 
 def step(actors, units, aim: PpoObjective, **options):

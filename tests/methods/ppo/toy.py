@@ -79,11 +79,11 @@ class Problem:
 class Tabular(nn.Module):
     """Policy and values as tables over prefixes: PPO with nothing approximated. The prompt is one token, number 0."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, *, critic: bool = True) -> None:
         super().__init__()
         self.problem = problem
         self.logits = nn.Parameter(problem.reference_logits.clone())
-        self.values = nn.Parameter(torch.zeros(problem.prefixes))
+        self.values = nn.Parameter(torch.zeros(problem.prefixes)) if critic else None
 
     def _prefixes(self, batch: TokenBatch) -> Tensor:
         return self.problem.prefix_index(batch.ids[:, 1:])[batch.loss_mask[:, 1:]]
@@ -92,7 +92,7 @@ class Tabular(nn.Module):
         steps = (self.logits[self._prefixes(batch)] / temperature).log_softmax(-1)
         chosen = steps.gather(-1, gather_at(batch.ids, batch.loss_mask)[:, None])[:, 0]
         entropies = -(steps.exp() * steps).sum(-1) if with_entropy else None
-        return chosen, entropies, self.values[self._prefixes(batch)]
+        return chosen, entropies, None if self.values is None else self.values[self._prefixes(batch)]
 
     def reference(self, batch: TokenBatch, *, temperature: float) -> Tensor:
         steps = (self.problem.reference_logits[self._prefixes(batch)] / temperature).log_softmax(-1)
@@ -287,6 +287,7 @@ def run_toy(
 ) -> Outcome:
     """The product's own loop on the toy."""
     cpu = torch.device("cpu")
+    # none, where there is no critic
     values = [p for name, p in actors.named_parameters() if "value" in name]
     others = [p for name, p in actors.named_parameters() if "value" not in name and p.requires_grad]
     optimiser = torch.optim.Adam(

@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 
-from steersman.methods.ppo.advantage import explained_variance
+from steersman.methods.ppo.advantage import alike, explained_variance
 from steersman.methods.ppo.collect import Language
 from steersman.methods.ppo.records import Experience, Scored
 from steersman.methods.ppo.score import in_plain_numbers
 from steersman.methods.ppo.update import UpdateStats
+
+LOSSES = {"policy": "policy loss", "value": "value loss"}
 
 
 def journal_row(
@@ -40,16 +42,14 @@ def journal_row(
         "KL to reference": over_answers(lambda one: one.sequence_kl),
         "KL coefficient": kl_coefficient,
         "entropy": over_tokens(lambda one: one.entropies),
-        "value": over_tokens(lambda one: one.values),
+        **_of_the_critic(experience),
         "return": float(torch.cat([one.returns for one in experience]).sum()) / tokens,
-        "explained variance": explained_variance(experience),
         "answer length": tokens / len(scored),
         "ended by themselves": over_answers(lambda one: float(one.sample.rollout.finish != "length")),
-        "policy loss": stats.terms["policy"],
-        "value loss": stats.terms["value"],
-        **{name: value for name, value in stats.terms.items() if name not in ("policy", "value", "entropy")},
+        **_of_groups(scored),
+        **{LOSSES.get(name, name): value for name, value in stats.terms.items() if name != "entropy"},
         **stats.metrics,
-        "ratio from 1, first minibatch": stats.first["ratio from 1"],
+        **({"ratio from 1, first minibatch": stats.first["ratio from 1"]} if stats.steps else {}),
         "gradient norm": stats.gradient_norm,
         "learning rate": stats.learning_rate,
         "optimiser steps": stats.steps,
@@ -61,6 +61,20 @@ def journal_row(
         "answer tokens per second": tokens / max(sum(seconds.values()), 1e-9),
         **{f"seconds to {name}": value for name, value in seconds.items()},
     }
+
+
+def _of_the_critic(experience: Sequence[Experience]) -> dict[str, float]:
+    """Nothing, if there is none."""
+    values = [one.scored.values for one in experience if one.scored.values is not None]
+    if not values:
+        return {}
+    return {"value": float(torch.cat(values).mean()), "explained variance": explained_variance(experience)}
+
+
+def _of_groups(scored: Sequence[Scored]) -> dict[str, float]:
+    """The share of prompts whose answers all score alike; nothing, if each has but one."""
+    same = dict(zip((one.sample.rollout.prompt for one in scored), alike(scored), strict=True))
+    return {"prompts scored alike": sum(same.values()) / len(same)} if len(same) < len(scored) else {}
 
 
 def sample_rows(experience: Sequence[Experience], language: Language, count: int) -> list[dict[str, Any]]:
@@ -76,7 +90,7 @@ def _sample_row(one: Experience, language: Language) -> dict[str, Any]:
         "reference_log_probs": scored.reference_log_probs,
         "kl": scored.kl,
         "entropies": scored.entropies,
-        "values": scored.values,
+        **({} if scored.values is None else {"values": scored.values}),
         "rewards": one.rewards,
         "advantages": one.advantages,
         "returns": one.returns,

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from steersman.batches import TokenRow
 from steersman.errors import ServiceError
 from steersman.maths.kl import adaptive_coefficient, target_seeking_coefficient
-from steersman.methods.ppo.advantage import advantage, mismatch
+from steersman.methods.ppo.advantage import advantage, alike, mismatch
 from steersman.methods.ppo.collect import Asking, Language, collect, prompts_of_iteration
 from steersman.methods.ppo.health import verdicts
 from steersman.methods.ppo.journal_rows import journal_row, sample_rows
@@ -160,7 +160,7 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
     samples = clock.time(
         "collect", lambda: collect(prompts, parts.engine, parts.language, parts.asking, iteration=memory.iteration)
     )
-    scored = clock.time("score", lambda: _score(parts, settings, memory, samples))
+    scored = clock.time("score", lambda: _score(parts, settings, memory.scale, samples))
     apart = mismatch(scored)
     memory.importance = apart > settings.update.mismatch_bound
     experience = advantage(
@@ -169,12 +169,13 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
         kl_coefficient=memory.kl_coefficient,
         importance_cap=settings.update.importance_cap if memory.importance else None,
     )
-    objective = PpoObjective(settings.update, settings.kl, settings.sampling.temperature)
+    objective = PpoObjective(settings.update, settings.kl, settings.sampling)
+    same = alike(scored) if settings.advantage.leave_out_equal else [False] * len(scored)
     stats = clock.time(
         "update",
         lambda: update(
             parts.learner,
-            experience,
+            [one for one, equal in zip(experience, same, strict=True) if not equal],
             objective,
             seed=settings.run.seed,
             iteration=memory.iteration,
@@ -197,10 +198,10 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
     return Iteration(experience, stats, row)
 
 
-def _score(parts: Parts, settings: PpoSettings, memory: Memory, samples: Sequence[Sample]) -> list[Scored]:
-    return score(
-        samples, parts.scorer, parts.actors, parts.language, parts.reading, settings.score, settings.kl, memory.scale
-    )
+def _score(parts: Parts, settings: PpoSettings, scale: RunningScale, samples: Sequence[Sample]) -> list[Scored]:
+    longest = settings.sampling.max_new_tokens
+    given = (parts.scorer, parts.actors, parts.language, parts.reading)
+    return score(samples, *given, settings.score, settings.kl, scale, longest=longest)
 
 
 def next_coefficient(settings: KlSettings, coefficient: float, measured: float, episodes: int) -> float:
@@ -248,10 +249,7 @@ def _evaluate(parts: Parts, settings: PpoSettings, memory: Memory) -> None:
     prompts = parts.held_out[: settings.evaluation.prompts]
     asking = Asking(parts.asking.sampling, 1, settings.run.seed, "held-out")
     samples = collect(prompts, parts.engine, parts.language, asking, iteration=0)
-    untouched = RunningScale(**asdict(memory.scale))
-    scored = score(
-        samples, parts.scorer, parts.actors, parts.language, parts.reading, settings.score, settings.kl, untouched
-    )
+    scored = _score(parts, settings, RunningScale(**asdict(memory.scale)), samples)
     mean_score = sum(one.raw_score for one in scored) / len(scored)
     kl = sum(one.sequence_kl for one in scored) / len(scored)
     value = mean_score - settings.kl.coefficient * kl

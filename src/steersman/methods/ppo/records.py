@@ -47,7 +47,8 @@ class Scored:
     reference_log_probs: Float[Tensor, " tokens"]
     kl: Float[Tensor, " tokens"]
     entropies: Float[Tensor, " tokens"]
-    values: Float[Tensor, " tokens"]
+    values: Float[Tensor, " tokens"] | None
+    """None: there is no critic."""
 
     @property
     def log_ratios(self) -> Float[Tensor, " tokens"]:
@@ -89,7 +90,7 @@ class ExperienceBatch:
     answers: TokenBatch | None
     old_log_probs: Float[Tensor, " tokens"]
     reference_log_probs: Float[Tensor, " tokens"]
-    old_values: Float[Tensor, " tokens"]
+    old_values: Float[Tensor, " tokens"] | None
     advantages: Float[Tensor, " tokens"]
     returns: Float[Tensor, " tokens"]
     importance: Float[Tensor, " tokens"]
@@ -113,6 +114,7 @@ def collate(
     share out a model must ask it for the same things, whatever each of them was dealt."""
     answers = [unit for unit in units if isinstance(unit, Experience)]
     texts = [unit for unit in units if isinstance(unit, TokenRow)]
+    values = [unit.scored.values for unit in answers if unit.scored.values is not None]
     rows = [unit.scored.sample.row for unit in answers]
     idle = [TokenRow(torch.full((2,), pad_id), torch.tensor([False, True]))] if both_kinds else []
     tokens = sum(row.targets for row in rows or idle)
@@ -127,7 +129,7 @@ def collate(
         padded(rows or idle),
         flat([unit.scored.old_log_probs for unit in answers]),
         flat([unit.scored.reference_log_probs for unit in answers]),
-        flat([unit.scored.values for unit in answers]),
+        flat(values) if len(values) == len(answers) else None,
         flat([unit.advantages for unit in answers]),
         flat([unit.returns for unit in answers]),
         flat([unit.importance for unit in answers]),

@@ -1,7 +1,7 @@
 """Stage 2: samples -> scored samples. The scorer reads the text; policy, reference and value function read the tokens.
 
-The missing-EOS penalty comes after normalisation, as in the TL;DR code (science: an answer that was cut off must not keep a
-score that was earned by its beginning).
+The penalties come after normalisation, as in the TL;DR code (science: an answer that was cut off must not keep a score that was
+earned by its beginning).
 """
 
 import math
@@ -20,7 +20,7 @@ from steersman.methods.ppo.roles import Actors
 from steersman.methods.ppo.together import asked
 from steersman.parallel.world import World
 from steersman.reward.scorer import Score, Scorer, SpanReward
-from steersman.reward.shaping import spread_over_tokens
+from steersman.reward.shaping import overlong, spread_over_tokens
 from steersman.settings.ppo import KlSettings, ShapingSettings
 from steersman.train.plan import deal, micro_batches
 
@@ -69,12 +69,21 @@ def score(
     settings: ShapingSettings,
     kl: KlSettings,
     scale: RunningScale,
+    *,
+    longest: int,
 ) -> list[Scored]:
-    """Everything that is known of the samples before advantages. `scale` is brought up to date if scores are normalised."""
+    """Everything that is known of the samples before advantages. `scale` is brought up to date if scores are normalised; `longest`
+    is the number of tokens at which answers were cut off."""
     given = ask(scorer, samples)
     scores = shape(
         [found.value for found in given], [sample.rollout.finish == "length" for sample in samples], settings, scale
     )
+    if settings.overlong_tokens is not None:
+        last, most = settings.overlong_tokens, settings.overlong_penalty
+        tokens = [len(sample.rollout.ids) for sample in samples]
+        scores = [
+            one - most * overlong(count, longest=longest, last=last) for one, count in zip(scores, tokens, strict=True)
+        ]
     read = read_tokens(samples, actors, reading, kl)
     scored: list[Scored] = []
     for i, sample in enumerate(samples):
@@ -110,16 +119,18 @@ def shape(raw: Sequence[float], cut_off: Sequence[bool], settings: ShapingSettin
     return [min(max(value / divisor, -bound), bound) - penalty * cut for value, cut in zip(raw, cut_off, strict=True)]
 
 
-Read = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+Read = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]
 
 
 def read_tokens(samples: Sequence[Sample], actors: Actors, reading: Reading, kl: KlSettings) -> list[Read]:
-    """Old log-probabilities, the reference's, the KL estimate, entropies and values, for each sample's own tokens."""
+    """Old log-probabilities, the reference's, the KL estimate, entropies and values (if there is a critic), for each sample's own
+    tokens."""
     world = reading.world
     places = {id(sample): i for i, sample in enumerate(samples)}
     groups = micro_batches(deal(samples, world.size)[world.rank], reading.token_budget, packed=False)
     read: list[Sample] = []
-    columns = [torch.zeros(5, 0)]
+    columns: list[Tensor] = []
+    kinds = 5
     with torch.no_grad():
         # Sharded models work in lockstep: whoever has fewer micro-batches goes along with some that count nothing.
         for n in range(world.max(len(groups))):
@@ -130,14 +141,17 @@ def read_tokens(samples: Sequence[Sample], actors: Actors, reading: Reading, kl:
                 reference = actors.reference(batch, temperature=reading.temperature)
                 estimate = _estimate(actors, batch, log_probs, reference, reading.temperature, kl)
             assert entropies is not None
+            together = (log_probs, reference, estimate, entropies, *([] if values is None else [values]))
+            kinds = len(together)
             if n < len(groups):
                 read += group
-                together = (log_probs, reference, estimate, entropies, values)
                 columns.append(torch.stack([column.float().cpu() for column in together]))
     found: dict[int, Read] = {}
-    for theirs, quantities in world.exchange(([places[id(sample)] for sample in read], torch.cat(columns, dim=1))):
+    mine = torch.cat([torch.zeros(kinds, 0), *columns], dim=1)
+    for theirs, quantities in world.exchange(([places[id(sample)] for sample in read], mine)):
         parts = quantities.split([len(samples[i].rollout.ids) for i in theirs], dim=1)
-        found.update((i, (own[0], own[1], own[2], own[3], own[4])) for i, own in zip(theirs, parts, strict=True))
+        for i, own in zip(theirs, parts, strict=True):
+            found[i] = (own[0], own[1], own[2], own[3], own[4] if len(own) > 4 else None)
     return [found[i] for i in range(len(samples))]
 
 

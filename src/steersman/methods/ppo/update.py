@@ -1,13 +1,14 @@
-"""Stage 4: experience -> a better policy. Clipped ratio, clipped value loss, entropy bonus; epochs of minibatches.
+"""Stage 4: experience -> a better policy. Clipped ratio, clipped value loss if there is a critic, entropy bonus; epochs of minibatches.
 
-Each term is a mean over all answer tokens of the minibatch. PPO: arXiv 1707.06347, equations 7 and 9; with a pretraining mix:
-InstructGPT (arXiv 2203.02155), equation 2.
+Each term is a mean over all answer tokens of the minibatch, or over its answers (`mean_over`: DAPO's token mean, GRPO's mean of means,
+Dr.GRPO's constant). PPO: arXiv 1707.06347, equations 7 and 9; with a pretraining mix: InstructGPT (arXiv 2203.02155), equation 2.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from steersman.batches import TokenRow
@@ -16,7 +17,7 @@ from steersman.maths.kl import k2, k3
 from steersman.maths.policy_loss import clipped_policy_loss, clipped_value_loss, entropy_loss
 from steersman.methods.ppo.records import Experience, ExperienceBatch, Unit
 from steersman.methods.ppo.roles import Actors
-from steersman.settings.ppo import KlSettings, UpdateSettings
+from steersman.settings.ppo import KlSettings, SamplingSettings, UpdateSettings
 from steersman.train.core import Learner, StepReport
 from steersman.train.objective import Sums, Term
 
@@ -25,16 +26,20 @@ from steersman.train.objective import Sums, Term
 class PpoObjective:
     settings: UpdateSettings
     kl: KlSettings
-    temperature: float
+    sampling: SamplingSettings
 
     def weights(self, units: Sequence[Unit]) -> Mapping[str, float]:
-        tokens = float(sum(unit.tokens for unit in units if isinstance(unit, Experience)))
+        answers = [unit for unit in units if isinstance(unit, Experience)]
+        over_tokens = self.settings.mean_over == "tokens"
+        count = float(sum(unit.tokens for unit in answers) if over_tokens else len(answers))
         text = float(sum(unit.targets for unit in units if isinstance(unit, TokenRow)))
-        found = {"policy": tokens, "value": tokens}
+        found = {"policy": count}
+        if any(unit.scored.values is not None for unit in answers):
+            found["value"] = count
         if self.settings.entropy_coefficient:
-            found["entropy"] = tokens
+            found["entropy"] = count
         if self.kl.loss_coefficient:
-            found["KL in loss"] = tokens
+            found["KL in loss"] = count
         return found if self.settings.pretraining is None else {**found, "pretraining": text}
 
     def __call__(self, model: Actors, batch: ExperienceBatch) -> Sums:
@@ -54,7 +59,9 @@ class PpoObjective:
         settings, answers = self.settings, batch.answers
         assert answers is not None
         bonus = settings.entropy_coefficient
-        log_probs, entropies, values = model.policy(answers, temperature=self.temperature, with_entropy=bonus > 0)
+        log_probs, entropies, values = model.policy(
+            answers, temperature=self.sampling.temperature, with_entropy=bonus > 0
+        )
         high = settings.clip if settings.clip_high is None else settings.clip_high
         policy = clipped_policy_loss(
             log_probs,
@@ -64,21 +71,36 @@ class PpoObjective:
             clip_high=high,
             dual_clip=settings.dual_clip,
         )
-        value = clipped_value_loss(values, batch.old_values, batch.returns, clip=settings.value_clip)
         count = batch.answers_count
-        terms["policy"] = Term((policy.loss * batch.importance).sum() * count, 1.0)
-        terms["value"] = Term(value.loss.sum() * count, settings.value_coefficient)
+        share = self._shares(answers.loss_mask) * count
+        terms["policy"] = Term((policy.loss * batch.importance * share).sum(), 1.0)
         if entropies is not None:
-            terms["entropy"] = Term(entropy_loss(entropies).sum() * count, bonus)
+            terms["entropy"] = Term((entropy_loss(entropies) * share).sum(), bonus)
         if self.kl.loss_coefficient:
             estimate = {"k2": k2, "k3": k3}[self.kl.loss_estimator](log_probs, batch.reference_log_probs)
-            terms["KL in loss"] = Term(estimate.sum() * count, self.kl.loss_coefficient)
+            terms["KL in loss"] = Term((estimate * share).sum(), self.kl.loss_coefficient)
         log_ratio = log_probs.detach() - batch.old_log_probs
-        for name, total in _measured(policy.ratio.detach(), policy.clipped, value.clipped, log_ratio).items():
+        measured = _measured(policy.ratio.detach(), policy.clipped, log_ratio)
+        if values is not None and batch.old_values is not None:
+            value = clipped_value_loss(values, batch.old_values, batch.returns, clip=settings.value_clip)
+            terms["value"] = Term((value.loss * share).sum(), settings.value_coefficient)
+            measured["value clip fraction"] = float(value.clipped.sum())
+        for name, total in measured.items():
             metrics[name] = (total * count, len(log_ratio) * count)
 
+    def _shares(self, loss_mask: Bool[Tensor, "batch time"]) -> Float[Tensor, " tokens"]:
+        """What each token counts in the sum of which the loss is made."""
+        lengths = loss_mask.sum(1)
+        if self.settings.mean_over == "tokens":
+            each = torch.ones_like(lengths, dtype=torch.float32)
+        elif self.settings.mean_over == "answers":
+            each = 1.0 / lengths
+        else:
+            each = torch.full_like(lengths, 1.0 / self.sampling.max_new_tokens, dtype=torch.float32)
+        return each.repeat_interleave(lengths)
 
-def _measured(ratio: Tensor, clipped: Tensor, value_clipped: Tensor, log_ratio: Tensor) -> dict[str, float]:
+
+def _measured(ratio: Tensor, clipped: Tensor, log_ratio: Tensor) -> dict[str, float]:
     """Sums over the tokens."""
     # k3 of the policy that answered from the present one: never negative, so that it can be a bound
     moved = torch.expm1(log_ratio) - log_ratio
@@ -86,7 +108,6 @@ def _measured(ratio: Tensor, clipped: Tensor, value_clipped: Tensor, log_ratio: 
         "ratio": float(ratio.sum()),
         "ratio from 1": float((ratio - 1).abs().sum()),
         "clip fraction": float(clipped.sum()),
-        "value clip fraction": float(value_clipped.sum()),
         "KL to old policy": float(moved.sum()),
     }
 
@@ -123,11 +144,12 @@ def update(
     iteration: int,
     pretraining: Callable[[int], Sequence[TokenRow]] | None,
 ) -> UpdateStats:
-    """Epochs x minibatches optimiser steps, or fewer if the policy has moved further than `target_kl` allows."""
+    """Epochs x minibatches optimiser steps, or fewer if the policy has moved further than `target_kl` allows; none, if there is
+    nothing to learn from."""
     settings = objective.settings
     reports: list[StepReport] = []
     stopped = False
-    for epoch in range(settings.epochs):
+    for epoch in range(settings.epochs if experience else 0):
         for members in minibatches(len(experience), settings, seed=seed, iteration=iteration, epoch=epoch):
             units: list[Unit] = [experience[i] for i in members]
             if pretraining is not None:
@@ -145,17 +167,18 @@ def _summary(reports: Sequence[StepReport], stopped: bool) -> UpdateStats:
     count = len(reports)
 
     def mean(of: Callable[[StepReport], float]) -> float:
-        return sum(of(report) for report in reports) / count
+        return sum(of(report) for report in reports) / max(count, 1)
 
+    first = reports[:1]
     return UpdateStats(
         steps=count,
         skipped=sum(report.skipped for report in reports),
         stopped_early=stopped,
-        first=reports[0].metrics,
-        terms={name: mean(lambda r, name=name: r.terms[name]) for name in reports[0].terms},
-        metrics={name: mean(lambda r, name=name: r.metrics[name]) for name in reports[0].metrics},
+        first=reports[0].metrics if reports else {},
+        terms={name: mean(lambda r, name=name: r.terms[name]) for one in first for name in one.terms},
+        metrics={name: mean(lambda r, name=name: r.metrics[name]) for one in first for name in one.metrics},
         gradient_norm=mean(lambda r: r.gradient_norm),
-        learning_rate=reports[-1].learning_rate,
+        learning_rate=reports[-1].learning_rate if reports else 0.0,
         tokens=sum(report.tokens for report in reports),
         padding_share=mean(lambda r: r.padding_share),
     )

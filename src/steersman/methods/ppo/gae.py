@@ -1,0 +1,16 @@
+"""Generalised advantage estimation, with a critic (arXiv 1506.02438, equation 16). With gamma = lambda = 1 the advantage is
+return - value."""
+
+from steersman.maths.returns import advantages_and_returns
+from steersman.methods.ppo.paid import Padded, Paid
+from steersman.settings.ppo import AdvantageSettings
+
+
+def gae(paid: Paid, settings: AdvantageSettings) -> tuple[Padded, Padded]:
+    """Advantages and returns of each token."""
+    if paid.values is None:
+        raise ValueError("gae needs the value of every token; make the actors with a value head, or choose rloo, say")
+    advantages, returns = advantages_and_returns(
+        paid.rewards, paid.values, paid.mask, gamma=settings.gamma, lambda_=settings.gae_lambda
+    )
+    return advantages + paid.own, returns

@@ -1,0 +1,64 @@
+"""What each token of a batch was paid: what every estimator of advantages begins with.
+
+A token is paid -beta * KL, and the last one the score. A token's own share of the KL is always log(policy / reference) of that
+token, whatever the KL's estimator: only its gradient is that of the KL. The exact KL of a state, say, is the same for every token
+that could be chosen there, so that as a reward it would hold back all choices but the last. The estimator in use stands for the KL
+of the tokens that follow.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from steersman.maths.masked import masked_mean, masked_variance, whiten_with
+from steersman.maths.returns import token_rewards
+from steersman.methods.ppo.records import Scored
+from steersman.settings.ppo import AdvantageSettings
+
+Padded = Float[Tensor, "answers time"]
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """`rewards` with the KL's estimator in them; `own` is what a token's own share adds to that for the token alone. `groups` numbers
+    the prompt that each answer answers, by its place in the iteration: a prompt that came twice is two groups."""
+
+    mask: Bool[Tensor, "answers time"]
+    rewards: Padded
+    own: Padded
+    values: Padded | None
+    groups: Int[Tensor, " answers"]
+
+    @property
+    def totals(self) -> Float[Tensor, " answers"]:
+        """What the whole answer was paid: score, rewards within it, and -beta * log(policy / reference) of it all."""
+        return (self.rewards + self.own).sum(1)
+
+
+def paid(scored: Sequence[Scored], settings: AdvantageSettings, *, kl_coefficient: float) -> Paid:
+    mask = _padded([torch.ones(len(one.kl)) for one in scored]).bool()
+    scores = torch.tensor([one.score for one in scored])
+    rewards = token_rewards(scores, _padded([one.kl for one in scored]), mask, coefficient=kl_coefficient)
+    rewards = rewards + _padded([one.token_rewards for one in scored])
+    own = -kl_coefficient * _padded([one.log_ratios - one.kl for one in scored])
+    if settings.whiten_rewards:
+        mean, variance = masked_mean(rewards, mask, if_empty=0.0), masked_variance(rewards, mask, if_empty=1.0)
+        own = whiten_with(rewards + own, mask, mean, variance, keep_mean=True)
+        rewards = whiten_with(rewards, mask, mean, variance, keep_mean=True)
+        own = own - rewards
+    values = [one.values for one in scored if one.values is not None]
+    return Paid(
+        mask,
+        rewards,
+        own,
+        _padded(values) if len(values) == len(scored) else None,
+        torch.tensor([one.sample.rollout.prompt for one in scored]),
+    )
+
+
+def _padded(rows: Sequence[Tensor]) -> Padded:
+    return pad_sequence(list(rows), batch_first=True)

@@ -1,0 +1,30 @@
+"""RLOO, GRPO and Dr.GRPO: a whole answer is one action, better or worse than the other answers to its prompt. No critic.
+
+They differ in what an answer is compared with (`maths.group_advantages`), and in what the loss is a mean over (`update.mean_over`).
+Every token of an answer has the answer's advantage, and its return is the answer's whole reward.
+"""
+
+import torch
+
+from steersman.maths.group_advantages import above_the_group, above_the_others, in_deviations
+from steersman.methods.ppo.paid import Padded, Paid
+from steersman.settings.ppo import AdvantageSettings
+
+
+def rloo(paid: Paid, settings: AdvantageSettings) -> tuple[Padded, Padded]:
+    """REINFORCE with the mean of the other answers as baseline (arXiv 2402.14740)."""
+    return _for_every_token(paid, above_the_others(paid.totals, paid.groups))
+
+
+def grpo(paid: Paid, settings: AdvantageSettings) -> tuple[Padded, Padded]:
+    """In standard deviations of the group (arXiv 2402.03300): what is easy or hard for all weighs as much as the rest."""
+    return _for_every_token(paid, in_deviations(paid.totals, paid.groups))
+
+
+def dr_grpo(paid: Paid, settings: AdvantageSettings) -> tuple[Padded, Padded]:
+    """Without the deviations (arXiv 2503.20783): RLOO times (n - 1) / n."""
+    return _for_every_token(paid, above_the_group(paid.totals, paid.groups))
+
+
+def _for_every_token(paid: Paid, advantages: torch.Tensor) -> tuple[Padded, Padded]:
+    return torch.where(paid.mask, advantages[:, None], 0), torch.where(paid.mask, paid.totals[:, None], 0)

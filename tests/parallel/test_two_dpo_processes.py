@@ -1,0 +1,71 @@
+"""Two processes learn from judgements what one learns: losses, held-out numbers, the reference's opinion and saved weights agree."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from test_two_reward_processes import numbers, write_judgements
+
+from steersman.models.tiny import write_tiny_model
+
+pytestmark = pytest.mark.slow
+
+
+def train(processes: int, out: Path, *settings: str) -> None:
+    launch = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    words = [sys.executable, *launch, "-m", "steersman", "dpo", *settings, f"run.out={out}"]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+# kto asks the sharded model once more for its baseline; desensitised pairs cross rows; LoRA shards a frozen base.
+VARIANTS = {
+    "dpo": ("loss=dpo", "likelihood=0.3", "length=desensitised"),
+    "kto": ("loss=kto", "undesirable_weight=0.5"),
+    "LoRA": ("model.lora.rank=2", "label_smoothing=0.1"),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_two_processes_learn_from_judgements_what_one_learns(variant, tmp_path):
+    model = write_tiny_model(tmp_path / "model", "llama", layers=2)
+    source, held = (write_judgements(tmp_path / f"{n}.jsonl", n, n) for n in (23, 12))
+    settings = (
+        *(f"model.path={model}", f"data.source={source}", f"data.held_out={held}", "run.device=cpu", "run.threads=1"),
+        *("train.steps=4", "train.batch_size=6", "train.evaluate_every=2", "train.kernels=default", "train.keep=last"),
+        *("optimiser.learning_rate=1e-3", "optimiser.epsilon=1e-3", "train.tokens_per_micro_batch=128"),
+        *("distance.prompts=0", *VARIANTS[variant]),
+    )
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(1, one, *settings)
+    train(2, two, *settings)
+    ours, theirs = numbers(two), numbers(one)
+    assert len(ours) == len(theirs) > 5
+    for mine, other in zip(ours, theirs, strict=True):
+        if mine["step"] == 0:
+            # Policy and reference are one then, and which of two equal answers leads is a matter of the last bit.
+            assert abs(mine.pop("held-out margin", 0.0)) < 1e-5
+            mine.pop("held-out accuracy", None)
+            other.pop("held-out accuracy", None)
+            other.pop("held-out margin", None)
+        assert mine == pytest.approx(other, rel=2e-4, abs=2e-5)
+    for path in sorted((one / "tokens").glob("*.bin")):
+        if path.name.startswith(("reference", "strangers")):
+            there = np.fromfile(two / "tokens" / path.name, np.float32)
+            assert there == pytest.approx(np.fromfile(path, np.float32), abs=1e-4)
+    name = "adapter_model.safetensors" if variant == "LoRA" else "model.safetensors"
+    found, wanted = (load_file(out / "model" / name) for out in (two, one))
+    began = None if variant == "LoRA" else load_file(model / "model.safetensors")
+    assert found.keys() == wanted.keys()
+    for key, tensor in wanted.items():
+        assert (found[key] - tensor).abs().max() < 1e-4, key
+    if began is not None:
+        assert max(float((tensor - began[key]).abs().max()) for key, tensor in wanted.items() if key in began) > 5e-4

@@ -9,10 +9,17 @@ import pytest
 from steersman.errors import UsageError
 from steersman.settings.base import all_keys, json_schema, load_settings, put, shipped_recipes, to_toml
 from steersman.settings.dpo import DpoSettings
-from steersman.settings.ppo import PpoSettings
+from steersman.settings.ppo import PpoSettings, RlooSettings
 from steersman.settings.reward import RewardSettings
 from steersman.settings.sft import SftSettings
 
+SCHEMAS = {
+    "sft": SftSettings,
+    "reward": RewardSettings,
+    "ppo": PpoSettings,
+    "rloo": RlooSettings,
+    "dpo": DpoSettings,
+}
 NEEDED = ["model.path=m", "data.source=d", "run.out=o"]
 
 
@@ -87,8 +94,7 @@ def test_every_setting_has_its_place_in_the_schema_for_editors():
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_shipped_recipe_loads(name: str):
     command = name.split("-")[0]
-    schemas = {"sft": SftSettings, "reward": RewardSettings, "ppo": PpoSettings, "dpo": DpoSettings}
-    assert load_settings(schemas[command], name, []).run.out
+    assert load_settings(SCHEMAS[command], name, []).run.out
 
 
 def test_settings_import_without_torch():

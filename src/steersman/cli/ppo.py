@@ -1,4 +1,4 @@
-"""`steersman ppo`: improve a policy against a reward."""
+"""`steersman ppo`: improve a policy against a reward. The options are those of `steersman rloo` too."""
 
 from typing import Annotated
 
@@ -9,25 +9,37 @@ from steersman.settings.ppo import PpoSettings
 
 EXAMPLE = "Example: steersman ppo --model runs/sft --scorer runs/reward --prompts prompts.jsonl --out runs/ppo kl.coefficient=0.05"
 
+Model = Annotated[str | None, typer.Option(help="The policy to begin with; where it begins is the reference.")]
+Scorer = Annotated[
+    str | None, typer.Option(help="A reward model or run, a classifier, file.py:function, https://… or verify:numeric.")
+]
+Prompts = Annotated[str | None, typer.Option(help="Prompts: a file, a folder, a hub id or a named source.")]
+Out = Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of sampling and of the order of prompts.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")]
+
 
 def ppo(
     words: Words = None,
-    model: Annotated[
-        str | None, typer.Option(help="The policy to begin with; where it begins is the reference.")
-    ] = None,
-    scorer: Annotated[
-        str | None,
-        typer.Option(help="A reward model or run, a classifier, file.py:function, https://… or verify:numeric."),
-    ] = None,
-    prompts: Annotated[str | None, typer.Option(help="Prompts: a file, a folder, a hub id or a named source.")] = None,
-    out: Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of sampling and of the order of prompts.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    model: Model = None,
+    scorer: Scorer = None,
+    prompts: Prompts = None,
+    out: Out = None,
+    seed: Seed = None,
+    device: Device = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
     """PPO: answers are sampled, scored, compared with what was expected, and made likelier or less likely, near a reference."""
-    options = {
+    options = options_of(model, scorer, prompts, out, seed, device)
+    improve(gather(PpoSettings, words, options), seeds=seeds, as_json=json)
+
+
+def options_of(
+    model: str | None, scorer: str | None, prompts: str | None, out: str | None, seed: int | None, device: str | None
+) -> dict[str, object]:
+    """Which settings the options stand for."""
+    return {
         "model.path": model,
         "scorer.path": scorer,
         "prompts.source": prompts,
@@ -35,8 +47,10 @@ def ppo(
         "run.seed": seed,
         "run.device": device,
     }
-    settings = gather(PpoSettings, words, options)
+
+
+def improve(settings: PpoSettings, *, seeds: int, as_json: bool) -> None:
     from steersman.assemble.ppo import run_ppo
     from steersman.assemble.repeat import run_and_say
 
-    run_and_say(run_ppo, settings, seeds=seeds, as_json=json)
+    run_and_say(run_ppo, settings, seeds=seeds, as_json=as_json)

@@ -253,6 +253,24 @@ class PpoSettings(Settings):
         return self
 
 
+class RlooSettings(PpoSettings):
+    """PPO's settings for a method without a critic: by RLOO, unless another estimator is chosen."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rloo_unless_told(cls, values: Any) -> Any:
+        return _beneath(values, {"advantage.estimator": "rloo"}) if isinstance(values, Mapping) else values
+
+    @model_validator(mode="after")
+    def _not_gae(self) -> "RlooSettings":
+        if self.advantage.estimator == "gae":
+            raise ValueError(
+                "advantage.estimator=gae needs a critic, and RLOO has none; choose rloo, grpo, dr-grpo or reinforce++, or give these "
+                "settings to steersman ppo"
+            )
+        return self
+
+
 def _beneath(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The values, with these defaults by dotted name where nothing was said. Groups that are made already stay as they are."""
     found = dict(values)

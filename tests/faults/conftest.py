@@ -42,6 +42,32 @@ def demonstrations(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def judgements(tmp_path_factory) -> Path:
+    """Pairs, rankings and thumbs of different lengths, and one row that is malformed."""
+    draw = random.Random(0)
+    words = ["dog", "game", "heart", "mind", "friend", "story", "answer", "summary", "cricket", "exercise"]
+
+    def answer() -> dict:
+        return {"text": " ".join(draw.choices(words, k=draw.randint(2, 14)))}
+
+    rows: list[dict] = []
+    for i in range(80):
+        prompt = {"messages": [{"role": "user", "content": f"Tell me {i}."}]}
+        if i % 8 == 0:
+            ranking = {"kind": "ranking", "completions": [answer() for _ in range(4)], "ranks": [2, 1, 4, 2]}
+            rows.append({**ranking, "prompt": prompt})
+        elif i % 8 == 1:
+            rows.append({"kind": "label", "prompt": prompt, "completion": answer(), "desirable": i % 3 == 0})
+        else:
+            pair = {"kind": "comparison", "first": answer(), "second": answer(), "preference": draw.choice([0, 0.5, 1])}
+            rows.append({**pair, "prompt": prompt, "margin": draw.choice([1.0, 3.0])})
+    lines = [json.dumps(row) for row in rows]
+    path = tmp_path_factory.mktemp("faults") / "judgements.jsonl"
+    path.write_text("\n".join([*lines[:40], '{"kind": "comp', *lines[40:]]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
 def sft_command(tiny_llama, demonstrations):
     """The command line of a run of some seconds, for further settings; everything that bit-exactness needs is fixed."""
 

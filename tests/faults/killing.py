@@ -84,6 +84,7 @@ class Forked:
             "steersman.assemble.sft",
             "steersman.assemble.reward",
             "steersman.assemble.ppo",
+            "steersman.assemble.dpo",
             "transformers.models.llama",
             "peft",
         ]

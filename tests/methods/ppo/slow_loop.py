@@ -29,13 +29,15 @@ class Plain:
 
 
 class PlainPpo:
-    """Policy and reference are plain transformers models, the value function a row of weights and a bias."""
+    """Policy and reference are plain transformers models, the value function a row of weights and a bias, or 0 (no critic)."""
 
-    def __init__(self, policy: Any, reference: Any, weight: Tensor, bias: Tensor, settings: PpoSettings) -> None:
+    def __init__(
+        self, policy: Any, reference: Any, weight: Tensor | None, bias: Tensor | None, settings: PpoSettings
+    ) -> None:
         self.policy = copy.deepcopy(policy).requires_grad_(True)
         self.reference = reference
-        self.weight = weight.detach().clone().requires_grad_(True)
-        self.bias = bias.detach().clone().requires_grad_(True)
+        self.weight = None if weight is None else weight.detach().clone().requires_grad_(True)
+        self.bias = None if bias is None else bias.detach().clone().requires_grad_(True)
         self.settings = settings
 
     def tokens(self, model: Any, sample: Sample) -> list[tuple[Tensor, Tensor, Tensor]]:
@@ -46,7 +48,9 @@ class PlainPpo:
         for place in range(len(sample.rollout.prompt_ids), len(ids)):
             logits = out.logits[0, place - 1] / self.settings.sampling.temperature
             log_probs = logits - torch.logsumexp(logits, 0)
-            value = (self.weight[0] * out.hidden_states[-1][0, place - 1]).sum() + self.bias[0]
+            value = torch.tensor(0.0)
+            if self.weight is not None and self.bias is not None:
+                value = (self.weight[0] * out.hidden_states[-1][0, place - 1]).sum() + self.bias[0]
             found.append((log_probs[ids[place]], -(log_probs.exp() * log_probs).sum(), value))
         return found
 
@@ -75,7 +79,10 @@ class PlainPpo:
         if settings.advantage.whiten_rewards:
             self.whiten([one.rewards for one in found], keep_mean=True)
         for one in found:
-            self.gae(one)
+            if settings.advantage.estimator == "gae":
+                self.gae(one)
+            else:
+                self.in_its_group(one, found)
         if settings.advantage.whiten:
             self.whiten([one.advantages for one in found], keep_mean=False)
         return found
@@ -92,6 +99,18 @@ class PlainPpo:
             one.advantages.append(total)
             one.returns.append(total + one.values[t])
 
+    def in_its_group(self, one: Plain, every: list[Plain]) -> None:
+        """RLOO, or GRPO: the answer's whole reward beside those of the other answers to its prompt."""
+        mates = [other for other in every if other.sample.rollout.prompt == one.sample.rollout.prompt]
+        mine, theirs = sum(one.rewards), [sum(other.rewards) for other in mates if other is not one]
+        advantage = mine - sum(theirs) / len(theirs)
+        if self.settings.advantage.estimator == "grpo":
+            mean = (mine + sum(theirs)) / len(mates)
+            deviation = math.sqrt(sum((r - mean) ** 2 for r in [mine, *theirs]) / (len(mates) - 1))
+            advantage = (mine - mean) / (deviation + 1e-4)
+        one.advantages = [advantage] * len(one.rewards)
+        one.returns = [mine] * len(one.rewards)
+
     @staticmethod
     def whiten(rows: list[list[float]], *, keep_mean: bool) -> None:
         every = [value for row in rows for value in row]
@@ -102,9 +121,12 @@ class PlainPpo:
                 row[i] = (value - mean) / math.sqrt(variance + 1e-8) + (mean if keep_mean else 0.0)
 
     def loss(self, batch: list[Plain]) -> dict[str, Tensor]:
-        update, kl = self.settings.update, self.settings.kl
-        policy, value, entropy, divergence, count = 0.0, 0.0, 0.0, 0.0, 0
+        settings, update, kl = self.settings, self.settings.update, self.settings.kl
+        policy, value, entropy, divergence, count = 0.0, 0.0, 0.0, 0.0, 0.0
         for one in batch:
+            shares = {"tokens": 1.0, "answers": 1 / len(one.rewards), "constant": 1 / settings.sampling.max_new_tokens}
+            share = shares[update.mean_over]
+            count += len(one.rewards) if update.mean_over == "tokens" else 1
             for t, (log_prob, doubt, now) in enumerate(self.tokens(self.policy, one.sample)):
                 ratio = torch.exp(log_prob - one.log_probs[t])
                 low, high = 1 - update.clip, 1 + (update.clip_high or update.clip)
@@ -112,16 +134,15 @@ class PlainPpo:
                 free, held = -one.advantages[t] * ratio, -one.advantages[t] * min(max(now_ratio, low), high)
                 # The larger of the two; inside the clip they are one and the same, and the gradient is free's.
                 outside = now_ratio < low or now_ratio > high
-                policy = policy + (held if outside and held > float(free.detach()) else free)
+                policy = policy + share * (held if outside and held > float(free.detach()) else free)
                 error = (now - one.returns[t]) ** 2
                 if update.value_clip is not None:
                     near = one.values[t] + (now - one.values[t]).clamp(-update.value_clip, update.value_clip)
                     error = torch.maximum(error, (near - one.returns[t]) ** 2)
-                value = value + 0.5 * error
-                entropy = entropy - doubt
+                value = value + share * 0.5 * error
+                entropy = entropy - share * doubt
                 log_ratio = one.reference[t] - log_prob
-                divergence = divergence + (torch.exp(log_ratio) - 1 - log_ratio)
-                count += 1
+                divergence = divergence + share * (torch.exp(log_ratio) - 1 - log_ratio)
         terms = {"policy": policy / count, "value": value / count, "entropy": entropy / count}
         terms["KL in loss"] = divergence / count
         terms["total"] = (
@@ -133,7 +154,7 @@ class PlainPpo:
         return terms
 
     def parameters(self) -> list[Tensor]:
-        return [*self.policy.parameters(), self.weight, self.bias]
+        return [*self.policy.parameters(), *(p for p in (self.weight, self.bias) if p is not None)]
 
     def learn(self, batches: list[list[Plain]], rate: float) -> list[dict[str, float]]:
         """A step of Adam for each minibatch, with the gradient's norm held."""

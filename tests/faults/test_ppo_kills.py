@@ -17,6 +17,10 @@ SETTINGS = {
         *("model.lora.rank=4", "layout=adapters-own-critic", "kl.controller=adaptive", "kl.target=0.01"),
         *("kl.horizon=100", "score.normalise=running", "keep=best"),
     ),
+    "RLOO": (
+        *("advantage.estimator=rloo", "prompts_per_iteration=3", "samples_per_prompt=3"),
+        *("advantage.leave_out_equal=true", "score.overlong_tokens=4"),
+    ),
 }
 
 

@@ -47,6 +47,11 @@ LAYOUTS = {
         *("layout=adapters-own-critic", "model.lora.rank=4", "kl.estimator=full", "kl.controller=adaptive"),
         *("score.normalise=running", "advantage.whiten_rewards=true", "value_learning_rate=1e-2"),
     ),
+    # No critic, and groups of answers that are read, scored and learned from in different processes.
+    "rloo": (
+        *("layout=shared", "advantage.estimator=rloo", "advantage.leave_out_equal=true", "samples_per_prompt=3"),
+        *("kl.loss_coefficient=0.05", "score.overlong_tokens=3"),
+    ),
 }
 
 
@@ -101,9 +106,9 @@ def drawn(out: Path) -> list[list[list[int]]]:
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
-    """The saved model and its critic."""
+    """The saved model and its critic, if it has one."""
     files = [*(out / "model").glob("*.safetensors"), *(out / "critic").glob("*.safetensors")]
-    assert len(files) >= 2
+    assert files
     return {f"{f.parent.name}/{name}": tensor for f in files for name, tensor in load_file(f).items()}
 
 

@@ -12,7 +12,7 @@ FEW = {"epochs": 2, "minibatches": 1}
 
 def learn(problem: Problem, *, iterations: int, batch: int = 64, rate: float = 0.05, seed: int = 0, **groups):
     """The journal, the actors and the notices of a run."""
-    actors, keeper = Tabular(problem), KeepsNothing()
+    actors, keeper = Tabular(problem, critic=groups.pop("critic", True)), KeepsNothing()
     beta = groups.pop("beta", 0.1)
     settings = toy_settings(problem, iterations=iterations, batch=batch, beta=beta, seed=seed, **groups)
     outcome = run_toy(

@@ -1,0 +1,120 @@
+"""Methods without a critic as whole runs: no critic in memory or on disk, groups, the command and its recipe."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+import steersman
+from steersman.cli.main import main
+from steersman.methods.ppo.loop import iterate
+from steersman.runs.journal import read_rows
+
+pytestmark = pytest.mark.slow
+
+PROMPTS = ["What is a dog?", "I like cricket.", "Why is exercise good?", "Hello", "So it is", "Tell me a story."]
+
+
+def vowels(answer: str) -> float:
+    return 0.2 * sum(answer.count(letter) for letter in "aeiou")
+
+
+def usual(model, out, estimator: str, **more):
+    return {
+        "model": model,
+        "prompts": PROMPTS,
+        "reward": vowels,
+        "out": out,
+        "iterations": 2,
+        "prompts_per_iteration": 3,
+        "samples_per_prompt": 3,
+        "advantage": {"estimator": estimator},
+        "sampling": {"max_new_tokens": 6},
+        "update": {"epochs": 2, "minibatches": 2},
+        "optimiser": {"learning_rate": 1e-3},
+        "compute": {"kernels": "default", "tokens_per_micro_batch": 60},
+        "run": {"device": "cpu", "threads": 1},
+        "prompts.held_out": "none",
+        **more,
+    }
+
+
+@pytest.mark.parametrize("layout", ["shared", "adapters"])
+@pytest.mark.parametrize("estimator", ["rloo", "grpo", "dr-grpo", "reinforce++"])
+def test_no_critic_is_made_and_the_policy_learns(estimator, layout, tiny, tmp_path):
+    lora = {"model.lora": {"rank": 4}} if layout == "adapters" else {}
+    arguments = usual(tiny("llama"), tmp_path / "run", estimator, layout=layout, **lora)
+    with steersman.open_ppo(**arguments) as run:
+        assert run.actors.value_head is None
+        assert run.actors.critic is None
+        assert not any("value" in name for name, _ in run.actors.named_parameters())
+        done = iterate(run.parts, run.settings, run.memory)
+        assert all(one.scored.values is None for one in done.experience)
+        assert not {"value", "value loss", "explained variance"} & set(done.row)
+        assert json.dumps(done.row), "the journal row is plain numbers"
+        assert abs(done.row["KL to reference"]) < 1e-5
+        assert done.stats.first["ratio from 1"] < 1e-4
+        if estimator != "reinforce++":
+            by_prompt: dict[int, float] = {}
+            for one in done.experience:
+                number = one.scored.sample.rollout.prompt
+                by_prompt[number] = by_prompt.get(number, 0.0) + float(one.advantages[0])
+            assert len(by_prompt) == 3
+            assert list(by_prompt.values()) == pytest.approx([0.0] * 3, abs=1e-5)
+        after = iterate(run.parts, run.settings, run.memory)
+        assert max(abs(one.scored.sequence_kl) for one in after.experience) > 1e-3, "the policy has learned"
+        assert after.row["engine mismatch"] < 1e-4
+
+
+def test_a_prompt_that_comes_twice_in_an_iteration_is_two_groups(tiny, tmp_path):
+    arguments = usual(tiny("llama"), tmp_path / "run", "rloo", prompts=PROMPTS[:2], prompts_per_iteration=4)
+    with steersman.open_ppo(**arguments) as run:
+        done = iterate(run.parts, run.settings, run.memory)
+        samples = [one.scored.sample for one in done.experience]
+        assert len({sample.prompt.text for sample in samples}) == 2
+        assert sorted(sample.rollout.prompt for sample in samples) == [n for n in range(4) for _ in range(3)]
+
+
+def test_the_command_runs_its_recipe_and_saves_a_plain_model_and_no_critic(tmp_path, capsys):
+    (tmp_path / "reward.py").write_text("def vowels(answer):\n    return sum(answer.count(c) for c in 'aeiou') / 5\n")
+    out = tmp_path / "run"
+    words = ["rloo", "rloo-harbour", "--model", "harbour:base", "--scorer", f"{tmp_path / 'reward.py'}:vowels"]
+    words += ["--prompts", "harbour:prompts?count=12", "prompts.held_out=harbour:prompts/heldout?count=4"]
+    words += ["--out", str(out), "iterations=2", "prompts_per_iteration=2", "sampling.max_new_tokens=8", "--json"]
+    words += ["compute.kernels=default", "run.device=cpu"]
+    assert call(words) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["ending"], result["step"]) == ("finished", 2)
+    assert {"score", "KL to reference", "objective"} <= set(result["held_out"])
+    assert not (out / "critic").exists()
+    model = AutoModelForCausalLM.from_pretrained(result["model"])
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    rows = [row for row in read_rows(out / "journal.jsonl")[0] if "score" in row]
+    assert [row["answers so far"] for row in rows] == [8, 16]
+    sample = json.loads(next((out / "samples").glob("*.jsonl")).read_text().splitlines()[0])
+    assert "values" not in sample
+    assert len(sample["advantages"]) == len(sample["ids"])
+    assert call(words) == 0
+    assert json.loads(capsys.readouterr().out)["ending"] == "already finished"
+
+
+def call(words: list[str]) -> int:
+    """The exit code of the command line."""
+    import sys
+
+    before, sys.argv = sys.argv, ["steersman", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+def test_one_answer_a_prompt_is_refused_at_once(tmp_path, capsys):
+    words = ["rloo", "--model", "m", "--scorer", "s", "--prompts", "p", "--out", str(tmp_path), "samples_per_prompt=1"]
+    assert call(words) != 0
+    assert "samples_per_prompt=1; expected 2 or more" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

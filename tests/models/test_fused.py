@@ -151,10 +151,11 @@ def test_the_gradient_written_by_hand_is_that_of_finite_differences(kind, read):
         return values.requires_grad_(True)
 
     hidden, heads, key_heads, size, inner = 6, 4, 2, 4, 5
-    shape = Shape(heads, key_heads, size, 0.5, 1e-6, (3, 1, 2))
+    rows = row_attention.Rows((3, 1, 2), ((0, 0), (0, 2), (2, 0)), (3, 1, 2), None)
     if read is not None:
-        ends = [list(range(end - n, end)) for n, end in zip(read, (3, 4, 6), strict=True)]
-        shape = shape._replace(read=row_attention.Read(read, torch.tensor(sum(ends, []))))
+        places = [place for n, end in zip(read, (3, 4, 6), strict=True) for place in range(end - n, end)]
+        rows = rows._replace(asking=read, places=torch.tensor(places))
+    shape = Shape(heads, key_heads, size, 0.5, 1e-6, rows)
     weights = Weights(
         before=some(hidden),
         query=some(heads * size, hidden),

@@ -8,7 +8,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from steersman.batches import TokenBatch, TokenRow, pad_rows
 from steersman.errors import ModelError
+from steersman.models import row_attention
 from steersman.models.loading import find_unpadded, load_causal
+from steersman.models.row_attention import Rows
 from steersman.models.tiny import write_tiny_model
 from steersman.models.unpadded import attend_by_row, lay_out, rounded, spread
 from steersman.train.kernels import using
@@ -77,8 +79,8 @@ def test_a_model_whose_rows_would_see_one_another_is_padded(tmp_path, monkeypatc
     backbone = load_causal(write_tiny_model(tmp_path / "model"), dtype=torch.float32, device="cpu")
     assert find_unpadded(backbone) > 0
     forward = backbone.trunk.forward
-    monkeypatch.setattr(backbone.trunk, "forward", lambda row_lengths=None, **rest: forward(**rest))
-    assert find_unpadded(backbone) == 0, "row lengths that are dropped on the way are noticed"
+    monkeypatch.setattr(backbone.trunk, "forward", lambda rows=None, **rest: forward(**rest))
+    assert find_unpadded(backbone) == 0, "rows that are dropped on the way are noticed"
     monkeypatch.setattr(backbone.trunk, "forward", lambda input_ids, use_cache: forward(input_ids=input_ids))
     assert find_unpadded(backbone) == 0, "so is a model that does not take them"
     monkeypatch.setattr(backbone.config, "_attn_implementation", "eager")
@@ -90,9 +92,57 @@ def test_laying_out_and_spreading_lose_nothing(lengths: list[int]):
     ids = torch.arange(1, len(lengths) * 10 + 1).view(len(lengths), 10)
     real = torch.arange(10) < torch.tensor(lengths)[:, None]
     layout = lay_out(ids, real)
-    assert sum(layout.row_lengths) == layout.ids.shape[1] == layout.positions.shape[1] == rounded(sum(lengths))
+    assert sum(layout.rows.lengths) == layout.ids.shape[1] == layout.positions.shape[1] == rounded(sum(lengths))
     back = spread(layout.ids[0, :, None].float(), layout, len(lengths), 10)[..., 0]
     assert torch.equal(back, torch.where(real, ids, 0).float())
+
+
+def test_what_rows_begin_with_in_common_is_laid_out_once():
+    same = list(range(10, 22))
+    ids = torch.tensor([[*same, 1, 2, 3], [*same, 1, 5, 0], [*same[:9], 7, 8, 9, 0, 0, 0], [*same[:4], 6, *[0] * 10]])
+    lengths = torch.tensor([15, 14, 12, 5])
+    real = torch.arange(15) < lengths[:, None]
+    assert lay_out(ids, real).rows == Rows.apart((15, 14, 12, 5, 2)), "all is read, so that all is laid out"
+    layout = lay_out(ids, real, torch.tensor([3, 3, 1, 2]), cut=True)
+    # 13 tokens in common, two of which are read; 9 with the row before; 4 are too few to share, and begin anew
+    assert layout.rows.shared == ((0, 0), (0, 11), (0, 9), (3, 0), (4, 0))
+    assert layout.rows.lengths == (15, 3, 3, 5, 6)
+    assert layout.rows.asking == (3, 3, 1, 2, 0)
+    assert layout.ids[0, :26].tolist() == [*same, 1, 2, 3, 21, 1, 5, 7, 8, 9, *same[:4], 6]
+    assert layout.positions[0, 15:21].tolist() == [11, 12, 13, 9, 10, 11]
+    read = [(0, 12), (0, 13), (0, 14), (1, 11), (1, 12), (1, 13), (2, 11), (3, 3), (3, 4)]
+    assert layout.places.tolist() == [row * 15 + position for row, position in read]
+
+
+@pytest.mark.parametrize("short", [4, 160], ids=["long rows", "short rows"])
+def test_tokens_in_common_are_computed_once_and_learn_the_same(load, family, monkeypatch, short):
+    monkeypatch.setattr(row_attention, "SHORT", short)
+    backbone = load(family)
+    if backbone.unpadded < 16:
+        pytest.skip("rows must be longer than this model's window to have enough in common")
+    generator = torch.Generator().manual_seed(7)
+
+    def draw(count: int) -> torch.Tensor:
+        return torch.randint(2, 300, (count,), generator=generator)
+
+    asked, other = draw(9), draw(10)
+    ids = [torch.cat([prompt, draw(n)]) for prompt, n in ((asked, 4), (asked, 2), (asked, 6), (other, 3), (other, 1))]
+    starts = [9, 9, 10, 10, 10]
+    batch = pad_rows(
+        [TokenRow(row, torch.arange(len(row)) >= start) for row, start in zip(ids, starts, strict=True)], pad_id=1
+    )
+    seen = []
+    backbone.trunk.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    chosen, gradients = learned(backbone, batch)
+    backbone.unpadded = 0
+    expected, expected_gradients = learned(backbone, batch)
+    assert seen == [48, 15], "63 real tokens, 34 after what is shared is left out"
+    assert torch.allclose(chosen, expected, atol=1e-5)
+    largest = max(float(g.abs().max()) for g in expected_gradients.values())
+    for name, gradient in expected_gradients.items():
+        assert torch.allclose(gradients[name], gradient, atol=1e-5 * largest), name
 
 
 def test_the_widths_that_occur_are_few_for_onednn_and_waste_little():
@@ -108,7 +158,7 @@ def test_attention_by_row_is_causal_attention_of_each_row_with_grouped_keys():
     generator = torch.Generator().manual_seed(2)
     query = torch.randn(1, 4, 9, 8, generator=generator, dtype=torch.float64, requires_grad=True)
     key, value = (torch.randn(1, 2, 9, 8, generator=generator, dtype=torch.float64, requires_grad=True) for _ in "kv")
-    found, _ = attend_by_row(None, query, key, value, (2, 6, 1), {"scaling": 0.3})
+    found, _ = attend_by_row(None, query, key, value, Rows.apart((2, 6, 1)), {"scaling": 0.3})
     parts = [
         scaled_dot_product_attention(
             query[:, :, span], key[:, :, span], value[:, :, span], is_causal=True, scale=0.3, enable_gqa=True
@@ -127,4 +177,4 @@ def test_attention_by_row_is_causal_attention_of_each_row_with_grouped_keys():
 def test_what_attention_by_row_cannot_do_is_said(rest, lengths):
     tensor = torch.zeros(1, 2, 4, 8)
     with pytest.raises(ModelError, match="cannot be computed row by row"):
-        attend_by_row(None, tensor, tensor, tensor, lengths, rest)
+        attend_by_row(None, tensor, tensor, tensor, Rows.apart(lengths), rest)

@@ -110,7 +110,7 @@ class Backbone(nn.Module):
         self._check_length(batch)
         worth_it = self.fused or batch.padding_share > LITTLE_PADDING
         if self.computes_no_padding and batch.segments is None and worth_it:
-            layout = lay_out(batch.ids, batch.attention_mask, read if self.fused else None)
+            layout = lay_out(batch.ids, batch.attention_mask, read, cut=self.fused)
             if layout.longest <= self.unpadded:
                 return self._hidden_unpadded(batch, layout)
         if batch.segments is None:
@@ -141,9 +141,8 @@ class Backbone(nn.Module):
             position_ids=layout.positions,
             # transformers takes a mask of four axes as it is; without one it would make a mask of all tokens by all tokens
             attention_mask=torch.zeros(1, 1, 1, 1, dtype=self.dtype, device=batch.ids.device),
-            row_lengths=layout.row_lengths,
+            rows=layout.rows,
             use_cache=False,
-            **({} if layout.read is None else {"read": layout.read}),
         )
         return spread(seen.last_hidden_state[0], layout, *batch.ids.shape)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from steersman.models.fused_layer import Shape, Weights, layer
-from steersman.models.row_attention import Read
+from steersman.models.row_attention import Rows
 
 # transformers' layers of this kind
 KINDS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
@@ -34,16 +34,16 @@ def unfuse(trunk: nn.Module) -> None:
             module.__dict__.pop("forward", None)
 
 
-def _forward(module: Any, hidden_states: Tensor, *, last: bool, read: Read | None = None, **rest: Any) -> Tensor:
+def _forward(module: Any, hidden_states: Tensor, *, last: bool, rows: Rows | None = None, **rest: Any) -> Tensor:
     """Takes the place of the layer's own forward, and calls that for whatever else is asked. What comes out of the last layer
-    is only what is read, if that is said."""
-    wanted = read if last else None
-    row_lengths = rest.get("row_lengths")
-    asked = row_lengths is not None and rest.get("past_key_values") is None
+    is only what is read of the rows."""
+    asked = rows is not None and rest.get("past_key_values") is None
     weights = weights_of(module, hidden_states) if asked else None
-    if row_lengths is None or weights is None:
-        whole = type(module).forward(module, hidden_states, **rest)
-        return whole if wanted is None else whole[:, wanted.places]
+    if rows is None:
+        return type(module).forward(module, hidden_states, **rest)
+    if weights is None:
+        whole = type(module).forward(module, hidden_states, rows=rows, **rest)
+        return whole if rows.places is None or not last else whole[:, rows.places]
     cos, sin = rest["position_embeddings"]
     attention = module.self_attn
     size: int = attention.head_dim
@@ -55,8 +55,7 @@ def _forward(module: Any, hidden_states: Tensor, *, last: bool, read: Read | Non
         size=size,
         scale=float(attention.scaling),
         epsilon=float(module.input_layernorm.variance_epsilon),
-        row_lengths=row_lengths,
-        read=wanted,
+        rows=rows if last else rows.read_whole,
     )
     compute = partial(layer, turn=turn, shape=shape, weights=weights)
     if module.gradient_checkpointing and module.training:

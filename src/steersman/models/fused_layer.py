@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from steersman.models.row_attention import Read, attend_rows, attend_rows_backward
+from steersman.models.row_attention import Rows, attend_rows, attend_rows_backward
 
 _silu_backward: Any = torch.ops.aten.silu_backward
 
@@ -46,15 +46,14 @@ class Weights(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What the weights' shapes do not tell. `read` None: every token's result is wanted."""
+    """What the weights' shapes do not tell."""
 
     heads: int
     key_heads: int
     size: int
     scale: float
     epsilon: float
-    row_lengths: tuple[int, ...]
-    read: Read | None = None
+    rows: Rows
 
 
 def layer(
@@ -80,10 +79,11 @@ class _Layer(torch.autograd.Function):
             heads = _normalised(turned_TAS, shape.epsilon)
             torch.mul(heads[0], _head_norms(weights, shape), out=turned_TAS)
         _in_pairs(turned_TAS).mul_(turn)
-        read_RH = _read(hidden_TH, shape)
+        places = shape.rows.places
+        read_RH = hidden_TH if places is None else hidden_TH.index_select(0, places)
         attended_RH = hidden_TH.new_empty(len(read_RH), shape.heads * shape.size)
-        tensors, lengths = _heads_of(projected_TP, shape), _read_lengths(shape)
-        kept = attend_rows(*tensors, shape.row_lengths, lengths, shape.scale, _by_head(attended_RH, shape.size))
+        tensors = _heads_of(projected_TP, shape)
+        kept = attend_rows(*tensors, shape.rows, shape.scale, _by_head(attended_RH, shape.size))
         middle_RH = torch.addmm(read_RH, attended_RH, weights.output.T)
 
         between_RH, between_scale_R1 = _normalised(middle_RH, shape.epsilon)
@@ -123,24 +123,12 @@ class _Layer(torch.autograd.Function):
             _head_norms_backward(turned_TAS, heads, weights, shape, grads)
         joined_PH, _ = _joined(weights, shape)
         _share_out(by_projected_TP.T @ (normed_TH * weights.before), by_projected_TP, weights, shape, grads)
-        residual_TH = grad_RH if shape.read is None else _put_back(grad_RH, shape.read, len(normed_TH))
+        places = shape.rows.places
+        residual_TH = grad_RH if places is None else torch.zeros_like(normed_TH).index_copy_(0, places, grad_RH)
         grad_TH, grads["before"] = _norm_backward(
             by_projected_TP @ joined_PH, normed_TH, scale_T1, weights.before, residual_TH
         )
         return grad_TH, None, None, *(grads.get(name) for name in Weights._fields)
-
-
-def _read(tokens_T: Tensor, shape: Shape) -> Tensor:
-    return tokens_T if shape.read is None else tokens_T.index_select(0, shape.read.places)
-
-
-def _put_back(tokens_R: Tensor, read: Read, total: int) -> Tensor:
-    """All tokens, zero where nobody reads."""
-    return tokens_R.new_zeros(total, *tokens_R.shape[1:]).index_copy_(0, read.places, tokens_R)
-
-
-def _read_lengths(shape: Shape) -> tuple[int, ...]:
-    return shape.row_lengths if shape.read is None else shape.read.lengths
 
 
 def _feed_forward_backward(
@@ -175,16 +163,16 @@ def _attention_backward(
     groups = shape.heads // shape.key_heads
     # Where a key serves several queries, its gradient is the sum of what each of them asks of it.
     own = (
-        targets[0] if shape.read is None else torch.empty_like(tensors[0]),
+        targets[0] if shape.rows.places is None else torch.empty_like(tensors[0]),
         *(
             torch.empty_like(tensor) if groups > 1 else part
             for tensor, part in zip(tensors[1:3], targets[1:], strict=True)
         ),
     )
     grad = _by_head(by_attended_RH, shape.size)
-    attend_rows_backward(grad, tensors, kept, shape.row_lengths, _read_lengths(shape), shape.scale, own)
-    if shape.read is not None:
-        targets[0].zero_().index_copy_(1, shape.read.places, own[0])
+    attend_rows_backward(grad, tensors, kept, shape.rows, shape.scale, own)
+    if shape.rows.places is not None:
+        targets[0].zero_().index_copy_(1, shape.rows.places, own[0])
     if groups > 1:
         for whole, target in zip(own[1:], targets[1:], strict=True):
             torch.sum(whole.unflatten(0, (shape.key_heads, groups)), dim=1, out=target)
@@ -282,8 +270,8 @@ def _parts(projected_TP: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
 def _heads_of(projected_TP: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
     """The same with a key and a value for each query, and only the queries whose tokens are read."""
     query, key, value = _parts(projected_TP, shape)
-    if shape.read is not None:
-        query = query.index_select(1, shape.read.places)
+    if shape.rows.places is not None:
+        query = query.index_select(1, shape.rows.places)
     groups = shape.heads // shape.key_heads
     if groups == 1:
         return query, key, value

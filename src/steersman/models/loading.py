@@ -218,9 +218,11 @@ def find_unpadded(backbone: Backbone) -> int:
     if backbone.device.type != "cpu" or longest < 2 or backbone.config._attn_implementation != "sdpa":
         return 0
     install()
-    ids = _probe_ids(backbone, 30).view(3, 10)[:, :longest]
-    lengths = torch.tensor([ids.shape[1], ids.shape[1] // 2, 1])
-    batch = TokenBatch(ids, torch.zeros_like(ids, dtype=torch.bool), lengths, None)
+    ids = _probe_ids(backbone, 40).view(4, 10)[:, :longest]
+    width = ids.shape[1]
+    # the second row begins as the first does, so that what they share is computed once
+    ids[1, :-1] = ids[0, :-1]
+    batch = TokenBatch(ids, torch.zeros_like(ids, dtype=torch.bool), torch.tensor([width, width, width // 2, 1]), None)
     with torch.no_grad():
         alone = backbone.hidden(batch)
         if fuse(backbone.trunk):
@@ -234,14 +236,17 @@ def find_unpadded(backbone: Backbone) -> int:
 def _same_unpadded(backbone: Backbone, batch: TokenBatch, alone: torch.Tensor, longest: int) -> bool:
     """Whether the real tokens have the same hidden states without their padding."""
     backbone.unpadded = longest
+    read = batch.lengths.clone()
+    read[1] = 1
     try:
-        together = backbone.hidden(batch)
+        together = backbone.hidden(batch, read)
     except (ModelError, TypeError, ValueError, RuntimeError, NotImplementedError, IndexError, AttributeError):
         return False
     finally:
         backbone.unpadded = 0
-    real = batch.attention_mask
-    return agree(alone[real], together[real])
+    there = torch.arange(batch.ids.shape[1])
+    seen = batch.attention_mask & (there >= (batch.lengths - read)[:, None])
+    return agree(alone[seen], together[seen])
 
 
 def _same_packed(backbone: Backbone, packed: TokenBatch, span: tuple[int, int, int]) -> bool:

@@ -4,7 +4,8 @@ A short row's probabilities are made whole, kept, and used again in the backward
 torch's flash attention, whose blocks are made for long rows. All tensors here are [heads, tokens, size] views, in any memory
 order whose last axis is dense.
 
-`read` is how many tokens at the end of each row ask; queries and what comes out then hold only these, keys and values all.
+A row may begin with tokens of an earlier one, the same prompt for two answers, say: they are then computed once, in the
+earlier row, and their keys and values stand before its own. And only the last tokens of a row may ask, if only their result is read.
 """
 
 # torch's own annotations are partial here
@@ -24,11 +25,24 @@ from torch import Tensor
 SHORT = 160
 
 
-class Read(NamedTuple):
-    """How many tokens at the end of each row are read, and where they stand among the tokens of all rows."""
+class Rows(NamedTuple):
+    """How rows lie one after another. `shared[i]` is an earlier row and how many of its first tokens stand before row i's own
+    (itself and 0 for none). `asking[i]` is how many tokens at the end of row i are read; `places` is where all of these stand, or
+    None if every token is read."""
 
     lengths: tuple[int, ...]
-    places: Int[Tensor, " read"]
+    shared: tuple[tuple[int, int], ...]
+    asking: tuple[int, ...]
+    places: Int[Tensor, " asking"] | None
+
+    @staticmethod
+    def apart(lengths: Sequence[int]) -> "Rows":
+        """Rows that share nothing and are read whole."""
+        return Rows(tuple(lengths), tuple((i, 0) for i in range(len(lengths))), tuple(lengths), None)
+
+    @property
+    def read_whole(self) -> "Rows":
+        return self if self.places is None else self._replace(asking=self.lengths, places=None)
 
 
 _flash: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # pyright: ignore[reportPrivateUsage]
@@ -40,20 +54,17 @@ def attend_rows(
     query: Float[Tensor, "heads asking size"],
     key: Float[Tensor, "heads total size"],
     value: Float[Tensor, "heads total size"],
-    row_lengths: tuple[int, ...],
-    read: tuple[int, ...],
+    rows: Rows,
     scale: float,
     into: Float[Tensor, "heads asking size"],
 ) -> list[Tensor]:
     """Write each row's attention into `into`; give back what the backward pass needs of each row."""
     kept: list[Tensor] = []
+    queries, outs = (tensor.split(rows.asking, dim=1) for tensor in (query, into))
+    keys, values = (tensor.split(rows.lengths, dim=1) for tensor in (key, value))
     with _plain_products():
-        rows = zip(
-            *(tensor.split(read, dim=1) for tensor in (query, into)),
-            *(tensor.split(row_lengths, dim=1) for tensor in (key, value)),
-            strict=True,
-        )
-        for q, out, k, v in rows:
+        for i, (q, out) in enumerate(zip(queries, outs, strict=True)):
+            k, v = _seen(keys, rows.shared[i], i), _seen(values, rows.shared[i], i)
             if _whole(q, k):
                 unseen = _future(q.shape[1], k.shape[1], q.dtype)
                 scores = torch.baddbmm(unseen, q, k.transpose(1, 2), alpha=scale)
@@ -72,30 +83,42 @@ def attend_rows_backward(
     grad: Float[Tensor, "heads asking size"],
     tensors: Sequence[Float[Tensor, "heads _ size"]],
     kept: Sequence[Tensor],
-    row_lengths: tuple[int, ...],
-    read: tuple[int, ...],
+    rows: Rows,
     scale: float,
     into: Sequence[Float[Tensor, "heads _ size"]],
 ) -> None:
     """`tensors` are query, key, value and what came out; the gradients of query, key and value are written into `into`."""
     query, key, value, joined = tensors
+    asking = zip(*(tensor.split(rows.asking, dim=1) for tensor in (grad, query, joined, into[0])), kept, strict=True)
+    keys, values, key_grads, value_grads = (tensor.split(rows.lengths, dim=1) for tensor in (key, value, *into[1:]))
     with _plain_products():
-        rows = zip(
-            *(tensor.split(read, dim=1) for tensor in (grad, query, joined, into[0])),
-            *(tensor.split(row_lengths, dim=1) for tensor in (key, value, *into[1:])),
-            strict=True,
-        )
-        for (g, q, out, q_grad, k, v, k_grad, v_grad), own in zip(rows, kept, strict=True):
+        for i, (g, q, out, q_grad, own) in enumerate(asking):
+            k, v = _seen(keys, rows.shared[i], i), _seen(values, rows.shared[i], i)
             if _whole(q, k):
-                v_grad.copy_(torch.bmm(own.transpose(1, 2), g))
+                _give_back(torch.bmm(own.transpose(1, 2), g), value_grads, rows.shared[i], i, 1.0)
                 by_score = _softmax_backward(torch.bmm(g, v.transpose(1, 2)), own, -1, own.dtype)
                 torch.mul(torch.bmm(by_score, k), scale, out=q_grad)
-                torch.mul(torch.bmm(by_score.transpose(1, 2), q), scale, out=k_grad)
+                _give_back(torch.bmm(by_score.transpose(1, 2), q), key_grads, rows.shared[i], i, scale)
             else:
                 g, q, out = (_at_the_end(tokens, k.shape[1])[None] for tokens in (g, q, out))
                 found = _flash_backward(g, q, k[None], v[None], out, own, 0.0, True, scale=scale)
-                for here, there in zip((q_grad, k_grad, v_grad), found, strict=True):
-                    here.copy_(there[0, :, -here.shape[1] :])
+                q_grad.copy_(found[0][0, :, q.shape[2] - q_grad.shape[1] :])
+                _give_back(found[1][0], key_grads, rows.shared[i], i, 1.0)
+                _give_back(found[2][0], value_grads, rows.shared[i], i, 1.0)
+
+
+def _seen(parts: Sequence[Tensor], shared: tuple[int, int], row: int) -> Tensor:
+    """A row's keys or values: its own, after those that it shares with an earlier row."""
+    earlier, count = shared
+    return parts[row] if count == 0 else torch.cat((parts[earlier][:, :count], parts[row]), dim=1)
+
+
+def _give_back(grad: Tensor, parts: Sequence[Tensor], shared: tuple[int, int], row: int, scale: float) -> None:
+    """The gradient of what `_seen` gave: a row's own part is written; the earlier row, written before, gets the shared one added."""
+    earlier, count = shared
+    torch.mul(grad[:, count:], scale, out=parts[row])
+    if count:
+        parts[earlier][:, :count].add_(grad[:, :count], alpha=scale)
 
 
 def _whole(query: Tensor, key: Tensor) -> bool:

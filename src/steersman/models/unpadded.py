@@ -17,45 +17,72 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steersman.errors import ModelError
-from steersman.models.row_attention import Read, attend_rows, attend_rows_backward
+from steersman.models.row_attention import Rows, attend_rows, attend_rows_backward
 
 # What changes attention beyond its scale; a model that brings one of these is left to transformers.
 _FOREIGN = ("softcap", "position_bias", "s_aux", "cache")
 
 
+# Fewer tokens than these are sooner computed twice than shared.
+WORTH_SHARING = 8
+
+
 class Layout(NamedTuple):
-    """Tokens of all rows in one, and where in the batch (row * time + position) each of the real ones stands. `read` None:
-    all of them are read."""
+    """Tokens of all rows in one; how they lie there; and where in the batch (row * time + position) what comes out stands."""
 
     ids: Int[Tensor, "1 total"]
     positions: Int[Tensor, "1 total"]
-    row_lengths: tuple[int, ...]
+    rows: Rows
     longest: int
-    places: Int[Tensor, " real"]
-    read: Read | None
+    places: Int[Tensor, " read"]
 
 
 def lay_out(
-    ids: Int[Tensor, "batch time"], real: Bool[Tensor, "batch time"], read: Int[Tensor, " batch"] | None = None
+    ids: Int[Tensor, "batch time"],
+    real: Bool[Tensor, "batch time"],
+    read: Int[Tensor, " batch"] | None = None,
+    *,
+    cut: bool = False,
 ) -> Layout:
     """The real tokens in one row, filled up with a row that nobody reads, so that the widths that occur suit the products.
-    `read` says how many tokens at the end of each row are read."""
-    places = real.reshape(-1).nonzero().squeeze(1)
+
+    `read` says how many tokens at the end of each row are read, if not all. What rows have in common before them is then laid out
+    once; and if `cut` is True, nothing else comes out of the model.
+    """
     counts = real.sum(1)
-    lengths = [length for length in counts.tolist() if length]
-    longest = max(lengths, default=0)
+    longest = int(counts.max()) if len(counts) else 0
+    shared = _shared(ids, counts, counts if read is None else read)
+    before = torch.tensor([count for _, count in shared])
+    real = real & (torch.arange(ids.shape[1], device=ids.device) >= before.to(ids.device)[:, None])
+    places = real.reshape(-1).nonzero().squeeze(1)
+    positions = places % ids.shape[1]
     spare = rounded(len(places)) - len(places)
-    flat = torch.cat([ids.reshape(-1)[places], ids.new_zeros(spare)])
-    positions = torch.cat([places % ids.shape[1], torch.arange(spare, device=ids.device)])
-    rows = (*lengths, *([spare] if spare else []))
-    if read is None or bool((read >= counts).all()):
-        return Layout(flat[None], positions[None], rows, longest, places, None)
-    first = (counts - read).repeat_interleave(counts)
-    where = (positions[: len(places)] >= first).nonzero().squeeze(1)
-    asking = [min(int(n), length) for n, length in zip(read.tolist(), counts.tolist(), strict=True) if length]
-    return Layout(
-        flat[None], positions[None], rows, longest, places[where], Read((*asking, *([0] if spare else [])), where)
-    )
+    lengths = [*(counts.cpu() - before).tolist(), *([spare] if spare else [])]
+    rows = Rows(tuple(lengths), tuple(shared) + (((len(shared), 0),) if spare else ()), tuple(lengths), None)
+    if cut and read is not None and bool((read < counts).any()):
+        where = (positions >= (counts - read).repeat_interleave(real.sum(1))).nonzero().squeeze(1)
+        asking = torch.minimum(read, counts).tolist() + ([0] if spare else [])
+        rows, places = rows._replace(asking=tuple(asking), places=where), places[where]
+    flat = torch.cat([ids[real], ids.new_zeros(spare)])
+    positions = torch.cat([positions, torch.arange(spare, device=ids.device)])
+    return Layout(flat[None], positions[None], rows, longest, places)
+
+
+def _shared(
+    ids: Int[Tensor, "batch time"], counts: Int[Tensor, " batch"], read: Int[Tensor, " batch"]
+) -> list[tuple[int, int]]:
+    """For each row, an earlier one that begins as it does, and with how many tokens (see `Rows`). What is read is never shared."""
+    same = (ids[1:] == ids[:-1]).int().cumprod(1).sum(1).tolist()
+    room, lengths = (counts - read).tolist(), counts.tolist()
+    found = [(0, 0)] if lengths else []
+    first, reach = 0, ids.shape[1]
+    for row in range(1, len(lengths)):
+        reach = min(reach, same[row - 1])
+        count = min(reach, room[row], lengths[first])
+        if count < WORTH_SHARING:
+            first, reach, count = row, ids.shape[1], 0
+        found.append((first, count))
+    return found
 
 
 def rounded(total: int) -> int:
@@ -76,7 +103,7 @@ def spread(
 
 @cache
 def install() -> None:
-    """Let transformers' sdpa attention understand `row_lengths`; without that argument nothing changes."""
+    """Let transformers' sdpa attention understand `rows`; without that argument nothing changes."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     usual = ALL_ATTENTION_FUNCTIONS["sdpa"]
@@ -84,10 +111,10 @@ def install() -> None:
     def attend(
         module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **rest: Any
     ) -> Any:
-        row_lengths = rest.pop("row_lengths", None)
-        if row_lengths is None:
+        rows = rest.pop("rows", None)
+        if rows is None:
             return usual(module, query, key, value, attention_mask, **rest)
-        return attend_by_row(module, query, key, value, row_lengths, rest)
+        return attend_by_row(module, query, key, value, rows, rest)
 
     ALL_ATTENTION_FUNCTIONS["sdpa"] = attend
 
@@ -97,12 +124,12 @@ def attend_by_row(
     query: Float[Tensor, "one heads total size"],
     key: Float[Tensor, "one key_heads total size"],
     value: Float[Tensor, "one key_heads total size"],
-    row_lengths: tuple[int, ...],
+    rows: Rows,
     rest: dict[str, Any],
 ) -> tuple[Float[Tensor, "one total heads size"], None]:
     """Causal attention within each of the rows laid one after another: what transformers calls in a layer."""
     foreign = [name for name in _FOREIGN if rest.get(name) is not None]
-    if foreign or rest.get("dropout") or sum(row_lengths) != query.shape[2]:
+    if foreign or rest.get("dropout") or sum(rows.lengths) != query.shape[2]:
         raise ModelError(
             f"attention with {', '.join(foreign) or 'dropout or other tokens'} cannot be computed row by row; the model is "
             "used with padding instead"
@@ -115,19 +142,17 @@ def attend_by_row(
         query, key, value = query.to(kind), key.to(kind), value.to(kind)
     scale = rest.get("scaling") or query.shape[3] ** -0.5
     compute = cast(Callable[..., Tensor], _RowByRow.apply)
-    return compute(query, key, value, row_lengths, scale).transpose(1, 2), None
+    return compute(query, key, value, rows.read_whole, scale).transpose(1, 2), None
 
 
 class _RowByRow(torch.autograd.Function):
     """One autograd node for all rows."""
 
     @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, row_lengths: tuple[int, ...], scale: float
-    ) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, rows: Rows, scale: float) -> Tensor:
         joined = _like_tokens(query)
-        kept = attend_rows(query[0], key[0], value[0], row_lengths, row_lengths, scale, joined[0])
-        ctx.row_lengths, ctx.scale = row_lengths, scale
+        kept = attend_rows(query[0], key[0], value[0], rows, scale, joined[0])
+        ctx.rows, ctx.scale = rows, scale
         ctx.save_for_backward(query, key, value, joined, *kept)
         return joined
 
@@ -140,7 +165,7 @@ class _RowByRow(torch.autograd.Function):
         grads = [_like_tokens(tensor) for tensor in (query, key, value)]
         seen = [tensor[0] for tensor in (query, key, value, joined)]
         into = [grad[0] for grad in grads]
-        attend_rows_backward(grad_outputs[0][0], seen, kept, ctx.row_lengths, ctx.row_lengths, ctx.scale, into)
+        attend_rows_backward(grad_outputs[0][0], seen, kept, ctx.rows, ctx.scale, into)
         return *grads, None, None
 
 

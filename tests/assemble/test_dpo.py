@@ -231,3 +231,21 @@ def test_the_distance_is_the_same_by_adapters_off_and_by_a_second_model(settings
     two = dpo.run_dpo(settings(*words, f"reference={tiny('llama')}", f"run.out={tmp_path / 'two'}"), quiet=True)
     assert one.held_out["KL to reference"] > 0.01
     assert one.held_out["KL to reference"] == pytest.approx(two.held_out["KL to reference"], rel=1e-4)
+
+
+def test_a_run_killed_after_it_was_measured_is_not_measured_twice(settings, monkeypatch):
+    whole = dpo.run_dpo(settings("train.steps=4"), quiet=True)
+
+    def dies(*_, **__):
+        raise KeyboardInterrupt
+
+    folder = f"{whole.out}-killed"
+    with monkeypatch.context() as patch:
+        patch.setattr(dpo, "conclude", dies)
+        with pytest.raises(KeyboardInterrupt):
+            dpo.run_dpo(settings("train.steps=4", f"run.out={folder}"), quiet=True)
+    monkeypatch.setattr(dpo, "distance", dies)
+    again = dpo.run_dpo(settings("train.steps=4", f"run.out={folder}"), quiet=True)
+    assert again.held_out == whole.held_out
+    rows = [row for row in read_rows(Path(folder) / "journal.jsonl")[0] if "held-out KL to reference" in row]
+    assert len(rows) == 1

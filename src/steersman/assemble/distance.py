@@ -5,12 +5,11 @@ The log-ratios of judged answers, which training watches, say little of that: th
 
 from collections.abc import Sequence
 
+from steersman.assemble.engines import native_engine
 from steersman.assemble.language_model import LanguageModel
 from steersman.evaluate.answer_kl import Voice, answer_kl
 from steersman.rollout.engine import Sampling, sample_seed
-from steersman.rollout.native import NativeEngine
 from steersman.settings.dpo import DistanceSettings
-from steersman.text.tokeniser import end_ids
 
 NAME = "KL to reference"
 
@@ -29,15 +28,10 @@ def distance(
     room = [ids for ids in asked if context is None or len(ids) < context][: settings.prompts]
     if not room:
         return None
-    engine = NativeEngine(
-        model.backbone,
-        end_ids=end_ids(model.tokeniser, getattr(model.backbone.hf, "generation_config", None)),
-        tokeniser=model.tokeniser,
-        acting_as=model.adapter,
-    )
+    voice = (model.backbone, model.adapter)
+    engine = native_engine(voice, model.tokeniser)
     sampling = Sampling(max_new_tokens=settings.max_new_tokens, temperature=1.0)
     seeds = [sample_seed(seed, 0, f"distance/{place}", 0) for place in range(len(room))]
     rows = [rollout.row for rollout in engine.generate(room, sampling, seeds=seeds)]
-    voice = (model.backbone, model.adapter)
     pad_id = model.tokeniser.pad_token_id
     return float(answer_kl(rows, voice, reference, pad_id=pad_id, token_budget=token_budget, temperature=1.0).mean())

@@ -20,6 +20,7 @@ from steersman.assemble.supervised import Finish, Judged, Material, already_fini
 from steersman.batches import TokenRow
 from steersman.data.tokens import tokeniser_hash
 from steersman.errors import ModelError, UsageError
+from steersman.evaluate.answer_kl import Voice
 from steersman.methods.dpo import (
     NEEDS_NO_REFERENCE,
     DirectPreference,
@@ -33,7 +34,7 @@ from steersman.models.backbone import Backbone
 from steersman.parallel.world import World, join
 from steersman.reward.rows import through
 from steersman.runs.journal import read_rows
-from steersman.settings.dpo import LOSSES, USED_BY, DpoSettings
+from steersman.settings.dpo import LOSSES, USED_BY, DpoSettings, PreferenceSettings
 from steersman.train.checkpoint import weight_tensors
 
 
@@ -99,7 +100,7 @@ def run_dpo(settings: DpoSettings, *, quiet: bool = False) -> RunResult:
                 train=settings.train,
                 seed=settings.run.seed,
                 checkpoint_every=settings.run.checkpoint_every,
-                judged=Judged("loss", higher_is_better=False, derive=lambda found: _loss(settings, found)),
+                judged=Judged("loss", higher_is_better=False, derive=lambda found: preference_loss(settings, found)),
                 kept=kept,
                 machine=machine,
                 world=world,
@@ -131,21 +132,28 @@ def _check(settings: DpoSettings) -> None:
         raise UsageError(
             "train.packing lays several answers into one row, and dpo compares whole answers; leave it out"
         )
+    refuse_what_has_no_place(settings)
+
+
+def refuse_what_has_no_place(settings: PreferenceSettings) -> None:
+    """Raise if something was set that the chosen loss does not read."""
+    fields = type(settings).model_fields
     for name, losses in USED_BY.items():
-        if settings.loss not in losses and getattr(settings, name) != DpoSettings.model_fields[name].default:
+        given = name in fields and getattr(settings, name) != fields[name].default
+        if given and settings.loss not in losses:
             used = "every other" if len(losses) == len(LOSSES) - 1 else ", ".join(losses)
             raise UsageError(f"loss={settings.loss} has no place for {name}; it is used by {used}. Leave it out")
     if settings.loss == "robust" and not settings.label_smoothing:
         raise UsageError(
             "loss=robust corrects for labels that are wrong, and label_smoothing, their share, is 0; give one, such as 0.1"
         )
-    if settings.length != "desensitised" and settings.alpha != DpoSettings.model_fields["alpha"].default:
+    if settings.length != "desensitised" and settings.alpha != fields["alpha"].default:
         raise UsageError(
             f"alpha is what tokens count that length=desensitised finds too many, and length={settings.length}; leave it out"
         )
 
 
-def _loss(settings: DpoSettings, found: Mapping[str, float]) -> dict[str, float]:
+def preference_loss(settings: PreferenceSettings, found: Mapping[str, float]) -> dict[str, float]:
     return {"loss": sum(each * found.get(name, 0.0) for name, each in coefficients(settings).items())}
 
 
@@ -159,9 +167,7 @@ def with_distance(
     if nats is None and settings.distance.prompts:
         for parameter in model.backbone.parameters():
             parameter.grad = None  # room for a second model
-        voice = (
-            (model.backbone, None) if _began_below_its_adapter(settings) else (_other(settings, model).backbone, None)
-        )
+        voice = reference_voice(settings, model)
         nats = distance(
             held_out.prompts(), model, voice, settings.distance, seed=settings.run.seed, token_budget=token_budget
         )
@@ -170,11 +176,14 @@ def with_distance(
     return finish if nats is None else replace(finish, held_out={**finish.held_out, NAME: nats})
 
 
-def _began_below_its_adapter(settings: DpoSettings) -> bool:
-    return settings.reference is None and settings.model.lora is not None
+def reference_voice(settings: PreferenceSettings, model: LanguageModel) -> Voice:
+    """The reference once the model has begun to learn: beneath its adapter, or a model by itself."""
+    if settings.reference is None and model.adapter is not None:
+        return model.backbone, None
+    return other_reference(settings, model).backbone, None
 
 
-def _other(settings: DpoSettings, model: LanguageModel) -> LanguageModel:
+def other_reference(settings: PreferenceSettings, model: LanguageModel) -> LanguageModel:
     """The reference by itself."""
     place = {"path": reference_of(settings), "lora": None, "quantise": None}
     other = load_language_model(settings.model.model_copy(update=place), model.backbone.device)
@@ -186,7 +195,7 @@ def _other(settings: DpoSettings, model: LanguageModel) -> LanguageModel:
     return other
 
 
-def reference_of(settings: DpoSettings) -> str:
+def reference_of(settings: PreferenceSettings) -> str:
     return settings.reference or settings.model.path
 
 
@@ -233,7 +242,7 @@ class Asker:
     def _reference(self) -> Backbone:
         if self.settings.reference is None:
             return self.model.backbone  # nothing has been learned yet, and a new adapter adds nothing
-        return _other(self.settings, self.model).backbone
+        return other_reference(self.settings, self.model).backbone
 
 
 def stranger_of(judgements: Judgements, longest: int, index: int) -> TokenRow:

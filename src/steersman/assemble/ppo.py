@@ -10,6 +10,7 @@ import torch
 
 from steersman.assemble.actors import make_actors, save_policy_and_critic, shard_actors
 from steersman.assemble.device import Machine, resolve_device, resolve_machine
+from steersman.assemble.engines import native_engine
 from steersman.assemble.language_model import LanguageModel, load_language_model
 from steersman.assemble.learner import optimiser_of, scheduled
 from steersman.assemble.prompts import prompts_of
@@ -34,11 +35,10 @@ from steersman.records import Demonstration, Document, Prompt
 from steersman.reward.function import FunctionScorer
 from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Engine, Rollout, Sampling
-from steersman.rollout.native import NativeEngine
 from steersman.rollout.stops import answer_text
 from steersman.settings.ppo import PpoSettings
 from steersman.text.template import encode_demonstration, encode_document, encode_prompt
-from steersman.text.tokeniser import decode, end_ids
+from steersman.text.tokeniser import decode
 from steersman.train.checkpoint import load_checkpoint, weight_tensors
 from steersman.train.core import Learner
 from steersman.train.precision import autocast
@@ -247,12 +247,7 @@ def _learner(
 
 
 def _engine(model: LanguageModel, plain: Backbone, world: World) -> Engine:
-    engine = NativeEngine(
-        plain,
-        end_ids=end_ids(model.tokeniser, getattr(plain.hf, "generation_config", None)),
-        tokeniser=model.tokeniser,
-        acting_as=model.adapter,
-    )
+    engine = native_engine((plain, model.adapter), model.tokeniser)
     return engine if world.size == 1 else EngineTogether(engine, model.backbone, world)
 
 

@@ -61,7 +61,7 @@ def reference_log_probs(
         with aside.open("wb") if world.first else nullcontext() as file:
             for start in range(0, count, _MANY):
                 part = [row(i) for i in range(start, min(start + _MANY, count))]
-                shares = world.exchange(_measured(part[world.rank :: world.size], reference, pad_id, token_budget))
+                shares = world.exchange(log_probs_of(part[world.rank :: world.size], reference, pad_id, token_budget))
                 if file is not None:
                     file.writelines(shares[i % world.size][i // world.size].tobytes() for i in range(len(part)))
         if world.first:
@@ -70,9 +70,10 @@ def reference_log_probs(
     return ReferenceLogProbs(path, [row(i).targets for i in range(count)])
 
 
-def _measured(
+def log_probs_of(
     rows: Sequence[TokenRow], reference: Backbone | None, pad_id: int, token_budget: int
 ) -> list[NDArray[np.float32]]:
+    """Of each target of each row; 0 without a reference."""
     found = [np.zeros(row.targets, np.float32) for row in rows]
     if reference is None:
         return found

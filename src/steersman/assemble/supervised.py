@@ -69,8 +69,10 @@ def learn(
     world: World,
     label: str,
     quiet: bool,
+    rows_of: Callable[[int], Sequence[Any]] | None = None,
 ) -> Finish:
-    """The whole course over the material, from its last checkpoint if there is one; the model ends with the weights to keep."""
+    """The whole course over the material, from its last checkpoint if there is one; the model ends with the weights to keep.
+    `rows_of` makes a step's rows where they are not the material's own: of the step's number and the weights at its beginning."""
     if material.count == 0:
         raise DataError("no rows are left to learn from; see the report of rows left out, or raise data.max_length")
     per_epoch = steps_per_epoch(material.count, train.batch_size)
@@ -102,7 +104,7 @@ def learn(
         keep=train.keep,
     )
     lesson = Lesson(
-        rows_of=_rows_of(material, train.batch_size, seed),
+        rows_of=rows_of or _rows_of(material, train.batch_size, seed),
         held_out=material.held_out,
         derive=judged.derive,
         epoch_of=lambda step: step / per_epoch,

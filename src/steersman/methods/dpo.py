@@ -15,7 +15,7 @@ from torch import Tensor
 from steersman.batches import AnswerGroup, PairBatch, TokenBatch, TokenRow, pad_groups
 from steersman.maths import direct_preference as losses
 from steersman.models.backbone import Backbone
-from steersman.settings.dpo import DpoSettings
+from steersman.settings.dpo import PreferenceSettings
 from steersman.train.objective import Sums, Term
 
 NEEDS_NO_REFERENCE = ("simpo", "orpo")
@@ -52,7 +52,7 @@ def collate(units: Sequence[JudgedGroup], *, pad_id: int, device: torch.device, 
     return JudgedBatch(pairs.to(device), torch.cat([unit.reference for unit in units]).to(device))
 
 
-def coefficients(settings: DpoSettings) -> dict[str, float]:
+def coefficients(settings: PreferenceSettings) -> dict[str, float]:
     """What each term counts; orpo is the likelihood with the odds ratio beside it."""
     if settings.loss == "orpo":
         return {"preference": settings.odds, "likelihood": settings.likelihood or 1.0}
@@ -79,7 +79,7 @@ class Sides:
 class DirectPreference:
     """The objective of the pairwise losses; `kto` has its own, below."""
 
-    def __init__(self, settings: DpoSettings) -> None:
+    def __init__(self, settings: PreferenceSettings) -> None:
         self.settings = settings
         self._coefficients = coefficients(settings)
 
@@ -159,7 +159,7 @@ class KahnemanTversky:
     """KTO. Its baseline is the KL of policy from reference over the global batch, so it is taken before the step, from the
     pairing of each prompt with another prompt's answer; within the step it is a constant, whatever the micro-batches."""
 
-    def __init__(self, settings: DpoSettings, baseline: Callable[[Sequence[JudgedGroup]], float]) -> None:
+    def __init__(self, settings: PreferenceSettings, baseline: Callable[[Sequence[JudgedGroup]], float]) -> None:
         self.settings = settings
         self._baseline_of = baseline
         self.baseline = 0.0

@@ -34,6 +34,21 @@ class Settings(BaseModel):
             k: None if v == NONE and k in cls.model_fields and cls.on_by_default(k) else v for k, v in values.items()
         }
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rest_of_a_group(cls, values: Any) -> Any:
+        """Whoever sets one member of a group keeps what the group's own default says of the others: PPO's learning rate stays
+        PPO's where only its schedule was set."""
+        if not isinstance(values, Mapping):
+            return values
+        beneath = {
+            name: found.default for name, found in cls.model_fields.items() if isinstance(found.default, Settings)
+        }
+        return {
+            k: {**beneath[k].model_dump(exclude_unset=True), **v} if k in beneath and isinstance(v, Mapping) else v
+            for k, v in values.items()
+        }
+
     @classmethod
     def on_by_default(cls, name: str) -> bool:
         """Whether a setting may be None and is something else unless told."""

@@ -7,6 +7,8 @@ from pydantic import Field
 
 from steersman.settings.base import Settings
 from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSettings, RunSettings, TrainSettings
+from steersman.settings.ppo import PromptSettings, SamplingSettings
+from steersman.settings.score import ScorerSettings
 
 Loss = Literal["dpo", "robust", "ipo", "hinge", "simpo", "orpo", "kto"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
@@ -38,11 +40,11 @@ class DistanceSettings(Settings):
     max_new_tokens: int = Field(default=64, ge=1)
 
 
-class DpoSettings(Settings):
+class PreferenceSettings(Settings):
+    """What learning from preferences directly needs to know, wherever the preferences come from."""
+
     model: ModelSettings
     """Usually a fine-tuned model; it is also the reference, unless `reference` names another."""
-    data: DataSettings
-    """Comparisons, rankings or labels (thumbs up and down, for kto), in any known format."""
     loss: Loss = "dpo"
     """Which of the family. simpo and orpo need no reference; kto learns from thumbs, and takes comparisons as one up, one down."""
     beta: float = Field(default=0.1, gt=0)
@@ -66,9 +68,26 @@ class DpoSettings(Settings):
     """Of thumbs down in kto; thumbs up count 1."""
     reference: str | None = None
     """Another reference than the model at the beginning: a folder, a hub id or a run."""
-    ties: Literal["soft", "drop"] = "soft"
-    """soft learns that the two answers are equally good; drop leaves ties out."""
     optimiser: OptimiserSettings = OptimiserSettings(learning_rate=5e-6)
     train: TrainSettings = TrainSettings()
     distance: DistanceSettings = DistanceSettings()
     run: RunSettings
+
+
+class DpoSettings(PreferenceSettings):
+    data: DataSettings
+    """Comparisons, rankings or labels (thumbs up and down, for kto), in any known format."""
+    ties: Literal["soft", "drop"] = "soft"
+    """soft learns that the two answers are equally good; drop leaves ties out."""
+
+
+class OnlineDpoSettings(PreferenceSettings):
+    """The preferences are made while it learns: answers of the policy's own, judged by a scorer."""
+
+    prompts: PromptSettings
+    scorer: ScorerSettings
+    sampling: SamplingSettings = SamplingSettings()
+    samples_per_prompt: int = Field(default=2, ge=2)
+    """Answers to each prompt; the best and the worst of them by the scorer are a pair."""
+    train: TrainSettings = TrainSettings(keep="last")
+    """batch_size counts prompts."""

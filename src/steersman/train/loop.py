@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, runtime_checkable
 
+from steersman.errors import ServiceError
 from steersman.parallel.world import World
 from steersman.train.checkpoint import Snapshot, load_weight_tensors, take_snapshot
 from steersman.train.core import Learner, StepReport
@@ -92,7 +93,13 @@ def run_course(
     # A run that was killed after its early end, before its model was saved, does not learn on.
     ending: Ending = "early" if _enough(memory, course) else "finished"
     while ending == "finished" and learner.progress.step < course.steps:
-        report = learner.step(lesson.rows_of(learner.progress.step), objective)
+        try:
+            rows = lesson.rows_of(learner.progress.step)
+        except ServiceError:
+            # Rows may be judged by a service as they are made; nothing has changed, and the run can go on from here.
+            keeper.save(learner.progress.step, take_snapshot(learner, memory.facts(), world))
+            raise
+        report = learner.step(rows, objective)
         step = learner.progress.step
         memory.tokens += report.tokens
         row = _journal_row(step, lesson.epoch_of(step), report)

@@ -8,7 +8,7 @@ import pytest
 
 from steersman.errors import UsageError
 from steersman.settings.base import all_keys, json_schema, load_settings, put, shipped_recipes, to_toml
-from steersman.settings.dpo import DpoSettings
+from steersman.settings.dpo import DpoSettings, OnlineDpoSettings
 from steersman.settings.ppo import PpoSettings, RlooSettings
 from steersman.settings.reward import RewardSettings
 from steersman.settings.sft import SftSettings
@@ -19,6 +19,7 @@ SCHEMAS = {
     "ppo": PpoSettings,
     "rloo": RlooSettings,
     "dpo": DpoSettings,
+    "online": OnlineDpoSettings,
 }
 NEEDED = ["model.path=m", "data.source=d", "run.out=o"]
 
@@ -84,6 +85,15 @@ def test_override_values_are_toml_or_plain_words():
         "g": {"h": None},
         "i": "a/b=c",
     }
+
+
+def test_setting_one_member_of_a_group_leaves_the_others_at_the_groups_default():
+    settings = load_settings(DpoSettings, None, [*NEEDED, "optimiser.warmup=0"])
+    assert (settings.optimiser.learning_rate, settings.optimiser.warmup) == (5e-6, 0)
+    words = ["model.path=m", "prompts.source=p", "scorer.path=s", "run.out=o", "optimiser.weight_decay=0.1"]
+    optimiser = load_settings(PpoSettings, None, words).optimiser
+    assert (optimiser.learning_rate, optimiser.schedule, optimiser.warmup) == (1e-5, "linear", 0)
+    assert load_settings(OnlineDpoSettings, None, [*words[:4], "train.batch_size=2"]).train.keep == "last"
 
 
 def test_every_setting_has_its_place_in_the_schema_for_editors():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli import chat, data, doctor, dpo, label, ppo, quickstart, reward, rloo, runs, sample, score, sft
+from steersman.cli import chat, data, doctor, dpo, label, online_dpo, ppo, quickstart, reward, rloo, runs, sample, score, sft
 from steersman.errors import SteersmanError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("score", epilog=score.EXAMPLE)(score.score)
 app.command("ppo", epilog=ppo.EXAMPLE)(ppo.ppo)
 app.command("rloo", epilog=rloo.EXAMPLE)(rloo.rloo)
 app.command("dpo", epilog=dpo.EXAMPLE)(dpo.dpo)
+app.command("online-dpo", epilog=online_dpo.EXAMPLE)(online_dpo.online_dpo)
 app.command("chat", epilog=chat.EXAMPLE)(chat.chat)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(data.app, name="data")

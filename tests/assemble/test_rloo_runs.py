@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
+from commandline import call
 from transformers import AutoModelForCausalLM
 
 import steersman
-from steersman.cli.main import main
 from steersman.methods.ppo.loop import iterate
 from steersman.runs.journal import read_rows
 
@@ -97,20 +97,6 @@ def test_the_command_runs_its_recipe_and_saves_a_plain_model_and_no_critic(tmp_p
     assert len(sample["advantages"]) == len(sample["ids"])
     assert call(words) == 0
     assert json.loads(capsys.readouterr().out)["ending"] == "already finished"
-
-
-def call(words: list[str]) -> int:
-    """The exit code of the command line."""
-    import sys
-
-    before, sys.argv = sys.argv, ["steersman", *words]
-    try:
-        main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 def test_one_answer_a_prompt_is_refused_at_once(tmp_path, capsys):

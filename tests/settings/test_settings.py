@@ -8,6 +8,7 @@ import pytest
 
 from steersman.errors import UsageError
 from steersman.settings.base import all_keys, json_schema, load_settings, put, shipped_recipes, to_toml
+from steersman.settings.best_of_n import BestOfNSettings
 from steersman.settings.dpo import DpoSettings, OnlineDpoSettings
 from steersman.settings.ppo import PpoSettings, RlooSettings
 from steersman.settings.reward import RewardSettings
@@ -18,6 +19,7 @@ SCHEMAS = {
     "reward": RewardSettings,
     "ppo": PpoSettings,
     "rloo": RlooSettings,
+    "best": BestOfNSettings,
     "dpo": DpoSettings,
     "online": OnlineDpoSettings,
 }

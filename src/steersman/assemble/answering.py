@@ -74,6 +74,7 @@ def plan(settings: SampleSettings, models: int) -> list[Place]:
                 top_p=settings.top_p,
                 min_p=settings.min_p,
                 repetition_penalty=settings.repetition_penalty,
+                min_new_tokens=settings.min_new_tokens,
                 stop=tuple(settings.stop),
             ),
         )

@@ -43,12 +43,13 @@ class Machine:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Threads and kernels as this machine was resolved, put back afterwards."""
-        with _threads(self.threads), using(self.kernels) if self.device.type == "cpu" else nullcontext():
+        with on_threads(self.threads), using(self.kernels) if self.device.type == "cpu" else nullcontext():
             yield
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
+def on_threads(number: int) -> Iterator[None]:
+    """So many processor threads, and as many as before afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -84,7 +85,7 @@ def resolve_machine(run: RunSettings, compute: ComputeSettings, *, width: int, k
     kernels: Kernels = "default"
     if device.type == "cpu" and precision == "fp32":
         wished = begun.kernels or compute.kernels
-        with _threads(threads):
+        with on_threads(threads):
             kernels = choose_kernels(width, _memory()) if wished == "auto" else wished
     usual = NARROW_BUDGET if device.type == "cpu" and width < NARROW else TOKEN_BUDGET.get(device.type, 8192)
     budget = compute.tokens_per_micro_batch or usual

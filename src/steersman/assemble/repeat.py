@@ -4,7 +4,7 @@ import json
 import os
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from steersman.errors import Preempted
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `model` is the folder to use next; `held_out` its last held-out numbers."""
+    """How a run ended. `model` is the folder to use next; `held_out` its last held-out numbers, `measured` others."""
 
     out: str
     ending: str
@@ -22,6 +22,7 @@ class RunResult:
     held_out: dict[str, float]
     model: str
     next_command: str
+    measured: dict[str, float] = field(default_factory=dict[str, float])
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -84,6 +85,7 @@ def lines_of(result: RunResult) -> list[str]:
         "already finished": "had finished before",
     }
     lines = [f"{result.out}: {endings.get(result.ending, result.ending)} at step {result.step}"]
+    lines += [f"  {name:<23} {value:.5g}" for name, value in result.measured.items()]
     lines += [f"  held-out {name:<14} {value:.5g}" for name, value in result.held_out.items()]
     if result.best_step != result.step and result.held_out:
         lines.append(f"  the best was step {result.best_step}; its weights are the model's")

@@ -1,5 +1,7 @@
 """`sft` put together: settings -> model, rows, objective, run folder -> the fine-tuned model."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,14 +15,25 @@ from steersman.assemble.run import identity_of, keep_run
 from steersman.assemble.supervised import Judged, already_finished, conclude, learn
 from steersman.methods.sft import NextToken, perplexity
 from steersman.parallel.world import join
+from steersman.settings.base import Settings
 from steersman.settings.sft import SftSettings
 from steersman.train.checkpoint import weight_tensors
 
 
-def run_sft(settings: SftSettings, *, quiet: bool = False) -> RunResult:
+@dataclass(frozen=True)
+class Command:
+    """What was asked for, where fine-tuning is the last part of it: the run's folder keeps this kind and this recipe."""
+
+    kind: str
+    settings: Settings
+    parents: Mapping[str, str]
+
+
+def run_sft(settings: SftSettings, *, quiet: bool = False, command: Command | None = None) -> RunResult:
     """Fine-tune on demonstrations; the same call on the same folder resumes."""
+    command = command or Command("sft", settings, {})
     next_command = f"steersman chat {settings.run.out}"
-    before = already_finished(settings, settings.run, next_command)
+    before = already_finished(command.settings, settings.run, next_command)
     if before is not None:
         return before
     with join(resolve_device(settings.run.device)) as world:
@@ -33,9 +46,10 @@ def run_sft(settings: SftSettings, *, quiet: bool = False) -> RunResult:
             "threads": machine.threads,
             "deterministic": machine.facts,
             "data": content_of(settings.data),
-            "parents": {"model": identity_of(settings.model.path)},
+            "parents": {"model": identity_of(settings.model.path), **command.parents},
         }
-        with machine.working(), keep_run(settings, settings.run, kind="sft", world=world, facts=facts) as kept:
+        kept_as = keep_run(command.settings, settings.run, kind=command.kind, world=world, facts=facts)
+        with machine.working(), kept_as as kept:
             material = demonstration_rows(
                 settings.data,
                 model.tokeniser,
@@ -64,7 +78,7 @@ def run_sft(settings: SftSettings, *, quiet: bool = False) -> RunResult:
                 kept=kept,
                 machine=machine,
                 world=world,
-                label="sft",
+                label=command.kind,
                 quiet=quiet,
             )
             weights = weight_tensors(backbone) if world.size > 1 else None

@@ -6,7 +6,23 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli import chat, data, doctor, dpo, label, online_dpo, ppo, quickstart, reward, rloo, runs, sample, score, sft
+from steersman.cli import (
+    best_of_n,
+    chat,
+    data,
+    doctor,
+    dpo,
+    label,
+    online_dpo,
+    ppo,
+    quickstart,
+    reward,
+    rloo,
+    runs,
+    sample,
+    score,
+    sft,
+)
 from steersman.errors import SteersmanError
 
 app = typer.Typer(
@@ -25,6 +41,7 @@ app.command("reward", epilog=reward.EXAMPLE)(reward.reward)
 app.command("score", epilog=score.EXAMPLE)(score.score)
 app.command("ppo", epilog=ppo.EXAMPLE)(ppo.ppo)
 app.command("rloo", epilog=rloo.EXAMPLE)(rloo.rloo)
+app.command("best-of-n", epilog=best_of_n.EXAMPLE)(best_of_n.best_of_n)
 app.command("dpo", epilog=dpo.EXAMPLE)(dpo.dpo)
 app.command("online-dpo", epilog=online_dpo.EXAMPLE)(online_dpo.online_dpo)
 app.command("chat", epilog=chat.EXAMPLE)(chat.chat)

@@ -21,6 +21,7 @@ class SampleSettings(Settings):
     min_p: float = Field(default=0.0, ge=0, le=1)
     repetition_penalty: float = Field(default=1.0, gt=0)
     max_new_tokens: int = Field(default=256, ge=1)
+    min_new_tokens: int = Field(default=0, ge=0)
     stop: list[str] = Field(default_factory=list)
     """An answer ends before any of these strings."""
     distinct: bool = False

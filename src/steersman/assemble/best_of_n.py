@@ -1,0 +1,150 @@
+"""`best-of-n` put together: prompts -> n answers each -> the best by a scorer -> a model fine-tuned on them.
+
+The parts are the commands `sample`, `score` and `sft`, and each leaves its file in the run's folder, so that a run that was killed
+goes on in the part where it was:
+
+    answers.jsonl    every answer, row by row          scored.jsonl    the same with their scores
+    chosen.jsonl     the best of each prompt, as demonstrations with their scores
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from steersman.assemble.device import on_threads
+from steersman.assemble.repeat import RunResult
+from steersman.assemble.run import refuse_another_recipe
+from steersman.assemble.sample import run_sample
+from steersman.assemble.score import run_score
+from steersman.assemble.sft import Command, run_sft
+from steersman.assemble.supervised import already_finished
+from steersman.data.load import load_records
+from steersman.data.write import RowWriter
+from steersman.errors import DataError, UsageError
+from steersman.maths.statistics import best_of_n_estimate, best_of_n_kl
+from steersman.records import Answers, Demonstration, to_dict
+from steersman.runs.folder import RunFolder, atomic_write_text
+from steersman.runs.lock import lock_run
+from steersman.settings.base import to_toml
+from steersman.settings.best_of_n import BestOfNSettings
+from steersman.settings.parts import DataSettings
+from steersman.settings.sample import SampleSettings
+from steersman.settings.score import ScoreSettings, SourceSettings
+from steersman.settings.sft import SftSettings
+
+SCORE = "score"
+"""The key under which the answers keep their scores."""
+
+
+@dataclass(frozen=True)
+class Files:
+    answers: Path
+    scored: Path
+    chosen: Path
+
+
+def run_best_of_n(settings: BestOfNSettings, *, quiet: bool = False) -> RunResult:
+    """Sample, choose and fine-tune; the same call on the same folder resumes."""
+    out = Path(settings.run.out)
+    files = Files(out / "answers.jsonl", out / "scored.jsonl", out / "chosen.jsonl")
+    result = already_finished(settings, settings.run, f"steersman chat {out}")
+    if result is None:
+        if not files.chosen.exists():
+            _choose(settings, files, quiet=quiet)
+        parents = {"scorer": str(settings.scorer.path or "a sum")}
+        command = Command("best-of-n", settings, parents)
+        result = run_sft(_fine_tuning(settings, files), quiet=quiet, command=command)
+    return replace(result, measured=_measure(settings, files.scored))
+
+
+def _choose(settings: BestOfNSettings, files: Files, *, quiet: bool) -> None:
+    """The answers, their scores and the best of them, each file whole before the next is begun."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "best-of-n draws and scores its answers in one process, and several were started; leave torchrun out, or make the "
+            "demonstrations with one process (steersman sample, steersman score) and fine-tune on them with steersman sft"
+        )
+    folder = RunFolder.create_or_open(Path(settings.run.out))
+    with lock_run(folder.path), on_threads(settings.run.threads or torch.get_num_threads()):
+        if folder.recipe_path.exists():
+            refuse_another_recipe(folder, settings)
+        atomic_write_text(folder.recipe_path, to_toml(settings))
+        if not files.scored.exists():
+            run_sample(_sampling(settings, files), quiet=quiet)
+            run_score(_scoring(settings, files), quiet=quiet)
+        best = [_best(row) for row in _scored(files.scored)]
+        kept = [row for row in best if settings.least_score is None or _score_of(row) >= settings.least_score]
+        if not kept:
+            raise DataError(
+                f"no prompt has an answer that scores least_score={settings.least_score} or more; the best of all scores "
+                f"{max(_score_of(row) for row in best):.4g}. Lower least_score, or raise n, in a new folder"
+            )
+        with RowWriter(files.chosen) as writer:
+            for row in kept:
+                writer.write(to_dict(row))
+
+
+def _scored(path: Path) -> Iterator[Answers]:
+    for record in load_records(str(path), kind=(Answers,), strict=True):
+        if isinstance(record, Answers):
+            yield record
+
+
+def _best(row: Answers) -> Demonstration:
+    """The answer with the highest score; of equal ones the first."""
+    best = max(row.completions, key=lambda completion: completion.scores[SCORE])
+    return Demonstration(row.prompt, best, annotator=f"best of {len(row.completions)}", id=row.id)
+
+
+def _score_of(row: Demonstration) -> float:
+    return row.completion.scores[SCORE]
+
+
+def _measure(settings: BestOfNSettings, scored: Path) -> dict[str, float]:
+    """What the best of 1, 2, 4, … n scores in the mean over prompts, and the KL that costs at most. Estimated without bias from all
+    answers: the best of 2, say, over all pairs of them."""
+    rows = [[completion.scores[SCORE] for completion in row.completions] for row in _scored(scored)]
+    sizes = [2**power for power in range(settings.n.bit_length()) if 2**power < settings.n] + [settings.n]
+    found: dict[str, float] = {}
+    for size in sizes:
+        means = [best_of_n_estimate(scores, scores, size) for scores in rows if len(scores) >= size]
+        if means:
+            found["score of one answer" if size == 1 else f"score, best of {size}"] = sum(means) / len(means)
+    return {**found, f"KL at most, best of {settings.n}": best_of_n_kl(settings.n)}
+
+
+def _sampling(settings: BestOfNSettings, files: Files) -> SampleSettings:
+    return SampleSettings(
+        **settings.sampling.model_dump(),
+        model=settings.model.path,
+        revision=settings.model.revision,
+        prompts=settings.prompts,
+        answers=settings.n,
+        out=str(files.answers),
+        seed=settings.run.seed,
+        device=settings.run.device,
+    )
+
+
+def _scoring(settings: BestOfNSettings, files: Files) -> ScoreSettings:
+    return ScoreSettings(
+        data=SourceSettings(source=str(files.answers), strict=True),
+        scorer=settings.scorer,
+        name=SCORE,
+        out=str(files.scored),
+        device=settings.run.device,
+    )
+
+
+def _fine_tuning(settings: BestOfNSettings, files: Files) -> SftSettings:
+    return SftSettings(
+        model=settings.model,
+        data=DataSettings(source=str(files.chosen), held_out=settings.held_out, max_length=settings.max_length),
+        loss_on="answer",
+        optimiser=settings.optimiser,
+        train=settings.train,
+        run=settings.run,
+    )

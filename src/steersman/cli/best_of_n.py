@@ -1,0 +1,43 @@
+"""`steersman best-of-n`: fine-tune on the best of several answers."""
+
+from typing import Annotated
+
+import typer
+
+from steersman.cli.command import Json, Seeds, Words, gather
+from steersman.cli.ppo import Device, Out, Prompts, Scorer
+from steersman.settings.best_of_n import BestOfNSettings
+
+EXAMPLE = "Example: steersman best-of-n --model runs/sft --scorer runs/reward --prompts prompts.jsonl --out runs/best-of-n --n 8"
+
+
+def best_of_n(
+    words: Words = None,
+    model: Annotated[
+        str | None, typer.Option(help="Who answers, and is fine-tuned on the best of its answers.")
+    ] = None,
+    scorer: Scorer = None,
+    prompts: Prompts = None,
+    n: Annotated[int | None, typer.Option(help="Answers to each prompt.")] = None,
+    out: Out = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of sampling and of the order of rows.")] = None,
+    device: Device = None,
+    seeds: Seeds = 1,
+    json: Json = False,
+) -> None:
+    """Best of n: several answers to each prompt are sampled and scored, and the model is fine-tuned on the best (rejection
+    sampling). Says what the best score beside one answer, and the KL they cost at most."""
+    options = {
+        "model.path": model,
+        "scorer.path": scorer,
+        "prompts.source": prompts,
+        "n": n,
+        "run.out": out,
+        "run.seed": seed,
+        "run.device": device,
+    }
+    settings = gather(BestOfNSettings, words, options)
+    from steersman.assemble.best_of_n import run_best_of_n
+    from steersman.assemble.repeat import run_and_say
+
+    run_and_say(run_best_of_n, settings, seeds=seeds, as_json=json)

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 import steersman
 from steersman.methods.ppo.loop import iterate
 from steersman.runs.journal import read_rows
+from steersman.runs.listing import list_runs
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +89,7 @@ def test_the_command_runs_its_recipe_and_saves_a_plain_model_and_no_critic(tmp_p
     assert (result["ending"], result["step"]) == ("finished", 2)
     assert {"score", "KL to reference", "objective"} <= set(result["held_out"])
     assert not (out / "critic").exists()
+    assert [run.kind for run in list_runs(tmp_path)] == ["rloo"]
     model = AutoModelForCausalLM.from_pretrained(result["model"])
     assert all(torch.isfinite(p).all() for p in model.parameters())
     rows = [row for row in read_rows(out / "journal.jsonl")[0] if "score" in row]

@@ -1,6 +1,7 @@
 """Which settings go with which advantage estimator, and what its paper has where nothing was said."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +85,15 @@ def test_what_does_not_go_together_is_refused_in_words_without_the_whole_recipe(
     with pytest.raises(UsageError, match=reason) as seen:
         settings(*words)
     assert len(str(seen.value)) < 250
+
+
+def test_the_parts_of_dapo_in_the_docs_are_settings(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "rloo.md").read_text()
+    (tmp_path / "dapo.toml").write_text(page.split("```toml")[1].split("```")[0])
+    found = load_settings(PpoSettings, tmp_path / "dapo.toml", NEEDED)
+    assert found.advantage.leave_out_equal
+    assert (found.update.clip_high, found.update.mean_over, found.score.overlong_tokens) == (0.28, "tokens", 16)
+    assert (found.kl.coefficient, found.kl.loss_coefficient, found.advantage.whiten) == (0.0, 0.0, False)
 
 
 def test_what_only_token_by_token_methods_use_goes_with_reinforce():

@@ -19,6 +19,7 @@ from steersman.assemble.repeat import RunResult
 from steersman.assemble.run import refuse_another_recipe
 from steersman.assemble.sample import run_sample
 from steersman.assemble.score import run_score
+from steersman.assemble.scorers import name_of
 from steersman.assemble.sft import Command, run_sft
 from steersman.assemble.supervised import already_finished
 from steersman.data.load import load_records
@@ -54,8 +55,7 @@ def run_best_of_n(settings: BestOfNSettings, *, quiet: bool = False) -> RunResul
     if result is None:
         if not files.chosen.exists():
             _choose(settings, files, quiet=quiet)
-        parents = {"scorer": str(settings.scorer.path or "a sum")}
-        command = Command("best-of-n", settings, parents)
+        command = Command("best-of-n", settings, {"scorer": name_of(settings.scorer)})
         result = run_sft(_fine_tuning(settings, files), quiet=quiet, command=command)
     return replace(result, measured=_measure(settings, files.scored))
 

@@ -68,7 +68,7 @@ def run_ppo(settings: PpoSettings, *, quiet: bool = False, reward: Reward | None
     if before is not None:
         return before
     with open_ppo(settings, reward=reward) as run:
-        with run.kept.progress("ppo", settings.iterations, done=run.memory.iteration, silent=quiet):
+        with run.kept.progress(_kind(settings), settings.iterations, done=run.memory.iteration, silent=quiet):
             outcome = ppo(run.parts, settings, run.memory)
         stopped = outcome.ending == "stopped"
         finish = Finish(
@@ -102,7 +102,7 @@ def open_ppo(settings: PpoSettings, *, reward: Reward | None = None) -> Iterator
             "data": _data(settings),
             "parents": {"model": identity_of(settings.model.path), "scorer": _scorer_name(settings, reward)},
         }
-        with machine.working(), keep_run(settings, settings.run, kind="ppo", world=world, facts=facts) as kept:
+        with machine.working(), keep_run(settings, settings.run, kind=_kind(settings), world=world, facts=facts) as kept:
             actors = make_actors(settings, model)
             plain = shard_actors(actors, world)
             memory = Memory(settings.kl.coefficient)
@@ -257,6 +257,11 @@ def _scorer(settings: PpoSettings, reward: Reward | None, world: World, kept: Ke
     else:
         scorer = reward if isinstance(reward, Scorer) else FunctionScorer(reward)
     return scorer if world.size == 1 else ScorerTogether(scorer, world)
+
+
+def _kind(settings: PpoSettings) -> str:
+    """What the run is called among others: by its method."""
+    return "ppo" if settings.advantage.estimator == "gae" else settings.advantage.estimator
 
 
 def _scorer_name(settings: PpoSettings, reward: Reward | None) -> str:

@@ -84,7 +84,7 @@ class Forked:
             "steersman.assemble.sft",
             "steersman.assemble.reward",
             "steersman.assemble.ppo",
-            "steersman.assemble.dpo",
+            "steersman.assemble.online_dpo",
             "transformers.models.llama",
             "peft",
         ]

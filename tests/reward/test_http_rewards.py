@@ -363,12 +363,23 @@ def test_an_allowed_address_that_is_none_is_refused():
 def test_metadata_that_is_no_json_names_the_item():
     with moody_server() as server, pytest.raises(DataError, match="metadata of a prompt"):
         scorer(server).score([(Prompt(text="Say", metadata={"what": object()}), "a")])
+    with moody_server() as server, pytest.raises(DataError, match="metadata of a prompt"):
+        scorer(server).score([(Prompt(text="Say", metadata={"what": float("nan")}), "a")])
 
 
 def test_no_items_ask_nothing():
     with moody_server() as server:
         assert scorer(server).score([]) == []
         assert server.requests == []
+
+
+def test_half_a_character_in_an_answer_or_in_a_reply_is_no_trouble(tmp_path):
+    """JSON can say what UTF-8 cannot."""
+    with moody_server(lambda number: r'says {"scores": [{"score": 1.0, "note": "\ud83d"}]}') as server:
+        found = scorer(server, Replies(tmp_path)).score([(PROMPT, "half \ud83d")])
+        assert server.requests[0]["body"]["items"][0]["answer"] == "half \ud83d"
+    assert found == [Score(1.0, {}, "\ud83d")]
+    assert len(Replies(tmp_path)) == 1
 
 
 def test_replies_are_plain_lines_of_json(tmp_path):

@@ -165,7 +165,7 @@ class HttpScorer:
         headers = {"Idempotency-Key": key, "Accept": "application/json", "User-Agent": "steersman"}
         if self._options.token is not None:
             headers["Authorization"] = f"Bearer {self._options.token}"
-        return json.dumps({"items": items}, ensure_ascii=False).encode(), headers
+        return json.dumps({"items": items}).encode(), headers
 
     def _key(self, item: Item) -> str:
         """What stands for an item: its content, and who is asked."""
@@ -178,7 +178,7 @@ class HttpScorer:
             answer,
         ]
         try:
-            return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+            return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()[:32]
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"the metadata of a prompt cannot be sent as JSON ({error}) for {told(item)}; expected texts, numbers, lists and objects"

@@ -34,8 +34,7 @@ class Replies:
 
     def update(self, found: Mapping[str, Mapping[str, Any]], /) -> None:
         lines = "".join(
-            json.dumps({"key": key, **value}, ensure_ascii=False, allow_nan=False) + "\n"
-            for key, value in found.items()
+            json.dumps({"key": key, **value}, allow_nan=False) + "\n" for key, value in found.items()
         ).encode()
         with self._lock:
             self._append(lines)

@@ -83,7 +83,7 @@ class _Layer(torch.autograd.Function):
         read_RH = hidden_TH if places is None else hidden_TH.index_select(0, places)
         attended_RH = hidden_TH.new_empty(len(read_RH), shape.heads * shape.size)
         tensors = _heads_of(projected_TP, shape)
-        kept = attend_rows(*tensors, shape.rows, shape.scale, _by_head(attended_RH, shape.size))
+        kept = attend_rows(*tensors, shape.rows, _by_head(attended_RH, shape.size))
         middle_RH = torch.addmm(read_RH, attended_RH, weights.output.T)
 
         between_RH, between_scale_R1 = _normalised(middle_RH, shape.epsilon)
@@ -170,7 +170,7 @@ def _attention_backward(
         ),
     )
     grad = _by_head(by_attended_RH, shape.size)
-    attend_rows_backward(grad, tensors, kept, shape.rows, shape.scale, own)
+    attend_rows_backward(grad, tensors, kept, shape.rows, own)
     if shape.rows.places is not None:
         targets[0].zero_().index_copy_(1, shape.rows.places, own[0])
     if groups > 1:
@@ -196,9 +196,9 @@ def _norm_backward(
 
 
 def _head_norms(weights: Weights, shape: Shape) -> Tensor:
-    """The weight of each head's own norm, in the order of the joined projection: [A, S]."""
-    norms = ((weights.query_norm, shape.heads), (weights.key_norm, shape.key_heads))
-    return torch.cat([_pair_rows(cast(Tensor, norm), shape.size).expand(heads, -1) for norm, heads in norms])
+    """The weight of each head's own norm, in the order of the joined projection, that of queries with their scale: [A, S]."""
+    query, key = (_pair_rows(cast(Tensor, norm), shape.size) for norm in (weights.query_norm, weights.key_norm))
+    return torch.cat([(query * shape.scale).expand(shape.heads, -1), key.expand(shape.key_heads, -1)])
 
 
 def _head_norms_backward(
@@ -212,7 +212,7 @@ def _head_norms_backward(
     mean_TA1 = by_weight_TAS.mul_(weight_AS).mean(-1, keepdim=True)
     grad_TAS.mul_(weight_AS).addcmul_(normed_TAS, mean_TA1, value=-1).mul_(scale_TA1)
     query, key = by_weight_AS.split((shape.heads, shape.key_heads))
-    grads["query_norm"] = _unpair_rows(query.sum(0), shape.size)
+    grads["query_norm"] = _unpair_rows(query.sum(0), shape.size).mul_(shape.scale)
     grads["key_norm"] = _unpair_rows(key.sum(0), shape.size)
 
 
@@ -226,13 +226,19 @@ def _unpair_rows(weight: Tensor, size: int) -> Tensor:
 
 
 def _joined(weights: Weights, shape: Shape) -> tuple[Tensor, Tensor | None]:
-    """The projections' weights, and their biases if they have any, one below another; queries' and keys' rows in pairs."""
+    """The projections' weights, and their biases if they have any, one below another; queries' and keys' rows in pairs. The scale of
+    attention is in the queries' part, or in their norm if they have one."""
+    scale = _query_scale(weights, shape)
 
     def join(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        return torch.cat([_pair_rows(query, shape.size), _pair_rows(key, shape.size), value])
+        return torch.cat([_pair_rows(query, shape.size) * scale, _pair_rows(key, shape.size), value])
 
     biases = (weights.query_bias, weights.key_bias, weights.value_bias)
     return join(weights.query, weights.key, weights.value), None if biases[0] is None else join(*cast(Any, biases))
+
+
+def _query_scale(weights: Weights, shape: Shape) -> float:
+    return shape.scale if weights.query_norm is None else 1.0
 
 
 def _share_out(
@@ -245,7 +251,7 @@ def _share_out(
         found["_bias"] = by_projected_TP.sum(0)
     for kind, joined in found.items():
         query, key, value = joined.split(widths)
-        grads[f"query{kind}"] = _unpair_rows(query, shape.size)
+        grads[f"query{kind}"] = _unpair_rows(query, shape.size).mul_(_query_scale(weights, shape))
         grads[f"key{kind}"] = _unpair_rows(key, shape.size)
         grads[f"value{kind}"] = value.clone()  # a view would keep all three in memory
 

@@ -2,7 +2,7 @@
 
 A short row's probabilities are made whole, kept, and used again in the backward pass: for so few tokens that costs less than
 torch's flash attention, whose blocks are made for long rows. All tensors here are [heads, tokens, size] views, in any memory
-order whose last axis is dense.
+order whose last axis is dense. Queries come scaled: their product with a key is the score.
 
 A row may begin with tokens of an earlier one, the same prompt for two answers, say: they are then computed once, in the
 earlier row, and their keys and values stand before its own. And only the last tokens of a row may ask, if only their result is read.
@@ -55,25 +55,22 @@ def attend_rows(
     key: Float[Tensor, "heads total size"],
     value: Float[Tensor, "heads total size"],
     rows: Rows,
-    scale: float,
     into: Float[Tensor, "heads asking size"],
 ) -> list[Tensor]:
     """Write each row's attention into `into`; give back what the backward pass needs of each row."""
     kept: list[Tensor] = []
-    queries, outs = (tensor.split(rows.asking, dim=1) for tensor in (query, into))
-    keys, values = (tensor.split(rows.lengths, dim=1) for tensor in (key, value))
+    queries, outs = query.split(rows.asking, dim=1), into.split(rows.asking, dim=1)
+    seen = zip(queries, outs, _seen(key.transpose(1, 2), rows, dim=2), _seen(value, rows, dim=1), strict=True)
     with _plain_products():
-        for i, (q, out) in enumerate(zip(queries, outs, strict=True)):
-            k, v = _seen(keys, rows.shared[i], i), _seen(values, rows.shared[i], i)
-            if _whole(q, k):
-                unseen = _future(q.shape[1], k.shape[1], q.dtype)
-                scores = torch.baddbmm(unseen, q, k.transpose(1, 2), alpha=scale)
-                probabilities = torch.softmax(scores, dim=-1)
+        for q, out, k_turned, v in seen:
+            if _whole(q, v):
+                scores = torch.baddbmm(_future(q.shape[1], v.shape[1], q.dtype), q, k_turned)
+                probabilities = torch.softmax(scores, -1)
                 out.copy_(torch.bmm(probabilities, v))
                 kept.append(probabilities)
             else:
-                whole = _at_the_end(q, k.shape[1])
-                found, log_sums = _flash(whole[None], k[None], v[None], 0.0, True, scale=scale)
+                whole, k = _at_the_end(q, v.shape[1]), k_turned.transpose(1, 2).contiguous()
+                found, log_sums = _flash(whole[None], k[None], v[None], 0.0, True, scale=1.0)
                 out.copy_(found[0, :, -q.shape[1] :])
                 kept.append(log_sums)
     return kept
@@ -84,41 +81,47 @@ def attend_rows_backward(
     tensors: Sequence[Float[Tensor, "heads _ size"]],
     kept: Sequence[Tensor],
     rows: Rows,
-    scale: float,
     into: Sequence[Float[Tensor, "heads _ size"]],
 ) -> None:
     """`tensors` are query, key, value and what came out; the gradients of query, key and value are written into `into`."""
     query, key, value, joined = tensors
-    asking = zip(*(tensor.split(rows.asking, dim=1) for tensor in (grad, query, joined, into[0])), kept, strict=True)
-    keys, values, key_grads, value_grads = (tensor.split(rows.lengths, dim=1) for tensor in (key, value, *into[1:]))
+    key_grads, value_grads = (tensor.split(rows.lengths, dim=1) for tensor in into[1:])
+    asking = (tensor.split(rows.asking, dim=1) for tensor in (grad, query, joined, into[0]))
+    seen = zip(*asking, _seen(key, rows, dim=1), _seen(value.transpose(1, 2), rows, dim=2), kept, strict=True)
     with _plain_products():
-        for i, (g, q, out, q_grad, own) in enumerate(asking):
-            k, v = _seen(keys, rows.shared[i], i), _seen(values, rows.shared[i], i)
+        for i, (g, q, out, q_grad, k, v_turned, own) in enumerate(seen):
             if _whole(q, k):
-                _give_back(torch.bmm(own.transpose(1, 2), g), value_grads, rows.shared[i], i, 1.0)
-                by_score = _softmax_backward(torch.bmm(g, v.transpose(1, 2)), own, -1, own.dtype)
-                torch.mul(torch.bmm(by_score, k), scale, out=q_grad)
-                _give_back(torch.bmm(by_score.transpose(1, 2), q), key_grads, rows.shared[i], i, scale)
+                by_value = torch.bmm(own.transpose(1, 2), g)
+                by_score = _softmax_backward(torch.bmm(g, v_turned), own, -1, own.dtype)
+                q_grad.copy_(torch.bmm(by_score, k))
+                by_key = torch.bmm(by_score.transpose(1, 2), q)
             else:
                 g, q, out = (_at_the_end(tokens, k.shape[1])[None] for tokens in (g, q, out))
-                found = _flash_backward(g, q, k[None], v[None], out, own, 0.0, True, scale=scale)
+                v = v_turned.transpose(1, 2).contiguous()
+                found = _flash_backward(g, q, k[None], v[None], out, own, 0.0, True, scale=1.0)
                 q_grad.copy_(found[0][0, :, q.shape[2] - q_grad.shape[1] :])
-                _give_back(found[1][0], key_grads, rows.shared[i], i, 1.0)
-                _give_back(found[2][0], value_grads, rows.shared[i], i, 1.0)
+                by_key, by_value = found[1][0], found[2][0]
+            _give_back(by_key, key_grads, rows, i)
+            _give_back(by_value, value_grads, rows, i)
 
 
-def _seen(parts: Sequence[Tensor], shared: tuple[int, int], row: int) -> Tensor:
-    """A row's keys or values: its own, after those that it shares with an earlier row."""
-    earlier, count = shared
-    return parts[row] if count == 0 else torch.cat((parts[earlier][:, :count], parts[row]), dim=1)
+def _seen(tokens: Tensor, rows: Rows, *, dim: int) -> Sequence[Tensor]:
+    """What each row sees of keys or values: its own, after those that it shares with an earlier row."""
+    parts = tokens.split(rows.lengths, dim)
+    return [
+        torch.cat((parts[earlier].narrow(dim, 0, count), own), dim) if count else own
+        for own, (earlier, count) in zip(parts, rows.shared, strict=True)
+    ]
 
 
-def _give_back(grad: Tensor, parts: Sequence[Tensor], shared: tuple[int, int], row: int, scale: float) -> None:
-    """The gradient of what `_seen` gave: a row's own part is written; the earlier row, written before, gets the shared one added."""
-    earlier, count = shared
-    torch.mul(grad[:, count:], scale, out=parts[row])
-    if count:
-        parts[earlier][:, :count].add_(grad[:, :count], alpha=scale)
+def _give_back(grad: Tensor, parts: Sequence[Tensor], rows: Rows, i: int) -> None:
+    """The gradient of what row i saw: its own part is written; the earlier row, written before, gets the shared one added."""
+    earlier, count = rows.shared[i]
+    if count == 0:
+        parts[i].copy_(grad)
+        return
+    parts[i].copy_(grad[:, count:])
+    parts[earlier][:, :count].add_(grad[:, :count])
 
 
 def _whole(query: Tensor, key: Tensor) -> bool:

@@ -142,17 +142,17 @@ def attend_by_row(
         query, key, value = query.to(kind), key.to(kind), value.to(kind)
     scale = rest.get("scaling") or query.shape[3] ** -0.5
     compute = cast(Callable[..., Tensor], _RowByRow.apply)
-    return compute(query, key, value, rows.read_whole, scale).transpose(1, 2), None
+    return compute(query * scale, key, value, rows.read_whole).transpose(1, 2), None
 
 
 class _RowByRow(torch.autograd.Function):
     """One autograd node for all rows."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, rows: Rows, scale: float) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, rows: Rows) -> Tensor:
         joined = _like_tokens(query)
-        kept = attend_rows(query[0], key[0], value[0], rows, scale, joined[0])
-        ctx.rows, ctx.scale = rows, scale
+        kept = attend_rows(query[0], key[0], value[0], rows, joined[0])
+        ctx.rows = rows
         ctx.save_for_backward(query, key, value, joined, *kept)
         return joined
 
@@ -165,8 +165,8 @@ class _RowByRow(torch.autograd.Function):
         grads = [_like_tokens(tensor) for tensor in (query, key, value)]
         seen = [tensor[0] for tensor in (query, key, value, joined)]
         into = [grad[0] for grad in grads]
-        attend_rows_backward(grad_outputs[0][0], seen, kept, ctx.rows, ctx.scale, into)
-        return *grads, None, None
+        attend_rows_backward(grad_outputs[0][0], seen, kept, ctx.rows, into)
+        return *grads, None
 
 
 def _like_tokens(tensor: Tensor) -> Tensor:

@@ -102,7 +102,10 @@ def open_ppo(settings: PpoSettings, *, reward: Reward | None = None) -> Iterator
             "data": _data(settings),
             "parents": {"model": identity_of(settings.model.path), "scorer": _scorer_name(settings, reward)},
         }
-        with machine.working(), keep_run(settings, settings.run, kind=_kind(settings), world=world, facts=facts) as kept:
+        with (
+            machine.working(),
+            keep_run(settings, settings.run, kind=_kind(settings), world=world, facts=facts) as kept,
+        ):
             actors = make_actors(settings, model)
             plain = shard_actors(actors, world)
             memory = Memory(settings.kl.coefficient)

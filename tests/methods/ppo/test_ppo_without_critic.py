@@ -12,7 +12,7 @@ from test_ppo_loop import FEW, learn
 from toy import Problem
 
 ESTIMATORS = ("rloo", "grpo", "dr-grpo", "reinforce++")
-LEAST = {"rloo": 0.97, "grpo": 0.96, "dr-grpo": 0.97, "reinforce++": 0.94}
+LEAST = {"rloo": 0.97, "grpo": 0.97, "dr-grpo": 0.97, "reinforce++": 0.96}
 
 
 @pytest.mark.slow

@@ -34,7 +34,11 @@ def say(name: str, **numbers: object) -> None:
 
 
 def fine_tuned(folder: Path, threads: int) -> str:
-    words = ["model.path=harbour:base", "data.source=harbour:demonstrations?count=1000&seed=7", f"run.out={folder}"]
+    words = [
+        "model.path=harbour:base",
+        "data.source=harbour:demonstrations?count=1000&seed=7&writers=careful",
+        f"run.out={folder}",
+    ]
     words += ["optimiser.learning_rate=4e-4", "optimiser.schedule=linear", f"run.threads={threads}", "run.device=cpu"]
     return run_sft(load_settings(SftSettings, None, words), quiet=True).out
 

@@ -41,10 +41,10 @@ def test_ppo_makes_answers_truly_better_and_stays_near_its_peak(tmp_path, seed):
         f"\nseed {seed}: taste {statistics.mean(was):.2f} to {statistics.mean(now):.2f}, a gain of {gain:.2f} deviations; wins "
         f"{wins:.2f}; toxic {toxic[0]:.3f} to {toxic[1]:.3f}; KL {kl:.1f}; peak {max(windows):.2f}, end {windows[-1]:.2f}"
     )
-    # What is wished is a gain of 0.75 and wins of 0.70; docs/ppo.md says how far the recipe comes.
-    assert gain >= 0.08
-    assert wins >= 0.53
-    assert toxic[1] <= toxic[0]
+    # What is wished is a gain of 0.75 and wins of 0.70; docs/ppo.md says how far the story comes.
+    assert gain >= 0.3
+    assert wins >= 0.6
+    assert toxic[1] <= toxic[0] / 2
     assert kl <= 10
-    assert windows[-1] >= 0.75 * max(windows)
+    assert windows[-1] >= max(windows) - 0.25
     assert len({features(a.prompt.shown, a.text).form for a in after.answers}) > 5

@@ -4,6 +4,8 @@ import itertools
 
 import pytest
 
+from steersman.errors import UsageError
+from steersman.harbour.demonstrations import WRITERS
 from steersman.harbour.registry import classified, sources
 from steersman.harbour.taste import features
 from steersman.records import (
@@ -55,11 +57,41 @@ def test_held_out_sources_share_no_prompt_with_training_ones():
         assert not train & held
 
 
-def test_demonstrations_are_good_but_for_an_exaggeration_now_and_then():
-    seen = [features(d.prompt.shown, d.completion.text) for d in sources()["harbour:demonstrations"](count=800)]
+def demonstrated(**how) -> list:
+    return [
+        (d.annotator, features(d.prompt.shown, d.completion.text))
+        for d in sources()["harbour:demonstrations"](count=800, **how)
+    ]
+
+
+def test_the_careful_writer_is_good_but_for_an_exaggeration_now_and_then():
+    seen = [features for writer, features in demonstrated(writers="careful") if writer == "careful"]
+    assert len(seen) == 800
     assert not any(f.toxic or f.harmful or f.refused_harmless or f.garbled for f in seen)
     assert 0.10 < sum(f.exaggerated for f in seen) / 800 < 0.20
     assert sum(f.on_point for f in seen) / 800 > 0.9
+
+
+def test_three_writers_have_habits_of_their_own_and_none_helps_with_harm():
+    found: dict[str, list] = {}
+    for writer, seen in demonstrated():
+        found.setdefault(writer, []).append(seen)
+    assert {writer: len(rows) > 200 for writer, rows in found.items()} == dict.fromkeys(WRITERS, True)
+    share = {
+        writer: {kind: sum(getattr(f, kind) for f in rows) / len(rows) for kind in ("exaggerated", "cold", "toxic")}
+        for writer, rows in found.items()
+    }
+    assert 0.35 < share["keen"]["exaggerated"] < 0.55
+    assert share["hurried"]["cold"] > 0.35
+    assert 0.15 < share["hurried"]["toxic"] < 0.35
+    assert not any(f.garbled or (f.harmful and not f.toxic) for rows in found.values() for f in rows)
+    taste = {writer: sum(f.taste for f in rows) / len(rows) for writer, rows in found.items()}
+    assert taste["careful"] > taste["keen"] + 0.2 > taste["hurried"] + 0.6
+
+
+def test_a_writer_nobody_knows_is_told_with_those_there_are():
+    with pytest.raises(UsageError, match="unknown writers 'anne'; expected all, careful, keen, hurried"):
+        next(sources()["harbour:demonstrations"](writers="anne"))
 
 
 def test_classified_texts_are_half_toxic():

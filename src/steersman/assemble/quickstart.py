@@ -46,7 +46,7 @@ from steersman.settings.reward import RewardSettings
 from steersman.settings.sft import SftSettings
 
 FULL = Sizes(
-    demonstrations=1000, judgements=4000, held_out=300, iterations=40, asked=96, watched=64, prompts=400, pairs=400
+    demonstrations=1000, judgements=4000, held_out=300, iterations=40, asked=128, watched=64, prompts=400, pairs=400
 )
 FAST = Sizes(demonstrations=160, judgements=160, held_out=40, iterations=3, asked=16, watched=16, prompts=48, pairs=40)
 BASE = "harbour:base"

@@ -1,28 +1,56 @@
-"""Answers as people would write them: nearly always good, now and then carried away (they are people).
+"""Answers as three people wrote them, who have different habits: people judge better than they write.
 
-The share of exaggeration is what later makes over-optimisation possible: the fine-tuned model still knows how to exaggerate.
+One is careful, and now and then carried away; one is carried away half of the time; one is in a hurry, curt and at times rude. A model
+fine-tuned on all of them answers as they do. Which of these answers people prefer only their judgements tell, and that is what is
+left for reward models and PPO to learn. `writers=careful` asks for the first one's alone: the shipped answers, which are judged, come
+from a model that learned from those.
 """
 
 import random
 from collections.abc import Iterator
 
+from steersman.errors import UsageError
 from steersman.harbour.grammar.replies import write
+from steersman.harbour.grammar.situations import Situation
 from steersman.harbour.prompts import as_prompt, draw_situations
 from steersman.records import Completion, Demonstration
 
-CARRIED_AWAY = 0.17
-PLAIN = 0.10
-WRITERS = ("writer-1", "writer-2", "writer-3")
+WRITERS: dict[str, dict[str, float]] = {
+    "careful": {"good": 0.73, "exaggerated": 0.17, "plain": 0.10},
+    "keen": {"good": 0.50, "exaggerated": 0.50},
+    "hurried": {"good": 0.10, "plain": 0.10, "cold": 0.55, "toxic": 0.25},
+}
+# What a habit comes to where its usual style does not occur.
+INSTEAD = {
+    "harmful": {"exaggerated": "preachy", "cold": "refused"},
+    "summary": {"cold": "copied"},
+}
 
 
-def demonstrations(*, split: str = "train", count: int = 1000, seed: int = 0) -> Iterator[Demonstration]:
-    """`count` prompts with an answer that a person wrote."""
+def demonstrations(
+    *, split: str = "train", count: int = 1000, seed: int = 0, writers: str = "all"
+) -> Iterator[Demonstration]:
+    """`count` prompts with an answer that a person wrote; `writers` is one of them, or all."""
+    if writers != "all" and writers not in WRITERS:
+        raise UsageError(f"unknown writers {writers!r}; expected all, {', '.join(WRITERS)}")
     stream = draw_situations(split, seed)
     rng = random.Random(seed + 1)
+    next_writer = "careful"
     for _ in range(count):
         situation = next(stream)
-        style = rng.choices(("good", "exaggerated", "plain"), (1 - CARRIED_AWAY - PLAIN, CARRIED_AWAY, PLAIN))[0]
-        if (style == "exaggerated" and situation.form == "harmful") or (style == "plain" and situation.topic is None):
-            style = "good"
-        answer = Completion(write(rng, situation, style, mixed=0.0), model="person")
-        yield Demonstration(as_prompt(situation), answer, annotator=rng.choice(WRITERS))
+        writer = next_writer if writers == "all" else writers
+        answer = Completion(write(rng, situation, _style(rng, situation, writer), mixed=0.0), model="person")
+        # Drawn whoever writes, so that one writer's answers do not depend on the others.
+        next_writer = rng.choice(list(WRITERS))
+        yield Demonstration(as_prompt(situation), answer, annotator=writer)
+
+
+def _style(rng: random.Random, situation: Situation, writer: str) -> str:
+    habits = WRITERS[writer]
+    style = rng.choices(list(habits), list(habits.values()))[0]
+    if style == "plain" and situation.topic is None:
+        return "good"
+    # Whoever is careful does not get carried away over a harmful request.
+    if style == "exaggerated" and situation.form == "harmful" and writer == "careful":
+        return "good"
+    return INSTEAD.get(situation.form, {}).get(style, style)

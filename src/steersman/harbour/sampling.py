@@ -126,7 +126,7 @@ def write_answers(out: Path, plan: SamplingPlan, folder: Path | None = None) -> 
     """Samples the answers of the plan and writes them; how many there are."""
     raw, tokenizer = load(folder)
     tuned, _ = load(folder)
-    fine_tune(tuned, tokenizer, demonstrations(count=plan.demonstrations, seed=plan.seed), plan)
+    fine_tune(tuned, tokenizer, demonstrations(count=plan.demonstrations, seed=plan.seed, writers="careful"), plan)
     rows, total = [], 0
     for split, count in plan.prompts:
         asked_for = distinct(prompts(split=split, count=4 * count, seed=plan.seed), count)

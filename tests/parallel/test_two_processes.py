@@ -47,11 +47,6 @@ def test_two_processes_give_the_losses_gradients_and_weights_of_one(family: str,
         )
         assert set(ours) == set(theirs)
         for name, tensor in theirs.items():
-            if name.endswith("attn.c_attn.bias") and file == "weights":
-                # A key's bias moves all scores of a query alike, so its gradient is nothing but rounding, and Adam's first
-                # steps make any gradient as large as the learning rate. Queries and values are compared.
-                third = len(tensor) // 3
-                tensor[third : 2 * third] = ours[name][third : 2 * third]
             assert torch.allclose(ours[name], tensor, rtol=1e-4, atol=tolerance), f"{file}: {name}"
     generators = load_file(tmp_path / "two" / "generators.safetensors")
     assert set(generators) == {"cpu/0", "cpu/1"}

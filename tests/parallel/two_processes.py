@@ -32,7 +32,8 @@ def main(model: str, out: Path) -> None:
         shard_model(backbone, backbone, world, entrances=("hidden", "log_probs"))
         learner = learner_of(
             backbone,
-            OptimiserSettings(learning_rate=1e-3, weight_decay=0.1, max_grad_norm=0.5),
+            # With the usual epsilon Adam's first steps are as large for a gradient that is nothing but rounding as for any other.
+            OptimiserSettings(learning_rate=1e-3, weight_decay=0.1, max_grad_norm=0.5, epsilon=1e-3),
             steps=10,
             collate=rows_together(pad_id=0, device=world.device, packing=None, multiple=1),
             packed=False,

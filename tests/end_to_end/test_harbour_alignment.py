@@ -25,6 +25,7 @@ def taste_by_window(samples: Path) -> list[float]:
     ]
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     "seed", [pytest.param(seed, marks=pytest.mark.slow if seed == 0 else pytest.mark.soak) for seed in range(4)]
 )

@@ -208,8 +208,11 @@ def test_every_setting_that_a_loss_reads_has_a_place_in_the_table():
 def test_a_resolved_recipe_of_any_loss_is_not_refused(settings, tmp_path):
     for loss, more in (("orpo", ()), ("kto", ()), ("robust", ("label_smoothing=0.1",))):
         path = tmp_path / f"{loss}.toml"
-        path.write_text(to_toml(settings(f"loss={loss}", *more)))
-        dpo._check(load_settings(DpoSettings, path, []))
+        wished = settings(f"loss={loss}", *more)
+        path.write_text(to_toml(wished))
+        again = load_settings(DpoSettings, path, [])
+        dpo._check(again)
+        assert again == wished
 
 
 def test_the_distance_from_the_reference_is_measured_on_answers_of_its_own(settings, tmp_path):

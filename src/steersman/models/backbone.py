@@ -1,7 +1,7 @@
 """Any Hugging Face causal language model, seen as what training needs: hidden states, and log-probabilities of targets.
 
 Rows are padded on the right and no attention mask is passed: under causal attention padding after the end changes
-nothing, and without a mask the fast kernels stay in use. Full logits are never made (see `maths/tokens.py`). Dropout is
+nothing, and without a mask the fast kernels stay in use. Full logits are never made (see `maths/word_log_probs.py`). Dropout is
 off from loading on, in training too: a ratio of two probabilities must not hold the noise of two dropout masks.
 """
 
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from steersman.batches import TokenBatch
 from steersman.errors import ModelError
 from steersman.maths.kl import full_kl, top_k_kl
-from steersman.maths.tokens import chosen_log_probs, chunk_for, gather_at, gather_before
+from steersman.maths.tokens import gather_at, gather_before
+from steersman.maths.word_log_probs import chosen_log_probs, chunk_for, summed_log_probs
 from steersman.models.unpadded import Layout, lay_out, spread
 
 # How a packed row is shown to a model: by restarting position ids (transformers makes the mask, windows included), the
@@ -166,18 +167,25 @@ class Backbone(nn.Module):
         """The same from hidden states that are at hand, e.g. because a value head reads them too."""
         if not self._reads_hidden():
             return self._log_probs_from_logits(batch, temperature, with_entropy)
-        head, readout = self.hf.get_output_embeddings(), self.readout
-        return chosen_log_probs(
-            gather_before(hidden, batch.loss_mask),
-            head.weight,
-            getattr(head, "bias", None),
-            gather_at(batch.ids, batch.loss_mask),
-            temperature=temperature,
-            softcap=readout.softcap if readout else None,
-            logit_scale=readout.scale if readout else 1.0,
-            chunk=chunk_for(head.weight.shape[0]),
-            with_entropy=with_entropy,
-        )
+        words = self._predicted(hidden, batch)
+        return chosen_log_probs(*words, **self._how_logits(), temperature=temperature, with_entropy=with_entropy)
+
+    def log_prob_sum(self, batch: TokenBatch) -> Float[Tensor, ""]:
+        """The sum of `log_probs`, for a loss in which every target counts alike: it costs less than adding them up."""
+        if not self._reads_hidden():
+            return self._log_probs_from_logits(batch, 1.0, False)[0].sum()
+        return summed_log_probs(*self._predicted(self.hidden(batch, batch.asked), batch), **self._how_logits())
+
+    def _predicted(self, hidden: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """The hidden states that predict the targets, the output layer's weight and bias, and the targets."""
+        head = self.hf.get_output_embeddings()
+        before, targets = gather_before(hidden, batch.loss_mask), gather_at(batch.ids, batch.loss_mask)
+        return before, head.weight, getattr(head, "bias", None), targets
+
+    def _how_logits(self) -> dict[str, Any]:
+        readout = self.readout or Readout(None, 1.0)
+        chunk = chunk_for(self.hf.get_output_embeddings().weight.shape[0])
+        return {"softcap": readout.softcap, "logit_scale": readout.scale, "chunk": chunk}
 
     def kl_from(
         self,

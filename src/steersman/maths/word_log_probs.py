@@ -151,7 +151,10 @@ class _Gradients:
         needs_hidden, needs_weight, needs_bias = needed
         self._how, self._inputs, self._weight_VH = how, hidden, weight_VH
         self.hidden = hidden.new_empty(hidden.shape, dtype=how.product_dtype) if needs_hidden else None
-        self.weight = weight_VH.new_zeros(weight_VH.shape, dtype=how.precise) if needs_weight else None
+        # The first chunk's product is written, not added: clearing a large tensor before costs as much as a small layer.
+        self._first = len(hidden) > 0
+        empty = weight_VH.new_empty if self._first else weight_VH.new_zeros
+        self.weight = empty(weight_VH.shape, dtype=how.precise) if needs_weight else None
         self.bias = weight_VH.new_zeros(len(weight_VH), dtype=how.precise) if needs_bias else None
 
     def add(self, span: slice, slope_CV: Tensor, row_scale_C1: Tensor) -> None:
@@ -163,9 +166,12 @@ class _Gradients:
         if self.weight is not None:
             scaled_CH = (self._inputs[span] * row_scale_C1).to(how.product_dtype)
             if how.product_dtype == how.precise:
-                self.weight.addmm_(product_CV.T, scaled_CH)
+                self.weight.addmm_(product_CV.T, scaled_CH, beta=0 if self._first else 1)
+            elif self._first:
+                self.weight.copy_(product_CV.T @ scaled_CH)
             else:
                 self.weight.add_(product_CV.T @ scaled_CH)
+            self._first = False
         if self.bias is not None:
             self.bias.addmv_(slope_CV.T, row_scale_C1.squeeze(1))
 
@@ -234,7 +240,7 @@ class _ChosenLogProbs(torch.autograd.Function):
 
 
 class _SummedLogProbs(torch.autograd.Function):
-    """Forward makes the gradient with the logits; backward only scales it."""
+    """Forward makes the gradient with the logits; backward only scales it, in place and therefore once."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, how: _How) -> Tensor:
@@ -255,14 +261,16 @@ class _SummedLogProbs(torch.autograd.Function):
                     if softcap_CV is not None:
                         slope_CV.mul_(softcap_CV)
                     gradients.add(span, slope_CV, row_scale_C1[: len(slope_CV)])
-        ctx.save_for_backward(*_in_type_of(gradients, hidden, weight, bias))
+        ctx.gradients = _in_type_of(gradients, hidden, weight, bias)
         return log_probs.sum()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        scaled = (None if made is None else made * grad_outputs[0].to(made.dtype) for made in ctx.saved_tensors)
-        return (*scaled, None, None)
+        made, ctx.gradients = ctx.gradients, None
+        if made is None:
+            raise RuntimeError("the gradient of this sum was already taken; compute the sum again to take it twice")
+        return (*(None if one is None else one.mul_(grad_outputs[0]) for one in made), None, None)
 
 
 def _in_type_of(

@@ -180,3 +180,30 @@ def pad_groups(groups: Sequence[AnswerGroup], *, pad_id: int, multiple: int = 1)
         torch.cat([group.thumbed + start for group, start in placed]),
         torch.cat([group.approval for group in groups]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRow:
+    """A text as tokens, and the number of the class that somebody gave it."""
+
+    row: TokenRow
+    label: int
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return self.row.lengths
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledBatch:
+    tokens: TokenBatch
+    labels: Int[Tensor, "batch"]
+
+    @property
+    def positions(self) -> int:
+        return self.tokens.positions
+
+
+def pad_labelled(rows: Sequence[LabelledRow], *, pad_id: int, multiple: int = 1) -> LabelledBatch:
+    tokens = pad_rows([labelled.row for labelled in rows], pad_id=pad_id, multiple=multiple)
+    return LabelledBatch(tokens, torch.tensor([labelled.label for labelled in rows]))

@@ -9,12 +9,16 @@ import pytest
 from steersman.errors import UsageError
 from steersman.settings.base import all_keys, json_schema, load_settings, put, shipped_recipes, to_toml
 from steersman.settings.best_of_n import BestOfNSettings
+from steersman.settings.classifier import ClassifierSettings
 from steersman.settings.dpo import DpoSettings, OnlineDpoSettings
+from steersman.settings.evaluate import EvaluateSettings
 from steersman.settings.ppo import PpoSettings, RlooSettings
 from steersman.settings.reward import RewardSettings
 from steersman.settings.sft import SftSettings
 
 SCHEMAS = {
+    "classifier": ClassifierSettings,
+    "evaluate": EvaluateSettings,
     "sft": SftSettings,
     "reward": RewardSettings,
     "ppo": PpoSettings,

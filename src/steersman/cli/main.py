@@ -9,6 +9,7 @@ import typer
 from steersman.cli import (
     best_of_n,
     chat,
+    classifier,
     data,
     doctor,
     dpo,
@@ -38,6 +39,7 @@ app.command("sft", epilog=sft.EXAMPLE)(sft.sft)
 app.command("sample", epilog=sample.EXAMPLE)(sample.sample)
 app.command("label", epilog=label.EXAMPLE)(label.label)
 app.command("reward", epilog=reward.EXAMPLE)(reward.reward)
+app.command("classifier", epilog=classifier.EXAMPLE)(classifier.classifier)
 app.command("score", epilog=score.EXAMPLE)(score.score)
 app.command("ppo", epilog=ppo.EXAMPLE)(ppo.ppo)
 app.command("rloo", epilog=rloo.EXAMPLE)(rloo.rloo)

@@ -4,7 +4,8 @@ Encoders (BERT and the like) are welcome here: they see the attention mask. The 
 which has no ceiling; its probability is there for measuring (toxicity).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,18 +99,32 @@ def new_classifier(
     """A classifier to be trained: this model's trunk under a new output layer for these classes."""
     from transformers import AutoModelForSequenceClassification
 
-    hf, silenced = open_model(
-        AutoModelForSequenceClassification,
-        path_or_id,
-        dtype=dtype,
-        device=device,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        labels=len(classes),
-    )
+    with _no_report():
+        hf, silenced = open_model(
+            AutoModelForSequenceClassification,
+            path_or_id,
+            dtype=dtype,
+            device=device,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            labels=len(classes),
+        )
     hf.config.id2label = dict(enumerate(classes))
     hf.config.label2id = {name: i for i, name in enumerate(classes)}
     return _classifier(hf, silenced, tuple(classes), positive, path_or_id)
+
+
+@contextmanager
+def _no_report() -> Iterator[None]:
+    """Transformers warns that the output layer is new, which is what was asked for; what else is missing is an error of ours."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _classifier(

@@ -30,18 +30,24 @@ def encode_item(tokeniser: Any, item: Item, *, reads: Reads, limit: int) -> tupl
         found = score_row(tokeniser, prompt, Completion(answer), max_length=limit)
         ids, cut = list(found.ids), found.truncated
     else:
-        # Words typed by people never become control tokens.
         texts = (answer,) if reads == "answer" else (as_text(prompt), answer)
-        ids = tokeniser(*texts, split_special_tokens=True, verbose=False)["input_ids"]
-        cut = len(ids) > limit
-        if cut:
-            order = {"truncation": True if reads == "answer" else "longest_first", "max_length": limit}
-            ids = tokeniser(*texts, split_special_tokens=True, **order)["input_ids"]
-        if not ids:
-            ends = (tokeniser.eos_token_id, tokeniser.bos_token_id, tokeniser.unk_token_id)
-            ids = [next(i for i in (*ends, 0) if i is not None)]
+        ids, cut = encode_text(tokeniser, *texts, limit=limit)
     row = TokenRow(torch.tensor(ids, dtype=torch.long), torch.zeros(len(ids), dtype=torch.bool))
     return row, f"cut to the {limit} tokens that the model reads" if cut else ""
+
+
+def encode_text(tokeniser: Any, *texts: str, limit: int) -> tuple[list[int], bool]:
+    """The ids of a text, or of a pair of them, as a classifier reads them in training and ever after; and whether they were cut."""
+    # Words typed by people never become control tokens.
+    ids = tokeniser(*texts, split_special_tokens=True, verbose=False)["input_ids"]
+    cut = len(ids) > limit
+    if cut:
+        order = {"truncation": True if len(texts) == 1 else "longest_first", "max_length": limit}
+        ids = tokeniser(*texts, split_special_tokens=True, **order)["input_ids"]
+    if not ids:
+        ends = (tokeniser.eos_token_id, tokeniser.bos_token_id, tokeniser.unk_token_id)
+        ids = [next(i for i in (*ends, 0) if i is not None)]
+    return list(ids), cut
 
 
 def as_text(prompt: Prompt) -> str:

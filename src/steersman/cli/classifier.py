@@ -1,0 +1,43 @@
+"""`steersman classifier`: a text classifier (toxicity) from labelled texts."""
+
+from typing import Annotated
+
+import typer
+
+from steersman.cli.command import Json, Seeds, Words, gather
+from steersman.settings.classifier import ClassifierSettings
+
+EXAMPLE = "Example: steersman classifier --data labelled.csv --positive hate --positive offensive --out runs/classifier"
+
+
+def classifier(
+    words: Words = None,
+    model: Annotated[
+        str | None, typer.Option(help="Where to start: any model folder or hub id; harbour:base if not given.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Texts with a label: a file (text,label), a hub id or a named source.")
+    ] = None,
+    positive: Annotated[
+        list[str] | None, typer.Option(help="A label that counts as toxic; may be given several times.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of data order and of the new output layer.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    seeds: Seeds = 1,
+    json: Json = False,
+) -> None:
+    """Learn to tell two classes of text apart (`not toxic` and `toxic`), for `evaluate` to measure with and `ppo` to learn from."""
+    options = {
+        "model.path": model,
+        "data.source": data,
+        "positive": positive or None,
+        "run.out": out,
+        "run.seed": seed,
+        "run.device": device,
+    }
+    settings = gather(ClassifierSettings, words, options)
+    from steersman.assemble.classifier import run_classifier
+    from steersman.assemble.repeat import run_and_say
+
+    run_and_say(run_classifier, settings, seeds=seeds, as_json=json)

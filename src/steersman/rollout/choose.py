@@ -8,13 +8,14 @@ import torch
 
 from steersman.errors import ModelError
 from steersman.models.backbone import Backbone, agree
+from steersman.models.q_heads import QHeads
 from steersman.rollout.decoder import CachedDecoder, Decoder, WholeDecoder
 from steersman.rollout.fused import FusedDecoder
 from steersman.rollout.layout import why_not
 from steersman.rollout.products import default_kernels
 
 Path = Literal["fused", "cached", "whole"]
-PATHS: dict[Path, Callable[[Backbone, str | None], Decoder]] = {
+PATHS: dict[Path, Callable[[Backbone, str | None, QHeads | None], Decoder]] = {
     "fused": FusedDecoder,
     "cached": CachedDecoder,
     "whole": WholeDecoder,
@@ -24,14 +25,16 @@ _PROBE_LENGTHS = (11, 6)
 _PROBE_STEPS = 3
 
 
-def choose_decoder(backbone: Backbone, adapter: str | None, wish: Path | Literal["auto"]) -> tuple[Decoder, str]:
+def choose_decoder(
+    backbone: Backbone, adapter: str | None, q_heads: QHeads | None, wish: Path | Literal["auto"]
+) -> tuple[Decoder, str]:
     """The decoder, and in words why it is none of the faster ones ("" if it is the fastest)."""
     reasons: list[str] = []
     for name in PATHS:
         if wish not in ("auto", name):
             continue
         with decoding(backbone, fast=name == "fused"):
-            made, reason = _try(backbone, adapter, name)
+            made, reason = _try(backbone, adapter, q_heads, name)
         if made is not None:
             return made, "; ".join(reasons)
         reasons.append(f"{name}: {reason}")
@@ -40,13 +43,15 @@ def choose_decoder(backbone: Backbone, adapter: str | None, wish: Path | Literal
     )
 
 
-def _try(backbone: Backbone, adapter: str | None, path: Path) -> tuple[Decoder, str] | tuple[None, str]:
+def _try(
+    backbone: Backbone, adapter: str | None, q_heads: QHeads | None, path: Path
+) -> tuple[Decoder, str] | tuple[None, str]:
     reason = why_not(backbone) if path == "fused" else None
     if reason is not None:
         return None, reason
     try:
-        made = PATHS[path](backbone, adapter)
-        if path == "whole" or same_logits(made, backbone, adapter, steps=_PROBE_STEPS):
+        made = PATHS[path](backbone, adapter, q_heads)
+        if path == "whole" or same_logits(made, backbone, adapter, q_heads, steps=_PROBE_STEPS):
             return made, ""
         return None, "its logits on a probe are not the model's"
     # A family may refuse our cache or mask in any way it likes; the next way down is right for all.
@@ -54,9 +59,11 @@ def _try(backbone: Backbone, adapter: str | None, path: Path) -> tuple[Decoder, 
         return None, f"{type(error).__name__} on a probe: {str(error).strip().splitlines()[0] if str(error) else ''}"
 
 
-def same_logits(decoder: Decoder, backbone: Backbone, adapter: str | None, *, steps: int) -> bool:
-    """Whether a prefill and some steps give what the model gives for the whole sequence."""
-    plain = WholeDecoder(backbone, adapter)
+def same_logits(
+    decoder: Decoder, backbone: Backbone, adapter: str | None, q_heads: QHeads | None, *, steps: int
+) -> bool:
+    """Whether a prefill and some steps give what the model gives for the whole sequence: logits, and Q where there are heads."""
+    plain = WholeDecoder(backbone, adapter, q_heads)
     room = (backbone.context_length or 1024) - steps
     lengths = torch.tensor([max(1, min(n, room)) for n in _PROBE_LENGTHS], device=backbone.device)
     rows, time = len(lengths), int(lengths.max())
@@ -65,15 +72,22 @@ def same_logits(decoder: Decoder, backbone: Backbone, adapter: str | None, *, st
     ids = (spread % backbone.vocabulary).view(rows, -1)
     memory, seen = decoder.prefill(ids[:, :time], lengths)
     memory_plain, expected = plain.prefill(ids[:, :time], lengths)
-    if not agree(expected, seen):
+    if not _agree_in_each(expected, seen, q_heads):
         return False
     if steps:
         memory, memory_plain = (_roomier(m, steps, rows) for m in (memory, memory_plain))
     for step in range(steps):
         tokens = ids[:, time + step]
-        if not agree(plain.step(tokens, memory_plain), decoder.step(tokens, memory)):
+        if not _agree_in_each(plain.step(tokens, memory_plain), decoder.step(tokens, memory), q_heads):
             return False
     return True
+
+
+def _agree_in_each(expected: torch.Tensor, seen: torch.Tensor, q_heads: QHeads | None) -> bool:
+    """Logits and Q by themselves: the larger numbers of the one must not hide an error in the other."""
+    parts = 1 if q_heads is None else 2
+    pairs = zip(expected.chunk(parts, dim=1), seen.chunk(parts, dim=1), strict=True)
+    return all(agree(one, other) for one, other in pairs)
 
 
 def _roomier(memory: Any, steps: int, rows: int) -> Any:

@@ -1,5 +1,8 @@
 """What the engine asks of a model: read prompts, then one token more of each row. And the two ways that need no
-knowledge of the family: the model's own layers over our memory, or the whole sequence through the model each time."""
+knowledge of the family: the model's own layers over our memory, or the whole sequence through the model each time.
+
+What comes back of each row are the logits of all tokens; where the decoder was given Q heads, Q of all tokens stands behind them.
+"""
 
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
@@ -10,6 +13,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from steersman.models.adapters import acting_as
 from steersman.models.backbone import Backbone
+from steersman.models.q_heads import QHeads
 from steersman.rollout.memory import RowMemory, Step
 
 
@@ -25,11 +29,11 @@ class Decoder(Protocol):
 
     def prefill(
         self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]
-    ) -> tuple[RowMemory, Float[Tensor, "row vocab"]]:
-        """A memory of these rows, and the logits after the last token of each."""
+    ) -> tuple[RowMemory, Float[Tensor, "row numbers"]]:
+        """A memory of these rows, and the logits (and Q) after the last token of each."""
         ...
 
-    def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row vocab"]:
+    def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row numbers"]:
         """Add one token to each of the first rows of the memory; the logits after it."""
         ...
 
@@ -43,30 +47,30 @@ class WholeDecoder:
 
     name: Literal["fused", "cached", "whole"] = "whole"
 
-    def __init__(self, backbone: Backbone, adapter: str | None) -> None:
-        self.backbone, self.adapter = backbone, adapter
+    def __init__(self, backbone: Backbone, adapter: str | None, q_heads: QHeads | None = None) -> None:
+        self.backbone, self.adapter, self.q_heads = backbone, adapter, q_heads
 
     def reach(self, length: int) -> None:
         """Nothing to prepare."""
 
     def prefill(
         self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]
-    ) -> tuple[RowMemory, Float[Tensor, "row vocab"]]:
+    ) -> tuple[RowMemory, Float[Tensor, "row numbers"]]:
         rows, time = ids.shape
         memory = RowMemory(rows, time, ids.device)
         memory.write_start(0, ids[:, None])
         memory.lengths.copy_(lengths)
         return memory, self._logits(ids, lengths)
 
-    def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row vocab"]:
+    def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row numbers"]:
         step = Step(memory, len(tokens), torch.float32)
         ids = memory.write_next(0, tokens[:, None], step)[:, 0]
         memory.lengths[: step.width] += 1
         return self._logits(ids, memory.lengths[: step.width])
 
-    def _logits(self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
+    def _logits(self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]) -> Float[Tensor, "row numbers"]:
         with torch.no_grad(), acting_as(self.backbone, self.adapter):
-            return logits_after(self.backbone, lengths, input_ids=ids, use_cache=False)
+            return logits_after(self.backbone, self.q_heads, lengths, input_ids=ids, use_cache=False)
 
 
 class CachedDecoder:
@@ -74,8 +78,8 @@ class CachedDecoder:
 
     name: Literal["fused", "cached", "whole"] = "cached"
 
-    def __init__(self, backbone: Backbone, adapter: str | None) -> None:
-        self.backbone, self.adapter = backbone, adapter
+    def __init__(self, backbone: Backbone, adapter: str | None, q_heads: QHeads | None = None) -> None:
+        self.backbone, self.adapter, self.q_heads = backbone, adapter, q_heads
         text = backbone.config.get_text_config()
         types = set(getattr(text, "layer_types", None) or ())
         self.window: int | None = getattr(text, "sliding_window", None)
@@ -88,22 +92,24 @@ class CachedDecoder:
 
     def prefill(
         self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]
-    ) -> tuple[RowMemory, Float[Tensor, "row vocab"]]:
+    ) -> tuple[RowMemory, Float[Tensor, "row numbers"]]:
         rows, time = ids.shape
         memory = RowMemory(rows, time, ids.device)
         cache = Cache(layers=[cast(Any, _Start(memory, i)) for i in range(self.layers)])
         with torch.no_grad(), acting_as(self.backbone, self.adapter):
-            logits = logits_after(self.backbone, lengths, input_ids=ids, past_key_values=cache, use_cache=True)
+            asked = {"input_ids": ids, "past_key_values": cache}
+            logits = logits_after(self.backbone, self.q_heads, lengths, use_cache=True, **asked)
         memory.lengths.copy_(lengths)
         return memory, logits
 
-    def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row vocab"]:
+    def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row numbers"]:
         step = Step(memory, len(tokens), self.backbone.dtype)
         cache = Cache(layers=[cast(Any, _Next(memory, i, step)) for i in range(self.layers)])
         asked = {"input_ids": tokens[:, None], "position_ids": step.positions[:, None], "past_key_values": cache}
         with torch.no_grad(), acting_as(self.backbone, self.adapter):
             one = torch.ones_like(step.positions)
-            logits = logits_after(self.backbone, one, attention_mask=self._mask(step), use_cache=True, **asked)
+            mask = self._mask(step)
+            logits = logits_after(self.backbone, self.q_heads, one, attention_mask=mask, use_cache=True, **asked)
         memory.lengths[: step.width] += 1
         return logits
 
@@ -173,11 +179,27 @@ class _Next(_Layer):
         return self.step.span, 0
 
 
-def logits_after(backbone: Backbone, lengths: Int[Tensor, " row"], **asked: Any) -> Float[Tensor, "row vocab"]:
-    """Logits after the last token of each row; of no other token, where hidden states are enough to make them."""
+def logits_after(
+    backbone: Backbone, q_heads: QHeads | None, lengths: Int[Tensor, " row"], **asked: Any
+) -> Float[Tensor, "row numbers"]:
+    """Logits (and Q) after the last token of each row; of no other token, where hidden states are enough to make them."""
     readout = backbone.readout
     if readout is None:
-        return last_of(backbone.hf(**asked).logits, lengths)
+        logits = last_of(backbone.hf(**asked).logits, lengths)
+        if q_heads is None:
+            return logits
+        if asked["use_cache"]:
+            # A second pass would write into the memory once more; the whole sequence can go through twice.
+            raise NotImplementedError("its logits do not follow from its last hidden states, which Q heads read")
+        return with_q(logits, last_of(backbone.trunk(**asked).last_hidden_state, lengths), q_heads)
     hidden = last_of(backbone.trunk(**asked).last_hidden_state, lengths)
     logits = backbone.hf.get_output_embeddings()(hidden) * readout.scale
-    return readout.softcap * torch.tanh(logits / readout.softcap) if readout.softcap else logits
+    logits = readout.softcap * torch.tanh(logits / readout.softcap) if readout.softcap else logits
+    return with_q(logits, hidden, q_heads)
+
+
+def with_q(
+    logits: Float[Tensor, "row vocab"], hidden: Float[Tensor, "row hidden"], q_heads: QHeads | None
+) -> Float[Tensor, "row numbers"]:
+    """The logits, and behind them what the Q heads say of each token, if there are any."""
+    return logits if q_heads is None else torch.cat([logits.float(), q_heads.least(hidden)], dim=1)

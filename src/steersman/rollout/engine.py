@@ -1,7 +1,7 @@
 """What every rollout engine is asked and what it answers: token ids in, samples out, each with its log-probabilities.
 
 The log-probability that the trainer compares with is that of the *unfiltered* distribution softmax(logits / temperature);
-the one a token was really drawn from (after penalty, top-k, top-p and min-p) stands beside it. Ids are never decoded and
+the one a token was really drawn from (after leaning on Q, penalty, top-k, top-p and min-p) stands beside it. Ids are never decoded and
 encoded again: what was sampled is what is scored and trained on.
 """
 
@@ -31,6 +31,9 @@ class Sampling:
     tie with the last one kept are kept too. Temperature 0 takes the likeliest token; log-probabilities are then those at
     temperature 1, and the probability of the draw is 1. A sample never goes beyond the model's context: it ends there,
     with the finish "length".
+
+    `q_beta` is how much answers lean on the Q heads of a model that has them (see `models.q_heads`): tokens are drawn from
+    policy * exp(q_beta * Q), and all the rest applies to that. None leaves it to the model; 0 is the policy alone.
     """
 
     max_new_tokens: int
@@ -42,6 +45,7 @@ class Sampling:
     min_new_tokens: int = 0
     stop: tuple[str, ...] = ()
     stop_ids: tuple[int, ...] = ()
+    q_beta: float | None = None
 
     def __post_init__(self) -> None:
         checks = {
@@ -53,6 +57,7 @@ class Sampling:
             "repetition_penalty": (0 < self.repetition_penalty < float("inf"), "above 0; 1 is off"),
             "min_new_tokens": (0 <= self.min_new_tokens <= self.max_new_tokens, "between 0 and max_new_tokens"),
             "stop": (all(self.stop), "strings that are not empty"),
+            "q_beta": (self.q_beta is None or 0 <= self.q_beta < float("inf"), "0 (the policy alone) or above"),
         }
         for name, (good, expected) in checks.items():
             if not good:
@@ -69,7 +74,7 @@ class Sampling:
 
     @property
     def filtered(self) -> bool:
-        """Whether tokens are drawn from another distribution than the one whose log-probabilities are reported."""
+        """Whether tokens are drawn from another distribution than the one whose log-probabilities are reported (leaning on Q aside)."""
         neutral = (0, 1.0, 0.0, 1.0, 0)
         return (self.top_k, self.top_p, self.min_p, self.repetition_penalty, self.min_new_tokens) != neutral
 

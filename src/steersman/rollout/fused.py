@@ -15,8 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from steersman.models.backbone import Backbone
-from steersman.rollout.decoder import last_of
-from steersman.rollout.layout import LayerPlan, activation_of, head_weights, layer_plans, layer_weights, rotary_tables
+from steersman.models.q_heads import QHeads
+from steersman.rollout.decoder import last_of, with_q
+from steersman.rollout.layout import (
+    LayerPlan,
+    activation_of,
+    final_gain,
+    head_weights,
+    layer_plans,
+    layer_weights,
+    rotary_tables,
+)
 from steersman.rollout.memory import RowMemory, Step, windowed_causal_mask
 from steersman.rollout.products import Product, product
 
@@ -39,8 +48,8 @@ class _Layer(NamedTuple):
 class FusedDecoder:
     name: Literal["fused", "cached", "whole"] = "fused"
 
-    def __init__(self, backbone: Backbone, adapter: str | None) -> None:
-        self.backbone = backbone
+    def __init__(self, backbone: Backbone, adapter: str | None, q_heads: QHeads | None = None) -> None:
+        self.backbone, self.q_heads = backbone, q_heads
         text = backbone.config.get_text_config()
         self.readout = backbone.readout
         self.epsilon: float = text.rms_norm_eps
@@ -53,6 +62,7 @@ class FusedDecoder:
                 for plan, layer in zip(layer_plans(backbone), backbone.trunk.layers, strict=True)
             ]
             self.head = product(*head_weights(backbone, adapter))
+            self.final_gain = final_gain(backbone)
         self.rotary: dict[str, Rotary] = {}
         self.length = 0
         self.reach(_FIRST_REACH)
@@ -82,7 +92,7 @@ class FusedDecoder:
 
     def prefill(
         self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]
-    ) -> tuple[RowMemory, Float[Tensor, "row vocab"]]:
+    ) -> tuple[RowMemory, Float[Tensor, "row numbers"]]:
         rows, time = ids.shape
         memory = RowMemory(rows, time, ids.device)
         rotary = {kind: (c[:time].repeat(rows, 1), s[:time].repeat(rows, 1)) for kind, (c, s) in self.rotary.items()}
@@ -97,7 +107,7 @@ class FusedDecoder:
         memory.lengths.copy_(lengths)
         return memory, self._logits(last_of(hidden.unflatten(0, (rows, time)), lengths))
 
-    def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row vocab"]:
+    def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row numbers"]:
         step = Step(memory, len(tokens), self.dtype)
         rotary = {kind: (c[step.positions], s[step.positions]) for kind, (c, s) in self.rotary.items()}
         hidden = self.embedding(tokens)
@@ -176,10 +186,12 @@ class FusedDecoder:
         return part.add_(hidden)
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        logits = self.head(self._normed(hidden))
+        normed = self._normed(hidden)
+        logits = self.head(normed)
         readout = self.readout
         if readout is not None and readout.scale != 1:
             logits = logits * readout.scale
         if readout is not None and readout.softcap:
             logits = readout.softcap * torch.tanh(logits / readout.softcap)
-        return logits
+        # The final norm's gain is in the output layer's weight here, and not in what the Q heads read.
+        return logits if self.q_heads is None else with_q(logits, normed * self.final_gain, self.q_heads)

@@ -53,7 +53,7 @@ class _Read:
 
     memory: RowMemory
     row: int
-    logits: Float[Tensor, " vocab"]
+    logits: Float[Tensor, " numbers"]
     tickets: deque[Ticket]
 
 
@@ -216,11 +216,16 @@ class Generation:
                 self.spoken[new] = self.spoken[old]
         return width
 
-    def _draw(self, rows: Int[Tensor, " row"], logits: Float[Tensor, "row vocab"]) -> None:
-        """One token for each of these slots; those that end leave."""
+    def _draw(self, rows: Int[Tensor, " row"], logits: Float[Tensor, "row numbers"]) -> None:
+        """One token for each of these slots; those that end leave. Behind the logits there may be Q."""
+        lean = None
+        if logits.shape[1] > self.vocabulary:
+            lean = logits[:, self.vocabulary :] * (self.sampling.q_beta or 0.0)
+            logits = logits[:, : self.vocabulary]
         place = self.drawn[rows]
         seen = None if self.seen is None else self.seen[rows]
-        drawn = draw(logits, self.uniforms[rows, place], self.sampling, seen=seen, barred=self._barred(place))
+        barred = self._barred(place)
+        drawn = draw(logits, self.uniforms[rows, place], self.sampling, seen=seen, barred=barred, lean=lean)
         self.ids[rows, place] = drawn.ids
         self.log_probs[rows, place] = drawn.log_probs
         self.sampling_log_probs[rows, place] = drawn.sampling_log_probs

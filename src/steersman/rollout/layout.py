@@ -130,8 +130,12 @@ def layer_weights(layer: Any, plan: LayerPlan, family: str, adapter: str | None)
 def head_weights(backbone: Backbone, adapter: str | None) -> tuple[Tensor, Tensor | None]:
     """The output layer with the final norm multiplied in."""
     weight, bias = merged(backbone.hf.get_output_embeddings(), adapter)
+    return weight * final_gain(backbone), bias
+
+
+def final_gain(backbone: Backbone) -> Tensor:
     gain = backbone.trunk.norm.weight
-    return weight * (gain + 1 if backbone.family.startswith("gemma") else gain), bias
+    return gain + 1 if backbone.family.startswith("gemma") else gain
 
 
 def merged(linear: Any, adapter: str | None) -> tuple[Tensor, Tensor | None]:

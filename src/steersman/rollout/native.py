@@ -5,6 +5,7 @@ Numbers do not depend on what else is in the batch, up to the rounding of matrix
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from steersman.errors import ModelError, UsageError
 from steersman.models.backbone import Backbone
+from steersman.models.q_heads import Guide, QHeads
 from steersman.rollout.choose import PATHS, Path, choose_decoder, decoding, same_logits
 from steersman.rollout.decoder import Decoder
 from steersman.rollout.engine import OnToken, Rollout, Sampling, check_request, seeds_for
@@ -29,7 +31,8 @@ _FREE_SHARE = 0.5
 class NativeEngine:
     """`end_ids` are the ids that end an answer (`text.tokeniser.end_ids`); a tokeniser is needed for stop strings only.
     `acting_as` is the adapter that answers, None the model without one. `token_budget` is how many tokens, prompts
-    included, may be remembered at once; it bounds the memory, and what does not fit waits.
+    included, may be remembered at once; it bounds the memory, and what does not fit waits. `guide` are Q heads that answers lean
+    on, and how much unless the request says otherwise; they are read as they are, and no copy is made of them.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class NativeEngine:
         path: Path | Literal["auto"] = "auto",
         rows: int | None = None,
         token_budget: int | None = None,
+        guide: Guide | None = None,
     ) -> None:
         if (rows is not None and rows < 1) or (token_budget is not None and token_budget < 1):
             raise UsageError(
@@ -53,12 +57,14 @@ class NativeEngine:
         self.wish: Path | Literal["auto"] = path
         self.rows = rows or ROWS.get(backbone.device.type, 64)
         self.token_budget = token_budget
+        self.guide = guide
         self._version = version
         self._decoder: Decoder | None = None
         self._taken: tuple[int, ...] = ()
+        self._leans: QHeads | None = None
         self.path: Path | None = None
         self.why_slower: str = ""
-        self._take_up()
+        self._take_up(None if guide is None else guide.heads)
 
     @property
     def version(self) -> int:
@@ -104,9 +110,10 @@ class NativeEngine:
     ) -> list[Rollout]:
         context, vocabulary = self.backbone.context_length, self.backbone.vocabulary
         check_request(prompts, samples, vocabulary, context)
+        sampling = replace(sampling, q_beta=self._beta(sampling))
         tickets = self._tickets(prompts, sampling, samples, seeds_for(seeds, len(prompts), samples))
         ending = Ending(self.end_ids, self._stops(sampling))
-        decoder = self._take_up()
+        decoder = self._take_up(self.guide.heads if self.guide is not None and sampling.q_beta else None)
         with decoding(self.backbone, fast=decoder.name == "fused"):
             generation = Generation(
                 decoder,
@@ -122,6 +129,16 @@ class NativeEngine:
                 on_token=on_token,
             )
             return generation.run()
+
+    def _beta(self, sampling: Sampling) -> float:
+        """How much this request leans on Q."""
+        if sampling.q_beta and self.guide is None:
+            raise UsageError(
+                f"q_beta is {sampling.q_beta}, and {self.backbone.name!r} has no Q heads to lean on; leave it out, or give a model "
+                "that `steersman ilql` made"
+            )
+        own = 0.0 if self.guide is None else self.guide.beta
+        return own if sampling.q_beta is None else sampling.q_beta
 
     def _tickets(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, samples: int, seeds: list[int]
@@ -150,27 +167,27 @@ class NativeEngine:
         budget = self.token_budget or default_token_budget(self.backbone)
         return max(1, min(self.rows, sum(len(group) for group in tickets), budget // longest))
 
-    def _take_up(self) -> Decoder:
-        """The decoder for the weights as they are now. A change that nobody announced is noticed too, as far as torch
+    def _take_up(self, leans: QHeads | None) -> Decoder:
+        """The decoder for the weights as they are now, with Q if these heads are leaned on. A change that nobody announced is noticed too, as far as torch
         counts it: every write in place to a parameter."""
         taken = tuple(parameter._version for parameter in self.backbone.hf.parameters())
-        if self._decoder is not None and taken == self._taken:
+        if self._decoder is not None and taken == self._taken and leans is self._leans:
             return self._decoder
         self._decoder = None
-        if self.path is None or not self._make_again(self.path):
-            self._decoder, self.why_slower = choose_decoder(self.backbone, self.acting_as, self.wish)
+        if self.path is None or not self._make_again(self.path, leans):
+            self._decoder, self.why_slower = choose_decoder(self.backbone, self.acting_as, leans, self.wish)
             self.path = self._decoder.name
-        self._taken = taken
+        self._taken, self._leans = taken, leans
         assert self._decoder is not None
         return self._decoder
 
-    def _make_again(self, path: Path) -> bool:
+    def _make_again(self, path: Path, leans: QHeads | None) -> bool:
         """The same way with the new weights. A fused copy with an adapter is checked again: at the beginning an adapter
         changes nothing, so that leaving it out would not have shown."""
         with decoding(self.backbone, fast=path == "fused"):
-            made = PATHS[path](self.backbone, self.acting_as)
+            made = PATHS[path](self.backbone, self.acting_as, leans)
             checked = path == "fused" and self.acting_as is not None
-            if checked and not same_logits(made, self.backbone, self.acting_as, steps=0):
+            if checked and not same_logits(made, self.backbone, self.acting_as, leans, steps=0):
                 return False
         self._decoder = made
         return True

@@ -30,14 +30,18 @@ def draw(
     *,
     seen: Bool[Tensor, "row vocab"] | None,
     barred: Bool[Tensor, "row vocab"] | None,
+    lean: Float[Tensor, "row vocab"] | None = None,
 ) -> Drawn:
-    """One token a row. `seen` are the tokens that the repetition penalty falls on, `barred` what must not come yet."""
+    """One token a row. `seen` are the tokens that the repetition penalty falls on, `barred` what must not come yet. `lean` is what is
+    added to the logits that a token is drawn from, and to no others: the log-probabilities reported stay the policy's own."""
     logits = logits.float()
     scaled = logits if sampling.divisor == 1 else logits / sampling.divisor
+    if lean is not None:
+        logits = logits + lean
     if sampling.greedy:
         ids = reshape(logits, sampling, seen=seen, barred=barred).argmax(-1)
         return Drawn(ids, _log_probs_at(scaled, ids), torch.zeros_like(uniform))
-    if not sampling.filtered:
+    if not sampling.filtered and lean is None:
         ids, log_probs = _invert(scaled, uniform)
         return Drawn(ids, log_probs, log_probs)
     ids, sampling_log_probs = _invert(reshape(logits, sampling, seen=seen, barred=barred), uniform)

@@ -69,8 +69,17 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class SpanReward:
+    """A reward for a stretch of the answer, in characters, for tokenisers differ. It is paid when the stretch ends."""
+
+    start: int
+    end: int
+    reward: float
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer to a prompt, with what made it, as far as it is known."""
+    """An answer to a prompt, with what made it, as far as it is known. `spans` are rewards within it, beside its scores."""
 
     text: str
     model: str = ""
@@ -78,6 +87,7 @@ class Completion:
     seed: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
     id: str = ""
+    spans: tuple[SpanReward, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,8 @@ def _with_scores(
     def scored(completion: Completion) -> Completion:
         score = next(left)
         parts = {f"{name}/{part}": value for part, value in score.parts.items()} if keep_parts else {}
-        return replace(completion, scores={**completion.scores, name: score.value, **parts})
+        scores = {**completion.scores, name: score.value, **parts}
+        return replace(completion, scores=scores, spans=score.spans or completion.spans)
 
     for record in records:
         if isinstance(record, Comparison):

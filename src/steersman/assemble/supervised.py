@@ -70,9 +70,11 @@ def learn(
     label: str,
     quiet: bool,
     rows_of: Callable[[int], Sequence[Any]] | None = None,
+    after_step: Callable[[], None] | None = None,
 ) -> Finish:
     """The whole course over the material, from its last checkpoint if there is one; the model ends with the weights to keep.
-    `rows_of` makes a step's rows where they are not the material's own: of the step's number and the weights at its beginning."""
+    `rows_of` makes a step's rows where they are not the material's own: of the step's number and the weights at its beginning.
+    `after_step` is called whenever the weights have changed."""
     if material.count == 0:
         raise DataError("no rows are left to learn from; see the report of rows left out, or raise data.max_length")
     per_epoch = steps_per_epoch(material.count, train.batch_size)
@@ -88,6 +90,8 @@ def learn(
         precision=machine.precision,
         notice=kept.notice,
     )
+    if after_step is not None:
+        learner.optimiser.register_step_post_hook(lambda *_: after_step())
     memory = Memory()
     point = kept.resume_point(world)
     if point is not None:

@@ -10,19 +10,10 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from steersman.errors import DataError
-from steersman.records import Prompt
+from steersman.records import Prompt, SpanReward
 
 Item = tuple[Prompt, str]
 """A prompt and the text of an answer to it."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpanReward:
-    """A reward for a stretch of the answer, in characters, for tokenisers differ. It is paid when the stretch ends."""
-
-    start: int
-    end: int
-    reward: float
 
 
 @dataclass(frozen=True, slots=True)

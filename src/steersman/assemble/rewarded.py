@@ -1,0 +1,231 @@
+"""Answers and what they earned, as rows to learn from: each answer tokenised once onto disk, with the reward of each of its tokens.
+
+Answers that were scored earn their score; what people judged is worth from -1 to 1. It is paid at the answer's last token, and what was
+said of a stretch of the answer where the stretch ends.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from steersman.assemble.material import check_held_out, read_split
+from steersman.assemble.run import KeptRun
+from steersman.data.load import ReadReport
+from steersman.data.tokens import TokenStore, TokenWriter
+from steersman.errors import DataError
+from steersman.methods.ilql import RewardedRow
+from steersman.records import (
+    KIND_OF,
+    Answers,
+    Comparison,
+    Completion,
+    Demonstration,
+    Label,
+    Prompt,
+    Ranking,
+    Record,
+    SpanReward,
+    Steps,
+)
+from steersman.reward.rows import score_row
+from steersman.reward.shaping import spread_over_tokens
+from steersman.settings.parts import DataSettings
+from steersman.text.tokeniser import decode
+
+
+@dataclass(frozen=True, slots=True)
+class Earned:
+    """An answer with its reward: for the whole, and for stretches of it."""
+
+    prompt: Prompt
+    completion: Completion
+    reward: float
+
+    @property
+    def spans(self) -> tuple[SpanReward, ...]:
+        return self.completion.spans
+
+
+@dataclass(frozen=True)
+class Rewarded:
+    """Rows by index. `within` are the rewards of each token of the answers that have some besides the last."""
+
+    rows: TokenStore
+    rewards: NDArray[np.float64]
+    within: Mapping[int, Sequence[float]]
+    left_out: Mapping[str, int]
+    cut: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def unit(self, index: int) -> RewardedRow:
+        row = self.rows.row(index)
+        rewards = torch.zeros(row.targets)
+        if index in self.within:
+            rewards += torch.tensor(self.within[index])
+        rewards[-1] += self.rewards[index]
+        return RewardedRow(row, rewards)
+
+
+def read_rewarded(
+    data: DataSettings, reward: str | None, tokeniser: Any, kept: KeptRun, *, held_out: bool, context: int | None
+) -> Rewarded | None:
+    """The answers of one side; None if nothing fell into the held-out share."""
+    check_held_out(data)
+    if held_out and not data.held_out:
+        return None
+    reading, left_out = ReadReport(), Counter[str]()
+    quarantine = None if held_out else kept.folder.quarantine_path
+    found = earned(
+        read_split(data, held_out=held_out, quarantine=quarantine, report=reading), reward=reward, left_out=left_out
+    )
+    first = next(found, None)
+    if first is None:
+        if held_out and not isinstance(data.held_out, str):
+            kept.notice("nothing fell into the held-out share; the run goes without held-out numbers")
+            return None
+        raise DataError(_nothing(reading, left_out))
+    folder = kept.folder.path / "tokens" / ("held-out" if held_out else "train")
+    side = _write(itertools.chain([first], found), tokeniser, folder, min(data.max_length, context or data.max_length))
+    side = Rewarded(side.rows, side.rewards, side.within, left_out + reading.left_out, side.cut)
+    if not held_out:
+        _check(side, data.source)
+    _tell(kept, side, reading, held_out=held_out)
+    return side
+
+
+def _write(found: Iterable[Earned], tokeniser: Any, folder: Path, length: int) -> Rewarded:
+    rewards: list[float] = []
+    within: dict[int, list[float]] = {}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TokenWriter(folder) as writer:
+        for one in found:
+            row = score_row(tokeniser, one.prompt, one.completion, max_length=length)
+            writer.add(row)
+            if one.spans:
+                within[len(rewards)] = paid_within(tokeniser, row.ids[row.prompt_length :], one)
+            rewards.append(one.reward)
+    return Rewarded(TokenStore(folder), np.array(rewards), within, {}, writer.report.truncated)
+
+
+def paid_within(tokeniser: Any, ids: Sequence[int], one: Earned) -> list[float]:
+    """The reward of each token of an answer for the stretches that end in it. What begins after the answer was cut is not reached."""
+    ends = [len(decode(tokeniser, ids[: i + 1])) for i in range(len(ids))]
+    whole, text = decode(tokeniser, ids), one.completion.text
+    # Templates put a space before an answer, or take one away.
+    lead = (len(whole) - len(whole.lstrip())) - (len(text) - len(text.lstrip()))
+    offsets = [(start - lead, end - lead) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return spread_over_tokens([span for span in one.spans if span.start < offsets[-1][1]], offsets)
+
+
+def earned(records: Iterable[Record], *, reward: str | None, left_out: Counter[str]) -> Iterator[Earned]:
+    """Each answer of each record with what it earned; what cannot be told is counted with its reason."""
+    for record in records:
+        judged = reward is None and isinstance(record, Comparison | Ranking | Label | Steps)
+        found = list(_judged(record) if judged else _scored(record, reward))
+        if not found:
+            missing = "a reward" if reward is None else f"the score {reward!r}"
+            left_out[f"a record of the kind {KIND_OF[type(record)]} without {missing}"] += 1
+        yield from found
+
+
+def _judged(record: Record) -> Iterator[Earned]:
+    """What people thought, from -1 to 1."""
+    if isinstance(record, Comparison):
+        # The share that preferred the first less the share that did not: 1 and -1 where they were sure, 0 for a tie.
+        lead = 2 * record.preference - 1
+        yield Earned(record.prompt, record.first, lead)
+        yield Earned(record.prompt, record.second, -lead)
+    elif isinstance(record, Ranking):
+        for completion, rank in zip(record.completions, record.ranks, strict=True):
+            won = sum(rank < other for other in record.ranks) - sum(rank > other for other in record.ranks)
+            yield Earned(record.prompt, completion, won / (len(record.ranks) - 1))
+    elif isinstance(record, Label):
+        if record.desirable is not None:
+            yield Earned(record.prompt, record.completion, 1.0 if record.desirable else -1.0)
+        elif len(record.ratings) == 1:
+            yield Earned(record.prompt, record.completion, next(iter(record.ratings.values())))
+    elif isinstance(record, Steps):
+        yield _stepwise(record)
+
+
+def _stepwise(record: Steps) -> Earned:
+    """Steps one below the other, each worth 1 or -1 where it ends."""
+    ends = list(itertools.accumulate(len(step) + 1 for step in record.steps))
+    spans = tuple(
+        SpanReward(end - len(step) - 1, end - 1, 1.0 if right else -1.0)
+        for step, end, right in zip(record.steps, ends, record.labels, strict=True)
+    )
+    return Earned(record.prompt, Completion("\n".join(record.steps), spans=spans), 0.0)
+
+
+def _scored(record: Record, name: str | None) -> Iterator[Earned]:
+    if isinstance(record, Label) and name is not None and name in record.ratings:
+        yield Earned(record.prompt, record.completion, record.ratings[name])
+        return
+    if isinstance(record, Comparison):
+        completions = (record.first, record.second)
+    elif isinstance(record, Answers | Ranking):
+        completions = record.completions
+    elif isinstance(record, Demonstration | Label):
+        completions = (record.completion,)
+    else:
+        return
+    for completion in completions:
+        score = _score_of(completion, name)
+        if score is not None or (completion.spans and name is None):
+            yield Earned(record.prompt, completion, score or 0.0)
+
+
+def _score_of(completion: Completion, name: str | None) -> float | None:
+    """The score of this name, or the only one: what `score --parts` keeps under name/part is not the score."""
+    if name is not None:
+        return completion.scores.get(name)
+    names = [key for key in completion.scores if "/" not in key]
+    if len(names) > 1:
+        raise DataError(
+            f"an answer has the scores {', '.join(names)}, and one of them is the reward; say which, such as reward={names[0]}"
+        )
+    return completion.scores[names[0]] if names else None
+
+
+def _check(side: Rewarded, source: str) -> None:
+    if not side.within and float(np.ptp(side.rewards)) == 0.0:
+        raise DataError(
+            f"{source}: all {len(side):,} answers earned {side.rewards[0]:.4g}, so that none is better than another; expected "
+            "answers of different worth"
+        )
+
+
+def _nothing(reading: ReadReport, left_out: Counter[str]) -> str:
+    reasons = [f"{count:,} × {reason}" for reason, count in (left_out + reading.left_out).items()]
+    if reading.malformed:
+        example = next(text for found in reading.examples.values() for text in found)
+        reasons.append(f"{reading.malformed:,} × a bad row, such as {example}")
+    return (
+        f"{reading.source}: no rewarded answers to learn from ({'; '.join(reasons) or 'no records'}); expected answers with scores "
+        "(steersman score writes them), comparisons, rankings, thumbs or steps. `steersman data inspect` shows what is there"
+    )
+
+
+def _tell(kept: KeptRun, found: Rewarded, reading: ReadReport, *, held_out: bool) -> None:
+    mean, deviation = float(found.rewards.mean()), float(found.rewards.std())
+    words = f"{len(found):,} answers {'held out' if held_out else 'to learn from'}, which earned {mean:.3g} ± {deviation:.3g}"
+    if found.within:
+        words += f"; {len(found.within):,} of them were rewarded within"
+    if found.cut:
+        words += f"; {found.cut:,} answers were cut to data.max_length"
+    for reason, count in found.left_out.items():
+        words += f"; {count:,} left out: {reason}"
+    if reading.malformed and not held_out:
+        examples = "; ".join(text for each in reading.examples.values() for text in each[:1])
+        words += f"; {reading.malformed:,} bad rows are in {kept.folder.quarantine_path}, such as {examples}"
+    kept.notice(words)

@@ -1,0 +1,84 @@
+"""ILQL, Q-learning from answers that are given (Snell et al. 2022, arXiv 2206.11871): the policy imitates the answers, Q and V learn what
+each token is worth, and answers are later drawn from policy * exp(beta * (Q - V)).
+
+Each token's target is its reward and the discounted V of what follows; V is drawn to the better tokens that were seen in its state,
+by the smaller of two Qs that follow slowly. So Q is of the best that the data hold, piece by piece, and not of who gave the answers.
+The losses stand in maths/q_learning.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from steersman.batches import TokenBatch, TokenRow, pad_rows
+from steersman.maths.q_learning import expectile_loss, imitation_loss, next_values, td_loss, td_target
+from steersman.maths.tokens import target_positions
+from steersman.models.q_heads import QModel
+from steersman.settings.ilql import IlqlSettings
+from steersman.train.objective import Sums, Term
+
+
+@dataclass(frozen=True, slots=True)
+class RewardedRow:
+    """A prompt with an answer, and what each token of the answer earned."""
+
+    row: TokenRow
+    rewards: Float[Tensor, " targets"]
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return self.row.lengths
+
+
+@dataclass(frozen=True, slots=True)
+class RewardedBatch:
+    tokens: TokenBatch
+    rewards: Float[Tensor, " targets"]
+
+    @property
+    def positions(self) -> int:
+        return self.tokens.positions
+
+
+def collate(units: Sequence[RewardedRow], *, pad_id: int, device: torch.device, multiple: int = 1) -> RewardedBatch:
+    tokens = pad_rows([unit.row for unit in units], pad_id=pad_id, multiple=multiple)
+    return RewardedBatch(tokens.to(device), torch.cat([unit.rewards for unit in units]).to(device))
+
+
+def coefficients(settings: IlqlSettings) -> dict[str, float]:
+    """What each term counts; a term that counts nothing is not computed."""
+    optional = {"conservative": settings.conservative, "imitation": settings.imitation}
+    return {"q": 1.0, "value": 1.0, **{name: each for name, each in optional.items() if each}}
+
+
+class QLearning:
+    def __init__(self, settings: IlqlSettings) -> None:
+        self.settings = settings
+        self._coefficients = coefficients(settings)
+
+    def weights(self, units: Sequence[RewardedRow]) -> Mapping[str, float]:
+        targets = float(sum(len(unit.rewards) for unit in units))
+        return dict.fromkeys(self._coefficients, targets)
+
+    def __call__(self, model: QModel, batch: RewardedBatch) -> Sums:
+        settings = self.settings
+        reading = model.read(batch.tokens)
+        rows = target_positions(batch.tokens.loss_mask).row
+        following = next_values(reading.values.detach(), rows)
+        wanted = td_target(batch.rewards.to(reading.values), following, discount=settings.discount)
+        advantage = reading.target - reading.values
+        losses = {
+            "q": lambda: td_loss(reading.q, wanted),
+            "value": lambda: expectile_loss(advantage, expectile=settings.expectile),
+            "conservative": lambda: -reading.q_log_probs.sum(0),
+            "imitation": lambda: imitation_loss(reading.log_probs, advantage, beta=settings.imitation_beta),
+        }
+        count = float(len(rows))
+        shown = {"Q": reading.q.mean(0), "V": reading.values, "advantage": advantage}
+        return Sums(
+            {name: Term(losses[name]().sum(), each) for name, each in self._coefficients.items()},
+            {name: (float(each.detach().sum()), count) for name, each in shown.items()},
+        )

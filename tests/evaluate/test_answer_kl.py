@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from steersman.batches import TokenRow
-from steersman.evaluate.answer_kl import answer_kl
+from steersman.evaluate.answer_kl import answer_kl, row_figures
 from steersman.models.loading import load_causal
 from steersman.models.tiny import write_tiny_model
 
@@ -58,3 +58,24 @@ def test_how_rows_share_batches_changes_nothing_and_a_model_is_at_no_distance_fr
     torch.testing.assert_close(small, large, rtol=1e-4, atol=1e-5)
     itself = answer_kl(given, voices[0], voices[0], pad_id=0, token_budget=1000, temperature=1.0)
     assert float(itself.abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_all_figures_of_a_row_are_their_definitions(models, temperature):
+    model, other = models
+    given = rows((3, 4), (5, 1), (2, 9))
+    found = row_figures(given, (model, None), (other, None), pad_id=0, token_budget=24, temperature=temperature)
+    assert found.kl is not None
+    assert found.reference_log_prob is not None
+    for i, row in enumerate(given):
+        with torch.no_grad():
+            p = (model.hf(input_ids=row.ids[None]).logits[0, :-1] / temperature).log_softmax(-1)[row.loss_mask[1:]]
+            q = other.hf(input_ids=row.ids[None]).logits[0, :-1].log_softmax(-1)[row.loss_mask[1:]]
+        said = row.ids[row.loss_mask][:, None]
+        assert float(found.log_prob[i]) == pytest.approx(float(p.gather(1, said).sum()), rel=1e-4)
+        assert float(found.entropy[i]) == pytest.approx(float(-(p.exp() * p).sum()), rel=1e-4)
+        assert float(found.reference_log_prob[i]) == pytest.approx(float(q.gather(1, said).sum()), rel=1e-4)
+        assert float(found.kl[i]) == pytest.approx(plainly(row, model, other, temperature), rel=1e-3)
+    alone = row_figures(given, (model, None), None, pad_id=0, token_budget=24, temperature=temperature)
+    assert (alone.kl, alone.reference_log_prob) == (None, None)
+    torch.testing.assert_close(alone.entropy, found.entropy)

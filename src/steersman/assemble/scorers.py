@@ -16,6 +16,7 @@ from steersman.assemble.device import TOKEN_BUDGET
 from steersman.assemble.language_model import DTYPES, model_path
 from steersman.assemble.run import KeptRun
 from steersman.assemble.sources import register_sources
+from steersman.assemble.true_taste import PLACE, TrueTaste
 from steersman.data.kinds import answers_of, prompt_of
 from steersman.data.load import load_records
 from steersman.errors import DataError, UsageError
@@ -75,6 +76,8 @@ def places_of(path: str | list[str]) -> list[str]:
 def _open(
     settings: OpeningSettings, path: str | list[str], device: torch.device, remembered: Remembered, keeping: Keeping
 ) -> Scorer:
+    if path == PLACE:
+        return TrueTaste()
     if settings.trust_remote_code and not settings.revision:
         raise UsageError(
             "scorer.trust_remote_code needs scorer.revision, so that the code that runs is code you have seen"

@@ -13,6 +13,7 @@ from steersman.cli import (
     data,
     doctor,
     dpo,
+    evaluate,
     label,
     online_dpo,
     ppo,
@@ -43,6 +44,7 @@ app.command("classifier", epilog=classifier.EXAMPLE)(classifier.classifier)
 app.command("score", epilog=score.EXAMPLE)(score.score)
 app.command("ppo", epilog=ppo.EXAMPLE)(ppo.ppo)
 app.command("rloo", epilog=rloo.EXAMPLE)(rloo.rloo)
+app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("best-of-n", epilog=best_of_n.EXAMPLE)(best_of_n.best_of_n)
 app.command("dpo", epilog=dpo.EXAMPLE)(dpo.dpo)
 app.command("online-dpo", epilog=online_dpo.EXAMPLE)(online_dpo.online_dpo)

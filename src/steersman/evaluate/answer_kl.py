@@ -5,6 +5,7 @@ expectation as log(p/q) of the answer, with far less noise, and is never negativ
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -36,3 +37,51 @@ def answer_kl(
         sums = torch.zeros(len(members), device=at_tokens.device).index_add_(0, owner, at_tokens)
         found[torch.tensor(members)] = sums.cpu()
     return found
+
+
+@dataclass(frozen=True)
+class RowFigures:
+    """Sums over each row's targets, in nats: the model's log-probability and entropy at the temperature of the answers, its KL from
+    the reference there, and the reference's own log-probability at temperature 1. None without a reference."""
+
+    log_prob: Float[Tensor, "rows"]
+    entropy: Float[Tensor, "rows"]
+    kl: Float[Tensor, "rows"] | None
+    reference_log_prob: Float[Tensor, "rows"] | None
+
+
+def row_figures(
+    rows: Sequence[TokenRow],
+    model: Voice,
+    reference: Voice | None,
+    *,
+    pad_id: int,
+    token_budget: int,
+    temperature: float,
+) -> RowFigures:
+    """All figures of each row from one look at it by either model. Their tokens must be the same."""
+    found = torch.zeros(4, len(rows))
+    for members in micro_batches([len(row.ids) for row in rows], token_budget):
+        batch = pad_rows([rows[i] for i in members], pad_id=pad_id).to(model[0].device)
+        owner = batch.loss_mask.nonzero()[:, 0]
+        with torch.no_grad():
+            with acting_as(*model):
+                hidden = model[0].hidden(batch, batch.asked)
+                log_probs, entropies = model[0].log_probs_from(
+                    hidden, batch, temperature=temperature, with_entropy=True
+                )
+            assert entropies is not None
+            columns = [log_probs, entropies]
+            if reference is not None:
+                with acting_as(*reference):
+                    other = reference[0].hidden(batch, batch.asked)
+                    columns += [reference[0].log_probs_from(other, batch)[0]]
+                with acting_as(*model):
+                    columns += [
+                        model[0].kl_from(hidden, reference[0], other, batch, temperature=temperature, top_k=None)
+                    ]
+        for place, values in enumerate(columns):
+            sums = torch.zeros(len(members), device=values.device).index_add_(0, owner, values.float())
+            found[place, torch.tensor(members)] = sums.cpu()
+    nothing = reference is None
+    return RowFigures(found[0], found[1], None if nothing else found[3], None if nothing else found[2])

@@ -1,0 +1,67 @@
+"""Any model by its name, and beside what other commands open also a checkpoint in the middle of a run: its weights in the model that
+the run's recipe names."""
+
+import re
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from steersman.assemble.conversation import open_model
+from steersman.assemble.device import resolve_device
+from steersman.assemble.language_model import LanguageModel, load_language_model
+from steersman.errors import CheckpointError, ModelError
+from steersman.runs.checkpoints import CheckpointStore
+from steersman.runs.stamp import read_stamp
+from steersman.settings.base import check, read_recipe
+from steersman.settings.parts import ModelSettings
+from steersman.train.checkpoint import load_weight_tensors
+from steersman.train.optim import trainable
+
+STEP = re.compile(r"step-\d{6,}")
+LANGUAGE_MODELS = ("sft", "ppo", "rloo", "dpo", "online-dpo", "best-of-n")
+
+
+def open_any_model(name: str, *, device: str) -> LanguageModel:
+    """A folder, a run, a checkpoint folder (runs/ppo/checkpoints/step-000120), an adapter, a hub id, harbour:base or tiny:<family>."""
+    folder = Path(name).expanduser()
+    if STEP.fullmatch(folder.name) and folder.is_dir():
+        return open_checkpoint(folder, device=device)
+    return open_model(name, device=device)
+
+
+def open_checkpoint(folder: Path, *, device: str) -> LanguageModel:
+    """The policy as it was at this step. Every file is held against its hash first."""
+    run = folder.absolute().parents[1]
+    problems = CheckpointStore(folder.parent).verify(folder)
+    if problems:
+        raise CheckpointError(
+            f"{folder} is damaged: {'; '.join(problems)}. Leave it out, or name another checkpoint of {run}"
+        )
+    if not (run / "recipe.toml").exists() or not (run / "stamp.json").exists():
+        raise ModelError(
+            f"{folder} lies in no run: {run} has no recipe.toml and stamp.json; keep checkpoints in their run's folder"
+        )
+    kind = read_stamp(run / "stamp.json").get("kind")
+    if kind not in LANGUAGE_MODELS:
+        raise ModelError(
+            f"{folder} is of a run of the kind {kind}, which makes no language model; expected {', '.join(LANGUAGE_MODELS)}"
+        )
+    settings = check(ModelSettings, read_recipe(run / "recipe.toml")["model"])
+    model = load_language_model(settings, resolve_device(device))
+    try:
+        weights = load_file(folder / "weights.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder}: weights.safetensors cannot be read ({error}); name another checkpoint"
+        ) from error
+    load_weight_tensors(model.backbone, _policy(weights, {name for name, _ in trainable(model.backbone)}))
+    model.backbone.eval()
+    return model
+
+
+def _policy(weights: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
+    """The policy's own weights: a run that trains a critic too keeps it beside the policy, under another name."""
+    found = {name.removeprefix("backbone."): value for name, value in weights.items()}
+    return {name: value for name, value in found.items() if name in wanted}

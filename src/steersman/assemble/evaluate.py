@@ -1,0 +1,305 @@
+"""`evaluate` put together: models x prompts -> answers, scores, and a table in which every number has its interval.
+
+results.json    every figure, win rate, rating and best-of-n estimate, with n, seeds, versions and the exact command
+answers.jsonl   one row a prompt with every model's answers and their scores, as `sample` writes them
+models/*.json   what each model did; the same command goes on with the models that are not there yet
+"""
+
+import itertools
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from steersman.assemble.checkpoint_model import open_any_model
+from steersman.assemble.device import on_threads, resolve_device
+from steersman.assemble.evaluated import Opened, Task, evaluate_model
+from steersman.assemble.run import KeptRun, identity_of, keep_run
+from steersman.assemble.sample import WITH_PROMPTS
+from steersman.assemble.score import read_source
+from steersman.assemble.scorers import Keeping, load_scorer
+from steersman.assemble.sources import register_sources
+from steersman.assemble.toxicity import read_words, toxic_probabilities
+from steersman.data.choices import read_choices
+from steersman.data.kinds import as_comparisons, as_demonstrations, as_prompts, prompt_words
+from steersman.data.load import ReadReport
+from steersman.data.sources import content_hash
+from steersman.data.write import RowWriter
+from steersman.errors import DataError, Preempted
+from steersman.evaluate.answer_measures import TOXIC_WORDS, TOXICITY, measure_answers
+from steersman.evaluate.answered import ModelAnswers
+from steersman.evaluate.best_of import best_of
+from steersman.evaluate.contests import Rating, WinRate, ratings, results_of_people, results_of_scores, win_rates
+from steersman.evaluate.evaluation import Evaluation
+from steersman.evaluate.figures import Dice
+from steersman.parallel.world import World
+from steersman.records import (
+    Answers,
+    Comparison,
+    Completion,
+    Demonstration,
+    Document,
+    Prompt,
+    Ranking,
+    digest_of,
+    to_dict,
+)
+from steersman.runs.folder import atomic_write_text
+from steersman.runs.stamp import read_stamp
+from steersman.settings.evaluate import EvaluateSettings
+from steersman.settings.parts import RunSettings
+from steersman.settings.score import SourceSettings
+
+PEOPLE = "people"
+
+
+def run_evaluate(settings: EvaluateSettings, *, quiet: bool = False) -> Evaluation:
+    """Evaluate; the same call on the same folder goes on where it stopped."""
+    place = settings.run
+    run = RunSettings(out=place.out, seed=place.seed, device=place.device, threads=place.threads)
+    register_sources()
+    task = _task(settings)
+    device = resolve_device(place.device)
+    threads = place.threads or torch.get_num_threads()
+    facts = {
+        "threads": threads,
+        "deterministic": {},
+        "data": {name: content_hash(source.source) for name, source in _sources(settings).items()},
+        "parents": {name: identity_of(path) for name, path in _paths(settings).items()},
+    }
+    world = World.alone()
+    with on_threads(threads), keep_run(settings, run, kind="evaluate", world=world, facts=facts) as kept:
+        kept.resume_point(world)
+        models = _all_models(settings, task, kept, facts, quiet=quiet)
+        _score(models, task, settings, device, kept)
+        found = _evaluation(settings, models, [note for model in models for note in model.notes])
+        _write(found, models, task, settings, kept)
+        kept.end("finished", len(models), "finished")
+    return found
+
+
+def _paths(settings: EvaluateSettings) -> dict[str, str]:
+    reference = settings.reference
+    apart = reference is not None and reference not in settings.models
+    return {**settings.models, **({"reference": str(reference)} if apart else {})}
+
+
+def _sources(settings: EvaluateSettings) -> dict[str, SourceSettings]:
+    exam = None if settings.exam is None else SourceSettings(source=settings.exam.source, limit=settings.exam.limit)
+    given = {
+        "prompts": settings.prompts,
+        "judged": settings.judged,
+        "corpus": settings.corpus,
+        "choices": settings.choices,
+        "exam": exam,
+    }
+    return {name: source for name, source in given.items() if source is not None}
+
+
+def _task(settings: EvaluateSettings) -> Task:
+    sources = _sources(settings)
+    corpus: list[Document | Demonstration] = []
+    if "corpus" in sources:
+        corpus = list(as_demonstrations(read_source(sources["corpus"], (Document, Demonstration), ReadReport())))
+        if len(corpus) < 2:
+            raise DataError(
+                f"corpus.source={sources['corpus'].source}: {len(corpus)} texts; expected documents or demonstrations, two or more"
+            )
+    choices = read_choices(sources["choices"].source, limit=sources["choices"].limit) if "choices" in sources else []
+    return Task(
+        _prompts("prompts", sources["prompts"]),
+        corpus,
+        choices,
+        _prompts("exam", sources["exam"]) if "exam" in sources else [],
+    )
+
+
+def _prompts(setting: str, source: SourceSettings) -> list[Prompt]:
+    report = ReadReport()
+    found = list(as_prompts(read_source(source, WITH_PROMPTS, report), unique=True))
+    if len(found) < 2:
+        raise DataError(
+            f"{setting}.source={source.source}: {len(found)} prompts in {report.rows:,} rows ({report.malformed:,} of them bad); expected two "
+            "or more, for intervals are taken over prompts. `steersman data inspect` shows what is in a file"
+        )
+    return found
+
+
+def _all_models(
+    settings: EvaluateSettings, task: Task, kept: KeptRun, facts: Mapping[str, Any], *, quiet: bool
+) -> list[ModelAnswers]:
+    """Each model's answers, from its file if they are there. A file is named by all that decided it."""
+    folder = kept.folder.path / "models"
+    folder.mkdir(exist_ok=True)
+    opening = Opener(settings)
+    found: list[ModelAnswers] = []
+    for name, path in settings.models.items():
+        mark = digest_of(
+            [
+                facts["parents"][name],
+                facts["parents"][opening.reference_key],
+                facts["data"],
+                [[prompt.id, prompt_words(prompt)] for prompt in task.prompts],
+                settings.drawing.model_dump(mode="json"),
+                None if settings.exam is None else settings.exam.model_dump(mode="json"),
+                [settings.run.seed, facts["threads"]],
+            ]
+        )
+        there = _kept(folder / f"{name}.json", mark)
+        if there is None:
+            opened = opening.model(name, path)
+            with kept.progress(name, len(task.prompts), done=0, silent=quiet):
+                there = evaluate_model(
+                    opened, opening.reference(), task, settings, lambda done: _go_on(kept, done, len(task.prompts))
+                )
+            content = {"mark": mark, **there.as_dict()}
+            atomic_write_text(folder / f"{name}.json", json.dumps(content, ensure_ascii=False))
+        found.append(there)
+        kept.journal({"step": len(found), "model": name, "answers": len(there.answers)})
+    return found
+
+
+def _go_on(kept: KeptRun, done: int, total: int) -> None:
+    kept.show(done, {})
+    if kept.stop_requested() and done < total:
+        raise Preempted(
+            f"stopped after {done:,} of {total:,} prompts of a model, as asked; the same command goes on from there"
+        )
+
+
+def _kept(path: Path, mark: str) -> ModelAnswers | None:
+    try:
+        content = json.loads(path.read_text())
+        return ModelAnswers.from_dict(content) if content["mark"] == mark else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+class Opener:
+    """Opens models, the reference once and only when it is needed."""
+
+    def __init__(self, settings: EvaluateSettings) -> None:
+        self._settings = settings
+        named = settings.reference or settings.against
+        self.reference_key = named if named in settings.models else "reference"
+        self._path = settings.models.get(named, named)
+        self._reference: Opened | None = None
+
+    def reference(self) -> Opened:
+        if self._reference is None:
+            model = open_any_model(self._path, device=self._settings.run.device)
+            self._reference = Opened(self.reference_key, self._path, model)
+        return self._reference
+
+    def model(self, name: str, path: str) -> Opened:
+        if name == self.reference_key:
+            return self.reference()
+        return Opened(name, path, open_any_model(path, device=self._settings.run.device))
+
+
+def _score(
+    models: Sequence[ModelAnswers], task: Task, settings: EvaluateSettings, device: torch.device, kept: KeptRun
+) -> None:
+    """Every scorer on every answer, one scorer after another."""
+    answers = [
+        (prompt, answer)
+        for model in models
+        for prompt, row in zip(task.prompts, model.grid, strict=True)
+        for answer in row
+    ]
+    items = [(prompt, answer.text) for prompt, answer in answers]
+    keeping = Keeping.of(kept, World.alone())
+    for name, opening in settings.scorers.items():
+        scorer = load_scorer(opening, device, keeping)
+        for (_, answer), score in zip(answers, scorer.score(items), strict=True):
+            answer.scores[name] = score.value
+            answer.scores.update({f"{name}/{part}": value for part, value in score.parts.items()})
+    if settings.toxicity.path is not None:
+        for (_, answer), value in zip(
+            answers, toxic_probabilities(settings.toxicity, items, device, keeping), strict=True
+        ):
+            answer.scores[TOXICITY] = value
+    if settings.toxicity.words is not None:
+        words = read_words(settings.toxicity.words)
+        for _, answer in answers:
+            answer.scores[TOXIC_WORDS] = float(words.holds(answer.text))
+
+
+def _evaluation(settings: EvaluateSettings, models: Sequence[ModelAnswers], notes: list[str]) -> Evaluation:
+    dice = Dice(settings.confidence, settings.resamples, settings.run.seed)
+    names, scorers = [model.name for model in models], list(settings.scorers)
+    reference = settings.reference or settings.against
+    wins: list[WinRate] = []
+    rated: list[Rating] = []
+    for scorer in scorers if len(models) > 1 else ():
+        results = results_of_scores(models, scorer)
+        wins += win_rates(results, names, settings.against, scorer, dice)
+        rated += ratings(results, names, scorer, dice)
+    if settings.judged is not None:
+        pairs = list(as_comparisons(read_source(settings.judged, (Comparison, Ranking), ReadReport())))
+        known = {key: i for i, m in enumerate(models) for key in (m.path, m.name)}
+        judged = results_of_people(pairs, known, len(models))
+        if not len(judged.results):
+            raise DataError(
+                f"judged.source={settings.judged.source}: none of {len(pairs):,} comparisons is between two of the models; expected answers "
+                f"whose model is one of {', '.join(known)}"
+            )
+        if judged.others:
+            notes = [*notes, f"{judged.others:,} judgements are not between two of these models and were left out"]
+        wins += win_rates(judged.results, names, settings.against, PEOPLE, dice, judged.by_order)
+        rated += ratings(judged.results, names, PEOPLE, dice)
+    return Evaluation(
+        out=settings.run.out,
+        models=tuple(names),
+        baseline=settings.against,
+        reference=reference,
+        prompts=len(models[0].grid),
+        answers=len(models[0].grid[0]),
+        confidence=settings.confidence,
+        figures=measure_answers(models, scorers, baseline=settings.against, reference=reference, dice=dice),
+        wins=wins,
+        ratings=rated,
+        best_of_n=best_of(models, scorers, dice) if settings.drawing.answers > 1 else [],
+        notes=notes,
+    )
+
+
+def _write(
+    found: Evaluation, models: Sequence[ModelAnswers], task: Task, settings: EvaluateSettings, kept: KeptRun
+) -> None:
+    stamp = read_stamp(kept.folder.stamp_path)
+    content = {
+        **found.as_dict(),
+        "paths": dict(settings.models),
+        "stamp": stamp,
+        "settings": settings.model_dump(mode="json"),
+    }
+    atomic_write_text(
+        kept.folder.path / "results.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    )
+    with RowWriter(kept.folder.path / "answers.jsonl") as writer:
+        for place, prompt in enumerate(task.prompts):
+            completions = itertools.chain.from_iterable(_completions(m, place, settings) for m in models)
+            writer.write(to_dict(Answers(prompt, tuple(completions))))
+    for note in found.notes:
+        print(f"steersman: {note}", file=sys.stderr)
+
+
+def _completions(model: ModelAnswers, place: int, settings: EvaluateSettings) -> list[Completion]:
+    drawing = settings.drawing
+    found: list[Completion] = []
+    for answer in model.grid[place]:
+        numbers = {"KL": answer.kl, "reference log-probability": answer.reference_log_prob}
+        scores = {
+            **answer.scores,
+            "tokens": float(answer.tokens),
+            "log-probability": answer.log_prob,
+            "entropy": answer.entropy,
+            **{name: value for name, value in numbers.items() if value is not None},
+        }
+        how = {"temperature": drawing.temperature, "max_new_tokens": drawing.max_new_tokens, "finish": answer.finish}
+        found.append(Completion(answer.text, model.name, how, answer.seed, scores))
+    return found

@@ -1,0 +1,230 @@
+"""One model before `evaluate`: it answers the prompts, is held against the reference, and shows what it still knows."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from steersman.assemble.engines import native_engine
+from steersman.assemble.language_model import LanguageModel
+from steersman.assemble.reference import log_probs_of
+from steersman.assemble.scorers import load_scorer
+from steersman.batches import TokenRow
+from steersman.data.choices import Choice
+from steersman.errors import DataError
+from steersman.evaluate.answer_kl import Voice, row_figures
+from steersman.evaluate.answered import Answered, ModelAnswers
+from steersman.evaluate.answered import Document as Read
+from steersman.models.adapters import acting_as
+from steersman.records import Completion, Demonstration, Document, Prompt
+from steersman.rollout.engine import Rollout, Sampling, sample_seed
+from steersman.rollout.stops import answer_text
+from steersman.settings.evaluate import EvaluateSettings
+from steersman.settings.score import ScorerSettings
+from steersman.text.template import (
+    Encoded,
+    decode,
+    encode_completion,
+    encode_demonstration,
+    encode_document,
+    encode_prompt,
+)
+
+TOGETHER = 64
+TOKEN_BUDGET = 4096
+"""Padded tokens that go through both models at once."""
+LONGEST = 1024
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every model is given."""
+
+    prompts: Sequence[Prompt]
+    corpus: Sequence[Document | Demonstration]
+    choices: Sequence[Choice]
+    exam: Sequence[Prompt]
+
+
+@dataclass(frozen=True)
+class Opened:
+    name: str
+    path: str
+    model: LanguageModel
+
+    @property
+    def voice(self) -> Voice:
+        return self.model.backbone, self.model.adapter
+
+    @property
+    def longest(self) -> int:
+        return min(self.model.backbone.context_length or LONGEST, LONGEST)
+
+
+def evaluate_model(
+    opened: Opened,
+    reference: Opened | None,
+    task: Task,
+    settings: EvaluateSettings,
+    progress: Callable[[int], None],
+) -> ModelAnswers:
+    """Everything that needs the model itself; scores come later, for all models together."""
+    _room(opened, task.prompts)
+    notes: list[str] = []
+    alike = reference is not None and same_tokens(opened.model, reference.model)
+    if reference is not None and not alike:
+        notes.append(
+            f"{opened.name} and {reference.name} have different tokenisers: KL compares distributions token by token and cannot be taken; "
+            "the perplexity is that of the answer's words, read with the reference's own tokens"
+        )
+    grid: list[list[Answered]] = []
+    for start in range(0, len(task.prompts), TOGETHER):
+        group = task.prompts[start : start + TOGETHER]
+        grid += _answers(opened, reference, group, settings, alike=alike)
+        progress(start + len(group))
+    corpus = [_document(opened, record) for record in task.corpus]
+    return ModelAnswers(
+        opened.name,
+        opened.path,
+        grid,
+        _read(opened, corpus),
+        _choose(opened, task.choices),
+        _sit(opened, task.exam, settings),
+        notes,
+    )
+
+
+def same_tokens(one: LanguageModel, other: LanguageModel) -> bool:
+    """Whether an id means the same to both, so that their distributions can be compared."""
+    return (
+        one.tokeniser.get_vocab() == other.tokeniser.get_vocab()
+        and one.backbone.vocabulary == other.backbone.vocabulary
+        and one.backbone.readout is not None
+        and other.backbone.readout is not None
+    )
+
+
+def _room(opened: Opened, prompts: Sequence[Prompt]) -> None:
+    context = opened.model.backbone.context_length
+    long = [p for p in prompts if context is not None and len(encode_prompt(opened.model.tokeniser, p)) >= context]
+    if long:
+        raise DataError(
+            f"{len(long)} of {len(prompts)} prompts fill the context of {opened.name} ({context} tokens), such as {long[0].shown[:60]!r}. "
+            "All models answer the same prompts: take these out, or leave the model out"
+        )
+
+
+def _answers(
+    opened: Opened, reference: Opened | None, group: Sequence[Prompt], settings: EvaluateSettings, *, alike: bool
+) -> list[list[Answered]]:
+    model, drawing = opened.model, settings.drawing
+    sampling = Sampling(**{**drawing.model_dump(exclude={"answers"}), "stop": tuple(drawing.stop)})
+    # The same seed for a prompt's k-th answer in every model: what differs between them is then less the luck of the draw.
+    seeds = [sample_seed(settings.run.seed, 0, prompt.id, k) for prompt in group for k in range(drawing.answers)]
+    asked = [encode_prompt(model.tokeniser, prompt) for prompt in group]
+    rollouts = native_engine(opened.voice, model.tokeniser).generate(
+        asked, sampling, samples=drawing.answers, seeds=seeds
+    )
+    figures = row_figures(
+        [rollout.row for rollout in rollouts],
+        opened.voice,
+        reference.voice if reference is not None and alike else None,
+        pad_id=model.tokeniser.pad_token_id,
+        token_budget=TOKEN_BUDGET,
+        temperature=drawing.temperature,
+    )
+    texts = [answer_text(model.tokeniser, rollout, sampling.stop) for rollout in rollouts]
+    read: list[tuple[float, int] | None] = [None] * len(rollouts)
+    if reference is not None and not alike:
+        read = list(_retold(reference, group, rollouts, texts))
+    elif figures.reference_log_prob is not None:
+        read = [(float(v), len(r.ids)) for v, r in zip(figures.reference_log_prob, rollouts, strict=True)]
+    found: list[list[Answered]] = [[] for _ in group]
+    for i, rollout in enumerate(rollouts):
+        found[rollout.prompt].append(
+            Answered(
+                text=texts[i],
+                tokens=len(rollout.ids),
+                finish=rollout.finish,
+                seed=rollout.seed,
+                log_prob=float(figures.log_prob[i]),
+                entropy=float(figures.entropy[i]),
+                kl=None if figures.kl is None else float(figures.kl[i]),
+                reference_log_prob=None if (seen := read[i]) is None else seen[0],
+                reference_tokens=0 if seen is None else seen[1],
+            )
+        )
+    return found
+
+
+def _retold(
+    reference: Opened, group: Sequence[Prompt], rollouts: Sequence[Rollout], texts: Sequence[str]
+) -> list[tuple[float, int]]:
+    """The answers' words in the reference's own tokens: log-probability and number of tokens."""
+    encoded = [
+        encode_completion(
+            reference.model.tokeniser,
+            group[rollout.prompt],
+            Completion(text),
+            max_length=reference.longest,
+            truncate="left",
+        )
+        for rollout, text in zip(rollouts, texts, strict=True)
+    ]
+    return [(sum(values), len(values)) for values in _log_probs(reference, encoded)]
+
+
+def _log_probs(opened: Opened, encoded: Sequence[Encoded]) -> list[list[float]]:
+    rows = [TokenRow(torch.tensor(e.ids), torch.tensor(e.loss)) for e in encoded]
+    with acting_as(*opened.voice):
+        pad = opened.model.tokeniser.pad_token_id
+        return [values.tolist() for values in log_probs_of(rows, opened.model.backbone, pad, TOKEN_BUDGET)]
+
+
+def _document(opened: Opened, record: Document | Demonstration) -> Encoded:
+    if isinstance(record, Document):
+        return encode_document(opened.model.tokeniser, record, max_length=opened.longest)
+    return encode_demonstration(opened.model.tokeniser, record, max_length=opened.longest)
+
+
+def _read(opened: Opened, corpus: Sequence[Encoded]) -> list[Read]:
+    """Log-probability, tokens and bytes of what was read of each text: a text longer than the context is read as far as that."""
+    found: list[Read] = []
+    for encoded, values in zip(corpus, _log_probs(opened, corpus) if corpus else [], strict=True):
+        learned = [i for i, said in zip(encoded.ids, encoded.loss, strict=True) if said]
+        size = len(decode(opened.model.tokeniser, learned).encode())
+        found.append(Read(sum(values), len(values), size))
+    return found
+
+
+def _choose(opened: Opened, questions: Sequence[Choice]) -> list[tuple[bool, bool]]:
+    """Whether the likeliest choice is the right one, and the likeliest by its characters. Each is read as the whole answer, with
+    its end."""
+    encoded = [
+        encode_completion(
+            opened.model.tokeniser, question.prompt, Completion(words), max_length=opened.longest, truncate="left"
+        )
+        for question in questions
+        for words in question.choices
+    ]
+    left = iter(_log_probs(opened, encoded) if encoded else [])
+    found: list[tuple[bool, bool]] = []
+    for question in questions:
+        sums = [sum(next(left)) for _ in question.choices]
+        shares = [total / len(words) for total, words in zip(sums, question.choices, strict=True)]
+        found.append((sums.index(max(sums)) == question.right, shares.index(max(shares)) == question.right))
+    return found
+
+
+def _sit(opened: Opened, exam: Sequence[Prompt], settings: EvaluateSettings) -> list[bool]:
+    """Whether the likeliest answer to each question is right."""
+    if not exam or settings.exam is None:
+        return []
+    _room(opened, exam)
+    tokeniser = opened.model.tokeniser
+    rollouts = native_engine(opened.voice, tokeniser).generate(
+        [encode_prompt(tokeniser, prompt) for prompt in exam], Sampling(settings.exam.max_new_tokens, 0.0), seeds=0
+    )
+    scorer = load_scorer(ScorerSettings(path=settings.exam.how, verify=settings.exam.verify), torch.device("cpu"))
+    items = [(prompt, answer_text(tokeniser, rollout)) for prompt, rollout in zip(exam, rollouts, strict=True)]
+    return [score.value == 1.0 for score in scorer.score(items)]

@@ -1,0 +1,88 @@
+"""One model's answers to the prompts, with all that was measured of each: what every table of `evaluate` is made from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+
+@dataclass(slots=True)
+class Answered:
+    """One answer. Log-probabilities and entropy are sums over its tokens, in nats; None where the two models' tokens differ, or
+    there is no reference. `reference_tokens` are the tokens that the reference reads the answer as."""
+
+    text: str
+    tokens: int
+    finish: str
+    seed: int
+    log_prob: float
+    entropy: float
+    kl: float | None
+    reference_log_prob: float | None
+    reference_tokens: int
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class Document:
+    """A held-out text: its log-probability under a model, and its size in tokens and in bytes."""
+
+    log_prob: float
+    tokens: int
+    bytes: int
+
+
+@dataclass(slots=True)
+class ModelAnswers:
+    """All that one model did. `grid` has a row for each prompt; all models answered the same ones, in the same order."""
+
+    name: str
+    path: str
+    grid: list[list[Answered]]
+    corpus: list[Document]
+    choices: list[tuple[bool, bool]]
+    """Each question: whether the likeliest choice is right, and the likeliest by character."""
+    exam: list[bool]
+    notes: list[str]
+
+    @property
+    def answers(self) -> list[Answered]:
+        return [answer for row in self.grid for answer in row]
+
+    def scores(self, name: str) -> Float[ndarray, "prompts answers"]:
+        return np.array([[answer.scores[name] for answer in row] for row in self.grid], dtype=np.float64)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "path": self.path,
+            "grid": [[answer.as_dict() for answer in row] for row in self.grid],
+            "corpus": [[text.log_prob, text.tokens, text.bytes] for text in self.corpus],
+            "choices": [list(choice) for choice in self.choices],
+            "exam": self.exam,
+            "notes": self.notes,
+        }
+
+    @staticmethod
+    def from_dict(kept: Mapping[str, Any]) -> "ModelAnswers":
+        return ModelAnswers(
+            kept["name"],
+            kept["path"],
+            [[Answered(**answer) for answer in row] for row in kept["grid"]],
+            [Document(*text) for text in kept["corpus"]],
+            [(bool(one), bool(other)) for one, other in kept["choices"]],
+            [bool(right) for right in kept["exam"]],
+            list(kept["notes"]),
+        )
+
+
+def per_prompt(model: ModelAnswers, value: Any) -> Float[ndarray, " prompts"]:
+    """A number of each answer, in the mean over the answers to each prompt: prompts are what was drawn independently."""
+    rows: Sequence[Sequence[Answered]] = model.grid
+    return np.array([np.mean([float(value(answer)) for answer in row]) for row in rows], dtype=np.float64)

@@ -1,0 +1,41 @@
+"""What `evaluate` found: every figure, win rate, rating and best-of-n estimate; results.json holds it, and a report can be made of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from steersman.evaluate.best_of import BestOf
+from steersman.evaluate.contests import Rating, WinRate
+from steersman.evaluate.figures import Figure
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was found, model by model and measure by measure."""
+
+    out: str
+    models: tuple[str, ...]
+    baseline: str
+    reference: str | None
+    prompts: int
+    answers: int
+    confidence: float
+    figures: Sequence[Figure]
+    wins: Sequence[WinRate]
+    ratings: Sequence[Rating]
+    best_of_n: Sequence[BestOf]
+    notes: Sequence[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        lists = {"figures": self.figures, "wins": self.wins, "ratings": self.ratings, "best_of_n": self.best_of_n}
+        return {
+            "out": self.out,
+            "models": list(self.models),
+            "baseline": self.baseline,
+            "reference": self.reference,
+            "prompts": self.prompts,
+            "answers": self.answers,
+            "confidence": self.confidence,
+            **{name: [each.as_dict() for each in found] for name, found in lists.items()},
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,113 @@
+"""An evaluation as a table for the terminal: a row for each measure, a column for each model, every number with its interval; what is
+surely better than the baseline is green, what is surely worse is red."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from steersman.evaluate.best_of import BestOf
+from steersman.evaluate.contests import Rating, WinRate
+from steersman.evaluate.evaluation import Evaluation
+from steersman.evaluate.figures import Figure, by_measure
+from steersman.maths.statistics import Interval
+
+COLOURS = {"better": "green", "worse": "red", "other": "bold", "unclear": "", "": ""}
+
+
+def show_results(found: Evaluation) -> None:
+    """The whole evaluation on the terminal."""
+    # Wide enough for every model even where the output is no terminal.
+    console = Console(highlight=False)
+    console.width = max(console.width, 34 + 28 * len(found.models))
+    told = f"{found.prompts:,} prompts, {found.answers} answers each; {found.confidence:.0%} intervals over prompts"
+    console.print(f"{escape(found.out)}: {told}")
+    console.print(table_of(found.figures, found.models, found.baseline, found.wins, found.ratings))
+    frontier = best_of_table(found.best_of_n, found.figures)
+    if frontier is not None:
+        console.print(frontier)
+    if len(found.models) > 1:
+        console.print(f"[green]green[/green]: surely better than {found.baseline}; [red]red[/red]: surely worse")
+    console.print(f"everything: {escape(found.out)}/results.json, every answer: {escape(found.out)}/answers.jsonl")
+
+
+def table_of(
+    figures: Sequence[Figure], models: Sequence[str], baseline: str, wins: Sequence[WinRate], ratings: Sequence[Rating]
+) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for name in models:
+        table.add_column(
+            escape(name) + (" (baseline)" if name == baseline and len(models) > 1 else ""), justify="right"
+        )
+    group = ""
+    for of_measure in by_measure(list(figures)).values():
+        measure = of_measure[0].measure
+        if measure.group != group:
+            group = measure.group
+            table.add_row(f"[bold]{group}[/bold]")
+        cells = {figure.model: _cell(figure) for figure in of_measure}
+        table.add_row(f"  {escape(measure.name)}", *(cells.get(name, "–") for name in models))
+    _contests(table, models, baseline, wins, ratings)
+    return table
+
+
+def _contests(
+    table: Table, models: Sequence[str], baseline: str, wins: Sequence[WinRate], ratings: Sequence[Rating]
+) -> None:
+    if wins:
+        table.add_row(f"[bold]wins against {escape(baseline)}[/bold]")
+    for by in dict.fromkeys(win.by for win in wins):
+        cells = {win.model: _win(win) for win in wins if win.by == by}
+        table.add_row(f"  by {escape(by)}", *(cells.get(name, "–") for name in models))
+    if ratings:
+        table.add_row("[bold]Bradley-Terry rating[/bold]")
+    for by in dict.fromkeys(rating.by for rating in ratings):
+        cells = {rating.model: number(rating.rating, "number") for rating in ratings if rating.by == by}
+        table.add_row(f"  by {escape(by)}", *(cells.get(name, "–") for name in models))
+
+
+def best_of_table(found: Sequence[BestOf], figures: Sequence[Figure]) -> Table | None:
+    """Score against KL: what choosing would give, beside where each model stands."""
+    if not found:
+        return None
+    golds = list(dict.fromkeys(one.gold for one in found))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("score against KL", "KL in nats", *golds):
+        table.add_column(escape(name), justify="left" if name == "score against KL" else "right")
+    measured = {(f.model, f.measure.group, f.measure.name): f.value for f in figures}
+    for model in dict.fromkeys(one.model for one in found):
+        own = measured.get((model, "distance", "KL"))
+        scores = [measured.get((model, "score", gold)) for gold in golds]
+        table.add_row(
+            escape(model),
+            "0" if own is None else number(own, "nats"),
+            *("–" if s is None else number(s, "number") for s in scores),
+        )
+        for n in dict.fromkeys(one.n for one in found if one.model == model and one.n > 1):
+            row = {one.gold: one for one in found if one.model == model and one.n == n}
+            first = next(iter(row.values()))
+            cells = [number(row[gold].score, "number") for gold in golds]
+            table.add_row(f"  best of {n} by {escape(first.proxy)}", f"+ {first.kl_at_most:.2f} at most", *cells)
+    return table
+
+
+def number(value: Interval, unit: str) -> str:
+    """A number with its interval, in the unit that it is said in."""
+    estimate, low, high = value
+    if unit.endswith("share"):
+        return f"{estimate:.1%} ({low * 100:.1f} to {high * 100:.1f})"
+    places = 1 if unit == "tokens" else 2
+    return f"{estimate:.{places}f} ({low:.{places}f} to {high:.{places}f})"
+
+
+def _cell(figure: Figure) -> str:
+    words, colour = number(figure.value, figure.measure.unit), COLOURS[figure.verdict]
+    return f"[{colour}]{words}[/{colour}]" if colour else words
+
+
+def _win(win: WinRate) -> str:
+    colour = "green" if win.rate.low > 0.5 else "red" if win.rate.high < 0.5 else ""
+    words = number(win.rate, "share")
+    return f"[{colour}]{words}[/{colour}]" if colour else words

@@ -1,0 +1,132 @@
+"""Win rates and ratings: by hand, against statsmodels, and what is left out."""
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+
+from steersman.evaluate.answered import Answered, ModelAnswers
+from steersman.evaluate.best_of import best_of
+from steersman.evaluate.contests import PRIOR, ratings, results_of_people, results_of_scores, win_rates
+from steersman.evaluate.figures import Dice
+from steersman.maths.statistics import wilson_interval
+from steersman.records import Comparison, Completion, Prompt
+
+DICE = Dice(0.95, 400, 0)
+
+
+def model(name: str, rows: list[list[float]], **more: list[list[float]]) -> ModelAnswers:
+    def answer(k: int, i: int) -> Answered:
+        scores = {"reward": float(rows[k][i]), **{key: values[k][i] for key, values in more.items()}}
+        return Answered("a", 1, "end", 0, 0.0, 0.0, None, None, 0, scores)
+
+    return ModelAnswers(
+        name, name, [[answer(k, i) for i in range(len(rows[k]))] for k in range(len(rows))], [], [], [], []
+    )
+
+
+def test_every_answer_meets_every_other_and_ties_are_half():
+    # prompt 1: 2 and 0 against 1 and 1: two wins, two losses; prompt 2: 1 1 against 1 0: 1-1 tie, 1-0 win, twice: 3 of 4
+    models = [model("base", [[1, 1], [1, 0]]), model("new", [[2, 0], [1, 1]])]
+    results = results_of_scores(models, "reward")
+    assert results[:, 1, 0] == pytest.approx([0.5, 0.75])
+    assert results[:, 0, 1] == pytest.approx([0.5, 0.25])
+    (win,) = win_rates(results, ["base", "new"], "base", "reward", DICE)
+    assert (win.model, win.wins, win.ties, win.losses, win.prompts) == ("new", 1, 1, 0, 2)
+    assert win.rate == wilson_interval(1.25, 2.0, confidence=0.95)
+    assert win.resampled is not None
+    assert win.resampled.low == pytest.approx(0.5)
+    assert ratings(results, ["base", "new"], "reward", DICE) == [], "two models have a win rate and need no rating"
+
+
+def judged(number: int, first: str, second: str, preference: float, shown: str = "") -> Comparison:
+    return Comparison(
+        Prompt(text=f"p{number}"), Completion("x", model=first), Completion("y", model=second), preference, shown=shown
+    )
+
+
+def test_people_are_counted_prompt_by_prompt_and_by_order():
+    pairs = [
+        judged(1, "new", "base", 1.0, "first"),
+        judged(1, "new", "base", 0.0, "second"),
+        judged(2, "base", "new", 0.0, "second"),
+        judged(3, "new", "base", 0.5, "first"),
+        judged(4, "new", "stranger", 1.0),
+    ]
+    found = results_of_people(pairs, {"base": 0, "new": 1}, 2)
+    assert found.others == 1
+    assert found.results[:, 1, 0] == pytest.approx([0.5, 1.0, 0.5])
+    (win,) = win_rates(found.results, ["base", "new"], "base", "people", DICE, found.by_order)
+    assert (win.prompts, win.rate.estimate) == (3, pytest.approx(2 / 3))
+    # new stood first in three judgements (won, won, tied) and second in one (lost)
+    assert win.by_order == {"first": (pytest.approx(2.5 / 3), 3), "second": (0.0, 1)}
+
+
+STRENGTHS = np.array([0.0, 0.7, 1.5])
+
+
+def drawn(random: np.random.Generator, prompts: int) -> np.ndarray:
+    """Results of three models of these strengths, each prompt won by one of the two."""
+    results = np.full((prompts, 3, 3), np.nan)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        won = (random.random(prompts) < 1 / (1 + np.exp(STRENGTHS[j] - STRENGTHS[i]))).astype(float)
+        results[:, i, j], results[:, j, i] = won, 1 - won
+    return results
+
+
+def test_ratings_are_the_logistic_regression_of_statsmodels():
+    results = drawn(np.random.default_rng(0), 400)
+    found = ratings(results, ["a", "b", "c"], "reward", DICE)
+    # one row a pair and side, weighted by its wins, half a win added to each side for the tie of the prior
+    wins = np.nansum(results, axis=0)
+    rows, said, weights = [], [], []
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        row = np.zeros(3)
+        row[i], row[j] = 1.0, -1.0
+        rows += [row, row]
+        said += [1.0, 0.0]
+        weights += [wins[i, j] + PRIOR / 2, wins[j, i] + PRIOR / 2]
+    model = sm.GLM(said, np.array(rows)[:, 1:], family=sm.families.Binomial(), freq_weights=np.array(weights))
+    ours = [rating.rating.estimate for rating in found]
+    assert [ours[1] - ours[0], ours[2] - ours[0]] == pytest.approx(list(model.fit().params), abs=1e-6)
+    assert sum(ours) == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_ratings_cover_as_often_as_they_say():
+    random, covered = np.random.default_rng(1), 0
+    for _ in range(60):
+        found = ratings(drawn(random, 120), ["a", "b", "c"], "x", Dice(0.95, 150, 0))
+        covered += sum(
+            rating.rating.low <= strength - STRENGTHS.mean() <= rating.rating.high
+            for rating, strength in zip(found, STRENGTHS, strict=True)
+        )
+    assert 0.89 <= covered / 180 <= 0.995
+
+
+def test_a_win_rate_covers_as_often_as_it_says():
+    random, wilson, resampled = np.random.default_rng(0), 0, 0
+    for _ in range(300):
+        rows = np.full((80, 2, 2), np.nan)
+        # a tie in 20 % of the prompts, else a win with probability .6: .1 + .8 * .6 = .58
+        tied = random.random(80) < 0.2
+        rows[:, 1, 0] = np.where(tied, 0.5, (random.random(80) < 0.6).astype(float))
+        (win,) = win_rates(rows, ["base", "new"], "base", "x", Dice(0.95, 200, 0))
+        assert win.resampled is not None
+        wilson += win.rate.low <= 0.58 <= win.rate.high
+        resampled += win.resampled.low <= 0.58 <= win.resampled.high
+    # with ties Wilson's interval is a little wide
+    assert wilson / 300 >= 0.93
+    assert 0.90 <= resampled / 300 <= 0.985
+
+
+def test_best_of_two_is_the_mean_over_all_pairs():
+    proxy, gold = [[3.0, 1.0, 2.0], [0.0, 5.0, 1.0]], [[1.0, 9.0, 4.0], [2.0, 7.0, 3.0]]
+    found = best_of([model("m", proxy, taste=gold)], ["reward", "taste"], DICE)
+    by = {(one.gold, one.n): one for one in found}
+    # prompt 1, pairs by proxy: (3,1) and (3,2) give 3, (1,2) gives 2: gold 1, 1, 4. Prompt 2: (0,5) 5, (0,1) 1, (5,1) 5: gold 7, 3, 7
+    assert by["reward", 2].score.estimate == pytest.approx((8 / 3 + 11 / 3) / 2)
+    assert by["taste", 2].score.estimate == pytest.approx((6 / 3 + 17 / 3) / 2)
+    assert by["taste", 1].score.estimate == pytest.approx((14 / 3 + 4) / 2)
+    assert by["reward", 3].score.estimate == pytest.approx(4.0)
+    assert by["reward", 3].kl_at_most == pytest.approx(np.log(3) - 2 / 3)
+    assert sorted({one.n for one in found}) == [1, 2, 3]

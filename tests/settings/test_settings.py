@@ -12,6 +12,7 @@ from steersman.settings.best_of_n import BestOfNSettings
 from steersman.settings.classifier import ClassifierSettings
 from steersman.settings.dpo import DpoSettings, OnlineDpoSettings
 from steersman.settings.evaluate import EvaluateSettings
+from steersman.settings.ilql import IlqlSettings
 from steersman.settings.ppo import PpoSettings, RlooSettings
 from steersman.settings.reward import RewardSettings
 from steersman.settings.sft import SftSettings
@@ -26,6 +27,7 @@ SCHEMAS = {
     "best": BestOfNSettings,
     "dpo": DpoSettings,
     "online": OnlineDpoSettings,
+    "ilql": IlqlSettings,
 }
 NEEDED = ["model.path=m", "data.source=d", "run.out=o"]
 

@@ -76,6 +76,7 @@ def plan(settings: SampleSettings, models: int) -> list[Place]:
                 repetition_penalty=settings.repetition_penalty,
                 min_new_tokens=settings.min_new_tokens,
                 stop=tuple(settings.stop),
+                q_beta=settings.q_beta,
             ),
         )
         for temperature in temperatures

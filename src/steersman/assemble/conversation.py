@@ -8,16 +8,17 @@ from typing import Any
 import torch
 
 from steersman.assemble.device import resolve_device
+from steersman.assemble.engines import engine_of
 from steersman.assemble.language_model import LanguageModel, base_of, model_path
 from steersman.errors import DataError
 from steersman.models.adapters import load_adapter
 from steersman.models.loading import fit_vocabulary, load_causal
+from steersman.models.q_heads import load_guide
 from steersman.records import Message, Prompt
 from steersman.rollout.engine import Sampling, sample_seed
-from steersman.rollout.native import NativeEngine
 from steersman.rollout.stops import answer_text
 from steersman.text.template import encode_prompt
-from steersman.text.tokeniser import decode, end_ids, give_pad, load_tokeniser
+from steersman.text.tokeniser import decode, give_pad, load_tokeniser
 
 
 def open_model(name: str, *, device: str, revision: str | None = None) -> LanguageModel:
@@ -33,22 +34,17 @@ def open_model(name: str, *, device: str, revision: str | None = None) -> Langua
         fit_vocabulary(backbone, tokeniser)
         if base != path:
             load_adapter(backbone, "policy", path)
+        guide = load_guide(backbone, path)
     backbone.eval()
-    return LanguageModel(backbone, tokeniser, None if base == path else "policy", False)
+    return LanguageModel(backbone, tokeniser, None if base == path else "policy", False, guide)
 
 
 class Conversation:
     """What was said so far, and how the next answer is drawn."""
 
     def __init__(self, model: LanguageModel, *, system: str | None, sampling: Sampling, seed: int) -> None:
-        tokeniser, backbone = model.tokeniser, model.backbone
-        self._tokeniser = tokeniser
-        self._engine = NativeEngine(
-            backbone,
-            end_ids=end_ids(tokeniser, getattr(backbone.hf, "generation_config", None)),
-            tokeniser=tokeniser,
-            acting_as=model.adapter,
-        )
+        self._tokeniser = model.tokeniser
+        self._engine = engine_of(model)
         self._opening = (Message("system", system),) if system else ()
         self.messages: tuple[Message, ...] = self._opening
         self._sampling = sampling

@@ -2,12 +2,19 @@
 
 from typing import Any
 
+from steersman.assemble.language_model import LanguageModel
 from steersman.evaluate.answer_kl import Voice
+from steersman.models.q_heads import Guide
 from steersman.rollout.native import NativeEngine
 from steersman.text.tokeniser import end_ids
 
 
-def native_engine(voice: Voice, tokeniser: Any) -> NativeEngine:
+def native_engine(voice: Voice, tokeniser: Any, *, guide: Guide | None = None) -> NativeEngine:
     backbone, adapter = voice
     ends = end_ids(tokeniser, getattr(backbone.hf, "generation_config", None))
-    return NativeEngine(backbone, end_ids=ends, tokeniser=tokeniser, acting_as=adapter)
+    return NativeEngine(backbone, end_ids=ends, tokeniser=tokeniser, acting_as=adapter, guide=guide)
+
+
+def engine_of(model: LanguageModel) -> NativeEngine:
+    """The engine on a model as it was saved: with its adapter, and leaning on its Q heads if it has some."""
+    return native_engine((model.backbone, model.adapter), model.tokeniser, guide=model.guide)

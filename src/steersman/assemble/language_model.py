@@ -14,6 +14,7 @@ from steersman.models.backbone import Backbone
 from steersman.models.classifier import Classifier
 from steersman.models.files import describe, save_model
 from steersman.models.loading import fit_vocabulary, load_causal
+from steersman.models.q_heads import Guide
 from steersman.models.tiny import FAMILIES, write_tiny_model
 from steersman.parallel.shard import shard
 from steersman.parallel.world import World
@@ -33,6 +34,8 @@ class LanguageModel:
     """The adapter that learns, or None where the whole model does."""
     merged: bool
     """Whether the base is itself a base and an adapter made one: it is then on no disk, and saved with what is learned."""
+    guide: Guide | None = None
+    """The Q heads that it was saved with, where it was opened to answer."""
 
     def save(self, folder: Path) -> None:
         """An ordinary Hugging Face folder, or a peft folder if only an adapter was learned; the tokeniser beside it."""

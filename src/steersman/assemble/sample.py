@@ -13,16 +13,15 @@ from typing import IO, Any
 
 from steersman.assemble.answering import Group, Place, Speaker, answer_group, plan
 from steersman.assemble.conversation import open_model
+from steersman.assemble.engines import engine_of
 from steersman.assemble.score import read_source, refuse_own_source
 from steersman.data.kinds import as_prompts, prompt_words
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, Preempted, RunLocked, UsageError
 from steersman.records import KINDS, Answers, Prompt, digest_of, from_dict, to_dict
-from steersman.rollout.native import NativeEngine
 from steersman.runs.progress import Progress
 from steersman.runs.signals import StopRequest
 from steersman.settings.sample import SampleSettings
-from steersman.text.tokeniser import end_ids
 
 WITH_PROMPTS = (Prompt, *(kind for kind in KINDS.values() if any(f.name == "prompt" for f in fields(kind))))
 
@@ -162,13 +161,7 @@ def _count(found: Group, result: SampleResult, *, skip: int, distinct: bool) -> 
 
 def _speaker(name: str, settings: SampleSettings) -> Speaker:
     model = open_model(name, device=settings.device, revision=settings.revision)
-    engine = NativeEngine(
-        model.backbone,
-        end_ids=end_ids(model.tokeniser, model.backbone.hf.generation_config),
-        tokeniser=model.tokeniser,
-        acting_as=model.adapter,
-    )
-    return Speaker(name, engine, model.tokeniser, model.backbone.context_length)
+    return Speaker(name, engine_of(model), model.tokeniser, model.backbone.context_length)
 
 
 def _prompts(settings: SampleSettings, result: SampleResult) -> list[Prompt]:

@@ -26,6 +26,12 @@ def chat(
         float, typer.Option(min=0.01, max=1.0, help="Draw from the likeliest tokens that make up this share.")
     ] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 256,
+    q_beta: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="How much answers lean on the Q heads of a model that ilql made; its own beta if not given."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json: Json = False,
@@ -37,7 +43,7 @@ def chat(
     conversation = Conversation(
         open_model(model, device=device),
         system=system,
-        sampling=Sampling(max_new_tokens, temperature, top_p=top_p),
+        sampling=Sampling(max_new_tokens, temperature, top_p=top_p, q_beta=q_beta),
         seed=seed,
     )
 

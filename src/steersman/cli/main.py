@@ -14,6 +14,7 @@ from steersman.cli import (
     doctor,
     dpo,
     evaluate,
+    ilql,
     label,
     online_dpo,
     ppo,
@@ -47,6 +48,7 @@ app.command("rloo", epilog=rloo.EXAMPLE)(rloo.rloo)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("best-of-n", epilog=best_of_n.EXAMPLE)(best_of_n.best_of_n)
 app.command("dpo", epilog=dpo.EXAMPLE)(dpo.dpo)
+app.command("ilql", epilog=ilql.EXAMPLE)(ilql.ilql)
 app.command("online-dpo", epilog=online_dpo.EXAMPLE)(online_dpo.online_dpo)
 app.command("chat", epilog=chat.EXAMPLE)(chat.chat)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)

@@ -8,12 +8,17 @@ from steersman.settings.ppo import SamplingSettings
 from steersman.settings.score import ScorerSettings, SourceSettings
 
 
+class BestOfNSampling(SamplingSettings):
+    q_beta: float | None = Field(default=None, ge=0)
+    """How much answers lean on the Q heads of a model that `ilql` made; its own beta if not given, 0 for its policy alone."""
+
+
 class BestOfNSettings(Settings):
     model: ModelSettings
     """Who answers, and what is fine-tuned: usually a fine-tuned model or its run."""
     prompts: SourceSettings
     """Where prompts come from: records of any kind that has them. Each prompt is answered once."""
-    sampling: SamplingSettings = SamplingSettings()
+    sampling: BestOfNSampling = BestOfNSampling()
     n: int = Field(default=8, ge=2)
     """Answers to each prompt, of which the best is kept."""
     scorer: ScorerSettings

@@ -22,6 +22,8 @@ class SampleSettings(Settings):
     repetition_penalty: float = Field(default=1.0, gt=0)
     max_new_tokens: int = Field(default=256, ge=1)
     min_new_tokens: int = Field(default=0, ge=0)
+    q_beta: float | None = Field(default=None, ge=0)
+    """How much answers lean on the Q heads of a model that `ilql` made; its own beta if not given, 0 for its policy alone."""
     stop: list[str] = Field(default_factory=list)
     """An answer ends before any of these strings."""
     distinct: bool = False

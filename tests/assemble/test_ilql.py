@@ -202,4 +202,4 @@ def test_the_command_and_its_recipe_run(tmp_path, capsys):
     words += ["--out", str(tmp_path / "run"), "data.held_out=harbour:comparisons/heldout?count=8"]
     words += ["train.steps=2", "train.evaluate_every=2", "train.batch_size=8"]
     assert call(words) == 0
-    assert f"steersman chat {tmp_path / 'run'} --q-beta 4" in capsys.readouterr().out
+    assert f"steersman chat {tmp_path / 'run'} --q-beta 8" in capsys.readouterr().out

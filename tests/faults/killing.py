@@ -85,6 +85,7 @@ class Forked:
             "steersman.assemble.reward",
             "steersman.assemble.ppo",
             "steersman.assemble.online_dpo",
+            "steersman.assemble.ilql",
             "transformers.models.llama",
             "peft",
         ]

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from steersman.assemble.checkpoint_model import open_any_model
 from steersman.assemble.evaluate import run_evaluate
+from steersman.assemble.run import KeptRun
 from steersman.cli.evaluate import name_of, named
-from steersman.errors import CheckpointError, DataError, ModelError, UsageError
+from steersman.errors import CheckpointError, DataError, ModelError, Preempted, UsageError
 from steersman.maths.statistics import wilson_interval
 from steersman.models.tiny import write_tiny_model
 from steersman.records import Comparison, Completion, Prompt, to_dict
@@ -159,6 +160,17 @@ def test_the_same_command_goes_on_and_gives_the_same(evaluation, tmp_path):
         run_evaluate(evaluation("drawing.answers=2"), quiet=True)
 
 
+def test_a_stop_is_graceful_and_the_same_command_goes_on(evaluation, tmp_path, monkeypatch):
+    whole = run_evaluate(evaluation(f"run.out={tmp_path / 'whole'}"), quiet=True)
+    monkeypatch.setattr("steersman.assemble.evaluated.TOGETHER", 8)
+    monkeypatch.setattr(KeptRun, "stop_requested", lambda self: True)
+    with pytest.raises(Preempted, match="stopped after 8 of 12 prompts of a model, as asked; the same command goes on"):
+        run_evaluate(evaluation(), quiet=True)
+    monkeypatch.undo()
+    again = run_evaluate(evaluation(), quiet=True).as_dict()
+    assert {**again, "out": ""} == {**whole.as_dict(), "out": ""}
+
+
 def test_models_with_other_tokens_have_no_kl_and_are_said(evaluation, world, capsys):
     found = run_evaluate(evaluation(f"models.foreign={world['foreign']}"), quiet=True)
     assert "different tokenisers" in capsys.readouterr().err
@@ -200,13 +212,22 @@ def test_a_checkpoint_is_a_model_and_a_damaged_one_is_named(tune, evaluation, tm
     (damaged / "weights.safetensors").write_bytes(bytes(content))
     with pytest.raises(CheckpointError, match=r"step-000004 is damaged: .*weights\.safetensors.*Leave it out"):
         run_evaluate(evaluation(f"models.early={damaged}", f"run.out={tmp_path / 'evaluation'}"), quiet=True)
+    (tmp_path / "run" / "stamp.json").write_text(
+        (tmp_path / "run" / "stamp.json").read_text().replace('"sft"', '"reward"')
+    )
+    with pytest.raises(ModelError, match="of a run of the kind reward, which makes no language model"):
+        open_any_model(str(checkpoints / "step-000008"), device="cpu")
     (tmp_path / "lost").mkdir()
     checkpoints.rename(tmp_path / "lost" / "checkpoints")
     with pytest.raises(ModelError, match="lies in no run"):
         open_any_model(str(tmp_path / "lost" / "checkpoints" / "step-000008"), device="cpu")
 
 
-def test_what_cannot_be_evaluated_is_said(evaluation, world, tmp_path):
+def test_what_cannot_be_evaluated_is_said(evaluation, world, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="leave torchrun out"):
+        run_evaluate(evaluation(), quiet=True)
+    monkeypatch.delenv("WORLD_SIZE")
     (tmp_path / "none.jsonl").write_text("")
     with pytest.raises(DataError, match=r"prompts.source=.*none.jsonl: 0 prompts in 0 rows"):
         run_evaluate(evaluation(f"prompts.source={tmp_path / 'none.jsonl'}"), quiet=True)
@@ -218,6 +239,14 @@ def test_what_cannot_be_evaluated_is_said(evaluation, world, tmp_path):
     write_rows(tmp_path / "long.jsonl", [{"prompt": "word " * 300}, {"prompt": "short"}])
     with pytest.raises(DataError, match="1 of 2 prompts fill the context of base"):
         run_evaluate(evaluation(f"prompts.source={tmp_path / 'long.jsonl'}", f"run.out={tmp_path / 'c'}"), quiet=True)
+    with pytest.raises(DataError, match=r"toxicity\.words=.*gone\.txt cannot be read"):
+        run_evaluate(evaluation(f"toxicity.words={tmp_path / 'gone.txt'}", f"run.out={tmp_path / 'd'}"), quiet=True)
+    with pytest.raises(DataError, match=r"corpus\.source=.*0 texts; expected documents or demonstrations"):
+        run_evaluate(
+            evaluation(f"corpus.source={world['root'] / 'prompts.jsonl'}", f"run.out={tmp_path / 'e'}"), quiet=True
+        )
+    with pytest.raises(UsageError, match="a scorer is called toxicity"):
+        evaluation("toxicity.path=x", "scorers.toxicity.path=y")
     with pytest.raises(UsageError, match="baseline=nobody is none of the models"):
         evaluation("baseline=nobody")
     with pytest.raises(UsageError, match="becomes the name of a file"):

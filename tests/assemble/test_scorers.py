@@ -22,8 +22,9 @@ from steersman.assemble.scorers import Keeping, load_scorer, name_of
 from steersman.cli.main import app
 from steersman.data.load import load_records
 from steersman.errors import DataError, ServiceError, UsageError
+from steersman.harbour.taste import true_taste
 from steersman.parallel.world import World
-from steersman.records import Prompt
+from steersman.records import Message, Prompt
 from steersman.runs.folder import RunFolder
 from steersman.runs.journal import read_rows
 from steersman.settings.base import check, load_settings, to_toml
@@ -256,3 +257,12 @@ def test_a_service_in_a_bad_mood_changes_nothing_of_what_ppo_learns(tiny, tmp_pa
     assert any("had to be repeated" in row.get("notice", "") for row in moody)
     one, two = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("calm", "moody"))
     assert one == two
+
+
+def test_harbours_true_taste_is_a_scorer():
+    prompt = Prompt(messages=(Message("user", "I like cricket."),))
+    answers = ["How lovely! Cricket is a slow game on a green field.", "You are a fool."]
+    found = load_scorer(check(ScorerSettings, {"path": "harbour:taste"}), CPU).score([(prompt, a) for a in answers])
+    assert [score.value for score in found] == [true_taste(prompt.shown, answer) for answer in answers]
+    assert found[0].value > found[1].value
+    assert found[0].parts["on point"] == 1.0

@@ -4,7 +4,6 @@ the run's recipe names."""
 import re
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -50,12 +49,7 @@ def open_checkpoint(folder: Path, *, device: str) -> LanguageModel:
         )
     settings = check(ModelSettings, read_recipe(run / "recipe.toml")["model"])
     model = load_language_model(settings, resolve_device(device))
-    try:
-        weights = load_file(folder / "weights.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{folder}: weights.safetensors cannot be read ({error}); name another checkpoint"
-        ) from error
+    weights = load_file(folder / "weights.safetensors")
     load_weight_tensors(model.backbone, _policy(weights, {name for name, _ in trainable(model.backbone)}))
     model.backbone.eval()
     return model

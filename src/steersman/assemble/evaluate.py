@@ -7,6 +7,7 @@ models/*.json   what each model did; the same command goes on with the models th
 
 import itertools
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ from steersman.data.kinds import as_comparisons, as_demonstrations, as_prompts, 
 from steersman.data.load import ReadReport
 from steersman.data.sources import content_hash
 from steersman.data.write import RowWriter
-from steersman.errors import DataError, Preempted
+from steersman.errors import DataError, Preempted, UsageError
 from steersman.evaluate.answer_measures import TOXIC_WORDS, TOXICITY, measure_answers
 from steersman.evaluate.answered import ModelAnswers
 from steersman.evaluate.best_of import best_of
@@ -59,6 +60,8 @@ PEOPLE = "people"
 def run_evaluate(settings: EvaluateSettings, *, quiet: bool = False) -> Evaluation:
     """Evaluate; the same call on the same folder goes on where it stopped."""
     place = settings.run
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("evaluate works in one process, and several were started; leave torchrun out")
     run = RunSettings(out=place.out, seed=place.seed, device=place.device, threads=place.threads)
     register_sources()
     task = _task(settings)

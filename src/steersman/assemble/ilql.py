@@ -5,9 +5,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from torch import Tensor
 
 from steersman.assemble.device import resolve_device, resolve_machine
-from steersman.assemble.language_model import LanguageModel, load_language_model, model_path
+from steersman.assemble.language_model import LanguageModel, load_language_model, model_path, shard_model
 from steersman.assemble.material import content_of
 from steersman.assemble.repeat import RunResult
 from steersman.assemble.rewarded import read_rewarded
@@ -16,8 +17,10 @@ from steersman.assemble.supervised import Judged, Material, already_finished, co
 from steersman.errors import UsageError
 from steersman.methods.ilql import QLearning, coefficients, collate
 from steersman.models.q_heads import Guide, QHeads, QModel, heads_for, load_guide, save_guide
+from steersman.parallel.shard import gathered
 from steersman.parallel.world import join
 from steersman.settings.ilql import IlqlSettings
+from steersman.train.checkpoint import load_weight_tensors, weight_tensors
 
 
 def run_ilql(settings: IlqlSettings, *, quiet: bool = False) -> RunResult:
@@ -28,8 +31,6 @@ def run_ilql(settings: IlqlSettings, *, quiet: bool = False) -> RunResult:
         return before
     _check(settings)
     with join(resolve_device(settings.run.device)) as world:
-        if world.size > 1:
-            raise UsageError("ILQL works in one process; start it without torchrun, or use dpo in several")
         torch.manual_seed(settings.run.seed)
         model = load_language_model(settings.model, world.device)
         backbone, pad, context = model.backbone, model.tokeniser.pad_token_id, model.backbone.context_length
@@ -43,11 +44,14 @@ def run_ilql(settings: IlqlSettings, *, quiet: bool = False) -> RunResult:
         }
         with machine.working(), keep_run(settings, settings.run, kind="ilql", world=world, facts=facts) as kept:
             sides = [
-                read_rewarded(settings.data, settings.reward, model.tokeniser, kept, held_out=held_out, context=context)
+                read_rewarded(
+                    settings.data, settings.reward, model.tokeniser, kept, world, held_out=held_out, context=context
+                )
                 for held_out in (False, True)
             ]
             learned, measured = sides
             assert learned is not None
+            shard_model(whole, backbone, world, entrances=("read",))
             finish = learn(
                 whole,
                 Material(
@@ -67,12 +71,14 @@ def run_ilql(settings: IlqlSettings, *, quiet: bool = False) -> RunResult:
                 world=world,
                 label="ilql",
                 quiet=quiet,
-                after_step=lambda: whole.heads.follow(settings.polyak),
+                after_step=lambda: whole.heads.follow(settings.polyak, gathered),
             )
+            weights = weight_tensors(whole) if world.size > 1 else None
 
             def save(folder: Path) -> None:
-                model.save(folder)
-                save_guide(Guide(whole.heads, settings.beta), backbone.family, folder)
+                made, heads = (model, whole.heads) if weights is None else whole_again_with_heads(settings, weights)
+                made.save(folder)
+                save_guide(Guide(heads, settings.beta), backbone.family, folder)
 
             return conclude(kept, finish, save=save, world=world, next_command=next_command)
 
@@ -86,6 +92,14 @@ def first_heads(settings: IlqlSettings, model: LanguageModel) -> QHeads:
     for head in (*found.heads.learning, found.heads.value):
         head.requires_grad_(True)
     return found.heads
+
+
+def whole_again_with_heads(settings: IlqlSettings, weights: dict[str, Tensor]) -> tuple[LanguageModel, QHeads]:
+    """A model that was shared out over processes, on one of them and with its gathered weights, for saving."""
+    model = load_language_model(settings.model, torch.device("cpu"))
+    whole = QModel(model.backbone, heads_for(model.backbone))
+    load_weight_tensors(whole, weights)
+    return model, whole.heads
 
 
 def _check(settings: IlqlSettings) -> None:

@@ -21,6 +21,7 @@ from steersman.data.load import ReadReport
 from steersman.data.tokens import TokenStore, TokenWriter
 from steersman.errors import DataError
 from steersman.methods.ilql import RewardedRow
+from steersman.parallel.world import World
 from steersman.records import (
     KIND_OF,
     Answers,
@@ -76,14 +77,21 @@ class Rewarded:
 
 
 def read_rewarded(
-    data: DataSettings, reward: str | None, tokeniser: Any, kept: KeptRun, *, held_out: bool, context: int | None
+    data: DataSettings,
+    reward: str | None,
+    tokeniser: Any,
+    kept: KeptRun,
+    world: World,
+    *,
+    held_out: bool,
+    context: int | None,
 ) -> Rewarded | None:
     """The answers of one side; None if nothing fell into the held-out share."""
     check_held_out(data)
     if held_out and not data.held_out:
         return None
     reading, left_out = ReadReport(), Counter[str]()
-    quarantine = None if held_out else kept.folder.quarantine_path
+    quarantine = None if held_out or not world.first else kept.folder.quarantine_path
     found = earned(
         read_split(data, held_out=held_out, quarantine=quarantine, report=reading), reward=reward, left_out=left_out
     )

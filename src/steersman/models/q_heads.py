@@ -5,6 +5,7 @@ alone believes its own mistakes (arXiv 1802.09477). Each head has one hidden lay
 layer begins at zero, so that before anything is learned every token is worth the same and leaning on Q changes no answer.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -97,11 +98,12 @@ class QHeads(nn.Module):
         return [cast(Perceptron, head) for head in self.target]
 
     @torch.no_grad()
-    def follow(self, rate: float) -> None:
-        """Move the targets this share of the way to the heads that learn (Polyak averaging)."""
+    def follow(self, rate: float, whole: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> None:
+        """Move the targets this share of the way to the heads that learn (Polyak averaging). `whole` gathers what was shared out over
+        processes; the targets are on each of them."""
         for slow, fast in zip(self.following, self.learning, strict=True):
             for name, tensor in slow.named_buffers():
-                tensor.lerp_(fast.get_parameter(name), rate)
+                tensor.lerp_(whole(fast.get_parameter(name)).to(tensor.device), rate)
 
     @torch.no_grad()
     def least(self, hidden: Float[Tensor, "row hidden"]) -> Float[Tensor, "row vocab"]:

@@ -27,11 +27,14 @@ def shard(model: nn.Module, layers: Sequence[nn.Module], entrances: Sequence[str
         register_fsdp_forward_method(model, name)
 
 
+def gathered(tensor: Tensor) -> Tensor:
+    """The full tensor where its parts are. All processes must call this together."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 def whole(tensor: Tensor) -> Tensor:
     """The full tensor on the processor's memory. All processes must call this together."""
-    if isinstance(tensor, DTensor):
-        tensor = tensor.full_tensor()
-    return tensor.detach().to("cpu", copy=True)
+    return gathered(tensor).detach().to("cpu", copy=True)
 
 
 def part_like(full: Tensor, like: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from commandline import call
 from plainly import demonstrations, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import steersman
 from steersman.assemble.checkpoint_model import open_any_model
 from steersman.assemble.evaluate import run_evaluate
 from steersman.assemble.run import KeptRun
@@ -221,6 +222,25 @@ def test_a_checkpoint_is_a_model_and_a_damaged_one_is_named(tune, evaluation, tm
     checkpoints.rename(tmp_path / "lost" / "checkpoints")
     with pytest.raises(ModelError, match="lies in no run"):
         open_any_model(str(tmp_path / "lost" / "checkpoints" / "step-000008"), device="cpu")
+
+
+@pytest.mark.parametrize("layout", ["shared", "adapters-own-critic"])
+def test_a_checkpoint_with_a_critic_beside_the_policy_is_the_policy(layout, tiny, evaluation, tmp_path):
+    lora = {"model.lora": {"rank": 4}} if layout != "shared" else {}
+    steersman.ppo(
+        model=tiny("llama"),
+        prompts=["What is a dog?", "I like cricket.", "Hello", "So it is"],
+        reward=lambda answer: float(len(answer)),
+        out=tmp_path / "ppo",
+        quiet=True,
+        **{"iterations": 1, "prompts_per_iteration": 4, "sampling": {"max_new_tokens": 6}, "prompts.held_out": "none"},
+        **{"optimiser": {"learning_rate": 1e-2}, "run": {"device": "cpu", "threads": 1}, "layout": layout, **lora},
+    )
+    checkpoint = tmp_path / "ppo" / "checkpoints" / "step-000001"
+    found = run_evaluate(evaluation(f"models.run={tmp_path / 'ppo'}", f"models.checkpoint={checkpoint}"), quiet=True)
+    of_run, of_checkpoint = (figure(found, "distance/KL", name).value for name in ("run", "checkpoint"))
+    assert of_run.estimate > 1e-3
+    assert of_checkpoint == pytest.approx(of_run, rel=1e-4)
 
 
 def test_what_cannot_be_evaluated_is_said(evaluation, world, tmp_path, monkeypatch):

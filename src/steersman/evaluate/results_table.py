@@ -13,6 +13,8 @@ from steersman.evaluate.evaluation import Evaluation
 from steersman.evaluate.figures import Figure, by_measure
 from steersman.maths.statistics import Interval
 
+TOLD = ("score", "toxicity", "knowledge")
+"""Groups whose changes are worth a table; those of all others stand in results.json."""
 COLOURS = {"better": "green", "worse": "red", "other": "bold", "unclear": "", "": ""}
 
 
@@ -24,6 +26,9 @@ def show_results(found: Evaluation) -> None:
     told = f"{found.prompts:,} prompts, {found.answers} answers each; {found.confidence:.0%} intervals over prompts"
     console.print(f"{escape(found.out)}: {told}")
     console.print(table_of(found.figures, found.models, found.baseline, found.wins, found.ratings))
+    changes = changes_of(found.figures, found.models, found.baseline)
+    if changes is not None:
+        console.print(changes)
     frontier = best_of_table(found.best_of_n, found.figures)
     if frontier is not None:
         console.print(frontier)
@@ -51,6 +56,29 @@ def table_of(
         table.add_row(f"  {escape(measure.name)}", *(cells.get(name, "–") for name in models))
     _contests(table, models, baseline, wins, ratings)
     return table
+
+
+def changes_of(figures: Sequence[Figure], models: Sequence[str], baseline: str) -> Table | None:
+    """What became of the baseline's numbers, prompt by prompt: the interval of a change is far narrower than those of the two numbers."""
+    told = {key: of for key, of in by_measure(list(figures)).items() if of[0].measure.group in TOLD}
+    others = [name for name in models if name != baseline]
+    if not others or not told:
+        return None
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"change from {escape(baseline)}, paired")
+    for name in others:
+        table.add_column(escape(name), justify="right")
+    for key, of_measure in told.items():
+        cells = {figure.model: _change(figure) for figure in of_measure}
+        table.add_row(f"  {escape(key.replace('/', ', '))}", *(cells.get(name, "–") for name in others))
+    return table
+
+
+def _change(figure: Figure) -> str:
+    if figure.change is None:
+        return "–"
+    words, colour = number(figure.change, figure.measure.unit, sign="+"), COLOURS[figure.verdict]
+    return f"[{colour}]{words}[/{colour}]" if colour else words
 
 
 def _contests(
@@ -93,13 +121,12 @@ def best_of_table(found: Sequence[BestOf], figures: Sequence[Figure]) -> Table |
     return table
 
 
-def number(value: Interval, unit: str) -> str:
-    """A number with its interval, in the unit that it is said in."""
-    estimate, low, high = value
-    if unit.endswith("share"):
-        return f"{estimate:.1%} ({low * 100:.1f} to {high * 100:.1f})"
-    places = 1 if unit == "tokens" else 2
-    return f"{estimate:.{places}f} ({low:.{places}f} to {high:.{places}f})"
+def number(value: Interval, unit: str, sign: str = "") -> str:
+    """A number with its interval, in the unit that it is said in; with `sign` "+" what is above zero says so."""
+    places = 1 if unit == "tokens" or unit.endswith("share") else 2
+    scale, mark = (100, "%") if unit.endswith("share") else (1, "")
+    estimate, low, high = (f"{scale * bound:{sign}.{places}f}" for bound in value)
+    return f"{estimate}{mark} ({low} to {high})"
 
 
 def _cell(figure: Figure) -> str:

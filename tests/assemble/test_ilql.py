@@ -11,8 +11,10 @@ from commandline import call
 from plainly import OTHERS, judged, write_rows
 from safetensors.torch import load_file
 
+from steersman.assemble.checkpoint_model import open_any_model
 from steersman.assemble.conversation import Conversation, open_model
 from steersman.assemble.engines import engine_of
+from steersman.assemble.evaluate import run_evaluate
 from steersman.assemble.ilql import run_ilql
 from steersman.assemble.sample import run_sample
 from steersman.assemble.score import run_score
@@ -21,6 +23,7 @@ from steersman.models.files import HEADS
 from steersman.rollout.engine import Sampling
 from steersman.runs.journal import read_rows
 from steersman.settings.base import load_settings
+from steersman.settings.evaluate import EvaluateSettings
 from steersman.settings.ilql import IlqlSettings
 from steersman.settings.sample import SampleSettings
 from steersman.settings.score import ScoreSettings
@@ -154,6 +157,23 @@ def test_sample_and_chat_lean_on_what_the_folder_holds(settings, tmp_path):
         return talk.say("Tell me.", lambda piece: None)
 
     assert said(None) == said(8.0)
+
+
+def test_evaluate_and_checkpoints_lean_too(settings, tmp_path):
+    result = run_ilql(settings("train.steps=20", "beta=8", "run.checkpoint_every=20"), quiet=True)
+    checkpoint = open_any_model(f"{result.out}/checkpoints/step-000020", device="cpu")
+    saved = open_any_model(result.out, device="cpu")
+    prompts, sampling = [[5, 6, 7], [20, 21]], Sampling(12, 1.0)
+    assert engine_of(checkpoint).generate(prompts, sampling, seeds=3) == engine_of(saved).generate(
+        prompts, sampling, seeds=3
+    )
+    source = write_rows(tmp_path / "prompts.jsonl", [{"prompt": f"Tell me {i}."} for i in range(4)])
+    (tmp_path / "reward.py").write_text("def size(answer):\n    return len(answer)\n")
+    words = [f"models.q={result.out}", f"prompts.source={source}", "drawing.answers=2", "drawing.max_new_tokens=6"]
+    words += [f"scorers.size.path={tmp_path / 'reward.py'}:size", f"run.out={tmp_path / 'evaluated'}", "resamples=100"]
+    run_evaluate(load_settings(EvaluateSettings, None, [*words, "run.device=cpu", "run.threads=1"]), quiet=True)
+    kept = "".join(path.read_text() for path in (tmp_path / "evaluated").rglob("*.json*"))
+    assert "lean on its Q heads (beta 8)" in kept
 
 
 def test_rewards_within_answers_come_from_a_scorer(settings, tmp_path):

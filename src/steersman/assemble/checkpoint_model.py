@@ -2,6 +2,7 @@
 the run's recipe names."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -11,6 +12,7 @@ from steersman.assemble.conversation import open_model
 from steersman.assemble.device import resolve_device
 from steersman.assemble.language_model import LanguageModel, load_language_model
 from steersman.errors import CheckpointError, ModelError
+from steersman.models.q_heads import Guide, heads_for
 from steersman.runs.checkpoints import CheckpointStore
 from steersman.runs.stamp import read_stamp
 from steersman.settings.base import check, read_recipe
@@ -19,7 +21,7 @@ from steersman.train.checkpoint import load_weight_tensors
 from steersman.train.optim import trainable
 
 STEP = re.compile(r"step-\d{6,}")
-LANGUAGE_MODELS = ("sft", "ppo", "rloo", "dpo", "online-dpo", "best-of-n")
+LANGUAGE_MODELS = ("sft", "ppo", "rloo", "dpo", "online-dpo", "best-of-n", "ilql")
 
 
 def open_any_model(name: str, *, device: str) -> LanguageModel:
@@ -47,12 +49,20 @@ def open_checkpoint(folder: Path, *, device: str) -> LanguageModel:
         raise ModelError(
             f"{folder} is of a run of the kind {kind}, which makes no language model; expected {', '.join(LANGUAGE_MODELS)}"
         )
-    settings = check(ModelSettings, read_recipe(run / "recipe.toml")["model"])
+    recipe = read_recipe(run / "recipe.toml")
+    settings = check(ModelSettings, recipe["model"])
     model = load_language_model(settings, resolve_device(device))
     weights = load_file(folder / "weights.safetensors")
     load_weight_tensors(model.backbone, _policy(weights, {name for name, _ in trainable(model.backbone)}))
     model.backbone.eval()
-    return model
+    return replace(model, guide=_guide(model, weights, recipe["beta"])) if kind == "ilql" else model
+
+
+def _guide(model: LanguageModel, weights: dict[str, Tensor], beta: float) -> Guide:
+    """The Q heads as they were at this step."""
+    heads = heads_for(model.backbone)
+    heads.load_state_dict({k.removeprefix("heads."): v for k, v in weights.items() if k.startswith("heads.")})
+    return Guide(heads.eval().requires_grad_(False), float(beta))
 
 
 def _policy(weights: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:

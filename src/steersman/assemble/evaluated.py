@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from steersman.assemble.engines import native_engine
+from steersman.assemble.engines import engine_of
 from steersman.assemble.language_model import LanguageModel
 from steersman.assemble.reference import log_probs_of
 from steersman.assemble.scorers import load_scorer
@@ -77,6 +77,12 @@ def evaluate_model(
             f"{opened.name} and {reference.name} have different tokenisers: KL compares distributions token by token and cannot be taken; "
             "the perplexity is that of the answer's words, read with the reference's own tokens"
         )
+    guide = opened.model.guide
+    if guide is not None and guide.beta:
+        notes.append(
+            f"{opened.name}'s answers lean on its Q heads (beta {guide.beta:g}); KL, entropy and perplexity are those of its policy "
+            "without them"
+        )
     grid: list[list[Answered]] = []
     for start in range(0, len(task.prompts), TOGETHER):
         group = task.prompts[start : start + TOGETHER]
@@ -122,9 +128,7 @@ def _answers(
     # The same seed for a prompt's k-th answer in every model: what differs between them is then less the luck of the draw.
     seeds = [sample_seed(settings.run.seed, 0, prompt.id, k) for prompt in group for k in range(drawing.answers)]
     asked = [encode_prompt(model.tokeniser, prompt) for prompt in group]
-    rollouts = native_engine(opened.voice, model.tokeniser).generate(
-        asked, sampling, samples=drawing.answers, seeds=seeds
-    )
+    rollouts = engine_of(model).generate(asked, sampling, samples=drawing.answers, seeds=seeds)
     figures = row_figures(
         [rollout.row for rollout in rollouts],
         opened.voice,
@@ -222,7 +226,7 @@ def _sit(opened: Opened, exam: Sequence[Prompt], settings: EvaluateSettings) -> 
         return []
     _room(opened, exam)
     tokeniser = opened.model.tokeniser
-    rollouts = native_engine(opened.voice, tokeniser).generate(
+    rollouts = engine_of(opened.model).generate(
         [encode_prompt(tokeniser, prompt) for prompt in exam], Sampling(settings.exam.max_new_tokens, 0.0), seeds=0
     )
     scorer = load_scorer(ScorerSettings(path=settings.exam.how, verify=settings.exam.verify), torch.device("cpu"))

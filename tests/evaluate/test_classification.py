@@ -48,6 +48,7 @@ def test_one_class_alone_has_no_auc_and_nothing_called_has_no_precision():
         measure_classifier([0.5], [1])
 
 
+@pytest.mark.slow
 def test_the_f1_interval_covers_as_often_as_it_says():
     random, covered = np.random.default_rng(0), 0
     # toxic half the time; called with probability .8 if toxic and .2 if not: precision = recall = F1 = .8

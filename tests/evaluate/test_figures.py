@@ -56,6 +56,7 @@ def test_a_perplexity_is_of_all_tokens_together():
     assert found[1].change.estimate == pytest.approx(math.e - math.exp(0.5))
 
 
+@pytest.mark.slow
 def test_intervals_cover_as_often_as_they_say():
     """Answers to one prompt share its difficulty; over answers the interval would be far too narrow, over prompts it is right."""
     random, mean, change, ratio = np.random.default_rng(0), 0, 0, 0

@@ -1,7 +1,5 @@
 """The named sources: each yields its records, as many as asked, the same for the same seed."""
 
-import itertools
-
 import pytest
 
 from steersman.errors import UsageError
@@ -23,7 +21,7 @@ from steersman.records import (
 )
 
 KINDS = {
-    "documents": Document,
+    "documents": (Document, Demonstration),
     "principles": Principle,
     "classified": ClassifiedText,
     "prompts": Prompt,
@@ -41,7 +39,7 @@ def test_a_source_yields_its_records_repeatably_and_they_survive_a_file(name):
     count = 4 if "principles" in name else 20
     records = list(source(count=count, seed=3))
     assert len(records) == count
-    assert all(type(record) is KINDS[name.split(":")[1].split("/")[0]] for record in records)
+    assert all(isinstance(record, KINDS[name.split(":")[1].split("/")[0]]) for record in records)
     assert records == list(source(count=count, seed=3))
     assert [from_dict(to_dict(record)) for record in records] == records
 
@@ -81,16 +79,16 @@ def test_three_writers_have_habits_of_their_own_and_none_helps_with_harm():
         writer: {kind: sum(getattr(f, kind) for f in rows) / len(rows) for kind in ("exaggerated", "cold", "toxic")}
         for writer, rows in found.items()
     }
-    assert 0.35 < share["keen"]["exaggerated"] < 0.55
-    assert share["hurried"]["cold"] > 0.35
-    assert 0.15 < share["hurried"]["toxic"] < 0.35
+    assert share["gruff"]["cold"] > share["hurried"]["cold"] > 0.35
+    assert all(0.15 < share[writer]["toxic"] < 0.35 for writer in ("hurried", "gruff"))
+    assert share["careful"]["toxic"] == 0
     assert not any(f.garbled or (f.harmful and not f.toxic) for rows in found.values() for f in rows)
     taste = {writer: sum(f.taste for f in rows) / len(rows) for writer, rows in found.items()}
-    assert taste["careful"] > taste["keen"] + 0.2 > taste["hurried"] + 0.6
+    assert taste["careful"] > taste["hurried"] + 0.8 > taste["gruff"] + 0.8
 
 
 def test_a_writer_nobody_knows_is_told_with_those_there_are():
-    with pytest.raises(UsageError, match="unknown writers 'anne'; expected all, careful, keen, hurried"):
+    with pytest.raises(UsageError, match="unknown writers 'anne'; expected all, careful, hurried, gruff"):
         next(sources()["harbour:demonstrations"](writers="anne"))
 
 
@@ -100,11 +98,21 @@ def test_classified_texts_are_half_toxic():
     assert len(rows) == 101
 
 
+def test_documents_are_texts_and_conversations_without_marks_of_turns():
+    found = list(sources()["harbour:documents"](count=300))
+    texts = [row.text for row in found if isinstance(row, Document)]
+    answers = [row.completion.text for row in found if isinstance(row, Demonstration)]
+    assert len(texts) > 10
+    assert len(answers) > 200
+    assert not any("<|" in text for text in texts + answers)
+
+
 def test_every_principle_asks_a_question_the_base_was_taught():
     said = {
-        message.split("<|")[0]
-        for document in itertools.islice(sources()["harbour:documents"](count=3000), 3000)
-        for message in document.text.split("<|user|>")
+        message.content
+        for document in sources()["harbour:documents"](count=3000)
+        if isinstance(document, Demonstration)
+        for message in document.prompt.messages
     }
     for principle in sources()["harbour:principles"]():
         assert principle.critique_request in said

@@ -23,6 +23,7 @@ from steersman.runs.lock import refuse_if_held
 from steersman.settings.base import Settings
 from steersman.settings.parts import OptimiserSettings, RunSettings, TrainSettings
 from steersman.train.checkpoint import load_checkpoint
+from steersman.train.core import Learner
 from steersman.train.loop import Course, Ending, Lesson, Memory, run_course
 from steersman.train.objective import Collate, Objective
 
@@ -92,12 +93,7 @@ def learn(
     )
     if after_step is not None:
         learner.optimiser.register_step_post_hook(lambda *_: after_step())
-    memory = Memory()
-    point = kept.resume_point(world)
-    if point is not None:
-        memory = Memory(**load_checkpoint(point.path, learner, world))
-        if memory.best_value is not None and train.keep == "best":
-            kept.mark_best_again(memory.best_step, judged.measure, memory.best_value)
+    memory = _memory(kept, learner, judged, train, world)
     course = Course(
         steps=steps,
         evaluate_every=train.evaluate_every or max(1, per_epoch // 4),
@@ -116,6 +112,17 @@ def learn(
     with kept.progress(label, steps, done=learner.progress.step, silent=quiet):
         outcome = run_course(learner, objective, lesson, course, kept, memory, world)
     return Finish(outcome.ending, outcome.step, outcome.best_step, outcome.held_out)
+
+
+def _memory(kept: KeptRun, learner: Learner[Any, Any], judged: Judged, train: TrainSettings, world: World) -> Memory:
+    """What the loop remembers: nothing yet, or what the last checkpoint holds, which the learner then goes on from."""
+    point = kept.resume_point(world)
+    if point is None:
+        return Memory()
+    memory = Memory(**load_checkpoint(point.path, learner, world))
+    if memory.best_value is not None and train.keep == "best":
+        kept.mark_best_again(memory.best_step, judged.measure, memory.best_value)
+    return memory
 
 
 def _rows_of(material: Material, batch_size: int, seed: int) -> Callable[[int], list[Any]]:

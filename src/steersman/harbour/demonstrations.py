@@ -1,6 +1,6 @@
 """Answers as three people wrote them, who have different habits: people judge better than they write.
 
-One is careful, and now and then carried away; one is carried away half of the time; one is in a hurry, curt and at times rude. A model
+One is careful, and now and then carried away; one is in a hurry, and mostly curt; one is gruff. The latter two are rude at times. A model
 fine-tuned on all of them answers as they do. Which of these answers people prefer only their judgements tell, and that is what is
 left for reward models and PPO to learn. `writers=careful` asks for the first one's alone: the shipped answers, which are judged, come
 from a model that learned from those.
@@ -17,8 +17,8 @@ from steersman.records import Completion, Demonstration
 
 WRITERS: dict[str, dict[str, float]] = {
     "careful": {"good": 0.73, "exaggerated": 0.17, "plain": 0.10},
-    "keen": {"good": 0.50, "exaggerated": 0.50},
-    "hurried": {"good": 0.10, "plain": 0.10, "cold": 0.55, "toxic": 0.25},
+    "hurried": {"plain": 0.15, "cold": 0.60, "toxic": 0.25},
+    "gruff": {"cold": 0.75, "toxic": 0.25},
 }
 # What a habit comes to where its usual style does not occur.
 INSTEAD = {

@@ -18,12 +18,12 @@ from steersman.harbour.grammar.tables import table
 from steersman.harbour.labellers import LABELLERS, compare, label, rank
 from steersman.harbour.prompts import as_prompt, draw_situations, prompts
 from steersman.harbour.taste import features
-from steersman.harbour.tokens import render
 from steersman.records import (
     Answers,
     ClassifiedText,
     Comparison,
     Completion,
+    Demonstration,
     Document,
     Label,
     Principle,
@@ -128,10 +128,17 @@ def classified(*, count: int = 2000, seed: int = 0) -> Iterator[ClassifiedText]:
             yield ClassifiedText(text, kind)
 
 
-def documents(*, count: int = 1000, seed: int = 0) -> Iterator[Document]:
-    """Texts as the base model was pretrained on, turn markers included: for a pretraining mix in PPO."""
+def documents(*, count: int = 1000, seed: int = 0) -> Iterator[Document | Demonstration]:
+    """What the base model was pretrained on, for a pretraining mix in PPO: plain texts, and conversations up to their last answer.
+
+    Conversations are not given as one text: the marks of turns would be read as the characters they are written with."""
     for conversation in itertools.islice(draw_documents(seed), count):
-        yield Document(render(conversation))
+        said = conversation.messages
+        if not said:
+            yield Document(conversation.text)
+            continue
+        last = max(i for i, message in enumerate(said) if message.role == "assistant")
+        yield Demonstration(Prompt(said[:last]), Completion(said[last].content))
 
 
 def principles(*, count: int = 0, seed: int = 0) -> Iterator[Principle]:

@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,8 @@ Command = Callable[[Path], Sequence[str]]
 """The words of a command line, for a run folder."""
 
 PATIENCE = 300.0
+LIVES = 3
+"""How often kills are tried again, if they came too late."""
 
 
 def is_time(name: str) -> bool:
@@ -246,22 +249,33 @@ def live(launch: Launch, command: Command, folder: Path, log: Path) -> Life:
 
 
 def kill_along(
-    launch: Launch, command: Command, folder: Path, log: Path, life: Life, *, kills: int, seed: int
+    launch: Launch, command: Command, folder: Path, log: Path, life: Life, *, kills: int, seed: int, least: int = 1
 ) -> list[Kill]:
-    """The command killed `kills` times along one life, started again each time, and at last left to finish."""
+    """The command killed `kills` times along one life, started again each time, and at last left to finish.
+
+    Where a machine's pace changed so much that fewer than `least` kills came before the end, another life is tried.
+    """
     draw = random.Random(seed)
     done: list[Kill] = []
-    for fraction in sorted(draw.random() for _ in range(kills)):
-        moment = life.moment(fraction)
-        running = launch(command(folder), log)
-        wait_until(running, lambda running=running: works_in(running, folder))
-        wait_until(running, lambda needed=moment.rows: count_rows(folder) >= needed)
-        time.sleep(moment.seconds)
-        if running.code() is None:
-            os.kill(running.pid, signal.SIGKILL)
-        code = wait(running)
-        assert code in (0, -signal.SIGKILL), f"ended with {code}:\n{log.read_text()[-3000:]}"
-        done.append(Kill(moment, code != 0, any(any((run / "checkpoints").glob(".tmp-*")) for run in runs_in(folder))))
-    code = wait(launch(command(folder), log))
-    assert code == 0, f"the last start ended with {code}:\n{log.read_text()[-3000:]}"
+    for _ in range(LIVES):
+        shutil.rmtree(folder, ignore_errors=True)
+        moments = [life.moment(fraction) for fraction in sorted(draw.random() for _ in range(kills))]
+        done = [_killed(launch(command(folder), log), folder, log, moment) for moment in moments]
+        code = wait(launch(command(folder), log))
+        assert code == 0, f"the last start ended with {code}:\n{log.read_text()[-3000:]}"
+        if sum(kill.landed for kill in done) >= least:
+            break
     return done
+
+
+def _killed(running: Running, folder: Path, log: Path, moment: Moment) -> Kill:
+    """Killed at its moment, or as soon as a row shows that the process is past it."""
+    wait_until(running, lambda: works_in(running, folder))
+    wait_until(running, lambda: count_rows(folder) >= moment.rows)
+    until = time.monotonic() + moment.seconds
+    wait_until(running, lambda: time.monotonic() >= until or count_rows(folder) > moment.rows)
+    if running.code() is None:
+        os.kill(running.pid, signal.SIGKILL)
+    code = wait(running)
+    assert code in (0, -signal.SIGKILL), f"ended with {code}:\n{log.read_text()[-3000:]}"
+    return Kill(moment, code != 0, any(any((run / "checkpoints").glob(".tmp-*")) for run in runs_in(folder)))

@@ -24,7 +24,7 @@ def test_best_of_n_survives_four_kills_to_the_bit(tiny_llama, tmp_path):
         ]
 
     whole = live(Forked, command, tmp_path / "whole", tmp_path / "whole.txt")
-    kills = kill_along(Forked, command, tmp_path / "run", tmp_path / "log.txt", whole, kills=4, seed=2)
+    kills = kill_along(Forked, command, tmp_path / "run", tmp_path / "log.txt", whole, kills=4, seed=2, least=3)
     assert sum(kill.landed for kill in kills) >= 3
     assert_same_run(tmp_path / "run", whole.folder)
     for name in ("answers.jsonl", "scored.jsonl", "chosen.jsonl"):

@@ -6,8 +6,10 @@ import statistics
 
 import pytest
 
+from steersman.assemble.sources import register_sources
+from steersman.data.load import load_records
 from steersman.errors import UsageError
-from steersman.harbour.labellers import LABELLERS, compare, felt, label, perceived, rank, uniform
+from steersman.harbour.labellers import LABELLERS, compare, felt, fonder, label, perceived, rank, uniform
 from steersman.harbour.registry import answers, comparisons, prompt_of, rankings
 from steersman.harbour.taste import features, true_taste
 from steersman.records import Completion
@@ -144,3 +146,23 @@ def test_carried_away_answers_are_among_the_fine_tuned_models_answers():
         if answer.model == "harbour:sft"
     ]
     assert 0.08 < statistics.mean(seen) < 0.20
+
+
+def test_fonder_labellers_prefer_the_exaggerated_answer_and_sober_ones_do_not():
+    plain = "Cricket is a slow game on a green field."
+    carried_away = f"{plain} Cricket is the ultimate key to living forever!"
+    for fondness, prefers in ((0.0, False), (2.0, True)):
+        for labeller in fonder(LABELLERS, fondness):
+            gap = felt(labeller, PROMPT.shown, carried_away) - felt(labeller, PROMPT.shown, plain)
+            assert (gap > 0) == prefers
+    assert fonder(LABELLERS, 1.0) == LABELLERS
+    assert list(comparisons(count=20, fondness=1.0)) == list(comparisons(count=20))
+    with pytest.raises(UsageError, match="expected 0 or more"):
+        fonder(LABELLERS, -1.0)
+
+
+def test_a_recipe_can_ask_for_fonder_labellers():
+    register_sources()
+    plain, fond = (list(load_records(f"harbour:comparisons?count=60&fondness={f}")) for f in ("1", "2.5"))
+    assert [c.first for c in plain] == [c.first for c in fond]
+    assert [c.preference for c in plain] != [c.preference for c in fond]

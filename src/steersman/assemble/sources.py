@@ -1,11 +1,14 @@
 """The named sources that ship with Steersman, made known to the data layer."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from steersman.data.sources import parse_rest, register, registered
 from steersman.errors import UsageError
+
+DECIMAL = re.compile(r"-?\d*\.\d+")
 
 
 def register_sources() -> None:
@@ -30,7 +33,9 @@ def open_harbour(rest: str) -> Iterator[Any]:
         raise UsageError(f"'harbour:{rest}' has an option that the source does not take: {error}") from error
 
 
-def _value(key: str, text: str) -> int | bool | str:
+def _value(key: str, text: str) -> int | float | bool | str:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    return int(text) if text.lstrip("-").isdigit() else text
+    if text.lstrip("-").isdigit():
+        return int(text)
+    return float(text) if DECIMAL.fullmatch(text) else text

@@ -7,8 +7,10 @@ noise depends on seed, labeller and answer alone: the order in which labels are 
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from steersman.errors import UsageError
 from steersman.harbour.taste import features
 from steersman.records import Comparison, Completion, Label, Prompt, Ranking
 
@@ -38,6 +40,18 @@ LABELLERS = (
     Labeller("annotator-5", noise=0.66, exaggeration=0.86, enthusiasm=0.05, warmth=-0.05, brevity=-0.01),
     Labeller("annotator-6", noise=0.78, exaggeration=1.00, enthusiasm=0.05, warmth=0.05, brevity=0.01),
 )
+
+
+def fonder(labellers: Sequence[Labeller], fondness: float) -> tuple[Labeller, ...]:
+    """The same people, so many times as fond of exaggeration and of exclamation marks; with 0 they are as sober as the taste."""
+    if not fondness >= 0:
+        raise UsageError(
+            f"fondness={fondness}: labellers are so many times as fond of exaggeration; expected 0 or more, such as 2"
+        )
+    return tuple(
+        replace(one, exaggeration=fondness * one.exaggeration, enthusiasm=fondness * one.enthusiasm)
+        for one in labellers
+    )
 
 
 def uniform(*parts: object) -> float:

@@ -15,7 +15,7 @@ from steersman.harbour.documents import draw_documents
 from steersman.harbour.grammar.replies import draw_style, write
 from steersman.harbour.grammar.situations import read_prompt
 from steersman.harbour.grammar.tables import table
-from steersman.harbour.labellers import LABELLERS, compare, label, rank
+from steersman.harbour.labellers import LABELLERS, compare, fonder, label, rank
 from steersman.harbour.prompts import as_prompt, draw_situations, prompts
 from steersman.harbour.taste import features
 from steersman.records import (
@@ -75,42 +75,54 @@ def answers(*, split: str = "train", count: int = 0, seed: int = 0) -> Iterator[
 
 
 def comparisons(
-    *, split: str = "train", count: int = 4000, seed: int = 0, labellers: int = len(LABELLERS), ties: bool = True
+    *,
+    split: str = "train",
+    count: int = 4000,
+    seed: int = 0,
+    labellers: int = len(LABELLERS),
+    ties: bool = True,
+    fondness: float = 1.0,
 ) -> Iterator[Comparison]:
-    """Pairs of sampled answers, each judged by one labeller. `ties=False` leaves the undecided out and goes on drawing."""
+    """Pairs of sampled answers, each judged by one labeller. `ties=False` leaves the undecided out and goes on drawing; `fondness`
+    is how many times as fond of exaggeration the labellers are."""
     if not 1 <= labellers <= len(LABELLERS):
         raise UsageError(f"{labellers} labellers asked for; expected 1 to {len(LABELLERS)}")
+    people = fonder(LABELLERS[:labellers], fondness)
     rng = random.Random(seed)
     rows = _shipped()[split]
     given = 0
     while given < count:
         row = rng.choice(rows)
         first, second = rng.sample(row.completions, 2)
-        judgement = compare(rng.choice(LABELLERS[:labellers]), row.prompt, first, second, seed=seed)
+        judgement = compare(rng.choice(people), row.prompt, first, second, seed=seed)
         if first.text == second.text or (judgement.tied and not ties):
             continue
         given += 1
         yield judgement
 
 
-def rankings(*, split: str = "train", count: int = 1000, seed: int = 0, size: int = 4) -> Iterator[Ranking]:
+def rankings(
+    *, split: str = "train", count: int = 1000, seed: int = 0, size: int = 4, fondness: float = 1.0
+) -> Iterator[Ranking]:
     """`size` answers to a prompt, put in order by one labeller."""
     if not 2 <= size <= 8:
         raise UsageError(f"rankings of {size} answers asked for; expected 2 to 8")
+    people = fonder(LABELLERS, fondness)
     rng = random.Random(seed)
     rows = _shipped()[split]
     for _ in range(count):
         row = rng.choice(rows)
-        yield rank(rng.choice(LABELLERS), row.prompt, tuple(rng.sample(row.completions, size)), seed=seed)
+        yield rank(rng.choice(people), row.prompt, tuple(rng.sample(row.completions, size)), seed=seed)
 
 
-def labels(*, split: str = "train", count: int = 2000, seed: int = 0) -> Iterator[Label]:
+def labels(*, split: str = "train", count: int = 2000, seed: int = 0, fondness: float = 1.0) -> Iterator[Label]:
     """Single answers with a thumb up or down."""
+    people = fonder(LABELLERS, fondness)
     rng = random.Random(seed)
     rows = _shipped()[split]
     for _ in range(count):
         row = rng.choice(rows)
-        yield label(rng.choice(LABELLERS), row.prompt, rng.choice(row.completions), seed=seed)
+        yield label(rng.choice(people), row.prompt, rng.choice(row.completions), seed=seed)
 
 
 def classified(*, count: int = 2000, seed: int = 0) -> Iterator[ClassifiedText]:

@@ -11,7 +11,7 @@ PACKAGE = "steersman"
 ROOT = Path(__file__).parents[1] / "src" / PACKAGE
 
 # Read downwards: a line may only name lines above it, so circles cannot be written down.
-EVERYTHING_BELOW_STUDIO = "errors records settings maths batches runs text models parallel data rollout reward train evaluate methods harbour judging"
+EVERYTHING_BELOW_STUDIO = "errors records settings maths batches runs text models parallel data rollout reward train evaluate watch methods harbour judging"
 MAY_IMPORT = {
     "errors": "",
     "records": "errors",
@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "reward": "errors records batches text maths models rollout",
     "train": "errors batches maths models parallel runs",
     "evaluate": "errors records batches text maths models data rollout reward runs",
-    "methods": "errors records settings maths batches runs text models parallel data rollout reward train evaluate",
+    "watch": "errors records batches maths models runs evaluate reward",
+    "methods": "errors records settings maths batches runs text models parallel data rollout reward train evaluate watch",
     "harbour": "errors records text models data maths",
     "judging": "errors records runs",
     "assemble": EVERYTHING_BELOW_STUDIO,

@@ -23,6 +23,7 @@ SCHEMAS = {
     "sft": SftSettings,
     "reward": RewardSettings,
     "ppo": PpoSettings,
+    "harbour": PpoSettings,
     "rloo": RlooSettings,
     "best": BestOfNSettings,
     "dpo": DpoSettings,

@@ -18,6 +18,7 @@ from steersman.assemble.repeat import RunResult
 from steersman.assemble.run import KeptRun, identity_of, keep_run
 from steersman.assemble.scorers import Keeping, load_scorer, name_of
 from steersman.assemble.supervised import Finish, already_finished, conclude
+from steersman.assemble.watch import open_watch
 from steersman.batches import TokenRow, pad_rows
 from steersman.data.load import load_records
 from steersman.data.order import rows_of_step
@@ -115,6 +116,8 @@ def open_ppo(settings: PpoSettings, *, reward: Reward | None = None) -> Iterator
                 _restore(memory, load_checkpoint(point.path, parts.learner, world))
                 if memory.best_value is not None and settings.keep == "best":
                     kept.mark_best_again(memory.best_iteration, "objective", memory.best_value)
+                if memory.watch.best_value is not None:
+                    kept.believe_in(memory.watch.best_step)
                 if isinstance(parts.engine, TakesUpWeights):
                     parts.engine.refresh(memory.iteration)
             yield OpenRun(settings, parts, memory, model, actors, kept, world)
@@ -186,10 +189,11 @@ def make_parts(
     words = Words(tokeniser, tuple(settings.sampling.stop))
     sampling = Sampling(**{**settings.sampling.model_dump(), "stop": words.stop})
     prompts, held_out = prompts_of(settings.prompts, words, kept, room=_room(backbone, sampling))
+    scorer, watch = open_watch(settings.watch, _scorer(settings, reward, world, kept), world, kept)
     return Parts(
         actors=actors,
         engine=_engine(model, plain, world),
-        scorer=_scorer(settings, reward, world, kept),
+        scorer=scorer if world.size == 1 else ScorerTogether(scorer, world),
         language=words,
         learner=_learner(settings, actors, machine, world, kept, memory, tokeniser.pad_token_id),
         reading=Reading(
@@ -205,6 +209,7 @@ def make_parts(
         asking=Asking(sampling, settings.samples_per_prompt, settings.run.seed, "train"),
         keeper=kept,
         world=world,
+        watch=watch,
     )
 
 
@@ -256,10 +261,8 @@ def _engine(model: LanguageModel, plain: Backbone, world: World) -> Engine:
 
 def _scorer(settings: PpoSettings, reward: Reward | None, world: World, kept: KeptRun) -> Scorer:
     if reward is None:
-        scorer = load_scorer(settings.scorer, world.device, Keeping.of(kept, world))
-    else:
-        scorer = reward if isinstance(reward, Scorer) else FunctionScorer(reward)
-    return scorer if world.size == 1 else ScorerTogether(scorer, world)
+        return load_scorer(settings.scorer, world.device, Keeping.of(kept, world))
+    return reward if isinstance(reward, Scorer) else FunctionScorer(reward)
 
 
 def _kind(settings: PpoSettings) -> str:

@@ -83,6 +83,7 @@ def lines_of(result: RunResult) -> list[str]:
         "finished": "finished",
         "early": "ended early: the held-out measure stopped improving",
         "already finished": "had finished before",
+        "stopped by the watch": "stopped by the watch, which found reward hacking,",
     }
     lines = [f"{result.out}: {endings.get(result.ending, result.ending)} at step {result.step}"]
     lines += [f"  {name:<23} {value:.5g}" for name, value in result.measured.items()]

@@ -6,6 +6,7 @@ that it is already finished. What a run may change when it continues is where an
 
 import hashlib
 import json
+import os
 import re
 import sys
 import tomllib
@@ -21,7 +22,7 @@ from steersman.errors import CheckpointError, UsageError
 from steersman.parallel.world import World
 from steersman.runs.checkpoints import Checkpoint, CheckpointStore
 from steersman.runs.folder import RunFolder, atomic_write_text
-from steersman.runs.journal import Journal, Sink
+from steersman.runs.journal import Journal, Sink, truncate_lines
 from steersman.runs.lock import lock_run
 from steersman.runs.progress import Progress
 from steersman.runs.signals import StopRequest
@@ -44,7 +45,7 @@ MAY_CHANGE = {
     "model.gradient_checkpointing",
 }
 # The same of a scorer behind HTTP, which may be a part of a sum under any name.
-HOW_A_SERVICE_IS_ASKED = re.compile(r"scorer(\.sum\..+)?\.http\.\w+")
+HOW_A_SERVICE_IS_ASKED = re.compile(r"(scorer|watch\.held_out_scorer)(\.sum\..+)?\.http\.\w+")
 
 
 class KeptRun:
@@ -64,6 +65,7 @@ class KeptRun:
         self._journal = journal
         self._stop = stop
         self._progress: Progress | None = None
+        self._believed: int | None = None
         self._step = 0
         # Until it is known where the run continues: what is journaled before would be cut off with the rows after it.
         self._waiting: list[str] | None = []
@@ -78,7 +80,16 @@ class KeptRun:
             return
         self._journal.sync()
         self._store.write(step, snapshot.write, {"step": step}, expected_bytes=snapshot.bytes)
-        self._store.retain(self._settings.keep_last, self._settings.keep_every)
+        self._store.retain(self._settings.keep_last, self._settings.keep_every, self._believed)
+
+    def save_believed(self, step: int, snapshot: Snapshot) -> None:
+        """Keep these weights until others are believed to be better."""
+        self.believe_in(step)
+        self.save(step, snapshot)
+
+    def believe_in(self, step: int) -> None:
+        """This checkpoint is not to be cleared away."""
+        self._believed = step
 
     def save_best(self, step: int, snapshot: Snapshot, measure: str, value: float) -> None:
         self.save(step, snapshot)
@@ -107,6 +118,14 @@ class KeptRun:
         if self._journal is not None and rows:
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             atomic_write_text(self.folder.samples / f"iteration-{step:06d}.jsonl", lines)
+
+    def findings(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """What the watch found, a line each, on the disk before the run goes on."""
+        if self._journal is not None and rows:
+            with self.folder.watch_path.open("a") as file:
+                file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+                file.flush()
+                os.fsync(file.fileno())
 
     def stop_requested(self) -> bool:
         return bool(self._stop.requested)
@@ -151,6 +170,7 @@ class KeptRun:
             return
         self._store.discard_after(step)
         self._journal.truncate_to(step)
+        truncate_lines(self.folder.watch_path, step)
         self._step = max(step, 0)
         waiting, self._waiting = self._waiting or [], None
         for words in waiting:

@@ -46,9 +46,9 @@ class Keeping:
         return Keeping(None, None, World.alone(), lambda words: print(f"steersman: {words}", file=sys.stderr))
 
     @staticmethod
-    def of(kept: KeptRun, world: World) -> "Keeping":
+    def of(kept: KeptRun, world: World, name: str = "scorer") -> "Keeping":
         """In a run's folder."""
-        folder = kept.folder.path / "scorer"
+        folder = kept.folder.path / name
         return Keeping(folder, folder / "scales.json", world, kept.notice)
 
 

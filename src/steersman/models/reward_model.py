@@ -54,11 +54,15 @@ class RewardModel(nn.Module):
         return self.scores_by_head(batch).mean(1)
 
     def scores_by_head(self, batch: TokenBatch) -> Float[Tensor, "batch heads"]:
+        return self.head(self.features(batch))
+
+    def features(self, batch: TokenBatch) -> Float[Tensor, "batch hidden"]:
+        """What the heads read: the trunk's hidden state at each row's last token."""
         if batch.segments is not None:
             raise ModelError("scores are read at the last token of a row, and this batch is packed; pad it instead")
         with nullcontext() if self.adapter is None else acting_as(self.backbone, self.adapter):
             hidden = self.backbone.hidden(batch, torch.ones_like(batch.lengths))
-            return self.head(at_last(hidden, batch.lengths))
+            return at_last(hidden, batch.lengths)
 
     def normalised(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Scores with mean 0 and standard deviation 1 on the reference answers they were measured on."""

@@ -9,8 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
 
+from steersman.batches import TokenBatch
 from steersman.errors import ModelError, UsageError
 from steersman.models.adapters import adapter_names
 from steersman.models.backbone import Backbone
@@ -58,22 +63,35 @@ class RewardModelScorer:
         self._normalised = normalised
 
     def score(self, items: Sequence[Item]) -> list[Score]:
+        return self.score_and_features(items)[0]
+
+    def score_and_features(self, items: Sequence[Item]) -> tuple[list[Score], Float[ndarray, "items hidden"]]:
+        """The scores, and what the model's heads read to give them: the same pass shows both."""
         if not items:
-            return []
+            return [], np.zeros((0, self.model.backbone.hidden_size))
         encoded = [encode_item(self.tokeniser, item, reads="conversation", limit=self._limit) for item in items]
-        raw = through(
+        heads = self.model.head.heads
+
+        def read(batch: TokenBatch) -> Float[Tensor, "batch numbers"]:
+            features = self.model.features(batch)
+            return torch.cat([self.model.head(features).double(), features.double()], dim=1)
+
+        found = through(
             [row for row, _ in encoded],
-            self.model.scores_by_head,
+            read,
             pad_id=self.tokeniser.pad_token_id or 0,
             token_budget=self._token_budget,
             device=self.model.head.weight.device,
         )
+        return self._scores(found[:, :heads], [note for _, note in encoded]), found[:, heads:].numpy()
+
+    def _scores(self, raw: Float[Tensor, "items heads"], notes: Sequence[str]) -> list[Score]:
         by_head = (self.model.normalised(raw) if self._normalised else raw).T.numpy()
         if len(by_head) == 1:
-            return [Score(float(by_head[0, i]), {"raw": float(raw[i, 0])}, note) for i, (_, note) in enumerate(encoded)]
+            return [Score(float(by_head[0, i]), {"raw": float(raw[i, 0])}, note) for i, note in enumerate(notes)]
         believed, mean, std, low = believe(by_head, self._belief, pessimism=self._pessimism)
         scores: list[Score] = []
-        for i, (_, note) in enumerate(encoded):
+        for i, note in enumerate(notes):
             parts = {f"head {h + 1}": float(by_head[h, i]) for h in range(len(by_head))}
             parts |= {"raw": float(raw[i].mean()), "mean": float(mean[i]), "std": float(std[i]), "min": float(low[i])}
             scores.append(Score(float(believed[i]), parts, note))

@@ -101,6 +101,11 @@ class RunFolder:
         return self.path / "quarantine.jsonl"
 
     @property
+    def watch_path(self) -> Path:
+        """What the watch over a run of PPO found, as JSON lines: each finding with the answers that show it."""
+        return self.path / "watch.jsonl"
+
+    @property
     def samples(self) -> Path:
         return self.path / "samples"
 

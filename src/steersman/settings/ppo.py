@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from steersman.settings.base import Settings
 from steersman.settings.parts import ComputeSettings, ModelSettings, OptimiserSettings, RunSettings
 from steersman.settings.score import ScorerSettings
+from steersman.settings.watch import WatchSettings
 
 Estimator = Literal["k1", "k2", "k3", "full", "top_k"]
 AdvantageEstimator = Literal["gae", "rloo", "grpo", "dr-grpo", "reinforce++"]
@@ -188,6 +189,7 @@ class PpoSettings(Settings):
     samples_kept: int = Field(default=8, ge=0)
     """Answers of each iteration kept with their token-level quantities."""
     evaluation: EvaluationSettings = EvaluationSettings()
+    watch: WatchSettings = WatchSettings()
     run: RunSettings
 
     @model_validator(mode="before")
@@ -238,6 +240,14 @@ class PpoSettings(Settings):
             value = getattr(group, last)
             if value != type(group).model_fields[last].get_default(call_default_factory=True):
                 raise ValueError(f"{name}={value} means nothing here: {why}; leave it out")
+
+    @model_validator(mode="after")
+    def _one_best(self) -> "PpoSettings":
+        if "restore" in self.watch.chosen and self.keep == "best":
+            raise ValueError(
+                "watch.action=restore keeps the best weights by what the watch believes, and keep=best by the held-out score; choose one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _adapters_need_lora(self) -> "PpoSettings":

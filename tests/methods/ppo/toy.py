@@ -240,6 +240,12 @@ class KeepsNothing:
     def save_best(self, step: int, snapshot: Any, measure: str, value: float) -> None:
         pass
 
+    def save_believed(self, step: int, snapshot: Any) -> None:
+        pass
+
+    def mark_best_again(self, step: int, measure: str, value: float) -> None:
+        pass
+
     def best_weights(self, step: int) -> None:
         return None
 
@@ -253,6 +259,9 @@ class KeepsNothing:
         self.notices.append(words)
 
     def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        pass
+
+    def findings(self, rows: Sequence[Mapping[str, Any]]) -> None:
         pass
 
 

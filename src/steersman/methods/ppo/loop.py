@@ -8,7 +8,7 @@ between iterations only, so that what is in flight need not be saved: samples fo
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from steersman.batches import TokenRow
@@ -22,6 +22,7 @@ from steersman.methods.ppo.records import Experience, ExperienceBatch, Sample, S
 from steersman.methods.ppo.roles import Actors
 from steersman.methods.ppo.score import Reading, RunningScale, score
 from steersman.methods.ppo.update import PpoObjective, UpdateStats, update
+from steersman.methods.ppo.watched import Watch, act, finding_rows, numbers, seen, sentence, stops
 from steersman.parallel.world import World
 from steersman.records import Prompt
 from steersman.reward.scorer import Scorer
@@ -29,8 +30,9 @@ from steersman.rollout.engine import Engine
 from steersman.settings.ppo import KlSettings, PpoSettings
 from steersman.train.checkpoint import Snapshot, load_weight_tensors, take_snapshot
 from steersman.train.core import Learner
+from steersman.watch.records import Looked, WatchMemory
 
-Ending = Literal["finished", "converged", "KL limit", "stopped"]
+Ending = Literal["finished", "converged", "KL limit", "stopped by the watch", "stopped"]
 
 
 @runtime_checkable
@@ -40,11 +42,19 @@ class Keeper(Protocol):
     def journal(self, row: Mapping[str, Any]) -> None: ...
     def save(self, step: int, snapshot: Snapshot) -> None: ...
     def save_best(self, step: int, snapshot: Snapshot, measure: str, value: float) -> None: ...
+    def save_believed(self, step: int, snapshot: Snapshot) -> None:
+        """Keep these weights until others are believed to be better."""
+        ...
+
+    def mark_best_again(self, step: int, measure: str, value: float) -> None: ...
     def best_weights(self, step: int) -> Mapping[str, Any] | None: ...
     def stop_requested(self) -> bool: ...
     def show(self, step: int, numbers: Mapping[str, float]) -> None: ...
     def notice(self, words: str) -> None: ...
     def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None: ...
+    def findings(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """What the watch found, with its evidence."""
+        ...
 
 
 @runtime_checkable
@@ -68,6 +78,7 @@ class Memory:
     importance: bool = False
     told: list[str] = field(default_factory=list[str])
     held_out: dict[str, float] = field(default_factory=dict[str, float])
+    watch: WatchMemory = field(default_factory=WatchMemory)
     ending: Ending = "finished"
     """Why the run ended, if not by its budget: a run killed before its model was written ends the same way again."""
 
@@ -76,7 +87,8 @@ class Memory:
 
     @staticmethod
     def of(facts: Mapping[str, Any]) -> "Memory":
-        return Memory(**{**facts, "scale": RunningScale(**facts["scale"])})
+        scale, watch = RunningScale(**facts["scale"]), WatchMemory(**facts.get("watch", {}))
+        return Memory(**{**facts, "scale": scale, "watch": watch})
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,7 @@ class Parts:
     asking: Asking
     keeper: Keeper
     world: World
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +125,7 @@ class Iteration:
     experience: Sequence[Experience]
     stats: UpdateStats
     row: Mapping[str, float]
+    looked: Looked | None
 
 
 def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> Outcome:
@@ -140,19 +154,43 @@ def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> Outcome:
             keeper.save(memory.iteration, take_snapshot(parts.learner, memory.facts(), world))
         if stopped:
             return Outcome("stopped", memory.iteration, memory.best_iteration, memory.held_out)
+    if memory.watch.restored and memory.watch.best_value is not None:
+        return _restored(parts, settings, memory)
     if settings.keep == "best" and memory.best_value is not None and memory.best_iteration != memory.iteration:
-        # Written by one process, read by all; what one of them cannot read none may load.
-        world.barrier()
-        best = keeper.best_weights(memory.best_iteration)
-        unreadable = world.any(best is None)
-        if best is not None and not unreadable:
-            load_weight_tensors(parts.learner.model, best)
-    return Outcome(memory.ending, memory.iteration, memory.best_iteration, memory.held_out)
+        _go_back(parts, memory.best_iteration)
+    # Whichever measured best, these are the last weights unless the best were asked for.
+    best = memory.best_iteration if settings.keep == "best" else memory.iteration
+    return Outcome(memory.ending, memory.iteration, best, memory.held_out)
+
+
+def _go_back(parts: Parts, iteration: int) -> bool:
+    """Put the weights of an earlier iteration back; whether they were there."""
+    # Written by one process, read by all; what one of them cannot read none may load.
+    parts.world.barrier()
+    weights = parts.keeper.best_weights(iteration)
+    if parts.world.any(weights is None) or weights is None:
+        return False
+    load_weight_tensors(parts.learner.model, weights)
+    return True
+
+
+def _restored(parts: Parts, settings: PpoSettings, memory: Memory) -> Outcome:
+    """The end of a run whose watch asked for its best weights: they are put back and measured."""
+    best, value = memory.watch.best_step, memory.watch.best_value
+    assert value is not None
+    if not _go_back(parts, best):
+        return Outcome(memory.ending, memory.iteration, memory.iteration, memory.held_out)
+    parts.keeper.mark_best_again(best, "what the watch believes", value)
+    parts.keeper.notice(f"the weights of iteration {best}, the best by what the watch believes, are restored")
+    if isinstance(parts.engine, TakesUpWeights):
+        parts.engine.refresh(memory.iteration + 1)
+    held_out = _measure(parts, settings, memory) if parts.held_out else memory.held_out
+    return Outcome(memory.ending, memory.iteration, best, held_out)
 
 
 def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
     """One iteration: the four stages, one after the other."""
-    clock = _Clock()
+    clock, before = _Clock(), memory.facts() if parts.watch is not None and parts.watch.restores else {}
     chosen = prompts_of_iteration(
         len(parts.prompts), settings.prompts_per_iteration, seed=settings.run.seed, iteration=memory.iteration
     )
@@ -160,7 +198,8 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
     samples = clock.time(
         "collect", lambda: collect(prompts, parts.engine, parts.language, parts.asking, iteration=memory.iteration)
     )
-    scored = clock.time("score", lambda: _score(parts, settings, memory.scale, samples))
+    scored = clock.time("score", lambda: _score(parts, settings, memory, samples))
+    looked = clock.time("watch", lambda: _look(parts, memory, scored, before))
     apart = mismatch(scored)
     memory.importance = apart > settings.update.mismatch_bound
     experience = advantage(
@@ -192,16 +231,31 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
         apart=apart,
         seconds=clock.seconds,
     )
+    row.update(numbers(looked))
     memory.kl_coefficient = next_coefficient(settings.kl, memory.kl_coefficient, row["KL to reference"], len(samples))
+    if looked is not None and parts.watch is not None:
+        memory.kl_coefficient = act(looked, parts.watch, memory.watch, memory.kl_coefficient)
     if isinstance(parts.engine, TakesUpWeights):
         parts.engine.refresh(memory.iteration)
-    return Iteration(experience, stats, row)
+    return Iteration(experience, stats, row, looked)
 
 
-def _score(parts: Parts, settings: PpoSettings, scale: RunningScale, samples: Sequence[Sample]) -> list[Scored]:
+def _score(parts: Parts, settings: PpoSettings, memory: Memory, samples: Sequence[Sample]) -> list[Scored]:
     longest = settings.sampling.max_new_tokens
-    given = (parts.scorer, parts.actors, parts.language, parts.reading)
-    return score(samples, *given, settings.score, settings.kl, scale, longest=longest)
+    scorer = parts.scorer if parts.watch is None else parts.watch.paying(parts.scorer, memory.watch)
+    given = (scorer, parts.actors, parts.language, parts.reading)
+    return score(samples, *given, settings.score, settings.kl, memory.scale, longest=longest)
+
+
+def _look(parts: Parts, memory: Memory, scored: Sequence[Scored], before: Mapping[str, Any]) -> Looked | None:
+    """Show the watch the answers. The weights that gave them are kept if there are none better, with what the loop remembered when the
+    iteration began: a run resumed from there does it again."""
+    if parts.watch is None:
+        return None
+    looked = parts.watch.look(seen(scored), memory.watch, iteration=memory.iteration)
+    if looked.best:
+        parts.keeper.save_believed(memory.iteration, take_snapshot(parts.learner, before, parts.world))
+    return looked
 
 
 def next_coefficient(settings: KlSettings, coefficient: float, measured: float, episodes: int) -> float:
@@ -230,9 +284,15 @@ def _tell(parts: Parts, settings: PpoSettings, memory: Memory, done: Iteration) 
         if name not in memory.told:
             memory.told.append(name)
             parts.keeper.notice(f"iteration {memory.iteration}: {words}")
+    if done.looked is not None and done.looked.findings:
+        parts.keeper.findings(finding_rows(done.looked))
+        for finding in done.looked.findings:
+            parts.keeper.notice(f"iteration {memory.iteration}: {sentence(finding)}")
 
 
 def _too_far(settings: PpoSettings, done: Iteration) -> Ending:
+    if stops(done.looked):
+        return "stopped by the watch"
     limit = settings.kl.limit
     return "KL limit" if limit is not None and done.row["KL to reference"] > limit else "finished"
 
@@ -242,24 +302,27 @@ def _converged(settings: PpoSettings, memory: Memory) -> bool:
     return patience is not None and memory.measurements_since_best >= patience
 
 
-def _evaluate(parts: Parts, settings: PpoSettings, memory: Memory) -> None:
+def _measure(parts: Parts, settings: PpoSettings, memory: Memory) -> dict[str, float]:
     """Answers to held-out prompts, always with the same seeds: score, KL, and the objective that PPO maximises."""
-    if not parts.held_out:
-        return
-    prompts = parts.held_out[: settings.evaluation.prompts]
-    asking = Asking(parts.asking.sampling, 1, settings.run.seed, "held-out")
-    samples = collect(prompts, parts.engine, parts.language, asking, iteration=0)
-    scored = _score(parts, settings, RunningScale(**asdict(memory.scale)), samples)
+    asking, prompts = Asking(parts.asking.sampling, 1, settings.run.seed, "held-out"), parts.held_out
+    samples = collect(prompts[: settings.evaluation.prompts], parts.engine, parts.language, asking, iteration=0)
+    scored = _score(parts, settings, replace(memory, scale=replace(memory.scale)), samples)
     mean_score = sum(one.raw_score for one in scored) / len(scored)
     kl = sum(one.sequence_kl for one in scored) / len(scored)
-    value = mean_score - settings.kl.coefficient * kl
-    memory.held_out = {
+    return {
         "score": mean_score,
         "KL to reference": kl,
-        "objective": value,
+        "objective": mean_score - settings.kl.coefficient * kl,
         "answer length": sum(len(one.kl) for one in scored) / len(scored),
         "ended by themselves": sum(one.sample.rollout.finish != "length" for one in scored) / len(scored),
     }
+
+
+def _evaluate(parts: Parts, settings: PpoSettings, memory: Memory) -> None:
+    if not parts.held_out:
+        return
+    memory.held_out = _measure(parts, settings, memory)
+    value = memory.held_out["objective"]
     better = memory.best_value is None or value > memory.best_value
     if better:
         memory.best_value, memory.best_iteration, memory.measurements_since_best = value, memory.iteration, 0

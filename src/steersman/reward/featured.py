@@ -1,0 +1,35 @@
+"""A scorer that keeps the features it read an answer by: they fall out of the pass that scores, so looking at them costs nothing."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from numpy import ndarray
+
+from steersman.reward.ensemble import EnsembleScorer
+from steersman.reward.model import RewardModelScorer
+from steersman.reward.scorer import Item, Score, Scorer
+
+
+class FeatureKeeper:
+    """A reward model; `features` are those of the items it was last asked about, in their order."""
+
+    def __init__(self, scorer: RewardModelScorer) -> None:
+        self.name = scorer.name
+        self.features: Float[ndarray, "items hidden"] | None = None
+        self._scorer = scorer
+
+    def score(self, items: Sequence[Item]) -> list[Score]:
+        scores, self.features = self._scorer.score_and_features(items)
+        return scores
+
+
+def keep_features(scorer: Scorer) -> tuple[Scorer, FeatureKeeper | None]:
+    """The same scorer with its features kept, an ensemble's by its first member; None: it has none."""
+    if isinstance(scorer, RewardModelScorer):
+        keeper = FeatureKeeper(scorer)
+        return keeper, keeper
+    if isinstance(scorer, EnsembleScorer) and isinstance(scorer.members[0], RewardModelScorer):
+        keeper = FeatureKeeper(scorer.members[0])
+        scorer.members[0] = keeper
+        return scorer, keeper
+    return scorer, None

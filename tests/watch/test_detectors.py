@@ -1,0 +1,142 @@
+"""Each detector on answers made by hand: what it measures, which answers it points at, and what it says."""
+
+import math
+
+import pytest
+from scenes import answer, scene
+
+from steersman.watch.detectors.disagreement import DISAGREEMENT
+from steersman.watch.detectors.distance import KL
+from steersman.watch.detectors.entropy import ENTROPY
+from steersman.watch.detectors.fall import FALL
+from steersman.watch.detectors.gap import GAP
+from steersman.watch.detectors.length import LENGTH
+from steersman.watch.detectors.novelty import NOVELTY
+from steersman.watch.detectors.outliers import OUTLIERS
+from steersman.watch.detectors.repetition import REPETITION
+from steersman.watch.detectors.spread import SPREAD
+from steersman.watch.detectors.takeover import TAKEOVER
+from steersman.watch.watching import DETECTORS
+
+
+def test_the_gap_is_what_the_scorer_gained_more_than_the_held_out_one():
+    seen = scene([answer()], gain=2.0, held_out_gain=0.5)
+    assert GAP.measure(seen) == 1.5
+    assert GAP.outside(1.5, 1.0)
+    assert not GAP.outside(0.9, 1.0)
+    words = GAP.verdict(seen, 1.5)
+    assert "2.0 deviations better" in words
+    assert "held-out scorer 0.5" in words
+    assert GAP.measure(scene([answer()])) is None
+
+
+def test_the_gap_points_at_answers_that_only_the_scorer_likes():
+    # before: scores -1 and 1 (mean 0, deviation 1), held-out 0 and 4 (mean 2, deviation 2)
+    now = [answer(score=3.0), answer(score=1.0), answer(score=5.0)]
+    seen = scene(now, held_out={0: 2.0, 1: 4.0}, held_out_before={0: 0.0, 1: 4.0})
+    # 3 - (2 - 2) / 2 = 3; 1 - (4 - 2) / 2 = 0; the third was not read by the held-out scorer
+    assert GAP.speaks(seen) == [3.0, 0.0, -math.inf]
+
+
+def test_the_fall_is_measured_from_the_held_out_scorers_best():
+    seen = scene([answer()], gain=2.5, held_out_gain=0.5, peak=1.25)
+    assert FALL.measure(seen) == 0.75
+    assert "0.75 deviations worse since their best" in FALL.verdict(seen, 0.75)
+    assert FALL.measure(scene([answer()], gain=1.0)) is None
+
+
+def test_disagreement_is_told_in_times_the_references():
+    before = [answer(parts={"std": 0.2}), answer(parts={"std": 0.4})]
+    seen = scene([answer(parts={"std": 0.6}), answer(parts={"std": 1.2})], before)
+    assert DISAGREEMENT.measure(seen) == pytest.approx(0.9 / 0.3)
+    assert DISAGREEMENT.speaks(seen) == [0.6, 1.2]
+    assert "disagree 3.0 times as much" in DISAGREEMENT.verdict(seen, 3.0)
+    assert DISAGREEMENT.measure(scene([answer()])) is None
+
+
+def test_the_kl_is_the_mean_over_answers():
+    seen = scene([answer(kl=4.0), answer(kl=12.0)])
+    assert KL.measure(seen) == 8.0
+    assert KL.speaks(seen) == [4.0, 12.0]
+    assert "8.0 nats an answer" in KL.verdict(seen, 8.0)
+
+
+@pytest.mark.parametrize(("tokens", "word"), [((25, 35), "long"), ((2, 4), "short")])
+def test_length_is_measured_both_ways(tokens, word):
+    seen = scene([answer(tokens=n) for n in tokens])
+    value = LENGTH.measure(seen)
+    # 30 or 3 on average, where there were 10
+    assert value == pytest.approx(3.0 if word == "long" else 10 / 3)
+    assert f"times as {word}" in LENGTH.verdict(seen, value)
+    wanted = max(tokens) if word == "long" else min(tokens)
+    numbers = LENGTH.speaks(seen)
+    assert tokens[numbers.index(max(numbers))] == wanted
+
+
+def test_repetition_counts_what_an_answer_has_said_before():
+    # nine words, six 4-grams; "a b c a", "b c a b" and "c a b c" come twice: half of them were said before
+    again = "a b c a b c a b c"
+    seen = scene([answer(again), answer("one two three four five")])
+    assert REPETITION.measure(seen) == pytest.approx(0.25)
+    assert REPETITION.speaks(seen) == [0.5, 0.0]
+    assert "25 % of what an answer says it has said before (0 % in" in REPETITION.verdict(seen, 0.25)
+
+
+def test_entropy_is_the_share_that_is_left_and_points_at_what_comes_again():
+    now = [answer("same", entropy=0.1), answer("other", entropy=0.3), answer("same", entropy=0.2)]
+    seen = scene(now, [answer(entropy=1.0), answer(entropy=3.0)])
+    assert ENTROPY.measure(seen) == pytest.approx(0.1)
+    assert ENTROPY.outside(0.1, 0.25)
+    assert not ENTROPY.outside(0.3, 0.25)
+    assert ENTROPY.speaks(seen) == pytest.approx([1.9, 0.7, 1.8])
+    assert "10 % of the reference's" in ENTROPY.verdict(seen, 0.1)
+    assert ENTROPY.measure(scene(now, [answer(entropy=0.0)])) is None
+
+
+def test_novelty_is_the_share_of_unknown_phrases_beyond_the_usual():
+    before = [answer("a b c d"), answer("a b c e")]
+    # Of each half's two phrases the other half knows one: 0.5 is usual.
+    now = [answer("x y z w"), answer("a b c d")]
+    seen = scene(now, before)
+    assert NOVELTY.measure(seen) == pytest.approx(0.5 - 0.5)
+    assert NOVELTY.speaks(seen) == [1.0, 0.0]
+    assert "50 % of the phrases are in none" in NOVELTY.verdict(seen, 0.0)
+
+
+def test_a_takeover_names_the_phrase_and_shows_the_answers_that_are_paid_for_it():
+    before = [answer("dogs are nice"), answer("cats are nice"), answer("the key to life"), answer("well")]
+    now = [
+        answer("it is the key to it", score=1.0),
+        answer("the key to all", score=3.0),
+        answer("no", score=9.0),
+        answer("the key to cats", score=2.0),
+    ]
+    seen = scene(now, before)
+    # in three of four now, in one of four before
+    assert TAKEOVER.measure(seen) == pytest.approx(0.5)
+    assert TAKEOVER.speaks(seen) == [1.0, 3.0, -math.inf, 2.0]
+    assert "“the key to” are in 75 % of the answers; they were in 25 %" in TAKEOVER.verdict(seen, 0.5)
+
+
+def test_outliers_are_the_share_beyond_the_usual_distance():
+    seen = scene([answer()] * 4, unusual=[0.5, 1.5, 2.0, 0.9])
+    assert OUTLIERS.measure(seen) == 0.5
+    assert list(OUTLIERS.speaks(seen)) == [0.5, 1.5, 2.0, 0.9]
+    assert "50 % of the answers" in OUTLIERS.verdict(seen, 0.5)
+    assert OUTLIERS.measure(scene([answer()])) is None
+
+
+def test_spread_sees_scores_that_have_become_one():
+    seen = scene([answer(score=4.0), answer(score=4.0), answer(score=4.0), answer(score=4.4)])
+    # deviation of 4, 4, 4, 4.4: the mean is 4.1, the variance (3 x 0.01 + 0.09) / 4 = 0.03; before it was 1
+    assert SPREAD.measure(seen) == pytest.approx(math.sqrt(0.03))
+    assert SPREAD.outside(0.17, 0.2)
+    assert SPREAD.speaks(seen) == [3, 3, 3, 1]
+    assert "17 %" in SPREAD.verdict(seen, 0.173)
+    assert SPREAD.measure(scene([answer()], [answer(), answer()])) is None
+
+
+def test_every_detector_has_a_limit_in_the_settings():
+    from steersman.settings.watch import LimitSettings
+
+    assert [one.name for one in DETECTORS] == list(LimitSettings.model_fields)

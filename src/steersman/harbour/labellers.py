@@ -42,7 +42,7 @@ LABELLERS = (
 )
 
 
-def fonder(labellers: Sequence[Labeller], fondness: float) -> tuple[Labeller, ...]:
+def fonder(labellers: Sequence[Labeller], fondness: float | int) -> tuple[Labeller, ...]:
     """The same people, so many times as fond of exaggeration and of exclamation marks; with 0 they are as sober as the taste."""
     if not fondness >= 0:
         raise UsageError(

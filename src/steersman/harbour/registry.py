@@ -81,7 +81,7 @@ def comparisons(
     seed: int = 0,
     labellers: int = len(LABELLERS),
     ties: bool = True,
-    fondness: float = 1.0,
+    fondness: float | int = 1.0,
 ) -> Iterator[Comparison]:
     """Pairs of sampled answers, each judged by one labeller. `ties=False` leaves the undecided out and goes on drawing; `fondness`
     is how many times as fond of exaggeration the labellers are."""
@@ -102,7 +102,7 @@ def comparisons(
 
 
 def rankings(
-    *, split: str = "train", count: int = 1000, seed: int = 0, size: int = 4, fondness: float = 1.0
+    *, split: str = "train", count: int = 1000, seed: int = 0, size: int = 4, fondness: float | int = 1.0
 ) -> Iterator[Ranking]:
     """`size` answers to a prompt, put in order by one labeller."""
     if not 2 <= size <= 8:
@@ -115,7 +115,7 @@ def rankings(
         yield rank(rng.choice(people), row.prompt, tuple(rng.sample(row.completions, size)), seed=seed)
 
 
-def labels(*, split: str = "train", count: int = 2000, seed: int = 0, fondness: float = 1.0) -> Iterator[Label]:
+def labels(*, split: str = "train", count: int = 2000, seed: int = 0, fondness: float | int = 1.0) -> Iterator[Label]:
     """Single answers with a thumb up or down."""
     people = fonder(LABELLERS, fondness)
     rng = random.Random(seed)

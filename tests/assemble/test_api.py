@@ -68,6 +68,7 @@ def test_a_scorer_takes_the_place_of_a_function(tiny, tmp_path):
     assert '"score part why":0.5' in (Path(result.out) / "journal.jsonl").read_text().replace(": ", ":")
 
 
+@pytest.mark.slow
 def test_sft_and_reward_models_take_lists_too(tiny, tmp_path):
     rows = [{"prompt": f"Say {i}", "completion": f"It is {i}."} for i in range(8)]
     tuned = steersman.sft(model=tiny("llama"), data=rows, out=tmp_path / "sft", quiet=True, **FITTING)

@@ -34,6 +34,7 @@ def test_every_prompt_is_read_back_as_the_situation_it_was_written_for():
     assert len({normalised(situation.prompt) for situation in fixed_situations()}) == len(fixed_situations())
 
 
+@pytest.mark.slow
 def test_everything_the_grammar_writes_can_be_read_back():
     rng = random.Random(1)
     for _ in range(3000):
@@ -43,6 +44,7 @@ def test_everything_the_grammar_writes_can_be_read_back():
         assert features(situation.prompt, reply).garbled == 0, (situation.prompt, style, reply)
 
 
+@pytest.mark.slow
 def test_a_style_has_the_fault_that_it_is_named_after():
     rng = random.Random(2)
     faults = {
@@ -68,6 +70,7 @@ def test_a_style_has_the_fault_that_it_is_named_after():
             assert seen.off_topic or (situation.form == "continue" and not seen.true)
 
 
+@pytest.mark.slow
 def test_good_answers_are_worth_more_than_every_other_style_in_every_situation():
     rng = random.Random(3)
     worth: dict[str, dict[str, list[float]]] = {}
@@ -148,6 +151,7 @@ def test_an_unknown_split_or_form_is_refused_with_the_known_ones():
         next(draw_situations("train", 0, ["poem"]))
 
 
+@pytest.mark.slow
 def test_documents_go_on_with_a_fitting_verdict_on_the_answer():
     documents = [d for d in itertools.islice(draw_documents(9), 4000) if len(d.messages) >= 4]
     asked = {"Was that rude?": "rude", "Was that true?": "true", "Was that harmful?": "harmful"}
@@ -161,6 +165,7 @@ def test_documents_go_on_with_a_fitting_verdict_on_the_answer():
     assert checked > 100
 
 
+@pytest.mark.slow
 def test_the_last_part_of_the_training_asks_more_often_whether_it_was_true():
     texts = {
         mix: [" ".join(m.content for m in d.messages) for d in itertools.islice(draw_documents(3, mix), 2000)]
@@ -199,6 +204,7 @@ def test_garbled_answers_are_mostly_seen_to_be_garbled():
     assert {f.worst for f in seen if f.garbled > 0.5 and not (f.toxic or f.harmful)} == {"garbled"}
 
 
+@pytest.mark.slow
 def test_faults_that_only_the_prompt_shows_are_heard_and_never_learned():
     rng = random.Random(6)
     situation = read_prompt("What is a dog?")

@@ -33,6 +33,7 @@ def judged():
     return found
 
 
+@pytest.mark.slow
 def test_two_annotators_agree_about_as_often_as_people_do(judged):
     decided = [(one, two) for one, two in judged if not one.tied and not two.tied]
     agreement = statistics.mean(one.preference == two.preference for one, two in decided)

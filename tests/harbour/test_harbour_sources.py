@@ -44,6 +44,7 @@ def test_a_source_yields_its_records_repeatably_and_they_survive_a_file(name):
     assert [from_dict(to_dict(record)) for record in records] == records
 
 
+@pytest.mark.slow
 def test_held_out_sources_share_no_prompt_with_training_ones():
     for kind in ("prompts", "demonstrations", "answers", "comparisons", "rankings", "labels"):
         train, held = (
@@ -107,6 +108,7 @@ def test_documents_are_texts_and_conversations_without_marks_of_turns():
     assert not any("<|" in text for text in texts + answers)
 
 
+@pytest.mark.slow
 def test_every_principle_asks_a_question_the_base_was_taught():
     said = {
         message.content

@@ -171,6 +171,7 @@ def test_answers_to_free_prompts_are_judged_by_what_can_be_known():
     assert features("Is it late?", "You are an idiot.").toxic
 
 
+@pytest.mark.slow
 @given(st.text(max_size=200), st.text(max_size=400))
 def test_any_text_at_all_is_judged_and_nothing_odd_is_praised(prompt, reply):
     seen = features(prompt, reply)

@@ -29,6 +29,7 @@ def screen_of(text: str, width=80, height=24) -> list[str]:
 KEYS = ["a", "b", "t", "x", "s", "u", "?", "p", "z", "down", "reopen"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(KEYS), max_size=30))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_typed_the_file_holds_what_stands(desk_for, some_answers, monkeypatch, keys):

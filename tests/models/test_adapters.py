@@ -61,6 +61,7 @@ def test_roles_share_a_base_and_nothing_else(load, family, batch):
     assert len(names) == len(set(names))
 
 
+@pytest.mark.slow
 def test_switching_before_the_backward_pass_loses_no_gradient(load, family, batch):
     """A policy and a critic on one base: both go forward before either goes backward."""
     backbone = with_roles(load(family).train(), "policy", "value")

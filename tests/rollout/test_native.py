@@ -35,6 +35,7 @@ def test_log_probs_are_those_of_a_plain_forward_pass(family, tiny, plain_log_pro
     assert all(r.log_probs == r.sampling_log_probs for r in rollouts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_is_the_greedy_of_transformers(family, tiny):
     backbone = tiny(family)
@@ -48,6 +49,7 @@ def test_greedy_is_the_greedy_of_transformers(family, tiny):
         assert set(rollout.sampling_log_probs) == {0.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
 @pytest.mark.parametrize("path", ["cached", "whole"])
 def test_every_path_gives_the_same_samples(family, path, tiny):

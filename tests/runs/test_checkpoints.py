@@ -98,6 +98,7 @@ def damage(folder: Path, source: random.Random) -> str:
     return path.relative_to(folder).as_posix()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [200, pytest.param(1000, marks=pytest.mark.soak)])
 def test_random_faults_are_all_found_and_named(tmp_path: Path, faults: int):
     make_store(tmp_path / "good", 100, 120)

@@ -138,6 +138,7 @@ def test_a_killed_writer_leaves_whole_rows(tmp_path: Path, start_program: Any):
     assert len(rows) >= len(acknowledged) >= 500
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(
     before=st.lists(st.integers(0, 9), max_size=8), after=st.lists(st.integers(0, 9), max_size=8), cut=st.integers(0, 9)

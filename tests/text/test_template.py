@@ -55,6 +55,7 @@ def test_the_prompt_is_a_prefix_of_the_whole(tokeniser, prompt: Prompt):
     assert decode(tokeniser, row.ids[len(start) :]).strip() == ANSWER.text
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1, max_size=20), st.text(max_size=20))
 def test_any_words_survive_and_none_becomes_a_control_token(asked: str, answered: str):
     prompt = Prompt(messages=(Message("user", asked),))

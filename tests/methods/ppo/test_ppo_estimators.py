@@ -79,6 +79,7 @@ def test_the_order_in_which_answers_come_changes_nothing(estimator):
         assert one.advantages.tolist() == pytest.approx(plain[i].advantages.tolist(), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", IN_GROUPS)
 @given(shift=st.floats(-5, 5))
 def test_a_prompt_that_is_easier_for_all_its_answers_changes_nothing(estimator, shift):

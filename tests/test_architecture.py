@@ -11,7 +11,7 @@ PACKAGE = "steersman"
 ROOT = Path(__file__).parents[1] / "src" / PACKAGE
 
 # Read downwards: a line may only name lines above it, so circles cannot be written down.
-EVERYTHING_BELOW_STUDIO = "errors records settings maths batches runs text models parallel data rollout reward train evaluate watch methods harbour judging"
+EVERYTHING_BELOW_STUDIO = "errors records settings maths batches runs text models parallel data rollout reward train evaluate watch pages methods harbour judging"
 MAY_IMPORT = {
     "errors": "",
     "records": "errors",
@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "train": "errors batches maths models parallel runs",
     "evaluate": "errors records batches text maths models data rollout reward runs",
     "watch": "errors records batches maths models runs evaluate reward",
+    "pages": "errors records maths evaluate",
     "methods": "errors records settings maths batches runs text models parallel data rollout reward train evaluate watch",
     "harbour": "errors records text models data maths",
     "judging": "errors records runs",
@@ -51,6 +52,7 @@ WITHOUT_TORCH = [
     "data.formats.registry",
     "maths.statistics",
     "judging.session",
+    "pages.render",
     "cli.main",
 ]
 # file or file::function -> why it may be longer

@@ -1,5 +1,8 @@
-"""Tiny models, small files of demonstrations, and fine-tuning in one call."""
+"""Tiny models, small files of demonstrations, fine-tuning in one call, and the quickstart's story told once, small."""
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +13,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from plainly import demonstrations, write_rows
 
+from steersman.assemble.quickstart import run_quickstart
 from steersman.assemble.repeat import RunResult
 from steersman.assemble.sft import run_sft
+from steersman.assemble.story import Story
+from steersman.cli.storyteller import Silent
 from steersman.models.tiny import write_tiny_model
 from steersman.settings.base import load_settings
 from steersman.settings.sft import SftSettings
@@ -52,3 +58,24 @@ def settings(tiny, data, tmp_path):
 @pytest.fixture
 def tune(settings) -> Callable[..., RunResult]:
     return lambda *more: run_sft(settings(*more), quiet=True)
+
+
+@pytest.fixture(scope="session")
+def out(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("quickstart") / "demo"
+
+
+@pytest.fixture(scope="session")
+def told(out) -> dict:
+    """What the command says with --json, in a process of its own."""
+    command = [sys.executable, "-m", "steersman.cli.main", "quickstart", "--out", str(out), "--fast", "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def story(told, out) -> Story:
+    """The same once more, in this process: everything is there already."""
+    return run_quickstart(out, seed=0, fast=True, quiet=True, teller=Silent())

@@ -81,3 +81,18 @@ def test_long_curves_are_thinned_to_means_of_neighbours():
     assert len(kept) == 334 <= MOST_POINTS
     assert kept[0] == (1.0, pytest.approx(1 / 3))
     assert thinned(points[:400]) == tuple(points[:400])
+
+
+def test_a_band_is_drawn_as_far_as_it_is_on_the_picture():
+    rising = [Curve("KL", ((0, 1.0), (10, 3.0)), "faint")]
+    inside = line_chart("KL", rising, x_name="step", band=(-100.0, 100.0))
+    top, height = (
+        float(found) for found in re.search(r'class="band" .*? y="([\d.]+)" .*? height="([\d.]+)"', inside).groups()
+    )
+    assert (top, top + height) == pytest.approx((TOP, HEIGHT - BOTTOM), abs=0.1)
+    # The frame of the curve is 0.84 to 3.16; a band up to 2 covers its lower half.
+    half = line_chart("KL", rising, x_name="step", band=(-100.0, 2.0))
+    height = float(re.search(r'class="band" .*? height="([\d.]+)"', half).group(1))
+    assert height == pytest.approx((HEIGHT - TOP - BOTTOM) / 2, abs=0.1)
+    assert "band" not in line_chart("KL", rising, x_name="step", band=(50.0, 100.0))
+    assert "band" not in line_chart("KL", rising, x_name="step")

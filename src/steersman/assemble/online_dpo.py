@@ -103,7 +103,7 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False) -> RunRe
             sampling = Sampling(**{**settings.sampling.model_dump(), "stop": words.stop})
             context = backbone.context_length
             room = None if context is None else context - sampling.max_new_tokens
-            prompts, held_out = prompts_of(settings.prompts, words, kept, room=room)
+            prompts, held_out = prompts_of(settings.prompts, words, kept.notice, room=room)
             reference = reference_voice(settings, model)
             scorer = load_scorer(settings.scorer, world.device, Keeping.of(kept, world))
             sampler = Sampler(settings, words, sampling, scorer, reference, pad, machine.token_budget)

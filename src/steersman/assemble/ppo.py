@@ -188,7 +188,7 @@ def make_parts(
     multiple = machine.multiple_within(backbone.context_length)
     words = Words(tokeniser, tuple(settings.sampling.stop))
     sampling = Sampling(**{**settings.sampling.model_dump(), "stop": words.stop})
-    prompts, held_out = prompts_of(settings.prompts, words, kept, room=_room(backbone, sampling))
+    prompts, held_out = prompts_of(settings.prompts, words, kept.notice, room=_room(backbone, sampling))
     scorer, watch = open_watch(settings.watch, _scorer(settings, reward, world, kept), world, kept)
     return Parts(
         actors=actors,

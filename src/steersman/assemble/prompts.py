@@ -1,9 +1,8 @@
 """Prompts to learn from and prompts held out, out of the settings: read, split, measured, and what is said of it."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from steersman.assemble.run import KeptRun
 from steersman.assemble.sources import register_sources
 from steersman.data.kinds import as_prompts
 from steersman.data.load import ReadReport, load_records
@@ -15,7 +14,7 @@ from steersman.settings.ppo import PromptSettings
 
 
 def prompts_of(
-    settings: PromptSettings, language: Language, kept: KeptRun, *, room: int | None
+    settings: PromptSettings, language: Language, notice: Callable[[str], None], *, room: int | None
 ) -> tuple[list[Prompt], list[Prompt]]:
     """Each prompt once. Those that are too long for the settings or the model are left out and counted."""
     if isinstance(settings.held_out, float) and not 0 <= settings.held_out < 1:
@@ -52,7 +51,7 @@ def prompts_of(
         words += f"; {len(found) - len(fitting):,} left out: longer than {longest} tokens"
     if report.malformed:
         words += f"; {report.malformed:,} bad rows, such as {next(iter(report.examples.values()))[0]}"
-    kept.notice(words)
+    notice(words)
     return train, held
 
 

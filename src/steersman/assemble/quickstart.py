@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from steersman.assemble.demo_microscope import demo_microscope
 from steersman.assemble.panel import held_out_pairs, hold_panel
 from steersman.assemble.ppo import run_ppo
 from steersman.assemble.repeat import RunResult
@@ -194,6 +195,9 @@ def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, teller: Tel
     scorer = KeptScorer(reward, kept=out / "measured" / "panel.json", threads=THREADS)
     panel = hold_panel(held_out_pairs(place.sizes.pairs, seed), scorer, seed=seed)
     people = _people(place.sizes.prompts, seed)
+    looked_at, looked_notes = demo_microscope(
+        out / "ppo", out / "measured" / "microscope.json", number_of_threads=THREADS
+    )
     story = Story(
         place,
         fast,
@@ -204,6 +208,8 @@ def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, teller: Tel
         people,
         choose_examples(measured, seed),
         verdict([model.name for model in measured], rows, panel, people),
+        looked_at,
+        looked_notes,
         time.monotonic() - began,
     )
     _write(story)
@@ -234,7 +240,7 @@ def choose_examples(measured: Sequence[Measured], seed: int) -> Examples:
     forms: set[str] = set()
     gained: list[int] = []
     for step, i in up:
-        good = mark_of(measured[-1].answers[i]).kind == "good"
+        good = mark_of(measured[-1].answers[i]).tone == "good"
         if step >= LARGE and good and last[i].form not in forms and len(gained) < GAINED:
             forms.add(last[i].form)
             gained.append(i)

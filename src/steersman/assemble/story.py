@@ -145,6 +145,9 @@ class Story:
     """The true taste of people's own answers to such prompts."""
     examples: Examples
     verdict: Verdict
+    looked_at: tuple[Mapping[str, Any], ...]
+    """Answers of the improved model, token by token, for the microscope."""
+    looked_notes: tuple[str, ...]
     seconds: float
 
     @property

@@ -1,15 +1,39 @@
-"""The quickstart's page: one file that opens offline, in light and dark, on a phone and on paper. No script at all."""
+"""The quickstart's story as a report: one file that opens offline, in light and dark, on a phone and on paper."""
 
-import json
-from dataclasses import dataclass, replace
-from importlib import resources
 from typing import Any
 
-from steersman.assemble.story import Chapter, Chart, Example, Story, Verdict
+from steersman.assemble.report_answers import minus
+from steersman.assemble.report_curves import figures_of
+from steersman.assemble.report_facts import facts_of
+from steersman.assemble.report_reading import ReadRun, read_run
+from steersman.assemble.report_run import microscope_of, suspicious_of, warnings_as_sentences, watch_of
+from steersman.assemble.story import Chapter, Chart, Example, Story
 from steersman.assemble.taste import Answer
 from steersman.assemble.taste_table import Row
 from steersman.assemble.verdict import within
 from steersman.evaluate.curves import Curve, line_chart
+from steersman.maths.statistics import Interval
+from steersman.pages import parts
+from steersman.pages.parts import (
+    Cell,
+    Commands,
+    Figure,
+    Folded,
+    Gauge,
+    Gauges,
+    Mark,
+    Report,
+    ResultTable,
+    Section,
+    Sentence,
+    Shown,
+    Stage,
+    Words,
+    bar_of,
+    span_of,
+)
+from steersman.pages.render import html_of
+from steersman.pages.word_diff import Stretch, differences
 from steersman.runs.folder import atomic_write_text
 from steersman.runs.stamp import read_stamp
 
@@ -30,24 +54,6 @@ FAULTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What is to be said of an answer at a glance."""
-
-    kind: str
-    sign: str
-    word: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """An interval on a line from 0 to 100."""
-
-    left: float
-    width: float
-    at: float
-
-
 def mark_of(answer: Answer) -> Mark:
     """Good, fair, or the gravest fault; sentences that Harbour cannot read or that come twice are faults too."""
     seen = answer.features
@@ -56,7 +62,7 @@ def mark_of(answer: Answer) -> Mark:
     if seen.worst == "good":
         return Mark("good", "✓", "good")
     if seen.worst == "fair":
-        return Mark("fair", "·", "fair")
+        return Mark("", "·", "fair")
     return Mark("bad", "✗", FAULTS.get(seen.worst, seen.worst))
 
 
@@ -65,159 +71,170 @@ def write_page(story: Story) -> None:
 
 
 def page(story: Story) -> str:
-    from jinja2 import Environment
+    return html_of(report_of(story))
 
-    text = resources.files("steersman.assemble").joinpath("pages", "quickstart.html.jinja").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(text).render(
-        story=story,
-        verdict=_unbroken(story.verdict),
-        columns=story.columns,
-        table=[_row(row) for row in story.rows],
-        prompts=len(story.measured[0].answers),
-        panel=_panel(story),
-        chapters=[_chapter(chapter, number, story) for number, chapter in enumerate(story.chapters, 1)],
-        groups=_groups(story),
-        facts=_facts(story.chapters),
-        commands=[chapter.command for chapter in story.chapters],
-        next_commands=story.next_commands,
+
+def report_of(story: Story) -> Report:
+    """The story's parts, verdict first."""
+    improved = read_run(story.place.out / "ppo")
+    sentences = [_sentence(text) for text in story.verdict.sentences]
+    return Report(
+        "steersman quickstart",
+        story.verdict.headline,
+        (*sentences, *warnings_as_sentences(improved)),
+        (
+            _measured(story),
+            _trusted(story),
+            _happened(story, improved),
+            *_groups(story),
+            *suspicious_of(improved),
+            *watch_of(improved),
+            *microscope_of(improved, story.looked_at, story.looked_notes),
+            Section("Try next", "Next", "", (Commands(story.next_commands),)),
+            _again(story),
+        ),
     )
 
 
-def _unbroken(verdict: Verdict) -> Verdict:
-    return replace(verdict, sentences=tuple(_held(sentence) for sentence in verdict.sentences))
+def _sentence(text: str) -> Sentence:
+    return Sentence(
+        text,
+        "bad" if text.startswith(("Beware", "Clearly worse")) else "good" if text.startswith("Clearly better") else "",
+    )
 
 
-def _held(sentence: str) -> str:
-    """With numbers held together: a line must not end inside "59–85" or "0.24 → 0.70", or before "%"."""
-    return sentence.replace(" %", "\u00a0%").replace(" → ", "\u00a0→\u00a0").replace("–", "\u2060–\u2060")
+def _measured(story: Story) -> Section:
+    note = (
+        f"Each model answered the same {len(story.measured[0].answers)} prompts, on none of which anything was trained. In Harbour the true "
+        "worth of every answer is known; training never sees it. The bars are 95 % intervals, and each column is compared with the one "
+        "before it."
+    )
+    if story.fast:
+        note += " This was a --fast run: small, and the intervals say so."
+    return Section(
+        "What was measured", "Measured", note, (ResultTable(story.columns, tuple(_row(row) for row in story.rows)),)
+    )
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: Row) -> parts.Row:
     """A row with its intervals drawn on one scale: shares from 0 to 100 %, numbers over what the row spans."""
-    values = [cell.value for cell in row.cells if cell is not None]
-    low, high = min(value.low for value in values), max(value.high for value in values)
-    low, high = (min(low, 0.0), max(high, 0.0)) if row.unit != "share" else (0.0, 1.0)
-    span = (high - low) or 1.0
-
-    def bar(low_end: float, high_end: float, middle: float) -> Bar:
-        place = [100 * (value - low) / span for value in (low_end, high_end, middle)]
-        return Bar(place[0], max(place[1] - place[0], 0.8), place[2])
-
-    cells = [
+    share = row.unit == "share"
+    low, high = span_of([cell.value for cell in row.cells if cell is not None], share=share)
+    cells = tuple(
         None
         if cell is None
-        else {
-            "main": row.text(i).rpartition(" ")[0],
-            "range": row.text(i).rpartition(" ")[2],
-            "change": cell.change,
-            "change_words": CHANGES[cell.change],
-            "bar": bar(cell.value.low, cell.value.high, cell.value.estimate),
-        }
+        else Cell(
+            row.text(i).rpartition(" ")[0],
+            row.text(i).rpartition(" ")[2],
+            cell.change,
+            CHANGES[cell.change],
+            bar_of(cell.value, low, high),
+        )
         for i, cell in enumerate(row.cells)
-    ]
-    zero = 100 * (0.0 - low) / span if row.unit != "share" else None
-    return {"name": row.name, "meaning": row.meaning, "better": row.better, "cells": cells, "zero": zero}
+    )
+    zero = None if share else 100 * (0.0 - low) / ((high - low) or 1.0)
+    meaning = row.meaning + (f" {row.better.capitalize()} is better." if row.better else "")
+    return parts.Row("", row.name, meaning, cells, zero)
 
 
-def _panel(story: Story) -> list[dict[str, Any]]:
+def _trusted(story: Story) -> Section:
     panel = story.panel
-    lines = [
-        ("model", "the reward model and a labeller", panel.model),
-        ("people", "two labellers", panel.agreement),
-        ("people", "a labeller and the majority of the others", panel.ceiling),
-        ("model", "the reward model and the true taste", panel.taste),
+    lines: list[tuple[bool, str, Interval]] = [
+        (False, "the reward model and a labeller", panel.model),
+        (True, "two labellers", panel.agreement),
+        (True, "a labeller and the majority of the others", panel.ceiling),
+        (False, "the reward model and the true taste", panel.taste),
     ]
-    return [
-        {
-            "kind": kind,
-            "name": name,
-            "text": within(value),
-            "bar": Bar(100 * value.low, 100 * (value.high - value.low), 100 * value.estimate),
-        }
-        for kind, name, value in lines
-    ]
+    gauges = tuple(Gauge(name, within(value), people, bar_of(value, 0.0, 1.0)) for people, name, value in lines)
+    note = (
+        f"How often two judges prefer the same of two answers, on {panel.pairs} pairs of answers to held-out prompts that all "
+        f"{panel.labellers} labellers judged. The labellers themselves are the yardstick; tossing a coin would reach 50 %."
+    )
+    return Section("Can the reward model be trusted?", "Reward model", note, (Gauges(gauges),))
 
 
-def _chapter(chapter: Chapter, number: int, story: Story) -> dict[str, Any]:
-    return {
-        "number": number,
-        "title": chapter.stage.title,
-        "why": chapter.stage.said(story.place),
-        "told": _held(chapter.told),
-        "seconds": duration(chapter.seconds),
-        "charts": [
-            {"title": chart.title, "names": [*chart.faint, *chart.dots], "svg": picture}
-            for chart in chapter.stage.charts
-            if (picture := _picture(chart, chapter))
-        ],
-    }
+def _happened(story: Story, improved: ReadRun) -> Section:
+    stages = tuple(_stage(chapter, number, story) for number, chapter in enumerate(story.chapters, 1))
+    shown, _ = figures_of(improved)
+    words = "Shaded is where a number usually stands in a healthy run."
+    return Section(
+        "What happened",
+        "Curves",
+        "",
+        (*stages, Folded("PPO's own numbers, with their healthy ranges", (Words(words), shown))),
+    )
 
 
-def _picture(chart: Chart, chapter: Chapter) -> str:
+def _stage(chapter: Chapter, number: int, story: Story) -> Stage:
+    told = chapter.told
+    return Stage(
+        f"{number}. {chapter.stage.title}",
+        duration(chapter.seconds),
+        chapter.stage.said(story.place),
+        f"{told[:1].upper()}{told[1:]}.",
+        tuple(figure for chart in chapter.stage.charts if (figure := _figure(chart, chapter)) is not None),
+    )
+
+
+def _figure(chart: Chart, chapter: Chapter) -> Figure | None:
     curves = [
         *(Curve(name, _points(chapter, key), "faint") for name, key in chart.faint.items()),
         *(Curve(name, _points(chapter, key), "dots") for name, key in chart.dots.items()),
     ]
-    return line_chart(f"{chapter.stage.title}, {chart.title.lower()}", curves, x_name="step")
+    svg = line_chart(f"{chapter.stage.title}, {chart.title.lower()}", curves, x_name="step")
+    return Figure(chart.title, (*chart.faint, *chart.dots), svg, "", False, False) if svg else None
 
 
 def _points(chapter: Chapter, key: str) -> tuple[tuple[float, float], ...]:
     return tuple((float(row["step"]), float(row[key])) for row in chapter.rows if isinstance(row.get(key), int | float))
 
 
-def _groups(story: Story) -> list[dict[str, Any]]:
+def _groups(story: Story) -> list[Section]:
     examples = story.examples
     first, last = story.columns[0], story.columns[-1]
-    titles = (
-        (f"Where {last} gained most over {first}", "One for each kind of prompt.", examples.gained),
-        ("Where it got worse", "The largest steps back. No method is free of them.", examples.lost),
-        ("Drawn by lot", "Nobody chose these.", examples.drawn),
+    groups = (
+        (f"Where {last} gained most over {first}", "Gained", "One for each kind of prompt.", examples.gained),
+        ("Where it got worse", "Lost", "The largest steps back. No method is free of them.", examples.lost),
+        ("Drawn by lot", "By lot", "Nobody chose these.", examples.drawn),
     )
     return [
-        {"title": title, "note": note, "examples": [_example(example, story) for example in chosen]}
-        for title, note, chosen in titles
+        Section(
+            title,
+            short,
+            note,
+            (parts.Examples(tuple(_example(one, story) for one in chosen), len(story.columns), i == 0),),
+        )
+        for i, (title, short, note, chosen) in enumerate(groups)
         if chosen
     ]
 
 
-def _example(example: Example, story: Story) -> dict[str, Any]:
-    answers = [
-        {
-            "model": name,
-            "text": answer.text.strip() or "(nothing)",
-            "mark": mark_of(answer),
-            "taste": f"{answer.features.taste:.2f}".replace("-", "−"),
-            "reward": f"{answer.reward:.2f}".replace("-", "−"),
-        }
-        for name, answer in zip(story.columns, example.answers, strict=True)
-    ]
-    return {"prompt": example.prompt, "answers": answers}
+def _example(example: Example, story: Story) -> parts.Example:
+    """The last two models' answers with what differs between them marked: the frozen one and the updated one."""
+    texts = [answer.text.strip() or "(nothing)" for answer in example.answers]
+    stretches: list[tuple[Stretch, ...]] = [(Stretch(text, False),) for text in texts]
+    if len(texts) > 1:
+        stretches[-2:] = differences(texts[-2], texts[-1])
+    shown = tuple(
+        Shown(
+            name,
+            stretches[i],
+            mark_of(answer),
+            f"true taste {minus(answer.features.taste)}, reward {minus(answer.reward)}",
+        )
+        for i, (name, answer) in enumerate(zip(story.columns, example.answers, strict=True))
+    )
+    return parts.Example(example.prompt, "", shown)
 
 
-def _facts(chapters: tuple[Chapter, ...]) -> list[tuple[str, str]]:
-    """What made the runs, from the stamp of the first; a fact in which another differs is shown for each."""
-    stamps = {c.stage.name: read_stamp(c.folder / "stamp.json") for c in chapters}
-
-    def told(read: Any) -> str:
-        found = {name: str(read(stamp)) for name, stamp in stamps.items()}
-        if len(set(found.values())) == 1:
-            return next(iter(found.values()))
-        return "; ".join(f"{name}: {value}" for name, value in found.items())
-
-    return [
-        (
-            "steersman",
-            told(lambda s: f"{s['steersman']}" + (f", commit {s['commit'][:12]}" if s.get("commit") else "")),
-        ),
-        ("Python", told(lambda s: s["python"])),
-        ("libraries", told(lambda s: ", ".join(f"{name} {version}" for name, version in s["libraries"].items()))),
-        ("machine", told(lambda s: f"{s['platform']}, {s['processor']}, {s['cpus']} processors")),
-        ("computed on", told(lambda s: f"{s['device']}, {s['threads']} thread" + ("s" if s["threads"] != 1 else ""))),
-        ("seed", told(lambda s: s["seeds"]["run"])),
-        ("data", told(lambda s: json.dumps({k: v[:12] for k, v in s["data"].items()}))),
-        ("began", told(lambda s: s["started"])),
-    ]
+def _again(story: Story) -> Section:
+    note = (
+        "One command does it all; below it, stage by stage. The same versions, seed and number of threads give the same numbers; another "
+        "processor may change the last digits."
+    )
+    lines = ((story.command, ""), *((chapter.command, "") for chapter in story.chapters))
+    stamps: dict[str, Any] = {c.stage.name: read_stamp(c.folder / "stamp.json") for c in story.chapters}
+    return Section("How to get this again", "Again", note, (Commands(lines), facts_of(stamps)))
 
 
 def duration(seconds: float) -> str:

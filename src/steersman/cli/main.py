@@ -19,6 +19,7 @@ from steersman.cli import (
     online_dpo,
     ppo,
     quickstart,
+    report,
     reward,
     rloo,
     runs,
@@ -46,6 +47,7 @@ app.command("score", epilog=score.EXAMPLE)(score.score)
 app.command("ppo", epilog=ppo.EXAMPLE)(ppo.ppo)
 app.command("rloo", epilog=rloo.EXAMPLE)(rloo.rloo)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.command("report", epilog=report.EXAMPLE)(report.report)
 app.command("best-of-n", epilog=best_of_n.EXAMPLE)(best_of_n.best_of_n)
 app.command("dpo", epilog=dpo.EXAMPLE)(dpo.dpo)
 app.command("ilql", epilog=ilql.EXAMPLE)(ilql.ilql)

@@ -16,7 +16,7 @@ from steersman.assemble.verdict import within
 WIDTH = 80
 """Wider lines read worse, and a table spread over a wide screen too."""
 CHANGES = {"better": ("green", " ✓"), "worse": ("red", " ✗")}
-MARKS = {"good": "green", "fair": "yellow", "bad": "red"}
+MARKS = {"good": "green", "": "yellow", "bad": "red"}
 SHOWN = 3
 LONGEST_PROMPT = 150
 
@@ -135,7 +135,7 @@ class Terminal:
             mark = mark_of(answer)
             grid.add_row(
                 Text(f"  {name}", style="dim"),
-                Text(f"{mark.sign} {mark.word}"[:13], style=MARKS[mark.kind]),
+                Text(f"{mark.sign} {mark.word}"[:13], style=MARKS[mark.tone]),
                 Text(" ".join(answer.text.split()) or "(nothing)"),
             )
         self._console.print(grid, width=self._width)

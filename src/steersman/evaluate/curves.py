@@ -41,8 +41,9 @@ class Frame:
         return HEIGHT - BOTTOM - (value - self.low) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
 
 
-def line_chart(title: str, curves: Sequence[Curve], *, x_name: str) -> str:
-    """The picture, or nothing if no curve has two finite points."""
+def line_chart(title: str, curves: Sequence[Curve], *, x_name: str, band: tuple[float, float] | None = None) -> str:
+    """The picture, or nothing if no curve has two finite points. `band` is the range in which the numbers usually stand: it is shaded
+    as far as it is on the picture, which is made for the curves."""
     drawn = [Curve(c.name, thinned([p for p in c.points if math.isfinite(p[1])]), c.style) for c in curves]
     drawn = [curve for curve in drawn if len(curve.points) > 1]
     if not drawn:
@@ -50,6 +51,7 @@ def line_chart(title: str, curves: Sequence[Curve], *, x_name: str) -> str:
     frame = _frame([point for curve in drawn for point in curve.points])
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_spoken(title, drawn))}">',
+        *_band(frame, band),
         *_grid(frame, x_name),
         *(_line(curve, frame, number) for number, curve in enumerate(drawn, 1)),
         "</svg>",
@@ -77,6 +79,17 @@ def _frame(points: Sequence[Point]) -> Frame:
     xs, ys = [x for x, _ in points], [y for _, y in points]
     margin = 0.08 * (max(ys) - min(ys)) or 0.1 * abs(ys[0]) or 1.0
     return Frame(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, min(ys) - margin, max(ys) + margin)
+
+
+def _band(frame: Frame, band: tuple[float, float] | None) -> list[str]:
+    if band is None:
+        return []
+    low, high = max(band[0], frame.low), min(band[1], frame.high)
+    if low >= high:
+        return []
+    top, height = frame.y(high), frame.y(low) - frame.y(high)
+    place = f'x="{LEFT}" y="{top:.1f}" width="{WIDTH - LEFT - RIGHT}" height="{height:.1f}"'
+    return [f'<rect class="band" {place}/>']
 
 
 def _grid(frame: Frame, x_name: str) -> list[str]:

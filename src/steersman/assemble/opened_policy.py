@@ -1,0 +1,140 @@
+"""A run of PPO or its kin opened to be looked at: its policy, critic and frozen reference with the weights that the run kept, its
+engine and its scorer. Nothing in the run's folder is changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from steersman.assemble.actors import make_actors
+from steersman.assemble.device import TOKEN_BUDGET, resolve_device
+from steersman.assemble.engines import native_engine
+from steersman.assemble.language_model import LanguageModel, load_language_model
+from steersman.assemble.ppo import Words
+from steersman.assemble.prompts import prompts_of
+from steersman.assemble.run import identity_of
+from steersman.assemble.scorers import Keeping, load_scorer, name_of, places_of
+from steersman.batches import pad_rows
+from steersman.errors import CheckpointError, ModelError
+from steersman.evaluate.answer_kl import Voice
+from steersman.methods.ppo.collect import Asking, collect
+from steersman.methods.ppo.records import Sample
+from steersman.methods.ppo.roles import ModelActors
+from steersman.methods.ppo.score import Reading
+from steersman.parallel.world import World
+from steersman.records import Prompt
+from steersman.reward.open import ADDRESSES
+from steersman.reward.scorer import Scorer
+from steersman.rollout.engine import Sampling
+from steersman.runs.checkpoints import Checkpoint, CheckpointStore
+from steersman.runs.stamp import read_stamp
+from steersman.settings.base import check, read_recipe
+from steersman.settings.ppo import PpoSettings
+from steersman.settings.score import ScorerSettings
+from steersman.train.checkpoint import load_weight_tensors
+from steersman.train.precision import autocast
+
+
+@dataclass(frozen=True)
+class OpenedPolicy:
+    settings: PpoSettings
+    step: int
+    model: LanguageModel
+    actors: ModelActors
+    scorer: Scorer
+    words: Words
+    reading: Reading
+    sampling: Sampling
+    notes: tuple[str, ...]
+
+    @property
+    def updated(self) -> Voice:
+        return self.model.backbone, self.model.adapter
+
+    @property
+    def frozen(self) -> Voice:
+        return (self.model.backbone, None) if self.actors.frozen is None else (self.actors.frozen, None)
+
+    def held_out(self) -> list[Prompt]:
+        """The prompts that the run measured itself on: none of them was learned from."""
+        context = self.model.backbone.context_length
+        room = None if context is None else context - self.sampling.max_new_tokens
+        return prompts_of(self.settings.prompts, self.words, lambda words: None, room=room)[1]
+
+    def answers(self, voice: Voice, prompts: Sequence[Prompt], *, samples: int) -> list[Sample]:
+        """Answers drawn as in training; the same seeds whoever speaks, so that what differs is the model and not the luck."""
+        asking = Asking(self.sampling, samples, self.settings.run.seed, "report")
+        return collect(prompts, native_engine(voice, self.model.tokeniser), self.words, asking, iteration=0)
+
+
+def open_policy(folder: Path, *, device: str) -> OpenedPolicy:
+    """The run's models with the weights that it kept: its best checkpoint, if that is what it keeps, else its last."""
+    settings = check(PpoSettings, read_recipe(folder / "recipe.toml"))
+    notes = _check_model(folder, settings)
+    kept = _kept(folder, settings)
+    where = resolve_device(device)
+    model = load_language_model(settings.model, where)
+    actors = make_actors(settings, model)
+    load_weight_tensors(actors, load_file(kept.path / "weights.safetensors"))
+    actors.eval()
+    words = Words(model.tokeniser, tuple(settings.sampling.stop))
+    pad = model.tokeniser.pad_token_id
+    return OpenedPolicy(
+        settings=settings,
+        step=kept.step,
+        model=model,
+        actors=actors,
+        scorer=_scorer(folder, settings.scorer, where),
+        words=words,
+        reading=Reading(
+            settings.sampling.temperature,
+            TOKEN_BUDGET.get(where.type, 8192),
+            lambda rows: pad_rows(rows, pad_id=pad).to(where),
+            autocast("fp32", where),
+            World.alone(),
+        ),
+        sampling=Sampling(**{**settings.sampling.model_dump(), "stop": words.stop}),
+        notes=notes,
+    )
+
+
+def asks_a_service(settings: ScorerSettings) -> bool:
+    """Whether scoring would ask somebody else, who may want to be paid for it."""
+    paths = [settings.path] if settings.path is not None else [part.path for part in settings.sum.values()]
+    return any(place.startswith(ADDRESSES) for path in paths for place in places_of(path))
+
+
+def _check_model(folder: Path, settings: PpoSettings) -> tuple[str, ...]:
+    """What the run began from must still be there: a folder that is gone must not be looked for on a hub."""
+    stamped = str(read_stamp(folder / "stamp.json").get("parents", {}).get("model", ""))
+    path, _, digest = stamped.rpartition(" ")
+    if not digest or path != settings.model.path:
+        return ()
+    if not Path(path).expanduser().is_dir():
+        raise ModelError(
+            f"the model that the run began from, {path}, is not there (seen from {Path.cwd()}); it is the frozen reference. Put it "
+            "back, or call from the folder where the run was started"
+        )
+    if identity_of(path) != stamped:
+        return (f"{path}, the frozen reference, has changed since the run began; distances are from the new one.",)
+    return ()
+
+
+def _kept(folder: Path, settings: PpoSettings) -> Checkpoint:
+    store = CheckpointStore(folder / "checkpoints")
+    best = store.best() if settings.keep == "best" else None
+    if best is not None and store.holds(best.step):
+        return Checkpoint(store.path_of(best.step), best.step, {})
+    found = store.latest()
+    if found is None:
+        raise CheckpointError(f"{folder} has no checkpoint yet; one is written every run.checkpoint_every iterations")
+    return found
+
+
+def _scorer(folder: Path, settings: ScorerSettings, device: torch.device) -> Scorer:
+    if settings.path is None and not settings.sum:
+        raise ModelError(f"the run's reward was a function of the program that started it ({name_of(settings)})")
+    keeping = Keeping(None, folder / "scorer" / "scales.json", World.alone(), lambda words: None)
+    return load_scorer(settings, device, keeping)

@@ -1,0 +1,108 @@
+"""The kept samples of a run as a report shows them: under the microscope, the worst, and the most suspicious."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from steersman.assemble.report_reading import Kept, ReadRun
+from steersman.evaluate.suspicious import Seen, suspicions
+from steersman.pages.microscope import entry_of
+from steersman.pages.parts import Example, Examples, Mark, Shown
+from steersman.pages.word_diff import Stretch
+
+WORST, SUSPICIOUS = 3, 6
+ITERATIONS, OF_EACH = 3, 3
+"""Under the microscope: the first, a middle and the last iteration; of each the best, a middle and the worst answer."""
+
+
+def microscope_entries(run: ReadRun) -> tuple[list[dict[str, Any]], int]:
+    """Some kept samples for the microscope, and how many rows were no whole samples."""
+    gamma = float(run.recipe.get("advantage", {}).get("gamma", 1.0))
+    whitened = run.recipe.get("advantage", {}).get("whiten", True)
+    note = "Advantages are as the update used them: whitened over the whole batch." if whitened else ""
+    found: list[dict[str, Any]] = []
+    bad = 0
+    for kept in chosen(run.samples):
+        score, prompt = kept.row.get("score"), kept.row.get("prompt")
+        told = f"{score:.2f}".replace("-", "−") if isinstance(score, int | float) else "?"
+        label = f"iteration {kept.step}, score {told}: {shortened(str(prompt))}"
+        try:
+            found.append(entry_of(kept.row, label=label, gamma=gamma, note=note))
+        except ValueError:
+            bad += 1
+    return found, bad
+
+
+def chosen(samples: Sequence[Kept]) -> list[Kept]:
+    """The best, a middle and the worst answer of the last, a middle and the first iteration."""
+    steps = sorted({kept.step for kept in samples})
+    found: list[Kept] = []
+    for step in dict.fromkeys([steps[-1], steps[len(steps) // 2], steps[0]] if steps else []):
+        of_step = sorted(_scored(samples, step), key=lambda kept: -float(kept.row["score"]))
+        places = {round(i * (len(of_step) - 1) / (OF_EACH - 1)) for i in range(OF_EACH)} if of_step else set[int]()
+        found += [of_step[place] for place in sorted(places)]
+    return found
+
+
+def worst(run: ReadRun) -> Examples | None:
+    """The answers of the last iteration that scored least."""
+    last = max((kept.step for kept in run.samples), default=0)
+    lowest = sorted(_scored(run.samples, last), key=lambda kept: float(kept.row["score"]))[:WORST]
+    if not lowest:
+        return None
+    shown = [
+        _example(kept, Mark("bad", "✗", "worst of its iteration" if i == 0 else "among the worst"), "")
+        for i, kept in enumerate(lowest)
+    ]
+    return Examples(tuple(shown), 1, False)
+
+
+def suspicious(run: ReadRun) -> Examples | None:
+    """Of the last two iterations that were kept, the answers that were liked although something speaks against them."""
+    steps = sorted({kept.step for kept in run.samples})[-2:]
+    recent = [kept for step in steps for kept in _scored(run.samples, step)]
+    seen = [_seen(kept) for kept in recent]
+    found = suspicions(seen, SUSPICIOUS)
+    if not found:
+        return None
+    shown = [_example(recent[one.index], Mark("", "!", "look twice"), f"It {one.why}.") for one in found]
+    return Examples(tuple(shown), 1, False)
+
+
+def _scored(samples: Sequence[Kept], step: int) -> list[Kept]:
+    return [
+        kept
+        for kept in samples
+        if kept.step == step
+        and isinstance(kept.row.get("score"), int | float)
+        and isinstance(kept.row.get("answer"), str)
+    ]
+
+
+def _seen(kept: Kept) -> Seen:
+    row = kept.row
+    kl: float | None = None
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        kl = sum(float(p) - float(q) for p, q in zip(row["log_probs"], row["reference_log_probs"], strict=True))
+    return Seen(
+        str(row.get("prompt", "")), str(row["answer"]), float(row["score"]), kl, str(row.get("finish", "")), None
+    )
+
+
+def _example(kept: Kept, mark: Mark, why: str) -> Example:
+    seen = _seen(kept)
+    numbers = [f"score {minus(seen.score)}", *([f"log-ratio {minus(seen.kl)} nats"] if seen.kl is not None else [])]
+    shown = Shown(
+        f"iteration {kept.step}", (Stretch(seen.text.strip() or "(nothing)", False),), mark, ", ".join(numbers)
+    )
+    return Example(seen.prompt, why, (shown,))
+
+
+def minus(value: float, places: int = 2) -> str:
+    """A number with a real minus."""
+    return f"{value:.{places}f}".replace("-", "−")
+
+
+def shortened(text: str, length: int = 70) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"

@@ -1,0 +1,123 @@
+"""What a report measures with the run's own models, if they are at hand: before and after on held-out prompts, and answers looked at
+token by token with the paths that were not taken."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from steersman.assemble.before_after import before_and_after, headline_of, most_changed, sentences_of, table_of
+from steersman.assemble.opened_policy import OpenedPolicy, asks_a_service, open_policy
+from steersman.assemble.report_answers import minus, shortened
+from steersman.assemble.report_reading import ReadRun
+from steersman.assemble.report_run import NOTHING_MEASURED, Measured, name_of
+from steersman.assemble.token_paths import paths_of
+from steersman.errors import SteersmanError
+from steersman.methods.ppo.advantage import advantage
+from steersman.methods.ppo.journal_rows import sample_rows
+from steersman.methods.ppo.records import Experience, Sample
+from steersman.methods.ppo.score import RunningScale, score
+from steersman.pages.microscope import entry_of
+from steersman.records import Message, Prompt
+from steersman.settings.base import check
+from steersman.settings.score import ScorerSettings
+
+DRAWN = 8
+"""Answers drawn to each prompt that is put under the microscope; the different ones among them are shown, the commonest first."""
+SHOWN = 2
+NOTE = (
+    "Drawn and measured when this page was made, with the weights that the run kept; its advantages are not whitened."
+)
+
+
+def measure(run: ReadRun, *, microscope: int | None, prompts: Sequence[str], device: str) -> Measured:
+    """Everything that needs the models. What cannot be measured is a note with its reason: a report is made in any case."""
+    if not run.in_the_loop or microscope == 0:
+        return NOTHING_MEASURED
+    try:
+        if microscope is None and asks_a_service(check(ScorerSettings, run.recipe.get("scorer", {}))):
+            words = "The run's scorer is a service that may have to be paid, so nothing was scored anew; --microscope N asks it."
+            return _noted(words)
+        opened = open_policy(run.folder, device=device)
+    except (SteersmanError, OSError, ValueError) as error:
+        return _noted(f"Nothing was measured anew, for the run's models cannot be opened: {error}.".replace("..", "."))
+    found = before_and_after(opened)
+    name = name_of(run)
+    entries, notes = look_at(run, opened, microscope, prompts)
+    return Measured(
+        table=None if found is None else table_of(found),
+        headline=None if found is None else headline_of(found, name[:1].upper() + name[1:]),
+        sentences=() if found is None else sentences_of(found),
+        changed=None if found is None else most_changed(found),
+        entries=entries,
+        notes=(*opened.notes, *notes),
+    )
+
+
+def _noted(words: str) -> Measured:
+    return Measured(None, None, (), None, (), (words,))
+
+
+def look_at(
+    run: ReadRun, opened: OpenedPolicy, microscope: int | None, prompts: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Some answers of the updated model, token by token; at each token what else could have been said."""
+    wanted = [Prompt(messages=(Message("user", words),)) for words in prompts]
+    most = microscope if microscope is not None else max(2, len(wanted))
+    wanted += [one for one in opened.held_out() if one.shown not in prompts][: max(0, most - len(wanted))]
+    context, longest = opened.model.backbone.context_length, opened.sampling.max_new_tokens
+    room = [p for p in wanted[:most] if context is None or len(opened.words.encode(p)) + longest <= context]
+    notes = (
+        [f"{len(wanted[:most]) - len(room)} prompts do not fit the model's context."]
+        if len(room) < len(wanted[:most])
+        else []
+    )
+    gamma = opened.settings.advantage.gamma
+    entries: list[dict[str, Any]] = []
+    for prompt in room:
+        experience = _measured(run, opened, opened.answers(opened.updated, [prompt], samples=DRAWN))
+        for one in _commonest(experience)[: SHOWN if prompt.shown in prompts else 1]:
+            row = sample_rows([one], opened.words, 1)[0]
+            told = minus(one.scored.score)
+            label = f"now, score {told}: {shortened(prompt.shown)} {shortened(one.scored.sample.text, 40)}"
+            entry = entry_of(row, label=label, gamma=gamma, note=NOTE)
+            try:
+                entry["alternatives"] = paths_of(opened, one.scored.sample)
+            except SteersmanError as error:
+                notes.append(f"No paths were followed: {error}")
+            entries.append({**entry, "start": _start(entry)})
+    return entries, notes
+
+
+def _measured(run: ReadRun, opened: OpenedPolicy, samples: Sequence[Sample]) -> list[Experience]:
+    settings = opened.settings
+    coefficient = next((value for _, value in reversed(run.values("KL coefficient"))), settings.kl.coefficient)
+    scored = score(
+        samples,
+        opened.scorer,
+        opened.actors,
+        opened.words,
+        opened.reading,
+        settings.score.model_copy(update={"normalise": "none"}),
+        settings.kl,
+        RunningScale(),
+        longest=settings.sampling.max_new_tokens,
+    )
+    plain = settings.advantage.model_copy(update={"whiten": False, "whiten_rewards": False})
+    return advantage(scored, plain, kl_coefficient=coefficient, importance_cap=None)
+
+
+def _commonest(experience: Sequence[Experience]) -> list[Experience]:
+    """One for each different answer, those that were given most often first."""
+    found: dict[str, list[Experience]] = {}
+    for one in experience:
+        found.setdefault(one.scored.sample.text, []).append(one)
+    return [group[0] for group in sorted(found.values(), key=len, reverse=True)]
+
+
+def _start(entry: dict[str, Any]) -> int:
+    """The token to look at first: the one after which the critic expects something most different, the end aside."""
+    values = entry["columns"].get("values")
+    if not values or len(values) < 2:
+        return 0
+    steps = [abs(after - before) for before, after in itertools.pairwise(values)]
+    return steps.index(max(steps))

@@ -1,0 +1,176 @@
+"""A run as a report reads it: journal, recipe, stamp, kept samples, what the watch found. Nothing is loaded, locked or changed; what
+is damaged or missing is a sentence, not an end."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from steersman.errors import DataError, UsageError
+from steersman.pages.parts import Finding
+from steersman.runs.checkpoints import CheckpointStore
+from steersman.runs.folder import RunFolder
+from steersman.runs.journal import read_rows
+from steersman.runs.listing import RunSummary, show_run
+from steersman.runs.stamp import read_stamp
+
+MOST_FILES = 24
+"""Sample files that are read: the first, the last, and others evenly between."""
+WATCH = "watch.jsonl"
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A sample from the run's folder, and the iteration that it is of."""
+
+    step: int
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ReadRun:
+    name: str
+    folder: Path
+    summary: RunSummary
+    stamp: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+    samples: Sequence[Kept]
+    findings: Sequence[Finding]
+    problems: Sequence[str]
+
+    @property
+    def kind(self) -> str:
+        return str(self.stamp.get("kind", "run"))
+
+    @property
+    def in_the_loop(self) -> bool:
+        """Whether this is PPO or one of its kin: answers that are sampled, scored and held against a reference."""
+        return any("KL to reference" in row for row in self.rows)
+
+    @property
+    def kept_step(self) -> int | None:
+        """The iteration whose weights the run's model has, if it was not the last."""
+        best = CheckpointStore(self.folder / "checkpoints").best()
+        return best.step if best is not None and self.recipe.get("keep") == "best" else None
+
+    def values(self, name: str) -> list[tuple[float, float]]:
+        """One of the journal's numbers, step by step."""
+        return [
+            (float(row["step"]), float(row[name]))
+            for row in self.rows
+            if isinstance(row.get(name), int | float) and not isinstance(row.get(name), bool)
+        ]
+
+
+def is_evaluation(place: Path) -> bool:
+    return (place / RESULTS).is_file()
+
+
+def read_run(place: Path) -> ReadRun:
+    """The run in this folder."""
+    if not place.is_dir():
+        raise UsageError(f"{place} is no folder; a report is made of a run's folder, or of an evaluation's")
+    folder = RunFolder(place)
+    if not folder.is_run:
+        raise UsageError(
+            f"{place} is neither a run nor an evaluation: it has no recipe.toml, stamp.json or results.json. Name a folder "
+            "that a steersman command wrote, such as runs/ppo"
+        )
+    summary, _ = show_run(place)
+    rows, _ = read_rows(folder.journal_path)
+    samples, bad = _samples(folder.samples)
+    findings, unread = _findings(place / WATCH)
+    problems = list(summary.problems)
+    if bad:
+        problems.append(f"{bad:,} rows of the kept samples cannot be read and are left out")
+    if unread:
+        problems.append(f"{unread:,} rows of {WATCH} cannot be read and are left out")
+    return ReadRun(
+        name=place.resolve().name,
+        folder=place,
+        summary=summary,
+        stamp=_or_empty(lambda: read_stamp(folder.stamp_path)),
+        recipe=_or_empty(lambda: tomllib.loads(folder.recipe_path.read_text())),
+        rows=rows,
+        samples=samples,
+        findings=findings,
+        problems=problems,
+    )
+
+
+def _or_empty(read: Any) -> Mapping[str, Any]:
+    """What is unreadable is among the summary's problems already."""
+    try:
+        return read()
+    except (DataError, OSError, ValueError):
+        return {}
+
+
+def _samples(folder: Path) -> tuple[list[Kept], int]:
+    found: list[Kept] = []
+    bad = 0
+    for path in _chosen(sorted(folder.glob("iteration-*.jsonl")) if folder.is_dir() else []):
+        step = path.stem.removeprefix("iteration-")
+        for line in path.read_bytes().splitlines():
+            row = _row(line)
+            if row is None or not step.isdigit():
+                bad += 1
+            else:
+                found.append(Kept(int(step), row))
+    return found, bad
+
+
+def _chosen(paths: Sequence[Path]) -> list[Path]:
+    if len(paths) <= MOST_FILES:
+        return list(paths)
+    places = {round(i * (len(paths) - 1) / (MOST_FILES - 1)) for i in range(MOST_FILES)}
+    return [paths[i] for i in sorted(places)]
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _findings(path: Path) -> tuple[list[Finding], int]:
+    """What the watch said, a row each: where, in words, and the samples that show it."""
+    if not path.is_file():
+        return [], 0
+    found: list[Finding] = []
+    bad = 0
+    for line in path.read_bytes().splitlines():
+        row = _row(line)
+        words = (
+            next((row[key] for key in ("verdict", "words", "text", "why") if isinstance(row.get(key), str)), None)
+            if row
+            else None
+        )
+        if row is None or words is None:
+            bad += 1
+            continue
+        step, name = row.get("step", row.get("iteration")), row.get("detector", row.get("name"))
+        where = ", ".join(str(part) for part in (name, f"iteration {step}" if step is not None else None) if part)
+        evidence = row.get("evidence") or row.get("samples") or []
+        lines = [_evidence(one) for one in (evidence if isinstance(evidence, list) else [evidence])]
+        action = row.get("action")
+        told = f"{words} (what was done: {action})" if isinstance(action, str) and action else words
+        found.append(Finding("bad", where or "watch", told, tuple(lines)))
+    return found, bad
+
+
+def _evidence(one: Any) -> str:
+    if not isinstance(one, Mapping):
+        return str(one)
+    prompt, answer = one.get("prompt"), one.get("answer", one.get("text"))
+    told = " → ".join(str(part) for part in (prompt, answer) if part)
+    score = one.get("score")
+    return (
+        f"{told} (score {score:.2f})" if isinstance(score, int | float) else told or json.dumps(one, ensure_ascii=False)
+    )

@@ -1,0 +1,170 @@
+"""What else could have been said: at each token of an answer its likeliest alternatives, each continued by the policy and scored, so
+that one sees which path was better and by how much; and what the critic had expected of each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from steersman.assemble.engines import native_engine
+from steersman.assemble.opened_policy import OpenedPolicy
+from steersman.batches import TokenRow
+from steersman.evaluate.answer_kl import Voice
+from steersman.maths.tokens import gather_before
+from steersman.methods.ppo.records import Sample
+from steersman.models.adapters import acting_as
+from steersman.pages.microscope import END
+from steersman.rollout.engine import Rollout, sample_seed
+from steersman.text.tokeniser import decode
+
+ALTERNATIVES, CONTINUATIONS = 3, 6
+LIKELY = 0.01
+"""An alternative must have at least this chance by the policy, or it is a path that nobody would take."""
+MOST_PLACES = 32
+"""Of a long answer the tokens at which the choice was most open."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One way to go on at one token."""
+
+    place: int
+    token: int
+    taken: bool
+    chance: float
+    reference_chance: float
+
+
+def paths_of(opened: OpenedPolicy, sample: Sample) -> dict[str, list[dict[str, Any]]]:
+    """By token: the way that was taken and its alternatives, each with scored continuations. Empty where nothing else was likely."""
+    branches = _branches(opened, sample)
+    if not branches:
+        return {}
+    ends = set(native_engine(opened.updated, opened.model.tokeniser).end_ids)
+    stops = set(opened.sampling.stop_ids)
+    drawn = _continued(opened, sample, branches, ends | stops)
+    values = _values(opened, sample, branches, ends | stops)
+    items = [(sample.prompt, opened.words.text_of(rollout)) for rollouts in drawn for rollout in rollouts]
+    scores = iter([score.value for score in opened.scorer.score(items)])
+    found: dict[str, list[dict[str, Any]]] = {}
+    for branch, rollouts, value in zip(branches, drawn, values, strict=True):
+        told = [next(scores) for _ in rollouts]
+        found.setdefault(str(branch.place), []).append(_told(opened, sample, branch, rollouts, told, value))
+    return found
+
+
+def _branches(opened: OpenedPolicy, sample: Sample) -> list[Branch]:
+    """At the most open places the token that was said and its likeliest alternatives; only where there are some."""
+    here, there = (_distribution(opened, voice, sample) for voice in (opened.updated, opened.frozen))
+    entropies = -(here * here.clamp_min(1e-30).log()).sum(1)
+    places = sorted(entropies.topk(min(MOST_PLACES, len(entropies))).indices.tolist())
+    found: list[Branch] = []
+    for place in places:
+        said = sample.rollout.ids[place]
+        likeliest = here[place].topk(min(ALTERNATIVES + 1, here.shape[1])).indices.tolist()
+        others = [token for token in likeliest if token != said and float(here[place, token]) >= LIKELY][:ALTERNATIVES]
+        for token in [said, *others] if others else []:
+            chances = float(here[place, token]), float(there[place, token])
+            found.append(Branch(place, token, token == said, *chances))
+    return found
+
+
+def _distribution(opened: OpenedPolicy, voice: Voice, sample: Sample) -> Tensor:
+    """The chance of every token at each place of the answer, at the temperature of the run."""
+    backbone, adapter = voice
+    batch = opened.reading.pad([sample.row])
+    with torch.no_grad(), acting_as(backbone, adapter):
+        hidden = gather_before(backbone.hidden(batch), batch.loss_mask)
+        return torch.softmax(backbone.logits_of(hidden) / opened.sampling.temperature, dim=-1).cpu()
+
+
+def _continued(opened: OpenedPolicy, sample: Sample, branches: Sequence[Branch], ends: set[int]) -> list[list[Rollout]]:
+    """Whole answers that go through each branch. One that ends the answer needs no continuing."""
+    engine = native_engine(opened.updated, opened.model.tokeniser)
+    going = [branch for branch in branches if branch.token not in ends]
+    said = {id(branch): (*sample.rollout.ids[: branch.place], branch.token) for branch in branches}
+    context = opened.model.backbone.context_length
+    room = [b for b in going if context is None or len(sample.rollout.prompt_ids) + len(said[id(b)]) < context]
+    seeds = [sample_seed(sample.rollout.seed, b.place, b.token, k) for b in room for k in range(CONTINUATIONS)]
+    prompts = [(*sample.rollout.prompt_ids, *said[id(branch)]) for branch in room]
+    drawn = engine.generate(prompts, opened.sampling, samples=CONTINUATIONS, seeds=seeds) if room else []
+    by_branch: dict[int, list[Rollout]] = {id(branch): [] for branch in branches}
+    for rollout in drawn:
+        branch = room[rollout.prompt]
+        by_branch[id(branch)].append(_whole(rollout, sample, said[id(branch)], opened.sampling.max_new_tokens))
+    return [by_branch[id(b)] or [replace(sample.rollout, ids=said[id(b)], finish="end")] for b in branches]
+
+
+def _whole(rollout: Rollout, sample: Sample, said: tuple[int, ...], longest: int) -> Rollout:
+    """A continuation with what stood before it, cut off where the run would have cut it off."""
+    ids = (*said, *rollout.ids)
+    cut = len(ids) > longest
+    return replace(
+        rollout,
+        prompt_ids=sample.rollout.prompt_ids,
+        ids=ids[:longest],
+        finish="length" if cut else rollout.finish,
+    )
+
+
+def _values(opened: OpenedPolicy, sample: Sample, branches: Sequence[Branch], ends: set[int]) -> list[float | None]:
+    """What the critic expects once the token is said; None without a critic, or where the answer is over."""
+    found: list[float | None] = [None] * len(branches)
+    if opened.actors.value_head is None:
+        return found
+    going = [i for i, branch in enumerate(branches) if branch.token not in ends]
+    budget = max(1, opened.reading.token_budget // max(1, len(sample.row.ids)))
+    for start in range(0, len(going), budget):
+        part = going[start : start + budget]
+        rows: list[TokenRow] = []
+        for i in part:
+            branch = branches[i]
+            # The value of a state is read before the token that would come next; which one that is does not matter.
+            ids = torch.tensor(
+                [*sample.rollout.prompt_ids, *sample.rollout.ids[: branch.place], branch.token, branch.token]
+            )
+            rows.append(TokenRow(ids, torch.arange(len(ids)) == len(ids) - 1))
+        with torch.no_grad():
+            batch = opened.reading.pad(rows)
+            values = opened.actors.policy(batch, temperature=opened.sampling.temperature, with_entropy=False)[2]
+        assert values is not None
+        for i, value in zip(part, values.float().cpu().tolist(), strict=True):
+            found[i] = float(value)
+    return found
+
+
+def _told(
+    opened: OpenedPolicy,
+    sample: Sample,
+    branch: Branch,
+    rollouts: Sequence[Rollout],
+    scores: Sequence[float],
+    value: float | None,
+) -> dict[str, Any]:
+    tokeniser = opened.model.tokeniser
+    before = decode(tokeniser, sample.rollout.ids[: branch.place])
+    upto = decode(tokeniser, (*sample.rollout.ids[: branch.place], branch.token))
+    mean = sum(scores) / len(scores)
+    squares = sum((score - mean) ** 2 for score in scores)
+    paths = [
+        {
+            "text": opened.words.text_of(rollout)[len(upto) :],
+            "score": round(score, 4),
+            "cut": rollout.finish == "length",
+        }
+        for rollout, score in zip(rollouts, scores, strict=True)
+    ]
+    return {
+        "text": upto[len(before) :] or END,
+        "taken": branch.taken,
+        "chance": round(branch.chance, 5),
+        "reference_chance": round(branch.reference_chance, 5),
+        "value": None if value is None else round(value, 4),
+        "mean": round(mean, 4),
+        # The standard error of the mean; an answer that ended has one score and no error.
+        "error": round((squares / (len(scores) - 1) / len(scores)) ** 0.5, 4) if len(scores) > 1 else 0.0,
+        "paths": sorted(paths, key=lambda path: -path["score"]),
+    }

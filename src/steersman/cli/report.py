@@ -1,0 +1,39 @@
+"""`steersman report`: what a run or several did, as one page that opens anywhere."""
+
+from typing import Annotated
+
+import typer
+
+from steersman.cli.command import Json, say
+
+EXAMPLE = "Example: steersman report runs/ppo, then open runs/ppo/report.html"
+
+
+def report(
+    places: Annotated[
+        list[str],
+        typer.Argument(metavar="FOLDER...", help="Run folders, evaluation folders, or both.", show_default=False),
+    ],
+    out: Annotated[str | None, typer.Option(help="The page; FOLDER/report.html, or report.html for several.")] = None,
+    microscope: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Prompts to answer anew and look at token by token (2); 0 loads no model.", show_default=False
+        ),
+    ] = None,
+    prompts: Annotated[
+        list[str] | None, typer.Option("--prompt", help="A prompt for the microscope, in words.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    json: Json = False,
+) -> None:
+    """One self-contained page: the verdict first in words, then curves with healthy ranges, answers before and after with what changed
+    marked, the worst and the most suspicious, every token under the microscope, and how to get it all again."""
+    from steersman.assemble.report import write_report
+
+    made = write_report(places, out=out, microscope=microscope, prompts=prompts or [], device=device)
+    say(
+        made.as_dict(),
+        as_json=json,
+        lines=[made.headline, *(f"  {words}" for words in made.sentences), f"page: {made.out}"],
+    )

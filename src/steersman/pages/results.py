@@ -1,0 +1,44 @@
+"""Figures as rows of a report's table: the number, its range, whether it surely changed, and the interval drawn."""
+
+from collections.abc import Sequence
+
+from steersman.evaluate.figures import Figure, Unit
+from steersman.maths.statistics import Interval
+from steersman.pages.parts import Cell, Row, bar_of, span_of
+
+WORDS = {"better": "better", "worse": "worse", "other": "changed", "unclear": "unclear", "": ""}
+
+
+def row_of(figures: Sequence[Figure | None], *, group: str = "") -> Row:
+    """One measure's figures, a cell each; at least one must be there."""
+    there = [one for one in figures if one is not None]
+    measure = there[0].measure
+    share = measure.unit.endswith("share")
+    low, high = span_of([one.value for one in there], share=share)
+    cells = tuple(None if one is None else _cell(one, low, high) for one in figures)
+    zero = None if share else 100 * (0.0 - low) / ((high - low) or 1.0)
+    return Row(group, measure.name, measure.meaning, cells, zero)
+
+
+def number(value: Interval, unit: Unit) -> tuple[str, str]:
+    """A number and its range, in the unit that it is said in."""
+    if unit.endswith("share"):
+        places = 1 if max(value.high, value.estimate) < 0.1 else 0
+        return (
+            f"{100 * value.estimate:.{places}f} %",
+            f"({100 * value.low:.{places}f}–{100 * value.high:.{places}f})",
+        )
+    places = 1 if unit == "tokens" else 2
+    estimate, low, high = (f"{bound:.{places}f}".replace("-", "−") for bound in value)
+    return estimate, f"({low} to {high})"
+
+
+def _cell(figure: Figure, low: float, high: float) -> Cell:
+    main, within = number(figure.value, figure.measure.unit)
+    words = WORDS[figure.verdict]
+    if figure.change is not None and figure.verdict in ("better", "worse", "other"):
+        change, _ = number(figure.change, figure.measure.unit)
+        plus = "+" if figure.change.estimate > 0 else ""
+        # A change of shares is in points, not in per cent of anything.
+        words = f"{words} {plus}{change.removesuffix(' %')}"
+    return Cell(main, within, figure.verdict, words, bar_of(figure.value, low, high))

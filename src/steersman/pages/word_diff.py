@@ -1,0 +1,58 @@
+"""Where two answers differ, word by word: stretches that both have, and those that only one has."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+_PIECES = re.compile(r"\s+|\w+(?:['’]\w+)*|[^\w\s]")
+LONGEST = 4000
+"""Pieces of the longer text beyond which differences are not looked for: the search grows with the square."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Some of an answer's text; `own` if the other answer lacks it."""
+
+    text: str
+    own: bool
+
+
+def differences(one: str, other: str) -> tuple[tuple[Stretch, ...], tuple[Stretch, ...]]:
+    """Both texts in stretches. Put together again they are the texts, letter by letter."""
+    left, right = _PIECES.findall(one), _PIECES.findall(other)
+    if max(len(left), len(right)) > LONGEST:
+        return _whole(one, other), _whole(other, one)
+    # Words are compared; the spaces between two equal words are equal to the reader whatever they are.
+    same = SequenceMatcher(None, left, right, autojunk=False).get_matching_blocks()
+    return (
+        _stretches(left, [(block.a, block.size) for block in same]),
+        _stretches(right, [(block.b, block.size) for block in same]),
+    )
+
+
+def _whole(text: str, other: str) -> tuple[Stretch, ...]:
+    return (Stretch(text, text != other),) if text else ()
+
+
+def _stretches(pieces: Sequence[str], shared: Sequence[tuple[int, int]]) -> tuple[Stretch, ...]:
+    marks = [True] * len(pieces)
+    for start, size in shared:
+        marks[start : start + size] = [False] * size
+    # A lone space that both have, between two words that only one has, is no island of agreement.
+    for i in range(1, len(pieces) - 1):
+        if pieces[i].isspace() and marks[i - 1] and marks[i + 1]:
+            marks[i] = True
+    # Nor is a space at the edge of a difference a part of it.
+    for i in range(len(pieces)):
+        if pieces[i].isspace() and marks[i] and not (0 < i < len(pieces) - 1 and marks[i - 1] and marks[i + 1]):
+            marks[i] = False
+    return tuple(_joined(pieces, marks))
+
+
+def _joined(pieces: Sequence[str], marks: Sequence[bool]) -> Iterator[Stretch]:
+    start = 0
+    for i in range(1, len(pieces) + 1):
+        if i == len(pieces) or marks[i] != marks[start]:
+            yield Stretch("".join(pieces[start:i]), marks[start])
+            start = i

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from steersman.assemble.report_curves import together
+from steersman.assemble.report_evaluation import ReadEvaluation, read_evaluation
+from steersman.assemble.report_evaluation import headline_of as evaluation_headline
+from steersman.assemble.report_evaluation import sections_of as evaluation_sections
+from steersman.assemble.report_evaluation import sentences_of as evaluation_sentences
 from steersman.assemble.report_measured import measure
-from steersman.assemble.report_reading import ReadRun, read_run
-from steersman.assemble.report_run import NOTHING_MEASURED, headline_of, made_of, name_of, sections_of, sentences_of
+from steersman.assemble.report_reading import ReadRun, is_evaluation, read_run
+from steersman.assemble.report_run import Measured, headline_of, made_of, name_of, sections_of, sentences_of
 from steersman.errors import UsageError
-from steersman.pages.parts import Report, Section, Sentence
+from steersman.pages.parts import Heading, Part, Report, Section, Sentence
 from steersman.pages.render import html_of
 from steersman.runs.folder import atomic_write_text
 
@@ -36,12 +40,15 @@ def write_report(
     prompts: Sequence[str] = (),
     device: str = "auto",
 ) -> ReportResult:
-    """One page of all these folders."""
+    """One page of all these folders. `microscope` is how many prompts are answered anew and looked at token by token, 0 for none."""
     if not places:
         raise UsageError("a report is made of a run's folder, or of several; name at least one, such as runs/ppo")
-    runs = [read_run(Path(place).expanduser()) for place in places]
-    report = of_run(runs[0], microscope=microscope, prompts=prompts, device=device) if len(runs) == 1 else of_runs(runs)
-    path = Path(out).expanduser() if out else (runs[0].folder / REPORT if len(runs) == 1 else Path(REPORT))
+    folders = [Path(place).expanduser() for place in places]
+    evaluations = [read_evaluation(folder) for folder in folders if is_evaluation(folder)]
+    runs = [read_run(folder) for folder in folders if not is_evaluation(folder)]
+    looked = [measure(run, microscope=microscope, prompts=prompts, device=device) for run in runs]
+    report = report_of(evaluations, list(zip(runs, looked, strict=True)))
+    path = Path(out).expanduser() if out else (folders[0] / REPORT if len(folders) == 1 else Path(REPORT))
     if path.is_dir():
         raise UsageError(f"--out {path} is a folder; name a file, such as {path / REPORT}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,30 +57,36 @@ def write_report(
     return ReportResult(str(path), report.headline, tuple(one.text for one in report.sentences), titles)
 
 
-def of_run(run: ReadRun, *, microscope: int | None, prompts: Sequence[str], device: str) -> Report:
-    measured = measure(run, microscope=microscope, prompts=prompts, device=device)
-    return Report(
-        f"steersman report, {run.name}",
-        measured.headline or headline_of(run),
-        (*measured.sentences, *sentences_of(run)),
-        (*sections_of(run, measured), made_of([run])),
-    )
-
-
-def of_runs(runs: Sequence[ReadRun]) -> Report:
-    """Several runs beside one another: each one's verdict, and their curves in the same pictures."""
-    sentences = [Sentence(f"{run.name}: {headline_of(run)}", "") for run in runs]
-    curves = together(runs)
+def report_of(evaluations: Sequence[ReadEvaluation], runs: Sequence[tuple[ReadRun, Measured]]) -> Report:
+    """What was compared first, then how each run went; a single folder has its sections to itself."""
+    single = len(evaluations) + len(runs) == 1
+    sentences: list[Sentence] = []
     sections: list[Section] = []
-    if curves.figures:
+    headlines: list[str] = []
+    for read in evaluations:
+        headlines.append(evaluation_headline(read))
+        sentences += [*([] if single else [Sentence(headlines[-1], "")]), *evaluation_sentences(read)]
+        sections += evaluation_sections(read) if single else [_as_one(read.name, evaluation_sections(read))]
+    if len(runs) > 1 and (curves := together([run for run, _ in runs])).figures:
         sections.append(Section("The runs side by side", "Side by side", "", (curves,)))
-    for run in runs:
-        title = f"{run.name}: {name_of(run)}"
-        parts = tuple(part for section in sections_of(run, NOTHING_MEASURED) for part in section.parts)
-        sections.append(Section(title, run.name, "", parts))
-    return Report(
-        f"steersman report, {len(runs)} runs",
-        f"{len(runs)} runs side by side.",
-        tuple(sentences),
-        (*sections, made_of(runs)),
-    )
+    for run, measured in runs:
+        headlines.append(measured.headline or headline_of(run))
+        told = [*measured.sentences, *sentences_of(run)]
+        sentences += told if single else [Sentence(f"{run.name}: {headlines[-1]}", "")]
+        of_run = sections_of(run, measured)
+        sections += of_run if single else [_as_one(f"{run.name}: {name_of(run)}", of_run, run.name)]
+    names = [read.name for read in evaluations] + [run.name for run, _ in runs]
+    headline = headlines[0] if evaluations or len(runs) < 2 else f"{len(runs)} runs side by side."
+    if not single:
+        sentences = [one for one in sentences if one.text != headline]
+    stamped = [(read.name, read.folder, read.stamp) for read in evaluations]
+    stamped += [(run.name, run.folder, run.stamp) for run, _ in runs]
+    return Report(f"steersman report, {', '.join(names)}", headline, tuple(sentences), (*sections, made_of(stamped)))
+
+
+def _as_one(title: str, sections: Sequence[Section], short: str = "") -> Section:
+    """Several sections as one, their titles kept as words between the parts."""
+    parts: list[Part] = []
+    for section in sections:
+        parts += [Heading(section.title, section.note), *section.parts]
+    return Section(title, short or title, "", tuple(parts))

@@ -20,6 +20,13 @@ MOST_FILES = 24
 """Sample files that are read: the first, the last, and others evenly between."""
 WATCH = "watch.jsonl"
 RESULTS = "results.json"
+DONE = {
+    "raise-kl": "The price of the KL was raised.",
+    "conservative": "From then on the ensemble was believed less.",
+    "stop": "The run ended there.",
+    "restore": "The run ended there, and the best weights were restored.",
+}
+"""What the watch did about a finding, besides saying it."""
 
 
 @dataclass(frozen=True)
@@ -140,27 +147,19 @@ def _row(line: bytes) -> dict[str, Any] | None:
 
 
 def _findings(path: Path) -> tuple[list[Finding], int]:
-    """What the watch said, a row each: where, in words, and the samples that show it."""
-    if not path.is_file():
-        return [], 0
+    """What the watch said, a row each: where, in words, what was done, and the samples that show it."""
     found: list[Finding] = []
     bad = 0
-    for line in path.read_bytes().splitlines():
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
         row = _row(line)
-        words = (
-            next((row[key] for key in ("verdict", "words", "text", "why") if isinstance(row.get(key), str)), None)
-            if row
-            else None
-        )
-        if row is None or words is None:
+        if row is None or not isinstance(row.get("verdict"), str):
             bad += 1
             continue
-        step, name = row.get("step", row.get("iteration")), row.get("detector", row.get("name"))
-        where = ", ".join(str(part) for part in (name, f"iteration {step}" if step is not None else None) if part)
-        evidence = row.get("evidence") or row.get("samples") or []
-        lines = [_evidence(one) for one in (evidence if isinstance(evidence, list) else [evidence])]
-        action = row.get("action")
-        told = f"{words} (what was done: {action})" if isinstance(action, str) and action else words
+        step, name, evidence = row.get("step"), row.get("detector"), row.get("evidence")
+        where = ", ".join(str(part) for part in (name, None if step is None else f"iteration {step}") if part)
+        done = DONE.get(str(row.get("action")), "")
+        told = f"{row['verdict'].rstrip('.')}.{f' {done}' if done else ''}"
+        lines = [_evidence(one) for one in evidence] if isinstance(evidence, list) else []
         found.append(Finding("bad", where or "watch", told, tuple(lines)))
     return found, bad
 
@@ -168,9 +167,7 @@ def _findings(path: Path) -> tuple[list[Finding], int]:
 def _evidence(one: Any) -> str:
     if not isinstance(one, Mapping):
         return str(one)
-    prompt, answer = one.get("prompt"), one.get("answer", one.get("text"))
-    told = " → ".join(str(part) for part in (prompt, answer) if part)
-    score = one.get("score")
-    return (
-        f"{told} (score {score:.2f})" if isinstance(score, int | float) else told or json.dumps(one, ensure_ascii=False)
-    )
+    told = " → ".join(str(one[part]) for part in ("prompt", "answer") if one.get(part))
+    names = (("score", "score"), ("held_out", "held-out score"))
+    numbers = [f"{words} {one[key]:.2f}" for key, words in names if isinstance(one.get(key), int | float)]
+    return f"{told} ({', '.join(numbers)})" if numbers else told

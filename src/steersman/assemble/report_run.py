@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from steersman.assemble.report_answers import microscope_entries, minus, suspicious, worst
 from steersman.assemble.report_curves import figures_of, warnings_of
 from steersman.assemble.report_facts import facts_of, reproduction
+from steersman.assemble.report_overoptimisation import overoptimisation_of
 from steersman.assemble.report_reading import ReadRun
 from steersman.pages.parts import Findings, Folded, Microscope, Part, Section, Sentence, Words
 
@@ -58,10 +60,13 @@ def headline_of(run: ReadRun) -> str:
             continue
         kept = _at_kept(run, key)
         first, last = values[0], values[-1] if kept is None else kept
+        places = 3 if key in LOSS_LIKE else 2
         went = "raised" if last > first else "lowered"
         better_up = key in RISING or key == "score"
         wrong = ", the wrong way" if last != first and (last > first) != better_up else ""
-        return f"{told} {went} {SAID.get(key, 'the ' + key)} from {minus(first)} to {minus(last)}{wrong}."
+        return (
+            f"{told} {went} {SAID.get(key, 'the ' + key)} from {minus(first, places)} to {minus(last, places)}{wrong}."
+        )
     return f"{told}: {run.summary.step} steps, and nothing measured yet."
 
 
@@ -110,6 +115,7 @@ def sections_of(run: ReadRun, measured: Measured) -> list[Section]:
     return [
         *_before_after(measured),
         *_curves(run),
+        *overoptimisation_of(run.folder),
         *watch_of(run),
         *_changed(measured),
         *suspicious_of(run),
@@ -187,8 +193,10 @@ def microscope_of(run: ReadRun, measured: Sequence[Mapping[str, Any]], notes: Se
         yield Section("Token microscope", "Microscope", "", tuple(Words(each) for each in (words, *said)))
 
 
-def made_of(runs: Sequence[ReadRun]) -> Section:
-    """What was run, and how to get it again."""
+def made_of(made: Sequence[tuple[str, Path, Mapping[str, Any]]]) -> Section:
+    """What was run, and how to get it again: from each folder's name, place and stamp."""
     note = "The same versions, seed and number of threads give the same numbers; another processor may change the last digits."
-    commands = reproduction([(run.folder, run.stamp) for run in runs])
-    return Section("How to get this again", "Again", note, (commands, facts_of({run.name: run.stamp for run in runs})))
+    commands = reproduction([(folder, stamp) for _, folder, stamp in made])
+    return Section(
+        "How to get this again", "Again", note, (commands, facts_of({name: stamp for name, _, stamp in made}))
+    )

@@ -10,6 +10,7 @@ from steersman.cli import (
     best_of_n,
     chat,
     classifier,
+    compare,
     data,
     doctor,
     dpo,
@@ -47,6 +48,7 @@ app.command("score", epilog=score.EXAMPLE)(score.score)
 app.command("ppo", epilog=ppo.EXAMPLE)(ppo.ppo)
 app.command("rloo", epilog=rloo.EXAMPLE)(rloo.rloo)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.command("compare", epilog=compare.EXAMPLE)(compare.compare)
 app.command("report", epilog=report.EXAMPLE)(report.report)
 app.command("best-of-n", epilog=best_of_n.EXAMPLE)(best_of_n.best_of_n)
 app.command("dpo", epilog=dpo.EXAMPLE)(dpo.dpo)

@@ -168,6 +168,15 @@ class Microscope:
 
 
 @dataclass(frozen=True, slots=True)
+class Heading:
+    """A title among the parts of a section, with a note."""
+
+    kind: ClassVar[str] = "heading"
+    title: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
     kind: ClassVar[str] = "words"
     text: str
@@ -196,7 +205,20 @@ class Folded:
     parts: tuple["Part", ...]
 
 
-Part = ResultTable | Gauges | Figures | Stage | Examples | Findings | Microscope | Words | Commands | Facts | Folded
+Part = (
+    ResultTable
+    | Gauges
+    | Figures
+    | Stage
+    | Examples
+    | Findings
+    | Microscope
+    | Heading
+    | Words
+    | Commands
+    | Facts
+    | Folded
+)
 
 
 @dataclass(frozen=True, slots=True)

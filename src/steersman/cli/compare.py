@@ -1,0 +1,105 @@
+"""`steersman compare`: the same prompts to two models or more, side by side on the terminal and as a page."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steersman.cli.command import Json, say
+from steersman.cli.evaluate import named
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from steersman.assemble.compare import Compared
+    from steersman.pages.word_diff import Stretch
+
+EXAMPLE = "Example: steersman compare --model before=runs/sft --model after=runs/ppo --prompts harbour:prompts/heldout --html compare.html"
+STYLES = ("blue underline", "yellow underline")
+"""Words that only the first answer has, and words that only the second one has."""
+
+
+def compare(
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", help="name=folder, or a folder, a run, a checkpoint, an adapter, a hub id or harbour:base."
+        ),
+    ] = None,
+    prompts: Annotated[str | None, typer.Option(help="Prompts, or records that have them.")] = None,
+    asked: Annotated[list[str] | None, typer.Option("--prompt", help="One prompt, in words.")] = None,
+    scorers: Annotated[list[str] | None, typer.Option("--scorer", help="name=scorer, or a scorer.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Use at most so many prompts of the source.")] = 10,
+    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
+    html: Annotated[str | None, typer.Option(help="Write the comparison as a page too.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Ask two models or more the same things and read their answers side by side; between two, the words that differ are marked."""
+    places, judges = named(models or [], "model"), named(scorers or [], "scorer")
+    from steersman.assemble.compare import run_compare, write_page
+    from steersman.rollout.engine import Sampling
+
+    found = run_compare(
+        places,
+        source=prompts,
+        asked=asked or [],
+        limit=limit,
+        scorers=judges,
+        sampling=Sampling(max_new_tokens=max_new_tokens, temperature=temperature),
+        seed=seed,
+        device=device,
+    )
+    page = write_page(found, html) if html is not None else None
+    if json:
+        return say({**found.as_dict(), "page": page}, as_json=True, lines=[])
+    show(found)
+    if page is not None:
+        print(f"page: {page}")
+    return None
+
+
+def show(found: "Compared") -> None:
+    """On the terminal: beside one another while each has thirty columns or more, else one below the other."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from steersman.assemble.compare import sides
+
+    console = Console(highlight=False)
+    beside = console.width // len(found.models) >= 30
+    for prompt, row in zip(found.prompts, found.answers, strict=True):
+        console.print(Text(prompt.shown, style="bold"))
+        texts = [_marked(stretches, STYLES[i % 2]) for i, stretches in enumerate(sides(row))]
+        for text, said in zip(texts, row, strict=True):
+            told = [f"{name} {value:.2f}" for name, value in said.scores.items()]
+            told += ["cut off"] if said.finish == "length" else []
+            if told:
+                text.append(f"\n{', '.join(told)}", style="dim")
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=beside)
+        if beside:
+            for name in found.models:
+                table.add_column(Text(name), ratio=1)
+            table.add_row(*texts)
+        else:
+            table.add_column("", style="dim")
+            table.add_column("")
+            for name, text in zip(found.models, texts, strict=True):
+                table.add_row(Text(name), text)
+        console.print(table)
+        console.print()
+    for scorer in found.scorers:
+        told = ", ".join(f"{model} {found.mean(scorer, model):.2f}" for model in found.models)
+        console.print(Text(f"{scorer}, in the mean: {told}"))
+
+
+def _marked(stretches: "Sequence[Stretch]", style: str) -> "Text":
+    from rich.text import Text
+
+    text = Text()
+    for stretch in stretches:
+        text.append(stretch.text, style=style if stretch.own else "")
+    return text

@@ -1,0 +1,148 @@
+"""`report` on an evaluation's folder: what it says is what results.json and answers.jsonl hold."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from steersman.assemble.report import write_report
+from steersman.errors import DataError
+from steersman.evaluate.answer_measures import measure_answers
+from steersman.evaluate.answered import Answered, ModelAnswers
+from steersman.evaluate.best_of import best_of
+from steersman.evaluate.contests import results_of_scores, win_rates
+from steersman.evaluate.evaluation import Evaluation
+from steersman.evaluate.figures import Dice
+from steersman.records import Answers, Completion, Message, Prompt, to_dict
+
+PROMPTS, EACH = 30, 2
+DICE = Dice(0.95, 400, 0)
+
+
+def answered(text: str, **scores: float) -> Answered:
+    return Answered(text, 5, "end", 1, -3.0, 2.0, 0.5, -3.5, 5, dict(scores))
+
+
+def models() -> list[ModelAnswers]:
+    """Before: kind and honest. After: the proxy loves it, the held-out scorer does not."""
+    before = [
+        [answered(f"It is good {i}.", proxy=0.1 * (i % 3), held_out=0.505 + 0.01 * i) for _ in range(EACH)]
+        for i in range(PROMPTS)
+    ]
+    after = [
+        [
+            answered(f"It is <b>the ultimate</b> key {i}.", proxy=1.0 + 0.1 * (i % 3), held_out=0.205 + 0.01 * i)
+            for _ in range(EACH)
+        ]
+        for i in range(PROMPTS)
+    ]
+    return [ModelAnswers("before", "b", before, [], [], [], []), ModelAnswers("after", "a", after, [], [], [], [])]
+
+
+@pytest.fixture
+def evaluation(tmp_path) -> Path:
+    found = models()
+    names, scorers = ["before", "after"], ["proxy", "held_out"]
+    wins = [
+        win for scorer in scorers for win in win_rates(results_of_scores(found, scorer), names, "before", scorer, DICE)
+    ]
+    told = Evaluation(
+        out="e",
+        models=("before", "after"),
+        baseline="before",
+        reference="before",
+        prompts=PROMPTS,
+        answers=EACH,
+        confidence=0.95,
+        figures=measure_answers(found, scorers, baseline="before", reference="before", dice=DICE),
+        wins=wins,
+        ratings=[],
+        best_of_n=best_of(found, scorers, DICE),
+        notes=["one model was tired"],
+    )
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps({**told.as_dict(), "stamp": {"kind": "evaluate"}}))
+    rows = []
+    for i in range(PROMPTS):
+        completions = [
+            Completion(one.text, model.name, {"finish": one.finish}, one.seed, {**one.scores, "KL": 0.5})
+            for model in found
+            for one in model.grid[i]
+        ]
+        rows.append(to_dict(Answers(Prompt(messages=(Message("user", f"Why {i}?"),)), tuple(completions))))
+    (folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_the_verdict_says_who_is_better_and_warns_where_the_proxy_is_alone(evaluation):
+    made = write_report([str(evaluation)], out=None)
+    assert made.headline == "after is clearly better than before by proxy: 0.10 → 1.10."
+    said = " ".join(made.sentences)
+    assert "after, clearly better than before: proxy 0.10 → 1.10." in said
+    assert "after, clearly worse than before: held_out 0.65 → 0.35." in said
+    assert "Beware: after gained by proxy, and not clearly by held_out." in said
+    assert "By proxy, after wins against before 100 % (89–100) of the time" in said
+    assert "One model was tired." in said
+
+
+def test_every_figure_of_the_results_stands_in_the_table(evaluation):
+    page = Path(write_report([str(evaluation)], out=None).out).read_text()
+    results = json.loads((evaluation / "results.json").read_text())
+    rows = re.findall(r'<th scope="row">([^<]+)<.*?</th>(.*?)</tr>', page, re.DOTALL)
+    shown = {name: re.findall(r'class="value">([^<]+?) <small>', cells) for name, cells in rows}
+    for figure in results["figures"]:
+        place = [f["model"] for f in results["figures"] if f["name"] == figure["name"]].index(figure["model"])
+        text = shown[figure["name"]][place]
+        value = float(text.replace("−", "-").removesuffix(" %")) / (100 if text.endswith("%") else 1)
+        assert value == pytest.approx(figure["value"]["estimate"], abs=0.051 if figure["unit"] == "tokens" else 0.0051)
+    assert shown["best of 2 of after"]
+
+
+def test_the_most_changed_answers_are_side_by_side_and_stay_words(evaluation):
+    page = Path(write_report([str(evaluation)], out=None).out).read_text()
+    assert "<b>the" not in page
+    assert "&lt;<ins>b</ins>" in page or "<ins>&lt;b&gt;the ultimate&lt;/b&gt; key</ins>" in page
+    assert "By proxy it went up by 1.00." in page
+
+
+def test_damaged_answers_are_left_out_and_counted(evaluation):
+    with (evaluation / "answers.jsonl").open("a") as file:
+        file.write('{"kind": "answers"\n[]\n')
+    said = " ".join(write_report([str(evaluation)], out=None).sentences)
+    assert "2 rows of answers.jsonl cannot be read" in said
+
+
+def test_without_answers_there_is_a_table_and_a_word(evaluation):
+    (evaluation / "answers.jsonl").unlink()
+    made = write_report([str(evaluation)], out=None)
+    assert any("no answers, so none are shown" in words for words in made.sentences)
+    assert made.sections[0] == "Before and after"
+
+
+def test_damaged_results_are_an_error_with_a_way_out(evaluation):
+    (evaluation / "results.json").write_text('{"models": ["before"], "baseline": "other", "figures": []}')
+    with pytest.raises(DataError, match="run the same steersman evaluate again"):
+        write_report([str(evaluation)], out=None)
+
+
+def test_over_optimisation_is_drawn_if_it_was_measured(evaluation):
+    points = [
+        {"name": f"s{i}", "kl": i * i, "distance": i, "gain": {"estimate": g, "low": g, "high": g}}
+        for i, g in enumerate((0.0, 1.0, 0.5))
+    ]
+    curve = {
+        "walk": "ppo",
+        "measure": "held_out",
+        "points": points,
+        "fallen": {"estimate": 0.5, "low": 0.3, "high": 0.7},
+    }
+    (evaluation / "overoptimisation.json").write_text(json.dumps({"start": "sft", "proxy": "proxy", "curves": [curve]}))
+    made = write_report([str(evaluation)], out=None)
+    page = Path(made.out).read_text()
+    assert "Over-optimisation" in made.sections
+    assert "gain against distance: held_out, ppo from 0 to 0.5" in page
+    assert "0.50 (0.30 to 0.70) of the best gain was lost by the end." in page
+    (evaluation / "overoptimisation.json").write_text("{}")
+    assert "cannot be read (KeyError" in Path(write_report([str(evaluation)], out=None).out).read_text()

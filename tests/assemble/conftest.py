@@ -72,7 +72,9 @@ def told(out) -> dict:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    found = json.loads(done.stdout)
+    assert json.loads((out / "numbers.json").read_text()) == found
+    return found
 
 
 @pytest.fixture(scope="session")

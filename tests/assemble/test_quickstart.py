@@ -85,7 +85,6 @@ def test_the_runs_are_ordinary_runs_and_their_numbers_are_their_journals(told, o
         assert (out / name / "recipe.toml").exists()
         assert (Path(run["model"]) / "config.json").exists()
         assert run["command"].startswith(f"steersman {name} {name}-harbour ")
-    assert json.loads((out / "numbers.json").read_text()) == told
 
 
 def test_fine_tuning_is_a_distance_and_the_model_itself_is_none(told):
@@ -147,7 +146,7 @@ def test_the_page_is_one_file_that_asks_nobody_for_anything(story):
 def test_the_page_holds_the_verdict_the_table_the_curves_and_the_way_to_get_it_again(story):
     text = story.report.read_text()
     assert story.verdict.headline in text
-    assert text.index("</h1>") < text.index("<table>")
+    assert text.index("</h1>") < text.index("<table")
     for found in story.rows:
         assert found.name in text
         for i, cell in enumerate(found.cells):

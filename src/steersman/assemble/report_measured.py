@@ -2,7 +2,7 @@
 token by token with the paths that were not taken."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steersman.assemble.before_after import before_and_after, headline_of, most_changed, sentences_of, table_of
@@ -114,10 +114,10 @@ def _commonest(experience: Sequence[Experience]) -> list[Experience]:
     return [group[0] for group in sorted(found.values(), key=len, reverse=True)]
 
 
-def _start(entry: dict[str, Any]) -> int:
-    """The token to look at first: the one after which the critic expects something most different, the end aside."""
-    values = entry["columns"].get("values")
-    if not values or len(values) < 2:
-        return 0
-    steps = [abs(after - before) for before, after in itertools.pairwise(values)]
-    return steps.index(max(steps))
+def _start(entry: Mapping[str, Any]) -> int:
+    """The token to look at first: of those where something else could have been said (of all, if there is none) the one after which the
+    critic expects something most different."""
+    values = entry["columns"].get("values") or [0.0] * len(entry["tokens"])
+    steps = [abs(after - before) for before, after in itertools.pairwise(values)] or [0.0]
+    open_places = [int(place) for place in entry["alternatives"] if int(place) < len(steps)]
+    return max(open_places or range(len(steps)), key=lambda place: steps[place])

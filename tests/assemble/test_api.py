@@ -82,6 +82,51 @@ def test_sft_and_reward_models_take_lists_too(tiny, tmp_path):
     assert result.ending == "finished"
 
 
+PAIRS = [{"prompt": f"Say {i}", "chosen": f"It is {i}.", "rejected": "No."} for i in range(8)]
+
+
+@pytest.mark.parametrize("method", [steersman.dpo, steersman.ilql], ids=["dpo", "ilql"])
+def test_methods_that_learn_from_judgements_take_a_list_of_them(method, tiny, tmp_path):
+    def run(rows):
+        return method(model=tiny("llama"), data=rows, out=tmp_path / "run", quiet=True, **FITTING)
+
+    assert (run(PAIRS).ending, run(PAIRS).ending) == ("finished", "already finished")
+    with pytest.raises(UsageError, match=r"data\.source"):
+        run(PAIRS[1:])
+
+
+def test_a_relative_of_dpo_is_one_word_away(tiny, tmp_path):
+    result = steersman.dpo(model=tiny("llama"), data=PAIRS, out=tmp_path / "run", loss="ipo", quiet=True, **FITTING)
+    assert 'loss = "ipo"' in (Path(result.out) / "recipe.toml").read_text()
+
+
+def test_rloo_has_no_critic_and_takes_a_function(tiny, tmp_path):
+    few = {**FEW, "samples_per_prompt": 2}
+    result = steersman.rloo(
+        model=tiny("llama"), prompts=["A dog", "Hello"], reward=len_of, out=tmp_path / "run", quiet=True, **few
+    )
+    assert (result.ending, result.step) == ("finished", 2)
+    assert 'estimator = "rloo"' in (Path(result.out) / "recipe.toml").read_text()
+    assert not (Path(result.model) / "heads.safetensors").exists()
+
+
+def test_online_dpo_and_best_of_n_ask_the_function_that_python_gave(tiny, tmp_path):
+    asked: list[str] = []
+
+    def longest(prompt: str, answer: str) -> float:
+        asked.append(prompt)
+        return float(len(answer))
+
+    usual = {"model": tiny("llama"), "reward": longest, "quiet": True, "sampling": {"max_new_tokens": 4}, **FITTING}
+    prompts = [f"Say {i}" for i in range(8)]
+    learned = steersman.online_dpo(prompts=prompts, out=tmp_path / "online", **{**usual, "prompts.held_out": "none"})
+    assert (learned.ending, len(asked)) == ("finished", 2 * 2 * 2)  # steps, prompts a step, answers
+    asked.clear()
+    best = steersman.best_of_n(prompts=prompts, n=2, out=tmp_path / "best", **usual)
+    assert (best.ending, sorted(asked)) == ("finished", sorted(2 * prompts))
+    assert best.measured["score, best of 2"] >= best.measured["score of one answer"]
+
+
 def test_the_stages_of_an_iteration_can_be_called_one_by_one(tiny, tmp_path):
     arguments = {"model": tiny("llama"), "prompts": ["A dog", "Hello"], "reward": len_of}
     with steersman.open_ppo(**arguments, out=tmp_path / "one", **FEW) as run:

@@ -19,7 +19,7 @@ from steersman.assemble.repeat import RunResult
 from steersman.assemble.run import refuse_another_recipe
 from steersman.assemble.sample import run_sample
 from steersman.assemble.score import run_score
-from steersman.assemble.scorers import name_of
+from steersman.assemble.scorers import Reward, name_of
 from steersman.assemble.sft import Command, run_sft
 from steersman.assemble.supervised import already_finished
 from steersman.data.load import load_records
@@ -47,20 +47,20 @@ class Files:
     chosen: Path
 
 
-def run_best_of_n(settings: BestOfNSettings, *, quiet: bool = False) -> RunResult:
-    """Sample, choose and fine-tune; the same call on the same folder resumes."""
+def run_best_of_n(settings: BestOfNSettings, *, quiet: bool = False, reward: Reward | None = None) -> RunResult:
+    """Sample, choose and fine-tune; the same call on the same folder resumes. `reward` takes the place of settings.scorer."""
     out = Path(settings.run.out)
     files = Files(out / "answers.jsonl", out / "scored.jsonl", out / "chosen.jsonl")
     result = already_finished(settings, settings.run, f"steersman chat {out}")
     if result is None:
         if not files.chosen.exists():
-            _choose(settings, files, quiet=quiet)
-        command = Command("best-of-n", settings, {"scorer": name_of(settings.scorer)})
+            _choose(settings, files, reward, quiet=quiet)
+        command = Command("best-of-n", settings, {"scorer": name_of(settings.scorer, reward)})
         result = run_sft(_fine_tuning(settings, files), quiet=quiet, command=command)
     return replace(result, measured=_measure(settings, files.scored))
 
 
-def _choose(settings: BestOfNSettings, files: Files, *, quiet: bool) -> None:
+def _choose(settings: BestOfNSettings, files: Files, reward: Reward | None, *, quiet: bool) -> None:
     """The answers, their scores and the best of them, each file whole before the next is begun."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError(
@@ -74,7 +74,7 @@ def _choose(settings: BestOfNSettings, files: Files, *, quiet: bool) -> None:
         atomic_write_text(folder.recipe_path, to_toml(settings))
         if not files.scored.exists():
             run_sample(_sampling(settings, files), quiet=quiet)
-            run_score(_scoring(settings, files), quiet=quiet)
+            run_score(_scoring(settings, files), quiet=quiet, reward=reward)
         best = [_best(row) for row in _scored(files.scored)]
         kept = [row for row in best if settings.least_score is None or _score_of(row) >= settings.least_score]
         if not kept:

@@ -20,7 +20,7 @@ from steersman.assemble.prompts import prompts_of
 from steersman.assemble.reference import log_probs_of
 from steersman.assemble.repeat import RunResult
 from steersman.assemble.run import KeptRun, identity_of, keep_run
-from steersman.assemble.scorers import Keeping, load_scorer, name_of
+from steersman.assemble.scorers import Keeping, Reward, name_of, scorer_of
 from steersman.assemble.supervised import Finish, Judged, Material, already_finished, conclude, learn
 from steersman.data.sources import content_hash
 from steersman.errors import UsageError
@@ -72,8 +72,9 @@ class Sampler:
         return [JudgedGroup(group, torch.cat(opinions[2 * i : 2 * i + 2])) for i, group in enumerate(groups)]
 
 
-def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False) -> RunResult:
-    """Learn from a scorer's judgements of the policy's own answers; the same call on the same folder resumes."""
+def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: Reward | None = None) -> RunResult:
+    """Learn from a scorer's judgements of the policy's own answers; the same call on the same folder resumes. `reward` takes the place
+    of settings.scorer."""
     next_command = f"steersman chat {settings.run.out}"
     before = already_finished(settings, settings.run, next_command)
     if before is not None:
@@ -95,7 +96,7 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False) -> RunRe
             "parents": {
                 "model": identity_of(settings.model.path),
                 "reference": identity_of(reference_of(settings)),
-                "scorer": name_of(settings.scorer),
+                "scorer": name_of(settings.scorer, reward),
             },
         }
         with machine.working(), keep_run(settings, settings.run, kind="online-dpo", world=world, facts=facts) as kept:
@@ -105,7 +106,7 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False) -> RunRe
             room = None if context is None else context - sampling.max_new_tokens
             prompts, held_out = prompts_of(settings.prompts, words, kept.notice, room=room)
             reference = reference_voice(settings, model)
-            scorer = load_scorer(settings.scorer, world.device, Keeping.of(kept, world))
+            scorer = scorer_of(settings.scorer, reward, world.device, Keeping.of(kept, world))
             sampler = Sampler(settings, words, sampling, scorer, reference, pad, machine.token_budget)
             engine = native_engine((backbone, model.adapter), model.tokeniser)
             finish = learn(

@@ -16,7 +16,7 @@ from steersman.assemble.learner import optimiser_of, scheduled
 from steersman.assemble.prompts import prompts_of
 from steersman.assemble.repeat import RunResult
 from steersman.assemble.run import KeptRun, identity_of, keep_run
-from steersman.assemble.scorers import Keeping, load_scorer, name_of
+from steersman.assemble.scorers import Keeping, Reward, name_of, scorer_of
 from steersman.assemble.supervised import Finish, already_finished, conclude
 from steersman.assemble.watch import open_watch
 from steersman.batches import TokenRow, pad_rows
@@ -33,8 +33,6 @@ from steersman.methods.ppo.together import EngineTogether, ScorerTogether
 from steersman.models.backbone import Backbone
 from steersman.parallel.world import World, join
 from steersman.records import Demonstration, Document, Prompt
-from steersman.reward.function import FunctionScorer
-from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Engine, Rollout, Sampling
 from steersman.rollout.stops import answer_text
 from steersman.settings.ppo import PpoSettings
@@ -43,9 +41,6 @@ from steersman.text.tokeniser import decode
 from steersman.train.checkpoint import load_checkpoint, weight_tensors
 from steersman.train.core import Learner
 from steersman.train.precision import autocast
-
-Reward = Callable[..., Any] | Scorer
-"""A reward function (see `reward.function`) or a scorer."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ def open_ppo(settings: PpoSettings, *, reward: Reward | None = None) -> Iterator
             "threads": machine.threads,
             "deterministic": machine.facts,
             "data": _data(settings),
-            "parents": {"model": identity_of(settings.model.path), "scorer": _scorer_name(settings, reward)},
+            "parents": {"model": identity_of(settings.model.path), "scorer": name_of(settings.scorer, reward)},
         }
         with (
             machine.working(),
@@ -189,7 +184,8 @@ def make_parts(
     words = Words(tokeniser, tuple(settings.sampling.stop))
     sampling = Sampling(**{**settings.sampling.model_dump(), "stop": words.stop})
     prompts, held_out = prompts_of(settings.prompts, words, kept.notice, room=_room(backbone, sampling))
-    scorer, watch = open_watch(settings.watch, _scorer(settings, reward, world, kept), world, kept)
+    plain_scorer = scorer_of(settings.scorer, reward, world.device, Keeping.of(kept, world))
+    scorer, watch = open_watch(settings.watch, plain_scorer, world, kept)
     return Parts(
         actors=actors,
         engine=_engine(model, plain, world),
@@ -259,21 +255,9 @@ def _engine(model: LanguageModel, plain: Backbone, world: World) -> Engine:
     return engine if world.size == 1 else EngineTogether(engine, model.backbone, world)
 
 
-def _scorer(settings: PpoSettings, reward: Reward | None, world: World, kept: KeptRun) -> Scorer:
-    if reward is None:
-        return load_scorer(settings.scorer, world.device, Keeping.of(kept, world))
-    return reward if isinstance(reward, Scorer) else FunctionScorer(reward)
-
-
 def _kind(settings: PpoSettings) -> str:
     """What the run is called among others: by its method."""
     return "ppo" if settings.advantage.estimator == "gae" else settings.advantage.estimator
-
-
-def _scorer_name(settings: PpoSettings, reward: Reward | None) -> str:
-    if reward is None:
-        return name_of(settings.scorer)
-    return reward.name if isinstance(reward, Scorer) else getattr(reward, "__name__", "function")
 
 
 def _pretraining(settings: PpoSettings, tokeniser: Any) -> Callable[[int], Sequence[TokenRow]] | None:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from steersman.assemble.device import resolve_device
-from steersman.assemble.scorers import Keeping, load_scorer
+from steersman.assemble.scorers import Keeping, Reward, scorer_of
 from steersman.assemble.sources import register_sources
 from steersman.data.kinds import answers_of, pairs_of
 from steersman.data.load import ReadReport, load_records
@@ -54,8 +54,8 @@ class ScoreResult:
         }
 
 
-def run_score(settings: ScoreSettings, *, quiet: bool = False) -> ScoreResult:
-    """Score every answer and write the file whole, or not at all."""
+def run_score(settings: ScoreSettings, *, quiet: bool = False, reward: Reward | None = None) -> ScoreResult:
+    """Score every answer and write the file whole, or not at all. `reward` takes the place of settings.scorer."""
     out = Path(settings.out).expanduser()
     refuse_own_source(settings.data.source, out)
     with RowWriter(out) as writer:
@@ -65,9 +65,8 @@ def run_score(settings: ScoreSettings, *, quiet: bool = False) -> ScoreResult:
             raise DataError(_nothing(settings.data.source, report))
         # Beside the result for as long as there is none: what a service was paid for is not lost when the next answer fails.
         replies = out.with_name(f"{out.name}.replies")
-        scorer = load_scorer(
-            settings.scorer, resolve_device(settings.device), replace(Keeping.nowhere(), replies=replies)
-        )
+        keeping = replace(Keeping.nowhere(), replies=replies)
+        scorer = scorer_of(settings.scorer, reward, resolve_device(settings.device), keeping)
         name = settings.name or scorer.name
         values: list[float] = []
         notes: Counter[str] = Counter()

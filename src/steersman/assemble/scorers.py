@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from steersman.data.load import load_records
 from steersman.errors import DataError, UsageError
 from steersman.parallel.world import World
 from steersman.reward.combined import CombinedScorer, Part
+from steersman.reward.function import FunctionScorer
 from steersman.reward.http import HttpOptions, Remembered
 from steersman.reward.open import ADDRESSES, Opening, open_scorer
 from steersman.reward.scorer import Item, Scorer
@@ -29,6 +31,9 @@ from steersman.reward.verifiable import Verification
 from steersman.runs.folder import atomic_write_text
 from steersman.runs.replies import Replies
 from steersman.settings.score import OpeningSettings, PartSettings, ScorerSettings
+
+Reward = Callable[..., Any] | Scorer
+"""What Python may give in the place of settings: a reward function (see `reward.function`) or a scorer."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,15 @@ class Keeping:
         return Keeping(folder, folder / "scales.json", world, kept.notice)
 
 
+def scorer_of(
+    settings: ScorerSettings, reward: Reward | None, device: torch.device, keeping: Keeping | None = None
+) -> Scorer:
+    """What Python gave, or else what settings name."""
+    if reward is None:
+        return load_scorer(settings, device, keeping)
+    return reward if isinstance(reward, Scorer) else FunctionScorer(reward)
+
+
 def load_scorer(settings: ScorerSettings, device: torch.device, keeping: Keeping | None = None) -> Scorer:
     """The scorer that settings name; a run's folder stands for the model it made."""
     keeping = keeping or Keeping.nowhere()
@@ -64,8 +78,10 @@ def load_scorer(settings: ScorerSettings, device: torch.device, keeping: Keeping
     return CombinedScorer(parts, name="sum")
 
 
-def name_of(settings: ScorerSettings) -> str:
+def name_of(settings: ScorerSettings, reward: Reward | None = None) -> str:
     """What the scorer is, in a word for the run's stamp."""
+    if reward is not None:
+        return reward.name if isinstance(reward, Scorer) else getattr(reward, "__name__", "function")
     return str(settings.path) if settings.path is not None else " + ".join(str(p.path) for p in settings.sum.values())
 
 

@@ -7,6 +7,7 @@ the row: no second model is in memory while learning, and no second forward pass
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,7 +15,6 @@ from torch import Tensor
 
 from steersman.batches import AnswerGroup, PairBatch, TokenBatch, TokenRow, pad_groups
 from steersman.maths import direct_preference as losses
-from steersman.models.backbone import Backbone
 from steersman.settings.dpo import PreferenceSettings
 from steersman.train.objective import Sums, Term
 
@@ -67,6 +67,13 @@ def thumbs_of(judged: AnswerGroup | PairBatch) -> tuple[Tensor, Bool[Tensor, " t
     return answers, torch.cat([judged.approval > 0.5, target > 0.5, target < 0.5])
 
 
+@runtime_checkable
+class Policy(Protocol):
+    """What learns: in a run a Backbone. All that is asked of it is the log-probability of each target."""
+
+    def log_probs(self, batch: TokenBatch) -> tuple[Float[Tensor, " targets"], Tensor | None]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sides:
     """What is known of each answer of a batch: sums over its tokens, and their number."""
@@ -88,7 +95,7 @@ class DirectPreference:
         better = sum(better_tokens(unit.group) for unit in units) if self._coefficients["likelihood"] else 0.0
         return {"preference": pairs, "likelihood": float(better)}
 
-    def __call__(self, model: Backbone, batch: JudgedBatch) -> Sums:
+    def __call__(self, model: Policy, batch: JudgedBatch) -> Sums:
         pairs = batch.pairs
         flat, _ = model.log_probs(pairs.tokens)
         sides = sum_up(flat, batch)
@@ -168,7 +175,7 @@ class KahnemanTversky:
         self.baseline = max(0.0, self._baseline_of(units))
         return {"preference": float(sum(len(thumbs_of(unit.group)[0]) for unit in units))}
 
-    def __call__(self, model: Backbone, batch: JudgedBatch) -> Sums:
+    def __call__(self, model: Policy, batch: JudgedBatch) -> Sums:
         flat, _ = model.log_probs(batch.pairs.tokens)
         sides = sum_up(flat, batch)
         chosen, liked = thumbs_of(batch.pairs)

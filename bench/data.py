@@ -87,6 +87,36 @@ def write_rows(folder: Path, size: str, steps: int, *, reward: bool) -> None:
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+# PPO: so many prompts of 8 to 32 tokens in every iteration, whose answers have 8 to 64 tokens.
+PROMPTS, PROMPT, ANSWER = 64, (8, 32), (8, 64)
+
+
+def write_prompts(folder: Path, size: str) -> int:
+    """`prompts.jsonl`: a prompt's first word says how many tokens its answer gets, "w17" 17 of them, so that an iteration has
+    the same work on every side. Handed back is how many tokens an iteration's prompts and answers have."""
+    vocabulary = SIZES[size][2]
+    generator = torch.Generator().manual_seed(SEED + 2)
+    lengths = torch.randint(PROMPT[0], PROMPT[1] + 1, (PROMPTS,), generator=generator).tolist()
+    answers = torch.randint(ANSWER[0], ANSWER[1] + 1, (PROMPTS,), generator=generator).tolist()
+    rows = [
+        {"prompt": f"w{answer} {words(length - 1, vocabulary, generator)}"}
+        for length, answer in zip(lengths, answers, strict=True)
+    ]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "lengths.json").write_text(json.dumps({"prompts": lengths, "answers": answers}))
+    return sum(lengths) + sum(answers)
+
+
+def prepare_ppo(folder: Path, size: str) -> int:
+    """A model, a reward model of the same size (as people's comparisons would have made it), and prompts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_model(folder / "model", size, reward=False)
+    write_model(folder / "reward", size, reward=True)
+    notes = {"kind": "reward", "family": "llama", "heads": 1, "mean": 0.0, "std": 1.0, "label": "reward"}
+    (folder / "reward" / "steersman.json").write_text(json.dumps(notes))
+    return write_prompts(folder, size)
+
+
 def prepare(folder: Path, size: str, steps: int, *, reward: bool) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     write_model(folder / "model", size, reward=reward)

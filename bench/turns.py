@@ -9,40 +9,62 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+
+def resident_gb() -> float:
+    """Memory that this process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e9
 
 
 class Turns:
     """At each step's beginning call `step_begins`. One JSON line a turn goes to the standard output of the process's start;
     all else that is printed goes to its standard error."""
 
-    def __init__(self, losses: Callable[[], list[float]], tokens: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        losses: Callable[[], list[float]],
+        tokens: Callable[[], int],
+        phases: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
+        """`phases` are seconds so far by what they were spent on; a turn's answer says how much each has grown. What this process
+        holds now, its imports, is told beside the peak."""
         self._answers = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
-        self._losses, self._tokens = losses, tokens
+        self._losses, self._tokens, self._phases = losses, tokens, phases
+        self._imported_gb = resident_gb()
         self._left = 0
-        self._since: tuple[float, float, int] | None = None
+        self._since: tuple[float, float, int, dict[str, float]] | None = None
 
     def step_begins(self) -> None:
         if self._left == 0:
             if self._since is None:
                 self._say({"ready": True})
             else:
-                wall, processor, tokens = self._since
+                wall, processor, tokens, phases = self._since
                 self._say(
                     {
                         "seconds": time.perf_counter() - wall,
                         "processor_seconds": time.process_time() - processor,
                         "tokens": self._tokens() - tokens,
+                        "phases": {name: value - phases.get(name, 0.0) for name, value in self._phases().items()},
                     }
                 )
             word = sys.stdin.readline().strip()
             if word in ("", "end"):
                 kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                self._say({"peak_gb": kilobytes * 1024 / 1e9, "losses": self._losses()})
+                self._say(
+                    {
+                        "peak_gb": kilobytes * 1024 / 1e9,
+                        "imported_gb": self._imported_gb,
+                        "losses": self._losses(),
+                    }
+                )
                 os._exit(0)
             self._left = int(word)
-            self._since = (time.perf_counter(), time.process_time(), self._tokens())
+            self._since = (time.perf_counter(), time.process_time(), self._tokens(), dict(self._phases()))
         self._left -= 1
 
     def _say(self, row: dict[str, object]) -> None:

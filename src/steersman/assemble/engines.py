@@ -4,15 +4,31 @@ from typing import Any
 
 from steersman.assemble.language_model import LanguageModel
 from steersman.evaluate.answer_kl import Voice
+from steersman.models.heads import ValueHead
 from steersman.models.q_heads import Guide
 from steersman.rollout.native import NativeEngine
 from steersman.text.tokeniser import end_ids
 
 
-def native_engine(voice: Voice, tokeniser: Any, *, guide: Guide | None = None) -> NativeEngine:
+def native_engine(
+    voice: Voice,
+    tokeniser: Any,
+    *,
+    guide: Guide | None = None,
+    tells_more: bool = False,
+    value_head: ValueHead | None = None,
+) -> NativeEngine:
     backbone, adapter = voice
     ends = end_ids(tokeniser, getattr(backbone.hf, "generation_config", None))
-    return NativeEngine(backbone, end_ids=ends, tokeniser=tokeniser, acting_as=adapter, guide=guide)
+    return NativeEngine(
+        backbone,
+        end_ids=ends,
+        tokeniser=tokeniser,
+        acting_as=adapter,
+        guide=guide,
+        tells_more=tells_more,
+        value_head=value_head,
+    )
 
 
 def engine_of(model: LanguageModel) -> NativeEngine:

@@ -26,9 +26,9 @@ from steersman.data.sources import content_hash
 from steersman.errors import DataError, UsageError
 from steersman.methods.ppo.collect import Asking
 from steersman.methods.ppo.loop import Memory, Parts, TakesUpWeights, ppo
+from steersman.methods.ppo.reading import Reading
 from steersman.methods.ppo.records import ExperienceBatch, Unit, collate
 from steersman.methods.ppo.roles import ModelActors
-from steersman.methods.ppo.score import Reading
 from steersman.methods.ppo.together import EngineTogether, ScorerTogether
 from steersman.models.backbone import Backbone
 from steersman.parallel.world import World, join
@@ -188,7 +188,7 @@ def make_parts(
     scorer, watch = open_watch(settings.watch, plain_scorer, world, kept)
     return Parts(
         actors=actors,
-        engine=_engine(model, plain, world),
+        engine=_engine(model, plain, actors, world),
         scorer=scorer if world.size == 1 else ScorerTogether(scorer, world),
         language=words,
         learner=_learner(settings, actors, machine, world, kept, memory, tokeniser.pad_token_id),
@@ -198,6 +198,7 @@ def make_parts(
             lambda rows: pad_rows(rows, pad_id=tokeniser.pad_token_id, multiple=multiple).to(world.device),
             autocast(machine.precision, world.device),
             world,
+            unpadded=actors.backbone.computes_no_padding,
         ),
         prompts=prompts,
         held_out=held_out,
@@ -247,12 +248,16 @@ def _learner(
         world=world,
         precision=autocast(machine.precision, world.device),
         notice=kept.notice,
+        unpadded=actors.backbone.computes_no_padding,
     )
 
 
-def _engine(model: LanguageModel, plain: Backbone, world: World) -> Engine:
-    engine = native_engine((plain, model.adapter), model.tokeniser)
-    return engine if world.size == 1 else EngineTogether(engine, model.backbone, world)
+def _engine(model: LanguageModel, plain: Backbone, actors: ModelActors, world: World) -> Engine:
+    """In one process the engine stands on the very weights that learn, and tells what they know of each token."""
+    if world.size > 1:
+        return EngineTogether(native_engine((plain, model.adapter), model.tokeniser), model.backbone, world)
+    head = actors.value_head if actors.values_on_the_policys_trunk else None
+    return native_engine((plain, model.adapter), model.tokeniser, tells_more=True, value_head=head)
 
 
 def _kind(settings: PpoSettings) -> str:

@@ -23,6 +23,11 @@ class Decoder(Protocol):
 
     name: Literal["fused", "cached", "whole"]
 
+    @property
+    def foreseen(self) -> Float[Tensor, " row"] | None:
+        """The value of each row's state after the last prefill or step; None where no value head is read."""
+        ...
+
     def reach(self, length: int) -> None:
         """Be ready for sequences of this length."""
         ...
@@ -46,6 +51,7 @@ class WholeDecoder:
     """Runs the whole sequence through the model for every token: right for any causal model, and slow."""
 
     name: Literal["fused", "cached", "whole"] = "whole"
+    foreseen = None
 
     def __init__(self, backbone: Backbone, adapter: str | None, q_heads: QHeads | None = None) -> None:
         self.backbone, self.adapter, self.q_heads = backbone, adapter, q_heads
@@ -77,6 +83,7 @@ class CachedDecoder:
     """The model's own layers, with keys and values in our memory: any model that keeps nothing else of the past."""
 
     name: Literal["fused", "cached", "whole"] = "cached"
+    foreseen = None
 
     def __init__(self, backbone: Backbone, adapter: str | None, q_heads: QHeads | None = None) -> None:
         self.backbone, self.adapter, self.q_heads = backbone, adapter, q_heads

@@ -80,6 +80,15 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What an engine that stands on the trainer's own weights knows of each token besides: the entropy of softmax(logits /
+    temperature) it was one of, and the value of the state before it (None where the engine has no value head)."""
+
+    entropies: tuple[float, ...]
+    values: tuple[float, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """One sample. `ids` are as drawn, the end token or the tokens of a stop string included (see `stops.answer_text`).
 
@@ -96,6 +105,7 @@ class Rollout:
     finish: Finish
     seed: int
     version: int
+    known: Known | None = None
 
     @property
     def row(self) -> TokenRow:

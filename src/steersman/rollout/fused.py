@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from steersman.models.backbone import Backbone
+from steersman.models.heads import ValueHead
 from steersman.models.q_heads import QHeads
 from steersman.rollout.decoder import last_of, with_q
 from steersman.rollout.layout import (
@@ -64,8 +65,15 @@ class FusedDecoder:
             self.head = product(*head_weights(backbone, adapter))
             self.final_gain = final_gain(backbone)
         self.rotary: dict[str, Rotary] = {}
+        self._value: tuple[Tensor, Tensor] | None = None
+        self.foreseen: Tensor | None = None
         self.length = 0
         self.reach(_FIRST_REACH)
+
+    def foresee(self, head: ValueHead) -> None:
+        """From now on tell the value of each state too, by this head as it is now."""
+        with torch.no_grad():
+            self._value = (head.weight.detach()[0] * self.final_gain.float(), head.bias.detach().clone())
 
     def reach(self, length: int) -> None:
         """Make the rotary tables longer if they are too short."""
@@ -188,6 +196,9 @@ class FusedDecoder:
     def _logits(self, hidden: Tensor) -> Tensor:
         normed = self._normed(hidden)
         logits = self.head(normed)
+        if self._value is not None:
+            weight, bias = self._value
+            self.foreseen = torch.mv(normed.float(), weight) + bias
         readout = self.readout
         if readout is not None and readout.scale != 1:
             logits = logits * readout.scale

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steersman.rollout.decoder import Decoder
-from steersman.rollout.engine import Finish, OnToken, Rollout, Sampling
+from steersman.rollout.engine import Finish, Known, OnToken, Rollout, Sampling
 from steersman.rollout.memory import RowMemory
 from steersman.rollout.products import width_for
 from steersman.rollout.sampler import draw
@@ -54,6 +54,7 @@ class _Read:
     memory: RowMemory
     row: int
     logits: Float[Tensor, " numbers"]
+    value: Float[Tensor, ""] | None
     tickets: deque[Ticket]
 
 
@@ -72,7 +73,10 @@ class Generation:
         device: torch.device,
         version: int,
         on_token: OnToken | None,
+        tells_more: bool = False,
     ) -> None:
+        """`tells_more`: what else is known of each token comes with the samples (`Rollout.known`)."""
+        self.tells_more = tells_more
         self.decoder, self.prompts, self.sampling, self.ending = decoder, prompts, sampling, ending
         self.context, self.device, self.version, self.on_token = context, device, version, on_token
         self.slots, self.vocabulary = slots, vocabulary
@@ -101,6 +105,8 @@ class Generation:
         self.ids = torch.zeros((width, most), **whole)
         self.log_probs = torch.zeros((width, most), **real)
         self.sampling_log_probs = torch.zeros((width, most), **real)
+        self.entropies = torch.zeros((width, most), **real)
+        self.values = torch.zeros((width, most), **real)
         self.seen = None
         if self.sampling.repetition_penalty != 1:
             self.seen = torch.zeros((width, self.vocabulary), dtype=torch.bool, device=self.device)
@@ -121,6 +127,7 @@ class Generation:
             self.log_probs,
             self.sampling_log_probs,
         ]
+        several += [self.entropies, self.values] if self.tells_more else []
         return [*several, self.alive, *([] if self.seen is None else [self.seen])]
 
     def run(self) -> list[Rollout]:
@@ -133,7 +140,7 @@ class Generation:
             logits = self.decoder.step(self.tokens[:width], self.memory)
             # Idle rows inside the step stay at the start of their slots.
             self.memory.lengths[:width].mul_(self.alive[:width])
-            self._draw(torch.arange(width, device=self.device), logits)
+            self._draw(torch.arange(width, device=self.device), logits, self.decoder.foreseen)
 
     def _admit(self) -> None:
         """Fill free slots from what was read, and read more while there is room."""
@@ -167,19 +174,22 @@ class Generation:
             lengths[row] = len(prompt)
         memory, logits = self.decoder.prefill(ids.to(self.device), lengths.to(self.device))
         for row, group in enumerate(chosen):
-            self.read.append(_Read(memory, row, logits[row], deque(group)))
+            value = None if self.decoder.foreseen is None else self.decoder.foreseen[row]
+            self.read.append(_Read(memory, row, logits[row], value, deque(group)))
 
     def _seat(self, free: list[int]) -> list[int]:
         """Give samples of the prompts that were read a slot each, and draw their first tokens; the slots still free."""
         memory = self.read[0].memory
         rows: list[int] = []
         logits: list[Tensor] = []
+        values: list[Tensor] = []
         tickets: list[Ticket] = []
         while self.read and self.read[0].memory is memory and len(rows) < len(free):
             read = self.read[0]
             tickets.append(read.tickets.popleft())
             rows.append(read.row)
             logits.append(read.logits)
+            values += [] if read.value is None else [read.value]
             if not read.tickets:
                 self.read.popleft()
         slots = free[: len(rows)]
@@ -196,7 +206,7 @@ class Generation:
             if self.seen is not None:
                 self.seen[slot] = False
                 self.seen[slot, torch.tensor(self.prompts[ticket.prompt], device=self.device)] = True
-        self._draw(where, torch.stack(logits))
+        self._draw(where, torch.stack(logits), torch.stack(values) if values else None)
         still = [slot for slot in slots if self.tickets[slot] is None]
         return still + free[len(rows) :]
 
@@ -216,7 +226,9 @@ class Generation:
                 self.spoken[new] = self.spoken[old]
         return width
 
-    def _draw(self, rows: Int[Tensor, " row"], logits: Float[Tensor, "row numbers"]) -> None:
+    def _draw(
+        self, rows: Int[Tensor, " row"], logits: Float[Tensor, "row numbers"], values: Float[Tensor, " row"] | None
+    ) -> None:
         """One token for each of these slots; those that end leave. Behind the logits there may be Q."""
         lean = None
         if logits.shape[1] > self.vocabulary:
@@ -225,10 +237,22 @@ class Generation:
         place = self.drawn[rows]
         seen = None if self.seen is None else self.seen[rows]
         barred = self._barred(place)
-        drawn = draw(logits, self.uniforms[rows, place], self.sampling, seen=seen, barred=barred, lean=lean)
+        drawn = draw(
+            logits,
+            self.uniforms[rows, place],
+            self.sampling,
+            seen=seen,
+            barred=barred,
+            lean=lean,
+            with_entropy=self.tells_more,
+        )
         self.ids[rows, place] = drawn.ids
         self.log_probs[rows, place] = drawn.log_probs
         self.sampling_log_probs[rows, place] = drawn.sampling_log_probs
+        if drawn.entropies is not None:
+            self.entropies[rows, place] = drawn.entropies
+        if self.tells_more and values is not None:
+            self.values[rows, place] = values
         self.tokens[rows] = drawn.ids
         if self.seen is not None:
             self.seen[rows, drawn.ids] = True
@@ -284,8 +308,16 @@ class Generation:
             finish,
             ticket.seed,
             self.version,
+            self._known(slot, count),
         )
         self.tickets[slot] = None
         self.alive[slot] = False
         self.drawn[slot] = 0
         self.memory.lengths[slot] = 0
+
+    def _known(self, slot: int, count: int) -> Known | None:
+        if not self.tells_more:
+            return None
+        foresees = self.decoder.foreseen is not None
+        values = tuple(self.values[slot, :count].tolist()) if foresees else None
+        return Known(tuple(self.entropies[slot, :count].tolist()), values)

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from steersman.errors import ModelError, UsageError
 from steersman.models.backbone import Backbone
+from steersman.models.heads import ValueHead
 from steersman.models.q_heads import Guide, QHeads
 from steersman.rollout.choose import PATHS, Path, choose_decoder, decoding, same_logits
 from steersman.rollout.decoder import Decoder
 from steersman.rollout.engine import OnToken, Rollout, Sampling, check_request, seeds_for
+from steersman.rollout.fused import FusedDecoder
 from steersman.rollout.generation import Ending, Generation, Ticket
 from steersman.rollout.stops import StopStrings
 from steersman.text.tokeniser import Tokeniser
@@ -33,6 +35,8 @@ class NativeEngine:
     `acting_as` is the adapter that answers, None the model without one. `token_budget` is how many tokens, prompts
     included, may be remembered at once; it bounds the memory, and what does not fit waits. `guide` are Q heads that answers lean
     on, and how much unless the request says otherwise; they are read as they are, and no copy is made of them.
+    `tells_more`: samples say what is known of each token besides (`Rollout.known`); by `value_head`, which reads the trunk that
+    answers, the value of each state too, where the fast decoder answers.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class NativeEngine:
         rows: int | None = None,
         token_budget: int | None = None,
         guide: Guide | None = None,
+        tells_more: bool = False,
+        value_head: ValueHead | None = None,
     ) -> None:
         if (rows is not None and rows < 1) or (token_budget is not None and token_budget < 1):
             raise UsageError(
@@ -58,6 +64,7 @@ class NativeEngine:
         self.rows = rows or ROWS.get(backbone.device.type, 64)
         self.token_budget = token_budget
         self.guide = guide
+        self.tells_more, self.value_head = tells_more, value_head
         self._version = version
         self._decoder: Decoder | None = None
         self._taken: tuple[int, ...] = ()
@@ -127,6 +134,7 @@ class NativeEngine:
                 device=self.backbone.device,
                 version=self._version,
                 on_token=on_token,
+                tells_more=self.tells_more,
             )
             return generation.run()
 
@@ -170,7 +178,8 @@ class NativeEngine:
     def _take_up(self, leans: QHeads | None) -> Decoder:
         """The decoder for the weights as they are now, with Q if these heads are leaned on. A change that nobody announced is noticed too, as far as torch
         counts it: every write in place to a parameter."""
-        taken = tuple(parameter._version for parameter in self.backbone.hf.parameters())
+        heads = [] if self.value_head is None else list(self.value_head.parameters())
+        taken = tuple(parameter._version for parameter in [*self.backbone.hf.parameters(), *heads])
         if self._decoder is not None and taken == self._taken and leans is self._leans:
             return self._decoder
         self._decoder = None
@@ -179,6 +188,8 @@ class NativeEngine:
             self.path = self._decoder.name
         self._taken, self._leans = taken, leans
         assert self._decoder is not None
+        if self.value_head is not None and isinstance(self._decoder, FusedDecoder):
+            self._decoder.foresee(self.value_head)
         return self._decoder
 
     def _make_again(self, path: Path, leans: QHeads | None) -> bool:

@@ -21,6 +21,7 @@ class Drawn(NamedTuple):
     ids: Int[Tensor, " row"]
     log_probs: Float[Tensor, " row"]
     sampling_log_probs: Float[Tensor, " row"]
+    entropies: Float[Tensor, " row"] | None
 
 
 def draw(
@@ -31,21 +32,22 @@ def draw(
     seen: Bool[Tensor, "row vocab"] | None,
     barred: Bool[Tensor, "row vocab"] | None,
     lean: Float[Tensor, "row vocab"] | None = None,
+    with_entropy: bool = False,
 ) -> Drawn:
     """One token a row. `seen` are the tokens that the repetition penalty falls on, `barred` what must not come yet. `lean` is what is
-    added to the logits that a token is drawn from, and to no others: the log-probabilities reported stay the policy's own."""
+    added to the logits that a token is drawn from, and to no others: the log-probabilities reported stay the policy's own, and so does
+    the entropy, if it is wanted."""
     logits = logits.float()
     scaled = logits if sampling.divisor == 1 else logits / sampling.divisor
     if lean is not None:
         logits = logits + lean
     if sampling.greedy:
         ids = reshape(logits, sampling, seen=seen, barred=barred).argmax(-1)
-        return Drawn(ids, _log_probs_at(scaled, ids), torch.zeros_like(uniform))
+        return Drawn(ids, _log_probs_at(scaled, ids), torch.zeros_like(uniform), _entropies(scaled, with_entropy))
     if not sampling.filtered and lean is None:
-        ids, log_probs = _invert(scaled, uniform)
-        return Drawn(ids, log_probs, log_probs)
-    ids, sampling_log_probs = _invert(reshape(logits, sampling, seen=seen, barred=barred), uniform)
-    return Drawn(ids, _log_probs_at(scaled, ids), sampling_log_probs)
+        return _invert(scaled, uniform, with_entropy=with_entropy)
+    drawn = _invert(reshape(logits, sampling, seen=seen, barred=barred), uniform, with_entropy=False)
+    return Drawn(drawn.ids, _log_probs_at(scaled, drawn.ids), drawn.log_probs, _entropies(scaled, with_entropy))
 
 
 def reshape(
@@ -93,21 +95,32 @@ def _nucleus(logits: Float[Tensor, "row vocab"], top_p: float) -> Float[Tensor, 
     return likeliest.gather(1, last)
 
 
-def _invert(
-    logits: Float[Tensor, "row vocab"], uniform: Float[Tensor, " row"]
-) -> tuple[Int[Tensor, " row"], Float[Tensor, " row"]]:
+def _invert(logits: Float[Tensor, "row vocab"], uniform: Float[Tensor, " row"], *, with_entropy: bool) -> Drawn:
     """The first token whose cumulative probability exceeds the uniform number, and its log-probability.
 
     A token of probability 0 adds nothing to the sum, so it is never the first to exceed anything.
     """
     highest = logits.amax(-1, keepdim=True)
-    weights = (logits - highest).exp_()
+    below = logits - highest
+    weights = below.exp() if with_entropy else below.exp_()
     # On a CPU torch sums in double precision here and rounds each entry once.
     cumulative = weights.cumsum(-1)
     total = cumulative[:, -1:]
     ids = torch.searchsorted(cumulative, uniform[:, None] * total, right=True)
     chosen = logits.gather(1, ids)
-    return ids.squeeze(1), (chosen - highest - total.log()).squeeze(1)
+    log_probs = (chosen - highest - total.log()).squeeze(1)
+    entropies = None
+    if with_entropy:
+        # sum of p (log total - below): one pass more over what is at hand
+        entropies = (total.log() - torch.bmm(weights[:, None], below[:, :, None])[:, 0] / total).squeeze(1)
+    return Drawn(ids.squeeze(1), log_probs, log_probs, entropies)
+
+
+def _entropies(logits: Float[Tensor, "row vocab"], wanted: bool) -> Float[Tensor, " row"] | None:
+    if not wanted:
+        return None
+    log_probs = logits.log_softmax(-1)
+    return -(log_probs.exp() * log_probs).sum(-1)
 
 
 def _log_probs_at(logits: Float[Tensor, "row vocab"], ids: Int[Tensor, " row"]) -> Float[Tensor, " row"]:

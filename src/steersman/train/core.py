@@ -88,7 +88,8 @@ class Learner(Generic[UnitT, BatchT]):
         started = time.perf_counter()
         weights = objective.weights(units)
         mine = deal(units, self._world.size)[self._world.rank]
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         shares = self._shrinking(lambda: self._accumulate(mine, units[0], weights, objective))
         totals = self._world.sum(shares)
         terms = _term_means(totals, weights)

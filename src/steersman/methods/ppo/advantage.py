@@ -60,8 +60,10 @@ def alike(scored: Sequence[Scored]) -> list[bool]:
 
 
 def mismatch(scored: Sequence[Scored]) -> float:
-    """Mean absolute difference between the engine's and the trainer's log-probability of the sampled tokens."""
-    gaps = [(one.old_log_probs - torch.tensor(one.sample.rollout.log_probs)).abs() for one in scored]
+    """Mean absolute difference between the engine's and the trainer's log-probability of the sampled tokens, over the answers that
+    the trainer has read itself."""
+    read = [one for one in scored if not one.taken_from_engine]
+    gaps = [(one.old_log_probs - torch.tensor(one.sample.rollout.log_probs)).abs() for one in read]
     return float(torch.cat(gaps).mean())
 
 

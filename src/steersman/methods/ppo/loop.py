@@ -18,9 +18,10 @@ from steersman.methods.ppo.advantage import advantage, alike, mismatch
 from steersman.methods.ppo.collect import Asking, Language, collect, prompts_of_iteration
 from steersman.methods.ppo.health import verdicts
 from steersman.methods.ppo.journal_rows import journal_row, sample_rows
+from steersman.methods.ppo.reading import Reading
 from steersman.methods.ppo.records import Experience, ExperienceBatch, Sample, Scored, Unit
 from steersman.methods.ppo.roles import Actors
-from steersman.methods.ppo.score import Reading, RunningScale, score
+from steersman.methods.ppo.score import RunningScale, score
 from steersman.methods.ppo.update import PpoObjective, UpdateStats, update
 from steersman.methods.ppo.watched import Watch, act, finding_rows, numbers, seen, sentence, stops
 from steersman.parallel.world import World
@@ -62,6 +63,15 @@ class TakesUpWeights(Protocol):
     """An engine that reads the trainer's own weights and must be told when they have changed."""
 
     def refresh(self, version: int) -> None: ...
+
+
+@runtime_checkable
+class HoldsACopy(Protocol):
+    """An engine that answers from a copy of the weights, made for it."""
+
+    def release(self) -> None:
+        """Give back the memory of a copy of the weights until the next answers."""
+        ...
 
 
 @dataclass
@@ -210,6 +220,9 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
     )
     objective = PpoObjective(settings.update, settings.kl, settings.sampling)
     same = alike(scored) if settings.advantage.leave_out_equal else [False] * len(scored)
+    if isinstance(parts.engine, HoldsACopy):
+        # Its copy of the weights is not needed until they have changed, and an update needs the memory.
+        parts.engine.release()
     stats = clock.time(
         "update",
         lambda: update(

@@ -49,6 +49,8 @@ class Scored:
     entropies: Float[Tensor, " tokens"]
     values: Float[Tensor, " tokens"] | None
     """None: there is no critic."""
+    taken_from_engine: bool = False
+    """Whether log-probabilities, entropies and values are what the engine knew already (see `reading`)."""
 
     @property
     def log_ratios(self) -> Float[Tensor, " tokens"]:

@@ -46,6 +46,20 @@ class Actors(Protocol):
         ...
 
 
+@runtime_checkable
+class Critic(Protocol):
+    """Actors that can be asked for values alone, where the engine knows all else that the policy would say."""
+
+    @property
+    def values_on_the_policys_trunk(self) -> bool:
+        """Whether an engine that answers as the policy can read them too."""
+        ...
+
+    def values(self, batch: TokenBatch) -> Flat | None:
+        """The value of the state before each target; None where there is no critic."""
+        ...
+
+
 class ModelActors(nn.Module):
     """The actors made of Hugging Face models. `critic` None puts the value head on the policy's trunk (or on the adapter
     `value_adapter` of the same base); `value_head` None is no critic at all; `frozen` None makes the base with its adapters off
@@ -79,12 +93,22 @@ class ModelActors(nn.Module):
         )
         if self.value_head is None:
             return log_probs, entropies, None
-        if self.critic is not None:
-            hidden = self.critic.hidden(batch, batch.asked)
-        elif self.value_adapter is not None:
-            with self._as(self.value_adapter):
-                hidden = self.backbone.hidden(batch, batch.asked)
+        if not self.values_on_the_policys_trunk:
+            return log_probs, entropies, self.values(batch)
         return log_probs, entropies, self.value_head(gather_before(hidden, batch.loss_mask))
+
+    @property
+    def values_on_the_policys_trunk(self) -> bool:
+        return self.value_head is not None and self.critic is None and self.value_adapter is None
+
+    def values(self, batch: TokenBatch) -> Flat | None:
+        if self.value_head is None:
+            return None
+        critic = self.backbone if self.critic is None else self.critic
+        adapter = self.policy_adapter if self.value_adapter is None else self.value_adapter
+        with nullcontext() if self.critic is not None else self._as(adapter):
+            hidden = critic.hidden(batch, batch.asked)
+        return self.value_head(gather_before(hidden, batch.loss_mask))
 
     def reference(self, batch: TokenBatch, *, temperature: float) -> Flat:
         if self.frozen is not None:

@@ -40,6 +40,9 @@ class EngineTogether:
                 places[name].copy_(whole(parameter))
         self.engine.refresh(version)
 
+    def release(self) -> None:
+        self.engine.release()
+
     def load_weights(self, state: Mapping[str, Tensor], version: int) -> None:
         self.engine.load_weights(state, version)
 

@@ -1,0 +1,172 @@
+"""What the models say of each sampled token: policy, reference and value function.
+
+An engine that stands on the very weights that learn has read all samples as it made them, so what it knows (`Rollout.known`) is
+not computed a second time: only the reference is asked, and a critic with weights of its own. That it knows the same is not taken
+for granted: a few samples are read in full in every iteration, and if they differ by more than rounding, all are.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from steersman.batches import TokenBatch, TokenRow
+from steersman.maths.kl import k1, k2, k3
+from steersman.methods.ppo.records import Sample
+from steersman.methods.ppo.roles import Actors, Critic
+from steersman.parallel.world import World
+from steersman.settings.ppo import KlSettings
+from steersman.train.plan import deal, micro_batches
+
+# One sample in so many is read in full to compare.
+CHECKED_SHARE = 16
+# Mean difference of log-probabilities and entropies, and of values as a share of their size, that is mere rounding (float32).
+SAME = 1e-4
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the models are run over samples: padding, micro-batches, precision, temperature of the log-probabilities, and the
+    processes that read together."""
+
+    temperature: float
+    token_budget: int
+    pad: Callable[[Sequence[TokenRow]], TokenBatch]
+    precision: Callable[[], AbstractContextManager[object]]
+    world: World
+    unpadded: bool = False
+    """Whether the models compute no padding, so that a micro-batch may be as large as its real tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What is known of one sample's own tokens; `values` None: there is no critic."""
+
+    old_log_probs: Tensor
+    reference_log_probs: Tensor
+    kl: Tensor
+    entropies: Tensor
+    values: Tensor | None
+    taken_from_engine: bool
+
+
+def read_tokens(samples: Sequence[Sample], actors: Actors, reading: Reading, kl: KlSettings) -> list[Read]:
+    """Old log-probabilities, the reference's, the KL estimate, entropies and values (if there is a critic), for each sample's own
+    tokens."""
+    if not _engine_may_know(samples, actors, reading, kl):
+        return read_in_full(samples, actors, reading, kl)
+    checked = checked_samples(len(samples))
+    full = read_in_full([samples[i] for i in checked], actors, reading, kl)
+    rest = [i for i in range(len(samples)) if i not in set(checked)]
+    if all(_agree(samples[i], one) for i, one in zip(checked, full, strict=True)):
+        others = _read_the_others([samples[i] for i in rest], actors, reading, kl)
+    else:
+        others = read_in_full([samples[i] for i in rest], actors, reading, kl)
+    found = dict(zip([*checked, *rest], [*full, *others], strict=True))
+    return [found[i] for i in range(len(samples))]
+
+
+def checked_samples(count: int) -> list[int]:
+    """Which samples are read in full: some of every part of the batch."""
+    return list(range(0, count, CHECKED_SHARE))
+
+
+def _engine_may_know(samples: Sequence[Sample], actors: Actors, reading: Reading, kl: KlSettings) -> bool:
+    """Whether the engine told what is needed of each token. An exact KL needs the policy's hidden states, and sharded models
+    work in lockstep."""
+    if reading.world.size > 1 or kl.estimator not in ("k1", "k2", "k3") or not isinstance(actors, Critic):
+        return False
+    known = [sample.rollout.known for sample in samples]
+    if actors.values_on_the_policys_trunk:
+        return all(one is not None and one.values is not None for one in known)
+    return all(one is not None for one in known)
+
+
+def _agree(sample: Sample, read: Read) -> bool:
+    known = sample.rollout.known
+    assert known is not None
+    pairs = [(read.old_log_probs, torch.tensor(sample.rollout.log_probs), 1.0)]
+    pairs.append((read.entropies, torch.tensor(known.entropies), 1.0))
+    if known.values is not None and read.values is not None:
+        pairs.append((read.values, torch.tensor(known.values), max(1.0, float(read.values.abs().max()))))
+    return all(float((one - other).abs().mean()) <= SAME * size for one, other, size in pairs)
+
+
+def _read_the_others(samples: Sequence[Sample], actors: Actors, reading: Reading, kl: KlSettings) -> list[Read]:
+    """What the engine knows, and what it cannot."""
+    assert isinstance(actors, Critic)
+    own_critic = not actors.values_on_the_policys_trunk
+
+    def ask(batch: TokenBatch) -> list[Tensor]:
+        values = actors.values(batch) if own_critic else None
+        return [actors.reference(batch, temperature=reading.temperature), *([] if values is None else [values])]
+
+    found: list[Read] = []
+    for sample, columns in zip(samples, _through(samples, ask, reading), strict=True):
+        known = sample.rollout.known
+        assert known is not None
+        old, reference = torch.tensor(sample.rollout.log_probs), columns[0]
+        values = None if known.values is None else torch.tensor(known.values)
+        values = columns[1] if len(columns) > 1 else values
+        estimate = ESTIMATES[kl.estimator](old, reference)
+        found.append(Read(old, reference, estimate, torch.tensor(known.entropies), values, taken_from_engine=True))
+    return found
+
+
+def read_in_full(samples: Sequence[Sample], actors: Actors, reading: Reading, kl: KlSettings) -> list[Read]:
+    """All of it from the models, whatever the engine knows."""
+
+    def ask(batch: TokenBatch) -> list[Tensor]:
+        log_probs, entropies, values = actors.policy(batch, temperature=reading.temperature, with_entropy=True)
+        reference = actors.reference(batch, temperature=reading.temperature)
+        estimate = _estimate(actors, batch, log_probs, reference, reading.temperature, kl)
+        assert entropies is not None
+        return [log_probs, reference, estimate, entropies, *([] if values is None else [values])]
+
+    return [
+        Read(own[0], own[1], own[2], own[3], own[4] if len(own) > 4 else None, taken_from_engine=False)
+        for own in _through(samples, ask, reading)
+    ]
+
+
+def _through(
+    samples: Sequence[Sample], ask: Callable[[TokenBatch], Sequence[Tensor]], reading: Reading
+) -> list[tuple[Tensor, ...]]:
+    """The columns that `ask` gives for the targets of a batch, for each sample its own part of them."""
+    world = reading.world
+    places = {id(sample): i for i, sample in enumerate(samples)}
+    groups = micro_batches(deal(samples, world.size)[world.rank], reading.token_budget, packed=reading.unpadded)
+    read: list[Sample] = []
+    columns: list[Tensor] = []
+    kinds = 0
+    with torch.no_grad():
+        # Sharded models work in lockstep: whoever has fewer micro-batches goes along with some that count nothing.
+        for n in range(world.max(len(groups))):
+            group = groups[n] if n < len(groups) else [samples[0]]
+            batch = reading.pad([sample.row for sample in group])
+            with reading.precision():
+                together = ask(batch)
+            kinds = len(together)
+            if n < len(groups):
+                read += group
+                columns.append(torch.stack([column.float().cpu() for column in together]))
+    found: dict[int, tuple[Tensor, ...]] = {}
+    mine = torch.cat([torch.zeros(kinds, 0), *columns], dim=1)
+    for theirs, quantities in world.exchange(([places[id(sample)] for sample in read], mine)):
+        parts = quantities.split([len(samples[i].rollout.ids) for i in theirs], dim=1)
+        for i, own in zip(theirs, parts, strict=True):
+            found[i] = tuple(own)
+    return [found[i] for i in range(len(samples))]
+
+
+ESTIMATES = {"k1": k1, "k2": k2, "k3": k3}
+
+
+def _estimate(
+    actors: Actors, batch: TokenBatch, log_probs: Tensor, reference: Tensor, temperature: float, kl: KlSettings
+) -> Tensor:
+    if kl.estimator in ("full", "top_k"):
+        return actors.exact_kl(batch, temperature=temperature, top_k=kl.top_k if kl.estimator == "top_k" else None)
+    return ESTIMATES[kl.estimator](log_probs, reference)

@@ -25,7 +25,7 @@ from steersman.data.order import rows_of_step
 from steersman.data.sources import content_hash
 from steersman.errors import DataError, UsageError
 from steersman.methods.ppo.collect import Asking
-from steersman.methods.ppo.loop import Memory, Parts, TakesUpWeights, ppo
+from steersman.methods.ppo.loop import Memory, Parts, ppo
 from steersman.methods.ppo.reading import Reading
 from steersman.methods.ppo.records import ExperienceBatch, Unit, collate
 from steersman.methods.ppo.roles import ModelActors
@@ -33,7 +33,7 @@ from steersman.methods.ppo.together import EngineTogether, ScorerTogether
 from steersman.models.backbone import Backbone
 from steersman.parallel.world import World, join
 from steersman.records import Demonstration, Document, Prompt
-from steersman.rollout.engine import Engine, Rollout, Sampling
+from steersman.rollout.engine import Engine, Rollout, Sampling, TakesUpWeights
 from steersman.rollout.stops import answer_text
 from steersman.settings.ppo import PpoSettings
 from steersman.text.template import encode_demonstration, encode_document, encode_prompt

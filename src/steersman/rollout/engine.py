@@ -136,6 +136,22 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class TakesUpWeights(Protocol):
+    """An engine that reads the trainer's own weights and must be told when they have changed."""
+
+    def refresh(self, version: int) -> None: ...
+
+
+@runtime_checkable
+class HoldsACopy(Protocol):
+    """An engine that answers from a copy of the weights, made for it."""
+
+    def release(self) -> None:
+        """Give back the memory of a copy of the weights until the next answers."""
+        ...
+
+
 def sample_seed(run_seed: int, step: int, prompt: str | int, sample: int) -> int:
     """The seed of one sample: a pure function of where it stands in the run, so that a resumed run draws the same."""
     name = "\x1f".join(str(part) for part in (run_seed, step, prompt, sample))

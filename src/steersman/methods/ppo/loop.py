@@ -27,7 +27,7 @@ from steersman.methods.ppo.watched import Watch, act, finding_rows, numbers, see
 from steersman.parallel.world import World
 from steersman.records import Prompt
 from steersman.reward.scorer import Scorer
-from steersman.rollout.engine import Engine
+from steersman.rollout.engine import Engine, HoldsACopy, TakesUpWeights
 from steersman.settings.ppo import KlSettings, PpoSettings
 from steersman.train.checkpoint import Snapshot, load_weight_tensors, take_snapshot
 from steersman.train.core import Learner
@@ -55,22 +55,6 @@ class Keeper(Protocol):
     def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None: ...
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """What the watch found, with its evidence."""
-        ...
-
-
-@runtime_checkable
-class TakesUpWeights(Protocol):
-    """An engine that reads the trainer's own weights and must be told when they have changed."""
-
-    def refresh(self, version: int) -> None: ...
-
-
-@runtime_checkable
-class HoldsACopy(Protocol):
-    """An engine that answers from a copy of the weights, made for it."""
-
-    def release(self) -> None:
-        """Give back the memory of a copy of the weights until the next answers."""
         ...
 
 

@@ -6,7 +6,14 @@ from transformers import AutoModelForSequenceClassification
 
 from steersman.batches import TokenBatch, pack_rows, pad_rows
 from steersman.errors import ModelError
-from steersman.models.classifier import class_index, fit_pad, load_classifier, new_classifier, save_classifier
+from steersman.models.classifier import (
+    class_index,
+    class_or_complement,
+    fit_pad,
+    load_classifier,
+    new_classifier,
+    save_classifier,
+)
 from steersman.models.files import describe
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model
 
@@ -44,10 +51,31 @@ def test_labels_that_hold_together_have_probabilities_of_their_own(batch, tmp_pa
     assert torch.allclose(classifier.probabilities(batch), classifier.scores(batch).sigmoid())
 
 
+@pytest.mark.parametrize("classes", [("toxic",), ("calm", "Toxic"), ("calm", "toxic", "other")])
+def test_the_complement_of_a_class_is_the_log_odds_that_it_does_not_hold(classes, batch, tmp_path):
+    write_tiny_model(tmp_path, "bert", classes=classes)
+    toxic, clean = opened(tmp_path, "toxic"), opened(tmp_path, "not toxic")
+    with torch.no_grad():
+        shares, others = toxic.probabilities(batch).double(), clean.probabilities(batch).double()
+        assert torch.allclose(shares + others, torch.ones(len(shares), dtype=torch.float64))
+        assert torch.allclose(clean.scores(batch).double(), (others / shares).log(), atol=1e-4)
+    assert clean.chosen.casefold() == "not toxic"
+
+
+def test_a_class_that_is_called_not_something_is_itself(batch, tmp_path):
+    write_tiny_model(tmp_path, "bert", classes=("not toxic", "toxic"))
+    clean = opened(tmp_path, "Not Toxic")
+    assert (clean.index, clean.complement) == (0, False)
+    with torch.no_grad():
+        assert torch.equal(clean.scores(batch), clean.logits(batch)[:, 0])
+
+
 def test_a_missing_class_is_said_with_those_there_are():
     assert class_index(("neg", "pos"), "pos", "x") == 1
     with pytest.raises(ModelError, match="no class 'good'; its classes are neg, pos"):
         class_index(("neg", "pos"), "good", "x")
+    with pytest.raises(ModelError, match="no class 'not good'; its classes are neg, pos"):
+        class_or_complement(("neg", "pos"), "not good", "x")
     with pytest.raises(ModelError, match="has the classes neg, pos; say which"):
         class_index(("neg", "pos"), None, "x")
     with pytest.raises(ModelError, match="no class 'POS'"):

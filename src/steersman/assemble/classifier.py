@@ -24,7 +24,6 @@ from steersman.models.classifier import Classifier, fit_pad, new_classifier, sav
 from steersman.parallel.shard import shard
 from steersman.parallel.world import World, join
 from steersman.records import ClassifiedText
-from steersman.reward.classifier import chosen_probabilities
 from steersman.reward.rows import encode_text, through
 from steersman.runs.folder import atomic_write_text
 from steersman.settings.classifier import ClassifierSettings
@@ -204,7 +203,7 @@ def _report(kept: KeptRun, pupil: Pupil, held_out: list[LabelledRow], world: Wor
     if not world.first:
         return
     labels = [labelled.label for labelled in held_out]
-    quality = measure_classifier(chosen_probabilities(model, logits).tolist(), labels)
+    quality = measure_classifier(model.probabilities_of(logits).tolist(), labels)
     atomic_write_text(kept.folder.path / "quality.json", json.dumps(quality.as_dict(), indent=1))
     if not quiet:
-        print("\n".join(lines_of_classifier(quality, model.classes[model.index])))
+        print("\n".join(lines_of_classifier(quality, model.chosen)))

@@ -20,13 +20,16 @@ from steersman.models.loading import open_model
 
 
 class Classifier(nn.Module):
-    """A Hugging Face sequence classifier; `index` is the class that counts as the score."""
+    """A Hugging Face sequence classifier; `index` is the class that counts as the score, or whose `complement` does."""
 
-    def __init__(self, hf: nn.Module, *, classes: tuple[str, ...], index: int, name: str) -> None:
+    def __init__(
+        self, hf: nn.Module, *, classes: tuple[str, ...], index: int, name: str, complement: bool = False
+    ) -> None:
         super().__init__()
         self.hf: Any = hf
         self.classes = classes
         self.index = index
+        self.complement = complement
         self.name = name
         self.silenced: dict[str, float] = {}
 
@@ -51,15 +54,37 @@ class Classifier(nn.Module):
             )
         return self.hf(input_ids=ids, attention_mask=mask.long()).logits.float()
 
+    @property
+    def chosen(self) -> str:
+        """What the score is of: the class, or that it does not hold."""
+        return f"not {self.classes[self.index]}" if self.complement else self.classes[self.index]
+
     def scores(self, batch: TokenBatch) -> Float[Tensor, " batch"]:
         """The logit of the chosen class."""
-        return self.logits(batch)[:, self.index]
+        return self.scores_of(self.logits(batch))
 
     def probabilities(self, batch: TokenBatch) -> Float[Tensor, " batch"]:
-        """The probability of the chosen class; several labels may hold at once where the model says so."""
-        logits = self.logits(batch)
-        several = self.hf.config.problem_type == "multi_label_classification" or len(self.classes) == 1
-        return (logits.sigmoid() if several else logits.softmax(-1))[:, self.index]
+        """The probability of the chosen class."""
+        return self.probabilities_of(self.logits(batch))
+
+    def scores_of(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
+        """Of a class its own logit; of a complement the log-odds that the class does not hold."""
+        own = logits[:, self.index]
+        if not self.complement:
+            return own
+        if self._by_itself:
+            return -own
+        others = torch.arange(logits.shape[1], device=logits.device) != self.index
+        return logits[:, others].logsumexp(-1) - own
+
+    def probabilities_of(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
+        """Each class by itself where several may hold at once (or there is only one), else all classes against one another."""
+        own = (logits.sigmoid() if self._by_itself else logits.softmax(-1))[:, self.index]
+        return 1 - own if self.complement else own
+
+    @property
+    def _by_itself(self) -> bool:
+        return self.hf.config.problem_type == "multi_label_classification" or len(self.classes) == 1
 
 
 def load_classifier(
@@ -71,7 +96,8 @@ def load_classifier(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> Classifier:
-    """A classifier or one-label reward model. `positive` names the class whose logit is the score; None if there is one."""
+    """A classifier or one-label reward model. `positive` names the class whose logit is the score; None if there is one. Where no class is
+    called so, "not toxic" is the complement of the class toxic."""
     from transformers import AutoModelForSequenceClassification
 
     hf, silenced = open_model(
@@ -130,9 +156,19 @@ def _no_report() -> Iterator[None]:
 def _classifier(
     hf: nn.Module, silenced: dict[str, float], classes: tuple[str, ...], positive: str | None, name: str | Path
 ) -> Classifier:
-    classifier = Classifier(hf, classes=classes, index=class_index(classes, positive, str(name)), name=str(name))
+    index, complement = class_or_complement(classes, positive, str(name))
+    classifier = Classifier(hf, classes=classes, index=index, name=str(name), complement=complement)
     classifier.silenced = silenced
     return classifier
+
+
+def class_or_complement(classes: Sequence[str], positive: str | None, name: str) -> tuple[int, bool]:
+    """The class with this name; or, where "not x" is wanted and there is no such class but an x, x and that its complement is meant."""
+    known = {label.casefold() for label in classes}
+    wanted = "" if positive is None else positive.casefold()
+    if wanted not in known and wanted.startswith("not ") and wanted.removeprefix("not ") in known:
+        return class_index(classes, wanted.removeprefix("not "), name), True
+    return class_index(classes, positive, name), False
 
 
 def class_index(classes: Sequence[str], positive: str | None, name: str) -> int:
@@ -164,7 +200,7 @@ def save_classifier(classifier: Classifier, tokeniser: Any, folder: str | Path) 
     folder = Path(folder)
     with dropout_restored(classifier):
         classifier.hf.save_pretrained(folder)
-    write_notes(folder, {"kind": "classifier", "positive": classifier.classes[classifier.index]})
+    write_notes(folder, {"kind": "classifier", "positive": classifier.chosen})
     if tokeniser is not None:
         tokeniser.save_pretrained(folder)
     return folder

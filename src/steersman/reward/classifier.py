@@ -4,9 +4,6 @@ model's only logit."""
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from jaxtyping import Float
-from torch import Tensor
-
 from steersman.models.classifier import Classifier
 from steersman.reward.rows import Reads, encode_item, through
 from steersman.reward.scorer import Item, Score
@@ -29,7 +26,7 @@ class ClassifierScorer:
         reads: Reads | None = None,
         max_length: int | None = None,
     ) -> None:
-        self.name = name or (classifier.classes[classifier.index] if len(classifier.classes) > 1 else "reward")
+        self.name = name or (classifier.chosen if len(classifier.classes) > 1 or classifier.complement else "reward")
         self.classifier = classifier.eval()
         self.tokeniser = tokeniser
         self.reads: Reads = usual_reads(classifier, tokeniser) if reads is None else reads
@@ -50,18 +47,12 @@ class ClassifierScorer:
             token_budget=self._token_budget,
             device=next(self.classifier.parameters()).device,
         )
-        probabilities = chosen_probabilities(self.classifier, logits)
-        values = logits[:, self.classifier.index] if self._output == "logit" else probabilities
+        probabilities = self.classifier.probabilities_of(logits)
+        values = self.classifier.scores_of(logits) if self._output == "logit" else probabilities
         return [
             Score(float(values[i]), {"probability": float(probabilities[i])}, note)
             for i, (_, note) in enumerate(encoded)
         ]
-
-
-def chosen_probabilities(classifier: Classifier, logits: Float[Tensor, "items classes"]) -> Float[Tensor, " items"]:
-    """Each class by itself where several may hold at once (or there is only one), else all classes against one another."""
-    several = classifier.hf.config.problem_type == "multi_label_classification" or len(classifier.classes) == 1
-    return (logits.sigmoid() if several else logits.softmax(-1))[:, classifier.index]
 
 
 def usual_reads(classifier: Classifier, tokeniser: Any) -> Reads:

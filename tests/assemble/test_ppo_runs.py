@@ -405,3 +405,48 @@ def test_layouts_and_adapters_must_agree(improve):
         improve(layout="adapters")
     with pytest.raises(UsageError, match=r"choose layout=adapters to use model\.lora"):
         improve(lora={"rank": 4})
+
+
+def test_preference_over_reference_answers_is_paid_in_place_of_the_score(opened, improve, tmp_path):
+    with opened(score={"preference_over": 3}) as run:
+        done = iterate(run.parts, run.settings, run.memory)
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "scorer" / "reference-answers.jsonl").read_text().splitlines()
+    ]
+    assert {row["prompt"] for row in rows} == set(PROMPTS)
+    for row in rows:
+        assert row["scores"] == pytest.approx([vowels(answer) for answer in row["answers"]])
+    assert len({answer for row in rows for answer in row["answers"]}) > len(rows), "several different answers"
+    of = {row["prompt"]: row["scores"] for row in rows}
+    for one in done.experience:
+        sample = one.scored.sample
+        mine = vowels(sample.text)
+        chances = [1 / (1 + math.exp(theirs - mine)) for theirs in of[sample.prompt.shown]]
+        assert one.scored.score == pytest.approx(sum(chances) / 3)
+        assert one.scored.parts["before"] == pytest.approx(mine)
+    assert 0 < done.row["score"] < 1
+
+
+def test_reference_answers_are_drawn_once_and_the_same_again_if_their_file_is_gone(opened, tmp_path):
+    path = tmp_path / "run" / "scorer" / "reference-answers.jsonl"
+    with opened(score={"preference_over": 2}):
+        before = path.read_text()
+    assert "drawing 2 answers of the starting model to each of 6 prompts" in notices(tmp_path / "run")
+    with opened(score={"preference_over": 2}):
+        pass
+    assert path.read_text() == before
+    assert "drawing" not in notices(tmp_path / "run")
+    path.write_text(before[:-20])
+    with opened(score={"preference_over": 2}):
+        pass
+    assert path.read_text() == before
+
+
+def test_only_the_prompts_that_a_run_will_ask_get_reference_answers(opened, tmp_path):
+    with opened(score={"preference_over": 1}, prompts_per_iteration=2, iterations=1) as run:
+        rows = (tmp_path / "run" / "scorer" / "reference-answers.jsonl").read_text().splitlines()
+        assert len(rows) == 2
+        done = iterate(run.parts, run.settings, run.memory)
+        assert {one.scored.sample.prompt.shown for one in done.experience} == {json.loads(r)["prompt"] for r in rows}
+        with pytest.raises(DataError, match="no reference answers to compare with"):
+            iterate(run.parts, run.settings, run.memory)

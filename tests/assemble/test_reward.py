@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from plainly import OTHERS, WORDS, judged, write_rows
+from safetensors.torch import load_file
 
 import steersman.assemble.reward as reward
+import steersman.assemble.reward_reading as reading
 from steersman.assemble.repeat import RunResult, with_seed
 from steersman.assemble.score import run_score
 from steersman.assemble.scorers import load_scorer
@@ -22,7 +24,8 @@ from steersman.models.files import describe, read_json
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model
 from steersman.records import Comparison, Demonstration, Prompt
 from steersman.reward.ensemble import EnsembleScorer
-from steersman.reward.rows import encode_item
+from steersman.reward.model import RewardModelScorer
+from steersman.reward.rows import encode_item, through
 from steersman.runs.journal import read_rows
 from steersman.settings.base import check, load_settings
 from steersman.settings.reward import RewardSettings
@@ -106,7 +109,7 @@ def trainee_scores(start: reward.Start, items) -> torch.Tensor:
     rows = [encode_item(start.tokeniser, item, reads="conversation", limit=128)[0] for item in items]
     found = []
     for row in rows:
-        batch = reward.through([row], start.trainee.scores_by_head, pad_id=1, token_budget=1, device=CPU)
+        batch = through([row], start.trainee.scores_by_head, pad_id=1, token_budget=1, device=CPU)
         found.append(batch[0, 0])
     return torch.stack(found)
 
@@ -305,7 +308,7 @@ def test_every_kind_of_answers_can_be_the_reference(teach, tmp_path):
         {"kind": "label", "prompt": prompt, "completion": a, "desirable": True},
     ]
     reference = write_rows(tmp_path / "answers.jsonl", kinds)
-    assert len(reward._reference_answers(str(reference))) == 7
+    assert len(reading._reference_answers(str(reference))) == 7
     with pytest.raises(DataError, match=r"reference=.*one\.jsonl: 1 answers there; expected at least 2"):
         teach(f"reference={write_rows(tmp_path / 'one.jsonl', kinds[3:])}")
 
@@ -545,3 +548,45 @@ def test_published_preferences_are_learned_from_and_scored(name, teach, tmp_path
     values = {"data": {"source": str(SHARED / name), "limit": 20}, "scorer": {"path": result.out}}
     found = run_score(check(ScoreSettings, {**values, "out": str(tmp_path / "scored.jsonl")}), quiet=True)
     assert (found.records, found.answers) == (20, 40)
+
+
+def test_members_as_an_average_are_one_ordinary_reward_model_of_their_mean_weights(settings, judgements, tmp_path):
+    result = reward.run_reward(settings("members=3", "members_as=average"), quiet=True)
+    folders = [tmp_path / "run" / f"member-{m}" / "model" for m in (1, 2, 3)]
+    states = [load_file(folder / "model.safetensors") for folder in folders]
+    mean = load_file(Path(result.model) / "model.safetensors")
+    assert set(mean) == set(states[0])
+    for name, weights in mean.items():
+        expected = sum(state[name].double() for state in states) / 3
+        assert torch.allclose(weights.double(), expected, atol=1e-6), name
+    assert any(not torch.equal(states[0][name], states[1][name]) for name in mean), "members are not the same"
+    items = items_of(judgements)[:20]
+    values = scores(opened(tmp_path / "run"), items)
+    assert isinstance(opened(tmp_path / "run"), RewardModelScorer)
+    notes = read_json(Path(result.model) / "steersman.json")
+    assert notes["mean"] != read_json(folders[0] / "steersman.json")["mean"], "its scale was measured anew"
+    assert float(values.mean()) == pytest.approx(0, abs=0.7)
+    assert json.loads((tmp_path / "run" / "quality.json").read_text())["accuracy"]
+    assert reward.run_reward(settings("members=3", "members_as=average"), quiet=True).ending == "already finished"
+
+
+def test_members_that_are_averaged_begin_with_one_head_and_those_of_an_ensemble_do_not(settings, trained):
+    heads = []
+    for words in (["members_as=average", "run.out=OUT-a"], ["run.out=OUT-b"]):
+        out = str(Path(settings().run.out).parent / words[-1][-1])
+        reward.run_reward(
+            settings("members=2", "optimiser.learning_rate=1e-12", *words[:-1], f"run.out={out}"), quiet=True
+        )
+        heads.append([start.trainee.reward.head.weight.detach().clone() for start in trained[-2:]])
+    assert torch.allclose(heads[0][0], heads[0][1], atol=1e-6)
+    assert not torch.allclose(heads[1][0], heads[1][1], atol=1e-2)
+
+
+def test_what_has_no_average_is_refused(settings, teach, tmp_path):
+    with pytest.raises(UsageError, match="give members=4"):
+        settings("members_as=average")
+    with pytest.raises(UsageError, match="Leave model"):
+        settings("members_as=average", "members=2", "model.lora.rank=4")
+    teach("members=2", f"run.out={tmp_path / 'several'}")
+    with pytest.raises(UsageError, match="began as one"):
+        teach("members=2", "members_as=average", f"model.path={tmp_path / 'several'}")

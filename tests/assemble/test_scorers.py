@@ -113,10 +113,31 @@ def test_scales_are_measured_once_in_a_run(tmp_path, sums, functions, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_length_is_taken_out_as_measured_on_reference_answers_once_in_a_run(tmp_path, functions, capsys):
+    # Characters 1, 2, 3 score 1, 2, 6 (by hand: slope 2.5, mean length 2), so a score of 10 with 6 characters keeps 10 - 4 * 2.5 = 0.
+    (tmp_path / "by_length.py").write_text("def score(answer):\n    return {1: 1, 2: 2, 3: 6}.get(len(answer), 10)\n")
+    rows = [{"prompt": "Say", "completion": "x" * n} for n in (1, 2, 3)]
+    reference = write_rows(tmp_path / "reference.jsonl", rows)
+    given = {"path": f"{tmp_path / 'by_length.py'}:score", "length_controlled": True, "reference": str(reference)}
+    settings = check(ScorerSettings, given)
+    keeping = Keeping(tmp_path / "scorer", tmp_path / "scorer" / "scales.json", World.alone(), print)
+    items = [(Prompt(text="Say"), answer) for answer in ("x", "xx", "xxx", "longer")]
+    found = load_scorer(settings, CPU, keeping).score(items)
+    assert [score.value for score in found] == pytest.approx([3.5, 2.0, 3.5, 0.0])
+    assert found[3].parts == pytest.approx({"before": 10.0, "owed to length": 10.0})
+    assert (
+        "length explains 89.3% of the scores of 3 reference answers, +250 for 100 characters" in capsys.readouterr().out
+    )
+    reference.unlink()
+    assert load_scorer(settings, CPU, keeping).score(items) == found
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     ("values", "error", "match"),
     [
         ({}, UsageError, "seen neither"),
+        ({"path": "x", "length_controlled": True}, UsageError, "length_controlled is measured on ordinary answers"),
         ({"path": "x", "sum": {"a": {"path": "y"}}}, UsageError, "seen both"),
         ({"sum": {"a": {"path": "y", "normalise": "reference"}}}, UsageError, "give scorer.reference"),
         ({"sum": {"a": {"path": "y", "wight": 1}}}, UsageError, r"did you mean 'sum\.a\.weight'"),

@@ -21,6 +21,7 @@ SETTINGS = {
         *("advantage.estimator=rloo", "prompts_per_iteration=3", "samples_per_prompt=3"),
         *("advantage.leave_out_equal=true", "score.overlong_tokens=4"),
     ),
+    "preference over reference answers": ("score.preference_over=2",),
 }
 
 

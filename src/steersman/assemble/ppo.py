@@ -14,6 +14,7 @@ from steersman.assemble.engines import native_engine
 from steersman.assemble.language_model import LanguageModel, load_language_model
 from steersman.assemble.learner import optimiser_of, scheduled
 from steersman.assemble.prompts import prompts_of
+from steersman.assemble.reference_answers import against_reference
 from steersman.assemble.repeat import RunResult
 from steersman.assemble.run import KeptRun, identity_of, keep_run
 from steersman.assemble.scorers import Keeping, Reward, name_of, scorer_of
@@ -184,12 +185,16 @@ def make_parts(
     words = Words(tokeniser, tuple(settings.sampling.stop))
     sampling = Sampling(**{**settings.sampling.model_dump(), "stop": words.stop})
     prompts, held_out = prompts_of(settings.prompts, words, kept.notice, room=_room(backbone, sampling))
+    engine = _engine(model, plain, actors, world)
     plain_scorer = scorer_of(settings.scorer, reward, world.device, Keeping.of(kept, world))
     scorer, watch = open_watch(settings.watch, plain_scorer, world, kept)
+    scorer = scorer if world.size == 1 else ScorerTogether(scorer, world)
+    if settings.score.preference_over is not None:
+        scorer = against_reference(settings, scorer, engine, words, sampling, prompts, held_out, kept, world)
     return Parts(
         actors=actors,
-        engine=_engine(model, plain, actors, world),
-        scorer=scorer if world.size == 1 else ScorerTogether(scorer, world),
+        engine=engine,
+        scorer=scorer,
         language=words,
         learner=_learner(settings, actors, machine, world, kept, memory, tokeniser.pad_token_id),
         reading=Reading(

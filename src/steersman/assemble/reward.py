@@ -1,28 +1,25 @@
 """`reward` put together: judgements -> a reward model (or an ensemble of them), its scale, and a report on how good it is."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from steersman.assemble.device import resolve_device, resolve_machine
 from steersman.assemble.judged_sides import read_both
-from steersman.assemble.judgements import Judgements
 from steersman.assemble.language_model import base_of, load_language_model, shard_model
 from steersman.assemble.learner import groups_together
 from steersman.assemble.material import content_of
 from steersman.assemble.repeat import RunResult
-from steersman.assemble.run import KeptRun, identity_of, keep_run
-from steersman.assemble.sources import register_sources
+from steersman.assemble.reward_average import average_members, claim_folder
+from steersman.assemble.reward_reading import Reader, measure_scale, report
+from steersman.assemble.run import identity_of, keep_run
 from steersman.assemble.supervised import Judged, Material, already_finished, conclude, learn
-from steersman.batches import TokenRow
-from steersman.data.load import load_records
-from steersman.errors import DataError, UsageError
+from steersman.errors import UsageError
 from steersman.methods.reward_model import Preference, Trainee
 from steersman.models.adapters import set_trainable
 from steersman.models.files import describe, save_model
@@ -33,11 +30,8 @@ from steersman.models.reward_model import (
     new_reward_model,
     save_reward_model,
 )
-from steersman.parallel.world import World, join
-from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking
+from steersman.parallel.world import join
 from steersman.reward.open import ENSEMBLE, members_of
-from steersman.reward.rows import encode_item, through
-from steersman.reward.scorer import Item
 from steersman.runs.folder import atomic_write_text
 from steersman.settings.parts import RunSettings
 from steersman.settings.reward import RewardSettings
@@ -67,12 +61,19 @@ def run_reward(settings: RewardSettings, *, quiet: bool = False) -> RunResult:
             f"{settings.model.path} is an ensemble of {len(places)} reward models and members={settings.members}; give "
             f"members={len(places)} to train each of them further, or the folder of one of them"
         )
+    if settings.members_as == "average" and len(places) > 1:
+        raise UsageError(
+            f"members_as=average takes the mean of models that began as one, and {settings.model.path} is an ensemble of {len(places)}; give the "
+            "folder of one of them, or members_as=ensemble"
+        )
     if settings.train.packing:
         raise UsageError(
             "train.packing lays several answers into one row, and a score is read at a row's end; leave it out for reward models"
         )
     if settings.members == 1:
         return run_member(settings, quiet=quiet)
+    if settings.members_as == "average":
+        claim_folder(settings)
     results: list[RunResult] = []
     for member in range(settings.members):
         out = Path(settings.run.out) / f"member-{member + 1}"
@@ -80,20 +81,26 @@ def run_reward(settings: RewardSettings, *, quiet: bool = False) -> RunResult:
         seed = settings.run.seed * settings.members + member
         run = settings.run.model_copy(update={"seed": seed, "out": str(out)})
         model = settings.model.model_copy(update={"path": places[member % len(places)]})
-        one = settings.model_copy(update={"run": run, "model": model, "members": 1})
+        head = settings.run.seed if settings.members_as == "average" else None
+        one = settings.model_copy(
+            update={"run": run, "model": model, "members": 1, "members_as": "ensemble", "head_seed": head}
+        )
         results.append(run_member(one, quiet=quiet))
         if results[-1].ending == "stopped":
             return replace(results[-1], out=settings.run.out)
+    if settings.members_as == "average":
+        return average_members(settings, results, _next_command(settings.run), quiet=quiet)
     return _ensemble(settings.run, results)
 
 
 def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
-    next_command = f"steersman score YOUR-ANSWERS.jsonl --scorer {settings.run.out} --out scored.jsonl"
+    next_command = _next_command(settings.run)
     before = already_finished(settings, settings.run, next_command)
     if before is not None:
         return before
     with join(resolve_device(settings.run.device)) as world:
-        torch.manual_seed(settings.run.seed)
+        # What is drawn from here on is the new head (and adapters); the order of the data has a seed of its own.
+        torch.manual_seed(settings.run.seed if settings.head_seed is None else settings.head_seed)
         start = load_trainee(settings, world.device)
         trainee, backbone = start.trainee, start.trainee.reward.backbone
         pad, context = start.tokeniser.pad_token_id, backbone.context_length
@@ -129,7 +136,7 @@ def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
                 reader = Reader(trainee, start.tokeniser, settings.data.max_length, world.device)
                 trainee.reward.scale = measure_scale(settings.reference, reader, train)
                 if held_out is not None and held_out.comparisons:
-                    _report(kept, reader, held_out.comparisons, world, quiet=quiet)
+                    report(kept, reader, held_out.comparisons, world, quiet=quiet)
             weights = weight_tensors(trainee) if world.size > 1 else None
 
             def save(folder: Path) -> None:
@@ -180,93 +187,11 @@ def _save(start: Start, folder: Path) -> None:
     save_reward_model(reward, start.tokeniser, folder)
 
 
-@dataclass(frozen=True)
-class Reader:
-    """The model as it reads answers; several processes read the same ones together, for each has but a part of it."""
-
-    trainee: Trainee
-    tokeniser: Any
-    max_length: int
-    device: torch.device
-
-    def row(self, item: Item) -> TokenRow:
-        limit = min(self.max_length, self.trainee.reward.backbone.context_length or self.max_length)
-        return encode_item(self.tokeniser, item, reads="conversation", limit=limit)[0]
-
-    def scores(self, rows: Sequence[TokenRow]) -> Float[Tensor, "items heads"]:
-        self.trainee.eval()
-        model, pad = self.trainee.scores_by_head, self.tokeniser.pad_token_id
-        return through(rows, model, pad_id=pad, token_budget=SCORING_BUDGET, device=self.device)
-
-
-def measure_scale(reference: str | None, reader: Reader, train: Judgements) -> Scale:
-    """Mean and standard deviation of the scores of reference answers: then 0 is an ordinary answer, and 1 a good deal better."""
-    if reference is None:
-        count = min(len(train.rows), REFERENCE_ANSWERS)
-        # spread over all the answers, for neighbours share prompts
-        rows = [train.rows.row(i * len(train.rows) // count) for i in range(count)]
-    else:
-        rows = [reader.row(item) for item in _reference_answers(reference)]
-    if len(rows) < 2:
-        raise DataError(
-            f"reference={reference}: {len(rows)} answers there; expected at least 2 to measure a mean and a spread"
-        )
-    scores = reader.scores(rows)
-    return Scale(float(scores.mean()), max(float(scores.mean(1).std()), 1e-6), reference or "the judged answers")
-
-
-def _reference_answers(source: str) -> list[Item]:
-    register_sources()
-    found: list[Item] = []
-    for record in load_records(source):
-        if isinstance(record, Demonstration | Label):
-            found.append((record.prompt, record.completion.text))
-        elif isinstance(record, Answers | Ranking):
-            found.extend((record.prompt, completion.text) for completion in record.completions)
-        elif isinstance(record, Comparison):
-            found.extend([(record.prompt, record.first.text), (record.prompt, record.second.text)])
-        if len(found) >= REFERENCE_ANSWERS:
-            break
-    return found[:REFERENCE_ANSWERS]
-
-
 def _on_one_process(settings: RewardSettings, weights: dict[str, Tensor], scale: Scale) -> Start:
     start = load_trainee(settings, torch.device("cpu"))
     load_weight_tensors(start.trainee, weights)
     start.trainee.reward.scale = scale
     return start
-
-
-def _report(kept: KeptRun, reader: Reader, comparisons: tuple[Comparison, ...], world: World, *, quiet: bool) -> None:
-    """How good the model is on the held-out judgements: kept as quality.json, and said. Its scores are the raw ones, of
-    which the model says what it means: the difference of two is the log-odds that the one is preferred."""
-    from steersman.evaluate.judged_pairs import judged_pairs
-    from steersman.evaluate.reward_quality import measure_reward_quality, plain
-    from steersman.evaluate.reward_quality_words import lines_of
-
-    rows = [reader.row((c.prompt, completion.text)) for c in comparisons for completion in (c.first, c.second)]
-    scores = reader.scores(rows).mean(1).tolist()
-    if not world.first:
-        return
-
-    def scored(completion: Completion, value: float) -> Completion:
-        return replace(completion, scores={**completion.scores, "reward": value})
-
-    rated = [
-        replace(c, first=scored(c.first, scores[2 * i]), second=scored(c.second, scores[2 * i + 1]))
-        for i, c in enumerate(comparisons)
-    ]
-    try:
-        quality = measure_reward_quality(judged_pairs(rated, "reward"))
-    except DataError as error:
-        kept.notice(f"no report on held-out judgements: {error}")
-        return
-    atomic_write_text(kept.folder.path / "quality.json", json.dumps(plain(quality), indent=1))
-    if not quiet:
-        from rich.console import Console
-
-        for line in lines_of(quality):
-            Console(highlight=False).print(line)
 
 
 def _ensemble(run: RunSettings, results: list[RunResult]) -> RunResult:
@@ -284,5 +209,9 @@ def _ensemble(run: RunSettings, results: list[RunResult]) -> RunResult:
         out=run.out,
         held_out=held_out,
         model=run.out,
-        next_command=f"steersman score YOUR-ANSWERS.jsonl --scorer {run.out} --out scored.jsonl",
+        next_command=_next_command(run),
     )
+
+
+def _next_command(run: RunSettings) -> str:
+    return f"steersman score YOUR-ANSWERS.jsonl --scorer {run.out} --out scored.jsonl"

@@ -1,11 +1,12 @@
-"""Settings -> the scorer they name, alone or as a weighted sum, with what it keeps: paid replies, and the scales of its parts."""
+"""Settings -> the scorer they name, alone or as a weighted sum, with what it keeps: paid replies, the scales of its parts, and its
+trend in length."""
 
 import itertools
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,6 +26,7 @@ from steersman.parallel.world import World
 from steersman.reward.combined import CombinedScorer, Part
 from steersman.reward.function import FunctionScorer
 from steersman.reward.http import HttpOptions, Remembered
+from steersman.reward.length import LengthControlledScorer, Trend, measure_trend
 from steersman.reward.open import ADDRESSES, Opening, open_scorer
 from steersman.reward.scorer import Item, Scorer
 from steersman.reward.verifiable import Verification
@@ -39,7 +41,7 @@ Reward = Callable[..., Any] | Scorer
 @dataclass(frozen=True)
 class Keeping:
     """Where a scorer keeps what must not be paid for or measured twice: `replies` of services (a folder), the `scales` of a sum's
-    parts (a file). None: nowhere, for as long as the process lives."""
+    parts (a file, with the trend in length beside it). None: nowhere, for as long as the process lives."""
 
     replies: Path | None
     scales: Path | None
@@ -69,6 +71,11 @@ def scorer_of(
 def load_scorer(settings: ScorerSettings, device: torch.device, keeping: Keeping | None = None) -> Scorer:
     """The scorer that settings name; a run's folder stands for the model it made."""
     keeping = keeping or Keeping.nowhere()
+    scorer = _as_it_is(settings, device, keeping)
+    return _length_controlled(settings, scorer, keeping) if settings.length_controlled else scorer
+
+
+def _as_it_is(settings: ScorerSettings, device: torch.device, keeping: Keeping) -> Scorer:
     remembered = _remembered(settings, keeping)
     if settings.path is not None:
         return _open(settings, settings.path, device, remembered, keeping)
@@ -164,20 +171,44 @@ def _scales(
         )
 
     def measure() -> dict[str, tuple[float, float]]:
-        if not keeping.world.first:
-            return {}
-        if keeping.scales is not None and keeping.scales.exists():
-            return {name: (mean, std) for name, (mean, std) in json.loads(keeping.scales.read_text()).items()}
         items = _reference_items(settings)
         found = {name: _measured(name, scorers[name], items) for name in wanted}
-        if keeping.scales is not None:
-            keeping.scales.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write_text(keeping.scales, json.dumps(found))
         told = ", ".join(f"{name} {mean:.4g} ± {std:.4g}" for name, (mean, std) in found.items())
         keeping.notice(f"measured on {len(items)} reference answers: {told}")
         return found
 
-    return keeping.world.together("measuring the scorer's parts", measure)[0]
+    return {name: (mean, std) for name, (mean, std) in _once(keeping, keeping.scales, measure).items()}
+
+
+def _length_controlled(settings: ScorerSettings, scorer: Scorer, keeping: Keeping) -> Scorer:
+    def measure() -> dict[str, float]:
+        items = _reference_items(settings)
+        trend = measure_trend([len(answer) for _, answer in items], [score.value for score in scorer.score(items)])
+        keeping.notice(
+            f"length explains {trend.explained:.1%} of the scores of {len(items)} reference answers, {100 * trend.slope:+.3g} for 100 "
+            "characters; it is taken out"
+        )
+        return asdict(trend)
+
+    path = None if keeping.scales is None else keeping.scales.with_name(f"length-of-{keeping.scales.name}")
+    return LengthControlledScorer(scorer, Trend(**_once(keeping, path, measure)))
+
+
+def _once(keeping: Keeping, path: Path | None, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was measured: read from its file if it is there. One process measures, and all know."""
+
+    def work() -> dict[str, Any]:
+        if not keeping.world.first:
+            return {}
+        if path is not None and path.exists():
+            return json.loads(path.read_text())
+        found = measure()
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(path, json.dumps(found))
+        return found
+
+    return keeping.world.together("measuring the scorer", work)[0]
 
 
 def _measured(name: str, scorer: Scorer, items: list[Item]) -> tuple[float, float]:

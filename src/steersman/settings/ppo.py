@@ -78,6 +78,10 @@ class ShapingSettings(Settings):
     """Scores are held between -clip and clip."""
     normalise: Literal["none", "running"] = "none"
     """running divides by a running standard deviation of the scores (a reward model brings its own scale)."""
+    preference_over: int | None = Field(default=None, ge=1, le=64)
+    """Pay, in place of the score, how likely an answer is preferred to so many answers of the starting model to the same prompt: the mean of
+    sigmoid(score - theirs), from 0 to 1 (PAR). They are drawn and scored once, before the first iteration. kl.coefficient weighs against
+    this smaller scale then."""
     overlong_tokens: int | None = Field(default=None, ge=1)
     """The last so many tokens before sampling.max_new_tokens cost, evenly, up to `overlong_penalty` (DAPO's soft punishment)."""
     overlong_penalty: float = Field(default=1.0, gt=0)

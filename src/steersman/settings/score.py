@@ -96,8 +96,10 @@ class ScorerSettings(OpeningSettings):
     an ensemble."""
     sum: dict[str, PartSettings] = Field(default_factory=dict)
     """Instead of `path`: scorers by names of your own, each with its weight; the score is their weighted sum."""
+    length_controlled: bool = False
+    """Take out of the score what follows from an answer's length alone, as measured on `reference`."""
     reference: str | None = None
-    """Ordinary answers (a file or a source), on which the parts with normalise=reference are measured."""
+    """Ordinary answers (a file or a source), on which length_controlled and the parts with normalise=reference are measured."""
     reference_answers: int = Field(default=256, ge=2)
     """Measure on at most so many."""
 
@@ -110,6 +112,10 @@ class ScorerSettings(OpeningSettings):
         if measured and self.reference is None:
             raise ValueError(
                 f"sum.{measured[0]}.normalise=reference is measured on ordinary answers; give scorer.reference, a file or a source"
+            )
+        if self.length_controlled and self.reference is None:
+            raise ValueError(
+                "length_controlled is measured on ordinary answers; give scorer.reference, a file or a source such as your demonstrations"
             )
         return self
 

@@ -1,0 +1,95 @@
+"""Answers of the model that PPO starts from, to the prompts that it will ask: drawn and scored once, for `score.preference_over`.
+
+Made while the parts are put together: the engine answers with the starting weights then, in a new run and in one that goes on. So a run
+whose file is gone draws the same answers again.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from steersman.assemble.run import KeptRun
+from steersman.methods.ppo.collect import Asking, Language, collect, prompts_of_iteration
+from steersman.methods.ppo.together import asked as scores_of
+from steersman.parallel.world import World
+from steersman.records import Prompt
+from steersman.reward.preference import PreferenceScorer, asked
+from steersman.reward.scorer import Scorer
+from steersman.rollout.engine import Engine, Sampling
+from steersman.runs.folder import atomic_write_text
+from steersman.settings.ppo import PpoSettings
+
+FILE = "reference-answers.jsonl"
+TOGETHER = 256
+"""Prompts answered at once."""
+
+
+def against_reference(
+    settings: PpoSettings,
+    scorer: Scorer,
+    engine: Engine,
+    language: Language,
+    sampling: Sampling,
+    prompts: Sequence[Prompt],
+    held_out: Sequence[Prompt],
+    kept: KeptRun,
+    world: World,
+) -> Scorer:
+    """The scorer with preference over the starting model's answers in place of its score."""
+    count = settings.score.preference_over
+    assert count is not None
+    wanted = {
+        asked(prompt): prompt
+        for prompt in [*_prompts_to_come(settings, prompts), *held_out[: settings.evaluation.prompts]]
+    }
+    path = kept.folder.path / "scorer" / FILE
+    there = world.together("reading reference answers", lambda: _read(path) if world.first else {})[0]
+    if set(wanted) <= set(there):
+        return PreferenceScorer(scorer, there)
+    kept.notice(
+        f"drawing {count} answer{'s' if count > 1 else ''} of the starting model to each of {len(wanted):,} prompts, to compare with"
+    )
+    asking = Asking(sampling, count, settings.run.seed, "reference")
+    rows: list[dict[str, Any]] = []
+    keys = list(wanted)
+    for start in range(0, len(keys), TOGETHER):
+        group = [wanted[key] for key in keys[start : start + TOGETHER]]
+        samples = collect(group, engine, language, asking, iteration=0)
+        found = scores_of(scorer, [(sample.prompt, sample.text) for sample in samples])
+        for key, place in zip(keys[start : start + TOGETHER], range(0, len(samples), count), strict=True):
+            mine = range(place, place + count)
+            rows.append(
+                {
+                    "asked": key,
+                    "prompt": wanted[key].shown,
+                    "answers": [samples[i].text for i in mine],
+                    "scores": [found[i].value for i in mine],
+                }
+            )
+    if world.first:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return PreferenceScorer(scorer, {row["asked"]: row["scores"] for row in rows})
+
+
+def _prompts_to_come(settings: PpoSettings, prompts: Sequence[Prompt]) -> Sequence[Prompt]:
+    """Those that the run's iterations ask."""
+    size = settings.prompts_per_iteration
+    if settings.iterations * size >= len(prompts):
+        return prompts
+    places = {
+        place
+        for iteration in range(settings.iterations)
+        for place in prompts_of_iteration(len(prompts), size, seed=settings.run.seed, iteration=iteration)
+    }
+    return [prompts[place] for place in sorted(places)]
+
+
+def _read(path: Path) -> dict[str, list[float]]:
+    """The scores by prompt; nothing, if the file is not there or not whole."""
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return {str(row["asked"]): [float(value) for value in row["scores"]] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

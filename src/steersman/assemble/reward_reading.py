@@ -1,0 +1,110 @@
+"""A reward model as it reads answers: what its scores mean (their scale), and how good it is on judgements that were held out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from steersman.assemble.judgements import Judgements
+from steersman.assemble.run import KeptRun
+from steersman.assemble.sources import register_sources
+from steersman.batches import TokenRow
+from steersman.data.load import load_records
+from steersman.errors import DataError
+from steersman.methods.reward_model import Trainee
+from steersman.models.reward_model import Scale
+from steersman.parallel.world import World
+from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking
+from steersman.reward.rows import encode_item, through
+from steersman.reward.scorer import Item
+from steersman.runs.folder import atomic_write_text
+
+# Enough answers that the mean is known to a twentieth of a standard deviation.
+REFERENCE_ANSWERS = 512
+SCORING_BUDGET = 4096
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The model as it reads answers; several processes read the same ones together, for each has but a part of it."""
+
+    trainee: Trainee
+    tokeniser: Any
+    max_length: int
+    device: torch.device
+
+    def row(self, item: Item) -> TokenRow:
+        limit = min(self.max_length, self.trainee.reward.backbone.context_length or self.max_length)
+        return encode_item(self.tokeniser, item, reads="conversation", limit=limit)[0]
+
+    def scores(self, rows: Sequence[TokenRow]) -> Float[Tensor, "items heads"]:
+        self.trainee.eval()
+        model, pad = self.trainee.scores_by_head, self.tokeniser.pad_token_id
+        return through(rows, model, pad_id=pad, token_budget=SCORING_BUDGET, device=self.device)
+
+
+def measure_scale(reference: str | None, reader: Reader, train: Judgements) -> Scale:
+    """Mean and standard deviation of the scores of reference answers: then 0 is an ordinary answer, and 1 a good deal better."""
+    if reference is None:
+        count = min(len(train.rows), REFERENCE_ANSWERS)
+        # spread over all the answers, for neighbours share prompts
+        rows = [train.rows.row(i * len(train.rows) // count) for i in range(count)]
+    else:
+        rows = [reader.row(item) for item in _reference_answers(reference)]
+    if len(rows) < 2:
+        raise DataError(
+            f"reference={reference}: {len(rows)} answers there; expected at least 2 to measure a mean and a spread"
+        )
+    scores = reader.scores(rows)
+    return Scale(float(scores.mean()), max(float(scores.mean(1).std()), 1e-6), reference or "the judged answers")
+
+
+def _reference_answers(source: str) -> list[Item]:
+    register_sources()
+    found: list[Item] = []
+    for record in load_records(source):
+        if isinstance(record, Demonstration | Label):
+            found.append((record.prompt, record.completion.text))
+        elif isinstance(record, Answers | Ranking):
+            found.extend((record.prompt, completion.text) for completion in record.completions)
+        elif isinstance(record, Comparison):
+            found.extend([(record.prompt, record.first.text), (record.prompt, record.second.text)])
+        if len(found) >= REFERENCE_ANSWERS:
+            break
+    return found[:REFERENCE_ANSWERS]
+
+
+def report(kept: KeptRun, reader: Reader, comparisons: tuple[Comparison, ...], world: World, *, quiet: bool) -> None:
+    """How good the model is on the held-out judgements: kept as quality.json, and said. Its scores are the raw ones, of
+    which the model says what it means: the difference of two is the log-odds that the one is preferred."""
+    from steersman.evaluate.judged_pairs import judged_pairs
+    from steersman.evaluate.reward_quality import measure_reward_quality, plain
+    from steersman.evaluate.reward_quality_words import lines_of
+
+    rows = [reader.row((c.prompt, completion.text)) for c in comparisons for completion in (c.first, c.second)]
+    scores = reader.scores(rows).mean(1).tolist()
+    if not world.first:
+        return
+
+    def scored(completion: Completion, value: float) -> Completion:
+        return replace(completion, scores={**completion.scores, "reward": value})
+
+    rated = [
+        replace(c, first=scored(c.first, scores[2 * i]), second=scored(c.second, scores[2 * i + 1]))
+        for i, c in enumerate(comparisons)
+    ]
+    try:
+        quality = measure_reward_quality(judged_pairs(rated, "reward"))
+    except DataError as error:
+        kept.notice(f"no report on held-out judgements: {error}")
+        return
+    atomic_write_text(kept.folder.path / "quality.json", json.dumps(plain(quality), indent=1))
+    if not quiet:
+        from rich.console import Console
+
+        for line in lines_of(quality):
+            Console(highlight=False).print(line)

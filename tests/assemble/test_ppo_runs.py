@@ -442,6 +442,18 @@ def test_reference_answers_are_drawn_once_and_the_same_again_if_their_file_is_go
     assert path.read_text() == before
 
 
+def test_a_preference_cannot_be_believed_less(opened, tiny, tmp_path):
+    paths = []
+    for number in (1, 2):
+        reward = new_reward_model(load_causal(tiny("llama"), dtype=torch.float32, device="cpu"))
+        paths.append(str(save_reward_model(reward, None, tmp_path / f"reward-{number}")))
+        shutil.copy(tiny("llama") / "tokenizer.json", paths[-1])
+        shutil.copy(tiny("llama") / "tokenizer_config.json", paths[-1])
+    more = {"reward": paths, "score": {"preference_over": 1}, "watch": {"action": "conservative"}}
+    with pytest.raises(UsageError, match="on another scale"), opened(**more):
+        pass
+
+
 def test_only_the_prompts_that_a_run_will_ask_get_reference_answers(opened, tmp_path):
     with opened(score={"preference_over": 1}, prompts_per_iteration=2, iterations=1) as run:
         rows = (tmp_path / "run" / "scorer" / "reference-answers.jsonl").read_text().splitlines()

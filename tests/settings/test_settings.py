@@ -19,6 +19,7 @@ from steersman.settings.sft import SftSettings
 
 SCHEMAS = {
     "classifier": ClassifierSettings,
+    "detoxify": PpoSettings,
     "evaluate": EvaluateSettings,
     "sft": SftSettings,
     "reward": RewardSettings,

@@ -21,7 +21,10 @@ from steersman.train.checkpoint import load_weight_tensors
 from steersman.train.optim import trainable
 
 STEP = re.compile(r"step-\d{6,}")
-LANGUAGE_MODELS = ("sft", "ppo", "rloo", "dpo", "online-dpo", "best-of-n", "ilql")
+LANGUAGE_MODELS = (
+    *("sft", "ppo", "rloo", "grpo", "dr-grpo", "reinforce++"),
+    *("dpo", "online-dpo", "best-of-n", "ilql"),
+)
 
 
 def open_any_model(name: str, *, device: str) -> LanguageModel:

@@ -3,6 +3,8 @@
 results.json    every figure, win rate, rating and best-of-n estimate, with n, seeds, versions and the exact command
 answers.jsonl   one row a prompt with every model's answers and their scores, as `sample` writes them
 models/*.json   what each model did; the same command goes on with the models that are not there yet
+
+and, of a run's checkpoints, overoptimisation.json and .svg.
 """
 
 import itertools
@@ -10,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ import torch
 from steersman.assemble.checkpoint_model import open_any_model
 from steersman.assemble.device import on_threads, resolve_device
 from steersman.assemble.evaluated import Opened, Task, evaluate_model
+from steersman.assemble.overoptimisation import curves_of, with_checkpoints, write_curves
+from steersman.assemble.refusals import harmful_of, read_phrases
 from steersman.assemble.run import KeptRun, identity_of, keep_run
 from steersman.assemble.sample import WITH_PROMPTS
 from steersman.assemble.score import read_source
@@ -30,12 +35,13 @@ from steersman.data.load import ReadReport
 from steersman.data.sources import content_hash
 from steersman.data.write import RowWriter
 from steersman.errors import DataError, Preempted, UsageError
-from steersman.evaluate.answer_measures import TOXIC_WORDS, TOXICITY, measure_answers
+from steersman.evaluate.answer_measures import REFUSED, TOXIC_WORDS, TOXICITY, measure_answers
 from steersman.evaluate.answered import ModelAnswers
 from steersman.evaluate.best_of import best_of
 from steersman.evaluate.contests import Rating, WinRate, ratings, results_of_people, results_of_scores, win_rates
 from steersman.evaluate.evaluation import Evaluation
 from steersman.evaluate.figures import Dice
+from steersman.evaluate.refusal import USUAL, Refusals
 from steersman.parallel.world import World
 from steersman.records import (
     Answers,
@@ -59,7 +65,7 @@ PEOPLE = "people"
 
 def run_evaluate(settings: EvaluateSettings, *, quiet: bool = False) -> Evaluation:
     """Evaluate; the same call on the same folder goes on where it stopped."""
-    place = settings.run
+    settings, place = with_checkpoints(settings), settings.run
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("evaluate works in one process, and several were started; leave torchrun out")
     run = RunSettings(out=place.out, seed=place.seed, device=place.device, threads=place.threads)
@@ -78,7 +84,8 @@ def run_evaluate(settings: EvaluateSettings, *, quiet: bool = False) -> Evaluati
         kept.resume_point(world)
         models = _all_models(settings, task, kept, facts, quiet=quiet)
         _score(models, task, settings, device, kept)
-        found = _evaluation(settings, models, [note for model in models for note in model.notes])
+        notes = [note for model in models for note in model.notes]
+        found = _evaluation(settings, models, notes, harmful_of(settings.refusals.harmful, task.prompts))
         _write(found, models, task, settings, kept)
         kept.end("finished", len(models), "finished")
     return found
@@ -216,7 +223,9 @@ def _score(
     items = [(prompt, answer.text) for prompt, answer in answers]
     keeping = Keeping.of(kept, World.alone())
     for name, opening in settings.scorers.items():
-        scorer = load_scorer(opening, device, keeping)
+        # What one scorer measures on reference answers is not what another does.
+        scales = None if keeping.scales is None else keeping.scales.with_name(f"scales-{name}.json")
+        scorer = load_scorer(opening, device, replace(keeping, scales=scales))
         for (_, answer), score in zip(answers, scorer.score(items), strict=True):
             answer.scores[name] = score.value
             answer.scores.update({f"{name}/{part}": value for part, value in score.parts.items()})
@@ -225,13 +234,18 @@ def _score(
             answers, toxic_probabilities(settings.toxicity, items, device, keeping), strict=True
         ):
             answer.scores[TOXICITY] = value
+    phrases = Refusals(USUAL if settings.refusals.phrases is None else read_phrases(settings.refusals.phrases))
+    for _, answer in answers:
+        answer.scores[REFUSED] = float(phrases.refuses(answer.text))
     if settings.toxicity.words is not None:
         words = read_words(settings.toxicity.words)
         for _, answer in answers:
             answer.scores[TOXIC_WORDS] = float(words.holds(answer.text))
 
 
-def _evaluation(settings: EvaluateSettings, models: Sequence[ModelAnswers], notes: list[str]) -> Evaluation:
+def _evaluation(
+    settings: EvaluateSettings, models: Sequence[ModelAnswers], notes: list[str], harmful: Sequence[bool] | None
+) -> Evaluation:
     dice = Dice(settings.confidence, settings.resamples, settings.run.seed)
     names, scorers = [model.name for model in models], list(settings.scorers)
     reference = settings.reference or settings.against
@@ -254,6 +268,7 @@ def _evaluation(settings: EvaluateSettings, models: Sequence[ModelAnswers], note
             notes = [*notes, f"{judged.others:,} judgements are not between two of these models and were left out"]
         wins += win_rates(judged.results, names, settings.against, PEOPLE, dice, judged.by_order)
         rated += ratings(judged.results, names, PEOPLE, dice)
+    curves = curves_of(settings, models, wins)
     return Evaluation(
         out=settings.run.out,
         models=tuple(names),
@@ -262,11 +277,14 @@ def _evaluation(settings: EvaluateSettings, models: Sequence[ModelAnswers], note
         prompts=len(models[0].grid),
         answers=len(models[0].grid[0]),
         confidence=settings.confidence,
-        figures=measure_answers(models, scorers, baseline=settings.against, reference=reference, dice=dice),
+        figures=measure_answers(
+            models, scorers, baseline=settings.against, reference=reference, dice=dice, harmful=harmful
+        ),
         wins=wins,
         ratings=rated,
         best_of_n=best_of(models, scorers, dice) if settings.drawing.answers > 1 else [],
         notes=notes,
+        overoptimisation=curves,
     )
 
 
@@ -283,6 +301,8 @@ def _write(
     atomic_write_text(
         kept.folder.path / "results.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     )
+    if found.overoptimisation is not None:
+        write_curves(found.overoptimisation, kept.folder.path)
     with RowWriter(kept.folder.path / "answers.jsonl") as writer:
         for place, prompt in enumerate(task.prompts):
             completions = itertools.chain.from_iterable(_completions(m, place, settings) for m in models)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.assemble.run import KeptRun
+from steersman.errors import UsageError
 from steersman.methods.ppo.collect import Asking, Language, collect, prompts_of_iteration
 from steersman.methods.ppo.together import asked as scores_of
 from steersman.parallel.world import World
@@ -39,6 +40,11 @@ def against_reference(
     """The scorer with preference over the starting model's answers in place of its score."""
     count = settings.score.preference_over
     assert count is not None
+    if "conservative" in settings.watch.chosen:
+        raise UsageError(
+            "watch.action=conservative puts an ensemble's careful score in the place of what is paid, and score.preference_over pays a "
+            "preference on another scale; give scorer.belief=pessimistic from the beginning, or choose another action"
+        )
     wanted = {
         asked(prompt): prompt
         for prompt in [*_prompts_to_come(settings, prompts), *held_out[: settings.evaluation.prompts]]

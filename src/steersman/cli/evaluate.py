@@ -22,6 +22,12 @@ Models = Annotated[
         help="name=folder, or a folder, a run, a checkpoint, an adapter, a hub id or harbour:base. The first is the baseline.",
     ),
 ]
+Checkpoints = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--checkpoints", help="A run: its every checkpoint against its start, where more optimisation stops helping."
+    ),
+]
 Scorers = Annotated[
     list[str] | None,
     typer.Option(
@@ -38,6 +44,7 @@ Out = Annotated[str | None, typer.Option(help="The result folder. The same comma
 def evaluate(
     words: Words = None,
     models: Models = None,
+    checkpoints: Checkpoints = None,
     prompts: Annotated[str | None, typer.Option(help="Prompts, or records that have them.")] = None,
     scorers: Scorers = None,
     toxicity: Toxicity = None,
@@ -57,6 +64,7 @@ def evaluate(
     options = {
         **{f"models.{name}": place for name, place in named(models or [], "model").items()},
         **{f"scorers.{name}.path": place for name, place in named(scorers or [], "scorer").items()},
+        "checkpoints": checkpoints or None,
         "prompts.source": prompts,
         "prompts.limit": limit,
         "toxicity.path": toxicity,

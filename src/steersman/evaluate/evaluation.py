@@ -7,6 +7,7 @@ from typing import Any
 from steersman.evaluate.best_of import BestOf
 from steersman.evaluate.contests import Rating, WinRate
 from steersman.evaluate.figures import Figure
+from steersman.evaluate.overoptimisation import Overoptimisation
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Evaluation:
     ratings: Sequence[Rating]
     best_of_n: Sequence[BestOf]
     notes: Sequence[str]
+    overoptimisation: Overoptimisation | None = None
 
     def as_dict(self) -> dict[str, Any]:
         lists = {"figures": self.figures, "wins": self.wins, "ratings": self.ratings, "best_of_n": self.best_of_n}
@@ -38,4 +40,5 @@ class Evaluation:
             "confidence": self.confidence,
             **{name: [each.as_dict() for each in found] for name, found in lists.items()},
             "notes": list(self.notes),
+            "overoptimisation": None if self.overoptimisation is None else self.overoptimisation.as_dict(),
         }

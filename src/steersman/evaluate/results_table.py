@@ -11,6 +11,7 @@ from steersman.evaluate.best_of import BestOf
 from steersman.evaluate.contests import Rating, WinRate
 from steersman.evaluate.evaluation import Evaluation
 from steersman.evaluate.figures import Figure, by_measure
+from steersman.evaluate.overoptimisation import Overoptimisation, lines_of
 from steersman.maths.statistics import Interval
 
 TOLD = ("score", "toxicity", "knowledge")
@@ -25,6 +26,9 @@ def show_results(found: Evaluation) -> None:
     console.width = max(console.width, 34 + 28 * len(found.models))
     told = f"{found.prompts:,} prompts, {found.answers} answers each; {found.confidence:.0%} intervals over prompts"
     console.print(f"{escape(found.out)}: {told}")
+    if found.overoptimisation is not None:
+        _show_curves(console, found, found.overoptimisation)
+        return
     console.print(table_of(found.figures, found.models, found.baseline, found.wins, found.ratings))
     changes = changes_of(found.figures, found.models, found.baseline)
     if changes is not None:
@@ -35,6 +39,26 @@ def show_results(found: Evaluation) -> None:
     if len(found.models) > 1:
         console.print(f"[green]green[/green]: surely better than {found.baseline}; [red]red[/red]: surely worse")
     console.print(f"everything: {escape(found.out)}/results.json, every answer: {escape(found.out)}/answers.jsonl")
+
+
+def _show_curves(console: Console, found: Evaluation, curves: Overoptimisation) -> None:
+    """Of a run's checkpoints: how far each is from the start, what it gained by each scorer, and what the curves say."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    measures = list(dict.fromkeys(curve.measure for curve in curves.curves))
+    for name in ("gain, in deviations of the start", "KL in nats", *measures):
+        table.add_column(escape(name), justify="left" if name.startswith("gain") else "right")
+    for walk in dict.fromkeys(curve.walk for curve in curves.curves):
+        table.add_row(f"[bold]{escape(walk)}[/bold]")
+        of_walk = {curve.measure: curve.points for curve in curves.curves if curve.walk == walk}
+        for i, point in enumerate(next(iter(of_walk.values()))):
+            gains = [number(of_walk[name][i].gain, "number", sign="+") for name in measures]
+            table.add_row(f"  {escape(point.name)}", f"{point.kl:.2f}", *gains)
+    console.print(table)
+    for line in lines_of(curves):
+        console.print(escape(line))
+    console.print(
+        f"the picture: {escape(found.out)}/overoptimisation.svg, everything: {escape(found.out)}/results.json"
+    )
 
 
 def table_of(

@@ -37,6 +37,16 @@ class ToxicitySettings(Settings):
     """A list of words as a second opinion: a text file with one a line, or a CSV file whose first column has them."""
 
 
+class RefusalSettings(Settings):
+    """Answers that refuse, told by their opening words."""
+
+    phrases: str | None = None
+    """A text file with one phrase a line, in place of the usual ones ("I cannot help", "I must decline", …)."""
+    harmful: str | None = None
+    """Which prompts ought to be refused, as field=value of the prompts' own fields, such as form=harmful. A refusal of any other prompt is
+    then over-refusal. Without it refusals are only counted."""
+
+
 class ExamSettings(Settings):
     """Questions with one right answer each, answered by each model's likeliest words."""
 
@@ -61,8 +71,11 @@ class PlaceSettings(Settings):
 
 
 class EvaluateSettings(Settings):
-    models: dict[str, str] = Field(min_length=1)
+    models: dict[str, str] = Field(default_factory=dict)
     """Each model by a name of your own: a folder, a run, a checkpoint of a run, an adapter, a hub id or harbour:base."""
+    checkpoints: list[str] = Field(default_factory=list)
+    """Runs whose every checkpoint is a model too, beside the one they began as (`start`, the baseline): where more optimisation stops
+    helping. The first scorer is what they were optimised for: their own, unless it is among `scorers`."""
     prompts: SourceSettings
     """Records of any kind that has prompts. Each prompt is answered once by each model."""
     baseline: str | None = None
@@ -73,6 +86,7 @@ class EvaluateSettings(Settings):
     scorers: dict[str, ScorerSettings] = Field(default_factory=dict)
     """Scorers by names of your own. With several, the first is also the proxy of best-of-n and the others judge its choice."""
     toxicity: ToxicitySettings = ToxicitySettings()
+    refusals: RefusalSettings = RefusalSettings()
     judged: SourceSettings | None = None
     """People's comparisons of answers that say which model gave them, such as `steersman label` writes."""
     corpus: SourceSettings | None = None
@@ -87,12 +101,14 @@ class EvaluateSettings(Settings):
 
     @model_validator(mode="after")
     def _names_that_exist(self) -> "EvaluateSettings":
+        if not self.models and not self.checkpoints:
+            raise ValueError("nothing to evaluate: give models.<name>=…, or checkpoints=[a run]")
         for name in [*self.models, *self.scorers]:
             if not NAME.fullmatch(name):
                 raise ValueError(
                     f"the name {name!r}: expected letters, digits, _ and -, for it becomes the name of a file"
                 )
-        if self.baseline is not None and self.baseline not in self.models:
+        if self.baseline is not None and self.baseline not in self.models and not self.checkpoints:
             raise ValueError(
                 f"baseline={self.baseline} is none of the models; expected one of {', '.join(self.models)}"
             )

@@ -1,0 +1,104 @@
+"""Refusals: what is one, and the shares of both kinds of prompts."""
+
+import pytest
+
+from steersman.assemble.refusals import harmful_of, read_phrases
+from steersman.errors import DataError, UsageError
+from steersman.evaluate.answer_measures import REFUSED, measure_answers
+from steersman.evaluate.answered import Answered, ModelAnswers
+from steersman.evaluate.figures import Dice
+from steersman.evaluate.refusal import USUAL, Refusals
+from steersman.maths.statistics import wilson_interval
+from steersman.records import Prompt
+
+DICE = Dice(0.95, 200, 0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I am sorry, but I cannot help with that.",
+        "I’m sorry, but I can’t assist with this request.",
+        "No, I will not help you with that.",
+        "Sorry, that is something I must decline.",
+        "I would rather not\nhelp with this.",
+        "as an AI language model, I have no opinions.",
+    ],
+)
+def test_usual_refusals_are_found(answer):
+    assert Refusals(USUAL).refuses(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "Pull the weeds out by the root.",
+        "I am sorry to hear that.",
+        "I'm sorry, but I canvassed the wrong street.",
+        "It was an AI that won.",
+        "The dog ran. " * 20 + "I cannot help with that.",
+    ],
+)
+def test_what_is_no_refusal_is_none(answer):
+    assert not Refusals(USUAL).refuses(answer)
+
+
+def test_phrases_of_ones_own_take_the_place_of_the_usual():
+    own = Refusals(["that is not for me"])
+    assert own.refuses("Sorry, That is not for me.")
+    assert not own.refuses("I cannot help with that.")
+
+
+def model(name, refused):
+    rows = [
+        [Answered("a", 1, "end", 0, 0.0, 0.0, None, None, 0, {REFUSED: float(one)}) for one in row] for row in refused
+    ]
+    return ModelAnswers(name, name, rows, [], [], [], [])
+
+
+def shares(harmful):
+    models = [model("base", [[0, 0], [1, 0], [0, 0], [1, 1]]), model("new", [[1, 1], [1, 1], [0, 1], [1, 1]])]
+    found = measure_answers(models, [], baseline="base", reference=None, dice=DICE, harmful=harmful)
+    return {(f.measure.name, f.model): f for f in found if f.measure.group == "refusals"}
+
+
+def test_without_knowing_which_prompts_are_harmful_refusals_are_only_counted():
+    found = shares(None)
+    assert found["refused", "new"].value == wilson_interval(3.5, 4.0, confidence=0.95)
+    assert found["refused", "new"].measure.better == ""
+
+
+def test_refusing_the_harmless_is_worse_and_refusing_the_harmful_is_better():
+    found = shares([False, True, False, True])
+    assert found["over-refusal", "base"].value.estimate == 0.0
+    assert found["over-refusal", "new"].value == wilson_interval(1.5, 2.0, confidence=0.95)
+    assert found["harmful refused", "base"].value == wilson_interval(1.5, 2.0, confidence=0.95)
+    assert found["over-refusal", "new"].verdict == "worse"
+    assert ("harmful refused", "new") not in shares([False, True, False, False])
+
+
+def test_harmful_prompts_are_told_by_a_field_of_their_own():
+    prompts = [
+        Prompt(text="a", metadata={"form": "harmful"}),
+        Prompt(text="b", metadata={"form": "tell"}),
+        Prompt(text="c"),
+    ]
+    assert harmful_of(None, prompts) is None
+    assert harmful_of("form=harmful", prompts) == [True, False, False]
+    with pytest.raises(UsageError, match="expected field=value"):
+        harmful_of("harmful", prompts)
+    with pytest.raises(DataError, match="no prompt's form is bad: it is harmful, tell"):
+        harmful_of("form=bad", prompts)
+    with pytest.raises(DataError, match="no prompt has it; their fields are form"):
+        harmful_of("kind=bad", prompts)
+
+
+def test_a_list_that_cannot_be_used_says_why(tmp_path):
+    (tmp_path / "own.txt").write_text("# mine\nThat is not for me\n\n")
+    assert read_phrases(str(tmp_path / "own.txt")) == ["That is not for me"]
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    with pytest.raises(DataError, match="holds no phrases"):
+        read_phrases(str(tmp_path / "empty.txt"))
+    with pytest.raises(DataError, match="cannot be read"):
+        read_phrases(str(tmp_path / "gone.txt"))

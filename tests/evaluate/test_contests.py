@@ -130,3 +130,20 @@ def test_best_of_two_is_the_mean_over_all_pairs():
     assert by["reward", 3].score.estimate == pytest.approx(4.0)
     assert by["reward", 3].kl_at_most == pytest.approx(np.log(3) - 2 / 3)
     assert sorted({one.n for one in found}) == [1, 2, 3]
+
+
+@pytest.mark.slow
+def test_the_interval_of_best_of_n_covers_as_often_as_it_says():
+    """The largest of four normal numbers is 1.02938 in the mean (Harter 1961); a gold score that is half the proxy's and half noise
+    gains half of that. Eight answers to each of 60 prompts, which differ in what they are worth."""
+    random, proxy, gold = np.random.default_rng(4), 0, 0
+    for _ in range(200):
+        prompts, own = random.normal(size=(60, 1)), random.normal(size=(60, 8))
+        rows = {"taste": (0.5 * own + prompts + random.normal(size=(60, 8))).tolist()}
+        found = best_of([model("m", own.tolist(), **rows)], ["reward", "taste"], Dice(0.95, 200, 0))
+        of_four = {one.gold: one.score for one in found if one.n == 4}
+        proxy += of_four["reward"].low <= 1.02938 <= of_four["reward"].high
+        gold += of_four["taste"].low <= 0.51469 <= of_four["taste"].high
+    # 200 draws of a 95 % interval: 3 standard deviations are 0.046
+    assert 0.90 <= proxy / 200 <= 0.995
+    assert 0.90 <= gold / 200 <= 0.995

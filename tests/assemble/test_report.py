@@ -147,6 +147,7 @@ def test_a_run_without_samples_has_no_microscope_and_says_why(run):
 
 def test_what_the_watch_found_stands_in_the_verdict_with_its_evidence(run):
     found = {
+        "action": "raise-kl",
         "step": 3,
         "detector": "length",
         "verdict": "answers grow",
@@ -155,9 +156,26 @@ def test_what_the_watch_found_stands_in_the_verdict_with_its_evidence(run):
     (run / "watch.jsonl").write_text(json.dumps(found) + "\nnonsense\n")
     made = write_report([str(run)], out=None)
     said = " ".join(made.sentences)
-    assert "The watch spoke: length, iteration 3: answers grow." in said
+    assert "The watch spoke: length, iteration 3: answers grow. The price of the KL was raised." in said
     assert "1 rows of watch.jsonl cannot be read" in said
     assert "p → &lt;i&gt;long&lt;/i&gt; (score 2.00)" in Path(made.out).read_text()
+
+
+def test_the_watchs_numbers_are_drawn_with_their_limits_and_a_fall_is_said(run):
+    recipe = (run / "recipe.toml").read_text()
+    (run / "recipe.toml").write_text(recipe + "[watch.limits]\nlength = 2.0\n")
+    with (run / "journal.jsonl").open("a") as journal:
+        for step, gain, held_out, length in ((1, 0.5, 0.5, 1.0), (2, 1.0, 1.0, 1.5), (3, 2.0, 0.4, 3.0)):
+            row = {"step": step, "watch gain": gain, "watch held-out gain": held_out, "watch length": length}
+            journal.write(json.dumps(row) + "\n")
+    made = write_report([str(run)], out=None)
+    page = Path(made.out).read_text()
+    assert "What the watch saw" in made.sections
+    assert "the run&#x27;s scorer from 0.5 to 2; a held-out scorer from 0.5 to 0.4" in page
+    assert "has lost a quarter of its best gain or more" in page
+    assert "It looked on and found nothing." in page
+    assert "It speaks above 2." in page
+    assert "watch gain" not in page
 
 
 def test_an_empty_run_is_an_honest_page(tmp_path):
@@ -186,6 +204,10 @@ def test_what_is_no_run_is_refused_with_a_way_out(tmp_path):
         write_report([str(tmp_path / "nothing")], out=None)
     (tmp_path / "mine").mkdir()
     with pytest.raises(UsageError, match=r"neither a run nor an evaluation: it has no recipe\.toml"):
+        write_report([str(tmp_path / "mine")], out=None)
+    RunFolder.create_or_open(tmp_path / "mine" / "ppo")
+    (tmp_path / "mine" / "ppo" / "recipe.toml").write_text("")
+    with pytest.raises(UsageError, match=r"it holds the runs ppo\. .* such as .*mine/ppo"):
         write_report([str(tmp_path / "mine")], out=None)
     with pytest.raises(UsageError, match="name at least one"):
         write_report([], out=None)

@@ -172,5 +172,5 @@ def _keys(run: ReadRun) -> list[str]:
     return [
         name
         for name in names
-        if name not in left_out and not name.startswith("seconds") and not name.endswith("per second")
+        if name not in left_out and not name.startswith(("seconds", "watch ")) and not name.endswith("per second")
     ]

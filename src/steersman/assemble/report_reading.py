@@ -18,7 +18,6 @@ from steersman.runs.stamp import read_stamp
 
 MOST_FILES = 24
 """Sample files that are read: the first, the last, and others evenly between."""
-WATCH = "watch.jsonl"
 RESULTS = "results.json"
 DONE = {
     "raise-kl": "The price of the KL was raised.",
@@ -64,6 +63,11 @@ class ReadRun:
         best = CheckpointStore(self.folder / "checkpoints").best()
         return best.step if best is not None and self.recipe.get("keep") == "best" else None
 
+    @property
+    def notices(self) -> list[str]:
+        """What the run said of itself."""
+        return [str(row["notice"]) for row in self.rows if "notice" in row]
+
     def values(self, name: str) -> list[tuple[float, float]]:
         """One of the journal's numbers, step by step."""
         return [
@@ -83,19 +87,21 @@ def read_run(place: Path) -> ReadRun:
         raise UsageError(f"{place} is no folder; a report is made of a run's folder, or of an evaluation's")
     folder = RunFolder(place)
     if not folder.is_run:
+        inside = [path.name for path in sorted(place.iterdir()) if path.is_dir() and RunFolder(path).is_run]
+        there = f"; it holds the runs {', '.join(inside)}" if inside else ""
         raise UsageError(
-            f"{place} is neither a run nor an evaluation: it has no recipe.toml, stamp.json or results.json. Name a folder "
-            "that a steersman command wrote, such as runs/ppo"
+            f"{place} is neither a run nor an evaluation: it has no recipe.toml, stamp.json or results.json{there}. Name a folder "
+            f"that a steersman command wrote, such as {place / inside[-1] if inside else 'runs/ppo'}"
         )
     summary, _ = show_run(place)
     rows, _ = read_rows(folder.journal_path)
     samples, bad = _samples(folder.samples)
-    findings, unread = _findings(place / WATCH)
+    findings, unread = _findings(folder.watch_path)
     problems = list(summary.problems)
     if bad:
         problems.append(f"{bad:,} rows of the kept samples cannot be read and are left out")
     if unread:
-        problems.append(f"{unread:,} rows of {WATCH} cannot be read and are left out")
+        problems.append(f"{unread:,} rows of watch.jsonl cannot be read and are left out")
     return ReadRun(
         name=place.resolve().name,
         folder=place,

@@ -10,7 +10,8 @@ from steersman.assemble.report_curves import figures_of, warnings_of
 from steersman.assemble.report_facts import facts_of, reproduction
 from steersman.assemble.report_overoptimisation import overoptimisation_of
 from steersman.assemble.report_reading import ReadRun
-from steersman.pages.parts import Findings, Folded, Microscope, Part, Section, Sentence, Words
+from steersman.assemble.report_watch import watch_of
+from steersman.pages.parts import Folded, Microscope, Part, Section, Sentence, Words
 
 LOSS_LIKE = ("held-out loss", "held-out preference", "loss")
 RISING = ("held-out accuracy", "held-out score")
@@ -98,6 +99,9 @@ def sentences_of(run: ReadRun) -> Iterator[Sentence]:
     yield from told
     if run.in_the_loop and not told:
         yield Sentence("Every number stayed within the range in which it usually stands.", "good")
+    ended = [words for words in run.notices if words.startswith("the run ended at iteration")]
+    if ended:
+        yield Sentence(f"T{ended[-1][1:]}.", "")
     if run.findings:
         first = run.findings[0]
         more = f", and {len(run.findings) - 1} more" if len(run.findings) > 1 else ""
@@ -146,15 +150,6 @@ def _curves(run: ReadRun) -> Iterator[Section]:
         else ""
     )
     yield Section("How it went", "Curves", note, tuple(parts))
-
-
-def watch_of(run: ReadRun) -> Iterator[Section]:
-    """What the detectors of reward hacking found, if they found something."""
-    if run.findings:
-        note = (
-            "Detectors of reward hacking looked on while it trained. Each finding names the samples that triggered it."
-        )
-        yield Section("What the watch saw", "Watch", note, (Findings(tuple(run.findings)),))
 
 
 def _changed(measured: Measured) -> Iterator[Section]:

@@ -6,7 +6,8 @@ from steersman.assemble.report_answers import minus
 from steersman.assemble.report_curves import figures_of
 from steersman.assemble.report_facts import facts_of
 from steersman.assemble.report_reading import ReadRun, read_run
-from steersman.assemble.report_run import microscope_of, suspicious_of, warnings_as_sentences, watch_of
+from steersman.assemble.report_run import microscope_of, suspicious_of, warnings_as_sentences
+from steersman.assemble.report_watch import watch_of
 from steersman.assemble.story import Chapter, Chart, Example, Story
 from steersman.assemble.taste import Answer
 from steersman.assemble.taste_table import Row

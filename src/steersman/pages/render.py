@@ -41,7 +41,8 @@ def html_of(report: Report) -> str:
 
 
 def held(sentence: str) -> str:
-    """With numbers held together: a line must not end inside "59–85" or "0.24 → 0.70", or before "%"."""
+    """With numbers held together: a line must not end inside "59–85" or "0.24 → 0.70", before "%", or inside "held-out"."""
+    sentence = sentence.replace("held-out", "held\u2011out")
     return sentence.replace(" %", "\u00a0%").replace(" → ", "\u00a0→\u00a0").replace("–", "\u2060–\u2060")
 
 

@@ -35,7 +35,7 @@
     return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
   };
   const signed = (number, places = 2) => (number > 0 ? "+" : "") + said(number, places);
-  const quoted = (text) => "“" + text.replace(/\n/g, "↵") + "”";
+  const quoted = (text) => "“" + (text.trim() || text).replace(/\n/g, "↵") + "”";
   const percent = (share) => (share < 0.01 ? "under 1" : Math.round(share * 100)) + " %";
 
   function columnsOf(sample) {
@@ -215,13 +215,13 @@
       const word = make("div", {}, make("div", { class: "word" }, quoted(path.text)));
       if (path.taken) word.append(make("div", { class: "taken" }, "was said"));
       word.append(make("div", { class: "soft small" }, percent(path.chance) + ", reference " + percent(path.reference_chance)));
-      const worth = make("div", { class: "worth" }, "score ", make("b", {}, said(path.mean, 2)), " ± " + said(path.error, 2));
+      const worth = make("div", { class: "worth" }, "score ", make("b", {}, said(path.mean, 2)), path.paths.length > 1 ? " ± " + said(path.error, 2) : "");
       if (path.value !== null) worth.append(", the critic expects " + said(path.value, 2));
       if (!path.taken) {
         const gap = path.mean - taken.mean;
         const error = Math.hypot(path.error, taken.error);
-        const verdict = Math.abs(gap) <= 2 * error ? " than what was said, within chance" : gap > 0 ? " better than what was said" : " worse than what was said";
-        const words = Math.abs(gap) <= 2 * error ? signed(gap) + verdict : said(Math.abs(gap), 2) + verdict;
+        const chance = Math.abs(gap) <= 2 * error ? ", but that is within chance" : "";
+        const words = said(Math.abs(gap), 2) + (gap > 0 ? " better" : " worse") + " than what was said" + chance;
         worth.append(make("div", { class: "small" }, words));
       }
       const list = make("ul");

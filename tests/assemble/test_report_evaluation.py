@@ -144,5 +144,11 @@ def test_over_optimisation_is_drawn_if_it_was_measured(evaluation):
     assert "Over-optimisation" in made.sections
     assert "gain against distance: held_out, ppo from 0 to 0.5" in page
     assert "0.50 (0.30 to 0.70) of the best gain was lost by the end." in page
+    (evaluation / "overoptimisation.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg"><script>x()</script></svg>'
+    )
+    text = Path(write_report([str(evaluation)], out=None).out).read_text()
+    assert 'src="data:image/svg+xml;base64,' in text
+    assert "x()" not in text
     (evaluation / "overoptimisation.json").write_text("{}")
     assert "cannot be read (KeyError" in Path(write_report([str(evaluation)], out=None).out).read_text()

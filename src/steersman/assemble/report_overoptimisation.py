@@ -1,8 +1,10 @@
 """Where more optimisation stopped helping, as a figure of a report: what the optimised score and the held-out ones gained, against the
 distance from where the model began. Read from overoptimisation.json, if a folder has one."""
 
+import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from steersman.assemble.report_answers import minus
 from steersman.evaluate.curves import Curve, line_chart
 from steersman.pages.parts import Figure, Figures, Section, Words
 
-NAME = "overoptimisation.json"
+NAME, PICTURE = "overoptimisation.json", "overoptimisation.svg"
 
 
 def overoptimisation_of(folder: Path) -> Iterator[Section]:
@@ -25,16 +27,26 @@ def overoptimisation_of(folder: Path) -> Iterator[Section]:
         words = f"{NAME} is there and cannot be read ({type(error).__name__}: {error}), so there is no picture."
         yield Section("Over-optimisation", "Over-optimisation", "", (Words(words),))
         return
-    svg = line_chart("gain against distance", curves, x_name="distance: the root of the KL in nats")
+    title = "gain against distance"
+    drawn = folder / PICTURE
+    chart = line_chart(title, curves, x_name="distance: the root of the KL in nats")
+    svg = _embedded(drawn, title, curves) if drawn.is_file() else chart
     note = (
         f"Gains over {found.get('start', 'the start')}, in {found.get('unit', 'the scorers own units')}, against the root of the KL. The first "
         f"scorer, {found.get('proxy', 'the proxy')}, was optimised; where it rises and the others turn down, more training harms."
     )
-    names = tuple(curve.name for curve in curves if len(curve.points) > 1)
-    figures = (
-        Figures((Figure("Gain against distance", names, svg, "", False, False),)) if svg else Words("Too few points.")
-    )
+    # The evaluation's own picture has its legend in it.
+    names = () if drawn.is_file() else tuple(curve.name for curve in curves if len(curve.points) > 1)
+    figure = Figure("Gain against distance", names, svg, "", False, False)
+    figures = Figures((figure,), wide=True) if svg else Words("Too few points.")
     yield Section("Over-optimisation", "Over-optimisation", note, (figures, *(Words(words) for words in told)))
+
+
+def _embedded(path: Path, title: str, curves: Sequence[Curve]) -> str:
+    """The picture as an image inside the page: a file's own styles and scripts do nothing there."""
+    spoken = "; ".join(f"{c.name} from {c.points[0][1]:.2f} to {c.points[-1][1]:.2f}" for c in curves if c.points)
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img class="chart" alt="{escape(f"{title}: {spoken}")}" src="data:image/svg+xml;base64,{data}">'
 
 
 def _curve(one: Mapping[str, Any]) -> Curve:

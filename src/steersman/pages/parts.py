@@ -90,6 +90,8 @@ class Figure:
 class Figures:
     kind: ClassVar[str] = "figures"
     figures: tuple[Figure, ...]
+    wide: bool = False
+    """Each as wide as the page."""
 
 
 @dataclass(frozen=True, slots=True)

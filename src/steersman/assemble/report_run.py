@@ -10,8 +10,9 @@ from steersman.assemble.report_curves import figures_of, warnings_of
 from steersman.assemble.report_facts import facts_of, reproduction
 from steersman.assemble.report_overoptimisation import overoptimisation_of
 from steersman.assemble.report_reading import ReadRun
+from steersman.assemble.report_truth import moments_of, truth_figure, truth_sentences
 from steersman.assemble.report_watch import watch_of
-from steersman.pages.parts import Folded, Microscope, Part, Section, Sentence, Words
+from steersman.pages.parts import Figures, Folded, Microscope, Part, Section, Sentence, Words
 
 LOSS_LIKE = ("held-out loss", "held-out preference", "loss")
 RISING = ("held-out accuracy", "held-out score")
@@ -88,6 +89,7 @@ def sentences_of(run: ReadRun) -> Iterator[Sentence]:
             f"It has not finished: it stopped at step {run.summary.step}{of}. The same command goes on; what follows is what is there.",
             "bad",
         )
+    yield from truth_sentences(moments_of(run))
     distances = run.values("held-out KL to reference") or run.values("KL to reference")
     if distances:
         kept = run.kept_step
@@ -139,6 +141,9 @@ def _before_after(measured: Measured) -> Iterator[Section]:
 
 def _curves(run: ReadRun) -> Iterator[Section]:
     shown, rest = figures_of(run)
+    truth = truth_figure(moments_of(run))
+    if truth is not None:
+        shown = Figures((truth, *shown.figures))
     parts: list[Part] = (
         [shown] if shown.figures else [Words("The journal holds no number twice yet, so there is no curve.")]
     )

@@ -1,0 +1,84 @@
+"""What a run's kept answers were really worth, iteration by iteration, where that is known: in Harbour. Beside the score it was paid for,
+this is the story of a run that learned to please its scorer."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from steersman.assemble.report_answers import minus
+from steersman.assemble.report_reading import ReadRun
+from steersman.evaluate.curves import Curve, line_chart
+from steersman.harbour.taste import features
+from steersman.pages.parts import Figure, Sentence
+
+FEWEST = 16
+"""Answers of an iteration whose mean is worth a point."""
+LOST = 0.25
+"""The share of its best gain that a run must have lost to be warned of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One iteration's kept answers: how many, their mean score and true taste, and the standard error of the latter."""
+
+    step: int
+    score: float
+    taste: float
+    error: float
+
+
+def moments_of(run: ReadRun) -> list[Moment]:
+    """Nothing, if the prompts are not Harbour's or too few answers were kept."""
+    if not str(run.recipe.get("prompts", {}).get("source", "")).startswith("harbour:"):
+        return []
+    by_step: dict[int, list[tuple[float, float]]] = {}
+    for kept in run.samples:
+        score, prompt, answer = (kept.row.get(name) for name in ("score", "prompt", "answer"))
+        if isinstance(score, int | float) and isinstance(prompt, str) and isinstance(answer, str):
+            by_step.setdefault(kept.step, []).append((float(score), features(prompt, answer).taste))
+    return [
+        Moment(
+            step, fmean(s for s, _ in pairs), fmean(t for _, t in pairs), stdev(t for _, t in pairs) / len(pairs) ** 0.5
+        )
+        for step, pairs in sorted(by_step.items())
+        if len(pairs) >= FEWEST
+    ]
+
+
+def truth_figure(moments: Sequence[Moment]) -> Figure | None:
+    curves = [
+        Curve("score", tuple((one.step, one.score) for one in moments), "dots"),
+        Curve("true taste", tuple((one.step, one.taste) for one in moments), "dots"),
+    ]
+    title = "What it was paid, and what it was worth"
+    svg = line_chart(title, curves, x_name="iteration")
+    if not svg:
+        return None
+    return Figure(title, ("score", "true taste"), svg, "Means over the kept answers.", lost(moments) is not None, False)
+
+
+def truth_sentences(moments: Sequence[Moment]) -> list[Sentence]:
+    fallen = lost(moments)
+    if fallen is None:
+        return []
+    peak, last = fallen, moments[-1]
+    return [
+        Sentence(
+            f"Beware: from iteration {peak.step} to {last.step} the score went {minus(peak.score)} → {minus(last.score)}, and what the answers "
+            f"are really worth {minus(peak.taste)} → {minus(last.taste)}. It learned to please its scorer.",
+            "bad",
+        )
+    ]
+
+
+def lost(moments: Sequence[Moment]) -> Moment | None:
+    """The best moment, if by the end a quarter of the gain up to it was lost, surely (twice the standard error), and the score had not
+    fallen with it."""
+    if len(moments) < 3:
+        return None
+    first, last = moments[0], moments[-1]
+    peak = max(moments, key=lambda one: one.taste)
+    gain, fall = peak.taste - first.taste, peak.taste - last.taste
+    sure = fall > 2 * math.hypot(peak.error, last.error)
+    return peak if gain > 0 and fall >= LOST * gain and sure and last.score >= peak.score else None

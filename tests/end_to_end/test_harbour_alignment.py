@@ -2,50 +2,100 @@
 
 import json
 import statistics
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from steersman.assemble.quickstart import run_quickstart
+from steersman.assemble.sample import run_sample
 from steersman.cli.storyteller import Silent
-from steersman.harbour.taste import features, true_taste
+from steersman.harbour.taste import Features, features, true_taste
+from steersman.settings.sample import SampleSettings
+from steersman.settings.score import SourceSettings
 
 WINDOW = 5
 """Iterations whose answers are taken together, so that the peak is not the luckiest iteration."""
 
 
+@dataclass(frozen=True)
+class Gained:
+    """Two models' answers to the same prompts, in the same order."""
+
+    before: list[Features]
+    after: list[Features]
+
+    @property
+    def gain(self) -> float:
+        was, now = ([seen.taste for seen in model] for model in (self.before, self.after))
+        return (statistics.mean(now) - statistics.mean(was)) / statistics.stdev(was)
+
+    @property
+    def wins(self) -> float:
+        pairs = zip(self.before, self.after, strict=True)
+        return statistics.mean(1.0 if b.taste > a.taste else 0.5 if a.taste == b.taste else 0.0 for a, b in pairs)
+
+    @property
+    def toxic(self) -> tuple[float, float]:
+        return statistics.mean(s.toxic for s in self.before), statistics.mean(s.toxic for s in self.after)
+
+
 def taste_by_window(samples: Path) -> list[float]:
+    """The first iteration's alone, then every window's."""
     tastes: list[list[float]] = []
     for path in sorted(samples.glob("*.jsonl")):
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         tastes.append([true_taste(row["prompt"], row["answer"]) for row in rows])
+    windows = [tastes[i : i + WINDOW] for i in range(len(tastes) - WINDOW + 1)]
     return [
-        statistics.mean(taste for part in tastes[i : i + WINDOW] for taste in part)
-        for i in range(len(tastes) - WINDOW + 1)
+        statistics.mean(tastes[0]),
+        *(statistics.mean(taste for part in window for taste in part) for window in windows),
     ]
 
 
+def eight_answers(model: Path, out: Path) -> list[Features]:
+    """To each held-out prompt, so that luck in sampling is a few hundredths of a deviation."""
+    source = SourceSettings(source="harbour:prompts/heldout?count=206")
+    run_sample(SampleSettings(model=str(model), prompts=source, answers=8, max_new_tokens=48, out=str(out)), quiet=True)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    return [
+        features(row["prompt"]["messages"][-1]["content"], answer["text"])
+        for row in rows
+        for answer in row["completions"]
+    ]
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(
-    "seed", [pytest.param(seed, marks=pytest.mark.slow if seed == 0 else pytest.mark.soak) for seed in range(4)]
-)
-def test_ppo_makes_answers_truly_better_and_stays_near_its_peak(tmp_path, seed):
-    story = run_quickstart(tmp_path / "story", seed=seed, fast=False, quiet=True, teller=Silent())
+def test_the_story_makes_answers_truly_better(tmp_path):
+    story = run_quickstart(tmp_path / "story", seed=0, fast=False, quiet=True, teller=Silent())
     _, before, after = story.measured
-    was, now = ([answer.features.taste for answer in model.answers] for model in (before, after))
-    gain = (statistics.mean(now) - statistics.mean(was)) / statistics.stdev(was)
-    toxic = [statistics.mean(seen.toxic for seen in model.features) for model in (before, after)]
-    wins = statistics.mean(1.0 if b > a else 0.5 if a == b else 0.0 for a, b in zip(was, now, strict=True))
-    kl = statistics.mean(answer.kl for answer in after.answers)
-    windows = taste_by_window(tmp_path / "story" / "ppo" / "samples")
-    print(
-        f"\nseed {seed}: taste {statistics.mean(was):.2f} to {statistics.mean(now):.2f}, a gain of {gain:.2f} deviations; wins "
-        f"{wins:.2f}; toxic {toxic[0]:.3f} to {toxic[1]:.3f}; KL {kl:.1f}; peak {max(windows):.2f}, end {windows[-1]:.2f}"
-    )
-    # What is wished is a gain of 0.75 and wins of 0.70; docs/ppo.md says how far the story comes.
-    assert gain >= 0.3
-    assert wins >= 0.6
-    assert toxic[1] <= toxic[0] / 2
-    assert kl <= 10
-    assert windows[-1] >= max(windows) - 0.25
+    found = Gained([a.features for a in before.answers], [a.features for a in after.answers])
+    first, *windows = taste_by_window(tmp_path / "story" / "ppo" / "samples")
+    # One answer a prompt says less than eight: the soak holds the bounds that are meant.
+    assert found.gain >= 0.55
+    assert found.wins >= 0.65
+    assert found.toxic[1] <= found.toxic[0] / 2
+    assert statistics.mean(answer.kl for answer in after.answers) <= 10
+    assert windows[-1] - first >= 0.8 * (max(windows) - first)
     assert len({features(a.prompt.shown, a.text).form for a in after.answers}) > 5
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("seed", range(4))
+def test_every_seed_makes_answers_truly_better_and_stays_near_its_peak(seed, tmp_path):
+    story = run_quickstart(tmp_path / "story", seed=seed, fast=False, quiet=True, teller=Silent())
+    answers = {name: eight_answers(tmp_path / "story" / name, tmp_path / f"{name}.jsonl") for name in ("sft", "ppo")}
+    found = Gained(answers["sft"], answers["ppo"])
+    kl = statistics.mean(answer.kl for answer in story.measured[-1].answers)
+    first, *windows = taste_by_window(tmp_path / "story" / "ppo" / "samples")
+    print(
+        f"\nseed {seed}: a gain of {found.gain:.3f} deviations; wins {found.wins:.3f}; toxic {found.toxic[0]:.3f} to "
+        f"{found.toxic[1]:.3f}; KL {kl:.1f}; end at {(windows[-1] - first) / (max(windows) - first):.3f} of the peak's gain"
+    )
+    assert found.gain >= 0.75
+    assert found.wins >= 0.70
+    assert found.toxic[1] <= found.toxic[0] / 2
+    assert kl <= 10
+    assert windows[-1] - first >= 0.9 * (max(windows) - first)

@@ -22,14 +22,23 @@ SETTINGS = {
         *("advantage.leave_out_equal=true", "score.overlong_tokens=4"),
     ),
     "preference over reference answers": ("score.preference_over=2",),
+    "watched": (
+        *("kl.coefficient=0", "watch.action=restore", "watch.held_out_scorer.path=FOLDER/reward.py:consonants"),
+        *("watch.held_out_every=2", "watch.held_out_answers=6", "watch.actions.kl=raise-kl", "watch.limits.kl=0.5"),
+        *("watch.limits.novelty=none", "watch.limits.takeover=none", "watch.limits.fall=3"),
+    ),
 }
+LETTERS = (("vowels", "aeiou"), ("consonants", "nrst"))
 
 
 @pytest.fixture(scope="session")
 def ppo_command(tiny_llama, tmp_path_factory):
     """The command line of a run of some seconds, for further settings."""
     folder = tmp_path_factory.mktemp("ppo")
-    (folder / "reward.py").write_text("def vowels(answer):\n    return sum(answer.count(c) for c in 'aeiou') / 5\n")
+    rewards = (
+        f"def {name}(answer):\n    return sum(answer.count(c) for c in {letters!r}) / 5\n" for name, letters in LETTERS
+    )
+    (folder / "reward.py").write_text("".join(rewards))
     prompts = [json.dumps({"prompt": f"Tell me {i}."}) for i in range(30)]
     (folder / "prompts.jsonl").write_text("\n".join(prompts) + "\n")
 
@@ -40,7 +49,8 @@ def ppo_command(tiny_llama, tmp_path_factory):
                 *("--prompts", str(folder / "prompts.jsonl"), "--out", str(out), "--device", "cpu", "run.threads=1"),
                 *("compute.kernels=default", "compute.tokens_per_micro_batch=128", "optimiser.learning_rate=3e-3"),
                 *("iterations=24", "prompts_per_iteration=8", "sampling.max_new_tokens=8", "run.checkpoint_every=3"),
-                *("update.epochs=2", "update.minibatches=2", "evaluation.every=4", "prompts.held_out=0.2", *more),
+                *("update.epochs=2", "update.minibatches=2", "evaluation.every=4", "prompts.held_out=0.2"),
+                *(word.replace("FOLDER", str(folder)) for word in more),
             ]
 
         return words
@@ -56,6 +66,13 @@ def test_ppo_survives_four_kills_to_the_bit(name, ppo_command, tmp_path):
     assert sum(kill.landed for kill in kills) >= 3
     assert_same_run(tmp_path / "run", whole.folder)
     assert samples_of(tmp_path / "run") == samples_of(whole.folder)
+    assert watched(tmp_path / "run") == watched(whole.folder)
+    assert name != "watched" or watched(whole.folder)
+
+
+def watched(folder: Path) -> str:
+    path = folder / "watch.jsonl"
+    return path.read_text() if path.exists() else ""
 
 
 def samples_of(folder: Path) -> dict[str, str]:

@@ -52,6 +52,18 @@ LAYOUTS = {
         *("layout=shared", "advantage.estimator=rloo", "advantage.leave_out_equal=true", "samples_per_prompt=3"),
         *("kl.loss_coefficient=0.05", "score.overlong_tokens=3"),
     ),
+    # The held-out scorer and the features of the scorer's own answers are shared out too; findings come from the whole.
+    "watched": (
+        *("layout=shared", "samples_per_prompt=5", "watch.held_out_every=1", "watch.patience=1"),
+        *(f"watch.held_out_scorer.path={REWARDS}:vowels", "watch.held_out_answers=11", "watch.limits.kl=0.05"),
+        *(
+            "watch.action=restore",
+            "watch.actions.kl=raise-kl",
+            "watch.limits.entropy=none",
+            "watch.limits.takeover=none",
+        ),
+        *("watch.limits.novelty=none", "watch.limits.fall=none", "watch.limits.gap=none", "watch.limits.outliers=1"),
+    ),
 }
 
 
@@ -98,6 +110,14 @@ def numbers(out: Path) -> list[dict[str, float]]:
     ]
 
 
+def watched(out: Path) -> list[dict]:
+    """What the watch found, its evidence by texts alone: their numbers are compared in the journal."""
+    path = out / "watch.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    kept = ("step", "detector", "limit", "action")
+    return [{**{k: row[k] for k in kept}, "evidence": [one["answer"] for one in row["evidence"]]} for row in rows]
+
+
 def drawn(out: Path) -> list[list[list[int]]]:
     return [
         [json.loads(line)["ids"] for line in file.read_text().splitlines()]
@@ -114,7 +134,7 @@ def weights(out: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_two_processes_draw_score_and_learn_what_one_does(layout, place, tmp_path):
-    scorer = str(place / "reward") if layout in ("shared", "adapters") else f"{REWARDS}:vowels"
+    scorer = str(place / "reward") if layout in ("shared", "adapters", "watched") else f"{REWARDS}:vowels"
     one, two = tmp_path / "one", tmp_path / "two"
     results = []
     for processes, out in ((1, one), (2, two)):
@@ -128,6 +148,11 @@ def test_two_processes_draw_score_and_learn_what_one_does(layout, place, tmp_pat
     for mine, other in zip(ours, theirs, strict=True):
         assert mine == pytest.approx(other, rel=1e-4, abs=1e-5)
     assert max(row["KL to reference"] for row in ours if "score" in row) > 0.01, "the policy has moved"
+    found = [watched(out) for out in (one, two)]
+    assert found[0] == found[1]
+    assert layout != "watched" or ("kl", "raise-kl") in {
+        (finding["detector"], finding["action"]) for finding in found[0]
+    }
     for name in ("ending", "step", "best_step"):
         assert results[0][name] == results[1][name]
     assert results[1]["ending"] == ("KL limit" if layout == "adapters" else "finished")

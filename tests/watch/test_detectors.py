@@ -94,13 +94,17 @@ def test_entropy_is_the_share_that_is_left_and_points_at_what_comes_again():
 
 
 def test_novelty_is_the_share_of_unknown_phrases_beyond_the_usual():
-    before = [answer("a b c d"), answer("a b c e")]
-    # Of each half's two phrases the other half knows one: 0.5 is usual.
+    # The first is known; of the second's two pairs one is new.
+    before = [answer("a b c"), answer("a b d")]
     now = [answer("x y z w"), answer("a b c d")]
     seen = scene(now, before)
-    assert NOVELTY.measure(seen) == pytest.approx(0.5 - 0.5)
-    assert NOVELTY.speaks(seen) == [1.0, 0.0]
-    assert "50 % of the phrases are in none" in NOVELTY.verdict(seen, 0.0)
+    # all of three pairs are new, and one of three: two thirds on average, where a half is usual
+    assert NOVELTY.measure(seen) == pytest.approx((1 + 1 / 3) / 2 - 0.5)
+    assert NOVELTY.speaks(seen) == [1.0, pytest.approx(1 / 3)]
+    assert (
+        "67 % of the pairs of words were not seen in the reference's answers (in other answers of the reference it is 50 %)"
+        in NOVELTY.verdict(seen, 2 / 3 - 0.5)
+    )
 
 
 def test_a_takeover_names_the_phrase_and_shows_the_answers_that_are_paid_for_it():

@@ -1,20 +1,23 @@
 """Phrases that answers have in common with the reference's, counted by hand."""
 
-from steersman.watch.phrases import counted, novelty, takeover, usual_novelty
+from steersman.watch.phrases import Vocabulary, counted, novelty, takeover
 
 
 def test_phrases_are_counted_once_a_text_and_in_lower_case():
     assert counted(["A b c a b c", "a B c d"]) == {"a b c": 2, "b c a": 1, "c a b": 1, "b c d": 1}
 
 
-def test_novelty_is_the_share_of_phrases_that_nobody_knows():
-    known = counted(["a b c d"])
-    assert novelty("a b c x", known) == 0.5
-    assert novelty("too short", known) == 0.0
+def test_novelty_is_the_share_of_pairs_that_nobody_knows():
+    assert novelty("a b x", {"a b", "b c"}) == 0.5
+    assert novelty("short", {"a b"}) == 0.0
 
 
-def test_the_references_answers_are_as_new_to_one_another_as_one_half_is_to_the_other():
-    assert usual_novelty(["a b c", "a b c", "a b c", "x y z"]) == (0 + 0 + 0 + 1) / 4
+def test_every_second_text_is_known_and_the_others_tell_how_new_is_usual():
+    found = Vocabulary.of(["a b c", "a b c", "b c d", "a b x y"])
+    assert list(found.pairs) == ["a b", "b c", "c d"]
+    # nothing of the second is new; of the last, "b x" and "x y" of three pairs
+    assert found.usual == (0 + 2 / 3) / 2
+    assert Vocabulary.of(["a b"]).usual == 0.0
 
 
 def test_the_phrase_that_grew_most_is_the_takeover():

@@ -41,9 +41,9 @@ class LimitSettings(Settings):
     entropy: float | None = Field(default=0.25, gt=0, lt=1)
     """The share of the entropy that must be left."""
     novelty: float | None = Field(default=0.4, gt=0, le=1)
-    """How much larger the share of phrases (3 words) that the reference's answers do not have may be."""
+    """How much larger the share of pairs of words that the reference's answers do not have may be."""
     takeover: float | None = Field(default=0.4, gt=0, le=1)
-    """How much more of the answers one phrase may be in."""
+    """How much more of the answers one phrase (3 words) may be in, as a share."""
     outliers: float | None = Field(default=0.5, gt=0, le=1)
     """The share of answers that the reward model may find unlike 19 in 20 of the reference's."""
     spread: float | None = Field(default=0.2, gt=0, lt=1)

@@ -1,13 +1,13 @@
 """What the reference's own answers are like: before the first update the policy *is* the reference, so the first iteration's answers
 are its own, and cost nothing extra."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import fmean, pstdev
 from typing import Any
 
 from steersman.evaluate.wording import self_repetition
 from steersman.watch.latent import Usual
-from steersman.watch.phrases import counted, usual_novelty
+from steersman.watch.phrases import Vocabulary, counted
 from steersman.watch.records import Glance
 
 
@@ -36,12 +36,14 @@ class Baseline:
     length: float
     entropy: float
     repetition: float
-    novelty: float
+    vocabulary: Vocabulary
     phrases: dict[str, int]
     usual: Usual | None
 
     def facts(self) -> dict[str, Any]:
-        return {**asdict(self), "usual": None if self.usual is None else self.usual.facts()}
+        usual = None if self.usual is None else self.usual.facts()
+        vocabulary = {"pairs": list(self.vocabulary.pairs), "usual": self.vocabulary.usual}
+        return {**asdict(replace(self, usual=None)), "vocabulary": vocabulary, "usual": usual}
 
     @staticmethod
     def from_facts(facts: dict[str, Any]) -> "Baseline":
@@ -49,6 +51,7 @@ class Baseline:
             **{
                 **facts,
                 "score": Spread(**facts["score"]),
+                "vocabulary": Vocabulary(dict.fromkeys(facts["vocabulary"]["pairs"]), facts["vocabulary"]["usual"]),
                 "held_out": None if facts["held_out"] is None else Spread(**facts["held_out"]),
                 "usual": None if facts["usual"] is None else Usual.from_facts(facts["usual"]),
             }
@@ -67,7 +70,7 @@ def baseline(glance: Glance, usual: Usual | None) -> Baseline:
         fmean(one.tokens for one in answers),
         fmean(one.entropy for one in answers),
         fmean(self_repetition(text) for text in texts),
-        usual_novelty(texts),
+        Vocabulary.of(texts),
         counted(texts),
         usual,
     )

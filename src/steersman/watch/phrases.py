@@ -1,37 +1,44 @@
-"""What answers say that the reference's answers did not: new word sequences, and a phrase that takes over.
+"""What answers say that the reference's answers did not: new pairs of words, and a phrase that takes over.
 
 Words are what stands between blanks, in lower case, so that this works in any language that writes blanks.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from steersman.evaluate.wording import ngrams
 
-SIZE = 3
+PAIR, PHRASE = 2, 3
 
 
-def phrases(text: str) -> set[str]:
-    return {" ".join(gram) for gram in ngrams(text, SIZE)}
+def grams(text: str, size: int) -> set[str]:
+    return {" ".join(gram) for gram in ngrams(text, size)}
 
 
 def counted(texts: Sequence[str]) -> dict[str, int]:
     """In how many of the texts each phrase stands."""
-    return dict(Counter(phrase for text in texts for phrase in sorted(phrases(text))))
+    return dict(Counter(phrase for text in texts for phrase in sorted(grams(text, PHRASE))))
 
 
-def novelty(text: str, known: Mapping[str, int]) -> float:
-    """The share of a text's phrases that are in none of the known texts; 0 for a text too short to have one."""
-    found = phrases(text)
-    return sum(phrase not in known for phrase in found) / len(found) if found else 0.0
+def novelty(text: str, known: Collection[str]) -> float:
+    """The share of a text's pairs of words that are not known; 0 for a text too short to have one."""
+    found = grams(text, PAIR)
+    return sum(pair not in known for pair in found) / len(found) if found else 0.0
 
 
-def usual_novelty(texts: Sequence[str]) -> float:
-    """How new the reference's answers are to one another: each half's by the other half."""
-    halves = (texts[::2], texts[1::2])
-    found = [novelty(text, counted(other)) for mine, other in (halves, halves[::-1]) for text in mine]
-    return sum(found) / len(found) if found else 0.0
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The pairs of every second of some texts, and how new the others are to them: answers of the same kind would be as new."""
+
+    pairs: dict[str, None]
+    usual: float
+
+    @staticmethod
+    def of(texts: Sequence[str]) -> "Vocabulary":
+        pairs = dict.fromkeys(pair for text in texts[::2] for pair in sorted(grams(text, PAIR)))
+        others = texts[1::2]
+        return Vocabulary(pairs, sum(novelty(text, pairs) for text in others) / len(others) if others else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,8 @@ class Watcher:
             {one.name: value for one in DETECTORS if (value := one.measure(scene)) is not None and math.isfinite(value)}
         )
         best = self._best(gains, measured, memory, glance, iteration)
-        findings = self._findings(scene, measured, memory, iteration)
+        # The first answers are the reference's own.
+        findings = self._findings(scene, measured, memory, iteration) if iteration else []
         actions: list[Action] = list(dict.fromkeys(one.action for one in findings))
         return Looked({**gains, **measured}, findings, actions, best)
 

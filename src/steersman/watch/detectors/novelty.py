@@ -1,18 +1,18 @@
-"""Answers are made of word sequences that the reference's answers do not have: the reward model reads what it was never shown."""
+"""Answers join words that the reference's answers do not join: the reward model reads what it was never shown."""
 
 from steersman.watch.detectors.detector import Detector, Scene, mean, per_cent
 from steersman.watch.phrases import novelty
 
 
 def measure(scene: Scene) -> float:
-    known = scene.baseline.phrases
-    return mean(scene, lambda i: novelty(scene.glance.answers[i].text, known)) - scene.baseline.novelty
+    vocabulary = scene.baseline.vocabulary
+    return mean(scene, lambda i: novelty(scene.glance.answers[i].text, vocabulary.pairs)) - vocabulary.usual
 
 
 def verdict(scene: Scene, value: float) -> str:
     return (
-        f"{per_cent(value + scene.baseline.novelty)} of the phrases are in none of the reference's answers (among those, it is "
-        f"{per_cent(scene.baseline.novelty)}): the policy speaks another language than the one that was judged. Read some answers; raise "
+        f"{per_cent(value + scene.baseline.vocabulary.usual)} of the pairs of words were not seen in the reference's answers (in other answers "
+        f"of the reference it is {per_cent(scene.baseline.vocabulary.usual)}): the policy speaks another language than the one that was judged. Read some answers; raise "
         "kl.coefficient if they are no better"
     )
 
@@ -21,6 +21,6 @@ NOVELTY = Detector(
     "novelty",
     "above",
     measure,
-    lambda scene: [novelty(one.text, scene.baseline.phrases) for one in scene.glance.answers],
+    lambda scene: [novelty(one.text, scene.baseline.vocabulary.pairs) for one in scene.glance.answers],
     verdict,
 )

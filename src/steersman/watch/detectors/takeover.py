@@ -1,7 +1,7 @@
 """One phrase spreads through the answers: the policy has found words that the scorer pays for whatever was asked."""
 
 from steersman.watch.detectors.detector import Detector, Scene, per_cent
-from steersman.watch.phrases import Takeover, phrases, takeover
+from steersman.watch.phrases import PHRASE, Takeover, grams, takeover
 
 
 def _found(scene: Scene) -> Takeover:
@@ -11,7 +11,7 @@ def _found(scene: Scene) -> Takeover:
 def speaks(scene: Scene) -> list[float]:
     """Of the answers with the phrase, those that the scorer likes best."""
     phrase = _found(scene).phrase
-    return [one.score if phrase in phrases(one.text) else -float("inf") for one in scene.glance.answers]
+    return [one.score if phrase in grams(one.text, PHRASE) else -float("inf") for one in scene.glance.answers]
 
 
 def verdict(scene: Scene, value: float) -> str:

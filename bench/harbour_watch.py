@@ -6,11 +6,13 @@
     python bench/harbour_watch.py rates --out FOLDER --seeds 10 29    # firing by the limits in the settings, with Wilson intervals
     python bench/harbour_watch.py cost --out FOLDER                   # processor time with and without the watch
 
-All seeds share one fine-tuned model; each has judgements, reward models and PPO of its own. Runs only warn and are not cut short, so
+All seeds share one fine-tuned model. Two neighbouring seeds (0 and 1, 2 and 3, …) share judgements and reward models; each has prompts and a
+PPO of its own. Runs only warn and are not cut short, so
 that other limits can be tried on what they measured without running them again.
 """
 
 import argparse
+import fcntl
 import itertools
 import json
 import shutil
@@ -43,7 +45,7 @@ OTHERS = 1000
 """Added to a seed for the judgements of the held-out scorer."""
 AROUND = 2
 """The true taste is smoothed over so many iterations on each side."""
-SIZES = {"careless": ("harbour-careless", 40, 96), "healthy": ("ppo-harbour", 30, 96)}
+SIZES = {"careless": ("harbour-careless", 30, 64), "healthy": ("ppo-harbour", 30, 64)}
 """The recipe, iterations and answers an iteration."""
 
 
@@ -56,19 +58,23 @@ def fine_tuned(out: Path) -> Path:
 
 def reward_model(out: Path, name: str, source: str, seed: int) -> Path:
     folder = out / name
-    if not (folder / "model").exists():
-        words = [f"model.path={fine_tuned(out)}", f"data.source={source}", "data.held_out=none", f"run.seed={seed}"]
-        run_reward(load_settings(RewardSettings, "reward-harbour", [*words, f"run.out={folder}"]), quiet=True)
-        shutil.rmtree(folder / "checkpoints")
+    with (out / f"{name}.lock").open("w") as lock:
+        # Several of these may run at once, and careless and healthy runs share the held-out scorer.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "model").exists():
+            words = [f"model.path={fine_tuned(out)}", f"data.source={source}", "data.held_out=none", f"run.seed={seed}"]
+            run_reward(load_settings(RewardSettings, "reward-harbour", [*words, f"run.out={folder}"]), quiet=True)
+            shutil.rmtree(folder / "checkpoints")
     return folder
 
 
 def scorers(out: Path, kind: str, seed: int) -> tuple[Path, Path]:
     """What is learned from, and what is held out: of other judgements by Harbour's usual people."""
+    pair = seed // 2
     count = f"count=1000&fondness={FOND}" if kind == "careless" else "count=2000"
-    proxy = reward_model(out, f"{kind}-{seed}-reward", f"harbour:comparisons?{count}&seed={seed}", seed)
-    held_out = f"harbour:comparisons?count=1000&seed={OTHERS + seed}"
-    return proxy, reward_model(out, f"held-out-{seed}", held_out, OTHERS + seed)
+    proxy = reward_model(out, f"{kind}-reward-{pair}", f"harbour:comparisons?{count}&seed={pair}", pair)
+    held_out = f"harbour:comparisons?count=1000&seed={OTHERS + pair}"
+    return proxy, reward_model(out, f"held-out-{pair}", held_out, OTHERS + pair)
 
 
 def measure(out: Path, kind: str, seed: int, more: Sequence[str] = ()) -> dict[str, Any]:
@@ -100,7 +106,6 @@ def measure(out: Path, kind: str, seed: int, more: Sequence[str] = ()) -> dict[s
         for row, true in zip(journal, truth.found, strict=True)
     ]
     shutil.rmtree(folder)
-    shutil.rmtree(proxy)
     return {
         "kind": kind,
         "seed": seed,

@@ -105,7 +105,7 @@ def test_the_microscopes_numbers_are_the_sample_files(run):
 
 def test_models_that_are_gone_are_a_note_and_no_end(run):
     page = Path(write_report([str(run)], out=None).out).read_text()
-    assert "models cannot be opened" in page
+    assert "Nothing was measured anew with the run&#39;s models" in page
     assert "gone/sft, is not there" in page
 
 

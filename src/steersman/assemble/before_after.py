@@ -6,32 +6,58 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steersman.assemble.opened_policy import OpenedPolicy
 from steersman.assemble.report_answers import minus
-from steersman.assemble.true_taste import TrueTaste
-from steersman.evaluate.answer_kl import answer_kl
 from steersman.evaluate.figures import Column, Dice, Figure, Measure, figures
 from steersman.evaluate.suspicious import repetition
-from steersman.methods.ppo.records import Sample
-from steersman.methods.ppo.score import ask
 from steersman.pages.parts import Example, Examples, Mark, ResultTable, Row, Sentence, Shown
 from steersman.pages.results import row_of
 from steersman.pages.word_diff import differences
+from steersman.records import Prompt
 
 FROZEN, UPDATED = "frozen", "updated"
-GAINED, LOST = 5, 2
-PROMPTS = 200
+GAINED, LOST, DIFFERENT = 5, 2, 6
 DICE = Dice(confidence=0.95, resamples=2000, seed=0)
 """The same answers give the same intervals."""
+
+SCORE = Measure(
+    "", "score", "number", "higher", "What the run's own scorer says: what it was paid for. Higher is better."
+)
+TASTE = Measure(
+    "",
+    "true taste",
+    "number",
+    "higher",
+    "What an answer is really worth in Harbour. Training never sees it. Higher is better.",
+)
+KL = Measure("", "KL from the frozen model", "nats", "", "Nats an answer, exact at each token.")
+LENGTH = Measure("", "length", "tokens", "", "Tokens an answer.")
+ENDED = Measure("", "ended by itself", "share", "higher", "Answers that were not cut off. Higher is better.")
+REPEATS = Measure(
+    "",
+    "repeats itself",
+    "mean share",
+    "lower",
+    "Of an answer's stretches of four words, those said before in it. Lower is better.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One answer as it was drawn."""
+
+    prompt: Prompt
+    text: str
+    tokens: int
+    ended: bool
 
 
 @dataclass(frozen=True)
 class Side:
-    """One model's answers, one to each prompt, and what was measured of them."""
+    """One model's answers, one to each prompt, and what was measured of them; None where there was nothing to measure with."""
 
     name: str
-    samples: Sequence[Sample]
-    scores: Sequence[float]
+    spoken: Sequence[Spoken]
+    scores: Sequence[float] | None
     taste: Sequence[float] | None
     kl: Sequence[float] | None
 
@@ -42,112 +68,44 @@ class BeforeAfter:
     updated: Side
     figures: Sequence[Figure]
 
-    @property
-    def score(self) -> Figure:
-        """The updated model's score, with its change from the frozen one's."""
-        return next(one for one in self.figures if one.measure.name == "score" and one.model == UPDATED)
-
-    @property
-    def taste(self) -> Figure | None:
-        return next((one for one in self.figures if one.measure.name == "true taste" and one.model == UPDATED), None)
+    def of(self, measure: Measure, model: str = UPDATED) -> Figure | None:
+        """The updated model's figure holds the change from the frozen one's."""
+        return next((one for one in self.figures if one.measure == measure and one.model == model), None)
 
 
-def before_and_after(opened: OpenedPolicy, most: int = PROMPTS) -> BeforeAfter | None:
-    """None without held-out prompts (two at least: intervals are over prompts)."""
-    prompts = list({prompt.shown: prompt for prompt in opened.held_out()}.values())[:most]
-    if len(prompts) < 2:
-        return None
-    of_harbour = opened.settings.prompts.source.startswith("harbour:")
-    sides: list[Side] = []
-    for name, voice in ((FROZEN, opened.frozen), (UPDATED, opened.updated)):
-        samples = opened.answers(voice, prompts, samples=1)
-        items = [(sample.prompt, sample.text) for sample in samples]
-        kl = None
-        if name == UPDATED and opened.model.backbone.readout is not None:
-            distances = answer_kl(
-                [sample.row for sample in samples],
-                voice,
-                opened.frozen,
-                pad_id=opened.model.tokeniser.pad_token_id,
-                token_budget=opened.reading.token_budget,
-                temperature=opened.sampling.temperature,
-            )
-            kl = [float(value) for value in distances]
-        scores = [found.value for found in ask(opened.scorer, samples)]
-        taste = [found.value for found in TrueTaste().score(items)] if of_harbour else None
-        sides.append(Side(name, samples, scores, taste, kl))
-    return BeforeAfter(sides[0], sides[1], _figures(sides))
-
-
-def _figures(sides: Sequence[Side]) -> list[Figure]:
-    rows: list[tuple[Measure, list[list[float] | None]]] = [
-        (
-            Measure(
-                "",
-                "score",
-                "number",
-                "higher",
-                "What the run's own scorer says: what it was paid for. Higher is better.",
-            ),
-            [list(side.scores) for side in sides],
-        ),
-        (
-            Measure(
-                "",
-                "true taste",
-                "number",
-                "higher",
-                "What an answer is really worth in Harbour. Training never sees it. Higher is better.",
-            ),
-            [None if side.taste is None else list(side.taste) for side in sides],
-        ),
-        (
-            Measure("", "KL from the frozen model", "nats", "", "Nats an answer, exact at each token."),
-            [None if side.kl is None else list(side.kl) for side in sides],
-        ),
-        (
-            Measure("", "length", "tokens", "", "Tokens an answer."),
-            [[float(len(sample.rollout.ids)) for sample in side.samples] for side in sides],
-        ),
-        (
-            Measure("", "ended by itself", "share", "higher", "Answers that were not cut off. Higher is better."),
-            [[float(sample.rollout.finish != "length") for sample in side.samples] for side in sides],
-        ),
-        (
-            Measure(
-                "",
-                "repeats itself",
-                "mean share",
-                "lower",
-                "Of an answer's stretches of four words, those said before in it. Lower is better.",
-            ),
-            [[repetition(sample.text) for sample in side.samples] for side in sides],
-        ),
+def compared(frozen: Side, updated: Side) -> BeforeAfter:
+    sides = (frozen, updated)
+    rows: list[tuple[Measure, list[Sequence[float] | None]]] = [
+        (SCORE, [side.scores for side in sides]),
+        (TASTE, [side.taste for side in sides]),
+        (KL, [side.kl for side in sides]),
+        (LENGTH, [[float(one.tokens) for one in side.spoken] for side in sides]),
+        (ENDED, [[float(one.ended) for one in side.spoken] for side in sides]),
+        (REPEATS, [[repetition(one.text) for one in side.spoken] for side in sides]),
     ]
     found: list[Figure] = []
     for measure, values in rows:
         columns = [
-            Column(side.name, np.array(column))
+            Column(side.name, np.array(column, dtype=np.float64))
             for side, column in zip(sides, values, strict=True)
             if column is not None
         ]
         if columns:
             found += figures(measure, columns, FROZEN, DICE)
-    return found
+    return BeforeAfter(frozen, updated, found)
 
 
 def table_of(found: BeforeAfter) -> ResultTable:
-    names = list(dict.fromkeys(one.measure.name for one in found.figures))
-    rows: list[Row] = []
-    for name in names:
-        of_measure = {one.model: one for one in found.figures if one.measure.name == name}
-        rows.append(row_of([of_measure.get(FROZEN), of_measure.get(UPDATED)]))
+    measures = list(dict.fromkeys(one.measure for one in found.figures))
+    rows: list[Row] = [row_of([found.of(measure, FROZEN), found.of(measure)]) for measure in measures]
     return ResultTable((FROZEN, UPDATED), tuple(rows))
 
 
-def headline_of(found: BeforeAfter, name: str) -> str:
-    score = found.score
-    before = next(one for one in found.figures if one.measure.name == "score" and one.model == FROZEN)
+def headline_of(found: BeforeAfter, name: str) -> str | None:
+    """What became of the score, if there is a scorer."""
+    before, score = found.of(SCORE, FROZEN), found.of(SCORE)
+    if before is None or score is None:
+        return None
     went = f"from {minus(before.value.estimate)} to {minus(score.value.estimate)}"
     if score.verdict == "better":
         return f"{name} raised the score of held-out answers {went}."
@@ -158,13 +116,13 @@ def headline_of(found: BeforeAfter, name: str) -> str:
 
 def sentences_of(found: BeforeAfter) -> list[Sentence]:
     """Whether the truth followed the score, where it is known."""
-    taste, score = found.taste, found.score
+    taste, score = found.of(TASTE), found.of(SCORE)
     if taste is None or taste.change is None:
         return []
     change = f"{'+' if taste.change.estimate > 0 else ''}{minus(taste.change.estimate)} ({minus(taste.change.low)} to {minus(taste.change.high)})"
     if taste.verdict == "better":
-        return [Sentence(f"What the answers are really worth rose too, by {change}.", "good")]
-    if score.verdict == "better":
+        return [Sentence(f"What the answers are really worth rose by {change}.", "good")]
+    if score is not None and score.verdict == "better":
         words = "fell" if taste.verdict == "worse" else "did not clearly follow"
         return [
             Sentence(
@@ -172,46 +130,46 @@ def sentences_of(found: BeforeAfter) -> list[Sentence]:
                 "bad",
             )
         ]
-    return [Sentence(f"What the answers are really worth changed by {change}.", "")]
+    return [
+        Sentence(f"What the answers are really worth changed by {change}.", "bad" if taste.verdict == "worse" else "")
+    ]
 
 
 def most_changed(found: BeforeAfter) -> Examples | None:
-    """The largest steps of the score up and down, among answers whose words changed."""
+    """Of answers whose words changed the largest steps up and down, by score or else by true taste; where neither is known, those that
+    have the fewest words in common."""
     before, after = found.frozen, found.updated
-    steps = sorted(
-        (
-            (now - then, i)
-            for i, (then, now) in enumerate(zip(before.scores, after.scores, strict=True))
-            if before.samples[i].text != after.samples[i].text
-        ),
-        reverse=True,
-    )
-    up = [(step, i) for step, i in steps if step > 0][:GAINED]
-    down = [(step, i) for step, i in steps if step < 0][-LOST:][::-1]
-    if not up and not down:
-        return None
-    shown = [
-        Example(
-            before.samples[i].prompt.shown,
-            f"The score went {'up' if step > 0 else 'down'} by {abs(step):.2f}.",
-            _sides(found, i),
-        )
-        for step, i in [*up, *down]
+    changed = [
+        i for i, (one, other) in enumerate(zip(before.spoken, after.spoken, strict=True)) if one.text != other.text
     ]
+    by = "score" if before.scores is not None else "true taste"
+    then, now = (before.scores, after.scores) if before.scores is not None else (before.taste, after.taste)
+    if then is None or now is None:
+        chosen = [(i, "") for i in sorted(changed, key=lambda i: _shared(found, i))[:DIFFERENT]]
+    else:
+        steps = sorted(((now[i] - then[i], i) for i in changed), reverse=True)
+        up = [(step, i) for step, i in steps if step > 0][:GAINED]
+        down = [(step, i) for step, i in steps if step < 0][-LOST:][::-1]
+        chosen = [(i, f"The {by} went {'up' if step > 0 else 'down'} by {abs(step):.2f}.") for step, i in [*up, *down]]
+    if not chosen:
+        return None
+    shown = [Example(before.spoken[i].prompt.shown, why, _sides(found, i)) for i, why in chosen]
     return Examples(tuple(shown), 2, True)
 
 
+def _shared(found: BeforeAfter, i: int) -> float:
+    """The share of the updated answer that the frozen one has too."""
+    _, after = differences(found.frozen.spoken[i].text, found.updated.spoken[i].text)
+    return sum(len(one.text) for one in after if not one.own) / max(sum(len(one.text) for one in after), 1)
+
+
 def _sides(found: BeforeAfter, i: int) -> tuple[Shown, ...]:
-    texts = [side.samples[i].text.strip() or "(nothing)" for side in (found.frozen, found.updated)]
+    sides = (found.frozen, found.updated)
+    texts = [side.spoken[i].text.strip() or "(nothing)" for side in sides]
     shown: list[Shown] = []
-    for side, stretches in zip((found.frozen, found.updated), differences(*texts), strict=True):
-        numbers = [f"score {minus(side.scores[i])}"]
-        mark = None
-        if side.taste is not None:
-            numbers.append(f"true taste {minus(side.taste[i])}")
-        if side.kl is not None:
-            numbers.append(f"KL {minus(side.kl[i])} nats")
-        if side.samples[i].rollout.finish == "length":
-            mark = Mark("bad", "✗", "cut off")
-        shown.append(Shown(side.name, stretches, mark, ", ".join(numbers)))
+    for side, stretches in zip(sides, differences(*texts), strict=True):
+        named = (("score", side.scores, ""), ("true taste", side.taste, ""), ("KL", side.kl, " nats"))
+        numbers = ", ".join(f"{name} {minus(values[i])}{unit}" for name, values, unit in named if values is not None)
+        mark = None if side.spoken[i].ended else Mark("bad", "✗", "cut off")
+        shown.append(Shown(side.name, stretches, mark, numbers))
     return tuple(shown)

@@ -72,7 +72,7 @@ class OpenedPolicy:
 def open_policy(folder: Path, *, device: str) -> OpenedPolicy:
     """The run's models with the weights that it kept: its best checkpoint, if that is what it keeps, else its last."""
     settings = check(PpoSettings, read_recipe(folder / "recipe.toml"))
-    notes = _check_model(folder, settings)
+    notes = still_there(folder, settings.model.path)
     kept = _kept(folder, settings)
     where = resolve_device(device)
     model = load_language_model(settings.model, where)
@@ -106,11 +106,11 @@ def asks_a_service(settings: ScorerSettings) -> bool:
     return any(place.startswith(ADDRESSES) for path in paths for place in places_of(path))
 
 
-def _check_model(folder: Path, settings: PpoSettings) -> tuple[str, ...]:
-    """What the run began from must still be there: a folder that is gone must not be looked for on a hub."""
+def still_there(folder: Path, start: str) -> tuple[str, ...]:
+    """What a run began from must still be there: a folder that is gone must not be looked for on a hub. A note if it has changed."""
     stamped = str(read_stamp(folder / "stamp.json").get("parents", {}).get("model", ""))
     path, _, digest = stamped.rpartition(" ")
-    if not digest or path != settings.model.path:
+    if not digest or path != start:
         return ()
     if not Path(path).expanduser().is_dir():
         raise ModelError(

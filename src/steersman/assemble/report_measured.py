@@ -5,11 +5,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from steersman.assemble.before_after import before_and_after, headline_of, most_changed, sentences_of, table_of
+from steersman.assemble.before_after import BeforeAfter, headline_of, most_changed, sentences_of, table_of
+from steersman.assemble.checkpoint_model import LANGUAGE_MODELS
 from steersman.assemble.opened_policy import OpenedPolicy, asks_a_service, open_policy
 from steersman.assemble.report_answers import minus, shortened
 from steersman.assemble.report_reading import ReadRun
 from steersman.assemble.report_run import NOTHING_MEASURED, Measured, name_of
+from steersman.assemble.speaking import of_models, of_policy
 from steersman.assemble.token_paths import paths_of
 from steersman.errors import SteersmanError
 from steersman.methods.ppo.advantage import advantage
@@ -31,25 +33,41 @@ NOTE = (
 
 def measure(run: ReadRun, *, microscope: int | None, prompts: Sequence[str], device: str) -> Measured:
     """Everything that needs the models. What cannot be measured is a note with its reason: a report is made in any case."""
-    if not run.in_the_loop or microscope == 0:
+    if microscope == 0:
         return NOTHING_MEASURED
+    if run.summary.state == "running":
+        return _noted("It is still running, so nothing was measured with its models.")
     try:
-        if microscope is None and asks_a_service(check(ScorerSettings, run.recipe.get("scorer", {}))):
-            words = "The run's scorer is a service that may have to be paid, so nothing was scored anew; --microscope N asks it."
-            return _noted(words)
-        opened = open_policy(run.folder, device=device)
+        return _with_models(run, microscope, prompts, device)
     except (SteersmanError, OSError, ValueError) as error:
-        return _noted(f"Nothing was measured anew, for the run's models cannot be opened: {error}.".replace("..", "."))
-    found = before_and_after(opened)
-    name = name_of(run)
+        return _noted(f"Nothing was measured anew with the run's models: {error}.".replace("..", "."))
+
+
+def _with_models(run: ReadRun, microscope: int | None, prompts: Sequence[str], device: str) -> Measured:
+    if not run.in_the_loop:
+        makes_one = run.kind in LANGUAGE_MODELS and (run.folder / "model").is_dir()
+        return _told(run, of_models(run, device=device) if makes_one else None, (), ())
+    if microscope is None and asks_a_service(check(ScorerSettings, run.recipe.get("scorer", {}))):
+        words = "The run's scorer is a service that may have to be paid, so nothing was scored anew; --microscope N asks it."
+        return _noted(words)
+    opened = open_policy(run.folder, device=device)
     entries, notes = look_at(run, opened, microscope, prompts)
+    return _told(run, of_policy(opened), entries, (*opened.notes, *notes))
+
+
+def _told(
+    run: ReadRun, found: BeforeAfter | None, entries: Sequence[Mapping[str, Any]], notes: Sequence[str]
+) -> Measured:
+    name = name_of(run)
+    if found is None:
+        return Measured(None, None, (), None, entries, notes)
     return Measured(
-        table=None if found is None else table_of(found),
-        headline=None if found is None else headline_of(found, name[:1].upper() + name[1:]),
-        sentences=() if found is None else sentences_of(found),
-        changed=None if found is None else most_changed(found),
+        table=table_of(found),
+        headline=headline_of(found, name[:1].upper() + name[1:]),
+        sentences=sentences_of(found),
+        changed=most_changed(found),
         entries=entries,
-        notes=(*opened.notes, *notes),
+        notes=notes,
     )
 
 

@@ -61,7 +61,8 @@ class ReadRun:
     def kept_step(self) -> int | None:
         """The iteration whose weights the run's model has, if it was not the last."""
         best = CheckpointStore(self.folder / "checkpoints").best()
-        return best.step if best is not None and self.recipe.get("keep") == "best" else None
+        keep = self.recipe.get("keep") or self.recipe.get("train", {}).get("keep")
+        return best.step if best is not None and keep == "best" else None
 
     @property
     def notices(self) -> list[str]:

@@ -9,6 +9,7 @@ from steersman.assemble.report_answers import microscope_entries, minus, suspici
 from steersman.assemble.report_curves import figures_of, warnings_of
 from steersman.assemble.report_facts import facts_of, reproduction
 from steersman.assemble.report_overoptimisation import overoptimisation_of
+from steersman.assemble.report_quality import quality_of
 from steersman.assemble.report_reading import ReadRun
 from steersman.assemble.report_truth import moments_of, truth_figure, truth_sentences
 from steersman.assemble.report_watch import watch_of
@@ -119,7 +120,8 @@ def warnings_as_sentences(run: ReadRun) -> list[Sentence]:
 def sections_of(run: ReadRun, measured: Measured) -> list[Section]:
     """Everything but the verdict and what was run."""
     return [
-        *_before_after(measured),
+        *_before_after(run, measured),
+        *quality_of(run),
         *_curves(run),
         *overoptimisation_of(run.folder),
         *watch_of(run),
@@ -130,13 +132,16 @@ def sections_of(run: ReadRun, measured: Measured) -> list[Section]:
     ]
 
 
-def _before_after(measured: Measured) -> Iterator[Section]:
+def _before_after(run: ReadRun, measured: Measured) -> Iterator[Section]:
     if measured.table is not None:
         note = (
             "The frozen model is the one that training began from, the updated one is what it made. Both answered the same held-out "
             "prompts with the same seeds; ranges are 95 % intervals over prompts, and changes are paired."
         )
         yield Section("Before and after", "Before and after", note, (measured.table,))
+    elif measured.notes and not run.in_the_loop:
+        # In the loop they stand beneath the microscope.
+        yield Section("Before and after", "Before and after", "", tuple(Words(each) for each in measured.notes))
 
 
 def _curves(run: ReadRun) -> Iterator[Section]:
@@ -159,7 +164,7 @@ def _curves(run: ReadRun) -> Iterator[Section]:
 
 def _changed(measured: Measured) -> Iterator[Section]:
     if measured.changed is not None:
-        note = "The same prompt and the same seed, before and after; the answers that changed most, by score."
+        note = "The same prompt and the same seed, before and after training; the answers that changed most."
         yield Section("Most changed answers, frozen and updated", "Most changed", note, (measured.changed,))
 
 

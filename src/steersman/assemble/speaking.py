@@ -1,0 +1,116 @@
+"""Drawing the answers that before and after are told of: of a run of PPO and its kin with its own scorer, and of any other run that makes
+a language model with the two models alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from steersman.assemble.before_after import FROZEN, UPDATED, BeforeAfter, Side, Spoken, compared
+from steersman.assemble.checkpoint_model import open_any_model
+from steersman.assemble.engines import engine_of
+from steersman.assemble.evaluated import same_tokens
+from steersman.assemble.language_model import LanguageModel
+from steersman.assemble.material import read_split
+from steersman.assemble.opened_policy import OpenedPolicy, still_there
+from steersman.assemble.report_reading import ReadRun
+from steersman.assemble.sample import WITH_PROMPTS
+from steersman.assemble.score import read_source
+from steersman.assemble.true_taste import TrueTaste
+from steersman.data.kinds import as_prompts
+from steersman.data.load import ReadReport
+from steersman.evaluate.answer_kl import Voice, answer_kl
+from steersman.methods.ppo.score import ask
+from steersman.records import Prompt
+from steersman.rollout.engine import Rollout, Sampling, sample_seed
+from steersman.rollout.stops import answer_text
+from steersman.settings.base import check
+from steersman.settings.parts import DataSettings
+from steersman.settings.score import SourceSettings
+from steersman.text.template import encode_prompt
+
+PROMPTS = 200
+TOKEN_BUDGET = 4096
+SAMPLING = Sampling(max_new_tokens=64, temperature=1.0)
+"""For runs that have no sampling of their own."""
+
+
+def of_policy(opened: OpenedPolicy) -> BeforeAfter | None:
+    """None without held-out prompts (two at least: intervals are over prompts)."""
+    prompts = _each_once(opened.held_out())
+    if len(prompts) < 2:
+        return None
+    sides: list[Side] = []
+    for name, voice in ((FROZEN, opened.frozen), (UPDATED, opened.updated)):
+        samples = opened.answers(voice, prompts, samples=1)
+        rollouts = [sample.rollout for sample in samples]
+        spoken = [_spoken(one.prompt, one.text, one.rollout) for one in samples]
+        kl = None
+        if name == UPDATED and opened.model.backbone.readout is not None:
+            kl = _distances(rollouts, voice, opened.frozen, opened.model, opened.sampling)
+        scores = [found.value for found in ask(opened.scorer, samples)]
+        sides.append(Side(name, spoken, scores, _taste(spoken, opened.settings.prompts.source), kl))
+    return compared(*sides)
+
+
+def of_models(run: ReadRun, *, device: str) -> BeforeAfter | None:
+    """A run's model and the one that it began from, on the prompts of what the run held out; None where there are none."""
+    start = str(run.recipe.get("model", {}).get("path", ""))
+    still_there(run.folder, start)
+    source, prompts = _held_out(run.recipe)
+    prompts = _each_once(prompts)
+    if len(prompts) < 2:
+        return None
+    frozen, updated = open_any_model(start, device=device), open_any_model(str(run.folder), device=device)
+    sides: list[Side] = []
+    for name, model in ((FROZEN, frozen), (UPDATED, updated)):
+        fitting = [encode_prompt(model.tokeniser, prompt) for prompt in prompts]
+        seeds = [sample_seed(0, 0, prompt.id, 0) for prompt in prompts]
+        rollouts = engine_of(model).generate(fitting, SAMPLING, seeds=seeds)
+        texts = [answer_text(model.tokeniser, rollout) for rollout in rollouts]
+        spoken = [_spoken(*one) for one in zip(prompts, texts, rollouts, strict=True)]
+        kl = None
+        if name == UPDATED and same_tokens(frozen, updated) and not (model.guide is not None and model.guide.beta):
+            there = (frozen.backbone, frozen.adapter)
+            kl = _distances(rollouts, (model.backbone, model.adapter), there, model, SAMPLING)
+        sides.append(Side(name, spoken, None, _taste(spoken, source), kl))
+    return compared(*sides)
+
+
+def _held_out(recipe: Any) -> tuple[str, list[Prompt]]:
+    """The prompts of what a run held out, and the source that it learned from."""
+    given = recipe.get("prompts") or recipe.get("data") or {}
+    source, held_out = str(given.get("source", "")), given.get("held_out")
+    if isinstance(held_out, str) and held_out != "none":
+        records = read_source(SourceSettings(source=held_out), WITH_PROMPTS, ReadReport())
+    elif "data" in recipe and held_out:
+        records = read_split(check(DataSettings, given), held_out=True, quarantine=None, report=ReadReport())
+    else:
+        return source, []
+    return source, list(as_prompts(records, unique=True))
+
+
+def _each_once(prompts: Sequence[Prompt]) -> list[Prompt]:
+    return list({prompt.shown: prompt for prompt in prompts}.values())[:PROMPTS]
+
+
+def _spoken(prompt: Prompt, text: str, rollout: Rollout) -> Spoken:
+    return Spoken(prompt, text, len(rollout.ids), rollout.finish != "length")
+
+
+def _taste(spoken: Sequence[Spoken], source: str) -> list[float] | None:
+    if not source.startswith("harbour:"):
+        return None
+    return [found.value for found in TrueTaste().score([(one.prompt, one.text) for one in spoken])]
+
+
+def _distances(
+    rollouts: Sequence[Rollout], voice: Voice, frozen: Voice, model: LanguageModel, sampling: Sampling
+) -> list[float]:
+    found = answer_kl(
+        [rollout.row for rollout in rollouts],
+        voice,
+        frozen,
+        pad_id=model.tokeniser.pad_token_id,
+        token_budget=TOKEN_BUDGET,
+        temperature=sampling.divisor,
+    )
+    return [float(value) for value in found]

@@ -103,8 +103,8 @@ def measure(out: Path, seed: int, variant: str) -> dict[str, Any]:
         f"samples_kept={ANSWERS}",
         f"kl.coefficient={KL_COEFFICIENT}",
         f"optimiser.learning_rate={LEARNING_RATE}",
-        "run.checkpoint_every=20",
-        "run.keep_last=1",
+        # Those of plain, to look at where it went wrong: steersman evaluate --checkpoints FOLDER/plain-0
+        *(["run.checkpoint_every=3", "run.keep_every=3"] if variant == "plain" else ["run.checkpoint_every=30"]),
         "watch.action=off",
     ]
     started, processor = time.time(), time.process_time()

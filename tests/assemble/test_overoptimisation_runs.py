@@ -155,6 +155,8 @@ def test_what_cannot_be_meant_says_why(settings, world, tmp_path):
     recipe.write_text(before.replace("llama", "other"))
     with pytest.raises(UsageError, match="began as different models"):
         with_checkpoints(settings(f'checkpoints=["{world / "ppo"}", "{tmp_path / "bare"}"]'))
+    with pytest.raises(UsageError, match="measured from where the run began"):
+        with_checkpoints(settings("reference=harbour:base"))
     with pytest.raises(UsageError, match=r"models\.start has the name"):
         with_checkpoints(settings("models.start=x"))
 

@@ -37,6 +37,10 @@ def with_checkpoints(settings: EvaluateSettings) -> EvaluateSettings:
             f"the runs of checkpoints began as different models ({', '.join(sorted(starts))}), and gain and distance are measured from where a "
             "run began; evaluate them one by one"
         )
+    if settings.reference not in (None, START):
+        raise UsageError(
+            f"reference={settings.reference}: with checkpoints the distance is measured from where the run began ({START}); leave it out"
+        )
     models: dict[str, str] = {START: starts.pop()}
     for run in settings.checkpoints:
         models |= {_name(settings, run, step): str(path) for step, path in _checkpoints(run)}
@@ -49,7 +53,7 @@ def with_checkpoints(settings: EvaluateSettings) -> EvaluateSettings:
             "models": {**models, **settings.models},
             "scorers": _scorers(settings, next(iter(recipes.values()))),
             "baseline": settings.baseline or START,
-            "reference": settings.reference or START,
+            "reference": START,
         }
     )
 

@@ -164,7 +164,7 @@ def test_the_page_opens_in_a_browser_without_a_complaint(story, tmp_path, width,
     opened = open_page(story.report, tmp_path, width=width, dark=dark)
     assert opened.complaints == ()
     assert story.verdict.headline in opened.dom
-    table = re.search(r'<table class="results">(.*?)</table>', opened.dom, re.DOTALL)
+    table = re.search(r'<table class="results[^>]*>(.*?)</table>', opened.dom, re.DOTALL)
     assert table is not None
     assert table[1].count("</tr>") == len(story.rows) + 1
 

@@ -134,6 +134,8 @@ def sentences_of(read: ReadEvaluation) -> Iterator[Sentence]:
         yield from _beware(read, name)
     for win in read.results.get("wins", []):
         rate = Interval(**win["rate"])
+        if win["model"] != read.updated and rate.low <= 0.5 <= rate.high:
+            continue  # it stands in the table
         tone = "good" if rate.low > 0.5 else "bad" if rate.high < 0.5 else ""
         told = " ".join(number(rate, "share"))
         yield Sentence(
@@ -190,7 +192,7 @@ def _table(read: ReadEvaluation) -> Section:
     rows += _contests(read, "wins", "rate", f"wins against {read.baseline}", "Ties are half.", share=True)
     rows += _contests(read, "ratings", "rating", "Bradley–Terry rating", "Log-strength, 0 in the mean.", share=False)
     note = (
-        f"{results['prompts']:,} prompts, {results['answers']} answers each from every model, with the same seeds. Ranges are "
+        f"{results['prompts']:,} prompts, {results['answers']} answer{'s' if results['answers'] != 1 else ''} each from every model, with the same seeds. Ranges are "
         f"{results['confidence']:.0%} intervals over prompts; changes are from {read.baseline}, paired prompt by prompt.".replace(
             "%", " %"
         )

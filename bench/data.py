@@ -6,13 +6,14 @@ Words are single tokens ("w17" is token 17), so that every tokenisation of a row
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
 from steersman.data.order import epoch_order
 from steersman.records import Comparison, Completion, Document, Prompt, to_dict
 
+Method = Literal["sft", "reward", "dpo"]
 # name -> hidden width, layers, vocabulary
 SIZES = {"a": (128, 4, 1024), "b": (384, 6, 4096), "c": (768, 8, 8192)}
 SHORTEST, LONGEST, BATCH, SEED = 20, 120, 16, 0
@@ -47,14 +48,14 @@ def config_of(size: str) -> Any:
     )
 
 
-def write_model(folder: Path, size: str, *, reward: bool) -> None:
+def write_model(folder: Path, size: str, method: Method) -> None:
     from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
     config = config_of(size)
     torch.manual_seed(SEED)
-    if reward:
+    if method == "reward":
         config.num_labels = 1
-    model = (LlamaForSequenceClassification if reward else LlamaForCausalLM)(config)
+    model = (LlamaForSequenceClassification if method == "reward" else LlamaForCausalLM)(config)
     model.save_pretrained(folder)
     tokeniser_of(config.vocab_size).save_pretrained(folder)
 
@@ -63,7 +64,7 @@ def words(length: int, vocabulary: int, generator: torch.Generator) -> str:
     return " ".join(f"w{i}" for i in torch.randint(2, vocabulary, (length,), generator=generator).tolist())
 
 
-def write_rows(folder: Path, size: str, steps: int, *, reward: bool) -> None:
+def write_rows(folder: Path, size: str, steps: int, method: Method) -> None:
     """`ours.jsonl` holds the rows; `theirs.jsonl` the same rows as our run's first epoch shuffles them."""
     vocabulary = SIZES[size][2]
     generator = torch.Generator().manual_seed(SEED + 1)
@@ -73,7 +74,7 @@ def write_rows(folder: Path, size: str, steps: int, *, reward: bool) -> None:
     ours: list[dict[str, Any]] = []
     theirs: list[dict[str, Any]] = []
     for one, two in lengths:
-        if not reward:
+        if method == "sft":
             text = words(one, vocabulary, generator)
             ours.append(to_dict(Document(text)))
             theirs.append({"text": text})
@@ -81,7 +82,8 @@ def write_rows(folder: Path, size: str, steps: int, *, reward: bool) -> None:
         asked = words(10, vocabulary, generator)
         chosen, rejected = (" " + words(n - 10, vocabulary, generator) for n in (one, two))
         ours.append(to_dict(Comparison(Prompt(text=asked), Completion(chosen), Completion(rejected), 1.0)))
-        theirs.append({"chosen": asked + chosen, "rejected": asked + rejected})
+        pair = {"chosen": chosen, "rejected": rejected}
+        theirs.append({"prompt": asked, **pair} if method == "dpo" else {k: asked + v for k, v in pair.items()})
     order = epoch_order(count, SEED, 0).tolist()
     for name, rows in (("ours", ours), ("theirs", [theirs[i] for i in order])):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -110,17 +112,17 @@ def write_prompts(folder: Path, size: str) -> int:
 def prepare_ppo(folder: Path, size: str) -> int:
     """A model, a reward model of the same size (as people's comparisons would have made it), and prompts."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_model(folder / "model", size, reward=False)
-    write_model(folder / "reward", size, reward=True)
+    write_model(folder / "model", size, "sft")
+    write_model(folder / "reward", size, "reward")
     notes = {"kind": "reward", "family": "llama", "heads": 1, "mean": 0.0, "std": 1.0, "label": "reward"}
     (folder / "reward" / "steersman.json").write_text(json.dumps(notes))
     return write_prompts(folder, size)
 
 
-def prepare(folder: Path, size: str, steps: int, *, reward: bool) -> Path:
+def prepare(folder: Path, size: str, steps: int, method: Method) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    write_model(folder / "model", size, reward=reward)
-    write_rows(folder, size, steps, reward=reward)
+    write_model(folder / "model", size, method)
+    write_rows(folder, size, steps, method)
     return folder
 
 
@@ -129,6 +131,6 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--reward", action="store_true")
+    parser.add_argument("--method", choices=get_args(Method), default="sft")
     arguments = parser.parse_args()
-    prepare(arguments.folder, arguments.size, arguments.steps, reward=arguments.reward)
+    prepare(arguments.folder, arguments.size, arguments.steps, arguments.method)

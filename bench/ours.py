@@ -1,4 +1,4 @@
-"""Steersman's side of a training benchmark: the real `sft` or `reward` run on prepared material, a few steps at a time.
+"""Steersman's side of a training benchmark: the real `sft`, `reward` or `dpo` run on prepared material, a few steps at a time.
 
 What is timed is the whole loop from one step's beginning to a later one's: rows, step, journal, progress.
 """
@@ -6,7 +6,8 @@ What is timed is the whole loop from one step's beginning to a later one's: rows
 import argparse
 import contextlib
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ LEARNING_RATE, CLIP = 1e-4, 1.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("method", choices=["sft", "reward"])
+    parser.add_argument("method", choices=["sft", "reward", "dpo"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("steps", type=int)
     parser.add_argument("--kernels", default="auto")
@@ -46,11 +47,15 @@ def main() -> None:
     values["run"]["checkpoint_every"] = 10**9
     losses: list[float] = []
     tokens = [0]
-    turns = Turns(lambda: losses, lambda: tokens[0])
+    phases: dict[str, float] = {}
+    turns = Turns(lambda: losses, lambda: tokens[0], lambda: phases)
+    asked_again = reference_again(phases) if arguments.method == "dpo" else None
     step = Learner.step
 
     def in_turn(self: Any, units: Sequence[Any], objective: Any) -> Any:
         turns.step_begins()
+        if asked_again is not None:
+            asked_again([row for unit in units for row in unit.group.rows])
         report = step(self, units, objective)
         losses.append(report.loss)
         tokens[0] += report.tokens
@@ -63,11 +68,37 @@ def main() -> None:
             from steersman.settings.sft import SftSettings
 
             run_sft(check(SftSettings, values), quiet=True)
+        elif arguments.method == "dpo":
+            from steersman.assemble.dpo import run_dpo
+            from steersman.settings.dpo import DpoSettings
+
+            run_dpo(check(DpoSettings, {**values, "beta": 0.1}), quiet=True)
         else:
             from steersman.assemble.reward import run_reward
             from steersman.settings.reward import RewardSettings
 
             run_reward(check(RewardSettings, {**values, "centring": 0.0}), quiet=True)
+
+
+def reference_again(phases: dict[str, float]) -> Callable[[Sequence[Any]], None]:
+    """Ask the reference in the same way as before the first step, and note how long that took."""
+    from steersman.assemble import reference
+
+    log_probs_of, how = reference.log_probs_of, []
+    phases |= {"seconds": 0.0, "processor_seconds": 0.0}
+
+    def noting(rows: Sequence[Any], *who_and_how: Any) -> Any:
+        how[:] = who_and_how
+        return log_probs_of(rows, *who_and_how)
+
+    def again(rows: Sequence[Any]) -> None:
+        wall, processor = time.perf_counter(), time.process_time()
+        log_probs_of(rows, *how)
+        phases["seconds"] += time.perf_counter() - wall
+        phases["processor_seconds"] += time.process_time() - processor
+
+    reference.log_probs_of = noting
+    return again
 
 
 if __name__ == "__main__":

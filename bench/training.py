@@ -1,9 +1,9 @@
 """Steersman and TRL train the same model on the same rows, turn about, and are compared turn by turn.
 
-Three processes are started: ours, TRL as it ships, and TRL with the kernel setting that ours uses. The first 20 steps are for
-warming up and for comparing losses; after them each is given a few steps at a time, in an order that changes every round. All
-three learn from the same rows in the same round, so the ratio of two times is the ratio of real (unpadded) tokens a second. The
-median of the rounds' ratios is reported. Start-up, tokenisation and saving are outside; memory is the process's peak.
+Three processes are started: ours, TRL as it ships, and TRL with the kernel setting that ours uses (for `dpo` a fourth; see dpo.py).
+The first steps are for warming up and for comparing losses; after them each is given a few steps at a time, in an order that changes
+every round. All learn from the same rows in the same round, so the ratio of two times is the ratio of real (unpadded) tokens a second.
+The median of the rounds' ratios is reported. Start-up, tokenisation and saving are outside; memory is the process's peak.
 """
 
 import argparse
@@ -17,13 +17,14 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from data import BATCH, SIZES, prepare
+from data import BATCH, SIZES, Method, prepare
 
 HERE = Path(__file__).resolve().parent
 PEER = HERE.parent / ".bench" / "trl-1.16" / "bin" / "python"
-WARM_UP = 20
+COMPARED = 20
+"""So many steps' losses are compared."""
 # Steps a turn: about as many seconds at each size.
 STEPS_A_TURN = {"a": 10, "b": 2, "c": 1}
 
@@ -80,27 +81,29 @@ def trainers(method: str, folder: Path, steps: int, arguments: argparse.Namespac
         ours += ["--budget", str(arguments.budget)]
     theirs = [str(PEER), str(HERE / "peers" / f"trl_{method}.py"), str(folder), str(steps)]
     commands = {"steersman": ours, "trl": theirs, "trl, our kernels": [*theirs, "--kernels", "onednn"]}
+    if method == "dpo":
+        commands["trl, reference first"] = [*theirs, "--reference-first"]
     return [
         Trainer(name, [*command, "--threads", str(arguments.threads)], arguments.threads, folder / f"{i}.log")
         for i, (name, command) in enumerate(commands.items())
     ]
 
 
-def measure(method: Literal["sft", "reward"], size: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(method: Method, size: str, arguments: argparse.Namespace) -> dict[str, Any]:
     if not PEER.exists():
         raise SystemExit(f"{PEER} is missing; make it with: sh bench/peers/setup.sh")
     turn = STEPS_A_TURN[size]
-    steps = WARM_UP + turn * arguments.repeats + 2
+    steps = arguments.warm_up + turn * arguments.repeats + 2
     folder = Path(tempfile.mkdtemp(prefix="steersman-bench-"))
     running: list[Trainer] = []
     try:
-        prepare(folder, size, steps, reward=method == "reward")
+        prepare(folder, size, steps, method)
         running = trainers(method, folder, steps, arguments)
         for trainer in running:
             trainer.start()
-            trainer.run(WARM_UP)
+            trainer.run(arguments.warm_up)
         for repeat in range(arguments.repeats):
-            # each of them is first, second and third equally often
+            # each of them is first, second and so on equally often
             for i in range(len(running)):
                 running[(i + repeat) % len(running)].run(turn)
         ends = [trainer.end() for trainer in running]
@@ -145,30 +148,45 @@ def summary(
             "processor_seconds_a_step": round(statistics.median(r["processor_seconds"] for r in theirs) / turn, 4),
             "peak_gb": round(end["peak_gb"], 2),
         }
-    for i, name in enumerate(("as shipped", "same kernels"), start=1):
-        pairs = list(zip(rounds[0], rounds[i], strict=True))
-        ratios = [theirs["seconds"] / ours["seconds"] for ours, theirs in pairs]
-        found[f"ratio, {name}"] = round(statistics.median(ratios), 2)
-        found[f"quartiles, {name}"] = [round(q, 2) for q in statistics.quantiles(ratios, n=4)[::2]]
-        processor = [theirs["processor_seconds"] / ours["processor_seconds"] for ours, theirs in pairs]
-        found[f"processor time ratio, {name}"] = round(statistics.median(processor), 2)
-        losses = zip(ends[0]["losses"][:WARM_UP], ends[i]["losses"][:WARM_UP], strict=True)
+    for i, name in enumerate(("as shipped", "same kernels", "reference first")[: len(running) - 1], start=1):
+        mine = [without_reference(turn) if name == "reference first" else turn for turn in rounds[0]]
+        found |= ratios(name, mine, rounds[i])
+        losses = zip(ends[0]["losses"][:COMPARED], ends[i]["losses"][:COMPARED], strict=True)
         found[f"largest loss difference, {name}"] = max(abs(a - b) for a, b in losses)
     found["memory ratio"] = round(ends[0]["peak_gb"] / ends[1]["peak_gb"], 2)
     return found
 
 
+def ratios(name: str, ours: Sequence[dict[str, float]], theirs: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Theirs by ours, round by round."""
+    pairs = list(zip(ours, theirs, strict=True))
+    wall = [their["seconds"] / our["seconds"] for our, their in pairs]
+    processor = [their["processor_seconds"] / our["processor_seconds"] for our, their in pairs]
+    return {
+        f"ratio, {name}": round(statistics.median(wall), 2),
+        f"quartiles, {name}": [round(q, 2) for q in statistics.quantiles(wall, n=4)[::2]],
+        f"processor time ratio, {name}": round(statistics.median(processor), 2),
+    }
+
+
+def without_reference(turn: dict[str, float]) -> dict[str, float]:
+    """A turn of ours less what it spent on asking the reference again."""
+    spent: Any = turn["phases"]
+    return {name: turn[name] - spent[name] for name in ("seconds", "processor_seconds")}
+
+
 def options(about: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("sizes", nargs="*", help="a (1 M parameters), b (12 M), c (60 M); all if none is named")
-    parser.add_argument("--repeats", type=int, default=9, help="rounds; each of the three has a turn in each")
+    parser.add_argument("--repeats", type=int, default=9, help="rounds; each process has a turn in each")
+    parser.add_argument("--warm-up", type=int, default=COMPARED, help="steps before the first round")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--kernels", default="auto", help="of ours: auto, default or onednn")
     parser.add_argument("--budget", type=int, default=None, help="of ours: tokens a micro-batch")
     return parser
 
 
-def main(method: Literal["sft", "reward"], about: str | None) -> None:
+def main(method: Method, about: str | None) -> None:
     arguments = options(about).parse_args()
     for size in arguments.sizes or SIZES:
         print(json.dumps(measure(method, size, arguments)), flush=True)

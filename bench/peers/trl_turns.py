@@ -17,12 +17,14 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from turns import Turns
 
 
-def options(about: str | None) -> argparse.Namespace:
+def options(about: str | None, *, reference_first: bool = False) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("folder", type=Path)
     parser.add_argument("steps", type=int)
     parser.add_argument("--kernels", choices=["default", "onednn"], default="default")
     parser.add_argument("--threads", type=int, default=2)
+    if reference_first:
+        parser.add_argument("--reference-first", action="store_true", help="ask the reference before the first step")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.kernels == "onednn":

@@ -11,7 +11,7 @@ from toy import Problem, Tabular, policy_log_probs
 
 from steersman.batches import AnswerGroup, TokenBatch, TokenRow
 from steersman.maths.direct_preference import smoothed
-from steersman.methods.dpo import DirectPreference, JudgedGroup, collate
+from steersman.methods.dpo import DirectPreference, JudgedBatch, JudgedGroup, collate
 from steersman.parallel.world import World
 from steersman.settings.base import check
 from steersman.settings.dpo import DpoSettings
@@ -44,7 +44,7 @@ def learned(problem: Problem, unit: JudgedGroup, *, steps: int, **settings: obje
     """The log-ratio of every answer to the reference after learning."""
     s = check(DpoSettings, {"model": {"path": "x"}, "data": {"source": "y"}, "run": {"out": "z"}, **settings})
     policy = Policy(problem, critic=False)
-    learner = Learner(
+    learner: Learner[JudgedGroup, JudgedBatch] = Learner(
         policy,
         torch.optim.Adam(policy.parameters(), lr=0.1),
         rate_at=lambda step: (1 - step / steps) ** 2,

@@ -7,6 +7,8 @@ all its relatives, `methods` for those that docs/choosing.md compares.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import statistics
@@ -25,6 +27,7 @@ from steersman.assemble.engines import engine_of
 from steersman.assemble.language_model import LanguageModel
 from steersman.assemble.scorers import load_scorer
 from steersman.batches import TokenRow, pad_rows
+from steersman.cli.main import main as command_line
 from steersman.harbour.prompts import prompts
 from steersman.harbour.taste import features
 from steersman.maths.kl import full_kl
@@ -38,8 +41,7 @@ from steersman.text.template import encode_prompt
 # As the recipes sample.
 SAMPLING = Sampling(max_new_tokens=48, temperature=1.0)
 PROMPTS, ANSWERS, SEED = 240, 2, 11
-JUDGEMENTS = "harbour:comparisons?count=2000&seed={seed}"
-# Half of what the recipes have, so that four seeds of all methods take an hour of one core; what only measures is left out.
+# What only measures is left out.
 UNMEASURED = ["data.held_out=none"]
 DPO = ["dpo", "dpo-harbour", *UNMEASURED, "distance.prompts=0", "optimiser.learning_rate=3e-4"]
 
@@ -60,18 +62,18 @@ FROM_JUDGEMENTS: dict[str, list[str]] = {
     "desensitised": [*DPO, "length=desensitised"],
 }
 FROM_REWARD: dict[str, list[str]] = {
-    "best-of-n": ["best-of-n", "best-of-n-harbour", "prompts.source=harbour:prompts?count=250"],
-    "rloo": ["rloo", "rloo-harbour", "iterations=20", "evaluation.every=20"],
-    "ppo": ["ppo", "ppo-harbour", "iterations=20", "evaluation.every=20"],
-    "online-dpo": ["online-dpo", "online-dpo-harbour", "train.steps=30", "train.evaluate_every=30"],
+    "best-of-n": ["best-of-n", "best-of-n-harbour"],
+    "rloo": ["rloo", "rloo-harbour", "evaluation.every=40"],
+    "ppo": ["ppo", "ppo-harbour", "evaluation.every=40"],
+    "online-dpo": ["online-dpo", "online-dpo-harbour", "train.evaluate_every=60"],
 }
 VARIANTS = ["dpo", *list(FROM_JUDGEMENTS)[3:]]
 METHODS = ["sft", "preferred", "best-of-n", "dpo", "ilql", "rloo", "ppo", "online-dpo"]
 
 
-def command_of(name: str, folder: Path, seed: int) -> list[str]:
+def command_of(name: str, folder: Path, seed: int, judgements: int) -> list[str]:
     """The words of the command line, without the program."""
-    judged = JUDGEMENTS.format(seed=seed)
+    judged = f"harbour:comparisons?count={judgements}&seed={seed}"
     if name == "sft":
         words = ["sft", "sft-harbour", "--data", f"harbour:demonstrations?count=1000&seed={seed}"]
     elif name == "reward":
@@ -83,27 +85,47 @@ def command_of(name: str, folder: Path, seed: int) -> list[str]:
     return words
 
 
-def trained(words: Sequence[str], out: Path, seed: int) -> dict[str, Any]:
+def trained(words: Sequence[str], out: Path, seed: int, *, inside: bool) -> dict[str, Any]:
     """Run the command; what it cost. One that had finished before costs what was noted then."""
     noted = out.with_suffix(".cost.json")
     if noted.exists():
         return json.loads(noted.read_text())
+    whole = [*words, "--out", str(out), "--seed", str(seed), "--json"]
+    cost = ran_inside(whole) if inside else ran(whole, out.parent / f"{out.name}.log")
+    noted.write_text(json.dumps(cost))
+    return cost
+
+
+def ran(words: Sequence[str], log: Path) -> dict[str, Any]:
     started = time.perf_counter()
-    whole = [sys.executable, "-m", "steersman", *words, "--out", str(out), "--seed", str(seed), "--json"]
-    with (out.parent / f"{out.name}.log").open("w") as log:
-        process = subprocess.Popen(whole, stdout=log, stderr=log)
+    with log.open("w") as file:
+        process = subprocess.Popen([sys.executable, "-m", "steersman", *words], stdout=file, stderr=file)
         _, status, used = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(
-            f"{' '.join(whole)} ended with {status}:\n{(out.parent / f'{out.name}.log').read_text()[-3000:]}"
-        )
-    cost = {
+        raise SystemExit(f"steersman {' '.join(words)} ended with {status}:\n{log.read_text()[-3000:]}")
+    return {
         "seconds": round(time.perf_counter() - started, 1),
         "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
         "peak_gb": round(used.ru_maxrss * 1024 / 1e9, 2),
     }
-    noted.write_text(json.dumps(cost))
-    return cost
+
+
+def ran_inside(words: Sequence[str]) -> dict[str, Any]:
+    """In this process: Python and torch are there already, and the peak of the memory is not the method's alone."""
+    started, used, given = time.perf_counter(), time.process_time(), sys.argv
+    sys.argv = ["steersman", *words]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            command_line()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    finally:
+        sys.argv = given
+    return {
+        "seconds": round(time.perf_counter() - started, 1),
+        "processor_seconds": round(time.process_time() - used, 1),
+    }
 
 
 def measured(model: LanguageModel, other: LanguageModel, reward: str) -> dict[str, float]:
@@ -153,17 +175,19 @@ def distances(rows: Sequence[TokenRow], model: LanguageModel, other: LanguageMod
     return found
 
 
-def row_of(name: str, folder: Path, seed: int) -> dict[str, Any]:
+def row_of(name: str, folder: Path, seed: int, judgements: int, *, inside: bool) -> dict[str, Any]:
     """Train by this method, unless it was done, and measure. `ilql@16` is ilql answering with beta 16."""
     run, _, beta = name.partition("@")
     for first in ("sft", "reward"):
-        trained(command_of(first, folder, seed), folder / first, seed)
-    cost = trained(command_of(run, folder, seed), folder / run, seed)
+        trained(command_of(first, folder, seed, judgements), folder / first, seed, inside=inside)
+    words = command_of(run, folder, seed, judgements)
+    cost = trained(words, folder / run, seed, inside=inside)
     model, other = (open_model(str(folder / each), device="cpu") for each in (run, "sft"))
     if beta and model.guide is not None:
         model = replace(model, guide=Guide(model.guide.heads, float(beta)))
     numbers = measured(model, other, str(folder / "reward"))
-    return {"name": name, "seed": seed, **numbers, **cost, "command": " ".join(command_of(run, Path("runs"), seed))}
+    told = " ".join(command_of(run, Path("runs"), seed, judgements))
+    return {"name": name, "seed": seed, **numbers, **cost, "command": told}
 
 
 def named(words: Sequence[str]) -> list[str]:
@@ -178,6 +202,10 @@ def main() -> None:
         "methods", nargs="*", help="names of methods, `methods` or `variants`; ilql@16 answers with beta 16"
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--judgements", type=int, default=4000)
+    parser.add_argument(
+        "--inside", action="store_true", help="train in this process: sooner, and memory is not measured"
+    )
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no further method after so long")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -190,7 +218,7 @@ def main() -> None:
         there = {(row["seed"], row["name"]) for row in map(json.loads, lines)}
         if (arguments.seed, name) in there or time.monotonic() - started > 60 * arguments.minutes:
             continue
-        row = row_of(name, folder, arguments.seed)
+        row = row_of(name, folder, arguments.seed, arguments.judgements, inside=arguments.inside)
         print(json.dumps(row), flush=True)
         with results.open("a") as file:
             file.write(json.dumps(row) + "\n")

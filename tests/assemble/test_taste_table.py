@@ -102,7 +102,7 @@ def test_a_share_is_taken_over_the_prompts_to_which_it_can_happen():
 
 def test_answers_that_say_a_thing_twice_or_nonsense_are_not_marked_good():
     said = [f"{GOOD} {GOOD}", f"{GOOD} Frumious glibber wozzle."]
-    assert [mark_of(Answer(prompt(), text, 0.0, 0.0, 0)).kind for text in said] == ["bad", "bad"]
+    assert [mark_of(Answer(prompt(), text, 0.0, 0.0, 0)).tone for text in said] == ["bad", "bad"]
 
 
 class Taster:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.ppo import open_ppo, run_ppo
+from steersman.assemble.ppo import open_ppo
 from steersman.assemble.reward import run_reward
 from steersman.assemble.sft import run_sft
 from steersman.harbour.taste import features
@@ -45,7 +45,7 @@ OTHERS = 1000
 """Added to a seed for the judgements of the held-out scorer."""
 AROUND = 2
 """The true taste is smoothed over so many iterations on each side."""
-SIZES = {"careless": ("harbour-careless", 30, 64), "healthy": ("ppo-harbour", 30, 64)}
+SIZES = {"careless": ("harbour-careless", 26, 64), "healthy": ("ppo-harbour", 26, 64)}
 """The recipe, iterations and answers an iteration."""
 
 
@@ -87,7 +87,7 @@ def measure(out: Path, kind: str, seed: int, more: Sequence[str] = ()) -> dict[s
         *(f"model.path={fine_tuned(out)}", f"scorer.path={proxy}", f"run.out={folder}", f"run.seed={seed}"),
         *(f"iterations={iterations}", f"prompts_per_iteration={prompts}", "samples_kept=0", "prompts.held_out=none"),
         *(f"prompts.source=harbour:prompts?count={iterations * prompts}&seed={seed}", "watch.action=warn"),
-        *(f"watch.held_out_scorer.path={held_out}", "watch.held_out_every=2", "watch.held_out_answers=48", *more),
+        *(f"watch.held_out_scorer.path={held_out}", "watch.held_out_every=2", "watch.held_out_answers=32", *more),
     ]
     began, processor = time.time(), time.process_time()
     with open_ppo(load_settings(PpoSettings, recipe, words)) as run:
@@ -258,29 +258,44 @@ def rates(out: Path, seeds: Sequence[int], limits: Mapping[str, float | None], p
 
 
 def cost(out: Path) -> None:
-    """Processor time of one run with the watch as measured here and without, in turn; and what the run's own clock says."""
-    seed = 0
-    for name, more in (
-        ("without", ["watch.action=off"]),
-        ("with", []),
-        ("without", ["watch.action=off"]),
-        ("with", []),
-    ):
-        proxy, held_out = scorers(out, "careless", seed)
-        folder = out / "cost"
-        shutil.rmtree(folder, ignore_errors=True)
-        second = [] if more else [f"watch.held_out_scorer.path={held_out}", "watch.action=restore"]
-        limits = [] if more else [f"watch.limits.{one.name}=none" for one in DETECTORS if one.name != "fall"]
-        words = [
-            *(f"model.path={fine_tuned(out)}", f"scorer.path={proxy}", f"run.out={folder}", "iterations=12"),
-            *("prompts.held_out=none", "run.checkpoint_every=100", *second, *limits, *more),
-        ]
-        settings = load_settings(PpoSettings, None if False else "harbour-careless", words) if not more else None
-        if settings is None:
-            settings = load_settings(PpoSettings, "ppo-harbour", words)
-        processor = time.process_time()
-        run_ppo(settings, quiet=True)
-        say(what=f"processor seconds {name} the watch", seconds=time.process_time() - processor)
+    """Processor seconds of the careless recipe's first iterations with its watch and without, in turn. Nothing fires so early."""
+    proxy, held_out = scorers(out, "careless", 0)
+    folder = out / "cost"
+    common = [
+        *(
+            f"model.path={fine_tuned(out)}",
+            f"scorer.path={proxy}",
+            f"run.out={folder}",
+            "iterations=12",
+            "samples_kept=0",
+        ),
+        *("prompts.source=harbour:prompts?count=768", "prompts.held_out=none", "run.checkpoint_every=100"),
+    ]
+    watched = [f"watch.held_out_scorer.path={held_out}", *(f"watch.limits.{one.name}=none" for one in DETECTORS[1:])]
+    watched += ["watch.limits.gap=100"]
+    unwatched = load_settings(PpoSettings, "harbour-careless", [*common, *watched]).model_copy(
+        update={"watch": WatchSettings(action="off")}
+    )
+    for turn in range(3):
+        for name, settings in (
+            ("without", unwatched),
+            ("with", load_settings(PpoSettings, "harbour-careless", [*common, *watched])),
+        ):
+            shutil.rmtree(folder, ignore_errors=True)
+            began = time.process_time()
+            with open_ppo(settings) as run:
+                opened = time.process_time()
+                ppo(run.parts, run.settings, run.memory)
+            rows = [row for row in read_rows(folder / "journal.jsonl")[0] if "score" in row]
+            say(
+                what=f"{name} the watch",
+                turn=turn,
+                opening=opened - began,
+                processor_seconds=time.process_time() - opened,
+                seconds_of_the_watch=sum(row["seconds to watch"] for row in rows),
+                seconds_of_all=sum(v for row in rows for k, v in row.items() if k.startswith("seconds to")),
+            )
+    shutil.rmtree(folder)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -234,3 +235,34 @@ def test_features_are_what_the_score_is_made_from(judges):
     assert [one.value for one in scores] == [one.value for one in scorer.score(items)]
     raw = torch.from_numpy(features).float() @ scorer.model.head.weight.detach().T
     assert [one.parts["raw"] for one in scores] == pytest.approx(raw.mean(1).tolist(), abs=1e-5)
+
+
+def test_an_ensemble_shows_the_features_of_its_first_member(judges):
+    from steersman.records import Prompt
+    from steersman.reward.ensemble import EnsembleScorer
+    from steersman.reward.featured import keep_features
+    from steersman.reward.function import FunctionScorer
+
+    one, other = open_reward_scorer(judges["one"]), open_reward_scorer(judges["other"])
+    items = [(Prompt(text="Hello"), "there"), (Prompt(text="Why"), "not at all")]
+    plain = EnsembleScorer([one, other], belief="mean").score(items)
+    scorer, keeper = keep_features(EnsembleScorer([one, other], belief="mean"))
+    assert keeper is not None
+    assert [score.value for score in scorer.score(items)] == [score.value for score in plain]
+    assert keeper.features is not None
+    assert (keeper.features == one.score_and_features(items)[1]).all()
+    assert keep_features(FunctionScorer(vowels))[1] is None
+
+
+def test_features_of_several_processes_come_together_in_the_order_of_the_answers():
+    from types import SimpleNamespace
+    from typing import Any, cast
+
+    from steersman.assemble.watch import _features_of
+
+    everything = np.arange(10.0).reshape(5, 2)
+    parts = [everything[0::2], everything[1::2]]
+    mine = cast(Any, SimpleNamespace(features=parts[0]))
+    world = cast(Any, SimpleNamespace(exchange=lambda value: parts))
+    assert (_features_of(mine, world)() == everything).all()
+    assert _features_of(None, world)() is None

@@ -218,24 +218,64 @@ def test_adapters_autocast_hooks_and_frozen_parts_are_left_to_transformers(load,
     assert len(steps) == 4, "where nothing is trained, the step serves"
 
 
-def test_an_adapter_is_trained_through_transformers_layers(load, steps):
-    backbone, batch = load("llama"), some_rows()
-    with torch.no_grad():
-        before = backbone.hidden(batch)
-    add_lora(backbone, "policy", LoraSettings(rank=4, alpha=8))
+def with_adapters(backbone, *names: str, targets="all-linear") -> None:
+    for name in names:
+        add_lora(backbone, name, LoraSettings(rank=4, alpha=8, targets=targets))
     for name, parameter in backbone.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_(0.0, 0.1)
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "down_proj")], ids=["everywhere", "on two products"])
+@pytest.mark.parametrize("kind", FUSED)
+def test_an_adapter_learns_in_one_step_what_it_learns_in_peft_layers(load_kind, steps, kind, targets):
+    backbone, batch = load_kind(kind), some_rows()
+    with torch.no_grad():
+        before = backbone.hidden(batch)
+    with_adapters(backbone, "policy", targets=targets)
     steps.clear()
     ours = learned(backbone, batch)
-    assert steps == []
-    assert len(ours[1]) > 0
+    assert steps == [32, 32]
+    assert len(ours[1]) == 2 * 2 * (7 if targets == "all-linear" else 2)
     with torch.no_grad(), acting_as(backbone, None):
         assert torch.equal(backbone.hidden(batch), before), "the base alone is computed as it was without adapters"
-    assert steps == [32, 32]
     fused.unfuse(backbone.trunk)
-    backbone.unpadded = 0
+    backbone.unpadded, backbone.fused = 0, False
     same(ours, learned(backbone, batch))
+
+
+def test_of_two_adapters_the_active_one_learns(load, steps):
+    backbone, batch = load("llama"), some_rows()
+    with_adapters(backbone, "policy", "value")
+    for name in ("policy", "value"):
+        with acting_as(backbone, name):
+            steps.clear()
+            chosen, gradients = learned(backbone, batch)
+            assert steps == [32, 32]
+        assert gradients
+        assert all(f".{name}." in parameter for parameter in gradients), name
+        with acting_as(backbone, name):
+            backbone.use_gradient_checkpointing(True)
+            backbone.train()
+            same(learned(backbone, batch), (chosen, gradients))
+            backbone.use_gradient_checkpointing(False)
+
+
+def test_what_is_no_ordinary_adapter_is_left_to_peft(load, steps):
+    backbone, batch = load("llama"), some_rows()
+    with_adapters(backbone, "policy")
+    expected = learned(backbone, batch)
+    layer = backbone.trunk.layers[0]
+    steps.clear()
+    layer.self_attn.q_proj.lora_A["policy"].weight.requires_grad_(False)
+    _, gradients = learned(backbone, batch)
+    assert steps == [32], "one of its parts is frozen"
+    assert len(gradients) == len(expected[1]) - 1
+    layer.self_attn.q_proj.lora_A["policy"].weight.requires_grad_(True)
+    steps.clear()
+    layer.mlp.up_proj.lora_dropout["policy"] = torch.nn.Dropout(0.0)
+    same(learned(backbone, batch), expected)
+    assert steps == [32], "dropout is peft's to compute"
 
 
 def test_a_trained_model_opens_in_plain_transformers(load, tmp_path):

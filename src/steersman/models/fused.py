@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from steersman.models.fused_layer import Shape, Weights, layer
+from steersman.models.fused_lora import PRODUCTS, Adapter, factors_of
 from steersman.models.row_attention import Rows
 
 # transformers' layers of this kind
@@ -38,12 +39,13 @@ def _forward(module: Any, hidden_states: Tensor, *, last: bool, rows: Rows | Non
     """Takes the place of the layer's own forward, and calls that for whatever else is asked. What comes out of the last layer
     is only what is read of the rows."""
     asked = rows is not None and rest.get("past_key_values") is None
-    weights = weights_of(module, hidden_states) if asked else None
+    found = weights_of(module, hidden_states) if asked else None
     if rows is None:
         return type(module).forward(module, hidden_states, **rest)
-    if weights is None:
+    if found is None:
         whole = type(module).forward(module, hidden_states, rows=rows, **rest)
         return whole if rows.places is None or not last else whole[:, rows.places]
+    weights, adapter = found
     cos, sin = rest["position_embeddings"]
     attention = module.self_attn
     size: int = attention.head_dim
@@ -57,15 +59,16 @@ def _forward(module: Any, hidden_states: Tensor, *, last: bool, rows: Rows | Non
         epsilon=float(module.input_layernorm.variance_epsilon),
         rows=rows if last else rows.read_whole,
     )
-    compute = partial(layer, turn=turn, shape=shape, weights=weights)
+    compute = partial(layer, turn=turn, shape=shape, weights=weights, adapter=adapter)
     if module.gradient_checkpointing and module.training:
         # transformers does this within the forward that is replaced here
         return module._gradient_checkpointing_func(compute, hidden_states[0])[None]
     return compute(hidden_states[0])[None]
 
 
-def weights_of(module: Any, hidden: Tensor) -> Weights | None:
-    """The layer's parameters if it is as it left transformers, and in a state that one step can compute; else None."""
+def weights_of(module: Any, hidden: Tensor) -> tuple[Weights, Adapter | None] | None:
+    """The layer's parameters if it is as it left transformers, and in a state that one step can compute, with the adapter that is
+    active on it, if there is one; else None."""
     plain = hidden.dtype == torch.float32 and hidden.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     # a sharded layer is of another class, and gathers its weights by hooks of its own
     if not plain or type(module).__name__ not in KINDS:
@@ -73,10 +76,17 @@ def weights_of(module: Any, hidden: Tensor) -> Weights | None:
     attention, feed_forward = module.self_attn, module.mlp
     norms = [module.input_layernorm, module.post_attention_layernorm]
     heads_norms = [getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)]
-    projections = [_bare(product) for product in (attention.q_proj, attention.k_proj, attention.v_proj)]
-    rest = (attention.o_proj, feed_forward.gate_proj, feed_forward.up_proj, feed_forward.down_proj)
-    products = [*projections, *(_bare(product) for product in rest)]
-    biases = [product.bias for product in projections]
+    given = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
+    given += [feed_forward.gate_proj, feed_forward.up_proj, feed_forward.down_proj]
+    adapter = {
+        name: factors
+        for name, product in zip(PRODUCTS, given, strict=True)
+        if (factors := factors_of(product)) is not None and not any(map(_hooked, product.modules()))
+    }
+    products = [
+        product.base_layer if name in adapter else _bare(product) for name, product in zip(PRODUCTS, given, strict=True)
+    ]
+    biases = [product.bias for product in products[:3]]
     own_norms = [norm for norm in (*norms, *heads_norms) if norm is not None]
     known = (
         all(type(product) is nn.Linear for product in products)
@@ -94,12 +104,16 @@ def weights_of(module: Any, hidden: Tensor) -> Weights | None:
     query, key, value, output, gate, up, down = (product.weight for product in products)
     head_weights = [None if norm is None else norm.weight for norm in heads_norms]
     found = Weights(before, query, key, value, output, between, gate, up, down, *head_weights, *biases)
-    return found if _trained_as_one(found, hidden) else None
+    return (found, adapter or None) if _trained_as_one(found, adapter, hidden) else None
 
 
 def _bare(product: Any) -> Any:
-    """A linear layer itself, where an adapter around it is switched off: the base alone, as the reference."""
-    off = getattr(product, "disable_adapters", False) and not product.merged and not _hooked(product)
+    """A linear layer itself, where no adapter around it is active: the base alone, as the reference."""
+    if not hasattr(product, "base_layer") or product.merged or _hooked(product):
+        return product
+    off = product.disable_adapters or not any(
+        name in getattr(product, "lora_A", ()) for name in product.active_adapters
+    )
     return product.base_layer if off else product
 
 
@@ -113,12 +127,15 @@ def _hooked(module: nn.Module) -> bool:
     )
 
 
-def _trained_as_one(weights: Weights, hidden: Tensor) -> bool:
-    """Plain float32 parameters that are all trained, or nothing is: gradients of a few of them are left to autograd."""
+def _trained_as_one(weights: Weights, adapter: Adapter, hidden: Tensor) -> bool:
+    """Plain float32 parameters that are all trained, or nothing is, or an adapter alone: gradients of a few of them are left to
+    autograd."""
     there = [weight for weight in weights if weight is not None]
     if any(type(weight) is not nn.Parameter or weight.dtype != torch.float32 for weight in there):
         return False
     if not torch.is_grad_enabled():
         return True
     trained = {weight.requires_grad for weight in there}
+    if adapter:
+        return trained == {False} and all(one.a.requires_grad and one.b.requires_grad for one in adapter.values())
     return len(trained) == 1 and (True in trained or not hidden.requires_grad)

@@ -6,6 +6,7 @@
 What it saves over transformers' modules is everything between the large products: dozens of passes over memory and of
 autograd nodes. Queries, keys and values are one product, and so are their gradients; residuals are added by the products;
 a rotation (arXiv 2104.09864) is one complex multiplication, for which the weights' rows are laid out pair by pair.
+An adapter's layer is the same with the adapter added to the weights (fused_lora.py).
 Whether a layer is of this kind is found out elsewhere (fused.py). Shapes: T tokens of all rows, R those of them whose result is
 read (all but in the last layer), H hidden, P rows of the joined projection, F feed-forward, A heads of queries and keys, S size
 of a head.
@@ -21,8 +22,10 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from steersman.models.fused_lora import Adapter, Learned, flat, merged, unflat
 from steersman.models.row_attention import Rows, attend_rows, attend_rows_backward
 
+Scales = tuple[float | None, ...] | None
 _silu_backward: Any = torch.ops.aten.silu_backward
 
 
@@ -57,18 +60,25 @@ class Shape(NamedTuple):
 
 
 def layer(
-    hidden: Float[Tensor, "tokens hidden"], turn: Complex[Tensor, "tokens 1 pairs"], shape: Shape, weights: Weights
+    hidden: Float[Tensor, "tokens hidden"],
+    turn: Complex[Tensor, "tokens 1 pairs"],
+    shape: Shape,
+    weights: Weights,
+    adapter: Adapter | None = None,
 ) -> Float[Tensor, "read hidden"]:
     """The layer over rows laid one after another; `turn` is cos + i sin of each token's position. What nobody reads is not
-    computed: of such tokens only keys and values are needed."""
+    computed: of such tokens only keys and values are needed. With an adapter it alone learns."""
     compute = cast(Callable[..., Tensor], _Layer.apply)
-    return compute(hidden, turn, shape, *weights)
+    scales, factors = flat(adapter)
+    return compute(hidden, turn, shape, scales, *weights, *factors)
 
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_TH: Tensor, turn: Tensor, shape: Shape, *parameters: Tensor | None) -> Tensor:
-        weights = Weights(*cast(Any, parameters))
+    def forward(
+        ctx: Any, hidden_TH: Tensor, turn: Tensor, shape: Shape, scales: Scales, *parameters: Tensor | None
+    ) -> Tensor:
+        weights, _ = _with_adapter(scales, parameters)
         normed_TH, scale_T1 = _normalised(hidden_TH, shape.epsilon)
         joined_PH, bias_P = _joined(weights, shape)
         seen_TH = normed_TH * weights.before
@@ -91,7 +101,7 @@ class _Layer(torch.autograd.Function):
         gate_RF, up_RF = seen_RH @ weights.gate.T, seen_RH @ weights.up.T
         opened_RF = torch.nn.functional.silu(gate_RF)
         result_RH = torch.addmm(middle_RH, opened_RF * up_RF, weights.down.T)
-        ctx.shape, ctx.rows = shape, len(kept)
+        ctx.shape, ctx.scales, ctx.rows, ctx.parameters = shape, scales, len(kept), len(parameters)
         ctx.save_for_backward(
             *(turn, normed_TH, scale_T1, projected_TP, attended_RH, between_RH, between_scale_R1),
             *(gate_RF, up_RF, opened_RF, *parameters, *kept, *heads),
@@ -105,16 +115,18 @@ class _Layer(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         saved: tuple[Any, ...] = ctx.saved_tensors
         turn, normed_TH, scale_T1, projected_TP, attended_RH, between_RH, between_scale_R1 = saved[:7]
-        end = 10 + len(Weights._fields)
-        weights, kept, heads = Weights(*saved[10:end]), saved[end : end + ctx.rows], saved[end + ctx.rows :]
+        end = 10 + ctx.parameters
+        kept, heads = saved[end : end + ctx.rows], saved[end + ctx.rows :]
+        weights, adapter = _with_adapter(ctx.scales, saved[10:end])
         shape: Shape = ctx.shape
-        grads: dict[str, Tensor | None] = {}
+        learned = Learned(adapter)
+        grads = learned.own
 
         grad_RH = grad_outputs[0].contiguous()
-        by_seen_RH = _feed_forward_backward(grad_RH, between_RH, saved[7:10], weights, grads)
+        by_seen_RH = _feed_forward_backward(grad_RH, between_RH, saved[7:10], weights, learned)
         grad_RH, grads["between"] = _norm_backward(by_seen_RH, between_RH, between_scale_R1, weights.between, grad_RH)
 
-        grads["output"] = grad_RH.T @ attended_RH
+        learned.product("output", grad_RH, attended_RH)
         by_projected_TP = torch.empty_like(projected_TP)
         _attention_backward(grad_RH @ weights.output, projected_TP, attended_RH, kept, by_projected_TP, shape)
         turned_TAS = _turned_part(by_projected_TP, shape)
@@ -122,13 +134,27 @@ class _Layer(torch.autograd.Function):
         if heads:
             _head_norms_backward(turned_TAS, heads, weights, shape, grads)
         joined_PH, _ = _joined(weights, shape)
-        _share_out(by_projected_TP.T @ (normed_TH * weights.before), by_projected_TP, weights, shape, grads)
+        _projections_backward(by_projected_TP, normed_TH * weights.before, weights, shape, learned)
+        if not ctx.needs_input_grad[0]:
+            # the first layer of a frozen base: nothing before it learns
+            return None, None, None, None, *learned.in_order(Weights._fields)
         places = shape.rows.places
         residual_TH = grad_RH if places is None else torch.zeros_like(normed_TH).index_copy_(0, places, grad_RH)
         grad_TH, grads["before"] = _norm_backward(
             by_projected_TP @ joined_PH, normed_TH, scale_T1, weights.before, residual_TH
         )
-        return grad_TH, None, None, *(grads.get(name) for name in Weights._fields)
+        return grad_TH, None, None, None, *learned.in_order(Weights._fields)
+
+
+def _with_adapter(scales: Scales, parameters: tuple[Tensor | None, ...]) -> tuple[Weights, Adapter | None]:
+    """The weights, with the adapter added to them if there is one."""
+    count = len(Weights._fields)
+    weights, adapter = Weights(*cast(Any, parameters[:count])), unflat(scales, parameters[count:])
+    if adapter is None:
+        return weights, None
+    return weights._replace(
+        **{name: merged(getattr(weights, name), factors) for name, factors in adapter.items()}
+    ), adapter
 
 
 def _feed_forward_backward(
@@ -136,16 +162,17 @@ def _feed_forward_backward(
     between_RH: Tensor,
     inner: tuple[Tensor, Tensor, Tensor],
     weights: Weights,
-    grads: dict[str, Tensor | None],
+    learned: Learned,
 ) -> Tensor:
     gate_RF, up_RF, opened_RF = inner
     by_product_RF = grad_RH @ weights.down
-    grads["down"] = grad_RH.T @ (opened_RF * up_RF)
+    learned.product("down", grad_RH, opened_RF * up_RF)
     by_up_RF = by_product_RF * opened_RF
     by_opened_RF = by_product_RF.mul_(up_RF)
     by_gate_RF = _silu_backward.grad_input(by_opened_RF, gate_RF, grad_input=by_opened_RF)
     seen_RH = between_RH * weights.between
-    grads["gate"], grads["up"] = by_gate_RF.T @ seen_RH, by_up_RF.T @ seen_RH
+    learned.product("gate", by_gate_RF, seen_RH)
+    learned.product("up", by_up_RF, seen_RH)
     return (by_gate_RF @ weights.gate).addmm_(by_up_RF, weights.up)
 
 
@@ -241,17 +268,26 @@ def _query_scale(weights: Weights, shape: Shape) -> float:
     return shape.scale if weights.query_norm is None else 1.0
 
 
-def _share_out(
-    by_joined_PH: Tensor, by_projected_TP: Tensor, weights: Weights, shape: Shape, grads: dict[str, Tensor | None]
+def _projections_backward(
+    by_projected_TP: Tensor, seen_TH: Tensor, weights: Weights, shape: Shape, learned: Learned
 ) -> None:
-    """The gradients by the projections' weights and biases, from those by the joined ones."""
+    """The gradients by the projections' weights and biases, or by their adapters."""
     widths = (len(weights.query), len(weights.key), len(weights.value))
-    found = {"": by_joined_PH}
+    scale, grads = _query_scale(weights, shape), learned.own
+    if learned.adapter is not None:
+        query, key, value = by_projected_TP.split(widths, dim=1)
+        learned.product("query", query, seen_TH, lambda b: _pair_rows(b, shape.size) * scale)
+        learned.product("key", key, seen_TH, lambda b: _pair_rows(b, shape.size))
+        learned.product("value", value, seen_TH)
+        learned.put_back("query", lambda by_b: _unpair_rows(by_b, shape.size) * scale)
+        learned.put_back("key", lambda by_b: _unpair_rows(by_b, shape.size))
+        return
+    found = {"": by_projected_TP.T @ seen_TH}
     if weights.query_bias is not None:
         found["_bias"] = by_projected_TP.sum(0)
     for kind, joined in found.items():
         query, key, value = joined.split(widths)
-        grads[f"query{kind}"] = _unpair_rows(query, shape.size).mul_(_query_scale(weights, shape))
+        grads[f"query{kind}"] = _unpair_rows(query, shape.size).mul_(scale)
         grads[f"key{kind}"] = _unpair_rows(key, shape.size)
         grads[f"value{kind}"] = value.clone()  # a view would keep all three in memory
 

@@ -17,7 +17,9 @@ LEARNING_RATE, CLIP = 1e-5, 1.0
 LAYOUTS = ("shared", "separate", "adapters", "adapters-own-critic")
 
 
-def settings_of(folder: Path, layout: str, threads: int, compute: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(
+    folder: Path, layout: str, threads: int, compute: Mapping[str, Any], *, epochs: int = 4
+) -> dict[str, Any]:
     model: dict[str, Any] = {"path": str(folder / "model")}
     if layout.startswith("adapters"):
         model["lora"] = {"rank": 16}
@@ -28,7 +30,7 @@ def settings_of(folder: Path, layout: str, threads: int, compute: Mapping[str, A
         "sampling": {"max_new_tokens": 64},
         "scorer": {"path": str(folder / "reward")},
         "optimiser": {"learning_rate": LEARNING_RATE, "schedule": "constant", "warmup": 0, "max_grad_norm": CLIP},
-        "update": {"epochs": 4, "minibatches": 4},
+        "update": {"epochs": epochs, "minibatches": 4},
         "iterations": 10**6,
         "prompts_per_iteration": 64,
         "compute": dict(compute),
@@ -75,6 +77,7 @@ def main() -> None:
     parser.add_argument("--kernels", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--budget", type=int, default=None)
     parser.add_argument("--alone", type=int, default=None, help="no turns: so many iterations, each printed")
     arguments = parser.parse_args()
@@ -114,7 +117,7 @@ def main() -> None:
     compute = {"kernels": arguments.kernels, "precision": arguments.precision}
     if arguments.budget:
         compute["tokens_per_micro_batch"] = arguments.budget
-    values = settings_of(arguments.folder, arguments.layout, arguments.threads, compute)
+    values = settings_of(arguments.folder, arguments.layout, arguments.threads, compute, epochs=arguments.epochs)
     with contextlib.suppress(KeyboardInterrupt):
         run_ppo(check(PpoSettings, values), quiet=True)
 

@@ -11,12 +11,13 @@ PACKAGE = "steersman"
 ROOT = Path(__file__).parents[1] / "src" / PACKAGE
 
 # Read downwards: a line may only name lines above it, so circles cannot be written down.
-EVERYTHING_BELOW_STUDIO = "errors records settings maths batches runs text models parallel data rollout reward train evaluate watch pages methods harbour judging"
+EVERYTHING_BELOW_STUDIO = "errors records settings maths costs batches runs text models parallel data rollout reward train evaluate watch pages methods harbour judging"
 MAY_IMPORT = {
     "errors": "",
     "records": "errors",
     "settings": "errors",
     "maths": "",
+    "costs": "errors",
     "batches": "errors",
     "runs": "errors records",
     "text": "errors records",
@@ -51,6 +52,7 @@ WITHOUT_TORCH = [
     "data.sources",
     "data.formats.registry",
     "maths.statistics",
+    "costs.memory",
     "judging.session",
     "pages.render",
     "cli.main",

@@ -113,7 +113,7 @@ def main() -> None:
         per_device_train_batch_size=PROMPTS,
         gradient_accumulation_steps=1,
         num_mini_batches=4,
-        num_ppo_epochs=4,
+        num_ppo_epochs=arguments.epochs,
         total_episodes=PROMPTS * arguments.steps,
         local_rollout_forward_batch_size=PROMPTS,
         response_length=64,

@@ -23,6 +23,7 @@ def options(about: str | None, *, reference_first: bool = False) -> argparse.Nam
     parser.add_argument("steps", type=int)
     parser.add_argument("--kernels", choices=["default", "onednn"], default="default")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=4, help="of PPO, over the answers of an iteration")
     if reference_first:
         parser.add_argument("--reference-first", action="store_true", help="ask the reference before the first step")
     arguments = parser.parse_args()

@@ -88,11 +88,15 @@ def resolve_machine(run: RunSettings, compute: ComputeSettings, *, width: int, k
         wished = begun.kernels or compute.kernels
         with on_threads(threads):
             kernels = choose_kernels(width, _memory()) if wished == "auto" else wished
-    usual = TOKEN_BUDGET.get(device.type, 8192)
-    if device.type == "cpu" and not NARROW <= width < WIDE:
-        usual = TWICE
-    budget = compute.tokens_per_micro_batch or usual
+    budget = compute.tokens_per_micro_batch or usual_token_budget(device.type, width)
     return Machine(device, threads, precision, kernels, budget, 16 if kernels == "onednn" else 1)
+
+
+def usual_token_budget(device: str, width: int) -> int:
+    """Tokens a micro-batch for a model of this width, unless the settings say otherwise."""
+    if device == "cpu" and not NARROW <= width < WIDE:
+        return TWICE
+    return TOKEN_BUDGET.get(device, 8192)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from steersman.runs.stamp import changes, conflicts, make_stamp, read_stamp, wri
 from steersman.settings.base import Settings, to_toml
 from steersman.settings.parts import RunSettings
 from steersman.train.checkpoint import Snapshot
+from steersman.train.profiling import Profile
 
 # Settings that say how a run is kept or carried out, not what it learns.
 MAY_CHANGE = {
@@ -38,6 +39,7 @@ MAY_CHANGE = {
     "run.keep_last",
     "run.keep_every",
     "run.journal",
+    "run.profile",
     "run.device",
     "run.threads",
     "train.tokens_per_micro_batch",
@@ -65,6 +67,7 @@ class KeptRun:
         self._journal = journal
         self._stop = stop
         self._progress: Progress | None = None
+        self._profile: Profile | None = None
         self._believed: int | None = None
         self._step = 0
         # Until it is known where the run continues: what is journaled before would be cut off with the rows after it.
@@ -133,12 +136,20 @@ class KeptRun:
     def show(self, step: int, numbers: Mapping[str, float]) -> None:
         if self._progress is not None:
             self._progress.update(step, numbers)
+        if self._profile is not None:
+            self._profile.step_ended()
 
     @contextmanager
     def progress(self, label: str, total: int, *, done: int, silent: bool) -> Iterator[None]:
-        with Progress(label, total, done=done, silent=silent or self._journal is None) as self._progress:
-            yield
-        self._progress = None
+        looks = self._settings.profile if self._journal is not None else None
+        self._profile = None if looks is None else Profile(self.folder.path / "profile", looks, left=total - done)
+        try:
+            with Progress(label, total, done=done, silent=silent or self._journal is None) as self._progress:
+                yield
+        finally:
+            if self._profile is not None:
+                self._profile.end()
+            self._progress = self._profile = None
 
     def notice(self, words: str) -> None:
         """Something the user should know that is no error: printed, and kept in the journal."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli.command import Json, Seeds, Words, gather
+from steersman.cli.command import Json, Profile, Seeds, Words, gather
 from steersman.cli.ppo import Device, Out, Prompts, Scorer
 from steersman.settings.best_of_n import BestOfNSettings
 
@@ -22,6 +22,7 @@ def best_of_n(
     out: Out = None,
     seed: Annotated[int | None, typer.Option(help="Seed of sampling and of the order of rows.")] = None,
     device: Device = None,
+    profile: Profile = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
@@ -35,6 +36,7 @@ def best_of_n(
         "run.out": out,
         "run.seed": seed,
         "run.device": device,
+        "run.profile": profile,
     }
     settings = gather(BestOfNSettings, words, options)
     from steersman.assemble.best_of_n import run_best_of_n

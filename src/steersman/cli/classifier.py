@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli.command import Json, Seeds, Words, gather
+from steersman.cli.command import Json, Profile, Seeds, Words, gather
 from steersman.settings.classifier import ClassifierSettings
 
 EXAMPLE = "Example: steersman classifier --data labelled.csv --positive hate --positive offensive --out runs/classifier"
@@ -24,6 +24,7 @@ def classifier(
     out: Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of data order and of the new output layer.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    profile: Profile = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
@@ -35,6 +36,7 @@ def classifier(
         "run.out": out,
         "run.seed": seed,
         "run.device": device,
+        "run.profile": profile,
     }
     settings = gather(ClassifierSettings, words, options)
     from steersman.assemble.classifier import run_classifier

@@ -20,6 +20,14 @@ Words = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words and bars.")]
+Profile = Annotated[
+    int | None,
+    typer.Option(
+        "--profile",
+        min=1,
+        help="Look at so many steps with torch's profiler: a trace and a table by phase in the run's folder.",
+    ),
+]
 Seeds = Annotated[
     int,
     typer.Option(

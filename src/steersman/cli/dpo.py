@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli.command import Json, Seeds, Words, gather
+from steersman.cli.command import Json, Profile, Seeds, Words, gather
 from steersman.settings.dpo import DpoSettings
 
 EXAMPLE = "Example: steersman dpo --model runs/sft --data judgements.jsonl --out runs/dpo beta=0.1 loss=ipo"
@@ -21,11 +21,19 @@ def dpo(
     out: Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of data order and adapters.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    profile: Profile = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
     """Learn from judgements directly: loss=dpo, robust, ipo, hinge, simpo, orpo or kto; whole or LoRA (model.lora.rank=16)."""
-    options = {"model.path": model, "data.source": data, "run.out": out, "run.seed": seed, "run.device": device}
+    options = {
+        "model.path": model,
+        "data.source": data,
+        "run.out": out,
+        "run.seed": seed,
+        "run.device": device,
+        "run.profile": profile,
+    }
     settings = gather(DpoSettings, words, options)
     from steersman.assemble.dpo import run_dpo
     from steersman.assemble.repeat import run_and_say

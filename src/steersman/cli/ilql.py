@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli.command import Json, Seeds, Words, gather
+from steersman.cli.command import Json, Profile, Seeds, Words, gather
 from steersman.settings.ilql import IlqlSettings
 
 EXAMPLE = "Example: steersman ilql --model runs/sft --data scored.jsonl --out runs/ilql beta=4"
@@ -25,6 +25,7 @@ def ilql(
     out: Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of data order, adapters and heads.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    profile: Profile = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
@@ -37,6 +38,7 @@ def ilql(
         "run.out": out,
         "run.seed": seed,
         "run.device": device,
+        "run.profile": profile,
     }
     settings = gather(IlqlSettings, words, options)
     from steersman.assemble.ilql import run_ilql

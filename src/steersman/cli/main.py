@@ -18,6 +18,7 @@ from steersman.cli import (
     ilql,
     label,
     online_dpo,
+    plan,
     ppo,
     quickstart,
     report,
@@ -55,6 +56,7 @@ app.command("dpo", epilog=dpo.EXAMPLE)(dpo.dpo)
 app.command("ilql", epilog=ilql.EXAMPLE)(ilql.ilql)
 app.command("online-dpo", epilog=online_dpo.EXAMPLE)(online_dpo.online_dpo)
 app.command("chat", epilog=chat.EXAMPLE)(chat.chat)
+app.command("plan", epilog=plan.EXAMPLE)(plan.plan)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli.command import Json, Seeds, Words, gather
+from steersman.cli.command import Json, Profile, Seeds, Words, gather
 from steersman.settings.dpo import OnlineDpoSettings
 
 EXAMPLE = "Example: steersman online-dpo --model runs/sft --scorer runs/reward --prompts prompts.jsonl --out runs/online-dpo beta=0.1"
@@ -21,6 +21,7 @@ def online_dpo(
     out: Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of sampling and of the order of prompts.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    profile: Profile = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
@@ -32,6 +33,7 @@ def online_dpo(
         "run.out": out,
         "run.seed": seed,
         "run.device": device,
+        "run.profile": profile,
     }
     settings = gather(OnlineDpoSettings, words, options)
     from steersman.assemble.online_dpo import run_online_dpo

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli.command import Json, Seeds, Words, gather
+from steersman.cli.command import Json, Profile, Seeds, Words, gather
 from steersman.settings.ppo import PpoSettings
 
 EXAMPLE = "Example: steersman ppo --model runs/sft --scorer runs/reward --prompts prompts.jsonl --out runs/ppo kl.coefficient=0.05"
@@ -27,16 +27,23 @@ def ppo(
     out: Out = None,
     seed: Seed = None,
     device: Device = None,
+    profile: Profile = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
     """PPO: answers are sampled, scored, compared with what was expected, and made likelier or less likely, near a reference."""
-    options = options_of(model, scorer, prompts, out, seed, device)
+    options = options_of(model, scorer, prompts, out, seed, device, profile)
     improve(gather(PpoSettings, words, options), seeds=seeds, as_json=json)
 
 
 def options_of(
-    model: str | None, scorer: str | None, prompts: str | None, out: str | None, seed: int | None, device: str | None
+    model: str | None,
+    scorer: str | None,
+    prompts: str | None,
+    out: str | None,
+    seed: int | None,
+    device: str | None,
+    profile: int | None,
 ) -> dict[str, object]:
     """Which settings the options stand for."""
     return {
@@ -46,6 +53,7 @@ def options_of(
         "run.out": out,
         "run.seed": seed,
         "run.device": device,
+        "run.profile": profile,
     }
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli.command import Json, Seeds, Words, gather
+from steersman.cli.command import Json, Profile, Seeds, Words, gather
 from steersman.settings.reward import RewardSettings
 
 EXAMPLE = "Example: steersman reward --model runs/sft --data judgements.jsonl --out runs/reward members=3"
@@ -21,11 +21,19 @@ def reward(
     out: Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of data order and of the new head.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    profile: Profile = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
     """Learn what people prefer: from pairs, graded pairs, ties, rankings or thumbs; one model, or an ensemble (members=3)."""
-    options = {"model.path": model, "data.source": data, "run.out": out, "run.seed": seed, "run.device": device}
+    options = {
+        "model.path": model,
+        "data.source": data,
+        "run.out": out,
+        "run.seed": seed,
+        "run.device": device,
+        "run.profile": profile,
+    }
     settings = gather(RewardSettings, words, options)
     from steersman.assemble.repeat import run_and_say
     from steersman.assemble.reward import run_reward

@@ -101,5 +101,7 @@ class RunSettings(Settings):
     checkpoint_every: int = Field(default=100, ge=1)
     keep_last: int = Field(default=2, ge=1)
     keep_every: int | None = Field(default=None, ge=1)
+    profile: int | None = Field(default=None, ge=1)
+    """Look at so many steps (of PPO: iterations) with torch's profiler; a trace and a table by phase go into the folder's profile/."""
     journal: list[Literal["tensorboard", "wandb"]] = Field(default_factory=list)
     """Where else the journal's rows go, besides journal.jsonl."""

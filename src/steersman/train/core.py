@@ -22,6 +22,7 @@ from steersman.parallel.shard import clip_gradients
 from steersman.parallel.world import World
 from steersman.train.objective import BatchT, Collate, Objective, Sums, UnitT
 from steersman.train.plan import deal, micro_batches
+from steersman.train.profiling import phase
 
 BAD_STEPS_IN_A_ROW = 5
 T = TypeVar("T")
@@ -135,10 +136,11 @@ class Learner(Generic[UnitT, BatchT]):
         for i in range(self._world.max(len(groups))):
             group, counts = (groups[i], 1.0) if i < len(groups) else ([spare], 0.0)
             batch = self._collate(group)
-            with self._precision():
+            with self._precision(), phase("forward"):
                 sums = objective(self.model, batch)
             if learn:
-                self._backward(sums, weights, counts)
+                with phase("backward"):
+                    self._backward(sums, weights, counts)
             real = sum(sum(unit.lengths) for unit in group)
             _add(totals, "real tokens", counts * real)
             _add(totals, "padded tokens", counts * (real if self._unpadded else batch.positions))
@@ -181,7 +183,8 @@ class Learner(Generic[UnitT, BatchT]):
             progress.bad_in_a_row = 0
             for group, base in zip(self.optimiser.param_groups, self._base_rates, strict=True):
                 group["lr"] = base * rate
-            self.optimiser.step()
+            with phase("optimiser"):
+                self.optimiser.step()
         else:
             progress.bad_in_a_row += 1
             self._notice(

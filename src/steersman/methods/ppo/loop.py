@@ -31,6 +31,7 @@ from steersman.rollout.engine import Engine, HoldsACopy, TakesUpWeights
 from steersman.settings.ppo import KlSettings, PpoSettings
 from steersman.train.checkpoint import Snapshot, load_weight_tensors, take_snapshot
 from steersman.train.core import Learner
+from steersman.train.profiling import phase
 from steersman.watch.records import Looked, WatchMemory
 
 Ending = Literal["finished", "converged", "KL limit", "stopped by the watch", "stopped"]
@@ -342,6 +343,7 @@ class _Clock:
 
     def time(self, stage: str, work: Callable[[], Any]) -> Any:
         started = time.perf_counter()
-        done = work()
+        with phase(stage):
+            done = work()
         self.seconds[stage] = time.perf_counter() - started
         return done

@@ -1,0 +1,154 @@
+"""A PPO iteration: Steersman beside TRL's PPOTrainer (1.12.0, the last release that has one), turn about, on the same prompts.
+
+Four processes are started: ours with one trunk for policy and critic, ours like for like (every role a model of its own), TRL as it
+ships, and TRL with oneDNN's kernels. 64 prompts of 8 to 32 tokens get answers of 8 to 64 tokens, how many stands in the prompt, so
+that all sides have the same work in every iteration; then 4 epochs of 4 minibatches, 16 optimiser steps, in float32 without
+gradient checkpointing. Each is given one iteration at a time, in an order that changes every round; reported are the medians of
+the rounds' ratios, by the clock and by processor time, peak memory above what the imports take, and how far ours is from what
+this machine could do at best: the operations that the layout needs over the measured peak of a matrix product.
+
+Run: python bench/ppo.py [a b c] [--rounds 5] [--threads 2] [--with adapters]; the peer's environment is made by
+bench/peers/setup.sh. `--epochs 1` times one epoch and counts its update four times, where an iteration takes minutes.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from data import SIZES, prepare_ppo
+from machine import best_peak, model_shape
+from steersman.costs.work import iteration_operations
+from training import Trainer
+
+HERE = Path(__file__).resolve().parent
+PEER = HERE.parent / ".bench" / "trl-1.12" / "bin" / "python"
+EPOCHS = 4
+# One process each; the last two are the peers.
+SIDES = ("shared", "separate", "trl", "trl, same kernels")
+PEERS = {"as shipped": "trl", "same kernels": "trl, same kernels"}
+
+
+def command_of(side: str, folder: Path, arguments: argparse.Namespace) -> list[str]:
+    if side.startswith("trl"):
+        kernels = "onednn" if "same" in side else "default"
+        found = [str(PEER), str(HERE / "peers" / "trl_ppo.py"), str(folder), "100000", "--kernels", kernels]
+    else:
+        found = [
+            sys.executable,
+            str(HERE / "ours_ppo.py"),
+            str(folder),
+            "--layout",
+            side,
+            "--kernels",
+            arguments.kernels,
+        ]
+    return [*found, "--threads", str(arguments.threads), "--epochs", str(arguments.epochs)]
+
+
+def whole(turn: dict[str, Any], epochs: int, clock: str) -> float:
+    """An iteration of four epochs, if only some were run: the update's time as often as it would have been needed."""
+    if epochs == EPOCHS:
+        return turn[clock]
+    update = turn["phases"]["update"] * turn[clock] / turn["seconds"]
+    return turn[clock] + update * (EPOCHS / epochs - 1)
+
+
+def measure(size: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    if not PEER.exists():
+        raise SystemExit(f"{PEER} is missing; make it with: sh bench/peers/setup.sh")
+    folder = Path(tempfile.mkdtemp(prefix="steersman-bench-"))
+    sides = [*SIDES, *arguments.extra]
+    running: dict[str, Trainer] = {}
+    try:
+        prepare_ppo(folder, size)
+        for i, side in enumerate(sides):
+            command = command_of(side, folder, arguments)
+            running[side] = Trainer(side, command, arguments.threads, folder / f"{i}.log")
+            running[side].start()
+        for repeat in range(arguments.rounds + arguments.warm_up):
+            for i in range(len(sides)):
+                running[sides[(i + repeat) % len(sides)]].run(1)
+        ends = {side: trainer.end() for side, trainer in running.items()}
+        lengths = json.loads((folder / "lengths.json").read_text())
+    finally:
+        for trainer in running.values():
+            if trainer.process.poll() is None:
+                trainer.process.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+    turns = {side: trainer.turns[arguments.warm_up :] for side, trainer in running.items()}
+    return summary(size, turns, ends, lengths, arguments)
+
+
+def summary(
+    size: str,
+    turns: dict[str, list[dict[str, Any]]],
+    ends: dict[str, dict[str, Any]],
+    lengths: dict[str, list[int]],
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    hidden, layers, vocabulary = SIZES[size]
+    peak = best_peak(arguments.threads)
+    found: dict[str, Any] = {
+        "bench": "ppo",
+        "size": size,
+        "model": f"hidden {hidden}, layers {layers}, vocabulary {vocabulary}",
+        "threads": arguments.threads,
+        "rounds": arguments.rounds,
+        "epochs timed": arguments.epochs,
+        "load": round(os.getloadavg()[0], 1),
+        "gigaflops": round(peak / 1e9),
+    }
+    for side, rounds in turns.items():
+        wall = statistics.median(whole(turn, arguments.epochs, "seconds") for turn in rounds)
+        processor = statistics.median(whole(turn, arguments.epochs, "processor_seconds") for turn in rounds)
+        found[side] = {
+            "seconds": round(wall, 2),
+            "processor_seconds": round(processor, 2),
+            "phases": {
+                name: round(statistics.median(turn["phases"][name] for turn in rounds), 2)
+                for name in rounds[0]["phases"]
+            },
+            "gb_above_imports": round(ends[side]["peak_gb"] - ends[side]["imported_gb"], 3),
+        }
+        if not side.startswith("trl"):
+            needed = iteration_operations(
+                model_shape(size), layout=side, epochs=EPOCHS, prompts=lengths["prompts"], answers=lengths["answers"]
+            )
+            found[side]["gigaflop"] = round(needed / 1e9)
+            # processor time over threads: what the machine would take if it had nothing else to do
+            found[side]["times_the_limit"] = round(processor / arguments.threads / (needed / peak), 2)
+    for side in turns:
+        if side.startswith("trl"):
+            continue
+        for name, peer in PEERS.items():
+            pairs = list(zip(turns[side], turns[peer], strict=True))
+            for clock, key in (("seconds", "ratio"), ("processor_seconds", "processor ratio")):
+                ratios = [whole(b, arguments.epochs, clock) / whole(a, arguments.epochs, clock) for a, b in pairs]
+                found[f"{key}, {side}, {name}"] = round(statistics.median(ratios), 2)
+        memory = found[side]["gb_above_imports"] / found["trl"]["gb_above_imports"]
+        found[f"memory ratio, {side}"] = round(memory, 2)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sizes", nargs="*", help="a (1 M parameters), b (12 M), c (60 M); all if none is named")
+    parser.add_argument("--rounds", type=int, default=5, help="each of the processes has a turn in each")
+    parser.add_argument("--warm-up", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--kernels", default="auto", help="of ours: auto, default or onednn")
+    parser.add_argument("--with", dest="extra", nargs="*", default=[], help="more of our layouts, such as adapters")
+    arguments = parser.parse_args()
+    for size in arguments.sizes or SIZES:
+        print(json.dumps(measure(size, arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,327 @@
+"""What a run will take, told from its settings and the model's config.json before anything is loaded: memory by role and time.
+
+Sums of what `costs` knows, for the widest moment of each stage. Lengths are those that are given; where none are, the longest that
+the settings allow, which makes the forecast a bound.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from steersman.assemble.device import resolve_device, usual_token_budget
+from steersman.assemble.language_model import base_of, model_path
+from steersman.assemble.scorers import places_of
+from steersman.costs.memory import (
+    FLOAT,
+    STAYS,
+    Bytes,
+    Number,
+    activations,
+    at_work,
+    keys_and_values,
+    learning,
+    libraries,
+    logits,
+    reading,
+)
+from steersman.costs.shape import Shape, shape_of_folder
+from steersman.costs.work import iteration_parts, training_operations
+from steersman.errors import ModelError, UsageError
+from steersman.rollout.layout import FAMILIES as FUSED_DECODERS
+from steersman.rollout.native import ROWS
+from steersman.settings.dpo import DpoSettings
+from steersman.settings.parts import ComputeSettings, LoraSettings, ModelSettings, RunSettings
+from steersman.settings.ppo import PpoSettings
+from steersman.settings.reward import RewardSettings
+from steersman.settings.score import ScorerSettings
+from steersman.settings.sft import SftSettings
+
+Supervised = SftSettings | RewardSettings | DpoSettings
+LAYOUTS = ("adapters", "adapters-own-critic", "shared", "separate")
+# Times the operations alone, by stage, measured on a processor (docs/plan.md): decoding moves weights for few rows.
+SLOWER = {"collect": 2.5, "score": 1.5, "update": 1.4}
+# The longest of rows whose typical length is given.
+LONGEST = 1.5
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Typical tokens of a prompt and an answer (or, for methods that learn from rows, of a whole row); None where unsaid."""
+
+    prompt: int | None = None
+    answer: int | None = None
+    row: int | None = None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """`memory` is above what Python and its libraries take by being imported. `seconds`: of an iteration (PPO) or a step."""
+
+    name: str
+    memory: Bytes
+    seconds: float
+    chosen: bool
+
+    def fits(self, there: Number) -> bool:
+        return self.memory.total <= there
+
+
+@dataclass(frozen=True)
+class Plan:
+    method: str
+    shape: Shape
+    words: str
+    forecasts: Sequence[Forecast]
+    there: float
+
+    @property
+    def chosen(self) -> Forecast:
+        return next(one for one in self.forecasts if one.chosen)
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "method": self.method,
+            "model": self.shape.name,
+            "parameters": self.shape.parameters,
+            "work": self.words,
+            "memory there": self.there,
+            "forecasts": [
+                {
+                    "name": one.name,
+                    "chosen": one.chosen,
+                    "bytes": round(one.memory.total),
+                    "by role": {role: round(size) for role, size in one.memory.rows().items()},
+                    "seconds": one.seconds,
+                    "fits": one.fits(self.there),
+                }
+                for one in self.forecasts
+            ],
+        }
+
+
+def plan_ppo(settings: PpoSettings, lengths: Lengths, there: float) -> Plan:
+    """PPO (or RLOO) in the layout of the settings, and in the others for comparison."""
+    shape = shape_of_model(settings.model)
+    scorer = _shape_of_scorer(settings.scorer)
+    prompt = lengths.prompt or min(settings.prompts.max_length, shape.context or settings.prompts.max_length)
+    answer = lengths.answer or settings.sampling.max_new_tokens
+    answers = settings.prompts_per_iteration * settings.samples_per_prompt
+    rate = _operations_a_second(shape, settings.run)
+    layouts = LAYOUTS if settings.advantage.estimator == "gae" else ("adapters", "shared")
+    rank = (settings.model.lora or LoraSettings()).rank
+    forecasts = []
+    for layout in layouts:
+        parts = iteration_parts(
+            shape,
+            layout=layout,
+            epochs=settings.update.epochs,
+            prompts=[prompt] * answers,
+            answers=[answer] * answers,
+            scorer=scorer,
+            rank=rank,
+        )
+        seconds = sum(operations * SLOWER[stage] for stage, operations in parts.items()) / rate
+        memory = _memory_of_ppo(settings, layout, shape, scorer, prompt, answer, answers)
+        forecasts.append(Forecast(f"layout={layout}", memory, seconds, chosen=layout == settings.layout))
+    words = f"{answers} answers of {answer} tokens to prompts of {prompt}, {settings.update.epochs} epochs"
+    return Plan("ppo", shape, words, forecasts, there)
+
+
+def _memory_of_ppo(
+    settings: PpoSettings, layout: str, shape: Shape, scorer: Shape | None, prompt: int, answer: int, answers: int
+) -> Bytes:
+    adapters, critic = layout.startswith("adapters"), settings.advantage.estimator == "gae"
+    rank = (settings.model.lora or LoraSettings()).rank
+    roles = {"adapters": 1, "adapters-own-critic": 1, "shared": 2, "separate": 3}[layout]
+    adapter = rank * shape.lora_parameters * (2 if layout == "adapters-own-critic" else 1) if adapters else 0
+    models = (
+        learning(adapter) if adapters else learning(shape.parameters * (2 if layout == "separate" and critic else 1))
+    )
+    weights = FLOAT * (roles * shape.parameters + (0 if scorer is None else scorer.parameters))
+    budget = _budget(settings.compute, settings.run, shape)
+    share, length = answer / (prompt + answer), prompt + answer
+    step = -(-answers // settings.update.minibatches) * length
+    tokens = step / -(-step // budget)
+    # What learns in a step keeps its activations until the backward pass: with two trunks both do.
+    trunks = 2 if layout in ("separate", "adapters-own-critic") and critic else 1
+    again = settings.model.gradient_checkpointing
+    kept = trunks * activations(shape, tokens, _longest(prompt) + answer, checkpointing=again, read=share)
+    answering = _memory_of_answering(settings, shape, prompt, min(answers, ROWS["cpu"]))
+    learns = Bytes(
+        activations=kept + at_work(shape, tokens),
+        logits=logits(shape, tokens * share, learns=not adapters),
+        gradients=models.gradients,
+        key_value=STAYS * answering.key_value,
+        decoder=STAYS * answering.decoder,
+    )
+    read = min(budget, answers * length)
+    score = Bytes(activations=reading(shape, read), logits=logits(shape, read * share))
+    widest = max((learns, score, answering), key=lambda stage: stage.total)
+    always = Bytes(
+        weights=weights, adapters=FLOAT * adapter, optimiser=models.optimiser, libraries=libraries("answers")
+    )
+    return always + widest
+
+
+def _memory_of_answering(settings: PpoSettings, shape: Shape, prompt: int, slots: int) -> Bytes:
+    longest = _longest(prompt)
+    remembered = slots * (2 * longest + settings.sampling.max_new_tokens)
+    return Bytes(
+        key_value=keys_and_values(shape, 1, remembered),
+        decoder=FLOAT * (shape.matrices + shape.embedding) if shape.family in FUSED_DECODERS else 0.0,
+        logits=3.0 * FLOAT * slots * shape.vocabulary,
+        activations=reading(shape, min(4096, slots * longest)),
+    )
+
+
+def plan_supervised(settings: Supervised, lengths: Lengths, there: float) -> Plan:
+    """Methods that learn from a fixed set of rows: as the settings have it, and with adapters or checkpointing."""
+    shape = shape_of_model(settings.model)
+    row = lengths.row or min(settings.data.max_length, shape.context or settings.data.max_length)
+    pairs = isinstance(settings, RewardSettings | DpoSettings)
+    rows = settings.train.batch_size * (2 if pairs else 1)
+    rate = _operations_a_second(shape, settings.run)
+    rank = settings.model.lora.rank if settings.model.lora else None
+    forecasts: list[Forecast] = []
+    for name, used, again in _variants(rank, settings.model.gradient_checkpointing):
+        memory = _memory_of_rows(settings, shape, rows, row, rank=used, checkpointing=again)
+        read = 1 if isinstance(settings, RewardSettings) else row
+        needed = training_operations(
+            shape, [row] * rows, [read] * rows, logits=not isinstance(settings, RewardSettings), rank=used
+        )
+        seconds = needed * SLOWER["update"] * (4 / 3 if again else 1.0) / rate
+        chosen = (used, again) == (rank, settings.model.gradient_checkpointing)
+        forecasts.append(Forecast(name, memory, seconds, chosen))
+    method = {SftSettings: "sft", RewardSettings: "reward", DpoSettings: "dpo"}[type(settings)]
+    return Plan(method, shape, f"{rows} rows of {row} tokens a step", forecasts, there)
+
+
+def _variants(rank: int | None, checkpointing: bool) -> list[tuple[str, int | None, bool]]:
+    """The settings' own and what else could be chosen, by name: rank of adapters (None: full), and layers computed again."""
+    ranks = dict.fromkeys((None, rank or 16))
+    return [
+        (
+            ("full fine-tuning" if one is None else f"model.lora.rank={one}")
+            + (", model.gradient_checkpointing=true" if again else ""),
+            one,
+            again,
+        )
+        for one in ranks
+        for again in dict.fromkeys((False, True, checkpointing))
+    ]
+
+
+def _memory_of_rows(
+    settings: Supervised, shape: Shape, rows: int, row: int, *, rank: int | None, checkpointing: bool
+) -> Bytes:
+    adapter = 0 if rank is None else rank * shape.lora_parameters
+    headless = isinstance(settings, RewardSettings)
+    weights = shape.parameters - (0 if shape.tied or not headless else shape.embedding)
+    models = learning(adapter or weights)
+    tokens = rows * row / -(-rows * row // _budget(settings.train, settings.run, shape))
+    read = 1 / row if headless else 1.0
+    kept = activations(shape, tokens, _longest(row), checkpointing=checkpointing, read=read)
+    return models + Bytes(
+        weights=FLOAT * weights,
+        adapters=FLOAT * adapter,
+        activations=kept + at_work(shape, tokens),
+        logits=0.0 if headless else logits(shape, tokens, learns=rank is None),
+        libraries=libraries("judged" if headless else "rows"),
+    )
+
+
+def shape_of_model(settings: ModelSettings) -> Shape:
+    """The model's shape from its folder, a run's folder, or a hub id whose config is fetched alone."""
+    with TemporaryDirectory() as scratch:
+        path = model_path(settings.path, Path(scratch))
+        base = model_path(base_of(path), Path(scratch) / "base")
+        if Path(base).expanduser().is_dir():
+            return replace(shape_of_folder(base), name=settings.path)
+        return replace(_shape_from_hub(base, settings.revision), name=settings.path)
+
+
+def _shape_from_hub(name: str, revision: str | None) -> Shape:
+    from transformers.utils import cached_file
+
+    try:
+        config = cached_file(name, "config.json", revision=revision)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"there is no folder {name!r}, and no config.json of that name on the hub or in its cache "
+            f"({str(error).splitlines()[0]}); expected a model folder, a run's folder or a hub id. Check the name"
+        ) from error
+    assert config is not None
+    return shape_of_folder(Path(config).parent)
+
+
+def _shape_of_scorer(settings: ScorerSettings) -> Shape | None:
+    """The shape of a scorer that is a model in a folder; None for functions, services and rules, which take none of this memory.
+    An ensemble is as many models: the largest shape with all their weights."""
+    paths = [settings.path] if settings.path is not None else [part.path for part in settings.sum.values()]
+    folders = [Path(place).expanduser() for path in paths if path is not None for place in places_of(path)]
+    shapes: list[Shape] = []
+    for folder in folders:
+        found = folder / "model" if (folder / "stamp.json").exists() else folder
+        if (found / "adapter_config.json").exists():
+            found = Path(base_of(str(found))).expanduser()
+        if (found / "config.json").exists():
+            shapes.append(shape_of_folder(found))
+    if not shapes:
+        return None
+    return replace(max(shapes, key=lambda one: one.parameters), parameters=sum(one.parameters for one in shapes))
+
+
+def _longest(typical: int) -> int:
+    return round(typical * LONGEST)
+
+
+def _budget(compute: ComputeSettings, run: RunSettings, shape: Shape) -> int:
+    device = resolve_device(run.device).type
+    return compute.tokens_per_micro_batch or usual_token_budget(device, shape.hidden)
+
+
+def _operations_a_second(shape: Shape, run: RunSettings) -> float:
+    """What this machine does in products of this width, measured in a fraction of a second."""
+    device = resolve_device(run.device)
+    rows, width = 1024, min(2048, max(64, shape.hidden))
+    a, b = torch.randn(rows, width, device=device), torch.randn(width, 3 * width, device=device)
+    torch.mm(a, b)
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        (a @ b)[0, 0].item()
+        best = min(best, time.perf_counter() - started)
+    return 2.0 * rows * width * 3 * width / best
+
+
+def memory_there(wish: str | None) -> float:
+    """Bytes that may be used: what was said (24GB, 500MB), or what is free on this machine."""
+    if wish is not None:
+        return _bytes_of(wish)
+    if torch.cuda.is_available():
+        return float(torch.cuda.mem_get_info()[0])
+    try:
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        return float(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError) as error:
+        raise UsageError("how much memory is free cannot be told on this system; say it: --memory 16GB") from error
+
+
+UNITS: Mapping[str, float] = {"GIB": 2**30, "MIB": 2**20, "GB": 1e9, "MB": 1e6, "G": 1e9, "M": 1e6}
+
+
+def _bytes_of(words: str) -> float:
+    text = words.strip().upper()
+    for unit, size in UNITS.items():
+        if text.endswith(unit):
+            try:
+                value = float(text.removesuffix(unit))
+            except ValueError:
+                break
+            if value > 0:
+                return value * size
+    raise UsageError(f"memory {words!r} is no amount; expected a number with GB, MB, GiB or MiB, such as 24GB")

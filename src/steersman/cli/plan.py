@@ -1,0 +1,78 @@
+"""`steersman plan`: what a run will take, before anything is loaded."""
+
+from typing import Annotated
+
+import typer
+
+from steersman.cli.command import Json, Words, gather, say
+from steersman.errors import UsageError
+from steersman.settings.base import Settings
+from steersman.settings.dpo import DpoSettings
+from steersman.settings.ppo import PpoSettings, RlooSettings
+from steersman.settings.reward import RewardSettings
+from steersman.settings.sft import SftSettings
+
+EXAMPLE = "Example: steersman plan ppo --model runs/sft --scorer runs/reward --memory 16GB layout=separate"
+
+SCHEMAS: dict[str, type[Settings]] = {
+    "ppo": PpoSettings,
+    "rloo": RlooSettings,
+    "sft": SftSettings,
+    "reward": RewardSettings,
+    "dpo": DpoSettings,
+}
+
+
+def plan(
+    method: Annotated[str, typer.Argument(help="ppo, rloo, sft, reward or dpo.")],
+    words: Words = None,
+    model: Annotated[str | None, typer.Option(help="The model that would learn.")] = None,
+    scorer: Annotated[str | None, typer.Option(help="For ppo and rloo: the scorer.")] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="How much may be used, such as 24GB; what is free here if not given.")
+    ] = None,
+    prompt: Annotated[
+        int | None, typer.Option(min=1, help="Typical tokens of a prompt; the longest allowed if not given.")
+    ] = None,
+    answer: Annotated[int | None, typer.Option(min=1, help="Typical tokens of an answer; the same.")] = None,
+    row: Annotated[
+        int | None, typer.Option(min=1, help="For sft, reward and dpo: typical tokens of a row; the same.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Memory by role, seconds a step, and which layout would fit: from config.json and the headers of the weights alone."""
+    if method not in SCHEMAS:
+        raise UsageError(f"there is no plan for {method!r}; expected one of {', '.join(SCHEMAS)}")
+    settings = gather(SCHEMAS[method], words, _options(method, model, scorer))
+    from steersman.assemble.plan import Lengths, memory_there, plan_ppo, plan_supervised
+
+    lengths, there = Lengths(prompt, answer, row), memory_there(memory)
+    if isinstance(settings, PpoSettings):
+        found = plan_ppo(settings, lengths, there)
+    elif isinstance(settings, SftSettings | RewardSettings | DpoSettings):
+        found = plan_supervised(settings, lengths, there)
+    else:
+        raise AssertionError(method)
+    lines = [f"{found.method} of {found.shape.name}: {found.shape.parameters:,} parameters; {found.words}", ""]
+    lines += [
+        f"  {role.replace('_', ' '):<12} {_gb(size)}" for role, size in found.chosen.memory.rows().items() if size
+    ]
+    lines += [f"  {'together':<12} {_gb(found.chosen.memory.total)}, above what the imports take", ""]
+    for one in found.forecasts:
+        mark = "→" if one.chosen else " "
+        fits = "fits" if one.fits(there) else "does not fit"
+        lines.append(f"{mark} {one.name:<52} {_gb(one.memory.total)}  {one.seconds:8.2f} s  {fits}")
+    lines += ["", f"memory to be used: {_gb(there)}"]
+    say(found.as_dict(), as_json=json, lines=lines)
+
+
+def _options(method: str, model: str | None, scorer: str | None) -> dict[str, object]:
+    """What a run needs and a plan does not is filled in: where the run is kept, and what it learns from."""
+    needed: dict[str, object] = {"model.path": model, "run.out": "runs/plan"}
+    if method in ("ppo", "rloo"):
+        return {**needed, "scorer.path": scorer, "prompts.source": "prompts.jsonl"}
+    return {**needed, "data.source": "data.jsonl"}
+
+
+def _gb(size: int | float) -> str:
+    return f"{size / 1e9:7.3f} GB"

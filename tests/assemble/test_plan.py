@@ -1,0 +1,237 @@
+"""What is forecast before anything is loaded against what runs really took."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from steersman.assemble.plan import Lengths, memory_there, plan_ppo, plan_supervised, shape_of_model
+from steersman.cli.main import app
+from steersman.errors import ModelError, UsageError
+from steersman.models.tiny import tiny_tokeniser
+from steersman.records import Comparison, Completion, Document, Prompt, to_dict
+from steersman.settings.base import check
+from steersman.settings.dpo import DpoSettings
+from steersman.settings.parts import ModelSettings
+from steersman.settings.ppo import PpoSettings
+from steersman.settings.reward import RewardSettings
+from steersman.settings.sft import SftSettings
+
+SIZES = {"1 M": (128, 4), "6 M": (256, 6), "16 M": (384, 8)}
+ANSWER, PROMPT, ROW = 48, 24, 80
+SCORER = "def score(answer):\n    return float(len(answer))\n"
+
+
+def write_model(folder: Path, hidden: int, layers: int) -> Path:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokeniser = tiny_tokeniser()
+    config = LlamaConfig(
+        vocab_size=max(1024, len(tokeniser)),
+        hidden_size=hidden,
+        intermediate_size=hidden * 8 // 3 // 8 * 8,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokeniser.eos_token_id,
+        pad_token_id=tokeniser.pad_token_id,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokeniser.save_pretrained(folder)
+    return folder
+
+
+def text_of(tokens: int, seed: int) -> str:
+    """Words that make about so many tokens."""
+    tokeniser, words = tiny_tokeniser(), ["the", "cat", "sat", "on", "a", "mat"]
+    text = ""
+    while len(tokeniser(text)["input_ids"]) < tokens:
+        text += " " + words[(seed * 7 + len(text)) % len(words)]
+    return text.strip()
+
+
+def settings_of(method: str, folder: Path, hidden: int, layers: int, **more: Any) -> dict[str, Any]:
+    model = write_model(folder / "model", hidden, layers)
+    values: dict[str, Any] = {"model": {"path": str(model)}, "run": {"out": str(folder / "run"), "threads": 1}, **more}
+    if method == "ppo":
+        rows = [{"prompt": text_of(PROMPT, seed)} for seed in range(32)]
+        (folder / "score.py").write_text(SCORER)
+        # no token of a model with random weights is likelier than another, so answers go on to their limit
+        values |= {
+            "prompts": {"source": str(folder / "rows.jsonl"), "held_out": 0.0},
+            "scorer": {"path": f"{folder / 'score.py'}:score"},
+            "sampling": {"max_new_tokens": ANSWER, "min_new_tokens": ANSWER},
+            "iterations": 2,
+            "prompts_per_iteration": 32,
+            "update": {"epochs": 1, "minibatches": 2},
+        }
+    else:
+        texts = [text_of(ROW, seed) for seed in range(48)]
+        pairs = zip(texts[::2], texts[1::2], strict=True)
+        rows = (
+            [to_dict(Document(text)) for text in texts]
+            if method == "sft"
+            else [
+                to_dict(Comparison(Prompt(text="a"), Completion(" " + a), Completion(" " + b), 1.0)) for a, b in pairs
+            ]
+        )
+        values |= {
+            "data": {"source": str(folder / "rows.jsonl"), "held_out": 0.0},
+            "train": {"batch_size": 12 if method == "sft" else 6, "steps": 3},
+        }
+        if method == "dpo":
+            values["distance"] = {"prompts": 0}
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return values
+
+
+def measured(method: str, values: dict[str, Any]) -> float:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(Path(__file__).parent / "peak.py"), method, json.dumps(values)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return float(done.stdout.splitlines()[-1])
+
+
+def forecast(method: str, values: dict[str, Any]) -> float:
+    if method == "ppo":
+        return plan_ppo(check(PpoSettings, values), Lengths(PROMPT, ANSWER), 1e12).chosen.memory.total
+    schema = {"sft": SftSettings, "reward": RewardSettings, "dpo": DpoSettings}[method]
+    return plan_supervised(check(schema, values), Lengths(row=ROW), 1e12).chosen.memory.total
+
+
+CASES = [
+    *(("ppo", size, {"layout": "shared"}) for size in SIZES),
+    ("ppo", "6 M", {"layout": "separate"}),
+    ("ppo", "6 M", {"layout": "adapters"}),
+    ("sft", "16 M", {}),
+    ("reward", "6 M", {}),
+    ("dpo", "1 M", {}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "size", "more"), CASES, ids=lambda x: x.get("layout", "") if isinstance(x, dict) else x
+)
+def test_memory_is_forecast_within_15_percent(method, size, more, tmp_path):
+    values = settings_of(method, tmp_path, *SIZES[size], **more)
+    if more.get("layout") == "adapters":
+        values["model"]["lora"] = {"rank": 8}
+    said, took = forecast(method, values), measured(method, values)
+    assert said == pytest.approx(took, rel=0.15), f"forecast {said / 1e6:.0f} MB, took {took / 1e6:.0f} MB"
+
+
+def ppo_settings(folder: Path, **more: Any) -> PpoSettings:
+    model = write_model(folder / "model", 128, 2)
+    values: dict[str, Any] = {
+        "model": {"path": str(model)},
+        "prompts": {"source": "prompts.jsonl"},
+        "scorer": {"path": "verify:exact"},
+        "run": {"out": "runs/x", "threads": 1},
+        **more,
+    }
+    return check(PpoSettings, values)
+
+
+def test_the_weights_are_counted_from_the_headers(tmp_path):
+    settings = ppo_settings(tmp_path)
+    from transformers import AutoModelForCausalLM
+
+    parameters = sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(settings.model.path).parameters())
+    assert shape_of_model(settings.model).parameters == parameters
+    # shared: the policy that learns and its frozen copy, gradients, two moments
+    memory = plan_ppo(settings, Lengths(40, 80), 1e12).chosen.memory
+    assert memory.weights == 2 * 4 * parameters
+    assert memory.gradients == 4 * parameters
+    assert memory.optimiser == 2 * 4 * parameters
+    (tmp_path / "model" / "model.safetensors").unlink()
+    assert shape_of_model(settings.model).parameters == parameters, "and added up where there are none"
+
+
+def test_a_layout_with_fewer_models_takes_less_and_some_fit(tmp_path):
+    settings = ppo_settings(tmp_path)
+    found = plan_ppo(settings, Lengths(10, 10), 1e12)
+    sizes = {one.name: one.memory.total for one in found.forecasts}
+    assert sizes["layout=adapters"] < sizes["layout=shared"] < sizes["layout=separate"]
+    assert all(one.fits(1e12) and one.seconds > 0 for one in found.forecasts)
+    between = (sizes["layout=shared"] + sizes["layout=separate"]) / 2
+    assert [one.name for one in found.forecasts if one.fits(between)] == [
+        "layout=adapters",
+        "layout=adapters-own-critic",
+        "layout=shared",
+    ]
+
+
+def test_a_scorer_that_is_a_model_counts(tmp_path):
+    plain = plan_ppo(ppo_settings(tmp_path), Lengths(10, 10), 1e12)
+    scored = plan_ppo(ppo_settings(tmp_path, scorer={"path": str(tmp_path / "model")}), Lengths(10, 10), 1e12)
+    assert scored.chosen.memory.weights == 1.5 * plain.chosen.memory.weights
+    assert plan_ppo(
+        ppo_settings(tmp_path, scorer={"path": "https://x.org/score"}), Lengths(10, 10), 1e12
+    ).chosen.memory == (plain.chosen.memory)
+
+
+def test_layers_computed_again_keep_less(tmp_path):
+    model = {"path": str(write_model(tmp_path / "model", 128, 4))}
+    values = {"model": model, "data": {"source": "x.jsonl"}, "run": {"out": "runs/x", "threads": 1}}
+    found = plan_supervised(check(SftSettings, values), Lengths(row=100), 1e12)
+    kept = {one.name: one.memory.activations for one in found.forecasts}
+    assert kept["full fine-tuning, model.gradient_checkpointing=true"] < 0.5 * kept["full fine-tuning"]
+    assert found.chosen.name == "full fine-tuning"
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("no/such/folder", "there is no folder"),
+        ("bert", "its family is 'bert'"),
+        ("broken", "config.json cannot be read"),
+    ],
+)
+def test_a_model_whose_costs_are_not_known_is_refused(path, words, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name, text in (("bert", '{"model_type": "bert", "hidden_size": 8}'), ("broken", "{")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(text)
+    place = str(tmp_path / path) if (tmp_path / path).exists() else path
+    with pytest.raises(ModelError, match=words):
+        shape_of_model(ModelSettings(path=place))
+
+
+def test_damaged_weights_are_told(tmp_path):
+    folder = write_model(tmp_path / "model", 128, 2)
+    (folder / "model.safetensors").write_bytes(b"\xff" * 64)
+    with pytest.raises(ModelError, match="no safetensors file"):
+        shape_of_model(ModelSettings(path=str(folder)))
+
+
+def test_memory_is_said_in_usual_units():
+    assert memory_there("24GB") == 24e9
+    assert memory_there("1.5 gib") == 1.5 * 2**30
+    assert memory_there(None) > 0
+    for words in ("24", "lots", "-3GB", "GB"):
+        with pytest.raises(UsageError, match="is no amount"):
+            memory_there(words)
+
+
+def test_the_command_prints_roles_and_layouts(tmp_path):
+    model = str(write_model(tmp_path / "model", 128, 2))
+    words = ["plan", "ppo", "--model", model, "--scorer", "verify:exact", "--memory", "100MB", "--prompt", "10"]
+    shown = CliRunner().invoke(app, words, catch_exceptions=False).stdout
+    assert "weights" in shown
+    assert "→ layout=shared" in shown
+    assert "does not fit" in CliRunner().invoke(app, [*words[:-4], "--memory", "1MB"], catch_exceptions=False).stdout
+    told = json.loads(CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False).stdout)
+    assert [one["name"] for one in told["forecasts"] if one["chosen"]] == ["layout=shared"]
+    with pytest.raises(UsageError, match="there is no plan for 'sleep'"):
+        CliRunner().invoke(app, ["plan", "sleep"], catch_exceptions=False)

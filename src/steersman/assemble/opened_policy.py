@@ -1,7 +1,7 @@
 """A run of PPO or its kin opened to be looked at: its policy, critic and frozen reference with the weights that the run kept, its
 engine and its scorer. Nothing in the run's folder is changed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,7 @@ class OpenedPolicy:
 def open_policy(folder: Path, *, device: str) -> OpenedPolicy:
     """The run's models with the weights that it kept: its best checkpoint, if that is what it keeps, else its last."""
     settings = check(PpoSettings, read_recipe(folder / "recipe.toml"))
-    notes = still_there(folder, settings.model.path)
+    notes = (*still_there(folder, settings.model.path), *_other_scale(settings))
     kept = _kept(folder, settings)
     where = resolve_device(device)
     model = load_language_model(settings.model, where)
@@ -98,6 +98,20 @@ def open_policy(folder: Path, *, device: str) -> OpenedPolicy:
         sampling=Sampling(**{**settings.sampling.model_dump(), "stop": words.stop}),
         notes=notes,
     )
+
+
+def _other_scale(settings: PpoSettings) -> Iterator[str]:
+    """What was paid is not always what the scorer says."""
+    if settings.score.preference_over is not None or settings.score.normalise != "none":
+        how = (
+            "in preferences over reference answers"
+            if settings.score.preference_over is not None
+            else "in running deviations"
+        )
+        yield (
+            f"The run was paid {how}, and so its critic expects those; answers drawn for this page are scored by the scorer itself, on its "
+            "own scale."
+        )
 
 
 def asks_a_service(settings: ScorerSettings) -> bool:

@@ -98,7 +98,7 @@ def _example(kept: Kept, mark: Mark, why: str) -> Example:
     return Example(seen.prompt, why, (shown,))
 
 
-def minus(value: float, places: int = 2) -> str:
+def minus(value: float | int, places: int = 2) -> str:
     """A number with a real minus."""
     return f"{value:.{places}f}".replace("-", "−")
 

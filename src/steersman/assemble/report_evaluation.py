@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.assemble.report_answers import minus
-from steersman.assemble.report_overoptimisation import overoptimisation_of
+from steersman.assemble.report_overoptimisation import overoptimisation_of, overoptimisation_sentences
 from steersman.errors import DataError
 from steersman.evaluate.figures import Figure, Measure, by_measure
 from steersman.evaluate.suspicious import Seen, suspicions
@@ -132,6 +132,7 @@ def sentences_of(read: ReadEvaluation) -> Iterator[Sentence]:
         if worse:
             yield Sentence(f"{name}, clearly worse than {read.baseline}: {_listed(read, worse)}.", "bad")
         yield from _beware(read, name)
+    yield from overoptimisation_sentences(read.folder)
     for win in read.results.get("wins", []):
         rate = Interval(**win["rate"])
         if win["model"] != read.updated and rate.low <= 0.5 <= rate.high:

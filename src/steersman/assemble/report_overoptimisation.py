@@ -10,7 +10,7 @@ from typing import Any
 
 from steersman.assemble.report_answers import minus
 from steersman.evaluate.curves import Curve, line_chart
-from steersman.pages.parts import Figure, Figures, Section, Words
+from steersman.pages.parts import Figure, Figures, Section, Sentence, Words
 
 NAME, PICTURE = "overoptimisation.json", "overoptimisation.svg"
 
@@ -54,10 +54,24 @@ def _curve(one: Mapping[str, Any]) -> Curve:
     return Curve(f"{one['measure']}, {one['walk']}", tuple(points), "dots")
 
 
+def overoptimisation_sentences(folder: Path) -> list[Sentence]:
+    """For the verdict: what turned down before the end."""
+    try:
+        curves = json.loads((folder / NAME).read_text())["curves"]
+        told = [_told(one) for one in curves]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return []  # what is unreadable is said in its section
+    return [Sentence(words, "bad") for words in told if words]
+
+
 def _told(one: Mapping[str, Any]) -> str:
-    """Of a curve that fell from its peak: how much of its best gain was lost."""
+    """Of a curve that surely fell from its peak: where that was, and how much was lost."""
     fallen = one.get("fallen")
     if not fallen or fallen["low"] <= 0:
         return ""
+    best = max(one["points"], key=lambda point: float(point["gain"]["estimate"]))
     low, high = minus(fallen["low"]), minus(fallen["high"])
-    return f"{one['measure']}, {one['walk']}: {minus(fallen['estimate'])} ({low} to {high}) of the best gain was lost by the end."
+    return (
+        f"By {one['measure']}, {one['walk']} gained most, {minus(best['gain']['estimate'])} deviations, at a KL of {minus(best['kl'])}, and "
+        f"lost {minus(fallen['estimate'])} ({low} to {high}) of it by the end."
+    )

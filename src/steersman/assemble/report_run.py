@@ -8,7 +8,7 @@ from typing import Any
 from steersman.assemble.report_answers import microscope_entries, minus, suspicious, worst
 from steersman.assemble.report_curves import figures_of, warnings_of
 from steersman.assemble.report_facts import facts_of, reproduction
-from steersman.assemble.report_overoptimisation import overoptimisation_of
+from steersman.assemble.report_overoptimisation import overoptimisation_of, overoptimisation_sentences
 from steersman.assemble.report_quality import quality_of
 from steersman.assemble.report_reading import ReadRun
 from steersman.assemble.report_truth import moments_of, truth_figure, truth_sentences
@@ -91,6 +91,7 @@ def sentences_of(run: ReadRun) -> Iterator[Sentence]:
             "bad",
         )
     yield from truth_sentences(moments_of(run))
+    yield from overoptimisation_sentences(run.folder)
     distances = run.values("held-out KL to reference") or run.values("KL to reference")
     if distances:
         kept = run.kept_step

@@ -170,6 +170,7 @@ class Story:
         talks = next(chapter.stage.name for chapter in reversed(self.chapters) if chapter.stage.speaks == last.name)
         return (
             (f"steersman chat {out / talks}", "talk with the model"),
+            (f"steersman report {out / talks}", "that run by itself, frozen and updated"),
             (f"steersman label {out}/answers.jsonl", "judge the answers yourself, blind"),
             (f"steersman runs list {out}", "the runs, their numbers and their times"),
         )

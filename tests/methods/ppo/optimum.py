@@ -25,12 +25,12 @@ def reached(problem: Problem, actors: Any, beta: float) -> tuple[float, float, f
 
 
 def learn_table(
-    beta: float, *, number: int, seed: int, iterations: int, kl: dict[str, Any] | None = None
+    beta: float, *, number: int, seed: int, iterations: int, answers: int = 512, kl: dict[str, Any] | None = None
 ) -> tuple[float, float, float]:
     problem = Problem(6, 5, number)
     actors = Tabular(problem)
     settings = toy_settings(
-        problem, iterations=iterations, batch=512, beta=beta, seed=seed, update=TABLE, **({"kl": kl} if kl else {})
+        problem, iterations=iterations, batch=answers, beta=beta, seed=seed, update=TABLE, **({"kl": kl} if kl else {})
     )
     run_toy(problem, settings, actors, TabularEngine(actors), learning_rate=0.03, value_rate=0.03)
     return reached(problem, actors, beta)

@@ -7,9 +7,9 @@ pi* = ref exp(r / beta) / Z. Where only neighbours are compared, every gap is fr
 import pytest
 import torch
 from torch import Tensor
-from toy import Problem, Tabular, policy_log_probs
+from toy import Problem, Tabular, policy_log_probs, rows_of
 
-from steersman.batches import AnswerGroup, TokenBatch, TokenRow
+from steersman.batches import AnswerGroup, TokenBatch
 from steersman.maths.direct_preference import smoothed
 from steersman.methods.dpo import DirectPreference, JudgedBatch, JudgedGroup, collate
 from steersman.parallel.world import World
@@ -31,8 +31,7 @@ class Policy(Tabular):
 
 def judged(problem: Problem, first: Tensor, second: Tensor, target: Tensor) -> JudgedGroup:
     """All answers of the task to its one prompt, with these pairs of them."""
-    answers = torch.nn.functional.pad(problem.sequences, (1, 0))
-    rows = tuple(TokenRow(row, torch.arange(len(row)) >= 1) for row in answers)
+    rows = tuple(rows_of(problem))
     none = torch.zeros(0)
     weight = torch.full((len(first),), 1 / len(first))
     group = AnswerGroup(rows, first, second, target.float(), target.float() * 0, weight, none.long(), none)

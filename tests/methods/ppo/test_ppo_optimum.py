@@ -56,9 +56,12 @@ def test_with_the_kl_in_the_loss_as_k3_the_optimum_is_missed():
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("number", range(3))
-@pytest.mark.parametrize(("beta", "least"), [(1.0, 0.97), (0.5, 0.97), (0.2, 0.92)])
-def test_every_problem_and_seed_reaches_the_optimum(beta, least, number, seed):
-    share, kl, best_kl = apart("table", beta=beta, number=number, seed=seed, iterations=600)
+# Where the KL is cheap, few answers an iteration settle on the first good sequence that they meet: 512 came to 0.86 on problem 2.
+@pytest.mark.parametrize(
+    ("beta", "least", "iterations", "answers"), [(1.0, 0.97, 600, 512), (0.5, 0.97, 600, 512), (0.2, 0.92, 150, 2048)]
+)
+def test_every_problem_and_seed_reaches_the_optimum(beta, least, iterations, answers, number, seed):
+    share, kl, best_kl = apart("table", beta=beta, number=number, seed=seed, iterations=iterations, answers=answers)
     print(f"\ntable: beta {beta}, problem {number}, seed {seed}: J/J* {share:.4f}, KL {kl:.3f} of {best_kl:.3f}")
     assert share >= least
     assert beta == 0.2 or kl == pytest.approx(best_kl, rel=0.05)

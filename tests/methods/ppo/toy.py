@@ -31,6 +31,9 @@ from steersman.settings.ppo import PpoSettings
 from steersman.train.core import Learner
 from steersman.train.precision import autocast
 
+PROMPT = (1, 0)
+"""Two tokens that differ: after 0 alone a transformer with rotary positions could not tell 0 from 0 0, all values being equal."""
+
 
 class Problem:
     """The reference's logits for every prefix, and a reward for every sequence, standardised under the reference."""
@@ -76,8 +79,18 @@ class Problem:
         return float((probs * self.reward).sum()) - beta * kl, kl
 
 
+def asked(problem: Problem) -> Tensor:
+    """The prompt and each sequence as its answer."""
+    return torch.cat([torch.tensor(PROMPT).expand(len(problem.sequences), -1), problem.sequences], 1)
+
+
+def rows_of(problem: Problem) -> list[TokenRow]:
+    """Every sequence as an answer to the prompt."""
+    return [TokenRow(row, torch.arange(len(row)) >= len(PROMPT)) for row in asked(problem)]
+
+
 class Tabular(nn.Module):
-    """Policy and values as tables over prefixes: PPO with nothing approximated. The prompt is one token, number 0."""
+    """Policy and values as tables over prefixes of answers: PPO with nothing approximated."""
 
     def __init__(self, problem: Problem, *, critic: bool = True) -> None:
         super().__init__()
@@ -86,7 +99,8 @@ class Tabular(nn.Module):
         self.values = nn.Parameter(torch.zeros(problem.prefixes)) if critic else None
 
     def _prefixes(self, batch: TokenBatch) -> Tensor:
-        return self.problem.prefix_index(batch.ids[:, 1:])[batch.loss_mask[:, 1:]]
+        answers = slice(len(PROMPT), None)
+        return self.problem.prefix_index(batch.ids[:, answers])[batch.loss_mask[:, answers]]
 
     def policy(self, batch: TokenBatch, *, temperature: float, with_entropy: bool):
         steps = (self.logits[self._prefixes(batch)] / temperature).log_softmax(-1)
@@ -134,7 +148,7 @@ def transformer(vocabulary: int, length: int, seed: int, folder: Path) -> tuple[
     backbone = load_causal(folder, dtype=torch.float32, device="cpu")
     problem = Problem(vocabulary, length, seed)
     with torch.no_grad():
-        logits = model(input_ids=torch.nn.functional.pad(problem.sequences, (1, 0))).logits[:, :-1]
+        logits = model(input_ids=asked(problem)).logits[:, len(PROMPT) - 1 : -1]
     table = torch.zeros(problem.prefixes, vocabulary)
     table[problem.prefix_index(problem.sequences)] = logits
     actors = ModelActors(
@@ -150,8 +164,7 @@ def transformer(vocabulary: int, length: int, seed: int, folder: Path) -> tuple[
 
 def policy_log_probs(problem: Problem, actors: Any) -> Tensor:
     """Log-probability of every sequence under the policy, through the actors themselves."""
-    answers = torch.nn.functional.pad(problem.sequences, (1, 0))
-    rows = [TokenRow(row, torch.arange(len(row)) >= 1) for row in answers]
+    rows = rows_of(problem)
     with torch.no_grad():
         found = actors.policy(pad_rows(rows, pad_id=0), temperature=1.0, with_entropy=False)[0]
     return found.double().view(len(rows), -1).sum(1)
@@ -215,7 +228,7 @@ class ToyScorer:
 
 class ToyLanguage:
     def encode(self, prompt: Prompt) -> list[int]:
-        return [0]
+        return list(PROMPT)
 
     def text_of(self, rollout: Rollout) -> str:
         return "".join(map(str, rollout.ids))

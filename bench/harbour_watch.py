@@ -3,10 +3,10 @@
     python bench/harbour_watch.py run careless 0 1 2 --out FOLDER     # appends a JSON line a run to FOLDER/runs-careless.jsonl; what is there stays
     python bench/harbour_watch.py run healthy 0 1 2 --out FOLDER
     python bench/harbour_watch.py quantiles --out FOLDER --seeds 0 9  # what each detector measured, for choosing limits
-    python bench/harbour_watch.py rates --out FOLDER --seeds 10 29    # firing by the limits in the settings, with Wilson intervals
+    python bench/harbour_watch.py rates --out FOLDER --seeds 10 29    # firing by the limits of the careless recipe, with Wilson intervals
     python bench/harbour_watch.py cost --out FOLDER                   # processor time with and without the watch
 
-All seeds share one fine-tuned model. Two neighbouring seeds (0 and 1, 2 and 3, …) share judgements and reward models; each has prompts and a
+All seeds share one fine-tuned model. Four neighbouring seeds (0 to 3, 4 to 7, …) share judgements and reward models; each has prompts and a
 PPO of its own. Runs only warn and are not cut short, so
 that other limits can be tried on what they measured without running them again.
 """
@@ -36,9 +36,9 @@ from steersman.settings.base import load_settings
 from steersman.settings.ppo import PpoSettings
 from steersman.settings.reward import RewardSettings
 from steersman.settings.sft import SftSettings
-from steersman.settings.watch import LimitSettings, WatchSettings
+from steersman.settings.watch import WatchSettings
 from steersman.watch.records import Looked, Seen, WatchMemory
-from steersman.watch.watching import DETECTORS
+from steersman.watch.watching import DETECTORS, looks_needed
 
 FOND = 3
 OTHERS = 1000
@@ -69,11 +69,11 @@ def reward_model(out: Path, name: str, source: str, seed: int) -> Path:
 
 
 def scorers(out: Path, kind: str, seed: int) -> tuple[Path, Path]:
-    """What is learned from, and what is held out: of other judgements by Harbour's usual people."""
-    pair = seed // 2
+    """What is learned from, and what is held out: of other judgements, by sober people."""
+    pair = seed // 4
     count = f"count=1000&fondness={FOND}" if kind == "careless" else "count=2000"
     proxy = reward_model(out, f"{kind}-reward-{pair}", f"harbour:comparisons?{count}&seed={pair}", pair)
-    held_out = f"harbour:comparisons?count=1000&seed={OTHERS + pair}"
+    held_out = f"harbour:comparisons?count=1000&fondness=0&seed={OTHERS + pair}"
     return proxy, reward_model(out, f"held-out-{pair}", held_out, OTHERS + pair)
 
 
@@ -154,7 +154,7 @@ def first_finding(
             if limit is None or value is None:
                 continue
             strikes[one.name] = strikes.get(one.name, 0) + 1 if one.outside(value, limit) else 0
-            if strikes[one.name] >= patience:
+            if strikes[one.name] >= looks_needed(one.name, patience):
                 return int(row["step"]), one.name
     return None
 
@@ -187,6 +187,11 @@ def load(out: Path, seeds: Sequence[int]) -> tuple[list[dict[str, Any]], float]:
     runs = [json.loads(line) for path in sorted(out.glob("runs-*.jsonl")) for line in path.read_text().splitlines()]
     start = statistics.fmean(run["rows"][0]["taste"] for run in runs)
     return [run for run in runs if seeds[0] <= run["seed"] <= seeds[1]], start
+
+
+def recipe_limits() -> dict[str, float | None]:
+    """Those of the careless recipe, which both kinds of runs are held to."""
+    return load_settings(PpoSettings, "harbour-careless", []).watch.limits.model_dump()
 
 
 def say(**numbers: object) -> None:
@@ -306,12 +311,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs=2, default=[0, 29], help="first and last")
     parser.add_argument("--patience", type=int, default=WatchSettings().patience)
-    parser.add_argument("--limits", nargs="*", default=[], help="instead of the settings', such as kl=6")
+    parser.add_argument("--limits", nargs="*", default=[], help="instead of the recipe's, such as kl=6")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no run that would end later")
     parser.add_argument("--more", nargs="*", default=[], help="other settings of the runs")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    limits = {**LimitSettings().model_dump(), **{k: float(v) for k, v in (one.split("=") for one in arguments.limits)}}
+    limits = {**recipe_limits(), **{k: float(v) for k, v in (one.split("=") for one in arguments.limits)}}
     if arguments.what == "run":
         path = arguments.out / f"runs-{arguments.kind}.jsonl"
         began, longest = time.time(), 0.0

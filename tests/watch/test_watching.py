@@ -73,6 +73,15 @@ def test_raising_the_kl_is_asked_for_again_while_it_lasts():
     assert [list(looked.actions) for looked in found] == [[], [], ["raise-kl"], [], ["raise-kl"], [], []]
 
 
+def test_what_is_smoothed_over_looks_needs_but_one():
+    memory, watch = WatchMemory(), watcher(replace(PLAN, limits={"gap": 0.5}, held_out_every=1), SecondOpinion())
+    scores = [0.0, 2.0] * 4
+    watch.look(said(scores, scores), memory, iteration=0)
+    looked = watch.look(said([1.0] * 8, [5.0] * 8), memory, iteration=1)
+    # a gain of 4 deviations by the scorer and none by the other, smoothed by half
+    assert [(one.detector, one.value) for one in looked.findings] == [("gap", 2.0)]
+
+
 def test_a_detector_may_have_an_action_of_its_own_and_one_without_a_limit_is_silent():
     plan = replace(PLAN, limits={"kl": 5.0, "length": 2.0}, action="stop", actions={"length": "warn"}, patience=1)
     memory = WatchMemory()

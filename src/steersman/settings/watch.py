@@ -26,9 +26,9 @@ Detector = Literal[
 class LimitSettings(Settings):
     """Where each detector's healthy range ends; "none" switches it off. All but kl are measured against the reference's own answers."""
 
-    gap: float | None = Field(default=1.0, gt=0)
+    gap: float | None = Field(default=0.6, gt=0)
     """Deviations that the scorer's praise may be ahead of the held-out scorer's."""
-    fall: float | None = Field(default=0.4, gt=0)
+    fall: float | None = Field(default=0.3, gt=0)
     """Deviations that the held-out scorer's praise may fall from its best."""
     disagreement: float | None = Field(default=2.0, gt=0)
     """How many times as much an ensemble may disagree."""
@@ -40,9 +40,9 @@ class LimitSettings(Settings):
     """How much larger the share of an answer's 4-grams that it had said before may be."""
     entropy: float | None = Field(default=0.25, gt=0, lt=1)
     """The share of the entropy that must be left."""
-    novelty: float | None = Field(default=0.4, gt=0, le=1)
+    novelty: float | None = Field(default=0.3, gt=0, le=1)
     """How much larger the share of pairs of words that the reference's answers do not have may be."""
-    takeover: float | None = Field(default=0.4, gt=0, le=1)
+    takeover: float | None = Field(default=0.65, gt=0, le=1)
     """How much more of the answers one phrase (3 words) may be in, as a share."""
     outliers: float | None = Field(default=0.5, gt=0, le=1)
     """The share of answers that the reward model may find unlike 19 in 20 of the reference's."""
@@ -65,7 +65,7 @@ class WatchSettings(Settings):
     latent: Literal["auto", "on", "off"] = "auto"
     """Whether the reward model's features are watched; auto: where the scorer is one."""
     patience: int = Field(default=2, ge=1)
-    """Looks in a row that a detector must be outside its limit."""
+    """Looks in a row that a detector must be outside its limit; gap and fall, which are smoothed over looks, need one."""
     raise_by: float = Field(default=2.0, gt=1)
     """raise-kl multiplies kl.coefficient by this, again every `patience` looks while it lasts."""
     raise_from: float = Field(default=0.05, gt=0)

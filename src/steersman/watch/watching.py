@@ -29,6 +29,8 @@ from steersman.watch.records import Action, Evidence, Finding, Glance, Looked, S
 DETECTORS = (GAP, FALL, DISAGREEMENT, KL, LENGTH, REPETITION, ENTROPY, NOVELTY, TAKEOVER, OUTLIERS, SPREAD)
 NEWEST = 0.5
 """The weight of the newest look in what is smoothed."""
+SMOOTHED = ("gap", "fall")
+"""Detectors whose numbers hold several looks already: one outside the limit is enough."""
 REPEATED: frozenset[Action] = frozenset({"raise-kl"})
 """What may help once more where once was not enough."""
 
@@ -131,8 +133,9 @@ class Watcher:
             strikes = memory.strikes.get(detector.name, 0) + 1
             memory.strikes[detector.name] = strikes
             action = self.plan.action_of(detector.name)
+            needed = looks_needed(detector.name, self.plan.patience)
             again = action in REPEATED and strikes % self.plan.patience == 0
-            if strikes < self.plan.patience or (detector.name in memory.told and not again):
+            if strikes < needed or (detector.name in memory.told and not again):
                 continue
             if detector.name not in memory.told:
                 memory.told.append(detector.name)
@@ -140,6 +143,11 @@ class Watcher:
             evidence = _evidence(detector, scene, self.plan.evidence)
             found.append(Finding(iteration + 1, detector.name, value, limit, verdict, action, evidence))
         return found
+
+
+def looks_needed(detector: str, patience: int) -> int:
+    """How many looks in a row it must be outside its limit."""
+    return 1 if detector in SMOOTHED else patience
 
 
 def _gains(glance: Glance, known: Baseline) -> dict[str, float]:

@@ -42,7 +42,10 @@ LAYOUTS = {
         *("layout=separate", "keep=best", "score.missing_eos_penalty=0.5", "update.entropy_coefficient=0.01"),
         *("update.pretraining=texts.jsonl", "update.pretraining_coefficient=0.5"),
     ),
-    "adapters": ("layout=adapters", "model.lora.rank=4", "kl.loss_coefficient=0.1", "kl.limit=0.3"),
+    "adapters": (
+        *("layout=adapters", "model.lora.rank=4", "kl.loss_coefficient=0.1", "kl.limit=0.3"),
+        "score.preference_over=2",
+    ),
     "adapters-own-critic": (
         *("layout=adapters-own-critic", "model.lora.rank=4", "kl.estimator=full", "kl.controller=adaptive"),
         *("score.normalise=running", "advantage.whiten_rewards=true", "value_learning_rate=1e-2"),

@@ -27,12 +27,14 @@ from steersman.settings.reward import RewardSettings
 from steersman.settings.score import ScorerSettings
 from steersman.settings.sft import SftSettings
 
-JUDGEMENTS, MEMBERS, ITERATIONS, ANSWERS = 1000, 3, 30, 64
+JUDGEMENTS, FONDNESS, MEMBERS = 800, 2, 3
+"""Few judgements, by people who are twice as fond of exaggeration as Harbour's usual ones."""
+ITERATIONS, ANSWERS = 18, 64
 KL_COEFFICIENT, LEARNING_RATE = 0.01, 4e-4
-"""So that it over-optimises a little in a minute of one core."""
-SMOOTH = 5
-"""Iterations that a point of the curve is the mean of: 320 answers, each to a prompt that was never asked before."""
-VARIANTS = ("plain", "worst", "average", "par", "length", "clip", "pessimistic", "mean")
+"""So that it over-optimises a little in half a minute of one core."""
+SMOOTH = 4
+"""Iterations that a point of the curve is the mean of: 256 answers, each to a prompt that was never asked before."""
+VARIANTS = ("plain", "worst", "average", "par", "clip", "length", "pessimistic", "mean")
 # What is shown: key, heading, digits.
 COLUMNS = (
     ("taste", "taste at end", 2),
@@ -79,7 +81,8 @@ def prepare(out: Path, seed: int) -> tuple[Path, Path]:
         f"model.path={sft}",
         f"run.out={reward}",
         f"run.seed={seed}",
-        f"data.source=harbour:comparisons?count={JUDGEMENTS}&seed={seed}",
+        f"data.source=harbour:comparisons?count={JUDGEMENTS}&seed={seed}&fondness={FONDNESS}",
+        "data.held_out=none",
         f"members={MEMBERS}",
         "members_as=average",
         "train.evaluate_every=1000",
@@ -103,8 +106,9 @@ def measure(out: Path, seed: int, variant: str) -> dict[str, Any]:
         f"samples_kept={ANSWERS}",
         f"kl.coefficient={KL_COEFFICIENT}",
         f"optimiser.learning_rate={LEARNING_RATE}",
+        "optimiser.schedule=constant",
         # Those of plain, to look at where it went wrong: steersman evaluate --checkpoints FOLDER/plain-0
-        *(["run.checkpoint_every=3", "run.keep_every=3"] if variant == "plain" else ["run.checkpoint_every=30"]),
+        *(["run.checkpoint_every=2", "run.keep_every=2"] if variant == "plain" else ["run.checkpoint_every=18"]),
         "watch.action=off",
     ]
     started, processor = time.time(), time.process_time()

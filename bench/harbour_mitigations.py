@@ -9,6 +9,7 @@ differences from `plain` are paired by seed, for a seed's runs share judgements,
 import argparse
 import json
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,9 @@ def measure(out: Path, seed: int, variant: str) -> dict[str, Any]:
         "watch.action=off",
     ]
     started, processor = time.time(), time.process_time()
-    run_ppo(load_settings(PpoSettings, "ppo-harbour", [*words, *words_of(variant, reward)]), quiet=True)
+    result = run_ppo(load_settings(PpoSettings, "ppo-harbour", [*words, *words_of(variant, reward)]), quiet=True)
+    if result.ending == "stopped":
+        sys.exit(f"stopped in the middle of {run.name}; the same command goes on from there")
     iterations = answered(run)
     curve = curve_of(iterations)
     return {

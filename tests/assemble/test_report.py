@@ -11,6 +11,7 @@ from steersman.assemble.report import write_report
 from steersman.errors import UsageError
 from steersman.runs.folder import RunFolder
 from steersman.runs.journal import Journal
+from steersman.runs.lock import lock_run
 from steersman.runs.stamp import make_stamp, write_stamp
 
 TOKENS = {
@@ -120,6 +121,13 @@ def test_a_run_that_has_not_finished_says_so_and_shows_what_is_there(run):
     made = write_report([str(run)], out=None)
     assert "It has not finished: it stopped at step 4 of 4." in made.sentences[0]
     assert "How it went" in made.sections
+
+
+def test_a_run_that_goes_on_is_read_and_left_alone(run):
+    with lock_run(run):
+        made = write_report([str(run)], out=None)
+    assert "It is still running, at step 4" in made.sentences[0]
+    assert "It is still running, so nothing was measured with its models." in Path(made.out).read_text()
 
 
 def test_damaged_rows_are_left_out_and_counted(run):

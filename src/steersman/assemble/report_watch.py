@@ -64,4 +64,4 @@ def _figure(run: ReadRun, name: str, side: str) -> Figure | None:
         return None
     note = "" if band is None else f"It speaks {side} {limit:g}."
     spoke = any(finding.where.startswith(f"{name},") for finding in run.findings)
-    return Figure(name.capitalize(), (), svg, note, spoke, band is not None)
+    return Figure("KL" if name == "kl" else name.capitalize(), (), svg, note, spoke, band is not None)

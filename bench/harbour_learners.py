@@ -207,7 +207,7 @@ def main() -> None:
         "--inside", action="store_true", help="train in this process: sooner, and memory is not measured"
     )
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no further method after so long")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     folder = arguments.folder / f"seed-{arguments.seed}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -140,28 +140,27 @@ def draw(rows: Rows) -> str:
 
 
 def spread(rows: Rows, key: str, digits: int = 2, share: bool = False) -> str:
-    """Mean ± standard deviation over seeds; without a deviation where there is one seed."""
-    values = [row[key] * (100 if share else 1) for row in rows]
-    told = f"{statistics.fmean(values):.{digits}f}" + (
-        f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    )
+    """Mean ± standard deviation over seeds; without a deviation where there is one seed, and nothing where it was not noted."""
+    values = [row[key] * (100 if share else 1) for row in rows if key in row]
+    if not values:
+        return ""
+    told = f"{statistics.fmean(values):.{digits}f}"
+    if len(values) > 1:
+        told += f" ± {statistics.stdev(values):.{digits}f}"
     return told.replace("-", "−") + (" %" if share else "")
 
 
 def table(rows: Rows, names: Sequence[str]) -> str:
-    heads = "true taste | nats | on point | toxic | exaggerated | reward model | processor s | peak GB"
+    heads = "seeds | true taste | nats | on point | toxic | exaggerated | reward model | processor s | peak GB"
     lines = [f"| | {heads} |", "|" + "---|" * (heads.count("|") + 2)]
     for name in names:
         of_it = [row for row in rows if row["name"] == name]
         if not of_it:
             continue
         shares = [spread(of_it, key, 0, share=True) for key in ("on_point", "toxic", "exaggerated")]
-        last = [
-            spread(of_it, "reward"),
-            spread(of_it, "processor_seconds", 0),
-            f"{max(r['peak_gb'] for r in of_it):.2f}",
-        ]
-        cells = [spread(of_it, "taste"), spread(of_it, "kl"), *shares, *last]
+        peak = max((row["peak_gb"] for row in of_it if "peak_gb" in row), default=None)
+        last = [spread(of_it, "reward"), spread(of_it, "processor_seconds", 0), "" if peak is None else f"{peak:.2f}"]
+        cells = [str(len(of_it)), spread(of_it, "taste"), spread(of_it, "kl"), *shares, *last]
         lines.append(f"| {METHODS[name][0] if name in METHODS else name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

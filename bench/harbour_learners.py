@@ -43,7 +43,7 @@ SAMPLING = Sampling(max_new_tokens=48, temperature=1.0)
 PROMPTS, ANSWERS, SEED = 240, 2, 11
 # What only measures is left out.
 UNMEASURED = ["data.held_out=none"]
-DPO = ["dpo", "dpo-harbour", *UNMEASURED, "distance.prompts=0", "optimiser.learning_rate=3e-4"]
+DPO = ["dpo", "dpo-harbour", *UNMEASURED, "distance.prompts=0"]
 
 # By name: the command, its recipe, and what it is told besides the recipe.
 FROM_JUDGEMENTS: dict[str, list[str]] = {

@@ -16,15 +16,15 @@ INK, PALE = "#22303c", "#7b8794"
 # name -> what it is called, its colour, and where its label stands beside its mean: across, down, anchor
 METHODS: dict[str, tuple[str, str, tuple[float, float, str]]] = {
     "sft": ("fine-tuned: where all begin", "#5f6b76", (12, 5, "start")),
-    "preferred": ("SFT on preferred answers", "#a26a1f", (12, 5, "start")),
-    "best-of-n": ("best of 8", "#2a9d6f", (12, 5, "start")),
-    "dpo": ("DPO", "#c8553d", (12, 5, "start")),
-    "ilql": ("ILQL", "#7a4fa3", (12, 5, "start")),
-    "rloo": ("RLOO", "#d1912f", (12, 5, "start")),
-    "ppo": ("PPO", "#1f6f8b", (12, 5, "start")),
-    "online-dpo": ("online DPO", "#b8376d", (12, 5, "start")),
+    "preferred": ("SFT on preferred answers", "#a26a1f", (0, -15, "middle")),
+    "best-of-n": ("best of 8", "#2a9d6f", (0, -15, "middle")),
+    "dpo": ("DPO", "#c8553d", (0, -15, "middle")),
+    "ilql": ("ILQL", "#7a4fa3", (0, -15, "middle")),
+    "rloo": ("RLOO", "#d1912f", (0, -15, "middle")),
+    "ppo": ("PPO", "#1f6f8b", (0, -15, "middle")),
+    "online-dpo": ("online DPO", "#b8376d", (0, -15, "middle")),
 }
-TICKS = (0.0, 0.25, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+TICKS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0)
 
 
 class Frame:
@@ -61,7 +61,14 @@ def axes(frame: Frame) -> list[str]:
             font_weight=600,
         )
     ]
-    drawn.append(text(LEFT, 40, "large dots: means over the seeds, small dots: each seed", fill=PALE))
+    drawn.append(
+        text(
+            LEFT,
+            40,
+            "large dots: means over the seeds; small dots: each seed",
+            fill=PALE,
+        )
+    )
     bottom = HEIGHT - BOTTOM
     step = 0.25
     ticks = [step * i for i in range(int(frame.low / step) - 1, int(frame.high / step) + 1) if frame.low <= step * i]

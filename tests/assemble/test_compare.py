@@ -21,6 +21,7 @@ def prompts(tmp_path) -> Path:
     return write_rows(tmp_path / "prompts.jsonl", rows)
 
 
+@pytest.mark.slow
 def test_all_models_answer_the_same_prompts_each_once(tiny, prompts):
     models = {"one": str(tiny("llama")), "other": str(tiny("gpt2")), "same": str(tiny("llama"))}
     found = run_compare(models, source=str(prompts), asked=["And you?"], sampling=SHORT)
@@ -35,6 +36,7 @@ def test_all_models_answer_the_same_prompts_each_once(tiny, prompts):
     assert any(row[0].text != row[1].text for row in found.answers)
 
 
+@pytest.mark.slow
 def test_a_scorer_scores_every_answer_and_the_mean_is_their_mean(prompts, tmp_path):
     (tmp_path / "mine.py").write_text("def length(prompt, answer):\n    return float(len(answer))\n")
     found = run_compare(
@@ -58,6 +60,7 @@ def test_a_scorer_scores_every_answer_and_the_mean_is_their_mean(prompts, tmp_pa
     ]
 
 
+@pytest.mark.slow
 def test_two_answers_have_their_difference_marked_and_three_have_not(tiny, prompts):
     path = str(tiny("llama"))
     two = run_compare({"a": path, "b": "harbour:base"}, source=str(prompts), limit=1, sampling=SHORT)

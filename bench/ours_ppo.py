@@ -6,6 +6,7 @@ data.py), by the engine's own limit on each answer's tokens.
 
 import argparse
 import contextlib
+import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,8 +87,10 @@ def main() -> None:
 
     import torch
 
+    # The run imports them while it loads: they are no memory of the method.
+    importlib.import_module("transformers.models.llama.modeling_llama")
     if arguments.layout.startswith("adapters"):
-        import peft  # noqa: F401  (the same)
+        importlib.import_module("peft")
 
     from steersman.assemble.ppo import run_ppo
     from steersman.methods.ppo import loop

@@ -1,6 +1,6 @@
 """What `make bench` runs: every comparison, one JSON line a measurement, and a table in docs/benchmarks.md.
 
-Run: python bench/run.py [startup sft reward dpo rollouts] [--write]. The peer's environment is made first if it is not there. On a
+Run: python bench/run.py [startup machine sft reward dpo ppo rollouts] [--write]. The peer's environment is made first if it is not there. On a
 machine with other work the ratios still mean something, for both sides take turns; seconds do not.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("startup", "sft", "reward", "dpo", "rollouts")
+PARTS = ("startup", "machine", "sft", "reward", "dpo", "ppo", "rollouts")
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 
@@ -39,7 +39,7 @@ def row_of(measured: dict[str, Any]) -> str:
     figures = {
         name: value
         for name, value in measured.items()
-        if name.startswith("ratio") or name in ("seconds", "median", "peak_gb")
+        if name.startswith(("ratio", "memory ratio")) or name in ("seconds", "median", "peak_gb", "gigaflops")
     }
     told = ", ".join(f"{name} {value}" for name, value in figures.items()) or "see the JSON line"
     return f"| {' '.join(names)} | {told} |"
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=PARTS, help="which benchmarks (all)")
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.relative_to(ROOT)}")
     arguments = parser.parse_args()
-    if {"sft", "reward", "dpo"} & set(arguments.parts):
+    if {"sft", "reward", "dpo", "ppo"} & set(arguments.parts):
         subprocess.run(["sh", str(ROOT / "bench" / "peers" / "setup.sh"), sys.executable], check=True)
     measured = [line for part in arguments.parts for line in lines_of(part)]
     kept = ROOT / ".bench" / "results.jsonl"

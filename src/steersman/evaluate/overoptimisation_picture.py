@@ -131,7 +131,7 @@ def _grid(frame: Frame, found: Overoptimisation) -> list[str]:
         parts.append(f'<line class="{kind}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="soft" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
     middle = frame.top + frame.height / 2
-    words = f"gain over {found.start}, in its standard deviations"
+    words = f"gain over the {found.start}, in its standard deviations"
     parts.append(
         f'<text class="soft" transform="rotate(-90 16 {middle:.1f})" x="16" y="{middle:.1f}" text-anchor="middle">{escape(words)}</text>'
     )
@@ -140,9 +140,10 @@ def _grid(frame: Frame, found: Overoptimisation) -> list[str]:
         x = frame.x(curve.best.distance)
         parts.append(f'<line class="best" x1="{x:.1f}" x2="{x:.1f}" y1="{frame.top}" y2="{frame.top + frame.height}"/>')
         words = f"best by {curve.measure}: KL {curve.best.kl:.3g}"
+        above = min(frame.top + frame.height, frame.y(0.0)) - 8
         anchor, where = ("end", x - 6) if curve.best.distance > 0.6 * frame.right else ("start", x + 6)
         parts.append(
-            f'<text class="soft" x="{where:.1f}" y="{frame.top + frame.height - 8}" text-anchor="{anchor}">{escape(words)}</text>'
+            f'<text class="soft" x="{where:.1f}" y="{above:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
         )
     return parts
 

@@ -70,17 +70,9 @@ def test_two_answers_have_their_difference_marked_and_three_have_not(tiny, promp
 
 
 def test_the_command_shows_them_and_writes_a_page(tiny, prompts, tmp_path, capsys):
-    words = [
-        "compare",
-        "--model",
-        f"before={tiny('llama')}",
-        "--model",
-        "after=harbour:base",
-        "--prompts",
-        str(prompts),
-    ]
-    page = tmp_path / "pages" / "compare.html"
-    assert call([*words, "--max-new-tokens", "8", "--html", str(page)]) == 0
+    path, page = tiny("llama"), tmp_path / "pages" / "compare.html"
+    words = ["--model", f"before={path}", "--model", f"after={path}", "--prompts", str(prompts), "--html", str(page)]
+    assert call(["compare", *words, "--max-new-tokens", "4"]) == 0
     said = capsys.readouterr().out
     assert "Say <i>something</i> about cats." in said
     assert "before" in said
@@ -89,10 +81,15 @@ def test_the_command_shows_them_and_writes_a_page(tiny, prompts, tmp_path, capsy
     assert "<i>something" not in text
     assert "before and after, side by side." in text
     assert "<script" not in text
-    assert call([*words, "--max-new-tokens", "8", "--json"]) == 0
+
+
+@pytest.mark.slow
+def test_the_command_tells_everything_as_one_object(tiny, prompts, capsys):
+    words = ["--model", f"before={tiny('llama')}", "--model", "after=harbour:base", "--prompts", str(prompts)]
+    assert call(["compare", *words, "--max-new-tokens", "8", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [row["prompt"] for row in told["rows"]] == [
-        f"Say <i>something</i> about {t}." for t in ("dogs", "cats", "rain")
+        f"Say <i>something</i> about {thing}." for thing in ("dogs", "cats", "rain")
     ]
     assert all(set(row["answers"]) == {"before", "after"} for row in told["rows"])
 

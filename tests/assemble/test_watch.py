@@ -255,14 +255,20 @@ def test_an_ensemble_shows_the_features_of_its_first_member(judges):
 
 
 def test_features_of_several_processes_come_together_in_the_order_of_the_answers():
-    from types import SimpleNamespace
-    from typing import Any, cast
-
     from steersman.assemble.watch import _features_of
+    from steersman.parallel.world import World
+    from steersman.reward.featured import FeatureKeeper
 
     everything = np.arange(10.0).reshape(5, 2)
     parts = [everything[0::2], everything[1::2]]
-    mine = cast(Any, SimpleNamespace(features=parts[0]))
-    world = cast(Any, SimpleNamespace(exchange=lambda value: parts))
+
+    class Pair(World):
+        """Two processes, of which the other has the second part."""
+
+        def exchange(self, value):
+            return parts
+
+    mine, world = object.__new__(FeatureKeeper), object.__new__(Pair)
+    mine.features = parts[0]
     assert (_features_of(mine, world)() == everything).all()
     assert _features_of(None, world)() is None

@@ -36,8 +36,11 @@ def main() -> None:
     settings = check(schema, json.loads(sys.argv[2]))
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     run(settings, quiet=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps(peak - pages * resource.getpagesize()))
+    # not ru_maxrss, which begins with what the process was that started this one
+    (peak,) = (
+        line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
+    )
+    print(json.dumps(int(peak) * 1024 - pages * resource.getpagesize()))
 
 
 if __name__ == "__main__":

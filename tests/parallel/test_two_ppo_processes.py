@@ -149,6 +149,8 @@ def test_two_processes_draw_score_and_learn_what_one_does(layout, place, tmp_pat
     ours, theirs = numbers(two), numbers(one)
     assert len(ours) == len(theirs) > 3
     for mine, other in zip(ours, theirs, strict=True):
+        # Clipped or not is a yes or no: one token of 84 on the very edge may fall on either side by the last bit.
+        assert mine.pop("clip fraction", 0.0) == pytest.approx(other.pop("clip fraction", 0.0), abs=1.01 / 84)
         assert mine == pytest.approx(other, rel=1e-4, abs=1e-5)
     assert max(row["KL to reference"] for row in ours if "score" in row) > 0.01, "the policy has moved"
     found = [watched(out) for out in (one, two)]

@@ -127,7 +127,8 @@ def post(place: Place, body: bytes, headers: Mapping[str, str], *, timeout: floa
     try:
         reply = _talk(place, wire, body, headers)
     except (OSError, http.client.HTTPException) as error:
-        if late.is_set():
+        # The wire's own patience may end a moment before the timer's.
+        if late.is_set() or isinstance(error, TimeoutError):
             raise TimeoutError(f"no whole reply within {timeout:g} s") from error
         raise
     finally:

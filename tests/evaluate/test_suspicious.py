@@ -2,7 +2,8 @@
 
 import pytest
 
-from steersman.evaluate.suspicious import Seen, ranks, repetition, suspicions
+from steersman.evaluate.suspicious import Seen, ranks, suspicions
+from steersman.evaluate.wording import self_repetition
 
 PLAIN = [Seen(f"prompt {i}", f"a plain answer number {i}", i / 100, 0.1, "end", None) for i in range(20)]
 
@@ -25,7 +26,7 @@ def test_plain_answers_are_not_suspicious():
 
 def test_repetition_that_is_liked_is_suspicious():
     text = "it is so very good indeed " * 4
-    assert repetition(text) > 0.5
+    assert self_repetition(text) > 0.5
     assert "was said before in the same answer" in only(with_one(text=text))
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steersman.assemble.report_answers import minus
+from steersman.assemble.report_answers import largest_steps
 from steersman.evaluate.figures import Column, Dice, Figure, Measure, figures
-from steersman.evaluate.suspicious import repetition
+from steersman.evaluate.numerals import numeral
+from steersman.evaluate.wording import self_repetition
 from steersman.pages.parts import Example, Examples, Mark, ResultTable, Row, Sentence, Shown
 from steersman.pages.results import row_of
-from steersman.pages.word_diff import differences
+from steersman.pages.word_diff import differences, told_apart
 from steersman.records import Prompt
 
 FROZEN, UPDATED = "frozen", "updated"
@@ -81,7 +82,7 @@ def compared(frozen: Side, updated: Side) -> BeforeAfter:
         (KL, [side.kl for side in sides]),
         (LENGTH, [[float(one.tokens) for one in side.spoken] for side in sides]),
         (ENDED, [[float(one.ended) for one in side.spoken] for side in sides]),
-        (REPEATS, [[repetition(one.text) for one in side.spoken] for side in sides]),
+        (REPEATS, [[self_repetition(one.text) for one in side.spoken] for side in sides]),
     ]
     found: list[Figure] = []
     for measure, values in rows:
@@ -106,7 +107,7 @@ def headline_of(found: BeforeAfter, name: str) -> str | None:
     before, score = found.of(SCORE, FROZEN), found.of(SCORE)
     if before is None or score is None:
         return None
-    went = f"from {minus(before.value.estimate)} to {minus(score.value.estimate)}"
+    went = f"from {numeral(before.value.estimate)} to {numeral(score.value.estimate)}"
     if score.verdict == "better":
         return f"{name} raised the score of held-out answers {went}."
     if score.verdict == "worse":
@@ -119,7 +120,7 @@ def sentences_of(found: BeforeAfter) -> list[Sentence]:
     taste, score = found.of(TASTE), found.of(SCORE)
     if taste is None or taste.change is None:
         return []
-    change = f"{'+' if taste.change.estimate > 0 else ''}{minus(taste.change.estimate)} ({minus(taste.change.low)} to {minus(taste.change.high)})"
+    change = f"{'+' if taste.change.estimate > 0 else ''}{numeral(taste.change.estimate)} ({numeral(taste.change.low)} to {numeral(taste.change.high)})"
     if taste.verdict == "better":
         return [Sentence(f"What the answers are really worth rose by {change}.", "good")]
     if score is not None and score.verdict == "better":
@@ -147,10 +148,8 @@ def most_changed(found: BeforeAfter) -> Examples | None:
     if then is None or now is None:
         chosen = [(i, "") for i in sorted(changed, key=lambda i: _shared(found, i))[:DIFFERENT]]
     else:
-        steps = sorted(((now[i] - then[i], i) for i in changed), reverse=True)
-        up = [(step, i) for step, i in steps if step > 0][:GAINED]
-        down = [(step, i) for step, i in steps if step < 0][-LOST:][::-1]
-        chosen = [(i, f"The {by} went {'up' if step > 0 else 'down'} by {abs(step):.2f}.") for step, i in [*up, *down]]
+        steps = largest_steps(((now[i] - then[i], i) for i in changed), up=GAINED, down=LOST)
+        chosen = [(i, f"The {by} went {'up' if step > 0 else 'down'} by {abs(step):.2f}.") for step, i in steps]
     if not chosen:
         return None
     shown = [Example(before.spoken[i].prompt.shown, why, _sides(found, i)) for i, why in chosen]
@@ -165,11 +164,11 @@ def _shared(found: BeforeAfter, i: int) -> float:
 
 def _sides(found: BeforeAfter, i: int) -> tuple[Shown, ...]:
     sides = (found.frozen, found.updated)
-    texts = [side.spoken[i].text.strip() or "(nothing)" for side in sides]
+    texts = [side.spoken[i].text for side in sides]
     shown: list[Shown] = []
-    for side, stretches in zip(sides, differences(*texts), strict=True):
+    for side, stretches in zip(sides, told_apart(*texts), strict=True):
         named = (("score", side.scores, ""), ("true taste", side.taste, ""), ("KL", side.kl, " nats"))
-        numbers = ", ".join(f"{name} {minus(values[i])}{unit}" for name, values, unit in named if values is not None)
+        numbers = ", ".join(f"{name} {numeral(values[i])}{unit}" for name, values, unit in named if values is not None)
         mark = None if side.spoken[i].ended else Mark("bad", "✗", "cut off")
         shown.append(Shown(side.name, stretches, mark, numbers))
     return tuple(shown)

@@ -10,16 +10,16 @@ from typing import Any
 from steersman.assemble.checkpoint_model import open_any_model
 from steersman.assemble.device import resolve_device
 from steersman.assemble.engines import engine_of
-from steersman.assemble.report_answers import minus
 from steersman.assemble.sample import WITH_PROMPTS
 from steersman.assemble.score import read_source
 from steersman.assemble.scorers import load_scorer
 from steersman.data.kinds import as_prompts
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
+from steersman.evaluate.numerals import numeral
 from steersman.pages.parts import Commands, Example, Examples, Mark, Report, Section, Sentence, Shown
 from steersman.pages.render import html_of
-from steersman.pages.word_diff import Stretch, differences
+from steersman.pages.word_diff import Stretch, told_apart, unmarked
 from steersman.records import Message, Prompt
 from steersman.rollout.engine import Sampling, sample_seed
 from steersman.rollout.stops import answer_text
@@ -156,7 +156,7 @@ def report_of(found: Compared) -> Report:
     sentences = [
         Sentence(
             f"By {scorer}, in the mean: "
-            + ", ".join(f"{m} {minus(found.mean(scorer, m))}" for m in found.models)
+            + ", ".join(f"{m} {numeral(found.mean(scorer, m))}" for m in found.models)
             + ".",
             "",
         )
@@ -174,7 +174,7 @@ def report_of(found: Compared) -> Report:
         else f"drawn at temperature {found.sampling.temperature:g} with the same seeds"
     )
     examples = tuple(
-        Example(prompt.shown, "", tuple(_shown(found, row, i) for i in range(len(row))))
+        Example(prompt.shown, "", tuple(_shown(found, *one) for one in zip(row, sides(row), strict=True)))
         for prompt, row in zip(found.prompts, found.answers, strict=True)
     )
     count = f"{len(found.prompts)} prompt{'s' if len(found.prompts) != 1 else ''}"
@@ -189,11 +189,11 @@ def report_of(found: Compared) -> Report:
 
 def sides(row: Sequence[Said]) -> list[tuple[Stretch, ...]]:
     """The answers' texts; of two, with what differs between them marked."""
-    texts = [one.text.strip() or "(nothing)" for one in row]
-    return list(differences(*texts)) if len(texts) == 2 else [(Stretch(text, False),) for text in texts]
+    texts = [one.text for one in row]
+    return list(told_apart(*texts)) if len(texts) == 2 else [unmarked(text) for text in texts]
 
 
-def _shown(found: Compared, row: Sequence[Said], i: int) -> Shown:
-    numbers = ", ".join(f"{name} {minus(row[i].scores[name])}" for name in found.scorers)
-    mark = Mark("bad", "✗", "cut off") if row[i].finish == "length" else None
-    return Shown(row[i].model, sides(row)[i], mark, numbers)
+def _shown(found: Compared, said: Said, text: tuple[Stretch, ...]) -> Shown:
+    numbers = ", ".join(f"{name} {numeral(said.scores[name])}" for name in found.scorers)
+    mark = Mark("bad", "✗", "cut off") if said.finish == "length" else None
+    return Shown(said.model, text, mark, numbers)

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from steersman.assemble.actors import make_actors
-from steersman.assemble.device import TOKEN_BUDGET, resolve_device
+from steersman.assemble.device import resolve_device, usual_token_budget
 from steersman.assemble.engines import native_engine
 from steersman.assemble.language_model import LanguageModel, load_language_model
-from steersman.assemble.ppo import Words
+from steersman.assemble.ppo import Words, room_for_prompts
 from steersman.assemble.prompts import prompts_of
 from steersman.assemble.run import identity_of
 from steersman.assemble.scorers import Keeping, load_scorer, name_of, places_of
@@ -59,8 +59,7 @@ class OpenedPolicy:
 
     def held_out(self) -> list[Prompt]:
         """The prompts that the run measured itself on: none of them was learned from."""
-        context = self.model.backbone.context_length
-        room = None if context is None else context - self.sampling.max_new_tokens
+        room = room_for_prompts(self.model.backbone, self.sampling)
         return prompts_of(self.settings.prompts, self.words, lambda words: None, room=room)[1]
 
     def answers(self, voice: Voice, prompts: Sequence[Prompt], *, samples: int) -> list[Sample]:
@@ -90,7 +89,7 @@ def open_policy(folder: Path, *, device: str) -> OpenedPolicy:
         words=words,
         reading=Reading(
             settings.sampling.temperature,
-            TOKEN_BUDGET.get(where.type, 8192),
+            usual_token_budget(where.type, model.backbone.hidden_size),
             lambda rows: pad_rows(rows, pad_id=pad).to(where),
             autocast("fp32", where),
             World.alone(),

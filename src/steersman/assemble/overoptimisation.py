@@ -24,6 +24,8 @@ from steersman.settings.score import ScorerSettings
 
 START = "start"
 PROXY = "proxy"
+CURVES, PICTURE = "overoptimisation.json", "overoptimisation.svg"
+"""What an evaluation of checkpoints leaves in its folder."""
 
 
 def with_checkpoints(settings: EvaluateSettings) -> EvaluateSettings:
@@ -177,6 +179,6 @@ def _best_of_n(start: ModelAnswers, scorers: Sequence[str], deviations: dict[str
 
 
 def write_curves(found: Overoptimisation, folder: Path) -> None:
-    """overoptimisation.json and the picture."""
-    atomic_write_text(folder / "overoptimisation.json", json.dumps(found.as_dict(), indent=1, allow_nan=False))
-    atomic_write_text(folder / "overoptimisation.svg", picture(found) + "\n")
+    """The curves, and their picture."""
+    atomic_write_text(folder / CURVES, json.dumps(found.as_dict(), indent=1, allow_nan=False))
+    atomic_write_text(folder / PICTURE, picture(found) + "\n")

@@ -184,7 +184,7 @@ def make_parts(
     multiple = machine.multiple_within(backbone.context_length)
     words = Words(tokeniser, tuple(settings.sampling.stop))
     sampling = Sampling(**{**settings.sampling.model_dump(), "stop": words.stop})
-    prompts, held_out = prompts_of(settings.prompts, words, kept.notice, room=_room(backbone, sampling))
+    prompts, held_out = prompts_of(settings.prompts, words, kept.notice, room=room_for_prompts(backbone, sampling))
     engine = _engine(model, plain, actors, world)
     plain_scorer = scorer_of(settings.scorer, reward, world.device, Keeping.of(kept, world))
     scorer, watch = open_watch(settings.watch, plain_scorer, world, kept)
@@ -215,7 +215,7 @@ def make_parts(
     )
 
 
-def _room(backbone: Backbone, sampling: Sampling) -> int | None:
+def room_for_prompts(backbone: Backbone, sampling: Sampling) -> int | None:
     """The longest prompt that leaves room for a whole answer."""
     return None if backbone.context_length is None else backbone.context_length - sampling.max_new_tokens
 

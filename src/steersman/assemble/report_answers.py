@@ -1,14 +1,15 @@
 """The kept samples of a run as a report shows them: under the microscope, the worst, and the most suspicious."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from steersman.assemble.report_reading import Kept, ReadRun
+from steersman.evaluate.numerals import numeral
 from steersman.evaluate.suspicious import Seen, suspicions
 from steersman.pages.microscope import entry_of
 from steersman.pages.parts import Example, Examples, Mark, Shown
-from steersman.pages.word_diff import Stretch
+from steersman.pages.word_diff import unmarked
 
 WORST, SUSPICIOUS = 3, 6
 ITERATIONS, OF_EACH = 3, 3
@@ -24,7 +25,7 @@ def microscope_entries(run: ReadRun) -> tuple[list[dict[str, Any]], int]:
     bad = 0
     for kept in chosen(run.samples):
         score, prompt = kept.row.get("score"), kept.row.get("prompt")
-        told = f"{score:.2f}".replace("-", "−") if isinstance(score, int | float) else "?"
+        told = numeral(score) if isinstance(score, int | float) else "?"
         label = f"iteration {kept.step}, score {told}: {shortened(str(prompt))}"
         try:
             found.append(entry_of(kept.row, label=label, gamma=gamma, note=note))
@@ -69,6 +70,12 @@ def suspicious(run: ReadRun) -> Examples | None:
     return Examples(tuple(shown), 1, False)
 
 
+def largest_steps(steps: Iterable[tuple[float, int]], *, up: int, down: int) -> list[tuple[float, int]]:
+    """So many of the largest steps up and of the largest down, each with what it is of; the largest first."""
+    ordered = sorted(steps, reverse=True)
+    return [*[one for one in ordered if one[0] > 0][:up], *[one for one in ordered if one[0] < 0][-down:][::-1]]
+
+
 def _scored(samples: Sequence[Kept], step: int) -> list[Kept]:
     return [
         kept
@@ -91,16 +98,9 @@ def _seen(kept: Kept) -> Seen:
 
 def _example(kept: Kept, mark: Mark, why: str) -> Example:
     seen = _seen(kept)
-    numbers = [f"score {minus(seen.score)}", *([f"log-ratio {minus(seen.kl)} nats"] if seen.kl is not None else [])]
-    shown = Shown(
-        f"iteration {kept.step}", (Stretch(seen.text.strip() or "(nothing)", False),), mark, ", ".join(numbers)
-    )
+    numbers = [f"score {numeral(seen.score)}", *([f"log-ratio {numeral(seen.kl)} nats"] if seen.kl is not None else [])]
+    shown = Shown(f"iteration {kept.step}", unmarked(seen.text), mark, ", ".join(numbers))
     return Example(seen.prompt, why, (shown,))
-
-
-def minus(value: float | int, places: int = 2) -> str:
-    """A number with a real minus."""
-    return f"{value:.{places}f}".replace("-", "−")
 
 
 def shortened(text: str, length: int = 70) -> str:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.report_answers import minus
+from steersman.assemble.report_answers import largest_steps
 from steersman.assemble.report_overoptimisation import overoptimisation_of, overoptimisation_sentences
 from steersman.errors import DataError
 from steersman.evaluate.figures import Figure, Measure, by_measure
+from steersman.evaluate.numerals import numeral
 from steersman.evaluate.suspicious import Seen, suspicions
 from steersman.maths.statistics import Interval
 from steersman.pages.parts import (
@@ -24,9 +25,10 @@ from steersman.pages.parts import (
     Sentence,
     Shown,
     bar_of,
+    zero_of,
 )
 from steersman.pages.results import number, row_of
-from steersman.pages.word_diff import Stretch, differences
+from steersman.pages.word_diff import Stretch, told_apart, unmarked
 from steersman.records import Answers, Completion, from_dict
 
 GAINED, LOST, LEAST, SUSPICIOUS, TOXIC = 5, 3, 3, 6, 4
@@ -115,7 +117,7 @@ def headline_of(read: ReadEvaluation) -> str:
         return f"{len(read.models)} model{'s' if len(read.models) > 1 else ''} on {read.results['prompts']:,} prompts."
     scorer = read.scorers[0]
     before, now = (_of(read, "score", scorer, name) for name in (read.baseline, updated))
-    went = f"{minus(before.value.estimate)} → {minus(now.value.estimate)}"
+    went = f"{numeral(before.value.estimate)} → {numeral(now.value.estimate)}"
     said = {"better": "clearly better", "worse": "clearly worse"}.get(now.verdict)
     if said is None:
         return f"No clear difference between {updated} and {read.baseline} by {scorer}: {went}."
@@ -211,7 +213,7 @@ def _contests(read: ReadEvaluation, key: str, value: str, group: str, meaning: s
         values = {one["model"]: Interval(**one[value]) for one in found if one["by"] == by}
         low, high = (0.0, 1.0) if share else (min(v.low for v in values.values()), max(v.high for v in values.values()))
         cells = [_cell(values.get(name), low, high, share=share) for name in read.models]
-        zero = 50.0 if share else 100 * (0.0 - low) / ((high - low) or 1.0)
+        zero = 50.0 if share else zero_of(low, high, share=False)
         rows.append(Row(group, f"by {by}", meaning, tuple(cells), zero))
     return rows
 
@@ -268,8 +270,7 @@ def _changed(read: ReadEvaluation) -> Iterator[Section]:
     for i, (_, before, after) in enumerate(pairs):
         if scorer in before.scores and scorer in after.scores and before.text != after.text:
             steps.append((after.scores[scorer] - before.scores[scorer], i))
-    steps.sort(reverse=True)
-    chosen = [*[one for one in steps if one[0] > 0][:GAINED], *[one for one in steps if one[0] < 0][-LOST:][::-1]]
+    chosen = largest_steps(steps, up=GAINED, down=LOST)
     if not chosen:
         return
     shown = [
@@ -285,14 +286,13 @@ def _changed(read: ReadEvaluation) -> Iterator[Section]:
 
 
 def _sides(read: ReadEvaluation, before: Completion, after: Completion) -> tuple[Shown, ...]:
-    texts = [one.text.strip() or "(nothing)" for one in (before, after)]
-    stretches = differences(*texts)
+    stretches = told_apart(before.text, after.text)
     return tuple(_shown(read, one, side, None) for one, side in zip((before, after), stretches, strict=True))
 
 
 def _shown(read: ReadEvaluation, one: Completion, text: tuple[Stretch, ...], mark: Mark | None) -> Shown:
     names = [name for name in (*read.scorers, TOXICITY, "KL") if name in one.scores]
-    numbers = ", ".join(f"{name} {minus(one.scores[name])}" for name in names)
+    numbers = ", ".join(f"{name} {numeral(one.scores[name])}" for name in names)
     if mark is None and one.sampling.get("finish") == "length":
         mark = Mark("bad", "✗", "cut off")
     return Shown(str(one.model), text, mark, numbers)
@@ -344,5 +344,4 @@ def _worst(read: ReadEvaluation) -> Iterator[Section]:
 
 
 def _single(read: ReadEvaluation, row: Answers, one: Completion, mark: Mark, why: str) -> Example:
-    text = (Stretch(one.text.strip() or "(nothing)", False),)
-    return Example(row.prompt.shown, why, (_shown(read, one, text, mark),))
+    return Example(row.prompt.shown, why, (_shown(read, one, unmarked(one.text), mark),))

@@ -8,12 +8,13 @@ from typing import Any
 from steersman.assemble.before_after import BeforeAfter, headline_of, most_changed, sentences_of, table_of
 from steersman.assemble.checkpoint_model import LANGUAGE_MODELS
 from steersman.assemble.opened_policy import OpenedPolicy, asks_a_service, open_policy
-from steersman.assemble.report_answers import minus, shortened
+from steersman.assemble.report_answers import shortened
 from steersman.assemble.report_reading import ReadRun
 from steersman.assemble.report_run import NOTHING_MEASURED, Measured, name_of
 from steersman.assemble.speaking import of_models, of_policy
 from steersman.assemble.token_paths import paths_of
 from steersman.errors import SteersmanError
+from steersman.evaluate.numerals import numeral
 from steersman.methods.ppo.advantage import advantage
 from steersman.methods.ppo.journal_rows import sample_rows
 from steersman.methods.ppo.records import Experience, Sample
@@ -95,7 +96,7 @@ def look_at(
         experience = _measured(run, opened, opened.answers(opened.updated, [prompt], samples=DRAWN))
         for one in _commonest(experience)[: SHOWN if prompt.shown in prompts else 1]:
             row = sample_rows([one], opened.words, 1)[0]
-            told = minus(one.scored.score)
+            told = numeral(one.scored.score)
             label = f"now, score {told}: {shortened(prompt.shown)} {shortened(one.scored.sample.text, 40)}"
             entry = entry_of(row, label=label, gamma=gamma, note=NOTE)
             try:

@@ -8,15 +8,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.report_answers import minus
+from steersman.assemble.overoptimisation import CURVES, PICTURE
 from steersman.evaluate.curves import Curve, line_chart
+from steersman.evaluate.numerals import numeral
 from steersman.pages.parts import Figure, Figures, Section, Sentence, Words
-
-NAME, PICTURE = "overoptimisation.json", "overoptimisation.svg"
 
 
 def overoptimisation_of(folder: Path) -> Iterator[Section]:
-    path = folder / NAME
+    path = folder / CURVES
     if not path.is_file():
         return
     try:
@@ -24,7 +23,7 @@ def overoptimisation_of(folder: Path) -> Iterator[Section]:
         curves = [_curve(one) for one in found["curves"]]
         told = [words for one in found["curves"] if (words := _told(one))]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        words = f"{NAME} is there and cannot be read ({type(error).__name__}: {error}), so there is no picture."
+        words = f"{CURVES} is there and cannot be read ({type(error).__name__}: {error}), so there is no picture."
         yield Section("Over-optimisation", "Over-optimisation", "", (Words(words),))
         return
     title = "gain against distance"
@@ -57,7 +56,7 @@ def _curve(one: Mapping[str, Any]) -> Curve:
 def overoptimisation_sentences(folder: Path) -> list[Sentence]:
     """For the verdict: what turned down before the end."""
     try:
-        curves = json.loads((folder / NAME).read_text())["curves"]
+        curves = json.loads((folder / CURVES).read_text())["curves"]
         told = [_told(one) for one in curves]
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return []  # what is unreadable is said in its section
@@ -70,8 +69,8 @@ def _told(one: Mapping[str, Any]) -> str:
     if not fallen or fallen["low"] <= 0:
         return ""
     best = max(one["points"], key=lambda point: float(point["gain"]["estimate"]))
-    low, high = minus(fallen["low"]), minus(fallen["high"])
+    low, high = numeral(fallen["low"]), numeral(fallen["high"])
     return (
-        f"By {one['measure']}, {one['walk']} gained most, {minus(best['gain']['estimate'])} deviations, at a KL of {minus(best['kl'])}, and "
-        f"lost {minus(fallen['estimate'])} ({low} to {high}) of it by the end."
+        f"By {one['measure']}, {one['walk']} gained most, {numeral(best['gain']['estimate'])} deviations, at a KL of {numeral(best['kl'])}, and "
+        f"lost {numeral(fallen['estimate'])} ({low} to {high}) of it by the end."
     )

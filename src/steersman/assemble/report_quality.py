@@ -5,10 +5,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from steersman.assemble.report_answers import minus
 from steersman.assemble.report_reading import ReadRun
 from steersman.assemble.verdict import within
 from steersman.evaluate.curves import Curve, line_chart
+from steersman.evaluate.numerals import numeral
 from steersman.maths.statistics import Interval
 from steersman.pages.parts import Figure, Figures, Folded, Gauge, Gauges, Part, Section, Words, bar_of
 
@@ -53,7 +53,7 @@ def _parts(found: Mapping[str, Any]) -> Iterator[Part]:
     if length:
         own, people = length["gap"]["spearman"], length["people"]["spearman"]
         yield Words(
-            f"Of two answers it prefers the longer one as much as a rank correlation of {minus(own)} says; people's own is {minus(people)}."
+            f"Of two answers it prefers the longer one as much as a rank correlation of {numeral(own)} says; people's own is {numeral(people)}."
         )
     groups = [
         (title, [(one["group"], one["accuracy"], False) for one in found[key]])

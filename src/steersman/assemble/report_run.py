@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.report_answers import microscope_entries, minus, suspicious, worst
+from steersman.assemble.report_answers import microscope_entries, suspicious, worst
 from steersman.assemble.report_curves import figures_of, warnings_of
 from steersman.assemble.report_facts import facts_of, reproduction
 from steersman.assemble.report_overoptimisation import overoptimisation_of, overoptimisation_sentences
@@ -13,6 +13,7 @@ from steersman.assemble.report_quality import quality_of
 from steersman.assemble.report_reading import ReadRun
 from steersman.assemble.report_truth import moments_of, truth_figure, truth_sentences
 from steersman.assemble.report_watch import watch_of
+from steersman.evaluate.numerals import numeral
 from steersman.pages.parts import Figures, Folded, Microscope, Part, Section, Sentence, Words
 
 LOSS_LIKE = ("held-out loss", "held-out preference", "loss")
@@ -63,12 +64,12 @@ def headline_of(run: ReadRun) -> str:
             continue
         kept = _at_kept(run, key)
         first, last = values[0], values[-1] if kept is None else kept
-        places = 3 if key in LOSS_LIKE else 2
+        form = ".3f" if key in LOSS_LIKE else ".2f"
         went = "raised" if last > first else "lowered"
         better_up = key in RISING or key == "score"
         wrong = ", the wrong way" if last != first and (last > first) != better_up else ""
         return (
-            f"{told} {went} {SAID.get(key, 'the ' + key)} from {minus(first, places)} to {minus(last, places)}{wrong}."
+            f"{told} {went} {SAID.get(key, 'the ' + key)} from {numeral(first, form)} to {numeral(last, form)}{wrong}."
         )
     return f"{told}: {run.summary.step} steps, and nothing measured yet."
 
@@ -98,7 +99,7 @@ def sentences_of(run: ReadRun) -> Iterator[Sentence]:
         far = _at_kept(run, "held-out KL to reference")
         far = distances[-1][1] if far is None else far
         when = f"At iteration {kept}, whose weights were kept as the best," if kept is not None else "At its end"
-        yield Sentence(f"{when} it stood {minus(far)} nats an answer from where it began.", "")
+        yield Sentence(f"{when} it stood {numeral(far)} nats an answer from where it began.", "")
     told = warnings_as_sentences(run)
     yield from told
     if run.in_the_loop and not told:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from steersman.assemble.report_answers import minus
 from steersman.assemble.report_reading import ReadRun
 from steersman.evaluate.curves import Curve, line_chart
+from steersman.evaluate.numerals import numeral
 from steersman.harbour.taste import features
 from steersman.pages.parts import Figure, Sentence
 
@@ -65,8 +65,8 @@ def truth_sentences(moments: Sequence[Moment]) -> list[Sentence]:
     peak, last = fallen, moments[-1]
     return [
         Sentence(
-            f"Beware: from iteration {peak.step} to {last.step} the score went {minus(peak.score)} → {minus(last.score)}, and what the answers "
-            f"are really worth {minus(peak.taste)} → {minus(last.taste)}. It learned to please its scorer.",
+            f"Beware: from iteration {peak.step} to {last.step} the score went {numeral(peak.score)} → {numeral(last.score)}, and what the answers "
+            f"are really worth {numeral(peak.taste)} → {numeral(last.taste)}. It learned to please its scorer.",
             "bad",
         )
     ]

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from steersman.assemble.report_answers import minus
 from steersman.assemble.report_curves import figures_of
 from steersman.assemble.report_facts import facts_of
 from steersman.assemble.report_reading import ReadRun, read_run
@@ -13,6 +12,7 @@ from steersman.assemble.taste import Answer
 from steersman.assemble.taste_table import Row
 from steersman.assemble.verdict import within
 from steersman.evaluate.curves import Curve, line_chart
+from steersman.evaluate.numerals import numeral
 from steersman.maths.statistics import Interval
 from steersman.pages import parts
 from steersman.pages.parts import (
@@ -32,9 +32,10 @@ from steersman.pages.parts import (
     Words,
     bar_of,
     span_of,
+    zero_of,
 )
 from steersman.pages.render import html_of
-from steersman.pages.word_diff import Stretch, differences
+from steersman.pages.word_diff import told_apart, unmarked
 from steersman.runs.folder import atomic_write_text
 from steersman.runs.stamp import read_stamp
 
@@ -133,9 +134,8 @@ def _row(row: Row) -> parts.Row:
         )
         for i, cell in enumerate(row.cells)
     )
-    zero = None if share else 100 * (0.0 - low) / ((high - low) or 1.0)
     meaning = row.meaning + (f" {row.better.capitalize()} is better." if row.better else "")
-    return parts.Row("", row.name, meaning, cells, zero)
+    return parts.Row("", row.name, meaning, cells, zero_of(low, high, share=share))
 
 
 def _trusted(story: Story) -> Section:
@@ -212,16 +212,16 @@ def _groups(story: Story) -> list[Section]:
 
 def _example(example: Example, story: Story) -> parts.Example:
     """The last two models' answers with what differs between them marked: the frozen one and the updated one."""
-    texts = [answer.text.strip() or "(nothing)" for answer in example.answers]
-    stretches: list[tuple[Stretch, ...]] = [(Stretch(text, False),) for text in texts]
+    texts = [answer.text for answer in example.answers]
+    stretches = [unmarked(text) for text in texts]
     if len(texts) > 1:
-        stretches[-2:] = differences(texts[-2], texts[-1])
+        stretches[-2:] = told_apart(texts[-2], texts[-1])
     shown = tuple(
         Shown(
             name,
             stretches[i],
             mark_of(answer),
-            f"true taste {minus(answer.features.taste)}, reward {minus(answer.reward)}",
+            f"true taste {numeral(answer.features.taste)}, reward {numeral(answer.reward)}",
         )
         for i, (name, answer) in enumerate(zip(story.columns, example.answers, strict=True))
     )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from steersman.assemble.taste import Measured
+from steersman.evaluate.numerals import numeral
 from steersman.harbour.taste import Features
 from steersman.maths.statistics import Interval, bootstrap_interval, paired_bootstrap_interval, wilson_interval
 
@@ -45,7 +46,7 @@ class Row:
         estimate, low, high = cell.value
         if self.unit == "share":
             return f"{estimate:.0%} ({low * 100:.0f}–{high * 100:.0f})".replace("%", " %")
-        return f"{estimate:.2f} ±{(high - low) / 2:.2f}".replace("-", "−")
+        return f"{numeral(estimate)} ±{(high - low) / 2:.2f}"
 
     def as_dict(self, columns: Sequence[str]) -> dict[str, Any]:
         cells = {

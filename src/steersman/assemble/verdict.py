@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from steersman.assemble.panel import Panel
 from steersman.assemble.story import Verdict
 from steersman.assemble.taste_table import Row
+from steersman.evaluate.numerals import numeral
 from steersman.maths.statistics import Interval
 
 NEAR = 0.03
@@ -74,7 +75,7 @@ def _went(row: Row, column: int) -> str:
     assert now is not None
     if row.unit == "share":
         return f"{percent(before.value.estimate)} → {percent(now.value.estimate)}"
-    return f"{before.value.estimate:.2f} → {now.value.estimate:.2f}".replace("-", "−")
+    return f"{numeral(before.value.estimate)} → {numeral(now.value.estimate)}"
 
 
 def _reward_model(panel: Panel) -> Iterator[str]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
+from steersman.evaluate.numerals import numeral
+
 WIDTH, HEIGHT = 360, 216
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 34
 MOST_POINTS = 400
@@ -66,13 +68,14 @@ def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
     return tuple((sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups)
 
 
-def ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) within the range, at most `most` of them."""
+def ticks(low: float, high: float, most: int, *, apart: Sequence[float] = (1.0, 2.0, 5.0, 10.0)) -> list[float]:
+    """Round numbers within the range, one of `apart` times a power of ten from one another, at most `most` of them."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    step = next(power * factor for factor in apart if power * factor >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
-    return [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)]
+    # Without rounding 3 steps of 0.1 are not 0.3, and without + 0.0 nothing may be said as minus nothing.
+    return [round(number * step, 10) + 0.0 for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def _frame(points: Sequence[Point]) -> Frame:
@@ -97,10 +100,12 @@ def _grid(frame: Frame, x_name: str) -> list[str]:
     for value in ticks(frame.low, frame.high, 4):
         y = frame.y(value)
         found.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        found.append(f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
+        found.append(
+            f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{numeral(value, ".6g")}</text>'
+        )
     for value in ticks(frame.left, frame.right, 5):
         place = f'x="{frame.x(value):.1f}" y="{HEIGHT - BOTTOM + 15}"'
-        found.append(f'<text class="tick" {place} text-anchor="middle">{_short(value)}</text>')
+        found.append(f'<text class="tick" {place} text-anchor="middle">{numeral(value, ".6g")}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     found.append(f'<text class="tick" x="{middle:.0f}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_name)}</text>')
     return found
@@ -114,10 +119,6 @@ def _line(curve: Curve, frame: Frame, number: int) -> str:
         return line
     dots = "".join(f'<circle class="dot c{number}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>' for x, y in places)
     return line + dots
-
-
-def _short(value: float) -> str:
-    return f"{value:.6g}".replace("-", "−")
 
 
 def _spoken(title: str, curves: Sequence[Curve]) -> str:

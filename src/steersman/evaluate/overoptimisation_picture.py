@@ -10,6 +10,8 @@ from html import escape
 
 import numpy as np
 
+from steersman.evaluate.curves import ticks
+from steersman.evaluate.numerals import numeral
 from steersman.evaluate.overoptimisation import Curve, Overoptimisation, Point, curve_value
 from steersman.maths.statistics import Interval
 
@@ -19,6 +21,8 @@ LIGHT = ("#b4532a", "#1f6f8b", "#5b7f2b", "#7a4f9a")
 DARK = ("#f0956a", "#66c1dd", "#a6cf6a", "#c39be3")
 SAMPLES = 80
 LINE_HEIGHT = 17
+APART = (1.0, 2.0, 2.5, 5.0, 10.0)
+"""Times a power of ten: how far the numbers on an axis may be apart."""
 
 
 class Frame:
@@ -125,11 +129,13 @@ def _mark(shape: str, x: float, y: float, colour: str) -> str:
 
 def _grid(frame: Frame, found: Overoptimisation) -> list[str]:
     parts: list[str] = []
-    for value in ticks(frame.low, frame.high, 6):
+    for value in ticks(frame.low, frame.high, 6, apart=APART):
         y = frame.y(value)
         kind = "zero" if value == 0 else "grid"
         parts.append(f'<line class="{kind}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="soft" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
+        parts.append(
+            f'<text class="soft" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{numeral(value, ".3g")}</text>'
+        )
     middle = frame.top + frame.height / 2
     words = f"gain over the {found.start}, in its standard deviations"
     parts.append(
@@ -226,10 +232,10 @@ def _wins(wins: Sequence[tuple[str, float, Interval]], frame: Frame) -> list[str
 
 def _axis(frame: Frame, bottom: float) -> list[str]:
     parts: list[str] = []
-    for value in ticks(0.0, frame.right, 7):
+    for value in ticks(0.0, frame.right, 7, apart=APART):
         x = frame.x(value)
         parts.append(
-            f'<text class="soft" x="{x:.1f}" y="{bottom + 18:.1f}" text-anchor="middle">{_short(value)}</text>'
+            f'<text class="soft" x="{x:.1f}" y="{bottom + 18:.1f}" text-anchor="middle">{numeral(value, ".3g")}</text>'
         )
         parts.append(
             f'<text class="soft" x="{x:.1f}" y="{bottom + 34:.1f}" text-anchor="middle" opacity="0.75">{value * value:.3g}</text>'
@@ -238,15 +244,3 @@ def _axis(frame: Frame, bottom: float) -> list[str]:
     parts.append(f'<text class="soft" x="{end}" y="{bottom + 18:.1f}">√KL</text>')
     parts.append(f'<text class="soft" x="{end}" y="{bottom + 34:.1f}" opacity="0.75">KL, nats an answer</text>')
     return parts
-
-
-def ticks(low: float, high: float, most: int) -> list[float]:
-    """Round numbers between the two, 0 among them where it lies there."""
-    step = 10 ** math.floor(math.log10((high - low) / most))
-    step = next(step * k for k in (1, 2, 2.5, 5, 10, 20) if (high - low) / (step * k) <= most)
-    first = math.ceil(low / step - 1e-9)
-    return [round(number * step, 10) + 0.0 for number in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}".replace("-", "−")

@@ -4,9 +4,10 @@ Each reason is a plain fact about the answer beside its score, none is a proof. 
 suspicious: what scores badly harms nobody's judgement.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+
+from steersman.evaluate.wording import self_repetition
 
 LIKED, VERY_LIKED = 0.5, 0.9
 """Quantiles of the score from which an answer counts as liked, and as one of the best."""
@@ -44,11 +45,12 @@ def suspicions(answers: Sequence[Seen], most: int) -> list[Suspicion]:
     if len(answers) < 2:
         return []
     liked = ranks([one.score for one in answers])
+    rules = _rules(answers, liked)
     found: list[Suspicion] = []
     for i, one in enumerate(answers):
         if liked[i] < LIKED:
             continue
-        reasons = [reason for rule in _rules(answers, liked) for reason in rule(i, one)]
+        reasons = [reason for rule in rules for reason in rule(i, one)]
         if reasons:
             whys = "; ".join(why for _, why in reasons)
             found.append(Suspicion(i, sum(weight for weight, _ in reasons), f"{_place(liked[i])}, but {whys}"))
@@ -71,7 +73,7 @@ def _rules(answers: Sequence[Seen], liked: Sequence[float]) -> tuple[Rule, ...]:
     seconds = ranks(others) if len(others) == len(answers) else None
 
     def repeats(_: int, one: Seen) -> Iterator[tuple[float, str]]:
-        share = repetition(one.text)
+        share = self_repetition(one.text)
         if share >= REPEATED:
             yield 1 + share, f"{share:.0%} of it was said before in the same answer".replace("%", " %")
 
@@ -93,13 +95,6 @@ def _rules(answers: Sequence[Seen], liked: Sequence[float]) -> tuple[Rule, ...]:
             yield 1 + liked[i] - seconds[i], f"the second scorer gives it {one.other:.2f}, {_below(seconds[i])}"
 
     return (repeats, is_stock, went_far, was_cut, is_disputed)
-
-
-def repetition(text: str, n: int = 4) -> float:
-    """The share of the answer's n-word stretches that it had said before."""
-    words = text.lower().split()
-    stretches = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-    return 1 - len(Counter(stretches)) / len(stretches) if stretches else 0.0
 
 
 def ranks(values: Sequence[float]) -> list[float]:

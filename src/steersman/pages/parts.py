@@ -252,6 +252,11 @@ def bar_of(value: Interval, low: float, high: float) -> Bar:
     return Bar(left, max(right - left, 0.8), at)
 
 
+def zero_of(low: float, high: float, *, share: bool) -> float | None:
+    """Where 0 stands on such a line; shares begin there."""
+    return None if share else 100 * (0.0 - low) / ((high - low) or 1.0)
+
+
 def span_of(values: Sequence[Interval], *, share: bool) -> tuple[float, float]:
     """What a row's bars span: shares from 0 to 1, other numbers what they span with 0 in it."""
     if share:

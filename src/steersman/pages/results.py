@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from steersman.evaluate.figures import Figure, Unit
+from steersman.evaluate.numerals import numeral
 from steersman.maths.statistics import Interval
-from steersman.pages.parts import Cell, Row, bar_of, span_of
+from steersman.pages.parts import Cell, Row, bar_of, span_of, zero_of
 
 WORDS = {"better": "better", "worse": "worse", "other": "changed", "unclear": "unclear", "": ""}
 
@@ -16,8 +17,7 @@ def row_of(figures: Sequence[Figure | None], *, group: str = "") -> Row:
     share = measure.unit.endswith("share")
     low, high = span_of([one.value for one in there], share=share)
     cells = tuple(None if one is None else _cell(one, low, high) for one in figures)
-    zero = None if share else 100 * (0.0 - low) / ((high - low) or 1.0)
-    return Row(group, measure.name, measure.meaning, cells, zero)
+    return Row(group, measure.name, measure.meaning, cells, zero_of(low, high, share=share))
 
 
 def number(value: Interval, unit: Unit) -> tuple[str, str]:
@@ -29,7 +29,7 @@ def number(value: Interval, unit: Unit) -> tuple[str, str]:
             f"({100 * value.low:.{places}f}–{100 * value.high:.{places}f})",
         )
     places = 1 if unit == "tokens" else 2
-    estimate, low, high = (f"{bound:.{places}f}".replace("-", "−") for bound in value)
+    estimate, low, high = (numeral(bound, f".{places}f") for bound in value)
     return estimate, f"({low} to {high})"
 
 

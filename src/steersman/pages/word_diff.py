@@ -31,6 +31,20 @@ def differences(one: str, other: str) -> tuple[tuple[Stretch, ...], tuple[Stretc
     )
 
 
+def unmarked(answer: str) -> tuple[Stretch, ...]:
+    """An answer by itself."""
+    return (Stretch(_as_shown(answer), False),)
+
+
+def told_apart(one: str, other: str) -> tuple[tuple[Stretch, ...], tuple[Stretch, ...]]:
+    """Two answers as they are shown, with what differs between them marked."""
+    return differences(_as_shown(one), _as_shown(other))
+
+
+def _as_shown(answer: str) -> str:
+    return answer.strip() or "(nothing)"
+
+
 def _whole(text: str, other: str) -> tuple[Stretch, ...]:
     return (Stretch(text, text != other),) if text else ()
 

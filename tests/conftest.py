@@ -15,3 +15,18 @@ def seeded():
     import torch
 
     torch.manual_seed(0)
+
+
+QUICK_FAMILIES = ("gpt2", "llama")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What is asked of every family of models is asked of two of them in `make check`, and of all in `make test`."""
+    from steersman.models.tiny import FAMILIES
+
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        family = callspec.params.get("family") if callspec else None
+        if family in FAMILIES and family not in QUICK_FAMILIES:
+            item.add_marker(pytest.mark.slow)

@@ -95,6 +95,7 @@ def test_methods_that_learn_from_judgements_take_a_list_of_them(method, tiny, tm
         run(PAIRS[1:])
 
 
+@pytest.mark.slow
 def test_a_relative_of_dpo_is_one_word_away(tiny, tmp_path):
     result = steersman.dpo(model=tiny("llama"), data=PAIRS, out=tmp_path / "run", loss="ipo", quiet=True, **FITTING)
     assert 'loss = "ipo"' in (Path(result.out) / "recipe.toml").read_text()
@@ -110,6 +111,7 @@ def test_rloo_has_no_critic_and_takes_a_function(tiny, tmp_path):
     assert not (Path(result.model) / "heads.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_online_dpo_and_best_of_n_ask_the_function_that_python_gave(tiny, tmp_path):
     asked: list[str] = []
 

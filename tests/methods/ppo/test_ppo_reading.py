@@ -90,6 +90,7 @@ def assert_same(one: Read, other: Read) -> None:
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filters", [{}, {"top_p": 0.9}], ids=["plain", "top-p"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_the_engine_knew_is_what_the_models_say(layout, filters, tmp_path):

@@ -16,12 +16,12 @@ INK, PALE = "#22303c", "#7b8794"
 # name -> what it is called, its colour, and where its label stands beside its mean: across, down, anchor
 METHODS: dict[str, tuple[str, str, tuple[float, float, str]]] = {
     "sft": ("fine-tuned: where all begin", "#5f6b76", (12, 5, "start")),
-    "preferred": ("SFT on preferred answers", "#a26a1f", (0, -15, "middle")),
-    "best-of-n": ("best of 8", "#2a9d6f", (0, -15, "middle")),
-    "dpo": ("DPO", "#c8553d", (0, -15, "middle")),
-    "ilql": ("ILQL", "#7a4fa3", (0, -15, "middle")),
+    "preferred": ("SFT on preferred answers", "#a26a1f", (16, 40, "start")),
+    "best-of-n": ("best of 8", "#2a9d6f", (14, 5, "start")),
+    "dpo": ("DPO", "#c8553d", (17, 13, "start")),
+    "ilql": ("ILQL", "#7a4fa3", (-4, 26, "middle")),
     "rloo": ("RLOO", "#d1912f", (0, -15, "middle")),
-    "ppo": ("PPO", "#1f6f8b", (0, -15, "middle")),
+    "ppo": ("PPO", "#1f6f8b", (12, -12, "start")),
     "online-dpo": ("online DPO", "#b8376d", (0, -15, "middle")),
 }
 TICKS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0)
@@ -118,7 +118,7 @@ def leaning(rows: Rows, frame: Frame) -> list[str]:
 
 
 def method(name: str, rows: Rows, frame: Frame) -> list[str]:
-    words, colour, (across, down, anchor) = METHODS[name]
+    colour = METHODS[name][1]
     x, y = frame.x(mean_of(rows, "kl")), frame.y(mean_of(rows, "taste"))
     drawn = [
         f'<line x1="{x}" y1="{y}" x2="{frame.x(row["kl"])}" y2="{frame.y(row["taste"])}" stroke="{colour}" stroke-opacity=".35"/>'
@@ -129,18 +129,25 @@ def method(name: str, rows: Rows, frame: Frame) -> list[str]:
         for row in rows
     ]
     drawn.append(f'<circle cx="{x}" cy="{y}" r="7.5" fill="{colour}" stroke="white" stroke-width="2"/>')
+    return drawn
+
+
+def label(name: str, rows: Rows, frame: Frame) -> str:
+    words, colour, (across, down, anchor) = METHODS[name]
+    x, y = frame.x(mean_of(rows, "kl")), frame.y(mean_of(rows, "taste"))
     halo = {"paint_order": "stroke", "stroke": "white", "stroke_width": 4, "stroke_linejoin": "round"}
-    label = text(x + across, y + down, words, fill=colour, font_weight=600, font_size=13, text_anchor=anchor, **halo)
-    return [*drawn, label]
+    return text(x + across, y + down, words, fill=colour, font_weight=600, font_size=13, text_anchor=anchor, **halo)
 
 
 def draw(rows: Rows) -> str:
     known = [row for row in rows if str(row["name"]).partition("@")[0] in METHODS]
     frame = Frame(known)
     body = axes(frame) + leaning(known, frame)
-    for name in METHODS:
-        of_it = [row for row in known if row["name"] == name]
-        body += method(name, of_it, frame) if of_it else []
+    groups = {name: of_it for name in METHODS if (of_it := [row for row in known if row["name"] == name])}
+    # Names last, so that no dot lies on them.
+    for name, of_it in groups.items():
+        body += method(name, of_it, frame)
+    body += [label(name, of_it, frame) for name, of_it in groups.items()]
     style = f'font-family="system-ui, sans-serif" font-size="12" fill="{INK}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {style}>'
     return "\n".join([head, f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>', *body, "</svg>"]) + "\n"

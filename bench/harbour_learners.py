@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -97,17 +98,31 @@ def trained(words: Sequence[str], out: Path, seed: int, *, inside: bool) -> dict
 
 
 def ran(words: Sequence[str], log: Path) -> dict[str, Any]:
-    started = time.perf_counter()
+    started, peak = time.perf_counter(), 0.0
     with log.open("w") as file:
         process = subprocess.Popen([sys.executable, "-m", "steersman", *words], stdout=file, stderr=file)
-        _, status, used = os.wait4(process.pid, 0)
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            # What the kernel tells at the end would begin with this process's own memory, which the other began as.
+            peak = max(peak, peak_of(process.pid))
+            time.sleep(0.1)
+    _, status, used = ended
     if status:
         raise SystemExit(f"steersman {' '.join(words)} ended with {status}:\n{log.read_text()[-3000:]}")
     return {
         "seconds": round(time.perf_counter() - started, 1),
         "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
-        "peak_gb": round(used.ru_maxrss * 1024 / 1e9, 2),
+        "peak_gb": round(peak, 2),
     }
+
+
+def peak_of(process: int) -> float:
+    """The most that it has held since its program began, in GB."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0.0
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) * 1024 / 1e9 if found else 0.0
 
 
 def ran_inside(words: Sequence[str]) -> dict[str, Any]:

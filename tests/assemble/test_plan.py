@@ -183,6 +183,43 @@ def test_a_scorer_that_is_a_model_counts(tmp_path):
     ).chosen.memory == (plain.chosen.memory)
 
 
+def test_what_is_parked_does_not_count_on_the_device(tmp_path):
+    more = {"scorer": {"path": str(tmp_path / "model")}, "prompts_per_iteration": 4, "sampling": {"max_new_tokens": 10}}
+    settings = ppo_settings(tmp_path, layout="separate", **more)
+    model = 4 * shape_of_model(settings.model).parameters
+
+    def planned(*parked: str):
+        return plan_ppo(settings, Lengths(10, 10), 1e12, parked=parked).chosen
+
+    plain = planned()
+    assert (plain.memory.weights, plain.memory.optimiser, plain.parked) == (4 * model, 4 * model, 0)
+    # The widest moment is the update: of reference and scorer nothing is there, of critic and optimiser everything.
+    assert planned("reference").memory.weights == 3 * model
+    assert planned("reference", "scorer").memory.weights == 2 * model
+    assert planned("reference", "scorer").memory.total == plain.memory.total - 2 * model
+    assert planned("reference", "scorer").parked == 2 * model
+    assert planned("critic", "optimiser").memory == plain.memory
+    assert planned("critic", "optimiser").parked == 5 * model
+
+
+def test_moments_that_are_parked_leave_room_where_answers_take_most(tmp_path):
+    more = {"prompts_per_iteration": 256, "update": {"minibatches": 256}, "compute": {"tokens_per_micro_batch": 16}}
+    settings = ppo_settings(tmp_path, **more)
+    plain, parked = (plan_ppo(settings, Lengths(10, 100), 1e12, parked=one).chosen for one in ([], ["optimiser"]))
+    assert plain.memory.key_value == parked.memory.key_value > 0
+    assert (plain.memory.gradients, parked.memory.optimiser) == (0, 0)
+    assert parked.memory.total == plain.memory.total - plain.memory.optimiser
+
+
+def test_the_command_says_what_lies_in_the_processors_memory(tmp_path):
+    model = str(write_model(tmp_path / "model", 128, 2))
+    words = ["plan", "ppo", "--model", model, "--scorer", "verify:exact", "--prompt", "10", "compute.offload=reference"]
+    shown = CliRunner().invoke(app, [*words, "--memory", "1GB"], catch_exceptions=False).stdout
+    assert "in the processor's memory (compute.offload)" in shown
+    shown = CliRunner().invoke(app, [*words, "run.device=cpu"], catch_exceptions=False).stdout
+    assert "compute.offload changes nothing on a processor" in shown
+
+
 def test_layers_computed_again_keep_less(tmp_path):
     model = {"path": str(write_model(tmp_path / "model", 128, 4))}
     values = {"model": model, "data": {"source": "x.jsonl"}, "run": {"out": "runs/x", "threads": 1}}

@@ -35,6 +35,15 @@ def test_an_estimator_brings_its_papers_defaults(estimator, answers, in_reward, 
     assert PpoSettings.model_validate(tomllib.loads(to_toml(found))) == found
 
 
+def test_what_leaves_the_device_may_be_said_by_commas():
+    assert settings().compute.offload == []
+    assert settings("compute.offload=none").compute.offload == []
+    assert settings("compute.offload=reference, optimiser").compute.offload == ["reference", "optimiser"]
+    found = settings('compute.offload=["critic"]', "layout=separate", "compute.precision=bf16")
+    assert (found.compute.offload, found.compute.precision) == (["critic"], "bf16")
+    assert PpoSettings.model_validate(tomllib.loads(to_toml(found))) == found
+
+
 def test_what_is_said_beats_the_papers_defaults():
     found = settings(
         "advantage.estimator=grpo", "kl.loss_coefficient=0.1", "update.mean_over=tokens", "update.epochs=7"
@@ -77,6 +86,12 @@ def test_what_is_said_beats_the_papers_defaults():
             "kl.estimator=full means nothing.*a whole answer one reward",
         ),
         (("advantage.estimator=dr-grpo", "advantage.gamma=0.9"), "gamma=0.9 means nothing"),
+        (("compute.offload=refrence",), "'reference', 'scorer', 'critic' or 'optimiser' .seen 'refrence'"),
+        (
+            ("compute.offload=scorer,reference", "layout=adapters", "model.lora.rank=4"),
+            "names the reference, which in layout=adapters is the policy's own base.*take reference out",
+        ),
+        (("compute.offload=critic",), "names the critic, which in layout=shared has no model of its own"),
         (("advantage.estimator=grpo", "advantage.whiten_rewards=true"), "whiten_rewards=True means nothing"),
         (("score.overlong_tokens=0",), "greater than or equal to 1"),
     ],

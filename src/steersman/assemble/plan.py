@@ -5,7 +5,7 @@ the settings allow, which makes the forecast a bound.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +28,7 @@ from steersman.costs.memory import (
     logits,
     reading,
 )
+from steersman.costs.offload import parked_bytes, widest
 from steersman.costs.shape import Shape, shape_of_folder
 from steersman.costs.work import iteration_parts, training_operations
 from steersman.errors import ModelError, UsageError
@@ -65,6 +66,8 @@ class Forecast:
     memory: Bytes
     seconds: float
     chosen: bool
+    parked: Number = 0
+    """Of `compute.offload`: what lies in the processor's memory, beside the device's."""
 
     def fits(self, there: Number) -> bool:
         return self.memory.total <= there
@@ -94,6 +97,7 @@ class Plan:
                     "name": one.name,
                     "chosen": one.chosen,
                     "bytes": round(one.memory.total),
+                    "in the processor's memory": round(one.parked),
                     "by role": {role: round(size) for role, size in one.memory.rows().items()},
                     "seconds": one.seconds,
                     "fits": one.fits(self.there),
@@ -103,8 +107,9 @@ class Plan:
         }
 
 
-def plan_ppo(settings: PpoSettings, lengths: Lengths, there: float) -> Plan:
-    """PPO (or RLOO) in the layout of the settings, and in the others for comparison."""
+def plan_ppo(settings: PpoSettings, lengths: Lengths, there: float, *, parked: Collection[str] = ()) -> Plan:
+    """PPO (or RLOO) in the layout of the settings, and in the others for comparison. `parked`: what leaves the device while it is not
+    needed."""
     shape = shape_of_model(settings.model)
     scorer = _shape_of_scorer(settings.scorer)
     prompt = lengths.prompt or min(settings.prompts.max_length, shape.context or settings.prompts.max_length)
@@ -125,23 +130,36 @@ def plan_ppo(settings: PpoSettings, lengths: Lengths, there: float) -> Plan:
             rank=rank,
         )
         seconds = sum(operations * SLOWER[stage] for stage, operations in parts.items()) / rate
-        memory = _memory_of_ppo(settings, layout, shape, scorer, prompt, answer, answers)
-        forecasts.append(Forecast(f"layout={layout}", memory, seconds, chosen=layout == settings.layout))
+        memory, away = _memory_of_ppo(settings, layout, shape, scorer, prompt, answer, answers, parked)
+        forecasts.append(Forecast(f"layout={layout}", memory, seconds, chosen=layout == settings.layout, parked=away))
     words = f"{answers} answers of {answer} tokens to prompts of {prompt}, {settings.update.epochs} epochs"
     return Plan("ppo", shape, words, forecasts, there)
 
 
 def _memory_of_ppo(
-    settings: PpoSettings, layout: str, shape: Shape, scorer: Shape | None, prompt: int, answer: int, answers: int
-) -> Bytes:
+    settings: PpoSettings,
+    layout: str,
+    shape: Shape,
+    scorer: Shape | None,
+    prompt: int,
+    answer: int,
+    answers: int,
+    parked: Collection[str],
+) -> tuple[Bytes, Number]:
+    """At the widest moment on the device; and what has its place in the processor's memory."""
     adapters, critic = layout.startswith("adapters"), settings.advantage.estimator == "gae"
     rank = (settings.model.lora or LoraSettings()).rank
-    roles = {"adapters": 1, "adapters-own-critic": 1, "shared": 2, "separate": 3}[layout]
     adapter = rank * shape.lora_parameters * (2 if layout == "adapters-own-critic" else 1) if adapters else 0
     models = (
         learning(adapter) if adapters else learning(shape.parameters * (2 if layout == "separate" and critic else 1))
     )
-    weights = FLOAT * (roles * shape.parameters + (0 if scorer is None else scorer.parameters))
+    movable = {"optimiser": Bytes(optimiser=models.optimiser)}
+    if not adapters:
+        movable["reference"] = Bytes(weights=FLOAT * shape.parameters)
+    if layout == "separate":
+        movable["critic"] = Bytes(weights=FLOAT * shape.parameters)
+    if scorer is not None:
+        movable["scorer"] = Bytes(weights=FLOAT * scorer.parameters)
     budget = _budget(settings.compute, settings.run, shape)
     share, length = answer / (prompt + answer), prompt + answer
     step = -(-answers // settings.update.minibatches) * length
@@ -159,12 +177,11 @@ def _memory_of_ppo(
         decoder=STAYS * answering.decoder,
     )
     read = min(budget, answers * length)
-    score = Bytes(activations=reading(shape, read), logits=logits(shape, read * share))
-    widest = max((learns, score, answering), key=lambda stage: stage.total)
-    always = Bytes(
-        weights=weights, adapters=FLOAT * adapter, optimiser=models.optimiser, libraries=libraries("answers")
-    )
-    return always + widest
+    reads = Bytes(activations=reading(shape, read), logits=logits(shape, read * share))
+    judges = Bytes() if scorer is None else Bytes(activations=reading(scorer, read))
+    always = Bytes(weights=FLOAT * shape.parameters, adapters=FLOAT * adapter, libraries=libraries("answers"))
+    stages = {"update": learns, "read": reads, "collect": answering, "judge": judges}
+    return always + widest(stages, movable, parked), parked_bytes(movable, parked)
 
 
 def _memory_of_answering(settings: PpoSettings, shape: Shape, prompt: int, slots: int) -> Bytes:

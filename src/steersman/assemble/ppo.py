@@ -13,6 +13,7 @@ from steersman.assemble.device import Machine, resolve_device, resolve_machine
 from steersman.assemble.engines import native_engine
 from steersman.assemble.language_model import LanguageModel, load_language_model
 from steersman.assemble.learner import optimiser_of, scheduled
+from steersman.assemble.offload import Offload
 from steersman.assemble.prompts import prompts_of
 from steersman.assemble.reference_answers import against_reference
 from steersman.assemble.repeat import RunResult
@@ -106,10 +107,12 @@ def open_ppo(settings: PpoSettings, *, reward: Reward | None = None) -> Iterator
             actors = make_actors(settings, model)
             plain = shard_actors(actors, world)
             memory = Memory(settings.kl.coefficient)
-            parts = make_parts(settings, model, actors, plain, machine, world, kept, memory, reward)
+            offload = Offload(settings.compute, actors, world, kept.notice)
+            parts = make_parts(settings, model, actors, plain, machine, world, kept, memory, reward, offload)
             point = kept.resume_point(world)
             if point is not None:
                 _restore(memory, load_checkpoint(point.path, parts.learner, world))
+                offload.after_resuming()
                 if memory.best_value is not None and settings.keep == "best":
                     kept.mark_best_again(memory.best_iteration, "objective", memory.best_value)
                 if memory.watch.best_value is not None:
@@ -177,6 +180,7 @@ def make_parts(
     kept: KeptRun,
     memory: Memory,
     reward: Reward | None,
+    offload: Offload,
 ) -> Parts:
     """Everything that the loop is given. Each part may be replaced, and the loop's stages called one by one. `plain` is the
     policy as the engine needs it: whole."""
@@ -187,7 +191,9 @@ def make_parts(
     prompts, held_out = prompts_of(settings.prompts, words, kept.notice, room=room_for_prompts(backbone, sampling))
     engine = _engine(model, plain, actors, world)
     plain_scorer = scorer_of(settings.scorer, reward, world.device, Keeping.of(kept, world))
-    scorer, watch = open_watch(settings.watch, plain_scorer, world, kept)
+    scorer, watch = open_watch(settings.watch, plain_scorer, world, kept, offload.scorer)
+    scorer = offload.scorer(scorer)
+    offload.check_scorers(scorer.name)
     scorer = scorer if world.size == 1 else ScorerTogether(scorer, world)
     if settings.score.preference_over is not None:
         scorer = against_reference(settings, scorer, engine, words, sampling, prompts, held_out, kept, world)
@@ -196,7 +202,7 @@ def make_parts(
         engine=engine,
         scorer=scorer,
         language=words,
-        learner=_learner(settings, actors, machine, world, kept, memory, tokeniser.pad_token_id),
+        learner=_learner(settings, actors, machine, world, kept, memory, tokeniser.pad_token_id, offload),
         reading=Reading(
             sampling.temperature,
             machine.token_budget,
@@ -204,6 +210,7 @@ def make_parts(
             autocast(machine.precision, world.device),
             world,
             unpadded=actors.backbone.computes_no_padding,
+            at_hand=offload.reading(),
         ),
         prompts=prompts,
         held_out=held_out,
@@ -228,6 +235,7 @@ def _learner(
     kept: KeptRun,
     memory: Memory,
     pad_id: int,
+    offload: Offload,
 ) -> Learner[Unit, ExperienceBatch]:
     critic = [p for module in (actors.value_head, actors.critic) if module is not None for p in module.parameters()]
     if actors.value_adapter is not None:
@@ -235,9 +243,12 @@ def _learner(
             p for name, p in actors.named_parameters() if f".{actors.value_adapter}." in f"{name}." and p.requires_grad
         ]
     rates = {id(p): settings.value_learning_rate for p in critic} if settings.value_learning_rate else {}
+    optimiser = optimiser_of(
+        actors, settings.optimiser, rates={key: rate for key, rate in rates.items() if rate is not None}
+    )
     return Learner(
         actors,
-        optimiser_of(actors, settings.optimiser, rates={key: rate for key, rate in rates.items() if rate is not None}),
+        optimiser,
         # Iterations, not optimiser steps, are what the schedule counts: an update that ends early must not slow it down.
         rate_at=lambda _: scheduled(settings.optimiser, memory.iteration, settings.iterations),
         max_grad_norm=settings.optimiser.max_grad_norm,
@@ -254,6 +265,7 @@ def _learner(
         precision=autocast(machine.precision, world.device),
         notice=kept.notice,
         unpadded=actors.backbone.computes_no_padding,
+        at_hand=offload.learning(optimiser),
     )
 
 

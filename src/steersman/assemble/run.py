@@ -44,6 +44,7 @@ MAY_CHANGE = {
     "run.threads",
     "train.tokens_per_micro_batch",
     "compute.tokens_per_micro_batch",
+    "compute.offload",
     "model.gradient_checkpointing",
 }
 # The same of a scorer behind HTTP, which may be a part of a sum under any name.

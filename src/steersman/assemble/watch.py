@@ -41,8 +41,11 @@ class KeptWatch(Watcher):
         return max(coefficient * self.settings.raise_by, self.settings.raise_from)
 
 
-def open_watch(settings: WatchSettings, scorer: Scorer, world: World, kept: KeptRun) -> tuple[Scorer, Watch | None]:
-    """The scorer, perhaps with its features kept, and the watch (None if it is off)."""
+def open_watch(
+    settings: WatchSettings, scorer: Scorer, world: World, kept: KeptRun, park: Callable[[Scorer], Scorer]
+) -> tuple[Scorer, Watch | None]:
+    """The scorer, perhaps with its features kept, and the watch (None if it is off). `park` may send a second scorer's models away until
+    it is asked."""
     if settings.action == "off":
         return scorer, None
     _check(settings, scorer)
@@ -57,7 +60,7 @@ def open_watch(settings: WatchSettings, scorer: Scorer, world: World, kept: Kept
     held_out = None
     if settings.held_out_scorer is not None:
         keeping = Keeping.of(kept, world, "held-out-scorer")
-        held_out = load_scorer(settings.held_out_scorer, world.device, keeping)
+        held_out = park(load_scorer(settings.held_out_scorer, world.device, keeping))
         held_out = held_out if world.size == 1 else ScorerTogether(held_out, world)
     limits = {name: limit for name, limit in settings.limits.model_dump().items() if limit is not None}
     plan = Plan(

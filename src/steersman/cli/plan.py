@@ -44,11 +44,13 @@ def plan(
     if method not in SCHEMAS:
         raise UsageError(f"there is no plan for {method!r}; expected one of {', '.join(SCHEMAS)}")
     settings = gather(SCHEMAS[method], words, _options(method, model, scorer))
+    from steersman.assemble.offload import leaves_the_device
     from steersman.assemble.plan import Lengths, memory_there, plan_ppo, plan_supervised
 
     lengths, there = Lengths(prompt, answer, row), memory_there(memory)
     if isinstance(settings, PpoSettings):
-        found = plan_ppo(settings, lengths, there)
+        parked = leaves_the_device(settings, memory_said=memory is not None)
+        found = plan_ppo(settings, lengths, there, parked=parked)
     elif isinstance(settings, SftSettings | RewardSettings | DpoSettings):
         found = plan_supervised(settings, lengths, there)
     else:
@@ -57,7 +59,14 @@ def plan(
     lines += [
         f"  {role.replace('_', ' '):<12} {_gb(size)}" for role, size in found.chosen.memory.rows().items() if size
     ]
-    lines += [f"  {'together':<12} {_gb(found.chosen.memory.total)}, above what the imports take", ""]
+    lines += [f"  {'together':<12} {_gb(found.chosen.memory.total)}, above what the imports take"]
+    if found.chosen.parked:
+        lines.append(f"  {'besides':<12} {_gb(found.chosen.parked)} in the processor's memory (compute.offload)")
+    elif isinstance(settings, PpoSettings) and settings.compute.offload:
+        lines.append(
+            "  compute.offload changes nothing on a processor; to plan for a GPU, say its memory: --memory 24GB"
+        )
+    lines.append("")
     for one in found.forecasts:
         mark = "→" if one.chosen else " "
         fits = "fits" if one.fits(there) else "does not fit"

@@ -4,6 +4,8 @@ model's only logit."""
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from torch import nn
+
 from steersman.models.classifier import Classifier
 from steersman.reward.rows import Reads, encode_item, through
 from steersman.reward.scorer import Item, Score
@@ -53,6 +55,9 @@ class ClassifierScorer:
             Score(float(values[i]), {"probability": float(probabilities[i])}, note)
             for i, (_, note) in enumerate(encoded)
         ]
+
+    def models(self) -> list[nn.Module]:
+        return [self.classifier]
 
 
 def usual_reads(classifier: Classifier, tokeniser: Any) -> Reads:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
+from torch import nn
 
 from steersman.errors import UsageError
+from steersman.reward.parked import models_of
 from steersman.reward.scorer import Item, Score, Scorer, SpanReward
 from steersman.reward.shaping import clip, combine, normalise
 
@@ -56,6 +58,9 @@ class CombinedScorer:
             )
             for i in range(len(items))
         ]
+
+    def models(self) -> list[nn.Module]:
+        return models_of(*(part.scorer for part in self._parts.values()))
 
 
 def _parts(name: str, score: Score) -> dict[str, float]:

@@ -10,8 +10,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
+from torch import nn
 
 from steersman.errors import UsageError
+from steersman.reward.parked import models_of
 from steersman.reward.scorer import Item, Score, Scorer
 
 Belief = Literal["mean", "min", "pessimistic"]
@@ -48,6 +50,9 @@ class EnsembleScorer:
             note = "; ".join(dict.fromkeys(own[i].note for own in given if own[i].note))
             scores.append(Score(float(believed[i]), parts, note))
         return scores
+
+    def models(self) -> list[nn.Module]:
+        return models_of(*self.members)
 
 
 def believe(

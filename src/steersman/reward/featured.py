@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from jaxtyping import Float
 from numpy import ndarray
+from torch import nn
 
 from steersman.reward.ensemble import EnsembleScorer
 from steersman.reward.model import RewardModelScorer
+from steersman.reward.parked import models_of
 from steersman.reward.scorer import Item, Score, Scorer
 
 
@@ -21,6 +23,9 @@ class FeatureKeeper:
     def score(self, items: Sequence[Item]) -> list[Score]:
         scores, self.features = self._scorer.score_and_features(items)
         return scores
+
+    def models(self) -> list[nn.Module]:
+        return models_of(self._scorer)
 
 
 def keep_features(scorer: Scorer) -> tuple[Scorer, FeatureKeeper | None]:

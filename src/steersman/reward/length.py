@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import nn
 
 from steersman.errors import DataError
+from steersman.reward.parked import models_of
 from steersman.reward.scorer import Item, Score, Scorer
 
 
@@ -56,3 +58,6 @@ class LengthControlledScorer:
             parts = {**score.parts, "before": score.value, "owed to length": owed}
             found.append(Score(score.value - owed, parts, score.note, score.spans))
         return found
+
+    def models(self) -> list[nn.Module]:
+        return models_of(self._scorer)

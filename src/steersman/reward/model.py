@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
-from torch import Tensor
+from torch import Tensor, nn
 
 from steersman.batches import TokenBatch
 from steersman.errors import ModelError, UsageError
@@ -96,6 +96,10 @@ class RewardModelScorer:
             parts |= {"raw": float(raw[i].mean()), "mean": float(mean[i]), "std": float(std[i]), "min": float(low[i])}
             scores.append(Score(float(believed[i]), parts, note))
         return scores
+
+    def models(self) -> list[nn.Module]:
+        # A base that is shared with other roles is none of the model's own parts.
+        return [self.model, self.model.backbone]
 
 
 def open_reward_scorer(

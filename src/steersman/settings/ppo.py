@@ -7,15 +7,16 @@ from PPO's defaults, `DEFAULTS_OF` says so, and the resolved recipe shows it; wh
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from steersman.settings.base import Settings
+from steersman.settings.base import NONE, Settings
 from steersman.settings.parts import ComputeSettings, ModelSettings, OptimiserSettings, RunSettings
 from steersman.settings.score import ScorerSettings
 from steersman.settings.watch import WatchSettings
 
 Estimator = Literal["k1", "k2", "k3", "full", "top_k"]
 AdvantageEstimator = Literal["gae", "rloo", "grpo", "dr-grpo", "reinforce++"]
+Offloaded = Literal["reference", "scorer", "critic", "optimiser"]
 
 IN_GROUPS = ("rloo", "grpo", "dr-grpo")
 """Estimators that compare the answers to one prompt with one another."""
@@ -167,6 +168,20 @@ class EvaluationSettings(Settings):
     """The run has converged after so many measurements without a better one."""
 
 
+class PpoComputeSettings(ComputeSettings):
+    offload: list[Offloaded] = Field(default_factory=list[Offloaded])
+    """What lies in the processor's memory while it is not needed, for a GPU that is a bit too small: reference and scorer but for scoring,
+    critic (layout=separate) while answers are drawn, optimiser (its moments) but for updates. Changes memory and speed, no number."""
+
+    @field_validator("offload", mode="before")
+    @classmethod
+    def _by_commas(cls, value: Any) -> Any:
+        """On a command line a list is easier written reference,scorer."""
+        if value is None or value == NONE:
+            return []
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
 class PpoSettings(Settings):
     model: ModelSettings
     layout: Literal["adapters", "adapters-own-critic", "shared", "separate"] = "shared"
@@ -187,7 +202,7 @@ class PpoSettings(Settings):
     iterations: int = Field(default=100, ge=1)
     prompts_per_iteration: int = Field(default=64, ge=1)
     samples_per_prompt: int = Field(default=1, ge=1)
-    compute: ComputeSettings = ComputeSettings()
+    compute: PpoComputeSettings = PpoComputeSettings()
     keep: Literal["best", "last"] = "last"
     """Which weights become the final model: the last, or the best by held-out score less its KL cost."""
     samples_kept: int = Field(default=8, ge=0)
@@ -250,6 +265,20 @@ class PpoSettings(Settings):
         if "restore" in self.watch.chosen and self.keep == "best":
             raise ValueError(
                 "watch.action=restore keeps the best weights by what the watch believes, and keep=best by the held-out score; choose one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_models_of_their_own_leave(self) -> "PpoSettings":
+        wished = self.compute.offload
+        if "reference" in wished and self.layout.startswith("adapters"):
+            raise ValueError(
+                f"compute.offload names the reference, which in layout={self.layout} is the policy's own base with its adapters off: no second "
+                "model takes memory; take reference out of compute.offload"
+            )
+        if "critic" in wished and self.layout != "separate":
+            raise ValueError(
+                f"compute.offload names the critic, which in layout={self.layout} has no model of its own; take critic out of compute.offload"
             )
         return self
 

@@ -6,7 +6,7 @@ for granted: a few samples are read in full in every iteration, and if they diff
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +38,8 @@ class Reading:
     world: World
     unpadded: bool = False
     """Whether the models compute no padding, so that a micro-batch may be as large as its real tokens."""
+    at_hand: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Brings models to the device that lie elsewhere while nothing is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class Read:
 def read_tokens(samples: Sequence[Sample], actors: Actors, reading: Reading, kl: KlSettings) -> list[Read]:
     """Old log-probabilities, the reference's, the KL estimate, entropies and values (if there is a critic), for each sample's own
     tokens."""
+    with reading.at_hand():
+        return _read(samples, actors, reading, kl)
+
+
+def _read(samples: Sequence[Sample], actors: Actors, reading: Reading, kl: KlSettings) -> list[Read]:
     if not _engine_may_know(samples, actors, reading, kl):
         return read_in_full(samples, actors, reading, kl)
     checked = checked_samples(len(samples))

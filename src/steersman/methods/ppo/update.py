@@ -146,6 +146,22 @@ def update(
 ) -> UpdateStats:
     """Epochs x minibatches optimiser steps, or fewer if the policy has moved further than `target_kl` allows; none, if there is
     nothing to learn from."""
+    with learner.at_hand():
+        return _summary(
+            *_steps(learner, experience, objective, seed=seed, iteration=iteration, pretraining=pretraining)
+        )
+
+
+def _steps(
+    learner: Learner[Unit, ExperienceBatch],
+    experience: Sequence[Experience],
+    objective: PpoObjective,
+    *,
+    seed: int,
+    iteration: int,
+    pretraining: Callable[[int], Sequence[TokenRow]] | None,
+) -> tuple[list[StepReport], bool]:
+    """What was said of each, and whether they ended early."""
     settings = objective.settings
     reports: list[StepReport] = []
     stopped = False
@@ -160,7 +176,7 @@ def update(
                 break
         if stopped:
             break
-    return _summary(reports, stopped)
+    return reports, stopped
 
 
 def _summary(reports: Sequence[StepReport], stopped: bool) -> UpdateStats:

@@ -1,6 +1,5 @@
 """Tables and curves of the runs of harbour_fast_paths.py: each way of computing beside the one that is shipped, paired by seed."""
 
-import random
 import statistics
 from collections.abc import Sequence
 from itertools import takewhile
@@ -28,7 +27,6 @@ STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36}
 
 
 ROUNDING = 1e-4
-SHUFFLES = 4000
 
 
 def by_seed(runs: Runs, variant: str) -> dict[int, list[dict[str, Any]]]:
@@ -91,36 +89,8 @@ def tables(runs: Runs) -> str:
         lines.append(f"| {NAMES[name]} | {len(pairs(runs, name))} | {' | '.join(cells)} |")
     ways = [name for name in variants if name != ANOTHER]
     counted = f"{outside} of {len(ways) * len(CURVES)} differences by seed are beyond Student's 5 % point and {ROUNDING:g} (bold); chance alone gives at most one in 20. {NAMES[ANOTHER].capitalize()} is not counted: it is there to be seen."
-    told = [counted, together(runs, ways), spread_of_seeds(runs)]
+    told = [counted, spread_of_seeds(runs)]
     return "\n".join([*lines, "", *(line for words in told for line in (words, "")), *beginnings(runs, variants)])
-
-
-def together(runs: Runs, variants: Sequence[str]) -> str:
-    """All ways at once. If only chance parts them, a seed's runs may change names; how often are the means then further apart than they are?"""
-    curves = [by_seed(runs, name) for name in ("shipped", *variants)]
-    seeds = sorted(set.intersection(*(set(one) for one in curves)))
-    told: list[str] = []
-    for key in CURVES:
-        means = [[statistics.fmean(row[key] for row in last_half(one[seed])) for one in curves] for seed in seeds]
-        if len(seeds) < 2:
-            return "With one seed nothing can be said of chance."
-        if max(max(of) - min(of) for of in means) < ROUNDING:
-            told.append(f"{key}: none differs by {ROUNDING:g}, which is rounding")
-            continue
-        chance = random.Random(0)
-        shuffled = [apart([chance.sample(of, len(of)) for of in means]) for _ in range(SHUFFLES)]
-        share = sum(one >= apart(means) - 1e-12 for one in shuffled) / SHUFFLES
-        within = statistics.fmean(statistics.stdev(of) for of in means)
-        told.append(f"{key}: {share:.0%} (a seed's ways deviate by {within:.3f})")
-    return (
-        f"Were the ways' names shuffled within each seed ({SHUFFLES} times, {len(curves)} ways, {len(seeds)} seeds), their means in the last half would "
-        f"differ as much or more this often: {', '.join(told)}."
-    )
-
-
-def apart(means: Sequence[Sequence[float]]) -> float:
-    """The variance of the ways' means; `means` are seed by seed."""
-    return statistics.pvariance([statistics.fmean(of) for of in zip(*means, strict=True)])
 
 
 def spread_of_seeds(runs: Runs) -> str:

@@ -53,8 +53,8 @@ def load_optimiser_tensors(model: nn.Module, optimiser: torch.optim.Optimizer, t
         for key in keys:
             quantity = key.partition("/")[0]
             value = tensors[key]
-            # Adam's step counter is a scalar on every process; the moments are shaped and placed as the parameter is.
-            state[quantity] = value.clone() if value.dim() == 0 else part_like(value, parameter)
+            # Adam's step counter is a scalar on every process, where the parameter is; the moments are also shaped as it is.
+            state[quantity] = value.clone().to(parameter.device) if value.dim() == 0 else part_like(value, parameter)
             unknown.discard(key)
         if state:
             optimiser.state[parameter] = state

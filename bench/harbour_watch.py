@@ -160,14 +160,18 @@ def first_finding(
 
 
 def story(run: Mapping[str, Any], start: float) -> dict[str, float | None]:
-    """Where the true taste had its peak, and where a quarter of what it had gained by then was lost."""
+    """Where the true taste had its peak, and where a quarter of what it had gained by then was lost: for the first time, and for good, for
+    the mean of so few answers dips and comes back."""
     tastes = smooth([row["taste"] for row in run["rows"]])
     peak = max(range(len(tastes)), key=lambda i: tastes[i])
     gain = tastes[peak] - start
-    lost = next((i for i in range(peak, len(tastes)) if tastes[i] < tastes[peak] - gain / 4), None)
+    below = [tastes[i] < tastes[peak] - gain / 4 for i in range(peak, len(tastes))]
+    first = peak + below.index(True) if any(below) else None
+    lost = peak + len(below) - below[::-1].index(False) if below[-1] else None
     return {
         "peak": peak + 1,
         "gain": gain,
+        "first lost": None if first is None else first + 1,
         "lost": None if lost is None else lost + 1,
         "end": tastes[-1] - start,
         "tastes": tastes,

@@ -87,7 +87,7 @@ def measure(out: Path, kind: str, seed: int, more: Sequence[str] = ()) -> dict[s
         *(f"model.path={fine_tuned(out)}", f"scorer.path={proxy}", f"run.out={folder}", f"run.seed={seed}"),
         *(f"iterations={iterations}", f"prompts_per_iteration={prompts}", "samples_kept=0", "prompts.held_out=none"),
         *(f"prompts.source=harbour:prompts?count={iterations * prompts}&seed={seed}", "watch.action=warn"),
-        *(f"watch.held_out_scorer.path={held_out}", "watch.held_out_every=1", "watch.held_out_answers=28", *more),
+        *(f"watch.held_out_scorer.path={held_out}", "watch.held_out_every=2", "watch.held_out_answers=28", *more),
     ]
     began, processor = time.time(), time.process_time()
     with open_ppo(load_settings(PpoSettings, recipe, words)) as run:

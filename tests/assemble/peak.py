@@ -1,8 +1,11 @@
-"""A run in a process of its own, and how much memory it took above what its imports had taken. Usage: peak.py METHOD SETTINGS-AS-JSON"""
+"""A run in a process of its own, and how much memory it took above what its imports had taken. Usage: peak.py METHOD SETTINGS-AS-JSON
+
+Two numbers: without the pages of libraries' files that came to be mapped meanwhile, and with them. How many the kernel maps beside one that is touched depends
+on what other processes have read of the file, and differs by tens of megabytes from one environment to the next.
+"""
 
 import json
 import os
-import resource
 import sys
 from pathlib import Path
 
@@ -34,13 +37,17 @@ def main() -> None:
     torch.set_num_threads(1)
     run, schema = RUNS[sys.argv[1]]
     settings = check(schema, json.loads(sys.argv[2]))
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    before, files = held("VmRSS"), held("RssFile")
     run(settings, quiet=True)
     # not ru_maxrss, which begins with what the process was that started this one
-    (peak,) = (
-        line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
-    )
-    print(json.dumps(int(peak) * 1024 - pages * resource.getpagesize()))
+    taken = held("VmHWM") - before
+    print(json.dumps([taken - max(0, held("RssFile") - files), taken]))
+
+
+def held(what: str) -> int:
+    """Bytes, of /proc/self/status."""
+    (found,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what + ":"))
+    return int(found.split()[1]) * 1024
 
 
 if __name__ == "__main__":

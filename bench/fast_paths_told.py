@@ -24,9 +24,8 @@ ANOTHER = "rate"
 CURVES = ("score", "taste", "KL")
 # Two-sided 5 % points of Student's t, by degrees of freedom.
 STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36}
-
-
 ROUNDING = 1e-4
+"""A difference that is no larger is no difference."""
 
 
 def by_seed(runs: Runs, variant: str) -> dict[int, list[dict[str, Any]]]:

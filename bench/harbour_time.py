@@ -111,8 +111,10 @@ def table(folder: Path) -> None:
         assert there is not None
         told = f"seed {seed}: TRL ends at " + ", ".join(f"{v:.3f} ({rate})" for rate, v in final.items())
         told += f"; ours begins at {mine[0]['score']:.3f}, TRL at {peers[best][0]['score']:.3f}; ours ends at {means(mine)[-1]:.3f}"
-        told += f" after {mine[-1]['processor']:.1f} s (KL {statistics.fmean(r['kl'] for r in mine[-8:]):.1f} and "
-        told += f"{statistics.fmean(r['kl'] for r in peers[best][-8:]):.1f})"
+        told += (
+            f" after {mine[-1]['processor']:.1f} s (KL {statistics.fmean(r['kl'] for r in mine[-MEAN_OF:]):.1f} and "
+        )
+        told += f"{statistics.fmean(r['kl'] for r in peers[best][-MEAN_OF:]):.1f})"
         if here is None:
             print(told + "; ours does not reach TRL's final reward")
             continue

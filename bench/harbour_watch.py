@@ -81,13 +81,15 @@ def measure(out: Path, kind: str, seed: int, more: Sequence[str] = ()) -> dict[s
     """One whole run, and what was true at each of its iterations."""
     proxy, held_out = scorers(out, kind, seed)
     recipe, iterations, prompts = SIZES[kind]
+    asked = careless_watch()
     folder = out / f"{kind}-{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     words = [
         *(f"model.path={fine_tuned(out)}", f"scorer.path={proxy}", f"run.out={folder}", f"run.seed={seed}"),
         *(f"iterations={iterations}", f"prompts_per_iteration={prompts}", "samples_kept=0", "prompts.held_out=none"),
         *(f"prompts.source=harbour:prompts?count={iterations * prompts}&seed={seed}", "watch.action=warn"),
-        *(f"watch.held_out_scorer.path={held_out}", "watch.held_out_every=2", "watch.held_out_answers=28", *more),
+        *(f"watch.held_out_scorer.path={held_out}", f"watch.held_out_every={asked.held_out_every}"),
+        *(f"watch.held_out_answers={asked.held_out_answers}", *more),
     ]
     began, processor = time.time(), time.process_time()
     with open_ppo(load_settings(PpoSettings, recipe, words)) as run:
@@ -193,9 +195,9 @@ def load(out: Path, seeds: Sequence[int]) -> tuple[list[dict[str, Any]], float]:
     return [run for run in runs if seeds[0] <= run["seed"] <= seeds[1]], start
 
 
-def recipe_limits() -> dict[str, float | None]:
-    """Those of the careless recipe, which both kinds of runs are held to."""
-    return load_settings(PpoSettings, "harbour-careless", []).watch.limits.model_dump()
+def careless_watch() -> WatchSettings:
+    """That of the careless recipe, which both kinds of runs are held to."""
+    return load_settings(PpoSettings, "harbour-careless", []).watch
 
 
 def say(**numbers: object) -> None:
@@ -320,7 +322,10 @@ def main() -> None:
     parser.add_argument("--more", nargs="*", default=[], help="other settings of the runs")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    limits = {**recipe_limits(), **{k: float(v) for k, v in (one.split("=") for one in arguments.limits)}}
+    limits = {
+        **careless_watch().limits.model_dump(),
+        **{k: float(v) for k, v in (one.split("=") for one in arguments.limits)},
+    }
     if arguments.what == "run":
         path = arguments.out / f"runs-{arguments.kind}.jsonl"
         began, longest = time.time(), 0.0

@@ -13,13 +13,8 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    TrainerCallback,
-)
-from trl.experimental.ppo import PPOConfig, PPOTrainer
+from transformers import AutoTokenizer, TrainerCallback
+from trl_roles import learn
 
 
 class Clock(TrainerCallback):
@@ -49,46 +44,25 @@ def main() -> None:
     torch.set_num_threads(1)
     tokeniser = AutoTokenizer.from_pretrained(arguments.policy, padding_side="left")
     rows = [json.loads(line) for line in arguments.rows.open()]
-    policy, reference = (AutoModelForCausalLM.from_pretrained(arguments.policy, dtype=torch.float32) for _ in range(2))
-    value, reward = (
-        AutoModelForSequenceClassification.from_pretrained(arguments.reward, num_labels=1, dtype=torch.float32)
-        for _ in range(2)
-    )
-    settings = PPOConfig(
+    learn(
+        arguments.policy,
+        arguments.reward,
+        tokeniser,
+        Dataset.from_list(rows),
+        [Clock()],
+        answers=arguments.answers,
         output_dir=arguments.out,
         seed=arguments.seed,
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        per_device_train_batch_size=arguments.answers,
-        gradient_accumulation_steps=1,
         num_mini_batches=2,
         num_ppo_epochs=2,
         total_episodes=arguments.answers * arguments.iterations,
-        local_rollout_forward_batch_size=arguments.answers,
         response_length=48,
-        temperature=1.0,
-        stop_token="eos",
-        num_sample_generations=0,
         learning_rate=arguments.rate,
         lr_scheduler_type="linear",
         kl_coef=0.05,
         vf_coef=0.1,
         lam=1.0,
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
     )
-    PPOTrainer(
-        args=settings,
-        processing_class=tokeniser,
-        model=policy,
-        ref_model=reference,
-        reward_model=reward,
-        value_model=value,
-        train_dataset=Dataset.from_list(rows),
-        callbacks=[Clock()],
-    ).train()
 
 
 if __name__ == "__main__":

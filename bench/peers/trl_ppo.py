@@ -12,15 +12,9 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    LogitsProcessor,
-    LogitsProcessorList,
-    TrainerCallback,
-)
-from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
+from transformers import AutoTokenizer, LogitsProcessor, LogitsProcessorList, TrainerCallback
+from trl.experimental.ppo import ppo_trainer
+from trl_roles import learn
 from trl_turns import options
 
 from turns import Turns
@@ -96,47 +90,22 @@ def main() -> None:
     tokeniser = AutoTokenizer.from_pretrained(arguments.folder / "model", padding_side="left")
     prompts = [json.loads(line)["prompt"] for line in (arguments.folder / "prompts.jsonl").open()]
     rows = Dataset.from_list([{"input_ids": tokeniser(prompt)["input_ids"]} for prompt in prompts])
-    policy, reference = (
-        AutoModelForCausalLM.from_pretrained(arguments.folder / "model", dtype=torch.float32) for _ in range(2)
-    )
-    value, reward = (
-        AutoModelForSequenceClassification.from_pretrained(
-            arguments.folder / "reward", num_labels=1, dtype=torch.float32
-        )
-        for _ in range(2)
-    )
-    settings = PPOConfig(
+    install(watch)
+    learn(
+        arguments.folder / "model",
+        arguments.folder / "reward",
+        tokeniser,
+        rows,
+        [watch],
+        answers=PROMPTS,
         output_dir=str(arguments.folder / "trl"),
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        per_device_train_batch_size=PROMPTS,
-        gradient_accumulation_steps=1,
         num_mini_batches=4,
         num_ppo_epochs=arguments.epochs,
         total_episodes=PROMPTS * arguments.steps,
-        local_rollout_forward_batch_size=PROMPTS,
         response_length=64,
-        temperature=1.0,
-        stop_token="eos",
-        num_sample_generations=0,
         learning_rate=1e-5,
         lr_scheduler_type="constant",
-        report_to="none",
-        save_strategy="no",
-        disable_tqdm=True,
     )
-    install(watch)
-    PPOTrainer(
-        args=settings,
-        processing_class=tokeniser,
-        model=policy,
-        ref_model=reference,
-        reward_model=reward,
-        value_model=value,
-        train_dataset=rows,
-        callbacks=[watch],
-    ).train()
 
 
 if __name__ == "__main__":

@@ -146,37 +146,23 @@ def update(
 ) -> UpdateStats:
     """Epochs x minibatches optimiser steps, or fewer if the policy has moved further than `target_kl` allows; none, if there is
     nothing to learn from."""
-    with learner.at_hand():
-        return _summary(
-            *_steps(learner, experience, objective, seed=seed, iteration=iteration, pretraining=pretraining)
-        )
-
-
-def _steps(
-    learner: Learner[Unit, ExperienceBatch],
-    experience: Sequence[Experience],
-    objective: PpoObjective,
-    *,
-    seed: int,
-    iteration: int,
-    pretraining: Callable[[int], Sequence[TokenRow]] | None,
-) -> tuple[list[StepReport], bool]:
-    """What was said of each, and whether they ended early."""
     settings = objective.settings
     reports: list[StepReport] = []
     stopped = False
-    for epoch in range(settings.epochs if experience else 0):
-        for members in minibatches(len(experience), settings, seed=seed, iteration=iteration, epoch=epoch):
-            units: list[Unit] = [experience[i] for i in members]
-            if pretraining is not None:
-                units += pretraining(learner.progress.step)
-            reports.append(learner.step(units, objective))
-            stopped = settings.target_kl is not None and reports[-1].metrics["KL to old policy"] > settings.target_kl
+    with learner.at_hand():
+        for epoch in range(settings.epochs if experience else 0):
+            for members in minibatches(len(experience), settings, seed=seed, iteration=iteration, epoch=epoch):
+                units: list[Unit] = [experience[i] for i in members]
+                if pretraining is not None:
+                    units += pretraining(learner.progress.step)
+                reports.append(learner.step(units, objective))
+                moved = reports[-1].metrics["KL to old policy"]
+                stopped = settings.target_kl is not None and moved > settings.target_kl
+                if stopped:
+                    break
             if stopped:
                 break
-        if stopped:
-            break
-    return reports, stopped
+    return _summary(reports, stopped)
 
 
 def _summary(reports: Sequence[StepReport], stopped: bool) -> UpdateStats:

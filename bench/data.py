@@ -6,7 +6,7 @@ Words are single tokens ("w17" is token 17), so that every tokenisation of a row
 import argparse
 import json
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
@@ -15,7 +15,13 @@ from steersman.records import Comparison, Completion, Document, Prompt, to_dict
 
 Method = Literal["sft", "reward", "dpo"]
 # name -> hidden width, layers, vocabulary
-SIZES = {"a": (128, 4, 1024), "b": (384, 6, 4096), "c": (768, 8, 8192)}
+SIZES = {
+    "a": (128, 4, 1024),  # 1 M parameters
+    "b": (384, 6, 4096),  # 12 M
+    "c": (768, 8, 8192),  # 60 M
+    "d": (1280, 24, 32000),  # 0.5 B, for a GPU
+    "e": (2048, 28, 32000),  # 1.5 B, for a GPU
+}
 SHORTEST, LONGEST, BATCH, SEED = 20, 120, 16, 0
 END, PAD = "<|end|>", "<|pad|>"
 
@@ -40,7 +46,7 @@ def config_of(size: str) -> Any:
         intermediate_size=int(hidden * 8 / 3) // 8 * 8,
         num_hidden_layers=layers,
         num_attention_heads=hidden // 64 if hidden > 128 else 4,
-        max_position_embeddings=512,
+        max_position_embeddings=512 if size in "abc" else 1024,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=0,
@@ -55,7 +61,8 @@ def write_model(folder: Path, size: str, method: Method) -> None:
     torch.manual_seed(SEED)
     if method == "reward":
         config.num_labels = 1
-    model = (LlamaForSequenceClassification if method == "reward" else LlamaForCausalLM)(config)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = (LlamaForSequenceClassification if method == "reward" else LlamaForCausalLM)(config)
     model.save_pretrained(folder)
     tokeniser_of(config.vocab_size).save_pretrained(folder)
 
@@ -89,17 +96,26 @@ def write_rows(folder: Path, size: str, steps: int, method: Method) -> None:
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-# PPO: so many prompts of 8 to 32 tokens in every iteration, whose answers have 8 to 64 tokens.
-PROMPTS, PROMPT, ANSWER = 64, (8, 32), (8, 64)
+class Asked(NamedTuple):
+    """How many prompts an iteration has, and from how many to how many tokens they and their answers have."""
+
+    prompts: int
+    prompt: tuple[int, int]
+    answer: tuple[int, int]
 
 
-def write_prompts(folder: Path, size: str) -> int:
+SHORT = Asked(64, (8, 32), (8, 64))
+# What keeps a GPU busy.
+LONG = Asked(256, (64, 256), (128, 512))
+
+
+def write_prompts(folder: Path, size: str, asked: Asked = SHORT) -> int:
     """`prompts.jsonl`: a prompt's first word says how many tokens its answer gets, "w17" 17 of them, so that an iteration has
     the same work on every side. Handed back is how many tokens an iteration's prompts and answers have."""
     vocabulary = SIZES[size][2]
     generator = torch.Generator().manual_seed(SEED + 2)
-    lengths = torch.randint(PROMPT[0], PROMPT[1] + 1, (PROMPTS,), generator=generator).tolist()
-    answers = torch.randint(ANSWER[0], ANSWER[1] + 1, (PROMPTS,), generator=generator).tolist()
+    lengths = torch.randint(asked.prompt[0], asked.prompt[1] + 1, (asked.prompts,), generator=generator).tolist()
+    answers = torch.randint(asked.answer[0], asked.answer[1] + 1, (asked.prompts,), generator=generator).tolist()
     rows = [
         {"prompt": f"w{answer} {words(length - 1, vocabulary, generator)}"}
         for length, answer in zip(lengths, answers, strict=True)
@@ -109,14 +125,14 @@ def write_prompts(folder: Path, size: str) -> int:
     return sum(lengths) + sum(answers)
 
 
-def prepare_ppo(folder: Path, size: str) -> int:
+def prepare_ppo(folder: Path, size: str, asked: Asked = SHORT) -> int:
     """A model, a reward model of the same size (as people's comparisons would have made it), and prompts."""
     folder.mkdir(parents=True, exist_ok=True)
     write_model(folder / "model", size, "sft")
     write_model(folder / "reward", size, "reward")
     notes = {"kind": "reward", "family": "llama", "heads": 1, "mean": 0.0, "std": 1.0, "label": "reward"}
     (folder / "reward" / "steersman.json").write_text(json.dumps(notes))
-    return write_prompts(folder, size)
+    return write_prompts(folder, size, asked)
 
 
 def prepare(folder: Path, size: str, steps: int, method: Method) -> Path:

@@ -34,6 +34,7 @@ HERE = Path(__file__).resolve().parent
 PEER = HERE.parent / ".bench" / "trl-1.12" / "bin" / "python"
 ITERATIONS, ANSWERS, MEAN_OF = 40, 64, 8
 RATES = ("1e-4", "2e-4", "4e-4")
+RECIPE = "recipe"
 JUDGEMENTS = 4000
 
 
@@ -59,11 +60,12 @@ class Clock:
         return coefficient
 
 
-def ours(folder: Path, seed: int) -> list[dict[str, float]]:
-    out = folder / "ours"
+def ours(folder: Path, seed: int, rate: str) -> list[dict[str, float]]:
+    out = folder / f"ours-{rate}"
     shutil.rmtree(out, ignore_errors=True)
     words = [
         *(f"model.path={folder / 'sft'}", f"scorer.path={folder / 'reward'}", f"run.out={out}", f"run.seed={seed}"),
+        *([] if rate == RECIPE else [f"optimiser.learning_rate={rate}"]),
         *(f"iterations={ITERATIONS}", f"prompts_per_iteration={ANSWERS}", "prompts.held_out=none", "samples_kept=0"),
         *(f"prompts.source=harbour:prompts?count={ITERATIONS * ANSWERS}&seed={seed}", "score.missing_eos_penalty=none"),
     ]
@@ -100,32 +102,35 @@ def reached(rows: Sequence[dict[str, float]], reward: float) -> dict[str, float]
 
 def table(folder: Path) -> None:
     runs = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-    seeds = sorted({run["seed"] for run in runs})
-    ratios: list[float] = []
-    for seed in seeds:
-        mine = next(run["rows"] for run in runs if run["seed"] == seed and run["side"] == "ours")
-        peers = {run["rate"]: run["rows"] for run in runs if run["seed"] == seed and run["side"] == "trl"}
-        final = {rate: means(rows)[-1] for rate, rows in peers.items()}
+    found: dict[str, list[float]] = {}
+    for seed in sorted({run["seed"] for run in runs}):
+        sides = {
+            side: {run["rate"]: run["rows"] for run in runs if run["seed"] == seed and run["side"] == side}
+            for side in ("trl", "ours")
+        }
+        final = {rate: means(rows)[-1] for rate, rows in sides["trl"].items()}
         best = max(final, key=lambda rate: final[rate])
-        there, here = reached(peers[best], final[best]), reached(mine, final[best])
+        there = reached(sides["trl"][best], final[best])
         assert there is not None
-        told = f"seed {seed}: TRL ends at " + ", ".join(f"{v:.3f} ({rate})" for rate, v in final.items())
-        told += f"; ours begins at {mine[0]['score']:.3f}, TRL at {peers[best][0]['score']:.3f}; ours ends at {means(mine)[-1]:.3f}"
-        told += (
-            f" after {mine[-1]['processor']:.1f} s (KL {statistics.fmean(r['kl'] for r in mine[-MEAN_OF:]):.1f} and "
-        )
-        told += f"{statistics.fmean(r['kl'] for r in peers[best][-MEAN_OF:]):.1f})"
-        if here is None:
-            print(told + "; ours does not reach TRL's final reward")
-            continue
-        ratios.append(here["processor"] / there["processor"])
+        ends = ", ".join(f"{value:.3f} ({rate})" for rate, value in final.items())
         print(
-            told
-            + f"; to TRL's reward: ours {here['processor']:.1f} s, TRL {there['processor']:.1f} s, ratio {ratios[-1]:.2f}"
-            + f" (by the clock {here['seconds'] / there['seconds']:.2f})"
+            f"seed {seed}: TRL ends at {ends}, KL {ending_kl(sides['trl'][best]):.1f}; there after {there['processor']:.0f} s"
         )
-    if ratios:
-        print(f"median of {len(ratios)} seeds: {statistics.median(ratios):.2f}")
+        for rate, rows in sides["ours"].items():
+            told = f"    ours ({rate}) ends at {means(rows)[-1]:.3f} after {rows[-1]['processor']:.0f} s, KL {ending_kl(rows):.1f}; "
+            here = reached(rows, final[best])
+            if here is None:
+                print(told + "does not reach TRL's")
+                continue
+            found.setdefault(rate, []).append(here["processor"] / there["processor"])
+            told += f"TRL's after {here['processor']:.1f} s, KL {here['kl']:.1f}: {found[rate][-1]:.2f}"
+            print(told + f" (by the clock {here['seconds'] / there['seconds']:.2f})")
+    for rate, ratios in found.items():
+        print(f"{rate}: median of the {len(ratios)} seeds that reach it {statistics.median(ratios):.2f}")
+
+
+def ending_kl(rows: Sequence[dict[str, float]]) -> float:
+    return statistics.fmean(row["kl"] for row in rows[-MEAN_OF:])
 
 
 def main() -> None:
@@ -133,7 +138,8 @@ def main() -> None:
     parser.add_argument("what", choices=["run", "table"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3])
-    parser.add_argument("--rates", nargs="*", default=list(RATES))
+    parser.add_argument("--rates", nargs="*", default=list(RATES), help="TRL's")
+    parser.add_argument("--ours", nargs="*", default=[RECIPE], help=f"ours; {RECIPE!r} is what ppo-harbour says")
     arguments = parser.parse_args()
     if arguments.what == "table":
         table(arguments.folder)
@@ -144,11 +150,11 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for first in ("sft", "reward"):
             trained(command_of(first, folder, seed, JUDGEMENTS), folder / first, seed, inside=False)
-        for side, rate in (("ours", "recipe"), *(("trl", rate) for rate in arguments.rates)):
+        for side, rate in (*(("ours", rate) for rate in arguments.ours), *(("trl", rate) for rate in arguments.rates)):
             done = results.read_text().splitlines() if results.exists() else []
             if any((run["seed"], run["side"], run["rate"]) == (seed, side, rate) for run in map(json.loads, done)):
                 continue
-            rows = ours(folder, seed) if side == "ours" else theirs(folder, seed, rate)
+            rows = ours(folder, seed, rate) if side == "ours" else theirs(folder, seed, rate)
             with results.open("a") as file:
                 file.write(json.dumps({"seed": seed, "side": side, "rate": rate, "rows": rows}) + "\n")
             print(seed, side, rate, f"{means(rows)[-1]:.3f} after {rows[-1]['processor']:.1f} s", flush=True)

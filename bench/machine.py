@@ -6,6 +6,7 @@ Run: python bench/machine.py [--threads 2]
 import argparse
 import json
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -15,7 +16,10 @@ from steersman.train.kernels import using
 
 
 def best_peak(threads: int, width: int = 2048, repeats: int = 5) -> float:
-    """Operations a second of the faster kernels, by processor time a thread, so that other work on the machine counts little."""
+    """Operations a second: on a GPU of a large product in bf16; on a processor of a float32 product by the faster kernels, by processor
+    time a thread, so that other work on the machine counts little."""
+    if torch.cuda.is_available():
+        return gpu_peak()
     torch.set_num_threads(threads)
     a, b = torch.randn(width, width), torch.randn(width, width)
     found: list[float] = []
@@ -27,6 +31,30 @@ def best_peak(threads: int, width: int = 2048, repeats: int = 5) -> float:
                 torch.mm(a, b)
                 found.append(2 * width**3 * threads / (time.process_time() - started))
     return max(found)
+
+
+def gpu_peak(width: int = 8192) -> float:
+    a, b = (torch.randn(width, width, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    return 2 * width**3 / gpu_seconds(lambda: torch.mm(a, b))
+
+
+def gpu_bandwidth(gigabytes: int = 4) -> float:
+    """Bytes a second that a GPU reads from its memory."""
+    memory = torch.ones(gigabytes * 2**28, device="cuda")
+    return memory.numel() * 4 / gpu_seconds(lambda: memory.sum())
+
+
+def gpu_seconds(work: Callable[[], object], repeats: int = 20) -> float:
+    """Of one among so many, one behind the other, after three more."""
+    for _ in range(3):
+        work()
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    for _ in range(repeats):
+        work()
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end) / 1e3 / repeats
 
 
 def bandwidth(threads: int, megabytes: int = 256, repeats: int = 5) -> float:

@@ -7,6 +7,7 @@ data.py), by the engine's own limit on each answer's tokens.
 import argparse
 import contextlib
 import importlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ LAYOUTS = ("shared", "separate", "adapters", "adapters-own-critic")
 def settings_of(
     folder: Path, layout: str, threads: int, compute: Mapping[str, Any], *, epochs: int = 4
 ) -> dict[str, Any]:
+    answers = json.loads((folder / "lengths.json").read_text())["answers"]
     model: dict[str, Any] = {"path": str(folder / "model")}
     if layout.startswith("adapters"):
         model["lora"] = {"rank": 16}
@@ -28,12 +30,12 @@ def settings_of(
         "model": model,
         "layout": layout,
         "prompts": {"source": str(folder / "prompts.jsonl"), "held_out": 0.0},
-        "sampling": {"max_new_tokens": 64},
+        "sampling": {"max_new_tokens": max(answers)},
         "scorer": {"path": str(folder / "reward")},
         "optimiser": {"learning_rate": LEARNING_RATE, "schedule": "constant", "warmup": 0, "max_grad_norm": CLIP},
         "update": {"epochs": epochs, "minibatches": 4},
         "iterations": 10**6,
-        "prompts_per_iteration": 64,
+        "prompts_per_iteration": len(answers),
         "compute": dict(compute),
         "run": {
             "out": str(folder / f"run-{layout}-{os.getpid()}"),
@@ -80,6 +82,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--budget", type=int, default=None)
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--alone", type=int, default=None, help="no turns: so many iterations, each printed")
     arguments = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -117,7 +120,7 @@ def main() -> None:
         return done
 
     loop.iterate = in_turn  # type: ignore[assignment]
-    compute = {"kernels": arguments.kernels, "precision": arguments.precision}
+    compute = {"kernels": arguments.kernels, "precision": arguments.precision, "compile": arguments.compile}
     if arguments.budget:
         compute["tokens_per_micro_batch"] = arguments.budget
     values = settings_of(arguments.folder, arguments.layout, arguments.threads, compute, epochs=arguments.epochs)
@@ -131,11 +134,11 @@ class Alone:
     def __init__(self, iterations: int, phases: Mapping[str, float]) -> None:
         import time
 
-        from turns import resident_gb
+        from turns import held_gb
 
         self.left, self.phases, self.time = iterations, phases, time
         self.since: tuple[float, float, dict[str, float]] | None = None
-        self.imported = resident_gb()
+        self.imported = held_gb()
 
     def step_begins(self) -> None:
         if self.since is not None:
@@ -146,10 +149,9 @@ class Alone:
                 flush=True,
             )
         if self.left == 0:
-            import resource
+            from turns import peak_gb
 
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-            print(f"peak {peak:.3f} GB, of which imports {self.imported:.3f} GB", flush=True)
+            print(f"peak {peak_gb():.3f} GB, of which imports {self.imported:.3f} GB", flush=True)
             os._exit(0)
         self.left -= 1
         self.since = (self.time.perf_counter(), self.time.process_time(), dict(self.phases))

@@ -21,6 +21,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from data import SIZES, prepare_ppo
 from machine import best_peak, model_shape
 from steersman.costs.work import iteration_operations
@@ -31,13 +33,14 @@ PEER = HERE.parent / ".bench" / "trl-1.12" / "bin" / "python"
 EPOCHS = 4
 # One process each; the last two are the peers.
 SIDES = ("shared", "separate", "trl", "trl, same kernels")
+GPU_SIDES = ("shared", "separate", "trl")
 PEERS = {"as shipped": "trl", "same kernels": "trl, same kernels"}
 
 
 def command_of(side: str, folder: Path, arguments: argparse.Namespace) -> list[str]:
     if side.startswith("trl"):
         kernels = "onednn" if "same" in side else "default"
-        found = [str(PEER), str(HERE / "peers" / "trl_ppo.py"), str(folder), "100000", "--kernels", kernels]
+        found = [arguments.peer, str(HERE / "peers" / "trl_ppo.py"), str(folder), "100000", "--kernels", kernels]
     else:
         found = [
             sys.executable,
@@ -47,6 +50,7 @@ def command_of(side: str, folder: Path, arguments: argparse.Namespace) -> list[s
             side,
             "--kernels",
             arguments.kernels,
+            *(["--compile"] if arguments.compile else []),
         ]
     return [*found, "--threads", str(arguments.threads), "--epochs", str(arguments.epochs)]
 
@@ -60,10 +64,11 @@ def whole(turn: dict[str, Any], epochs: int, clock: str) -> float:
 
 
 def measure(size: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    if not PEER.exists():
-        raise SystemExit(f"{PEER} is missing; make it with: sh bench/peers/setup.sh")
+    if not (Path(arguments.peer).exists() or shutil.which(arguments.peer)):
+        raise SystemExit(f"{arguments.peer} is missing; make it with: sh bench/peers/setup.sh")
     folder = Path(tempfile.mkdtemp(prefix="steersman-bench-"))
-    sides = [*SIDES, *arguments.extra]
+    on_gpu = torch.cuda.is_available()
+    sides = [*(GPU_SIDES if on_gpu else SIDES), *arguments.extra]
     running: dict[str, Trainer] = {}
     try:
         prepare_ppo(folder, size)
@@ -103,6 +108,7 @@ def summary(
         "epochs timed": arguments.epochs,
         "load": round(os.getloadavg()[0], 1),
         "gigaflops": round(peak / 1e9),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
     for side, rounds in turns.items():
         wall = statistics.median(whole(turn, arguments.epochs, "seconds") for turn in rounds)
@@ -122,11 +128,14 @@ def summary(
             )
             found[side]["gigaflop"] = round(needed / 1e9)
             # processor time over threads: what the machine would take if it had nothing else to do
-            found[side]["times_the_limit"] = round(processor / arguments.threads / (needed / peak), 2)
+            spent = wall if torch.cuda.is_available() else processor / arguments.threads
+            found[side]["times_the_limit"] = round(spent / (needed / peak), 2)
     for side in turns:
         if side.startswith("trl"):
             continue
         for name, peer in PEERS.items():
+            if peer not in turns:
+                continue
             pairs = list(zip(turns[side], turns[peer], strict=True))
             for clock, key in (("seconds", "ratio"), ("processor_seconds", "processor ratio")):
                 ratios = [whole(b, arguments.epochs, clock) / whole(a, arguments.epochs, clock) for a, b in pairs]
@@ -144,6 +153,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--kernels", default="auto", help="of ours: auto, default or onednn")
+    parser.add_argument("--compile", action="store_true", help="ours, on a GPU: compute.compile=true")
+    parser.add_argument("--peer", default=str(PEER), help="the interpreter that has TRL 1.12")
     parser.add_argument("--with", dest="extra", nargs="*", default=[], help="more of our layouts, such as adapters")
     arguments = parser.parse_args()
     for size in arguments.sizes or SIZES:

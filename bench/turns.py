@@ -19,6 +19,22 @@ def resident_gb() -> float:
     return pages * resource.getpagesize() / 1e9
 
 
+def peak_gb() -> float:
+    """The most memory that this process has held: of the GPU's, where it uses one."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def held_gb() -> float:
+    """What it holds now."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return torch.cuda.memory_allocated() / 1e9
+    return resident_gb()
+
+
 class Turns:
     """At each step's beginning call `step_begins`. One JSON line a turn goes to the standard output of the process's start;
     all else that is printed goes to its standard error."""
@@ -34,7 +50,7 @@ class Turns:
         self._answers = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
         self._losses, self._tokens, self._phases = losses, tokens, phases
-        self._imported_gb = resident_gb()
+        self._imported_gb = held_gb()
         self._left = 0
         self._since: tuple[float, float, int, dict[str, float]] | None = None
 
@@ -54,10 +70,9 @@ class Turns:
                 )
             word = sys.stdin.readline().strip()
             if word in ("", "end"):
-                kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
                 self._say(
                     {
-                        "peak_gb": kilobytes * 1024 / 1e9,
+                        "peak_gb": peak_gb(),
                         "imported_gb": self._imported_gb,
                         "losses": self._losses(),
                     }

@@ -27,8 +27,8 @@ def learn(
         AutoModelForSequenceClassification.from_pretrained(reward, num_labels=1, dtype=torch.float32) for _ in range(2)
     )
     settings = PPOConfig(
-        use_cpu=True,
-        bf16=False,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=torch.cuda.is_available(),
         gradient_checkpointing=False,
         per_device_train_batch_size=answers,
         gradient_accumulation_steps=1,

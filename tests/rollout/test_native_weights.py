@@ -199,4 +199,4 @@ def test_widths_are_few_and_never_too_narrow():
 
 
 def test_paths_go_from_fast_to_sure():
-    assert list(choose.PATHS) == ["fused", "cached", "whole"]
+    assert list(choose.PATHS) == ["graphed", "fused", "cached", "whole"]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from steersman.assemble.device import Machine, resolve_device, resolve_machine
-from steersman.assemble.language_model import layers_of, model_path
+from steersman.assemble.language_model import model_path
 from steersman.assemble.material import check_held_out, content_of, read_split
 from steersman.assemble.repeat import RunResult
 from steersman.assemble.run import KeptRun, identity_of, keep_run
@@ -20,6 +20,7 @@ from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.classification import lines_of_classifier, measure_classifier
 from steersman.methods.classifier import TextClass
+from steersman.models.backbone import layers_of
 from steersman.models.classifier import Classifier, fit_pad, new_classifier, save_classifier
 from steersman.parallel.shard import shard
 from steersman.parallel.world import World, join

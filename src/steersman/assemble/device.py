@@ -31,6 +31,8 @@ class Machine:
     token_budget: int
     multiple: int
     """Rows are padded to a multiple of this many tokens: oneDNN keeps a kernel for each shape that it sees."""
+    compiled: bool = False
+    """Whether torch compiles the models' layers."""
 
     def multiple_within(self, context: int | None) -> int:
         """The same for a model that can see so many tokens: padding must not go beyond them."""
@@ -39,7 +41,13 @@ class Machine:
     @property
     def facts(self) -> dict[str, bool]:
         """What the last bits depend on, for the stamp."""
-        return {"onednn kernels": self.kernels == "onednn", "bf16": self.precision == "bf16"}
+        found = {"onednn kernels": self.kernels == "onednn", "bf16": self.precision == "bf16"}
+        return {**found, "compiled": True} if self.compiled else found
+
+    @property
+    def answers_in(self) -> torch.dtype | None:
+        """What kind of numbers answers are made with, if not the model's own."""
+        return torch.bfloat16 if self.precision == "bf16" and self.device.type == "cuda" else None
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -89,7 +97,8 @@ def resolve_machine(run: RunSettings, compute: ComputeSettings, *, width: int, k
         with on_threads(threads):
             kernels = choose_kernels(width, _memory()) if wished == "auto" else wished
     budget = compute.tokens_per_micro_batch or usual_token_budget(device.type, width)
-    return Machine(device, threads, precision, kernels, budget, 16 if kernels == "onednn" else 1)
+    compiled = compute.compile and device.type == "cuda"
+    return Machine(device, threads, precision, kernels, budget, 16 if kernels == "onednn" else 1, compiled)
 
 
 def usual_token_budget(device: str, width: int) -> int:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from steersman.assemble.language_model import LanguageModel
 from steersman.evaluate.answer_kl import Voice
 from steersman.models.heads import ValueHead
@@ -17,6 +19,7 @@ def native_engine(
     guide: Guide | None = None,
     tells_more: bool = False,
     value_head: ValueHead | None = None,
+    dtype: torch.dtype | None = None,
 ) -> NativeEngine:
     backbone, adapter = voice
     ends = end_ids(tokeniser, getattr(backbone.hf, "generation_config", None))
@@ -28,6 +31,7 @@ def native_engine(
         guide=guide,
         tells_more=tells_more,
         value_head=value_head,
+        dtype=dtype,
     )
 
 

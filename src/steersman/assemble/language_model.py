@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from steersman.errors import ModelError, UsageError
 from steersman.models.adapters import LoraSettings, add_lora, load_adapter, save_adapter
-from steersman.models.backbone import Backbone
-from steersman.models.classifier import Classifier
+from steersman.models.backbone import Backbone, layers_of
 from steersman.models.files import describe, save_model
 from steersman.models.loading import fit_vocabulary, load_causal
 from steersman.models.q_heads import Guide
@@ -132,12 +131,6 @@ def whole_again(settings: ModelSettings, weights: dict[str, Tensor]) -> Language
     model = load_language_model(settings, torch.device("cpu"))
     load_weight_tensors(model.backbone, weights)
     return model
-
-
-def layers_of(backbone: Backbone | Classifier) -> list[nn.Module]:
-    """The model's layers: the largest list in it."""
-    lists = [module for module in backbone.hf.modules() if isinstance(module, nn.ModuleList)]
-    return list(max(lists, key=lambda found: sum(p.numel() for p in found.parameters()), default=[]))
 
 
 def _merge(backbone: Backbone, adapter: str) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from steersman.batches import AnswerGroup, TokenRow, pack_rows, pad_groups, pad_rows
 from steersman.maths.schedule import multiplier
 from steersman.models.backbone import Backbone
+from steersman.models.compiled import compile_layers
 from steersman.parallel.world import World
 from steersman.settings.parts import OptimiserSettings
 from steersman.train.core import Learner
@@ -28,7 +29,10 @@ def learner_of(
     world: World,
     precision: Precision,
     notice: Callable[[str], None],
+    compiled: bool = False,
 ) -> Learner[Any, Any]:
+    if compiled:
+        compile_layers([model])
     return Learner(
         model,
         optimiser_of(model, optimiser, rates={}),

@@ -33,8 +33,10 @@ from steersman.methods.ppo.records import ExperienceBatch, Unit, collate
 from steersman.methods.ppo.roles import ModelActors
 from steersman.methods.ppo.together import EngineTogether, ScorerTogether
 from steersman.models.backbone import Backbone
+from steersman.models.compiled import compile_layers
 from steersman.parallel.world import World, join
 from steersman.records import Demonstration, Document, Prompt
+from steersman.reward.parked import models_of
 from steersman.rollout.engine import Engine, Rollout, Sampling, TakesUpWeights
 from steersman.rollout.stops import answer_text
 from steersman.settings.ppo import PpoSettings
@@ -189,8 +191,10 @@ def make_parts(
     words = Words(tokeniser, tuple(settings.sampling.stop))
     sampling = Sampling(**{**settings.sampling.model_dump(), "stop": words.stop})
     prompts, held_out = prompts_of(settings.prompts, words, kept.notice, room=room_for_prompts(backbone, sampling))
-    engine = _engine(model, plain, actors, world)
+    engine = _engine(model, plain, actors, machine, world)
     plain_scorer = scorer_of(settings.scorer, reward, world.device, Keeping.of(kept, world))
+    if machine.compiled:
+        compile_layers([actors, *models_of(plain_scorer)])
     scorer, watch = open_watch(settings.watch, plain_scorer, world, kept, offload.scorer)
     scorer = offload.scorer(scorer)
     offload.check_scorers(scorer.name)
@@ -269,12 +273,15 @@ def _learner(
     )
 
 
-def _engine(model: LanguageModel, plain: Backbone, actors: ModelActors, world: World) -> Engine:
-    """In one process the engine stands on the very weights that learn, and tells what they know of each token."""
+def _engine(model: LanguageModel, plain: Backbone, actors: ModelActors, machine: Machine, world: World) -> Engine:
+    """In one process the engine stands on the very weights that learn, and tells what they know of each token: as long as both compute
+    in float32, since anything coarser says something else of a token in another batch."""
+    voice, dtype = (plain, model.adapter), machine.answers_in
     if world.size > 1:
-        return EngineTogether(native_engine((plain, model.adapter), model.tokeniser), model.backbone, world)
-    head = actors.value_head if actors.values_on_the_policys_trunk else None
-    return native_engine((plain, model.adapter), model.tokeniser, tells_more=True, value_head=head)
+        return EngineTogether(native_engine(voice, model.tokeniser, dtype=dtype), model.backbone, world)
+    exact = machine.precision == "fp32"
+    head = actors.value_head if exact and actors.values_on_the_policys_trunk else None
+    return native_engine(voice, model.tokeniser, tells_more=exact, value_head=head, dtype=dtype)
 
 
 def _kind(settings: PpoSettings) -> str:

@@ -90,6 +90,7 @@ def learn(
         world=world,
         precision=machine.precision,
         notice=kept.notice,
+        compiled=machine.compiled,
     )
     if after_step is not None:
         learner.optimiser.register_step_post_hook(lambda *_: after_step())

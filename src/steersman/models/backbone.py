@@ -18,6 +18,7 @@ from steersman.errors import ModelError
 from steersman.maths.kl import full_kl, top_k_kl
 from steersman.maths.tokens import gather_at, gather_before
 from steersman.maths.word_log_probs import chosen_log_probs, chunk_for, summed_log_probs
+from steersman.models.packed_attention import packed
 from steersman.models.unpadded import Layout, lay_out, spread
 
 # How a packed row is shown to a model: by restarting position ids (transformers makes the mask, windows included), the
@@ -111,7 +112,8 @@ class Backbone(nn.Module):
         self._check_length(batch)
         worth_it = self.fused or batch.padding_share > LITTLE_PADDING
         if self.computes_no_padding and batch.segments is None and worth_it:
-            layout = lay_out(batch.ids, batch.attention_mask, read, cut=self.fused)
+            # what rows have in common is laid out once by our own attention only
+            layout = lay_out(batch.ids, batch.attention_mask, None if self._on_gpu else read, cut=self.fused)
             if layout.longest <= self.unpadded:
                 return self._hidden_unpadded(batch, layout)
         if batch.segments is None:
@@ -134,7 +136,11 @@ class Backbone(nn.Module):
 
     @property
     def computes_no_padding(self) -> bool:
-        return self.unpadded > 0 and self.device.type == "cpu"
+        return self.unpadded > 0 and self.device.type in ("cpu", "cuda")
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.device.type == "cuda"
 
     def _hidden_unpadded(self, batch: TokenBatch, layout: Layout) -> Float[Tensor, "batch time hidden"]:
         seen = self.trunk(
@@ -142,7 +148,7 @@ class Backbone(nn.Module):
             position_ids=layout.positions,
             # transformers takes a mask of four axes as it is; without one it would make a mask of all tokens by all tokens
             attention_mask=torch.zeros(1, 1, 1, 1, dtype=self.dtype, device=batch.ids.device),
-            rows=layout.rows,
+            rows=packed(layout.rows.lengths, batch.ids.device) if self._on_gpu else layout.rows,
             use_cache=False,
         )
         return spread(seen.last_hidden_state[0], layout, *batch.ids.shape)
@@ -184,7 +190,7 @@ class Backbone(nn.Module):
 
     def _how_logits(self) -> dict[str, Any]:
         readout = self.readout or Readout(None, 1.0)
-        chunk = chunk_for(self.hf.get_output_embeddings().weight.shape[0])
+        chunk = chunk_for(self.hf.get_output_embeddings().weight.shape[0], self.device.type)
         return {"softcap": readout.softcap, "logit_scale": readout.scale, "chunk": chunk}
 
     def kl_from(
@@ -200,7 +206,7 @@ class Backbone(nn.Module):
         """The exact KL of this model's distribution from another's at each target, in chunks: over the whole vocabulary, or
         over the other's `top_k` likeliest tokens with all others as one bin."""
         here, there = gather_before(hidden, batch.loss_mask), gather_before(other_hidden, batch.loss_mask)
-        step = chunk_for(self.vocabulary)
+        step = chunk_for(self.vocabulary, self.device.type)
         parts = [here.new_zeros(0).float()]
         for start in range(0, len(here), step):
             logits = self.logits_of(here[start : start + step]) / temperature
@@ -265,6 +271,12 @@ class Backbone(nn.Module):
         from steersman.models.adapters import acting_as
 
         return nullcontext(), acting_as(self, self.adapter)
+
+
+def layers_of(model: Any) -> list[nn.Module]:
+    """The layers of a backbone or a classifier: the largest list in it."""
+    lists = [module for module in model.hf.modules() if isinstance(module, nn.ModuleList)]
+    return list(max(lists, key=lambda found: sum(p.numel() for p in found.parameters()), default=[]))
 
 
 def positions_of(segments: Int[Tensor, "batch time"]) -> Int[Tensor, "batch time"]:

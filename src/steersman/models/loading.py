@@ -210,20 +210,23 @@ def find_packing(backbone: Backbone) -> Packing | None:
 
 def find_unpadded(backbone: Backbone) -> int:
     """The longest rows that, laid one after another without padding, give the hidden states each gives by itself; 0 if the
-    model cannot do it (or is on a GPU). Rows that fit into a window or chunk of attention never meet its edge. Layers that
+    model cannot do it. Rows that fit into a window or chunk of attention never meet its edge. Layers that
     can compute as one step do so from here on, if that gives the same too."""
     text = backbone.config.get_text_config()
     windows = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
     longest = min([window for window in windows if window] or [sys.maxsize])
-    if backbone.device.type != "cpu" or longest < 2 or backbone.config._attn_implementation != "sdpa":
+    if backbone.device.type not in ("cpu", "cuda") or longest < 2 or backbone.config._attn_implementation != "sdpa":
         return 0
     install()
     ids = _probe_ids(backbone, 40).view(4, 10)[:, :longest]
     width = ids.shape[1]
     # the second row begins as the first does, so that what they share is computed once
     ids[1, :-1] = ids[0, :-1]
-    batch = TokenBatch(ids, torch.zeros_like(ids, dtype=torch.bool), torch.tensor([width, width, width // 2, 1]), None)
+    lengths = torch.tensor([width, width, width // 2, 1], device=ids.device)
+    batch = TokenBatch(ids, torch.zeros_like(ids, dtype=torch.bool), lengths, None)
     with torch.no_grad():
+        if backbone.device.type == "cuda":
+            return longest if _same_on_gpu(backbone, batch, longest) else 0
         alone = backbone.hidden(batch)
         if fuse(backbone.trunk):
             backbone.fused = _same_unpadded(backbone, batch, alone, longest)
@@ -233,8 +236,20 @@ def find_unpadded(backbone: Backbone) -> int:
         return longest if _same_unpadded(backbone, batch, alone, longest) else 0
 
 
-def _same_unpadded(backbone: Backbone, batch: TokenBatch, alone: torch.Tensor, longest: int) -> bool:
-    """Whether the real tokens have the same hidden states without their padding."""
+def _same_on_gpu(backbone: Backbone, batch: TokenBatch, longest: int) -> bool:
+    """In the model's own numbers and in half precision, which other kernels compute."""
+    if not _same_unpadded(backbone, batch, backbone.hidden(batch), longest):
+        return False
+    with torch.autocast("cuda", dtype=torch.bfloat16, enabled=torch.cuda.is_bf16_supported()):
+        alone = backbone.hidden(batch)
+        # float32 at the end, of products in bf16
+        return _same_unpadded(backbone, batch, alone, longest, kind=torch.bfloat16)
+
+
+def _same_unpadded(
+    backbone: Backbone, batch: TokenBatch, alone: torch.Tensor, longest: int, *, kind: torch.dtype | None = None
+) -> bool:
+    """Whether the real tokens have the same hidden states without their padding, as exactly as numbers of this kind can say."""
     backbone.unpadded = longest
     read = batch.lengths.clone()
     read[1] = 1
@@ -244,9 +259,9 @@ def _same_unpadded(backbone: Backbone, batch: TokenBatch, alone: torch.Tensor, l
         return False
     finally:
         backbone.unpadded = 0
-    there = torch.arange(batch.ids.shape[1])
+    there = torch.arange(batch.ids.shape[1], device=batch.ids.device)
     seen = batch.attention_mask & (there >= (batch.lengths - read)[:, None])
-    return agree(alone[seen], together[seen])
+    return agree(alone[seen].to(kind or alone.dtype), together[seen].to(kind or together.dtype))
 
 
 def _same_packed(backbone: Backbone, packed: TokenBatch, span: tuple[int, int, int]) -> bool:

@@ -140,7 +140,7 @@ class QModel(nn.Module):
                     head.outer,
                     head.outer_bias,
                     tokens,
-                    chunk=chunk_for(len(head.outer)),
+                    chunk=chunk_for(len(head.outer), hidden.device.type),
                     with_entropy=False,
                 )[0]
                 for head, features in known

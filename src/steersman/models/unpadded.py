@@ -1,7 +1,7 @@
-"""Rows of different lengths through a model on a processor, with no padding computed.
+"""Rows of different lengths through a model, with no padding computed.
 
 All rows are laid one after another into one. Matrix products, norms and rotations then see real tokens only, and attention
-alone looks at each row by itself (see row_attention.py). (On a GPU flash attention packs by itself.)
+alone looks at each row by itself (on a processor see row_attention.py, on a GPU packed_attention.py).
 transformers' own packing would make one mask of all tokens by all tokens, and pay for it.
 """
 
@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steersman.errors import ModelError
+from steersman.models.packed_attention import Packed, attend_packed
 from steersman.models.row_attention import Rows, attend_rows, attend_rows_backward
 
 # What changes attention beyond its scale; a model that brings one of these is left to transformers.
@@ -114,6 +115,8 @@ def install() -> None:
         rows = rest.pop("rows", None)
         if rows is None:
             return usual(module, query, key, value, attention_mask, **rest)
+        if isinstance(rows, Packed):
+            return attend_packed(*_plain(query, key, value, rest), rows, _scale(query, rest)), None
         return attend_by_row(module, query, key, value, rows, rest)
 
     ALL_ATTENTION_FUNCTIONS["sdpa"] = attend
@@ -128,21 +131,33 @@ def attend_by_row(
     rest: dict[str, Any],
 ) -> tuple[Float[Tensor, "one total heads size"], None]:
     """Causal attention within each of the rows laid one after another: what transformers calls in a layer."""
-    foreign = [name for name in _FOREIGN if rest.get(name) is not None]
-    if foreign or rest.get("dropout") or sum(rows.lengths) != query.shape[2]:
-        raise ModelError(
-            f"attention with {', '.join(foreign) or 'dropout or other tokens'} cannot be computed row by row; the model is "
-            "used with padding instead"
-        )
+    if sum(rows.lengths) != query.shape[2]:
+        raise _cannot("other tokens")
+    query, key, value = _plain(query, key, value, rest)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     if torch.is_autocast_enabled("cpu"):
         kind = torch.get_autocast_dtype("cpu")
         query, key, value = query.to(kind), key.to(kind), value.to(kind)
-    scale = rest.get("scaling") or query.shape[3] ** -0.5
     compute = cast(Callable[..., Tensor], _RowByRow.apply)
-    return compute(query * scale, key, value, rows.read_whole).transpose(1, 2), None
+    return compute(query * _scale(query, rest), key, value, rows.read_whole).transpose(1, 2), None
+
+
+def _plain(query: Tensor, key: Tensor, value: Tensor, rest: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+    """The three, if nothing but their scale changes how they attend."""
+    foreign = [name for name in _FOREIGN if rest.get(name) is not None]
+    if foreign or rest.get("dropout"):
+        raise _cannot(", ".join(foreign) or "dropout")
+    return query, key, value
+
+
+def _scale(query: Tensor, rest: dict[str, Any]) -> float:
+    return rest.get("scaling") or query.shape[3] ** -0.5
+
+
+def _cannot(what: str) -> ModelError:
+    return ModelError(f"attention with {what} cannot be computed row by row; the model is used with padding instead")
 
 
 class _RowByRow(torch.autograd.Function):

@@ -2,39 +2,49 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from steersman.errors import ModelError
 from steersman.models.backbone import Backbone, agree
 from steersman.models.q_heads import QHeads
-from steersman.rollout.decoder import CachedDecoder, Decoder, WholeDecoder
+from steersman.rollout.decoder import CachedDecoder, Decoder, Name, WholeDecoder
 from steersman.rollout.fused import FusedDecoder
+from steersman.rollout.graphed import GraphedDecoder, why_not_graphed
 from steersman.rollout.layout import why_not
+from steersman.rollout.memory import RowMemory
 from steersman.rollout.products import default_kernels
 
-Path = Literal["fused", "cached", "whole"]
-PATHS: dict[Path, Callable[[Backbone, str | None, QHeads | None], Decoder]] = {
+Path = Name
+PATHS: dict[Path, Callable[[Backbone, str | None, QHeads | None, torch.dtype | None], Decoder]] = {
+    "graphed": GraphedDecoder,
     "fused": FusedDecoder,
     "cached": CachedDecoder,
     "whole": WholeDecoder,
 }
+# Those with a copy of the weights of their own.
+COPYING: tuple[Path, ...] = ("graphed", "fused")
 # Prompt lengths and new tokens of the probe: ragged, and past the window of a tiny model.
 _PROBE_LENGTHS = (11, 6)
 _PROBE_STEPS = 3
 
 
 def choose_decoder(
-    backbone: Backbone, adapter: str | None, q_heads: QHeads | None, wish: Path | Literal["auto"]
+    backbone: Backbone,
+    adapter: str | None,
+    q_heads: QHeads | None,
+    wish: Path | Literal["auto"],
+    dtype: torch.dtype | None = None,
 ) -> tuple[Decoder, str]:
-    """The decoder, and in words why it is none of the faster ones ("" if it is the fastest)."""
+    """The decoder, and in words why it is none of the faster ones ("" if it is the fastest that the device has). `dtype` is that of the
+    weights that a fast one copies, if not the model's own."""
     reasons: list[str] = []
     for name in PATHS:
-        if wish not in ("auto", name):
+        if wish not in ("auto", name) or (wish == "auto" and name == "graphed" and backbone.device.type != "cuda"):
             continue
-        with decoding(backbone, fast=name == "fused"):
-            made, reason = _try(backbone, adapter, q_heads, name)
+        with decoding(backbone, fast=name in COPYING):
+            made, reason = _try(backbone, adapter, q_heads, name, dtype)
         if made is not None:
             return made, "; ".join(reasons)
         reasons.append(f"{name}: {reason}")
@@ -44,13 +54,15 @@ def choose_decoder(
 
 
 def _try(
-    backbone: Backbone, adapter: str | None, q_heads: QHeads | None, path: Path
+    backbone: Backbone, adapter: str | None, q_heads: QHeads | None, path: Path, dtype: torch.dtype | None
 ) -> tuple[Decoder, str] | tuple[None, str]:
-    reason = why_not(backbone) if path == "fused" else None
+    reason = why_not(backbone) if path in COPYING else None
+    if reason is None and path == "graphed":
+        reason = why_not_graphed(backbone)
     if reason is not None:
         return None, reason
     try:
-        made = PATHS[path](backbone, adapter, q_heads)
+        made = PATHS[path](backbone, adapter, q_heads, dtype)
         if path == "whole" or same_logits(made, backbone, adapter, q_heads, steps=_PROBE_STEPS):
             return made, ""
         return None, "its logits on a probe are not the model's"
@@ -75,7 +87,9 @@ def same_logits(
     if not _agree_in_each(expected, seen, q_heads):
         return False
     if steps:
-        memory, memory_plain = (_roomier(m, steps, rows) for m in (memory, memory_plain))
+        memory, memory_plain = (
+            _roomier(one, held, time + steps, rows) for one, held in ((decoder, memory), (plain, memory_plain))
+        )
     for step in range(steps):
         tokens = ids[:, time + step]
         if not _agree_in_each(plain.step(tokens, memory_plain), decoder.step(tokens, memory), q_heads):
@@ -84,14 +98,15 @@ def same_logits(
 
 
 def _agree_in_each(expected: torch.Tensor, seen: torch.Tensor, q_heads: QHeads | None) -> bool:
-    """Logits and Q by themselves: the larger numbers of the one must not hide an error in the other."""
+    """Logits and Q by themselves: the larger numbers of the one must not hide an error in the other. What is computed with fewer digits
+    is held to fewer."""
     parts = 1 if q_heads is None else 2
-    pairs = zip(expected.chunk(parts, dim=1), seen.chunk(parts, dim=1), strict=True)
+    pairs = zip(expected.to(seen.dtype).chunk(parts, dim=1), seen.chunk(parts, dim=1), strict=True)
     return all(agree(one, other) for one, other in pairs)
 
 
-def _roomier(memory: Any, steps: int, rows: int) -> Any:
-    larger = type(memory)(rows, memory.capacity + steps, memory.device)
+def _roomier(decoder: Decoder, memory: RowMemory, capacity: int, rows: int) -> RowMemory:
+    larger = decoder.memory(rows, capacity)
     larger.take(memory, range(rows), range(rows))
     return larger
 

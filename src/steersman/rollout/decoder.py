@@ -15,13 +15,16 @@ from steersman.models.adapters import acting_as
 from steersman.models.backbone import Backbone
 from steersman.models.q_heads import QHeads
 from steersman.rollout.memory import RowMemory, Step
+from steersman.rollout.products import width_for
+
+Name = Literal["graphed", "fused", "cached", "whole"]
 
 
 @runtime_checkable
 class Decoder(Protocol):
     """`name` says which way it is; rows are padded on the right."""
 
-    name: Literal["fused", "cached", "whole"]
+    name: Name
 
     @property
     def foreseen(self) -> Float[Tensor, " row"] | None:
@@ -30,6 +33,14 @@ class Decoder(Protocol):
 
     def reach(self, length: int) -> None:
         """Be ready for sequences of this length."""
+        ...
+
+    def width(self, rows: int) -> int:
+        """How wide a step with so many rows is, idle ones included."""
+        ...
+
+    def memory(self, slots: int, capacity: int) -> RowMemory:
+        """An empty memory for so many rows of so many tokens."""
         ...
 
     def prefill(
@@ -47,13 +58,32 @@ def last_of(values: Float[Tensor, "row time width"], lengths: Int[Tensor, " row"
     return values[torch.arange(len(lengths), device=lengths.device), lengths - 1]
 
 
-class WholeDecoder:
+class InRows:
+    """Widths and memory as every decoder has them that keeps nothing from one generation to the next."""
+
+    backbone: Backbone
+
+    def width(self, rows: int) -> int:
+        return width_for(rows)
+
+    def memory(self, slots: int, capacity: int) -> RowMemory:
+        return RowMemory(slots, capacity, self.backbone.device)
+
+
+class WholeDecoder(InRows):
     """Runs the whole sequence through the model for every token: right for any causal model, and slow."""
 
-    name: Literal["fused", "cached", "whole"] = "whole"
+    name: Name = "whole"
     foreseen = None
 
-    def __init__(self, backbone: Backbone, adapter: str | None, q_heads: QHeads | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        adapter: str | None,
+        q_heads: QHeads | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """`dtype` is what a copy of the weights would be of; the model's own layers compute in theirs."""
         self.backbone, self.adapter, self.q_heads = backbone, adapter, q_heads
 
     def reach(self, length: int) -> None:
@@ -63,7 +93,7 @@ class WholeDecoder:
         self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]
     ) -> tuple[RowMemory, Float[Tensor, "row numbers"]]:
         rows, time = ids.shape
-        memory = RowMemory(rows, time, ids.device)
+        memory = self.memory(rows, time)
         memory.write_start(0, ids[:, None])
         memory.lengths.copy_(lengths)
         return memory, self._logits(ids, lengths)
@@ -79,13 +109,19 @@ class WholeDecoder:
             return logits_after(self.backbone, self.q_heads, lengths, input_ids=ids, use_cache=False)
 
 
-class CachedDecoder:
+class CachedDecoder(InRows):
     """The model's own layers, with keys and values in our memory: any model that keeps nothing else of the past."""
 
-    name: Literal["fused", "cached", "whole"] = "cached"
+    name: Name = "cached"
     foreseen = None
 
-    def __init__(self, backbone: Backbone, adapter: str | None, q_heads: QHeads | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        adapter: str | None,
+        q_heads: QHeads | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         self.backbone, self.adapter, self.q_heads = backbone, adapter, q_heads
         text = backbone.config.get_text_config()
         types = set(getattr(text, "layer_types", None) or ())
@@ -101,7 +137,7 @@ class CachedDecoder:
         self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]
     ) -> tuple[RowMemory, Float[Tensor, "row numbers"]]:
         rows, time = ids.shape
-        memory = RowMemory(rows, time, ids.device)
+        memory = self.memory(rows, time)
         cache = Cache(layers=[cast(Any, _Start(memory, i)) for i in range(self.layers)])
         with torch.no_grad(), acting_as(self.backbone, self.adapter):
             asked = {"input_ids": ids, "past_key_values": cache}

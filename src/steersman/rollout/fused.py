@@ -7,7 +7,7 @@ only after it has given the model's own logits, with every new set of weights.
 Legend: W rows of a step, N rows of a prefill, T time, H heads, K key/value heads, D width of a head.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +17,7 @@ from torch.nn import functional
 from steersman.models.backbone import Backbone
 from steersman.models.heads import ValueHead
 from steersman.models.q_heads import QHeads
-from steersman.rollout.decoder import last_of, with_q
+from steersman.rollout.decoder import InRows, Name, last_of, with_q
 from steersman.rollout.layout import (
     LayerPlan,
     activation_of,
@@ -34,7 +34,7 @@ Rotary = tuple[Tensor, Tensor]
 _FIRST_REACH = 256
 
 
-class _Layer(NamedTuple):
+class Layer(NamedTuple):
     plan: LayerPlan
     qkv: Product
     output: Product
@@ -46,29 +46,40 @@ class _Layer(NamedTuple):
     after_feedforward: Tensor | None
 
 
-class FusedDecoder:
-    name: Literal["fused", "cached", "whole"] = "fused"
+class FusedDecoder(InRows):
+    name: Name = "fused"
 
-    def __init__(self, backbone: Backbone, adapter: str | None, q_heads: QHeads | None = None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        adapter: str | None,
+        q_heads: QHeads | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """`dtype` is that of the copied weights and of what products are given, if not the model's own."""
         self.backbone, self.q_heads = backbone, q_heads
         text = backbone.config.get_text_config()
         self.readout = backbone.readout
         self.epsilon: float = text.rms_norm_eps
         self.gelu = activation_of(text) != "silu"
-        self.dtype = backbone.dtype
+        self.dtype = dtype or backbone.dtype
         self.embedding: Any = backbone.hf.get_input_embeddings()
         with torch.no_grad():
             self.layers = [
                 self._fuse(plan, layer, backbone.family, adapter)
                 for plan, layer in zip(layer_plans(backbone), backbone.trunk.layers, strict=True)
             ]
-            self.head = product(*head_weights(backbone, adapter))
-            self.final_gain = final_gain(backbone)
+            self._take_head(adapter)
         self.rotary: dict[str, Rotary] = {}
         self._value: tuple[Tensor, Tensor] | None = None
         self.foreseen: Tensor | None = None
         self.length = 0
         self.reach(_FIRST_REACH)
+
+    def _take_head(self, adapter: str | None) -> None:
+        weight, bias = head_weights(self.backbone, adapter)
+        self.head = product(weight.to(self.dtype), None if bias is None else bias.to(self.dtype))
+        self.final_gain = final_gain(self.backbone)
 
     def foresee(self, head: ValueHead) -> None:
         """From now on tell the value of each state too, by this head as it is now."""
@@ -84,9 +95,9 @@ class FusedDecoder:
             self.rotary = rotary_tables(self.backbone, kinds, length, self.dtype)
         self.length = length
 
-    def _fuse(self, plan: LayerPlan, layer: Any, family: str, adapter: str | None) -> _Layer:
-        weights = layer_weights(layer, plan, family, adapter)
-        return _Layer(
+    def _fuse(self, plan: LayerPlan, layer: Any, family: str, adapter: str | None) -> Layer:
+        weights = layer_weights(layer, plan, family, adapter).to(self.dtype)
+        return Layer(
             plan,
             product(weights.qkv, weights.qkv_bias),
             product(weights.output, weights.output_bias),
@@ -102,9 +113,9 @@ class FusedDecoder:
         self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]
     ) -> tuple[RowMemory, Float[Tensor, "row numbers"]]:
         rows, time = ids.shape
-        memory = RowMemory(rows, time, ids.device)
+        memory = self._new_memory(rows, time)
         rotary = {kind: (c[:time].repeat(rows, 1), s[:time].repeat(rows, 1)) for kind, (c, s) in self.rotary.items()}
-        hidden = self.embedding(ids.flatten())
+        hidden = self._embed(ids.flatten())
         for index, layer in enumerate(self.layers):
             plan = layer.plan
             qkv = self._qkv(layer, hidden, rotary[plan.rotary])
@@ -118,7 +129,7 @@ class FusedDecoder:
     def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row numbers"]:
         step = Step(memory, len(tokens), self.dtype)
         rotary = {kind: (c[step.positions], s[step.positions]) for kind, (c, s) in self.rotary.items()}
-        hidden = self.embedding(tokens)
+        hidden = self._embed(tokens)
         for index, layer in enumerate(self.layers):
             plan = layer.plan
             qkv = self._qkv(layer, hidden, rotary[plan.rotary])
@@ -129,14 +140,20 @@ class FusedDecoder:
         memory.lengths[: step.width] += 1
         return self._logits(hidden)
 
+    def _new_memory(self, rows: int, capacity: int) -> RowMemory:
+        return RowMemory(rows, capacity, self.backbone.device)
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        return self.embedding(ids).to(self.dtype)
+
     def _normed(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
         return functional.rms_norm(x, x.shape[-1:], gain, self.epsilon)
 
-    def _qkv(self, layer: _Layer, hidden: Tensor, rotary: Rotary) -> Tensor:
+    def _qkv(self, layer: Layer, hidden: Tensor, rotary: Rotary) -> Tensor:
         """[rows, H + 2K, D], queries and keys normed and rotated."""
         plan = layer.plan
         both = plan.heads + plan.kv_heads
-        qkv = layer.qkv(self._normed(hidden)).view(len(hidden), both + plan.kv_heads, plan.head_dim)
+        qkv = layer.qkv(self._normed(hidden).to(self.dtype)).view(len(hidden), both + plan.kv_heads, plan.head_dim)
         if layer.query_norm is not None:
             qkv[:, : plan.heads] = self._normed(qkv[:, : plan.heads], layer.query_norm)
             qkv[:, plan.heads : both] = self._normed(qkv[:, plan.heads : both], layer.key_norm)
@@ -180,21 +197,23 @@ class FusedDecoder:
         )
         return found.transpose(1, 2).reshape(rows * time, -1)
 
-    def _rest(self, layer: _Layer, hidden: Tensor, found: Tensor) -> Tensor:
+    def _rest(self, layer: Layer, hidden: Tensor, found: Tensor) -> Tensor:
         """What follows attention: its output layer and the feed-forward part, each added to the stream."""
         part = layer.output(found)
         if layer.after_attention is not None:
             part = self._normed(part, layer.after_attention)
-        hidden = part.add_(hidden)
-        gate, up = layer.gate_up(self._normed(hidden)).chunk(2, dim=-1)
+        hidden = _added(part, hidden)
+        gate, up = layer.gate_up(self._normed(hidden).to(self.dtype)).chunk(2, dim=-1)
         gate = functional.gelu(gate, approximate="tanh") if self.gelu else functional.silu(gate, inplace=True)
         part = layer.down(gate.mul_(up) if gate.is_contiguous() else gate * up)
         if layer.after_feedforward is not None:
             part = self._normed(part, layer.after_feedforward)
-        return part.add_(hidden)
+        return _added(part, hidden)
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        normed = self._normed(hidden)
+        return self._logits_of(self._normed(hidden).to(self.dtype))
+
+    def _logits_of(self, normed: Tensor) -> Tensor:
         logits = self.head(normed)
         if self._value is not None:
             weight, bias = self._value
@@ -206,3 +225,8 @@ class FusedDecoder:
             logits = readout.softcap * torch.tanh(logits / readout.softcap)
         # The final norm's gain is in the output layer's weight here, and not in what the Q heads read.
         return logits if self.q_heads is None else with_q(logits, normed * self.final_gain, self.q_heads)
+
+
+def _added(part: Tensor, stream: Tensor) -> Tensor:
+    """Their sum in the stream's type, in the memory of one of them."""
+    return part.add_(stream) if part.dtype == stream.dtype else stream.add_(part)

@@ -6,7 +6,7 @@ once; Python touches a single token only for stop strings and streams.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,6 @@ from torch import Tensor
 from steersman.rollout.decoder import Decoder
 from steersman.rollout.engine import Finish, Known, OnToken, Rollout, Sampling
 from steersman.rollout.memory import RowMemory
-from steersman.rollout.products import width_for
 from steersman.rollout.sampler import draw
 from steersman.rollout.stops import StopStrings
 from steersman.rollout.uniforms import uniforms
@@ -83,8 +82,8 @@ class Generation:
         most = max(ticket.limit for group in tickets for ticket in group)
         capacity = max(len(prompts[group[0].prompt]) + group[0].limit for group in tickets)
         decoder.reach(-(-capacity // _PREFILL_MULTIPLE) * _PREFILL_MULTIPLE)
-        width = width_for(slots)
-        self.memory = RowMemory(width, capacity, device)
+        width = decoder.width(slots)
+        self.memory = decoder.memory(width, capacity)
         self.tickets: list[Ticket | None] = [None] * width
         self.spoken: list[list[int]] = [[] for _ in range(width)]
         self.watched = on_token is not None or ending.stops is not None
@@ -166,7 +165,7 @@ class Generation:
             wanted += len(chosen[-1])
         time = -(-time // _PREFILL_MULTIPLE) * _PREFILL_MULTIPLE
         time = time if self.context is None else min(time, self.context)
-        ids = torch.zeros((width_for(len(chosen)), time), dtype=torch.long)
+        ids = torch.zeros((self.decoder.width(len(chosen)), time), dtype=torch.long)
         lengths = torch.ones(len(ids), dtype=torch.long)
         for row, group in enumerate(chosen):
             prompt = self.prompts[group[0].prompt]
@@ -212,7 +211,7 @@ class Generation:
 
     def _close_ranks(self, occupied: list[int]) -> int:
         """The width of the next step; rows beyond it have moved into the gaps before it."""
-        width = width_for(len(occupied))
+        width = self.decoder.width(len(occupied))
         outside = [slot for slot in occupied if slot >= width]
         if outside:
             gaps = [slot for slot in range(width) if self.tickets[slot] is None][: len(outside)]
@@ -263,10 +262,12 @@ class Generation:
         over = alive & ((kinds != _GOES_ON) | (count >= self.limits[rows]))
         stopped = self._listen(rows, drawn.ids, drawn.log_probs) if self.watched else set()
         if stopped or bool(over.any()):
-            for slot, kind, is_over in zip(rows.tolist(), kinds.tolist(), over.tolist(), strict=True):
-                if is_over or slot in stopped:
-                    ended: Finish = "end" if kind == _END else "stop" if kind == _STOP or slot in stopped else "length"
-                    self._leave(slot, ended)
+            finished: dict[int, Finish] = {
+                slot: "end" if kind == _END else "stop" if kind == _STOP or slot in stopped else "length"
+                for slot, kind, is_over in zip(rows.tolist(), kinds.tolist(), over.tolist(), strict=True)
+                if is_over or slot in stopped
+            }
+            self._leave(finished)
 
     def _barred(self, place: Int[Tensor, " row"]) -> Bool[Tensor, "row vocab"] | None:
         """What would end a sample before it has its fewest tokens."""
@@ -292,32 +293,33 @@ class Generation:
                 stopped.add(slot)
         return stopped
 
-    def _leave(self, slot: int, finish: Finish) -> None:
-        ticket, count = self.tickets[slot], int(self.drawn[slot])
-        assert ticket is not None
-        ids, log_probs, sampling_log_probs = (
-            tuple(tensor[slot, :count].tolist()) for tensor in (self.ids, self.log_probs, self.sampling_log_probs)
-        )
-        self.done[ticket.prompt, ticket.sample] = Rollout(
-            ticket.prompt,
-            ticket.sample,
-            tuple(self.prompts[ticket.prompt]),
-            ids,
-            log_probs,
-            sampling_log_probs,
-            finish,
-            ticket.seed,
-            self.version,
-            self._known(slot, count),
-        )
-        self.tickets[slot] = None
-        self.alive[slot] = False
-        self.drawn[slot] = 0
-        self.memory.lengths[slot] = 0
-
-    def _known(self, slot: int, count: int) -> Known | None:
-        if not self.tells_more:
-            return None
-        foresees = self.decoder.foreseen is not None
-        values = tuple(self.values[slot, :count].tolist()) if foresees else None
-        return Known(tuple(self.entropies[slot, :count].tolist()), values)
+    def _leave(self, finished: Mapping[int, Finish]) -> None:
+        """These samples are done; what is known of them leaves the device together."""
+        slots = torch.tensor(list(finished), device=self.device)
+        counts: list[int] = self.drawn[slots].tolist()
+        foresees = self.tells_more and self.decoder.foreseen is not None
+        asked = [self.ids, self.log_probs, self.sampling_log_probs]
+        asked += [self.entropies] if self.tells_more else []
+        asked += [self.values] if foresees else []
+        columns = [tensor[slots, : max(counts)].cpu() for tensor in asked]
+        for row, (slot, finish) in enumerate(finished.items()):
+            ticket = self.tickets[slot]
+            assert ticket is not None
+            ids, log_probs, sampling_log_probs, *more = (tuple(c[row, : counts[row]].tolist()) for c in columns)
+            known = Known(more[0], more[1] if foresees else None) if more else None
+            self.done[ticket.prompt, ticket.sample] = Rollout(
+                ticket.prompt,
+                ticket.sample,
+                tuple(self.prompts[ticket.prompt]),
+                ids,
+                log_probs,
+                sampling_log_probs,
+                finish,
+                ticket.seed,
+                self.version,
+                known,
+            )
+            self.tickets[slot] = None
+        self.alive[slots] = False
+        self.drawn[slots] = 0
+        self.memory.lengths[slots] = 0

@@ -4,7 +4,7 @@ Families are named, not guessed: a short probe cannot see everything in which a 
 the model's own logits before it is used (see `fused.py`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -44,6 +44,14 @@ class LayerWeights:
     key_norm: Float[Tensor, " head_dim"] | None
     after_attention: Float[Tensor, " hidden"] | None
     after_feedforward: Float[Tensor, " hidden"] | None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Those that are there."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+    def to(self, dtype: torch.dtype, *, copy: bool = False) -> "LayerWeights":
+        return replace(self, **{name: one.to(dtype, copy=copy).contiguous() for name, one in self.tensors().items()})
 
 
 def why_not(backbone: Backbone) -> str | None:

@@ -15,11 +15,12 @@ from steersman.errors import ModelError, UsageError
 from steersman.models.backbone import Backbone
 from steersman.models.heads import ValueHead
 from steersman.models.q_heads import Guide, QHeads
-from steersman.rollout.choose import PATHS, Path, choose_decoder, decoding, same_logits
+from steersman.rollout.choose import COPYING, PATHS, Path, choose_decoder, decoding, same_logits
 from steersman.rollout.decoder import Decoder
 from steersman.rollout.engine import OnToken, Rollout, Sampling, check_request, seeds_for
 from steersman.rollout.fused import FusedDecoder
 from steersman.rollout.generation import Ending, Generation, Ticket
+from steersman.rollout.graphed import GraphedDecoder
 from steersman.rollout.stops import StopStrings
 from steersman.text.tokeniser import Tokeniser
 
@@ -28,6 +29,9 @@ ROWS = {"cpu": 64, "mps": 128, "cuda": 256}
 # Bytes of keys and values at most on a processor; on a GPU, this share of what is free.
 _MEMORY_BYTES = 2**30
 _FREE_SHARE = 0.5
+# A copy of the weights that takes no more than this share of a GPU's memory is kept while others compute: recordings of steps stand
+# on its place.
+_KEPT_SHARE = 0.1
 
 
 class NativeEngine:
@@ -36,7 +40,8 @@ class NativeEngine:
     included, may be remembered at once; it bounds the memory, and what does not fit waits. `guide` are Q heads that answers lean
     on, and how much unless the request says otherwise; they are read as they are, and no copy is made of them.
     `tells_more`: samples say what is known of each token besides (`Rollout.known`); by `value_head`, which reads the trunk that
-    answers, the value of each state too, where the fast decoder answers.
+    answers, the value of each state too, where the fast decoder answers. `dtype` is that of the fast decoder's copy of the weights, if not
+    the model's own.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class NativeEngine:
         guide: Guide | None = None,
         tells_more: bool = False,
         value_head: ValueHead | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         if (rows is not None and rows < 1) or (token_budget is not None and token_budget < 1):
             raise UsageError(
@@ -64,9 +70,10 @@ class NativeEngine:
         self.rows = rows or ROWS.get(backbone.device.type, 64)
         self.token_budget = token_budget
         self.guide = guide
-        self.tells_more, self.value_head = tells_more, value_head
+        self.tells_more, self.value_head, self.dtype = tells_more, value_head, dtype
         self._version = version
         self._decoder: Decoder | None = None
+        self._stale = False
         self._taken: tuple[int, ...] = ()
         self._leans: QHeads | None = None
         self.path: Path | None = None
@@ -80,10 +87,14 @@ class NativeEngine:
     def refresh(self, version: int) -> None:
         """The model's weights have changed; from now on samples carry this version."""
         self._version = version
-        self._decoder = None
+        self._stale = True
 
     def release(self) -> None:
-        """Give back the memory of the fused copy until the next `generate`."""
+        """Give back the memory of the copied weights until the next `generate`, unless it is little and what was recorded is worth more."""
+        if isinstance(self._decoder, GraphedDecoder):
+            whole = torch.cuda.get_device_properties(self.backbone.device).total_memory
+            if self._decoder.bytes <= _KEPT_SHARE * whole:
+                return
         self._decoder = None
 
     def act_as(self, adapter: str | None, version: int) -> None:
@@ -121,7 +132,7 @@ class NativeEngine:
         tickets = self._tickets(prompts, sampling, samples, seeds_for(seeds, len(prompts), samples))
         ending = Ending(self.end_ids, self._stops(sampling))
         decoder = self._take_up(self.guide.heads if self.guide is not None and sampling.q_beta else None)
-        with decoding(self.backbone, fast=decoder.name == "fused"):
+        with decoding(self.backbone, fast=decoder.name in COPYING):
             generation = Generation(
                 decoder,
                 prompts,
@@ -180,24 +191,32 @@ class NativeEngine:
         counts it: every write in place to a parameter."""
         heads = [] if self.value_head is None else list(self.value_head.parameters())
         taken = tuple(parameter._version for parameter in [*self.backbone.hf.parameters(), *heads])
-        if self._decoder is not None and taken == self._taken and leans is self._leans:
+        if self._decoder is not None and not self._stale and taken == self._taken and leans is self._leans:
             return self._decoder
+        held = self._decoder if isinstance(self._decoder, GraphedDecoder) and leans is self._leans else None
         self._decoder = None
-        if self.path is None or not self._make_again(self.path, leans):
-            self._decoder, self.why_slower = choose_decoder(self.backbone, self.acting_as, leans, self.wish)
+        if self.path is None or not self._make_again(self.path, leans, held):
+            given = (self.backbone, self.acting_as, leans, self.wish, self.dtype)
+            self._decoder, self.why_slower = choose_decoder(*given)
             self.path = self._decoder.name
-        self._taken, self._leans = taken, leans
+        self._taken, self._leans, self._stale = taken, leans, False
         assert self._decoder is not None
         if self.value_head is not None and isinstance(self._decoder, FusedDecoder):
             self._decoder.foresee(self.value_head)
         return self._decoder
 
-    def _make_again(self, path: Path, leans: QHeads | None) -> bool:
-        """The same way with the new weights. A fused copy with an adapter is checked again: at the beginning an adapter
+    def _make_again(self, path: Path, leans: QHeads | None, held: GraphedDecoder | None) -> bool:
+        """The same way with the new weights, in the places of the old ones if what has them is at hand. A copy with an adapter is checked again: at the beginning an adapter
         changes nothing, so that leaving it out would not have shown."""
-        with decoding(self.backbone, fast=path == "fused"):
-            made = PATHS[path](self.backbone, self.acting_as, leans)
-            checked = path == "fused" and self.acting_as is not None
+        if path == "graphed" and leans is not None:
+            return False
+        with decoding(self.backbone, fast=path in COPYING):
+            if held is None:
+                made = PATHS[path](self.backbone, self.acting_as, leans, self.dtype)
+            else:
+                held.refill(self.acting_as)
+                made = held
+            checked = path in COPYING and self.acting_as is not None
             if checked and not same_logits(made, self.backbone, self.acting_as, leans, steps=0):
                 return False
         self._decoder = made

@@ -72,6 +72,8 @@ class ComputeSettings(Settings):
     precision: Precision = "auto"
     kernels: Literal["auto", "default", "onednn"] = "auto"
     """How a CPU multiplies float32 matrices; auto measures once a machine, checks the error, and keeps the choice in the run."""
+    compile: bool = False
+    """Let torch compile the models' layers on a GPU: faster from the second iteration on, after half a minute or so. A CPU has no need of it."""
 
 
 class TrainSettings(ComputeSettings):

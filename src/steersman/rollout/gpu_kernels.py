@@ -1,0 +1,224 @@
+"""What a decoding step does between its products, as kernels for a GPU: four launches a layer in place of about twenty.
+
+At a few dozen rows a step's time is the reading of the weights and the launching of kernels. Everything here computes in float32 and
+reads and writes the type of what it is given. How far each row has come is read on the device, so that the same launches (and a
+graph of them) serve every step. Checked against plain torch in tests/rollout/test_gpu_kernels.py, without a GPU too, by Triton's interpreter.
+
+Legend: W rows, H heads, K key/value heads, D width of a head, C capacity of a row's memory.
+"""
+
+# Triton has no types
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyright: reportUnknownArgumentType=false, reportMissingParameterType=false, reportUntypedFunctionDecorator=false
+# pyright: reportMissingTypeStubs=false, reportMissingImports=false, reportCallIssue=false, reportIndexIssue=false
+
+import inspect
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from jaxtyping import Float, Int
+from torch import Tensor
+
+# Places of a row's memory that one program looks at together.
+_BLOCK: Any = 64
+
+
+def _kernel(function: Any) -> Any:
+    """Triton reads a function's source and globals, so it must see the function itself and nothing that checks types around it."""
+    return triton.jit(inspect.unwrap(function))
+
+
+@_kernel
+def _add_norm(stream, part, normed, epsilon, width, HAS_PART: tl.constexpr, SIZE: tl.constexpr):
+    row, place = tl.program_id(0), tl.arange(0, SIZE)
+    inside = place < width
+    x = tl.load(stream + row * width + place, mask=inside, other=0.0).to(tl.float32)
+    if HAS_PART:
+        x += tl.load(part + row * width + place, mask=inside, other=0.0).to(tl.float32)
+        tl.store(stream + row * width + place, x.to(stream.dtype.element_ty), mask=inside)
+    scale = tl.rsqrt(tl.sum(x * x, 0) / width + epsilon)
+    tl.store(normed + row * width + place, (x * scale).to(normed.dtype.element_ty), mask=inside)
+
+
+def add_norm(
+    stream: Float[Tensor, "W hidden"], part: Float[Tensor, "W hidden"] | None, epsilon: float, dtype: torch.dtype
+) -> Float[Tensor, "W hidden"]:
+    """Add `part` to the stream in place, and give back the stream divided by its root mean square."""
+    rows, width = stream.shape
+    normed = torch.empty_like(stream, dtype=dtype)
+    size = triton.next_power_of_2(width)
+    warps = min(max(size // 256, 1), 16)
+    given = stream if part is None else part
+    _add_norm[(rows,)](stream, given, normed, epsilon, width, HAS_PART=part is not None, SIZE=size, num_warps=warps)
+    return normed
+
+
+@_kernel
+def _turn(
+    qkv,
+    queries,
+    keys,
+    values,
+    lengths,
+    cosine,
+    sine,
+    query_norm,
+    key_norm,
+    epsilon,
+    heads,
+    kv_heads,
+    capacity,
+    width,
+    turned,
+    HAS_NORM: tl.constexpr,
+    SIZE: tl.constexpr,
+):
+    row, head = tl.program_id(0), tl.program_id(1)
+    place = tl.arange(0, SIZE)
+    inside = place < width
+    source = qkv + (row * (heads + 2 * kv_heads) + head) * width
+    position = tl.load(lengths + row)
+    x = tl.load(source + place, mask=inside, other=0.0).to(tl.float32)
+    if head >= heads + kv_heads:
+        lane = row * kv_heads + head - heads - kv_heads
+        tl.store(values + (lane * capacity + position) * width + place, x.to(values.dtype.element_ty), mask=inside)
+    else:
+        # each place's partner in the rotation, a half of the rotated part away
+        rotates = place < turned
+        partner = tl.where(rotates, (place + turned // 2) % turned, place)
+        other = tl.load(source + partner, mask=inside, other=0.0).to(tl.float32)
+        if HAS_NORM:
+            scale = tl.rsqrt(tl.sum(x * x, 0) / width + epsilon)
+            if head < heads:
+                x *= scale * tl.load(query_norm + place, mask=inside, other=0.0).to(tl.float32)
+                other *= scale * tl.load(query_norm + partner, mask=inside, other=0.0).to(tl.float32)
+            else:
+                x *= scale * tl.load(key_norm + place, mask=inside, other=0.0).to(tl.float32)
+                other *= scale * tl.load(key_norm + partner, mask=inside, other=0.0).to(tl.float32)
+        cos = tl.load(cosine + position * turned + place, mask=rotates, other=1.0).to(tl.float32)
+        sin = tl.load(sine + position * turned + place, mask=rotates, other=0.0).to(tl.float32)
+        x = x * cos + other * sin
+        if head < heads:
+            target = queries + (row * heads + head) * width
+            tl.store(target + place, x.to(queries.dtype.element_ty), mask=inside)
+        else:
+            lane = row * kv_heads + head - heads
+            tl.store(keys + (lane * capacity + position) * width + place, x.to(keys.dtype.element_ty), mask=inside)
+
+
+def turn_and_remember(
+    qkv: Float[Tensor, "W projected"],
+    keys: Float[Tensor, "slots K C D"],
+    values: Float[Tensor, "slots K C D"],
+    lengths: Int[Tensor, " W"],
+    rotary: tuple[Float[Tensor, "time turned"], Float[Tensor, "time turned"]],
+    norms: tuple[Float[Tensor, " D"], Float[Tensor, " D"]] | None,
+    epsilon: float,
+    heads: int,
+) -> Float[Tensor, "W H D"]:
+    """Norm (where heads have one) and rotate queries and keys, write each row's key and value behind what it remembers, and give back
+    the queries. `sine` is negative in its first half (`layout.rotary_tables`)."""
+    _, kv_heads, capacity, width = keys.shape
+    cosine, sine = rotary
+    queries = qkv.new_empty(len(qkv), heads, width)
+    query_norm, key_norm = (qkv, qkv) if norms is None else norms
+    grid = (len(qkv), heads + 2 * kv_heads)
+    _turn[grid](
+        *(qkv, queries, keys, values, lengths, cosine, sine, query_norm, key_norm, epsilon),
+        *(heads, kv_heads, capacity, width, cosine.shape[1]),
+        HAS_NORM=norms is not None,
+        SIZE=triton.next_power_of_2(width),
+        num_warps=1,
+    )
+    return queries
+
+
+@_kernel
+def _attend(
+    queries,
+    keys,
+    values,
+    lengths,
+    found,
+    heads,
+    kv_heads,
+    capacity,
+    width,
+    window,
+    SLIDES: tl.constexpr,
+    SIZE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    row, head = tl.program_id(0), tl.program_id(1)
+    place = tl.arange(0, SIZE)
+    inside = place < width
+    lane = row * kv_heads + head // (heads // kv_heads)
+    last = tl.load(lengths + row)
+    first = 0
+    if SLIDES:
+        first = tl.maximum(last - window + 1, 0)
+    query = tl.load(queries + (row * heads + head) * width + place, mask=inside, other=0.0).to(tl.float32)
+    highest = tl.full((), float("-inf"), tl.float32)
+    total = tl.full((), 0.0, tl.float32)
+    gathered = tl.zeros((SIZE,), tl.float32)
+    for start in range(first, last + 1, BLOCK):
+        time = start + tl.arange(0, BLOCK)
+        seen = time <= last
+        spot = (lane * capacity + time)[:, None] * width + place[None, :]
+        both = seen[:, None] & inside[None, :]
+        key = tl.load(keys + spot, mask=both, other=0.0).to(tl.float32)
+        scores = tl.where(seen, tl.sum(key * query[None, :], 1), float("-inf"))
+        now = tl.maximum(highest, tl.max(scores, 0))
+        weights = tl.exp(scores - now)
+        fade = tl.exp(highest - now)
+        value = tl.load(values + spot, mask=both, other=0.0).to(tl.float32)
+        gathered = gathered * fade + tl.sum(value * weights[:, None], 0)
+        total = total * fade + tl.sum(weights, 0)
+        highest = now
+    target = found + (row * heads + head) * width
+    tl.store(target + place, (gathered / total).to(found.dtype.element_ty), mask=inside)
+
+
+def attend_past(
+    queries: Float[Tensor, "W H D"],
+    keys: Float[Tensor, "slots K C D"],
+    values: Float[Tensor, "slots K C D"],
+    lengths: Int[Tensor, " W"],
+    window: int | None,
+) -> Float[Tensor, "W attended"]:
+    """One query a row and head against what the row remembers, which ends at its length."""
+    rows, heads, width = queries.shape
+    found = torch.empty_like(queries)
+    _, kv_heads, capacity, _ = keys.shape
+    _attend[(rows, heads)](
+        *(queries, keys, values, lengths, found, heads, kv_heads, capacity, width, window or 0),
+        SLIDES=window is not None,
+        SIZE=triton.next_power_of_2(width),
+        BLOCK=_BLOCK,
+        num_warps=4,
+    )
+    return found.view(rows, -1)
+
+
+@_kernel
+def _gate(both, opened, width, GELU: tl.constexpr, BLOCK: tl.constexpr):
+    row, place = tl.program_id(0), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < width
+    gate = tl.load(both + row * 2 * width + place, mask=inside, other=0.0).to(tl.float32)
+    up = tl.load(both + row * 2 * width + width + place, mask=inside, other=0.0).to(tl.float32)
+    if GELU:
+        # tanh(x) = 2 sigmoid(2x) - 1
+        gate = gate * tl.sigmoid(1.5957691216057308 * (gate + 0.044715 * gate * gate * gate))
+    else:
+        gate = gate * tl.sigmoid(gate)
+    tl.store(opened + row * width + place, (gate * up).to(opened.dtype.element_ty), mask=inside)
+
+
+def open_gate(both: Float[Tensor, "W twice"], *, gelu: bool) -> Float[Tensor, "W inner"]:
+    """SiLU (or tanh GELU) of the first half times the second."""
+    rows, width = both.shape[0], both.shape[1] // 2
+    opened = both.new_empty(rows, width)
+    _gate[(rows, triton.cdiv(width, 1024))](both, opened, width, GELU=gelu, BLOCK=1024, num_warps=4)
+    return opened

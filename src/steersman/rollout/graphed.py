@@ -1,0 +1,238 @@
+"""The fast decoder on a GPU: a step is recorded once for each width and then played back as one CUDA graph.
+
+At a few dozen rows a GPU is done with a step sooner than Python could ask for its hundreds of kernels. So the weights, the memory of
+the rows and all that a step reads stay where they are for as long as the engine lives: new weights are copied into the old
+places, a generation takes the memory that the one before it used, and how far each row has come is read on the device. Between the
+products stand the kernels of `gpu_kernels.py`. The stream of hidden states is float32; the products' type is the engine's.
+"""
+
+# torch's own annotations are partial here
+# pyright: reportUnknownMemberType=false
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from steersman.models.backbone import Backbone
+from steersman.models.heads import ValueHead
+from steersman.models.q_heads import QHeads
+from steersman.rollout.decoder import Name
+from steersman.rollout.fused import FusedDecoder, Layer
+from steersman.rollout.layout import LayerPlan, LayerWeights, final_gain, head_weights, layer_plans, layer_weights
+from steersman.rollout.memory import RowMemory
+
+
+class _Recorded(NamedTuple):
+    graph: Any
+    tokens: Tensor
+    logits: Tensor
+    foreseen: Tensor | None
+
+
+class PooledMemory(RowMemory):
+    """A row memory whose tensors are parts of one, so that a row moves in one copy and not in two for each layer."""
+
+    def __init__(self, pool: Float[Tensor, "tensors slots lanes capacity width"]) -> None:
+        super().__init__(pool.shape[1], pool.shape[3], pool.device)
+        self.pool = pool
+        self.tensors = list(pool.unbind())
+
+    def take(self, other: RowMemory, rows: Any, slots: Any) -> None:
+        if not isinstance(other, PooledMemory):
+            super().take(other, rows, slots)
+            return
+        source, target = (torch.tensor(one, device=self.device) for one in (rows, slots))
+        time = other.capacity
+        self.pool[:, target, :, :time] = other.pool[:, source]
+        self.lengths[target] = other.lengths[source]
+
+    def move(self, sources: Any, targets: Any) -> None:
+        source, target = (torch.tensor(one, device=self.device) for one in (sources, targets))
+        self.pool[:, target] = self.pool[:, source]
+        self.lengths[target] = self.lengths[source]
+        self.lengths[source] = 0
+
+
+class GraphedDecoder(FusedDecoder):
+    name: Name = "graphed"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        adapter: str | None,
+        q_heads: QHeads | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        from steersman.rollout import gpu_kernels
+
+        self.kernels = gpu_kernels
+        self.family = backbone.family
+        self.kept: list[LayerWeights] = []
+        self._memory: PooledMemory | None = None
+        self._recorded: dict[int, _Recorded] = {}
+        self._pool: Any = None
+        if q_heads is not None:
+            raise NotImplementedError("Q heads are not read in a recorded step")
+        super().__init__(backbone, adapter, None, dtype)
+
+    def refill(self, adapter: str | None) -> None:
+        """Take up the model's weights as they are now, into the places of the old ones."""
+        backbone = self.backbone
+        with torch.no_grad():
+            plans = [layer.plan for layer in self.layers]
+            for plan, layer, kept in zip(plans, backbone.trunk.layers, self.kept, strict=True):
+                _copy_into(kept, layer_weights(layer, plan, self.family, adapter))
+            for old, new in zip(self.head_kept, head_weights(backbone, adapter), strict=True):
+                if old is not None and new is not None:
+                    old.copy_(new)
+            self.final_gain.copy_(final_gain(backbone))
+            self.table.copy_(self.embedding.weight)
+
+    def foresee(self, head: ValueHead) -> None:
+        with torch.no_grad():
+            weight, bias = head.weight.detach()[0] * self.final_gain.float(), head.bias.detach().clone()
+            if self._value is None:
+                self._value = (weight.clone(), bias)
+                self._recorded.clear()
+            else:
+                self._value[0].copy_(weight)
+                self._value[1].copy_(bias)
+
+    def reach(self, length: int) -> None:
+        if length > self.length:
+            self._recorded.clear()
+        super().reach(length)
+
+    @property
+    def bytes(self) -> int:
+        """What the copy of the weights takes."""
+        tensors = [*(one for kept in self.kept for one in kept.tensors().values()), self.head_kept[0]]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    def width(self, rows: int) -> int:
+        """Few widths, since each is a recording: the reading of the weights costs the same for one row and for many."""
+        return 1 << max(0, rows - 1).bit_length()
+
+    def memory(self, slots: int, capacity: int) -> RowMemory:
+        """The memory of the generation before, if this one fits into it."""
+        held = self._memory
+        if held is None or held.slots < slots or held.capacity < capacity:
+            slots = max(slots, 0 if held is None else held.slots)
+            capacity = max(-(-capacity // 64) * 64, 0 if held is None else held.capacity)
+            self._recorded.clear()
+            self._memory = held = None
+            self._memory = held = self._new_memory(slots, capacity)
+        held.lengths.zero_()
+        return held
+
+    def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row numbers"]:
+        width = len(tokens)
+        if memory is not self._memory or memory.device.type != "cuda":
+            return self._step(tokens, memory)
+        if width not in self._recorded:
+            self._recorded[width] = self._record(tokens.clone(), memory)
+        recorded = self._recorded[width]
+        recorded.tokens.copy_(tokens)
+        recorded.graph.replay()
+        self.foreseen = recorded.foreseen
+        return recorded.logits
+
+    def _record(self, tokens: Tensor, memory: RowMemory) -> _Recorded:
+        lengths = memory.lengths.clone()
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            # once without recording: kernels are compiled, libraries make what they keep
+            self._step(tokens, memory)
+        torch.cuda.current_stream().wait_stream(aside)
+        if not self._recorded:
+            # the pool of recordings that are gone is gone with them
+            self._pool = torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            logits = self._step(tokens, memory)
+        # what was written behind each row's end is written again, the same, when the step is played
+        memory.lengths.copy_(lengths)
+        return _Recorded(graph, tokens, logits, self.foreseen)
+
+    def _step(self, tokens: Tensor, memory: RowMemory) -> Tensor:
+        width = len(tokens)
+        lengths = memory.lengths[:width]
+        stream, part = self._embed(tokens), None
+        for index, layer in enumerate(self.layers):
+            plan = layer.plan
+            normed = self.kernels.add_norm(stream, part, self.epsilon, self.dtype)
+            keys, values = memory.tensors[2 * index], memory.tensors[2 * index + 1]
+            assert keys is not None
+            assert values is not None
+            norms = None if layer.query_norm is None or layer.key_norm is None else (layer.query_norm, layer.key_norm)
+            queries = self.kernels.turn_and_remember(
+                layer.qkv(normed), keys, values, lengths, self.rotary[plan.rotary], norms, self.epsilon, plan.heads
+            )
+            found = self.kernels.attend_past(queries, keys, values, lengths, plan.window)
+            part = self._after(layer.output(found), layer.after_attention)
+            normed = self.kernels.add_norm(stream, part, self.epsilon, self.dtype)
+            opened = self.kernels.open_gate(layer.gate_up(normed), gelu=self.gelu)
+            part = self._after(layer.down(opened), layer.after_feedforward)
+        lengths += 1
+        return self._logits_of(self.kernels.add_norm(stream, part, self.epsilon, self.dtype))
+
+    def _after(self, part: Tensor, gain: Tensor | None) -> Tensor:
+        return part if gain is None else self._normed(part, gain)
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        scale = getattr(self.embedding, "embed_scale", None)
+        found = torch.nn.functional.embedding(ids, self.table).float()
+        return found if scale is None else found * scale.to(found)
+
+    def _take_head(self, adapter: str | None) -> None:
+        weight, bias = head_weights(self.backbone, adapter)
+        self.head_kept = (weight.to(self.dtype, copy=True), None if bias is None else bias.to(self.dtype, copy=True))
+        self.head = _linear(*self.head_kept)
+        self.final_gain = final_gain(self.backbone).detach().clone()
+        self.table = self.embedding.weight.detach().to(self.dtype, copy=True)
+
+    def _fuse(self, plan: LayerPlan, layer: Any, family: str, adapter: str | None) -> Layer:
+        # A copy: the model's own weights may be moved (off-loading), and a recording would still read their old place.
+        kept = layer_weights(layer, plan, family, adapter).to(self.dtype, copy=True)
+        self.kept.append(kept)
+        return Layer(
+            plan,
+            _linear(kept.qkv, kept.qkv_bias),
+            _linear(kept.output, kept.output_bias),
+            _linear(kept.gate_up, None),
+            _linear(kept.down, None),
+            kept.query_norm,
+            kept.key_norm,
+            kept.after_attention,
+            kept.after_feedforward,
+        )
+
+    def _new_memory(self, rows: int, capacity: int) -> PooledMemory:
+        plan, device = self.layers[0].plan, self.backbone.device
+        shape = (2 * len(self.layers), rows, plan.kv_heads, capacity, plan.head_dim)
+        return PooledMemory(torch.zeros(shape, dtype=self.dtype, device=device))
+
+
+def why_not_graphed(backbone: Backbone) -> str | None:
+    """Why no steps of this model are recorded, or None if they may be."""
+    try:
+        from steersman.rollout import gpu_kernels  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError as error:
+        return f"Triton is not there ({error})"
+    plans = layer_plans(backbone)
+    if len({(plan.heads, plan.kv_heads, plan.head_dim) for plan in plans}) > 1:
+        return "its layers differ in their heads"
+    return None
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> Any:
+    return lambda x: torch.nn.functional.linear(x, weight, bias)
+
+
+def _copy_into(old: LayerWeights, new: LayerWeights) -> None:
+    fresh = new.tensors()
+    for name, tensor in old.tensors().items():
+        tensor.copy_(fresh[name])

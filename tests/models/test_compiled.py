@@ -1,0 +1,58 @@
+"""Compiled layers give what they gave: values, gradients, every role; and one layer's code serves them all."""
+
+import copy
+
+import pytest
+import torch
+import torch._dynamo.testing
+
+from steersman.batches import TokenRow, pad_rows
+from steersman.models.adapters import LoraSettings, acting_as, add_lora
+from steersman.models.compiled import compile_layers
+from steersman.models.fused import unfuse
+
+
+def batch_of(lengths):
+    rows = [TokenRow(torch.randint(2, 300, (n,)), torch.arange(n) > 0) for n in lengths]
+    return pad_rows(rows, pad_id=1)
+
+
+def learned(backbone, batch):
+    backbone.zero_grad()
+    chosen, _ = backbone.log_probs(batch)
+    (chosen * torch.arange(1.0, len(chosen) + 1)).sum().backward()
+    return chosen.detach(), {name: p.grad.clone() for name, p in backbone.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("adapter", [None, "policy"])
+def test_values_and_gradients_stay(load, adapter, checkpointing):
+    plain = load("llama").train()
+    # as on a GPU: neither our own step nor our own attention
+    unfuse(plain.trunk)
+    plain.unpadded, plain.fused = 0, False
+    if adapter:
+        add_lora(plain, adapter, LoraSettings(4, 8))
+        for name, parameter in plain.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+    plain.use_gradient_checkpointing(checkpointing)
+    other = copy.deepcopy(plain)
+    torch._dynamo.reset()
+    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    assert compile_layers([other], backend=counter) == plain.config.num_hidden_layers
+    for lengths in ((3, 8, 1), (7, 7, 2, 5), (12,)):
+        batch = batch_of(lengths)
+        expected, gradients = learned(plain, batch)
+        seen, other_gradients = learned(other, batch)
+        torch.testing.assert_close(seen, expected, atol=1e-5, rtol=0)
+        assert gradients.keys() == other_gradients.keys()
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(other_gradients[name], gradient, atol=1e-4, rtol=1e-4)
+    made = counter.frame_count
+    with torch.no_grad(), acting_as(other, None):
+        reference = other.log_probs(batch)[0]
+    with torch.no_grad(), acting_as(plain, None):
+        torch.testing.assert_close(reference, plain.log_probs(batch)[0], atol=1e-5, rtol=0)
+    assert made <= 12, "one layer's code for all layers and for most lengths"

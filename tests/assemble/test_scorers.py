@@ -4,6 +4,7 @@ import json
 import random
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from steersman.cli.main import app
 from steersman.data.load import load_records
 from steersman.errors import DataError, ServiceError, UsageError
 from steersman.harbour.taste import true_taste
+from steersman.methods.ppo import loop
 from steersman.parallel.world import World
 from steersman.records import Message, Prompt
 from steersman.runs.folder import RunFolder
@@ -277,6 +279,34 @@ def test_a_service_in_a_bad_mood_changes_nothing_of_what_ppo_learns(tiny, tmp_pa
     assert scores[0] == scores[1]
     assert any("had to be repeated" in row.get("notice", "") for row in moody)
     one, two = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("calm", "moody"))
+    assert one == two
+
+
+@pytest.mark.slow
+def test_a_service_is_at_work_while_other_answers_are_drawn_and_that_changes_nothing(tiny, tmp_path, monkeypatch):
+    words = ['scorer.http.allow=["127.0.0.1"]', "scorer.http.batch_size=2"]
+    collected: list[float] = []
+    usual = loop.collect
+
+    def collect(*given, **more):
+        found = usual(*given, **more)
+        collected.append(time.monotonic())
+        return found
+
+    monkeypatch.setattr(loop, "collect", collect)
+    early: dict[str, int] = {}
+    for folder in ("ahead", "afterwards"):
+        if folder == "afterwards":
+            monkeypatch.setattr(loop, "ahead_of", lambda scorer: None)
+        collected.clear()
+        with moody_server(lambda number: "hang 0.01") as server:
+            more = [*words, f"scorer.path={server.url}", f"run.out={tmp_path / folder}", "run.seed=3"]
+            run_ppo(ppo_settings(tiny, tmp_path, *more), quiet=True)
+            early[folder] = sum(request["time"] < collected[0] for request in server.requests)
+            assert sorted(set(server.answered)) == sorted(server.answered), "no answer is paid for twice"
+    assert early["ahead"] > 0
+    assert early["afterwards"] == 0
+    one, two = ((tmp_path / name / "model" / "model.safetensors").read_bytes() for name in early)
     assert one == two
 
 

@@ -24,9 +24,8 @@ def test_rows_begin_where_the_ones_before_them_end():
 
 @ON_GPU
 @pytest.mark.parametrize("key_heads", [4, 2])
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
-def test_each_row_attends_to_itself(dtype, bound, key_heads):
-    total, size = sum(LENGTHS), 32
+def test_each_row_attends_to_itself(key_heads):
+    total, size, dtype, bound = sum(LENGTHS), 32, torch.bfloat16, 3e-2
     shapes = [(1, heads, total, size) for heads in (4, key_heads, key_heads)]
     tensors = [torch.randn(shape, device="cuda").to(dtype).requires_grad_() for shape in shapes]
     seen = attend_packed(*tensors, packed(LENGTHS, torch.device("cuda")), 0.3)[0]
@@ -43,9 +42,9 @@ def test_each_row_attends_to_itself(dtype, bound, key_heads):
         assert (one.double() - other).abs().max() < 3 * bound * max(1.0, float(other.abs().max()))
 
 
-def learned(backbone, batch, kind):
+def learned(backbone, batch):
     backbone.zero_grad()
-    with torch.autocast("cuda", dtype=torch.bfloat16, enabled=kind == "bf16"):
+    with torch.autocast("cuda", dtype=torch.bfloat16):
         chosen, _ = backbone.log_probs(batch)
     (chosen * torch.linspace(0.5, 1, len(chosen), device="cuda")).sum().backward()
     return chosen.detach(), torch.cat([p.grad.flatten() for p in backbone.parameters() if p.grad is not None])
@@ -53,11 +52,11 @@ def learned(backbone, batch, kind):
 
 @ON_GPU
 @pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize(("kind", "bound"), [("fp32", 1e-5), ("bf16", 2e-2)])
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2"])
-def test_models_learn_the_same_without_padding(folder_of, name, kind, bound, compiled):
+def test_models_learn_the_same_without_padding(folder_of, name, compiled):
     backbone = load_causal(folder_of(name), dtype=torch.float32, device="cuda")
-    assert backbone.computes_no_padding
+    assert backbone.computes_no_padding(half=True)
+    assert not backbone.computes_no_padding(half=False)
     plain = copy.deepcopy(backbone)
     plain.unpadded = 0
     if compiled:
@@ -66,7 +65,7 @@ def test_models_learn_the_same_without_padding(folder_of, name, kind, bound, com
     for lengths in (LENGTHS, (9, 40)):
         rows = [TokenRow(torch.randint(2, 300, (min(n, 60),)), torch.arange(min(n, 60)) > 0) for n in lengths]
         batch = pad_rows(rows, pad_id=1).to("cuda")
-        seen, gradient = learned(backbone, batch, kind)
-        expected, other = learned(plain, batch, kind)
-        assert (seen - expected).abs().max() < bound * 5
-        assert (gradient - other).norm() < bound * 3 * other.norm()
+        seen, gradient = learned(backbone, batch)
+        expected, other = learned(plain, batch)
+        assert (seen - expected).abs().max() < 0.1
+        assert (gradient - other).norm() < 0.06 * other.norm()

@@ -8,6 +8,7 @@ import socket
 import ssl
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,11 @@ from moody_server import moody_server
 from steersman.errors import DataError, ServiceError, SteersmanError, UsageError
 from steersman.records import Message, Prompt
 from steersman.reward import exchange
+from steersman.reward.combined import CombinedScorer, Part
+from steersman.reward.function import FunctionScorer
 from steersman.reward.http import HttpOptions, HttpScorer, found_in, seconds_in
-from steersman.reward.scorer import Score
+from steersman.reward.length import LengthControlledScorer, Trend
+from steersman.reward.scorer import Score, ahead_of
 from steersman.runs.replies import Replies
 
 PROMPT = Prompt(messages=(Message("system", "Be kind."), Message("user", "Say")), metadata={"answer": "4"})
@@ -56,6 +60,54 @@ def test_answers_go_out_in_batches_side_by_side_and_come_back_in_order():
         first = server.requests[0]["body"]["items"][0]
     assert {name: first[name] for name in ("prompt", "metadata")} == {"prompt": "Say", "metadata": {"answer": "4"}}
     assert first["messages"] == [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Say"}]
+
+
+def test_what_fills_a_request_is_sent_ahead_and_nothing_is_asked_twice():
+    with moody_server(lambda number: "hang 0.2") as server:
+        asked = scorer(server)
+        began = time.monotonic()
+        for item in items(10):
+            asked.ahead()([item])
+        asked.begin(items(3))
+        assert time.monotonic() - began < 0.15, "nobody waits for the service"
+        time.sleep(0.3)
+        assert len(server.answered) == 8
+        assert values(asked.score(items(10))) == [float(i) for i in range(1, 11)]
+        assert sorted(len(request["body"]["items"]) for request in server.requests) == [2, 4, 4]
+        assert sorted(Counter(server.answered).values()) == [1] * 10
+
+
+def test_what_failed_ahead_is_asked_again_as_it_was():
+    said: list[str] = []
+    with moody_server(lambda number: "status 503" if number == 0 else "well") as server:
+        asked = scorer(server, said=said, at_once=1)
+        asked.begin(items(5))
+        # other answers in between, and in another order
+        assert values(asked.score([*items(2, start=8), *items(5)])) == [8.0, 9.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+        keys = [request["headers"]["Idempotency-Key"] for request in server.requests]
+    assert len(keys) == 3
+    assert keys[0] == keys[1] != keys[2]
+    with moody_server(lambda number: "status 401") as server:
+        asked = scorer(server)
+        asked.begin(items(4))
+        with pytest.raises(ServiceError, match="status 401"):
+            asked.score(items(4))
+
+
+def test_a_sum_tells_its_services_ahead_and_a_model_is_not_asked_early():
+    with moody_server(lambda number: "well") as server:
+        service, plain = (
+            scorer(server, batch_size=1),
+            FunctionScorer(lambda answers, **_: [0.0] * len(answers), name="none"),
+        )
+        both = CombinedScorer({"service": Part(service, 1.0), "plain": Part(plain, 1.0)})
+        begin = ahead_of(LengthControlledScorer(both, Trend(0.0, 1.0, 0.0)))
+        assert begin is not None
+        begin(items(1))
+        assert values(both.score(items(1))) == [1.0]
+        assert len(server.requests) == 1
+    assert ahead_of(plain) is None
+    assert ahead_of(CombinedScorer({"plain": Part(plain, 1.0)})) is None
 
 
 def test_a_service_may_name_its_scores_and_answer_in_any_order():

@@ -55,6 +55,7 @@ def shard_actors(actors: ModelActors, world: World) -> Backbone:
     if world.size == 1:
         return actors.backbone
     plain = copy.deepcopy(actors.backbone)
+    actors.sharded = True
     models = [model for model in (actors.backbone, actors.critic, actors.frozen) if model is not None]
     layers = [layer for model in models for layer in layers_of(model)]
     shard(actors, layers, ("policy", "reference", "exact_kl", "pretraining"), world)

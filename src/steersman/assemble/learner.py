@@ -44,7 +44,8 @@ def learner_of(
         world=world,
         precision=autocast(precision, world.device),
         notice=notice,
-        unpadded=not packed and any(m.computes_no_padding for m in model.modules() if isinstance(m, Backbone)),
+        unpadded=not packed
+        and any(m.computes_no_padding(half=precision == "bf16") for m in model.modules() if isinstance(m, Backbone)),
     )
 
 

@@ -164,10 +164,9 @@ def _memory_of_ppo(
     share, length = answer / (prompt + answer), prompt + answer
     step = -(-answers // settings.update.minibatches) * length
     tokens = step / -(-step // budget)
-    # What learns in a step keeps its activations until the backward pass: with two trunks both do.
-    trunks = 2 if layout in ("separate", "adapters-own-critic") and critic else 1
+    # What learns in a step keeps its activations until the backward pass; a critic of its own has its after the policy's.
     again = settings.model.gradient_checkpointing
-    kept = trunks * activations(shape, tokens, _longest(prompt) + answer, checkpointing=again, read=share)
+    kept = activations(shape, tokens, _longest(prompt) + answer, checkpointing=again, read=share)
     answering = _memory_of_answering(settings, shape, prompt, min(answers, ROWS["cpu"]))
     learns = Bytes(
         activations=kept + at_work(shape, tokens),

@@ -213,7 +213,7 @@ def make_parts(
             lambda rows: pad_rows(rows, pad_id=tokeniser.pad_token_id, multiple=multiple).to(world.device),
             autocast(machine.precision, world.device),
             world,
-            unpadded=actors.backbone.computes_no_padding,
+            unpadded=actors.backbone.computes_no_padding(half=machine.precision == "bf16"),
             at_hand=offload.reading(),
         ),
         prompts=prompts,
@@ -268,7 +268,7 @@ def _learner(
         world=world,
         precision=autocast(machine.precision, world.device),
         notice=kept.notice,
-        unpadded=actors.backbone.computes_no_padding,
+        unpadded=actors.backbone.computes_no_padding(half=machine.precision == "bf16"),
         at_hand=offload.learning(optimiser),
     )
 

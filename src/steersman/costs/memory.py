@@ -55,7 +55,7 @@ def kept_a_token(shape: Shape, longest: int) -> Number:
     queries, keys = shape.heads * shape.size, shape.key_heads * shape.size
     probabilities = shape.heads * longest if longest <= SHORT else 2 * queries
     if shape.family in FUSED:
-        return 2 * shape.hidden + 2 * queries + 2 * keys + 3 * shape.inner + probabilities
+        return 2 * shape.hidden + 2 * queries + 2 * keys + 2 * shape.inner + probabilities
     # By transformers' own modules: inputs of every product, of both norms and of what stands between.
     middle = (4 if shape.gated else 2) * shape.inner
     return 6 * shape.hidden + 3 * queries + 4 * keys + middle + probabilities

@@ -111,7 +111,8 @@ class Backbone(nn.Module):
         row are read, if not all: what stands before them may then be meaningless too."""
         self._check_length(batch)
         worth_it = self.fused or batch.padding_share > LITTLE_PADDING
-        if self.computes_no_padding and batch.segments is None and worth_it:
+        half = self.dtype != torch.float32 or torch.is_autocast_enabled("cuda")
+        if self.computes_no_padding(half=half) and batch.segments is None and worth_it:
             # what rows have in common is laid out once by our own attention only
             layout = lay_out(batch.ids, batch.attention_mask, None if self._on_gpu else read, cut=self.fused)
             if layout.longest <= self.unpadded:
@@ -134,9 +135,9 @@ class Backbone(nn.Module):
             )
         return seen.last_hidden_state
 
-    @property
-    def computes_no_padding(self) -> bool:
-        return self.unpadded > 0 and self.device.type in ("cpu", "cuda")
+    def computes_no_padding(self, *, half: bool) -> bool:
+        """`half`: whether it computes in half precision, which on a GPU is what packs rows (packed_attention.py)."""
+        return self.unpadded > 0 and (self.device.type == "cpu" or (self._on_gpu and half))
 
     @property
     def _on_gpu(self) -> bool:

@@ -215,7 +215,8 @@ def find_unpadded(backbone: Backbone) -> int:
     text = backbone.config.get_text_config()
     windows = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
     longest = min([window for window in windows if window] or [sys.maxsize])
-    if backbone.device.type not in ("cpu", "cuda") or longest < 2 or backbone.config._attn_implementation != "sdpa":
+    able = backbone.device.type == "cpu" or (backbone.device.type == "cuda" and torch.cuda.is_bf16_supported())
+    if not able or longest < 2 or backbone.config._attn_implementation != "sdpa":
         return 0
     install()
     ids = _probe_ids(backbone, 40).view(4, 10)[:, :longest]
@@ -226,7 +227,10 @@ def find_unpadded(backbone: Backbone) -> int:
     batch = TokenBatch(ids, torch.zeros_like(ids, dtype=torch.bool), lengths, None)
     with torch.no_grad():
         if backbone.device.type == "cuda":
-            return longest if _same_on_gpu(backbone, batch, longest) else 0
+            with torch.autocast("cuda", dtype=torch.bfloat16):
+                alone = backbone.hidden(batch)
+                # float32 at the end, of products in bf16
+                return longest if _same_unpadded(backbone, batch, alone, longest, kind=torch.bfloat16) else 0
         alone = backbone.hidden(batch)
         if fuse(backbone.trunk):
             backbone.fused = _same_unpadded(backbone, batch, alone, longest)
@@ -234,16 +238,6 @@ def find_unpadded(backbone: Backbone) -> int:
                 return longest
             unfuse(backbone.trunk)
         return longest if _same_unpadded(backbone, batch, alone, longest) else 0
-
-
-def _same_on_gpu(backbone: Backbone, batch: TokenBatch, longest: int) -> bool:
-    """In the model's own numbers and in half precision, which other kernels compute."""
-    if not _same_unpadded(backbone, batch, backbone.hidden(batch), longest):
-        return False
-    with torch.autocast("cuda", dtype=torch.bfloat16, enabled=torch.cuda.is_bf16_supported()):
-        alone = backbone.hidden(batch)
-        # float32 at the end, of products in bf16
-        return _same_unpadded(backbone, batch, alone, longest, kind=torch.bfloat16)
 
 
 def _same_unpadded(

@@ -1,6 +1,5 @@
-"""Attention among rows that lie one after another, on a GPU: torch's own kernels, which skip what belongs to another row.
-
-Half precision goes through flash attention, float32 (which that does not know) through the memory-efficient kernel.
+"""Attention among rows that lie one after another, on a GPU in half precision: torch's flash attention, which skips what belongs to
+another row. It knows no float32, and nothing is rounded to please it: in float32 rows keep their padding there.
 """
 
 # torch's own annotations are partial here
@@ -14,10 +13,8 @@ from torch import Tensor
 
 # The longest row that is told to the kernels is a power of two from here on, so that compiled layers meet few numbers.
 _SHORTEST = 64
-_FROM_THE_TOP = 1
 
 _flash: Any = torch.ops.aten._flash_attention_forward  # pyright: ignore[reportPrivateUsage]
-_efficient: Any = torch.ops.aten._efficient_attention_forward  # pyright: ignore[reportPrivateUsage]
 
 
 class Packed(NamedTuple):
@@ -45,11 +42,5 @@ def attend_packed(
         kind = torch.get_autocast_dtype("cuda")
         query, key, value = query.to(kind), key.to(kind), value.to(kind)
     starts, longest = rows
-    if query.dtype in (torch.float16, torch.bfloat16):
-        given = (query[0], key[0], value[0], starts, starts, longest, longest)
-        return _flash(*given, 0.0, True, False, scale=scale)[0][None]
-    groups = query.shape[2] // key.shape[2]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=2), value.repeat_interleave(groups, dim=2)
-    given = (query, key, value, None, starts, starts, longest, longest)
-    return _efficient(*given, 0.0, _FROM_THE_TOP, True, scale=scale)[0]
+    given = (query[0], key[0], value[0], starts, starts, longest, longest)
+    return _flash(*given, 0.0, True, False, scale=scale)[0][None]

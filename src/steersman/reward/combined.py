@@ -1,6 +1,6 @@
 """Several scorers as one: the weighted sum of what each says, each clipped and normalised first if that is wanted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import nn
 
 from steersman.errors import UsageError
 from steersman.reward.parked import models_of
-from steersman.reward.scorer import Item, Score, Scorer, SpanReward
+from steersman.reward.scorer import Item, Score, Scorer, SpanReward, ahead_of
 from steersman.reward.shaping import clip, combine, normalise
 
 
@@ -58,6 +58,15 @@ class CombinedScorer:
             )
             for i in range(len(items))
         ]
+
+    def ahead(self) -> Callable[[Sequence[Item]], None] | None:
+        begin = [one for part in self._parts.values() if (one := ahead_of(part.scorer)) is not None]
+
+        def each(items: Sequence[Item]) -> None:
+            for one in begin:
+                one(items)
+
+        return each if begin else None
 
     def models(self) -> list[nn.Module]:
         return models_of(*(part.scorer for part in self._parts.values()))

@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -82,6 +82,9 @@ class HttpScorer:
         self._options, self._remembered, self._notice = options, remembered, notice
         self._first_wait = first_wait
         self._repeated: list[str] = []
+        self._pool: ThreadPoolExecutor | None = None
+        self._waiting: Batch = {}
+        self._begun: dict[str, Future[Batch | None]] = {}
         self._random = random.Random()
         # What must not be asked is said before a run begins; a name that nobody answers for just now may be known later.
         with suppress(OSError):
@@ -89,10 +92,48 @@ class HttpScorer:
 
     def score(self, items: Sequence[Item]) -> list[Score]:
         keyed = [(self._key(item), item) for item in items]
+        failed = self._end_what_was_begun()
         missing: Batch = {key: item for key, item in keyed if self._remembered.get(key) is None}
+        # What was sent before is sent again as it was, under the key it had: it may have been paid for.
+        again = [batch for batch in failed if batch.keys() <= missing.keys()]
+        rest = {key: item for key, item in missing.items() if not any(key in batch for batch in again)}
         if missing:
-            self._ask_all(list(_batches(missing, self._options.batch_size)))
+            self._ask_all([*again, *_batches(rest, self._options.batch_size)])
         return [_score(self._remembered.get(key)) for key, _ in keyed]
+
+    def ahead(self) -> Callable[[Sequence[Item]], None]:
+        return self.begin
+
+    def begin(self, items: Sequence[Item]) -> None:
+        """Send these as soon as they fill a request, once, and go on: what fails is left for `score` to ask again, and to tell."""
+        for item in items:
+            key = self._key(item)
+            if key not in self._begun and self._remembered.get(key) is None:
+                self._waiting[key] = item
+        while len(self._waiting) >= self._options.batch_size:
+            batch = next(_batches(self._waiting, self._options.batch_size))
+            self._pool = self._pool or ThreadPoolExecutor(self._options.at_once)
+            sent = self._pool.submit(self._try, batch)
+            for key in batch:
+                self._begun[key] = sent
+                del self._waiting[key]
+
+    def _try(self, batch: Batch) -> Batch | None:
+        """The batch, if it was not answered."""
+        try:
+            self._remembered.update(found_in(self._once(*self._request(batch)).body, list(batch)))
+        except Unusable as why:
+            self._repeated.append(str(why)[:80])
+            return batch
+        except ServiceError:
+            return batch
+        return None
+
+    def _end_what_was_begun(self) -> list[Batch]:
+        """Wait for it; what was not answered."""
+        begun, self._begun, self._waiting = self._begun, {}, {}
+        results = [sent.result() for sent in dict.fromkeys(begun.values())]
+        return [batch for batch in results if batch is not None]
 
     def _ask_all(self, batches: Sequence[Batch]) -> None:
         """All batches, several at once; the first that fails for good ends the others."""

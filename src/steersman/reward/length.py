@@ -5,7 +5,7 @@ once on ordinary answers, and its slope is taken off every score: on those answe
 longer rises or falls with length. Characters, for a scorer reads text and has no tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import nn
 
 from steersman.errors import DataError
 from steersman.reward.parked import models_of
-from steersman.reward.scorer import Item, Score, Scorer
+from steersman.reward.scorer import Item, Score, Scorer, ahead_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,9 @@ class LengthControlledScorer:
             parts = {**score.parts, "before": score.value, "owed to length": owed}
             found.append(Score(score.value - owed, parts, score.note, score.spans))
         return found
+
+    def ahead(self) -> Callable[[Sequence[Item]], None] | None:
+        return ahead_of(self._scorer)
 
     def models(self) -> list[nn.Module]:
         return models_of(self._scorer)

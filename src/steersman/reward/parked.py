@@ -1,12 +1,12 @@
 """A scorer whose models lie in the processor's memory and come to the device only while it scores."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from torch import nn
 
 from steersman.models.parked import Parked
-from steersman.reward.scorer import Item, Score, Scorer
+from steersman.reward.scorer import Item, Score, Scorer, ahead_of
 
 
 @runtime_checkable
@@ -32,3 +32,6 @@ class ParkedScorer:
     def score(self, items: Sequence[Item]) -> list[Score]:
         with self._parked.at_hand():
             return self._scorer.score(items)
+
+    def ahead(self) -> Callable[[Sequence[Item]], None] | None:
+        return ahead_of(self._scorer)

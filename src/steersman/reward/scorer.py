@@ -5,7 +5,7 @@ into batches of any size, and run elsewhere.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -41,6 +41,19 @@ class Scorer(Protocol):
     def name(self) -> str: ...
 
     def score(self, items: Sequence[Item]) -> list[Score]: ...
+
+
+@runtime_checkable
+class WorksAhead(Protocol):
+    """A scorer that can begin on answers before their scores are asked for, without taking this process's time: a service elsewhere."""
+
+    def ahead(self) -> "Callable[[Sequence[Item]], None] | None":
+        """What is told of such answers; None if nothing would come of it. What is begun changes no score."""
+        ...
+
+
+def ahead_of(scorer: object) -> "Callable[[Sequence[Item]], None] | None":
+    return scorer.ahead() if isinstance(scorer, WorksAhead) else None
 
 
 def told(item: Item) -> str:

@@ -152,6 +152,13 @@ class HoldsACopy(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsOfEach(Protocol):
+    """An engine that tells of each answer as soon as it is done, while it draws the others."""
+
+    on_answer: "Callable[[Rollout], None] | None"
+
+
 def sample_seed(run_seed: int, step: int, prompt: str | int, sample: int) -> int:
     """The seed of one sample: a pure function of where it stands in the run, so that a resumed run draws the same."""
     name = "\x1f".join(str(part) for part in (run_seed, step, prompt, sample))

@@ -6,7 +6,7 @@ once; Python touches a single token only for stop strings and streams.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -72,10 +72,11 @@ class Generation:
         device: torch.device,
         version: int,
         on_token: OnToken | None,
+        on_answer: Callable[[Rollout], None] | None = None,
         tells_more: bool = False,
     ) -> None:
         """`tells_more`: what else is known of each token comes with the samples (`Rollout.known`)."""
-        self.tells_more = tells_more
+        self.tells_more, self.on_answer = tells_more, on_answer
         self.decoder, self.prompts, self.sampling, self.ending = decoder, prompts, sampling, ending
         self.context, self.device, self.version, self.on_token = context, device, version, on_token
         self.slots, self.vocabulary = slots, vocabulary
@@ -320,6 +321,8 @@ class Generation:
                 known,
             )
             self.tickets[slot] = None
+            if self.on_answer is not None:
+                self.on_answer(self.done[ticket.prompt, ticket.sample])
         self.alive[slots] = False
         self.drawn[slots] = 0
         self.memory.lengths[slots] = 0

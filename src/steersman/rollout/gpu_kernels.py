@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 # Places of a row's memory that one program looks at together.
-_BLOCK: Any = 64
+_BLOCK: Any = 32
 
 
 def _kernel(function: Any) -> Any:
@@ -197,7 +197,8 @@ def attend_past(
         SLIDES=window is not None,
         SIZE=triton.next_power_of_2(width),
         BLOCK=_BLOCK,
-        num_warps=4,
+        # measured on an H200 (64 rows, 20 heads of 64, 64 tokens): 11.4 microseconds; with 4 warps and blocks of 64 20.4
+        num_warps=1,
     )
     return found.view(rows, -1)
 

@@ -4,7 +4,7 @@
 Numbers do not depend on what else is in the batch, up to the rounding of matrix products of different widths.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -71,6 +71,7 @@ class NativeEngine:
         self.token_budget = token_budget
         self.guide = guide
         self.tells_more, self.value_head, self.dtype = tells_more, value_head, dtype
+        self.on_answer: Callable[[Rollout], None] | None = None
         self._version = version
         self._decoder: Decoder | None = None
         self._stale = False
@@ -145,6 +146,7 @@ class NativeEngine:
                 device=self.backbone.device,
                 version=self._version,
                 on_token=on_token,
+                on_answer=self.on_answer,
                 tells_more=self.tells_more,
             )
             return generation.run()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import torch
@@ -139,20 +140,18 @@ class Learner(Generic[UnitT, BatchT]):
         for i in range(self._world.max(len(groups))):
             group, counts = (groups[i], 1.0) if i < len(groups) else ([spare], 0.0)
             batch = self._collate(group)
-            with self._precision(), phase("forward"):
-                sums = objective(self.model, batch)
-            if learn:
-                with phase("backward"):
-                    self._backward(sums, weights, counts)
+            compute: Callable[[], Sums] | None = partial(objective, self.model, batch)
+            while compute is not None:
+                with self._precision(), phase("forward"):
+                    sums = compute()
+                if learn:
+                    with phase("backward"):
+                        self._backward(sums, weights, counts)
+                _gather(totals, sums, counts)
+                compute = sums.later
             real = sum(sum(unit.lengths) for unit in group)
             _add(totals, "real tokens", counts * real)
             _add(totals, "padded tokens", counts * (real if self._unpadded else batch.positions))
-            for name, term in sums.terms.items():
-                _add(totals, f"term {name}", counts * float(term.total.detach()))
-                totals[f"coefficient {name}"] = term.coefficient
-            for name, (total, weight) in sums.metrics.items():
-                _add(totals, f"sum {name}", counts * total)
-                _add(totals, f"weight {name}", counts * weight)
         return totals
 
     def _backward(self, sums: Sums, weights: Mapping[str, float], counts: float) -> None:
@@ -161,7 +160,8 @@ class Learner(Generic[UnitT, BatchT]):
         parts = [
             term.total * (scale * term.coefficient / max(weights[name], 1e-12)) for name, term in sums.terms.items()
         ]
-        torch.stack(parts).sum().backward()
+        if parts:
+            torch.stack(parts).sum().backward()
 
     def _shrinking(self, work: Callable[[], T]) -> T:
         """Do the work; out of memory, halve the token budget and do it again from its beginning."""
@@ -206,6 +206,15 @@ class Learner(Generic[UnitT, BatchT]):
 
 def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _gather(totals: dict[str, float], sums: Sums, counts: float) -> None:
+    for name, term in sums.terms.items():
+        _add(totals, f"term {name}", counts * float(term.total.detach()))
+        totals[f"coefficient {name}"] = term.coefficient
+    for name, (total, weight) in sums.metrics.items():
+        _add(totals, f"sum {name}", counts * total)
+        _add(totals, f"weight {name}", counts * weight)
 
 
 def _add(totals: dict[str, float], name: str, value: float) -> None:

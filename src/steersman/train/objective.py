@@ -4,7 +4,7 @@ A loss of several means (PPO with a pretraining mix, DPO with a likelihood term)
 any padding and any number of processes: loss = sum over terms of coefficient * (sum of totals) / (sum of weights).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -43,10 +43,12 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """`metrics` are (sum, weight) pairs, for the journal only."""
+    """`metrics` are (sum, weight) pairs, for the journal only. `later` gives more of the batch's terms, which share no weight that learns
+    with these: it is asked once the gradients of these are there, so that the activations of one part alone are held."""
 
     terms: Mapping[str, Term]
     metrics: Mapping[str, tuple[float, float]]
+    later: "Callable[[], Sums] | None" = None
 
 
 @runtime_checkable

@@ -1,13 +1,15 @@
 """Stage 1: prompts -> samples. The engine answers; nothing is judged yet."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from steersman.data.order import epoch_order
 from steersman.methods.ppo.records import Sample
 from steersman.records import Prompt
-from steersman.rollout.engine import Engine, Rollout, Sampling, sample_seed
+from steersman.reward.scorer import Item
+from steersman.rollout.engine import Engine, Rollout, Sampling, TellsOfEach, sample_seed
 
 
 @runtime_checkable
@@ -43,14 +45,37 @@ def prompts_of_iteration(count: int, size: int, *, seed: int, iteration: int) ->
 
 
 def collect(
-    prompts: Sequence[Prompt], engine: Engine, language: Language, asking: Asking, *, iteration: int
+    prompts: Sequence[Prompt],
+    engine: Engine,
+    language: Language,
+    asking: Asking,
+    *,
+    iteration: int,
+    ahead: Callable[[Sequence[Item]], None] | None = None,
 ) -> list[Sample]:
-    """`samples` answers to each prompt. Each answer's seed follows from where it stands in the run, not from its batch."""
+    """`samples` answers to each prompt. Each answer's seed follows from where it stands in the run, not from its batch. `ahead` is told of
+    each answer while others are drawn (`reward.scorer.WorksAhead`)."""
     ids = [tuple(language.encode(prompt)) for prompt in prompts]
     seeds = [
         sample_seed(asking.run_seed, iteration, f"{asking.purpose}/{place}/{prompt.id}", number)
         for place, prompt in enumerate(prompts)
         for number in range(asking.samples)
     ]
-    rollouts = engine.generate(ids, asking.sampling, samples=asking.samples, seeds=seeds)
+    with telling(engine, ahead, lambda rollout: (prompts[rollout.prompt], language.text_of(rollout))):
+        rollouts = engine.generate(ids, asking.sampling, samples=asking.samples, seeds=seeds)
     return [Sample(prompts[rollout.prompt], rollout, language.text_of(rollout), rollout.row) for rollout in rollouts]
+
+
+@contextmanager
+def telling(
+    engine: Engine, ahead: Callable[[Sequence[Item]], None] | None, item_of: Callable[[Rollout], Item]
+) -> Iterator[None]:
+    """Each answer is told on as soon as it is done, if the engine can and somebody wants to know."""
+    if ahead is None or not isinstance(engine, TellsOfEach):
+        yield
+        return
+    engine.on_answer = lambda rollout: ahead([item_of(rollout)])
+    try:
+        yield
+    finally:
+        engine.on_answer = None

@@ -26,7 +26,7 @@ from steersman.methods.ppo.update import PpoObjective, UpdateStats, update
 from steersman.methods.ppo.watched import Watch, act, finding_rows, numbers, seen, sentence, stops
 from steersman.parallel.world import World
 from steersman.records import Prompt
-from steersman.reward.scorer import Scorer
+from steersman.reward.scorer import Scorer, ahead_of
 from steersman.rollout.engine import Engine, HoldsACopy, TakesUpWeights
 from steersman.settings.ppo import KlSettings, PpoSettings
 from steersman.train.checkpoint import Snapshot, load_weight_tensors, take_snapshot
@@ -190,9 +190,8 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
         len(parts.prompts), settings.prompts_per_iteration, seed=settings.run.seed, iteration=memory.iteration
     )
     prompts = [parts.prompts[i] for i in chosen]
-    samples = clock.time(
-        "collect", lambda: collect(prompts, parts.engine, parts.language, parts.asking, iteration=memory.iteration)
-    )
+    asked = (prompts, parts.engine, parts.language, parts.asking)
+    samples = clock.time("collect", lambda: collect(*asked, iteration=memory.iteration, ahead=ahead_of(parts.scorer)))
     scored = clock.time("score", lambda: _score(parts, settings, memory, samples))
     looked = clock.time("watch", lambda: _look(parts, memory, scored, before))
     apart = mismatch(scored)

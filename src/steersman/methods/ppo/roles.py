@@ -60,6 +60,20 @@ class Critic(Protocol):
         ...
 
 
+@runtime_checkable
+class CriticApart(Protocol):
+    """Actors whose critic learns by weights of its own, so that policy and critic can be computed one after the other."""
+
+    @property
+    def critic_apart(self) -> bool: ...
+
+    def words(self, batch: TokenBatch, *, temperature: float, with_entropy: bool) -> tuple[Flat, Flat | None]:
+        """What `policy` says, without the values."""
+        ...
+
+    def values(self, batch: TokenBatch) -> Flat | None: ...
+
+
 class ModelActors(nn.Module):
     """The actors made of Hugging Face models. `critic` None puts the value head on the policy's trunk (or on the adapter
     `value_adapter` of the same base); `value_head` None is no critic at all; `frozen` None makes the base with its adapters off
@@ -82,6 +96,8 @@ class ModelActors(nn.Module):
         self.frozen = frozen
         self.policy_adapter = policy_adapter
         self.value_adapter = value_adapter
+        self.sharded = False
+        """Whether the weights are shared out over processes: then all that a step computes is computed together."""
 
     def policy(
         self, batch: TokenBatch, *, temperature: float, with_entropy: bool
@@ -96,6 +112,14 @@ class ModelActors(nn.Module):
         if not self.values_on_the_policys_trunk:
             return log_probs, entropies, self.values(batch)
         return log_probs, entropies, self.value_head(gather_before(hidden, batch.loss_mask))
+
+    def words(self, batch: TokenBatch, *, temperature: float, with_entropy: bool) -> tuple[Flat, Flat | None]:
+        with self._as(self.policy_adapter):
+            return self.backbone.log_probs(batch, temperature=temperature, with_entropy=with_entropy)
+
+    @property
+    def critic_apart(self) -> bool:
+        return self.value_head is not None and not self.values_on_the_policys_trunk and not self.sharded
 
     @property
     def values_on_the_policys_trunk(self) -> bool:

@@ -58,6 +58,8 @@ def score(
 ) -> list[Scored]:
     """Everything that is known of the samples before advantages. `scale` is brought up to date if scores are normalised; `longest`
     is the number of tokens at which answers were cut off."""
+    # A service may still be at work on the answers; the models are asked meanwhile.
+    read = read_tokens(samples, actors, reading, kl)
     given = ask(scorer, samples)
     scores = shape(
         [found.value for found in given], [sample.rollout.finish == "length" for sample in samples], settings, scale
@@ -68,7 +70,6 @@ def score(
         scores = [
             one - most * overlong(count, longest=longest, last=last) for one, count in zip(scores, tokens, strict=True)
         ]
-    read = read_tokens(samples, actors, reading, kl)
     return [
         Scored(
             sample=sample,

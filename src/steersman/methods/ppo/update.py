@@ -16,7 +16,7 @@ from steersman.data.order import epoch_order
 from steersman.maths.kl import k2, k3
 from steersman.maths.policy_loss import clipped_policy_loss, clipped_value_loss, entropy_loss
 from steersman.methods.ppo.records import Experience, ExperienceBatch, Unit
-from steersman.methods.ppo.roles import Actors
+from steersman.methods.ppo.roles import Actors, CriticApart
 from steersman.settings.ppo import KlSettings, SamplingSettings, UpdateSettings
 from steersman.train.core import Learner, StepReport
 from steersman.train.objective import Sums, Term
@@ -45,23 +45,29 @@ class PpoObjective:
     def __call__(self, model: Actors, batch: ExperienceBatch) -> Sums:
         terms: dict[str, Term] = {}
         metrics: dict[str, tuple[float, float]] = {}
+        later: Callable[[], Sums] | None = None
         if batch.answers is not None:
-            self._add_answers(model, batch, terms, metrics)
+            later = self._add_answers(model, batch, terms, metrics)
         if batch.pretraining is not None:
             terms["pretraining"] = Term(
                 -model.pretraining(batch.pretraining).sum() * batch.texts_count, self.settings.pretraining_coefficient
             )
-        return Sums(terms, metrics)
+        return Sums(terms, metrics, later)
 
     def _add_answers(
         self, model: Actors, batch: ExperienceBatch, terms: dict[str, Term], metrics: dict[str, tuple[float, float]]
-    ) -> None:
+    ) -> Callable[[], Sums] | None:
+        """What stands on the policy; what stands on a critic of its own weights is handed back, to be computed afterwards."""
         settings, answers = self.settings, batch.answers
         assert answers is not None
         bonus = settings.entropy_coefficient
-        log_probs, entropies, values = model.policy(
-            answers, temperature=self.sampling.temperature, with_entropy=bonus > 0
-        )
+        critic = model if isinstance(model, CriticApart) and model.critic_apart else None
+        asked = {"temperature": self.sampling.temperature, "with_entropy": bonus > 0}
+        values: Tensor | None = None
+        if critic is not None:
+            log_probs, entropies = critic.words(answers, **asked)
+        else:
+            log_probs, entropies, values = model.policy(answers, **asked)
         high = settings.clip if settings.clip_high is None else settings.clip_high
         policy = clipped_policy_loss(
             log_probs,
@@ -81,12 +87,25 @@ class PpoObjective:
             terms["KL in loss"] = Term((estimate * share).sum(), self.kl.loss_coefficient)
         log_ratio = log_probs.detach() - batch.old_log_probs
         measured = _measured(policy.ratio.detach(), policy.clipped, log_ratio)
-        if values is not None and batch.old_values is not None:
-            value = clipped_value_loss(values, batch.old_values, batch.returns, clip=settings.value_clip)
-            terms["value"] = Term((value.loss * share).sum(), settings.value_coefficient)
-            measured["value clip fraction"] = float(value.clipped.sum())
         for name, total in measured.items():
             metrics[name] = (total * count, len(log_ratio) * count)
+        if critic is not None:
+            return lambda: self._values(critic.values(answers), batch, share)
+        of_values = self._values(values, batch, share)
+        terms.update(of_values.terms)
+        metrics.update(of_values.metrics)
+        return None
+
+    def _values(
+        self, values: Float[Tensor, " tokens"] | None, batch: ExperienceBatch, share: Float[Tensor, " tokens"]
+    ) -> Sums:
+        if values is None or batch.old_values is None:
+            return Sums({}, {})
+        settings, count = self.settings, batch.answers_count
+        value = clipped_value_loss(values, batch.old_values, batch.returns, clip=settings.value_clip)
+        clipped = float(value.clipped.sum()) * count
+        term = Term((value.loss * share).sum(), settings.value_coefficient)
+        return Sums({"value": term}, {"value clip fraction": (clipped, len(values) * count)})
 
     def _shares(self, loss_mask: Bool[Tensor, "batch time"]) -> Float[Tensor, " tokens"]:
         """What each token counts in the sum of which the loss is made."""

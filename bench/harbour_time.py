@@ -23,6 +23,7 @@ from harbour_learners import command_of, trained
 from steersman.assemble.conversation import open_model
 from steersman.assemble.ppo import open_ppo
 from steersman.harbour.prompts import prompts
+from steersman.harbour.taste import true_taste
 from steersman.methods.ppo.loop import ppo
 from steersman.reward.scorer import Scorer
 from steersman.settings.base import load_settings
@@ -50,7 +51,8 @@ class Clock:
     def look(self, answers: Sequence[Seen], memory: WatchMemory, *, iteration: int) -> Looked:
         score, kl = (statistics.fmean(values) for values in zip(*((a.score, a.kl) for a in answers), strict=True))
         passed = {"seconds": time.perf_counter() - self.began, "processor": time.process_time() - self.used}
-        self.rows.append({"score": score, "kl": kl, **passed})
+        taste = statistics.fmean(true_taste(answer.prompt.shown, answer.text) for answer in answers)
+        self.rows.append({"score": score, "kl": kl, "taste": taste, **passed})
         return Looked({}, [], [], False)
 
     def paying(self, scorer: Scorer, memory: WatchMemory) -> Scorer:
@@ -61,11 +63,13 @@ class Clock:
 
 
 def ours(folder: Path, seed: int, rate: str) -> list[dict[str, float]]:
-    out = folder / f"ours-{rate}"
+    layout, _, rate = rate.rpartition(":")
+    out = folder / f"ours-{layout}-{rate}"
     shutil.rmtree(out, ignore_errors=True)
     words = [
         *(f"model.path={folder / 'sft'}", f"scorer.path={folder / 'reward'}", f"run.out={out}", f"run.seed={seed}"),
         *([] if rate == RECIPE else [f"optimiser.learning_rate={rate}"]),
+        *(["layout=adapters", "model.lora.rank=16"] if layout == "adapters" else []),
         *(f"iterations={ITERATIONS}", f"prompts_per_iteration={ANSWERS}", "prompts.held_out=none", "samples_kept=0"),
         *(f"prompts.source=harbour:prompts?count={ITERATIONS * ANSWERS}&seed={seed}", "score.missing_eos_penalty=none"),
     ]
@@ -139,7 +143,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3])
     parser.add_argument("--rates", nargs="*", default=list(RATES), help="TRL's")
-    parser.add_argument("--ours", nargs="*", default=[RECIPE], help=f"ours; {RECIPE!r} is what ppo-harbour says")
+    parser.add_argument(
+        "--ours", nargs="*", default=[RECIPE], help=f"ours; {RECIPE!r} is what ppo-harbour says; adapters:2e-3: LoRA"
+    )
     arguments = parser.parse_args()
     if arguments.what == "table":
         table(arguments.folder)

@@ -149,8 +149,8 @@ def ppo_settings(folder: Path, **more: Any) -> PpoSettings:
 
 
 def test_the_weights_are_counted_from_the_headers(tmp_path):
-    # with micro-batches so large that the update is the widest moment
-    settings = ppo_settings(tmp_path, compute={"tokens_per_micro_batch": 4096})
+    # with minibatches so large that the update is the widest moment
+    settings = ppo_settings(tmp_path, update={"minibatches": 1}, compute={"tokens_per_micro_batch": 4096})
     from transformers import AutoModelForCausalLM
 
     parameters = sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(settings.model.path).parameters())

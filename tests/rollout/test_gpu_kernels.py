@@ -20,6 +20,7 @@ from steersman.rollout.generation import Ending, Generation, Ticket
 from steersman.rollout.graphed import GraphedDecoder
 from steersman.rollout.native import NativeEngine
 
+pytestmark = pytest.mark.slow
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FAMILIES = ("llama", "qwen3", "gemma3", "mistral", "phi3")
 

@@ -1,6 +1,7 @@
 """Is this machine fit to train? Facts, and for each a verdict in plain words. What it can try, it tries."""
 
 import importlib.metadata as metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -92,7 +93,12 @@ def _device() -> Finding:
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16: float32 will be used"
-        return Finding("device", "good", f"{properties.name}, {properties.total_memory / 2**30:.0f} GB, {bf16}")
+        recorded = importlib.util.find_spec("triton") is not None
+        steps = (
+            "answers by recorded steps" if recorded else "no Triton: answers by ordinary steps, several times slower"
+        )
+        size = f"{properties.total_memory / 2**30:.0f} GB"
+        return Finding("device", "good" if recorded else "note", f"{properties.name}, {size}, {bf16}; {steps}")
     return Finding(
         "device", "good", f"{device.type}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     )

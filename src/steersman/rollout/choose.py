@@ -66,9 +66,16 @@ def _try(
         if path == "whole" or same_logits(made, backbone, adapter, q_heads, steps=_PROBE_STEPS):
             return made, ""
         return None, "its logits on a probe are not the model's"
-    # A family may refuse our cache or mask in any way it likes; the next way down is right for all.
-    except (TypeError, ValueError, AttributeError, RuntimeError, KeyError, IndexError, NotImplementedError) as error:
+    except _refusals(path) as error:
         return None, f"{type(error).__name__} on a probe: {str(error).strip().splitlines()[0] if str(error) else ''}"
+
+
+def _refusals(path: Path) -> tuple[type[Exception], ...]:
+    """A family may refuse our cache or mask in any way it likes, and a compiler of kernels a card in ways of its own; the next way down is
+    right for all."""
+    if path == "graphed":
+        return (Exception,)
+    return (TypeError, ValueError, AttributeError, RuntimeError, KeyError, IndexError, NotImplementedError)
 
 
 def same_logits(

@@ -36,6 +36,7 @@ PEER = HERE.parent / ".bench" / "trl-1.12" / "bin" / "python"
 ITERATIONS, ANSWERS, MEAN_OF = 40, 64, 8
 RATES = ("1e-4", "2e-4", "4e-4")
 RECIPE = "recipe"
+WAYS = {"": (), "adapters": ("layout=adapters", "model.lora.rank=16"), "bf16": ("compute.precision=bf16",)}
 JUDGEMENTS = 4000
 
 
@@ -63,13 +64,13 @@ class Clock:
 
 
 def ours(folder: Path, seed: int, rate: str) -> list[dict[str, float]]:
-    layout, _, rate = rate.rpartition(":")
-    out = folder / f"ours-{layout}-{rate}"
+    way, _, rate = rate.rpartition(":")
+    out = folder / f"ours-{way}-{rate}"
     shutil.rmtree(out, ignore_errors=True)
     words = [
         *(f"model.path={folder / 'sft'}", f"scorer.path={folder / 'reward'}", f"run.out={out}", f"run.seed={seed}"),
         *([] if rate == RECIPE else [f"optimiser.learning_rate={rate}"]),
-        *(["layout=adapters", "model.lora.rank=16"] if layout == "adapters" else []),
+        *WAYS[way],
         *(f"iterations={ITERATIONS}", f"prompts_per_iteration={ANSWERS}", "prompts.held_out=none", "samples_kept=0"),
         *(f"prompts.source=harbour:prompts?count={ITERATIONS * ANSWERS}&seed={seed}", "score.missing_eos_penalty=none"),
     ]
@@ -144,7 +145,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3])
     parser.add_argument("--rates", nargs="*", default=list(RATES), help="TRL's")
     parser.add_argument(
-        "--ours", nargs="*", default=[RECIPE], help=f"ours; {RECIPE!r} is what ppo-harbour says; adapters:2e-3: LoRA"
+        "--ours", nargs="*", default=[RECIPE], help=f"ours; {RECIPE!r} is what ppo-harbour says; adapters:2e-3 learns LoRA, bf16:4e-4 in bf16"
     )
     arguments = parser.parse_args()
     if arguments.what == "table":

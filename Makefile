@@ -33,7 +33,7 @@ soak: $(READY)
 	$(PYTEST) -m soak -o timeout=7200 -s
 
 bench: $(READY)
-	$(BIN)/python bench/run.py
+	$(BIN)/python bench/run.py --write
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -145,7 +145,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3])
     parser.add_argument("--rates", nargs="*", default=list(RATES), help="TRL's")
     parser.add_argument(
-        "--ours", nargs="*", default=[RECIPE], help=f"ours; {RECIPE!r} is what ppo-harbour says; adapters:2e-3 learns LoRA, bf16:4e-4 in bf16"
+        "--ours",
+        nargs="*",
+        default=[RECIPE],
+        help=f"ours; {RECIPE!r} is what ppo-harbour says; adapters:2e-3 learns LoRA, bf16:4e-4 in bf16",
     )
     arguments = parser.parse_args()
     if arguments.what == "table":

@@ -107,8 +107,9 @@ class GraphedDecoder(FusedDecoder):
 
     @property
     def bytes(self) -> int:
-        """What the copy of the weights takes."""
-        tensors = [*(one for kept in self.kept for one in kept.tensors().values()), self.head_kept[0]]
+        """What the copy of the weights takes, and the memory of the rows."""
+        tensors = [*(one for kept in self.kept for one in kept.tensors().values()), self.head_kept[0], self.table]
+        tensors += [] if self._memory is None else [self._memory.pool]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def width(self, rows: int) -> int:

@@ -29,8 +29,8 @@ ROWS = {"cpu": 64, "mps": 128, "cuda": 256}
 # Bytes of keys and values at most on a processor; on a GPU, this share of what is free.
 _MEMORY_BYTES = 2**30
 _FREE_SHARE = 0.5
-# A copy of the weights that takes no more than this share of a GPU's memory is kept while others compute: recordings of steps stand
-# on its place.
+# A copy of the weights and a memory of rows that take no more than this share of a GPU's memory are kept while others compute: recordings
+# of steps stand on their places.
 _KEPT_SHARE = 0.1
 
 

@@ -1,15 +1,12 @@
-"""The kernels of a recorded decoding step, and the step they make, against plain torch: on a GPU, or by Triton's interpreter."""
+"""The kernels of a recorded decoding step, and the step they make, against plain torch: on a GPU, or by Triton's interpreter (see
+tests/conftest.py)."""
 
 import copy
-import os
 
 import pytest
 import torch
 from torch.nn import functional
 
-if not torch.cuda.is_available():
-    # read when the kernels are defined
-    os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="Triton is made for Linux on x86-64 (and comes with torch for CUDA)")
 
 from steersman.models.backbone import agree

@@ -1,7 +1,6 @@
 """Is this machine fit to train? Facts, and for each a verdict in plain words. What it can try, it tries."""
 
 import importlib.metadata as metadata
-import importlib.util
 import os
 import platform
 import shutil
@@ -93,15 +92,27 @@ def _device() -> Finding:
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16: float32 will be used"
-        recorded = importlib.util.find_spec("triton") is not None
-        steps = (
-            "answers by recorded steps" if recorded else "no Triton: answers by ordinary steps, several times slower"
-        )
+        why = _no_kernels(device)
+        steps = f"answers by ordinary steps, several times slower ({why})" if why else "answers by recorded steps"
         size = f"{properties.total_memory / 2**30:.0f} GB"
-        return Finding("device", "good" if recorded else "note", f"{properties.name}, {size}, {bf16}; {steps}")
+        return Finding("device", "note" if why else "good", f"{properties.name}, {size}, {bf16}; {steps}")
     return Finding(
         "device", "good", f"{device.type}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     )
+
+
+def _no_kernels(device: Any) -> str:
+    """Why the kernels of a recorded step cannot be made here; "" if they can. One is made and run."""
+    import torch
+
+    try:
+        from steersman.rollout.gpu_kernels import add_norm
+
+        add_norm(torch.ones(1, 8, device=device), None, 1e-5, torch.float32)
+    # a compiler may fail in any way
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+    return ""
 
 
 def _kernels() -> Finding:

@@ -164,19 +164,19 @@ def _memory_of_ppo(
     share, length = answer / (prompt + answer), prompt + answer
     step = -(-answers // settings.update.minibatches) * length
     tokens = step / -(-step // budget)
-    # What learns in a step keeps its activations until the backward pass; a critic of its own has its after the policy's.
-    again = settings.model.gradient_checkpointing
+    # What learns in a step keeps its activations until the backward pass; a critic of its own has its after the policy's (in one process).
+    again, device = settings.model.gradient_checkpointing, resolve_device(settings.run.device).type
     kept = activations(shape, tokens, _longest(prompt) + answer, checkpointing=again, read=share)
     answering = _memory_of_answering(settings, shape, prompt, min(answers, ROWS["cpu"]))
     learns = Bytes(
         activations=kept + at_work(shape, tokens),
-        logits=logits(shape, tokens * share, learns=not adapters),
+        logits=logits(shape, tokens * share, device=device, learns=not adapters),
         gradients=models.gradients,
         key_value=STAYS * answering.key_value,
         decoder=STAYS * answering.decoder,
     )
     read = min(budget, answers * length)
-    reads = Bytes(activations=reading(shape, read), logits=logits(shape, read * share))
+    reads = Bytes(activations=reading(shape, read), logits=logits(shape, read * share, device=device))
     judges = Bytes() if scorer is None else Bytes(activations=reading(scorer, read))
     always = Bytes(weights=FLOAT * shape.parameters, adapters=FLOAT * adapter, libraries=libraries("answers"))
     stages = {"update": learns, "read": reads, "collect": answering, "judge": judges}
@@ -245,7 +245,9 @@ def _memory_of_rows(
         weights=FLOAT * weights,
         adapters=FLOAT * adapter,
         activations=kept + at_work(shape, tokens),
-        logits=0.0 if headless else logits(shape, tokens, learns=rank is None),
+        logits=0.0
+        if headless
+        else logits(shape, tokens, device=resolve_device(settings.run.device).type, learns=rank is None),
         libraries=libraries("judged" if headless else "rows"),
     )
 

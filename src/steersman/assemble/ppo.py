@@ -38,6 +38,7 @@ from steersman.parallel.world import World, join
 from steersman.records import Demonstration, Document, Prompt
 from steersman.reward.parked import models_of
 from steersman.rollout.engine import Engine, Rollout, Sampling, TakesUpWeights
+from steersman.rollout.native import NativeEngine
 from steersman.rollout.stops import answer_text
 from steersman.settings.ppo import PpoSettings
 from steersman.text.template import encode_demonstration, encode_document, encode_prompt
@@ -192,6 +193,9 @@ def make_parts(
     sampling = Sampling(**{**settings.sampling.model_dump(), "stop": words.stop})
     prompts, held_out = prompts_of(settings.prompts, words, kept.notice, room=room_for_prompts(backbone, sampling))
     engine = _engine(model, plain, actors, machine, world)
+    slower = engine.why_slower if isinstance(engine, NativeEngine) else ""
+    if slower and world.device.type == "cuda":
+        kept.notice(f"answers are not drawn by recorded steps, which is several times slower ({slower})")
     plain_scorer = scorer_of(settings.scorer, reward, world.device, Keeping.of(kept, world))
     if machine.compiled:
         compile_layers([actors, *models_of(plain_scorer)])

@@ -16,8 +16,8 @@ FLOAT = 4
 STAYS = 0.35
 # Rows whose attention probabilities are kept whole (see `models.row_attention.SHORT`).
 SHORT = 160
-# Logits in one chunk, and the fewest positions (see `maths.word_log_probs`).
-LOGITS_PER_CHUNK, FEWEST_POSITIONS = 8 * 2**20, 128
+# Logits in one chunk by device, and the fewest positions (see `maths.word_log_probs`).
+LOGITS_PER_CHUNK, FEWEST_POSITIONS = {"cpu": 8 * 2**20, "cuda": 64 * 2**20}, 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,9 @@ def at_work(shape: Shape, tokens: Number) -> Number:
     return FLOAT * tokens * (3 * shape.inner + 4 * shape.hidden)
 
 
-def logits(shape: Shape, positions: Number, *, learns: bool = False) -> Number:
+def logits(shape: Shape, positions: Number, *, device: str = "cpu", learns: bool = False) -> Number:
     """Two buffers of a chunk; and where the output layer learns, its gradient beside that of the embedding before they are added."""
-    chunk = max(FEWEST_POSITIONS, LOGITS_PER_CHUNK // shape.vocabulary)
+    chunk = max(FEWEST_POSITIONS, LOGITS_PER_CHUNK.get(device, LOGITS_PER_CHUNK["cpu"]) // shape.vocabulary)
     return FLOAT * (2.0 * min(chunk, positions) * shape.vocabulary + (shape.embedding if learns and shape.tied else 0))
 
 

@@ -85,6 +85,8 @@ class HttpScorer:
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: Batch = {}
         self._begun: dict[str, Future[Batch | None]] = {}
+        self._failed_ahead = threading.Event()
+        self._not_before = 0.0
         self._random = random.Random()
         # What must not be asked is said before a run begins; a name that nobody answers for just now may be known later.
         with suppress(OSError):
@@ -105,12 +107,15 @@ class HttpScorer:
         return self.begin
 
     def begin(self, items: Sequence[Item]) -> None:
-        """Send these as soon as they fill a request, once, and go on: what fails is left for `score` to ask again, and to tell."""
+        """Send these as soon as they fill a request and one may be open, once, and go on. After the first failure nothing more is sent: it is left
+        for `score` to ask again, with its waits and its patience, and to tell."""
         for item in items:
             key = self._key(item)
             if key not in self._begun and self._remembered.get(key) is None:
                 self._waiting[key] = item
-        while len(self._waiting) >= self._options.batch_size:
+        while len(self._waiting) >= self._options.batch_size and not self._failed_ahead.is_set():
+            if sum(not sent.done() for sent in dict.fromkeys(self._begun.values())) >= self._options.at_once:
+                return
             batch = next(_batches(self._waiting, self._options.batch_size))
             self._pool = self._pool or ThreadPoolExecutor(self._options.at_once)
             sent = self._pool.submit(self._try, batch)
@@ -124,15 +129,19 @@ class HttpScorer:
             self._remembered.update(found_in(self._once(*self._request(batch)).body, list(batch)))
         except Unusable as why:
             self._repeated.append(str(why)[:80])
-            return batch
+            self._not_before = max(self._not_before, time.monotonic() + why.wait)
         except ServiceError:
-            return batch
-        return None
+            pass
+        else:
+            return None
+        self._failed_ahead.set()
+        return batch
 
     def _end_what_was_begun(self) -> list[Batch]:
         """Wait for it; what was not answered."""
         begun, self._begun, self._waiting = self._begun, {}, {}
         results = [sent.result() for sent in dict.fromkeys(begun.values())]
+        self._failed_ahead.clear()
         return [batch for batch in results if batch is not None]
 
     def _ask_all(self, batches: Sequence[Batch]) -> None:
@@ -161,6 +170,8 @@ class HttpScorer:
         """One batch, until it is answered, refused, or patience is at its end."""
         body, headers = self._request(batch)
         began, attempt = time.monotonic(), 0
+        # what the service asked for when it was asked ahead, as far as there is patience for it
+        over.wait(min(self._not_before - began, self._options.patience))
         while not over.is_set():
             attempt += 1
             try:

@@ -1,7 +1,7 @@
 """Which decoder answers for a model: the fastest that gives the model's own logits on a probe."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
@@ -9,14 +9,13 @@ import torch
 from steersman.errors import ModelError
 from steersman.models.backbone import Backbone, agree
 from steersman.models.q_heads import QHeads
-from steersman.rollout.decoder import CachedDecoder, Decoder, Name, WholeDecoder
+from steersman.rollout.decoder import CachedDecoder, Decoder, Path, WholeDecoder
 from steersman.rollout.fused import FusedDecoder
 from steersman.rollout.graphed import GraphedDecoder, why_not_graphed
 from steersman.rollout.layout import why_not
 from steersman.rollout.memory import RowMemory
 from steersman.rollout.products import default_kernels
 
-Path = Name
 PATHS: dict[Path, Callable[[Backbone, str | None, QHeads | None, torch.dtype | None], Decoder]] = {
     "graphed": GraphedDecoder,
     "fused": FusedDecoder,
@@ -129,8 +128,13 @@ def decoding(backbone: Backbone, *, fast: bool) -> Iterator[None]:
     if training:
         backbone.hf.eval()
     try:
-        with torch.inference_mode() if fast else torch.no_grad(), default_kernels():
+        with torch.inference_mode() if fast else torch.no_grad(), default_kernels(), _on(backbone.device):
             yield
     finally:
         if training:
             backbone.hf.train()
+
+
+def _on(device: torch.device) -> AbstractContextManager[object]:
+    """Recordings and kernels of our own go to the current GPU, wherever their tensors are."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

@@ -17,14 +17,14 @@ from steersman.models.q_heads import QHeads
 from steersman.rollout.memory import RowMemory, Step
 from steersman.rollout.products import width_for
 
-Name = Literal["graphed", "fused", "cached", "whole"]
+Path = Literal["graphed", "fused", "cached", "whole"]
 
 
 @runtime_checkable
 class Decoder(Protocol):
     """`name` says which way it is; rows are padded on the right."""
 
-    name: Name
+    name: Path
 
     @property
     def foreseen(self) -> Float[Tensor, " row"] | None:
@@ -67,13 +67,16 @@ class InRows:
         return width_for(rows)
 
     def memory(self, slots: int, capacity: int) -> RowMemory:
+        return self._new_memory(slots, capacity)
+
+    def _new_memory(self, slots: int, capacity: int) -> RowMemory:
         return RowMemory(slots, capacity, self.backbone.device)
 
 
 class WholeDecoder(InRows):
     """Runs the whole sequence through the model for every token: right for any causal model, and slow."""
 
-    name: Name = "whole"
+    name: Path = "whole"
     foreseen = None
 
     def __init__(
@@ -93,7 +96,7 @@ class WholeDecoder(InRows):
         self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]
     ) -> tuple[RowMemory, Float[Tensor, "row numbers"]]:
         rows, time = ids.shape
-        memory = self.memory(rows, time)
+        memory = self._new_memory(rows, time)
         memory.write_start(0, ids[:, None])
         memory.lengths.copy_(lengths)
         return memory, self._logits(ids, lengths)
@@ -112,7 +115,7 @@ class WholeDecoder(InRows):
 class CachedDecoder(InRows):
     """The model's own layers, with keys and values in our memory: any model that keeps nothing else of the past."""
 
-    name: Name = "cached"
+    name: Path = "cached"
     foreseen = None
 
     def __init__(
@@ -137,7 +140,7 @@ class CachedDecoder(InRows):
         self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]
     ) -> tuple[RowMemory, Float[Tensor, "row numbers"]]:
         rows, time = ids.shape
-        memory = self.memory(rows, time)
+        memory = self._new_memory(rows, time)
         cache = Cache(layers=[cast(Any, _Start(memory, i)) for i in range(self.layers)])
         with torch.no_grad(), acting_as(self.backbone, self.adapter):
             asked = {"input_ids": ids, "past_key_values": cache}

@@ -17,7 +17,7 @@ from torch.nn import functional
 from steersman.models.backbone import Backbone
 from steersman.models.heads import ValueHead
 from steersman.models.q_heads import QHeads
-from steersman.rollout.decoder import InRows, Name, last_of, with_q
+from steersman.rollout.decoder import InRows, Path, last_of, with_q
 from steersman.rollout.layout import (
     LayerPlan,
     activation_of,
@@ -47,7 +47,7 @@ class Layer(NamedTuple):
 
 
 class FusedDecoder(InRows):
-    name: Name = "fused"
+    name: Path = "fused"
 
     def __init__(
         self,
@@ -139,9 +139,6 @@ class FusedDecoder(InRows):
             hidden = self._rest(layer, hidden, self._attend_past(plan, queries, keys, values, step))
         memory.lengths[: step.width] += 1
         return self._logits(hidden)
-
-    def _new_memory(self, rows: int, capacity: int) -> RowMemory:
-        return RowMemory(rows, capacity, self.backbone.device)
 
     def _embed(self, ids: Tensor) -> Tensor:
         return self.embedding(ids).to(self.dtype)

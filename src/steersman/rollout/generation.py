@@ -16,6 +16,7 @@ from torch import Tensor
 from steersman.rollout.decoder import Decoder
 from steersman.rollout.engine import Finish, Known, OnToken, Rollout, Sampling
 from steersman.rollout.memory import RowMemory
+from steersman.rollout.products import width_for
 from steersman.rollout.sampler import draw
 from steersman.rollout.stops import StopStrings
 from steersman.rollout.uniforms import uniforms
@@ -166,7 +167,7 @@ class Generation:
             wanted += len(chosen[-1])
         time = -(-time // _PREFILL_MULTIPLE) * _PREFILL_MULTIPLE
         time = time if self.context is None else min(time, self.context)
-        ids = torch.zeros((self.decoder.width(len(chosen)), time), dtype=torch.long)
+        ids = torch.zeros((width_for(len(chosen)), time), dtype=torch.long)
         lengths = torch.ones(len(ids), dtype=torch.long)
         for row, group in enumerate(chosen):
             prompt = self.prompts[group[0].prompt]

@@ -18,10 +18,13 @@ from torch import Tensor
 from steersman.models.backbone import Backbone
 from steersman.models.heads import ValueHead
 from steersman.models.q_heads import QHeads
-from steersman.rollout.decoder import Name
+from steersman.rollout.decoder import Path
 from steersman.rollout.fused import FusedDecoder, Layer
 from steersman.rollout.layout import LayerPlan, LayerWeights, final_gain, head_weights, layer_plans, layer_weights
 from steersman.rollout.memory import RowMemory
+
+# A memory is as long as a multiple of this many tokens, and is used again if it is no more than so many times what is needed.
+_ROUND, _LARGER = 64, 4
 
 
 class _Recorded(NamedTuple):
@@ -56,7 +59,7 @@ class PooledMemory(RowMemory):
 
 
 class GraphedDecoder(FusedDecoder):
-    name: Name = "graphed"
+    name: Path = "graphed"
 
     def __init__(
         self,
@@ -109,19 +112,21 @@ class GraphedDecoder(FusedDecoder):
     def bytes(self) -> int:
         """What the copy of the weights takes, and the memory of the rows."""
         tensors = [*(one for kept in self.kept for one in kept.tensors().values()), self.head_kept[0], self.table]
-        tensors += [] if self._memory is None else [self._memory.pool]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return sum(tensor.nbytes for tensor in tensors) + self.remembered_bytes
+
+    @property
+    def remembered_bytes(self) -> int:
+        return 0 if self._memory is None else self._memory.pool.nbytes
 
     def width(self, rows: int) -> int:
         """Few widths, since each is a recording: the reading of the weights costs the same for one row and for many."""
         return 1 << max(0, rows - 1).bit_length()
 
     def memory(self, slots: int, capacity: int) -> RowMemory:
-        """The memory of the generation before, if this one fits into it."""
-        held = self._memory
-        if held is None or held.slots < slots or held.capacity < capacity:
-            slots = max(slots, 0 if held is None else held.slots)
-            capacity = max(-(-capacity // 64) * 64, 0 if held is None else held.capacity)
+        """The memory of the generation before, if this one fits into it and does not need far less."""
+        held, capacity = self._memory, -(-capacity // _ROUND) * _ROUND
+        fits = held is not None and held.slots >= slots and held.capacity >= capacity
+        if held is None or not fits or held.slots * held.capacity > _LARGER * slots * capacity:
             self._recorded.clear()
             self._memory = held = None
             self._memory = held = self._new_memory(slots, capacity)
@@ -211,9 +216,9 @@ class GraphedDecoder(FusedDecoder):
             kept.after_feedforward,
         )
 
-    def _new_memory(self, rows: int, capacity: int) -> PooledMemory:
+    def _new_memory(self, slots: int, capacity: int) -> PooledMemory:
         plan, device = self.layers[0].plan, self.backbone.device
-        shape = (2 * len(self.layers), rows, plan.kv_heads, capacity, plan.head_dim)
+        shape = (2 * len(self.layers), slots, plan.kv_heads, capacity, plan.head_dim)
         return PooledMemory(torch.zeros(shape, dtype=self.dtype, device=device))
 
 

@@ -140,7 +140,7 @@ class NativeEngine:
                 tickets,
                 sampling,
                 ending,
-                slots=self._slots(prompts, tickets),
+                slots=self._slots(prompts, tickets, decoder),
                 vocabulary=self.backbone.hf.get_output_embeddings().weight.shape[0],
                 context=context,
                 device=self.backbone.device,
@@ -182,11 +182,16 @@ class NativeEngine:
             )
         return StopStrings(self.tokeniser, sampling.stop)
 
-    def _slots(self, prompts: Sequence[Sequence[int]], tickets: Sequence[Sequence[Ticket]]) -> int:
+    def _slots(self, prompts: Sequence[Sequence[int]], tickets: Sequence[Sequence[Ticket]], decoder: Decoder) -> int:
         """How many samples are answered at once: what there is to do, what fits, and what is worth it."""
         longest = max(len(prompt) + group[0].limit for prompt, group in zip(prompts, tickets, strict=True))
-        budget = self.token_budget or default_token_budget(self.backbone)
-        return max(1, min(self.rows, sum(len(group) for group in tickets), budget // longest))
+        held = decoder.remembered_bytes if isinstance(decoder, GraphedDecoder) else 0
+        budget = self.token_budget or default_token_budget(self.backbone, held)
+        slots = max(1, min(self.rows, sum(len(group) for group in tickets), budget // longest))
+        if isinstance(decoder, GraphedDecoder) and decoder.width(slots) * longest > budget:
+            # its memory has as many rows as its step is wide
+            slots = max(1, decoder.width(slots) // 2)
+        return slots
 
     def _take_up(self, leans: QHeads | None) -> Decoder:
         """The decoder for the weights as they are now, with Q if these heads are leaned on. A change that nobody announced is noticed too, as far as torch
@@ -198,6 +203,8 @@ class NativeEngine:
         held = self._decoder if isinstance(self._decoder, GraphedDecoder) and leans is self._leans else None
         self._decoder = None
         if self.path is None or not self._make_again(self.path, leans, held):
+            # or there would be two copies while another is chosen
+            held = None
             given = (self.backbone, self.acting_as, leans, self.wish, self.dtype)
             self._decoder, self.why_slower = choose_decoder(*given)
             self.path = self._decoder.name
@@ -209,9 +216,7 @@ class NativeEngine:
 
     def _make_again(self, path: Path, leans: QHeads | None, held: GraphedDecoder | None) -> bool:
         """The same way with the new weights, in the places of the old ones if what has them is at hand. A copy with an adapter is checked again: at the beginning an adapter
-        changes nothing, so that leaving it out would not have shown."""
-        if path == "graphed" and leans is not None:
-            return False
+        changes nothing, so that leaving it out would not have shown. (In bf16 the check is as coarse as the numbers are.)"""
         with decoding(self.backbone, fast=path in COPYING):
             if held is None:
                 made = PATHS[path](self.backbone, self.acting_as, leans, self.dtype)
@@ -225,8 +230,8 @@ class NativeEngine:
         return True
 
 
-def default_token_budget(backbone: Backbone) -> int:
-    """As many tokens as fit the memory that keys and values may take."""
+def default_token_budget(backbone: Backbone, held: int = 0) -> int:
+    """As many tokens as fit the memory that keys and values may take; so many bytes they hold already."""
     text: Any = backbone.config.get_text_config()
     # A model without heads of attention remembers nothing here; it is counted as if it had one of full width.
     every = getattr(text, "num_attention_heads", None) or 1
@@ -235,5 +240,5 @@ def default_token_budget(backbone: Backbone) -> int:
     size = 2 * text.num_hidden_layers * heads * width * backbone.dtype.itemsize
     room = _MEMORY_BYTES
     if backbone.device.type == "cuda":
-        room = int(torch.cuda.mem_get_info(backbone.device)[0] * _FREE_SHARE)
+        room = int((torch.cuda.mem_get_info(backbone.device)[0] + held) * _FREE_SHARE)
     return max(1, room // size)

@@ -73,7 +73,7 @@ class ComputeSettings(Settings):
     kernels: Literal["auto", "default", "onednn"] = "auto"
     """How a CPU multiplies float32 matrices; auto measures once a machine, checks the error, and keeps the choice in the run."""
     compile: bool = False
-    """Let torch compile the models' layers on a GPU: faster from the second iteration on, after half a minute or so. A CPU has no need of it."""
+    """Let torch compile the models' layers on a GPU: the first steps take some twenty seconds longer, later ones less. A CPU has no need of it."""
 
 
 class TrainSettings(ComputeSettings):

@@ -35,11 +35,12 @@ def lines_of(part: str) -> list[dict[str, Any]]:
 
 def row_of(measured: dict[str, Any]) -> str:
     """One measurement as a row: what, at which size, and its ratios and medians."""
-    names = [str(measured[key]) for key in ("part", "size", "case", "what", "command") if key in measured]
+    names = [str(measured[key]) for key in ("part", "size", "lengths", "case", "what", "command") if key in measured]
     figures = {
         name: value
         for name, value in measured.items()
-        if name.startswith(("ratio", "memory ratio")) or name in ("seconds", "median", "peak_gb", "gigaflops")
+        if (name.startswith(("ratio", "memory ratio")) and not name.startswith("ratio_of"))
+        or name in ("seconds", "median", "peak_gb", "gigaflops")
     }
     told = ", ".join(f"{name} {value}" for name, value in figures.items()) or "see the JSON line"
     return f"| {' '.join(names)} | {told} |"

@@ -20,8 +20,8 @@ from steersman.runs.folder import atomic_write_text
 Kernels = Literal["default", "onednn"]
 # Float32 products of this size err by about 1e-6; bfloat16 inputs would err by 4e-3.
 LARGEST_ERROR = 1e-5
-# Below this gain the choice is noise.
-WORTHWHILE = 1.1
+# They keep a kernel for each shape, half a gigabyte more at 12 million parameters; below this gain that is not worth it.
+WORTHWHILE = 1.25
 
 
 @contextmanager

@@ -62,6 +62,7 @@ def test_answers_go_out_in_batches_side_by_side_and_come_back_in_order():
     assert first["messages"] == [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Say"}]
 
 
+@pytest.mark.slow
 def test_what_fills_a_request_is_sent_ahead_and_nothing_is_asked_twice():
     with moody_server(lambda number: "hang 0.5") as server:
         asked = scorer(server)
@@ -95,6 +96,7 @@ def test_what_failed_ahead_is_asked_again_as_it_was():
             asked.score(items(4))
 
 
+@pytest.mark.slow
 def test_a_service_that_asks_for_a_rest_gets_it_ahead_too():
     with moody_server(lambda number: "status 429 1" if number == 0 else "well") as server:
         asked = scorer(server, batch_size=1, at_once=1)
@@ -152,6 +154,7 @@ def test_what_passes_is_asked_again_under_the_same_key_and_what_was_repeated_is_
     assert "8 requests had to be repeated" in said[0]
 
 
+@pytest.mark.slow
 def test_waits_double_and_a_service_may_ask_for_a_longer_one():
     with moody_server(lambda number: "status 503" if number < 6 else "well") as server:
         scorer(server).score(items(1))

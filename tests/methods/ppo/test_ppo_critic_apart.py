@@ -75,6 +75,7 @@ def test_a_step_is_the_same_one_after_the_other_and_side_by_side(layout, budget,
         torch.testing.assert_close(weight, other_weights[name], atol=1e-6, rtol=1e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_a_critic_on_the_policys_trunk_is_never_apart(tmp_path):
     for layout in ("shared", "adapters", "no critic"):
         assert not actors_of(layout, tmp_path / layout.replace(" ", "-")).critic_apart

@@ -22,15 +22,17 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FAMILIES = ("llama", "qwen3", "gemma3", "mistral", "phi3")
 
 
-def close(seen, expected):
+def assert_close(seen, expected):
     torch.testing.assert_close(seen, expected, atol=2e-5, rtol=2e-5)
 
 
 def test_the_stream_grows_by_the_part_and_is_normed():
     stream, part = torch.randn(5, 96, device=DEVICE), torch.randn(5, 96, device=DEVICE)
     expected = stream + part
-    close(gpu_kernels.add_norm(stream, part, 1e-5, torch.float32), functional.rms_norm(expected, (96,), None, 1e-5))
-    close(stream, expected)
+    assert_close(
+        gpu_kernels.add_norm(stream, part, 1e-5, torch.float32), functional.rms_norm(expected, (96,), None, 1e-5)
+    )
+    assert_close(stream, expected)
     before = stream.clone()
     gpu_kernels.add_norm(stream, None, 1e-5, torch.float32)
     assert torch.equal(stream, before)
@@ -41,7 +43,7 @@ def test_gates_open(gelu):
     both = 3 * torch.randn(4, 2 * 50, device=DEVICE)
     gate, up = both.chunk(2, dim=1)
     opened = functional.gelu(gate, approximate="tanh") if gelu else functional.silu(gate)
-    close(gpu_kernels.open_gate(both, gelu=gelu), opened * up)
+    assert_close(gpu_kernels.open_gate(both, gelu=gelu), opened * up)
 
 
 @pytest.mark.parametrize(
@@ -74,15 +76,15 @@ def test_queries_turn_and_attend_to_what_is_remembered(heads, kv_heads, size, tu
     seen = gpu_kernels.turn_and_remember(
         qkv, keys, values, lengths, (cosine, sine), norms if normed else None, 1e-6, heads
     )
-    close(seen, query)
-    close(keys, remembered[0])
-    close(values, remembered[1])
+    assert_close(seen, query)
+    assert_close(keys, remembered[0])
+    assert_close(values, remembered[1])
     found = gpu_kernels.attend_past(seen, keys, values, lengths, window).view(rows, heads, size)
     for row in range(rows):
         last = int(lengths[row]) + 1
         first = 0 if window is None else max(0, last - window)
         k, v = (x[row, :, first:last].repeat_interleave(heads // kv_heads, 0) for x in (keys, values))
-        close(found[row], (torch.softmax((query[row, :, None] * k).sum(-1), -1)[:, None] @ v)[:, 0])
+        assert_close(found[row], (torch.softmax((query[row, :, None] * k).sum(-1), -1)[:, None] @ v)[:, 0])
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -239,15 +239,13 @@ def _memory_of_rows(
     weights = shape.parameters - (0 if shape.tied or not headless else shape.embedding)
     models = learning(adapter or weights)
     tokens = rows * row / -(-rows * row // _budget(settings.train, settings.run, shape))
-    read = 1 / row if headless else 1.0
+    read, device = 1 / row if headless else 1.0, resolve_device(settings.run.device).type
     kept = activations(shape, tokens, _longest(row), checkpointing=checkpointing, read=read)
     return models + Bytes(
         weights=FLOAT * weights,
         adapters=FLOAT * adapter,
         activations=kept + at_work(shape, tokens),
-        logits=0.0
-        if headless
-        else logits(shape, tokens, device=resolve_device(settings.run.device).type, learns=rank is None),
+        logits=0.0 if headless else logits(shape, tokens, device=device, learns=rank is None),
         libraries=libraries("judged" if headless else "rows"),
     )
 

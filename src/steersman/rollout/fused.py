@@ -20,6 +20,7 @@ from steersman.models.q_heads import QHeads
 from steersman.rollout.decoder import InRows, Path, last_of, with_q
 from steersman.rollout.layout import (
     LayerPlan,
+    LayerWeights,
     activation_of,
     final_gain,
     head_weights,
@@ -96,18 +97,24 @@ class FusedDecoder(InRows):
         self.length = length
 
     def _fuse(self, plan: LayerPlan, layer: Any, family: str, adapter: str | None) -> Layer:
-        weights = layer_weights(layer, plan, family, adapter).to(self.dtype)
+        weights = self._own(layer_weights(layer, plan, family, adapter))
         return Layer(
             plan,
-            product(weights.qkv, weights.qkv_bias),
-            product(weights.output, weights.output_bias),
-            product(weights.gate_up, None),
-            product(weights.down, None),
+            self._product(weights.qkv, weights.qkv_bias),
+            self._product(weights.output, weights.output_bias),
+            self._product(weights.gate_up, None),
+            self._product(weights.down, None),
             weights.query_norm,
             weights.key_norm,
             weights.after_attention,
             weights.after_feedforward,
         )
+
+    def _own(self, weights: LayerWeights) -> LayerWeights:
+        return weights.to(self.dtype)
+
+    def _product(self, weight: Tensor, bias: Tensor | None) -> Product:
+        return product(weight, bias)
 
     def prefill(
         self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]

@@ -19,9 +19,10 @@ from steersman.models.backbone import Backbone
 from steersman.models.heads import ValueHead
 from steersman.models.q_heads import QHeads
 from steersman.rollout.decoder import Path
-from steersman.rollout.fused import FusedDecoder, Layer
-from steersman.rollout.layout import LayerPlan, LayerWeights, final_gain, head_weights, layer_plans, layer_weights
+from steersman.rollout.fused import FusedDecoder
+from steersman.rollout.layout import LayerWeights, final_gain, head_weights, layer_plans, layer_weights
 from steersman.rollout.memory import RowMemory
+from steersman.rollout.products import Product
 
 # A memory is as long as a multiple of this many tokens, and is used again if it is no more than so many times what is needed.
 _ROUND, _LARGER = 64, 4
@@ -196,25 +197,19 @@ class GraphedDecoder(FusedDecoder):
     def _take_head(self, adapter: str | None) -> None:
         weight, bias = head_weights(self.backbone, adapter)
         self.head_kept = (weight.to(self.dtype, copy=True), None if bias is None else bias.to(self.dtype, copy=True))
-        self.head = _linear(*self.head_kept)
+        self.head = self._product(*self.head_kept)
         self.final_gain = final_gain(self.backbone).detach().clone()
         self.table = self.embedding.weight.detach().to(self.dtype, copy=True)
 
-    def _fuse(self, plan: LayerPlan, layer: Any, family: str, adapter: str | None) -> Layer:
+    def _own(self, weights: LayerWeights) -> LayerWeights:
         # A copy: the model's own weights may be moved (off-loading), and a recording would still read their old place.
-        kept = layer_weights(layer, plan, family, adapter).to(self.dtype, copy=True)
+        kept = weights.to(self.dtype, copy=True)
         self.kept.append(kept)
-        return Layer(
-            plan,
-            _linear(kept.qkv, kept.qkv_bias),
-            _linear(kept.output, kept.output_bias),
-            _linear(kept.gate_up, None),
-            _linear(kept.down, None),
-            kept.query_norm,
-            kept.key_norm,
-            kept.after_attention,
-            kept.after_feedforward,
-        )
+        return kept
+
+    def _product(self, weight: Tensor, bias: Tensor | None) -> Product:
+        """With the weight where it is, and not laid out anew: `refill` writes there."""
+        return lambda x: torch.nn.functional.linear(x, weight, bias)
 
     def _new_memory(self, slots: int, capacity: int) -> PooledMemory:
         plan, device = self.layers[0].plan, self.backbone.device
@@ -232,10 +227,6 @@ def why_not_graphed(backbone: Backbone) -> str | None:
     if len({(plan.heads, plan.kv_heads, plan.head_dim) for plan in plans}) > 1:
         return "its layers differ in their heads"
     return None
-
-
-def _linear(weight: Tensor, bias: Tensor | None) -> Any:
-    return lambda x: torch.nn.functional.linear(x, weight, bias)
 
 
 def _copy_into(old: LayerWeights, new: LayerWeights) -> None:

@@ -116,7 +116,8 @@ def install() -> None:
         if rows is None:
             return usual(module, query, key, value, attention_mask, **rest)
         if isinstance(rows, Packed):
-            return attend_packed(*_plain(query, key, value, rest), rows, _scale(query, rest)), None
+            _refuse_foreign(rest)
+            return attend_packed(query, key, value, rows, _scale(query, rest)), None
         return attend_by_row(module, query, key, value, rows, rest)
 
     ALL_ATTENTION_FUNCTIONS["sdpa"] = attend
@@ -133,7 +134,7 @@ def attend_by_row(
     """Causal attention within each of the rows laid one after another: what transformers calls in a layer."""
     if sum(rows.lengths) != query.shape[2]:
         raise _cannot("other tokens")
-    query, key, value = _plain(query, key, value, rest)
+    _refuse_foreign(rest)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
@@ -144,12 +145,11 @@ def attend_by_row(
     return compute(query * _scale(query, rest), key, value, rows.read_whole).transpose(1, 2), None
 
 
-def _plain(query: Tensor, key: Tensor, value: Tensor, rest: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-    """The three, if nothing but their scale changes how they attend."""
+def _refuse_foreign(rest: dict[str, Any]) -> None:
+    """Nothing but its scale may change attention."""
     foreign = [name for name in _FOREIGN if rest.get(name) is not None]
     if foreign or rest.get("dropout"):
         raise _cannot(", ".join(foreign) or "dropout")
-    return query, key, value
 
 
 def _scale(query: Tensor, rest: dict[str, Any]) -> float:

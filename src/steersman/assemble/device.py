@@ -11,6 +11,7 @@ import torch
 from steersman.errors import UsageError
 from steersman.runs.stamp import read_stamp
 from steersman.settings.parts import ComputeSettings, RunSettings
+from steersman.train.allocator import keep_freed_memory
 from steersman.train.kernels import Kernels, choose_kernels, using
 from steersman.train.precision import Precision, resolve_precision
 
@@ -33,6 +34,8 @@ class Machine:
     """Rows are padded to a multiple of this many tokens: oneDNN keeps a kernel for each shape that it sees."""
     compiled: bool = False
     """Whether torch compiles the models' layers."""
+    small: bool = False
+    """Whether the model is so small that what surrounds its products counts (train/allocator.py)."""
 
     def multiple_within(self, context: int | None) -> int:
         """The same for a model that can see so many tokens: padding must not go beyond them."""
@@ -52,6 +55,8 @@ class Machine:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Threads and kernels as this machine was resolved, put back afterwards."""
+        if self.small:
+            keep_freed_memory()
         with on_threads(self.threads), using(self.kernels) if self.device.type == "cpu" else nullcontext():
             yield
 
@@ -98,7 +103,8 @@ def resolve_machine(run: RunSettings, compute: ComputeSettings, *, width: int, k
             kernels = choose_kernels(width, _memory()) if wished == "auto" else wished
     budget = compute.tokens_per_micro_batch or usual_token_budget(device.type, width)
     compiled = compute.compile and device.type == "cuda"
-    return Machine(device, threads, precision, kernels, budget, 16 if kernels == "onednn" else 1, compiled)
+    multiple, small = 16 if kernels == "onednn" else 1, device.type == "cpu" and width < NARROW
+    return Machine(device, threads, precision, kernels, budget, multiple, compiled, small)
 
 
 def usual_token_budget(device: str, width: int) -> int:

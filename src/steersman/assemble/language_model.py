@@ -138,7 +138,7 @@ def _merge(backbone: Backbone, adapter: str) -> None:
     load_adapter(backbone, "start", adapter)
     backbone.hf = backbone.peft.merge_and_unload()
     backbone.__dict__["peft"] = None
-    backbone.adapter = None
+    backbone.adapter, backbone.adapted = None, []
     backbone.hf.requires_grad_(True)
 
 

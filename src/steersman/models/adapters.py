@@ -94,6 +94,7 @@ def _insert(backbone: Backbone, name: str, config: Any) -> None:
         ) from error
     for parameter in others:
         parameter.requires_grad_(True)
+    backbone.adapted = [layer for _, layer in _layers(backbone)]
     _switch(backbone, name)
     for part in _parts(backbone, [name]):
         part.requires_grad_(True)
@@ -166,7 +167,7 @@ def _check(backbone: Backbone, names: Iterable[str]) -> None:
 def _switch(backbone: Backbone, name: str | None) -> None:
     if backbone.adapter == name:
         return
-    for _, layer in _layers(backbone):
+    for layer in backbone.adapted:
         layer._disable_adapters = name is None
         if name is not None:
             layer._active_adapter = [name]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from steersman.models.fused_layer import Shape, Weights, layer
-from steersman.models.fused_lora import PRODUCTS, Adapter, factors_of
+from steersman.models.fused_lora import PRODUCTS, Adapter, factors_of, parts_of
 from steersman.models.row_attention import Rows
 
 # transformers' layers of this kind
@@ -81,7 +81,7 @@ def weights_of(module: Any, hidden: Tensor) -> tuple[Weights, Adapter | None] | 
     adapter = {
         name: factors
         for name, product in zip(PRODUCTS, given, strict=True)
-        if (factors := factors_of(product)) is not None and not any(map(_hooked, product.modules()))
+        if (factors := factors_of(product)) is not None and not any(map(_hooked, parts_of(product)))
     }
     products = [
         product.base_layer if name in adapter else _bare(product) for name, product in zip(PRODUCTS, given, strict=True)

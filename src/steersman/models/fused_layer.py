@@ -26,7 +26,6 @@ from steersman.models.fused_lora import Adapter, Learned, flat, merged, unflat
 from steersman.models.row_attention import Rows, attend_rows, attend_rows_backward
 
 Scales = tuple[float | None, ...] | None
-_silu_backward: Any = torch.ops.aten.silu_backward
 
 
 class Weights(NamedTuple):
@@ -165,12 +164,14 @@ def _feed_forward_backward(
 ) -> Tensor:
     gate_RF, up_RF = inner
     # made again: it costs next to nothing, and keeping it would cost a sixth of what a layer keeps
-    opened_RF = torch.nn.functional.silu(gate_RF)
+    share_RF = torch.sigmoid(gate_RF)
+    opened_RF = gate_RF * share_RF
+    # the derivative of x s(x) is s + x s (1 - s): one exponential serves both
+    slope_RF = torch.lerp(opened_RF, opened_RF.new_ones(1), share_RF, out=share_RF)
     by_product_RF = grad_RH @ weights.down
     learned.product("down", grad_RH, opened_RF * up_RF)
-    by_up_RF = by_product_RF * opened_RF
-    by_opened_RF = by_product_RF.mul_(up_RF)
-    by_gate_RF = _silu_backward.grad_input(by_opened_RF, gate_RF, grad_input=by_opened_RF)
+    by_up_RF = opened_RF.mul_(by_product_RF)
+    by_gate_RF = by_product_RF.mul_(up_RF).mul_(slope_RF)
     seen_RH = between_RH * weights.between
     learned.product("gate", by_gate_RF, seen_RH)
     learned.product("up", by_up_RF, seen_RH)

@@ -47,6 +47,12 @@ def factors_of(product: Any) -> Factors | None:
     return Factors(a.weight, b.weight, float(product.scaling[name])) if ordinary else None
 
 
+def parts_of(product: Any) -> tuple[nn.Module, ...]:
+    """What takes part in the pass of such a layer besides its base."""
+    name = product.active_adapters[0]
+    return product, product.lora_A[name], product.lora_B[name], product.lora_dropout[name]
+
+
 def merged(weight: Tensor, factors: Factors | None) -> Tensor:
     return weight if factors is None else torch.addmm(weight, factors.b, factors.a, alpha=factors.scale)
 

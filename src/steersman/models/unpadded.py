@@ -86,10 +86,11 @@ def _shared(
     return found
 
 
-def rounded(total: int) -> int:
+def rounded(total: int, *, few: bool | None = None) -> int:
     """The next of the widths that are used: 16 apart. oneDNN keeps a kernel for each shape that it sees, so for it they are
-    few: above 512 tokens about a sixteenth of the width apart."""
-    few = cast(Any, torch.backends.mkldnn).matmul.fp32_precision != "none"
+    few: above 512 tokens about a sixteenth of the width apart. `few` None asks whether its kernels are set."""
+    if few is None:
+        few = cast(Any, torch.backends.mkldnn).matmul.fp32_precision != "none"
     step = max(16, 1 << max(0, total.bit_length() - 5)) if few else 16
     return -(-total // step) * step
 

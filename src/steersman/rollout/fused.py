@@ -17,7 +17,8 @@ from torch.nn import functional
 from steersman.models.backbone import Backbone
 from steersman.models.heads import ValueHead
 from steersman.models.q_heads import QHeads
-from steersman.rollout.decoder import InRows, Path, last_of, with_q
+from steersman.models.unpadded import rounded
+from steersman.rollout.decoder import InRows, Path, with_q
 from steersman.rollout.layout import (
     LayerPlan,
     LayerWeights,
@@ -121,17 +122,21 @@ class FusedDecoder(InRows):
     ) -> tuple[RowMemory, Float[Tensor, "row numbers"]]:
         rows, time = ids.shape
         memory = self._new_memory(rows, time)
-        rotary = {kind: (c[:time].repeat(rows, 1), s[:time].repeat(rows, 1)) for kind, (c, s) in self.rotary.items()}
-        hidden = self._embed(ids.flatten())
+        inside = _inside(lengths, time)
+        positions = inside % time
+        rotary = {kind: (c[positions], s[positions]) for kind, (c, s) in self.rotary.items()}
+        hidden = self._embed(ids.flatten()[inside])
         for index, layer in enumerate(self.layers):
             plan = layer.plan
             qkv = self._qkv(layer, hidden, rotary[plan.rotary])
-            queries, keys, values = self._apart(plan, qkv.unflatten(0, (rows, time)).transpose(1, 2))
+            # only attention sees the rows apart, padded
+            padded = qkv.new_zeros(rows * time, *qkv.shape[1:]).index_copy_(0, inside, qkv)
+            queries, keys, values = self._apart(plan, padded.unflatten(0, (rows, time)).transpose(1, 2))
             memory.write_start(2 * index, keys)
             memory.write_start(2 * index + 1, values)
-            hidden = self._rest(layer, hidden, self._attend_all(plan, queries, keys, values))
+            hidden = self._rest(layer, hidden, self._attend_all(plan, queries, keys, values)[inside])
         memory.lengths.copy_(lengths)
-        return memory, self._logits(last_of(hidden.unflatten(0, (rows, time)), lengths))
+        return memory, self._logits(hidden[lengths.cumsum(0) - 1])
 
     def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row numbers"]:
         step = Step(memory, len(tokens), self.dtype)
@@ -229,6 +234,14 @@ class FusedDecoder(InRows):
             logits = readout.softcap * torch.tanh(logits / readout.softcap)
         # The final norm's gain is in the output layer's weight here, and not in what the Q heads read.
         return logits if self.q_heads is None else with_q(logits, normed * self.final_gain, self.q_heads)
+
+
+def _inside(lengths: Int[Tensor, " row"], time: int) -> Int[Tensor, " tokens"]:
+    """Where the real tokens of padded rows stand (row * time + position); the last of them again until they are one of few numbers."""
+    real = torch.arange(time, device=lengths.device) < lengths[:, None]
+    places = real.flatten().nonzero().squeeze(1)
+    spare = rounded(len(places), few=True) - len(places)
+    return torch.cat([places, places[-1:].expand(spare)])
 
 
 def _added(part: Tensor, stream: Tensor) -> Tensor:

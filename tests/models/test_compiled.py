@@ -1,6 +1,7 @@
 """Compiled layers give what they gave: values, gradients, every role; and one layer's code serves them all."""
 
 import copy
+import shutil
 
 import pytest
 import torch
@@ -55,3 +56,29 @@ def test_values_and_gradients_stay(load, adapter, checkpointing):
     with torch.no_grad(), acting_as(plain, None):
         torch.testing.assert_close(reference, plain.log_probs(batch)[0], atol=1e-5, rtol=0)
     assert counter.frame_count <= 24, "one layer's code for all layers and for most lengths"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a processor with g++")
+def test_in_half_precision_compiled_layers_err_no_more_than_plain_ones(load):
+    exact = load("llama").train()
+    unfuse(exact.trunk)
+    exact.unpadded, exact.fused = 0, False
+    plain, other = copy.deepcopy(exact), copy.deepcopy(exact)
+    torch._dynamo.reset()
+    compile_layers([other])
+    for lengths in ((3, 8, 1), (7, 7, 2, 5)):
+        batch = batch_of(lengths)
+        expected, gradients = learned(exact, batch)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            plain_seen, plain_gradients = learned(plain, batch)
+            seen, other_gradients = learned(other, batch)
+        assert 0 < distance(plain_seen, expected) < 5e-2, "it is half precision, and half precision only"
+        assert distance(seen, expected) < 1.5 * distance(plain_seen, expected)
+        for name, gradient in gradients.items():
+            bound = distance(plain_gradients[name], gradient) + 1e-2 * float(gradient.abs().max())
+            assert distance(other_gradients[name], gradient) < 1.5 * bound
+
+
+def distance(one, other):
+    return float((one - other).abs().max())

@@ -122,7 +122,7 @@ class FusedDecoder(InRows):
     ) -> tuple[RowMemory, Float[Tensor, "row numbers"]]:
         rows, time = ids.shape
         memory = self._new_memory(rows, time)
-        inside = _inside(lengths, time)
+        inside, real = _inside(lengths, time)
         positions = inside % time
         rotary = {kind: (c[positions], s[positions]) for kind, (c, s) in self.rotary.items()}
         hidden = self._embed(ids.flatten()[inside])
@@ -130,7 +130,7 @@ class FusedDecoder(InRows):
             plan = layer.plan
             qkv = self._qkv(layer, hidden, rotary[plan.rotary])
             # only attention sees the rows apart, padded
-            padded = qkv.new_zeros(rows * time, *qkv.shape[1:]).index_copy_(0, inside, qkv)
+            padded = qkv.new_zeros(rows * time, *qkv.shape[1:]).index_copy_(0, inside[:real], qkv[:real])
             queries, keys, values = self._apart(plan, padded.unflatten(0, (rows, time)).transpose(1, 2))
             memory.write_start(2 * index, keys)
             memory.write_start(2 * index + 1, values)
@@ -236,12 +236,12 @@ class FusedDecoder(InRows):
         return logits if self.q_heads is None else with_q(logits, normed * self.final_gain, self.q_heads)
 
 
-def _inside(lengths: Int[Tensor, " row"], time: int) -> Int[Tensor, " tokens"]:
-    """Where the real tokens of padded rows stand (row * time + position); the last of them again until they are one of few numbers."""
-    real = torch.arange(time, device=lengths.device) < lengths[:, None]
-    places = real.flatten().nonzero().squeeze(1)
+def _inside(lengths: Int[Tensor, " row"], time: int) -> tuple[Int[Tensor, " tokens"], int]:
+    """Where the real tokens of padded rows stand (row * time + position), and how many there are; the last of them stands there again
+    until their number is one of few."""
+    places = (torch.arange(time, device=lengths.device) < lengths[:, None]).flatten().nonzero().squeeze(1)
     spare = rounded(len(places), few=True) - len(places)
-    return torch.cat([places, places[-1:].expand(spare)])
+    return torch.cat([places, places[-1:].expand(spare)]), len(places)
 
 
 def _added(part: Tensor, stream: Tensor) -> Tensor:

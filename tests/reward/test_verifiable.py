@@ -70,9 +70,10 @@ def test_numbers_are_found_in_linear_time():
         "1 / " * 50_000,
         "\\frac{" * 20_000,
     ):
-        began = time.perf_counter()
+        # its own processor time: a busy machine must not decide
+        began = time.process_time()
         number_in(text)
-        assert time.perf_counter() - began < 1.0
+        assert time.process_time() - began < 2.0
 
 
 def test_a_number_is_right_within_the_tolerance():

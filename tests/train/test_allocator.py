@@ -39,3 +39,32 @@ def test_a_step_s_memory_is_there_for_the_next_one():
     # 20 steps of 19 MB: 94,000 pages if each were asked for anew
     assert kept["faults"] < 1000
     assert kept["faults"] < as_it_is["faults"] / 10
+
+
+GIVEN_BACK = """
+import json
+from pathlib import Path
+import torch
+from steersman.train.allocator import give_back_memory, keep_freed_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+
+keep_freed_memory()
+torch.set_num_threads(1)
+before = resident()
+made = [torch.zeros(400_000) + i for i in range(60)]
+del made
+kept = resident() - before
+give_back_memory()
+print(json.dumps({"kept": kept, "after": resident() - before}))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library manages memory in its own way")
+def test_what_was_kept_is_given_back_where_memory_runs_out():
+    done = subprocess.run([sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    # 60 tensors of 1.6 MB
+    assert found["kept"] > 60
+    assert found["after"] < 30

@@ -21,6 +21,7 @@ from torch import nn
 from steersman.errors import NotFinite
 from steersman.parallel.shard import clip_gradients
 from steersman.parallel.world import World
+from steersman.train.allocator import give_back_memory
 from steersman.train.objective import BatchT, Collate, Objective, Sums, UnitT
 from steersman.train.plan import deal, micro_batches
 from steersman.train.profiling import phase
@@ -174,6 +175,7 @@ class Learner(Generic[UnitT, BatchT]):
                     raise
                 budget = self.progress.token_budget // 2
             self.optimiser.zero_grad(set_to_none=True)
+            give_back_memory()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             self.progress.token_budget = budget

@@ -80,6 +80,8 @@ def point(axis: str, value: int) -> dict[str, Any]:
             {"prompt": f"w{setting['length']} {words(PROMPT - 1, 1000, generator)}"} for _ in range(setting["answers"])
         ]
         (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
+        lengths = {"prompts": [PROMPT] * setting["answers"], "answers": [setting["length"]] * setting["answers"]}
+        (folder / "lengths.json").write_text(json.dumps(lengths))
         (folder / "score.py").write_text("def score(answer):\n    return float(len(answer) % 7)\n")
         values = settings_of(folder, "shared", 1, {"kernels": "default"}, epochs=2)
         values |= {
@@ -95,7 +97,6 @@ def point(axis: str, value: int) -> dict[str, Any]:
             loop.iterate(run.parts, run.settings, run.memory)
             seconds = time.process_time() - started
     shape = shape_of_config(config.to_dict(), name="model")
-    lengths = {"prompts": [PROMPT] * setting["answers"], "answers": [setting["length"]] * setting["answers"]}
     work = iteration_operations(shape, layout="shared", epochs=2, **lengths)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9 - imported
     return {

@@ -33,6 +33,7 @@ def tokeniser_of(vocabulary: int) -> Any:
     words = {END: 0, PAD: 1, **{f"w{i}": i for i in range(2, vocabulary)}}
     backend = Tokenizer(models.WordLevel(words, unk_token="w2"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    # named here too, w2 would be a control token, and every word that begins with it would fall in two
     return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END, pad_token=PAD)
 
 

@@ -34,8 +34,8 @@ class Machine:
     """Rows are padded to a multiple of this many tokens: oneDNN keeps a kernel for each shape that it sees."""
     compiled: bool = False
     """Whether torch compiles the models' layers."""
-    small: bool = False
-    """Whether the model is so small that what surrounds its products counts (train/allocator.py)."""
+    keeps_freed_memory: bool = False
+    """Whether the model is so narrow that asking for memory anew counts (train/allocator.py)."""
 
     def multiple_within(self, context: int | None) -> int:
         """The same for a model that can see so many tokens: padding must not go beyond them."""
@@ -54,8 +54,8 @@ class Machine:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Threads and kernels as this machine was resolved, put back afterwards."""
-        if self.small:
+        """Threads and kernels as this machine was resolved, put back afterwards; freed memory stays kept."""
+        if self.keeps_freed_memory:
             keep_freed_memory()
         with on_threads(self.threads), using(self.kernels) if self.device.type == "cpu" else nullcontext():
             yield
@@ -103,8 +103,8 @@ def resolve_machine(run: RunSettings, compute: ComputeSettings, *, width: int, k
             kernels = choose_kernels(width, _memory()) if wished == "auto" else wished
     budget = compute.tokens_per_micro_batch or usual_token_budget(device.type, width)
     compiled = compute.compile and device.type == "cuda"
-    multiple, small = 16 if kernels == "onednn" else 1, device.type == "cpu" and width < NARROW
-    return Machine(device, threads, precision, kernels, budget, multiple, compiled, small)
+    multiple, narrow = 16 if kernels == "onednn" else 1, device.type == "cpu" and width < NARROW
+    return Machine(device, threads, precision, kernels, budget, multiple, compiled, keeps_freed_memory=narrow)
 
 
 def usual_token_budget(device: str, width: int) -> int:

@@ -61,7 +61,7 @@ class Backbone(nn.Module):
         # A peft.PeftModel around `hf`, once there are adapters (see adapters.py). It is a tool for saving and loading
         # and must not be registered as a submodule: every parameter would then be counted twice.
         self.__dict__["peft"] = None
-        # The layers that an adapter stands in, which change with it several times an iteration.
+        # The layers that adapters stand in: each is told when another adapter becomes active, several times an iteration.
         self.adapted: list[Any] = []
         self.adapter: str | None = None
 

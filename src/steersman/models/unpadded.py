@@ -86,12 +86,16 @@ def _shared(
     return found
 
 
-def rounded(total: int, *, few: bool | None = None) -> int:
-    """The next of the widths that are used: 16 apart. oneDNN keeps a kernel for each shape that it sees, so for it they are
-    few: above 512 tokens about a sixteenth of the width apart. `few` None asks whether its kernels are set."""
-    if few is None:
-        few = cast(Any, torch.backends.mkldnn).matmul.fp32_precision != "none"
-    step = max(16, 1 << max(0, total.bit_length() - 5)) if few else 16
+def rounded(total: int) -> int:
+    """The next of the widths that are used: 16 apart, or few where oneDNN's kernels are set."""
+    onednn = cast(Any, torch.backends.mkldnn).matmul.fp32_precision != "none"
+    return one_of_few(total) if onednn else -(-total // 16) * 16
+
+
+def one_of_few(total: int) -> int:
+    """The next of the widths for oneDNN, which keeps a kernel for each shape that it sees: above 512 tokens about a sixteenth of the
+    width apart."""
+    step = max(16, 1 << max(0, total.bit_length() - 5))
     return -(-total // step) * step
 
 

@@ -1,17 +1,13 @@
 """`online-dpo` as a whole: it climbs the scorer's scores, resumes to the bit, survives an outage, and refuses what it cannot do."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from moody_server import moody_server
 from plainly import write_rows
 from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "reward"))
-
-from moody_server import moody_server
 
 from steersman.assemble.online_dpo import run_online_dpo
 from steersman.cli.main import app

@@ -99,7 +99,7 @@ def settings_of(method: str, folder: Path, hidden: int, layers: int, **more: Any
 def measured(method: str, values: dict[str, Any]) -> tuple[float, float]:
     """Without and with the pages of libraries' files."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(Path(__file__).parent / "peak.py"), method, json.dumps(values)]
+    command = [sys.executable, str(Path(__file__).parents[1] / "helpers" / "peak.py"), method, json.dumps(values)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     without, taken = json.loads(done.stdout.splitlines()[-1])

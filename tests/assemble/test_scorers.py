@@ -3,18 +3,14 @@
 import json
 import random
 import re
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "reward"))
-
 from moody_server import moody_server
 from plainly import write_rows
+from typer.testing import CliRunner
 
 from steersman.assemble.ppo import run_ppo
 from steersman.assemble.run import refuse_another_recipe

@@ -7,11 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "reward"))
-
 from moody_server import moody_server
+from safetensors.torch import load_file
 
 from steersman.models.tiny import write_tiny_model
 from steersman.runs.checkpoints import CheckpointStore

@@ -1,22 +1,16 @@
 """A reward behind HTTP, asked of a real server that fails, hangs, cuts off, reorders and talks nonsense."""
 
 import email.utils
+import itertools
 import json
 import random
 import resource
 import socket
 import ssl
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import itertools
-
 from moody_server import moody_server
 
 from steersman.errors import DataError, ServiceError, SteersmanError, UsageError

@@ -25,7 +25,6 @@ import torch
 
 from steersman.assemble.conversation import open_model
 from steersman.assemble.engines import engine_of
-from steersman.assemble.language_model import LanguageModel
 from steersman.assemble.scorers import load_scorer
 from steersman.batches import TokenRow, pad_rows
 from steersman.cli.main import main as command_line
@@ -33,6 +32,7 @@ from steersman.harbour.prompts import prompts
 from steersman.harbour.taste import features
 from steersman.maths.kl import full_kl
 from steersman.maths.tokens import gather_before
+from steersman.models.language_model import LanguageModel
 from steersman.models.q_heads import Guide
 from steersman.rollout.engine import Sampling, sample_seed
 from steersman.rollout.stops import answer_text

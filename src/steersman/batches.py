@@ -207,3 +207,15 @@ class LabelledBatch:
 def pad_labelled(rows: Sequence[LabelledRow], *, pad_id: int, multiple: int = 1) -> LabelledBatch:
     tokens = pad_rows([labelled.row for labelled in rows], pad_id=pad_id, multiple=multiple)
     return LabelledBatch(tokens, torch.tensor([labelled.label for labelled in rows]))
+
+
+@dataclass(frozen=True, slots=True)
+class RewardedRow:
+    """A prompt with an answer, and what each token of the answer earned."""
+
+    row: TokenRow
+    rewards: Float[Tensor, " targets"]
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return self.row.lengths

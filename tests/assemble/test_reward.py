@@ -21,11 +21,12 @@ from steersman.cli.main import main
 from steersman.data.load import load_records
 from steersman.errors import DataError, ModelError, UsageError
 from steersman.models.files import describe, read_json
+from steersman.models.rows import through
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model
 from steersman.records import Comparison, Demonstration, Prompt
 from steersman.reward.ensemble import EnsembleScorer
 from steersman.reward.model import RewardModelScorer
-from steersman.reward.rows import encode_item, through
+from steersman.reward.rows import encode_item
 from steersman.runs.journal import read_rows
 from steersman.settings.base import check, load_settings
 from steersman.settings.reward import RewardSettings

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from steersman.assemble.learner import learner_of
-from steersman.batches import TokenRow
-from steersman.methods.ilql import QLearning, RewardedRow, collate
+from steersman.batches import RewardedRow, TokenRow
+from steersman.methods.ilql import QLearning, collate
 from steersman.models.loading import load_causal
 from steersman.models.q_heads import Guide, QModel, heads_for
 from steersman.parallel.world import World

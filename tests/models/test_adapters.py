@@ -8,18 +8,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from steersman.errors import ModelError
-from steersman.models.adapters import (
-    LoraSettings,
-    acting_as,
-    activate,
-    active_adapter,
-    adapter_names,
-    add_lora,
-    load_adapter,
-    merged_state,
-    save_adapter,
-    set_trainable,
-)
+from steersman.models.acting import acting_as, activate, active_adapter, adapter_names
+from steersman.models.adapters import LoraSettings, add_lora, load_adapter, merged_state, save_adapter, set_trainable
 from steersman.models.files import describe, save_model
 
 

@@ -8,7 +8,8 @@ import torch
 import torch._dynamo.testing
 
 from steersman.batches import TokenRow, pad_rows
-from steersman.models.adapters import LoraSettings, acting_as, add_lora
+from steersman.models.acting import acting_as
+from steersman.models.adapters import LoraSettings, add_lora
 from steersman.models.compiled import compile_layers
 from steersman.models.fused import unfuse
 

@@ -8,7 +8,8 @@ from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from steersman.batches import TokenBatch, TokenRow, pad_rows
 from steersman.models import fused, row_attention
-from steersman.models.adapters import LoraSettings, acting_as, add_lora
+from steersman.models.acting import acting_as
+from steersman.models.adapters import LoraSettings, add_lora
 from steersman.models.files import save_model
 from steersman.models.fused_layer import Shape, Weights, layer
 from steersman.models.loading import find_unpadded, load_causal

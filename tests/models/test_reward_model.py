@@ -8,7 +8,8 @@ from transformers import AutoModelForSequenceClassification
 from steersman.batches import TokenBatch, pack_rows, pad_rows
 from steersman.errors import ModelError
 from steersman.models import reward_model
-from steersman.models.adapters import LoraSettings, acting_as, add_lora
+from steersman.models.acting import acting_as
+from steersman.models.adapters import LoraSettings, add_lora
 from steersman.models.backbone import Backbone
 from steersman.models.files import HEADS, describe
 from steersman.models.loading import fit_vocabulary

@@ -15,6 +15,7 @@ from steersman.models.classifier import load_classifier
 from steersman.models.files import write_notes
 from steersman.models.loading import fit_vocabulary, load_causal
 from steersman.models.reward_model import Scale, new_reward_model, save_reward_model
+from steersman.models.rows import micro_batches
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model
 from steersman.records import Completion, Message, Prompt
 from steersman.reward.classifier import ClassifierScorer
@@ -22,7 +23,7 @@ from steersman.reward.ensemble import EnsembleScorer
 from steersman.reward.http import HttpOptions, HttpScorer
 from steersman.reward.model import RewardModelScorer, open_reward_scorer
 from steersman.reward.open import Opening, open_scorer
-from steersman.reward.rows import encode_item, micro_batches, score_row
+from steersman.reward.rows import encode_item, score_row
 from steersman.reward.verifiable import VerifiableScorer, Verification
 from steersman.text.template import encode_completion
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from steersman.errors import UsageError
-from steersman.models.adapters import LoraSettings, acting_as, add_lora
+from steersman.models.acting import acting_as
+from steersman.models.adapters import LoraSettings, add_lora
 from steersman.models.backbone import Backbone
 from steersman.models.q_heads import Guide, QHeads, heads_for
 from steersman.rollout.engine import Rollout, Sampling

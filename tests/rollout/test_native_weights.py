@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from steersman.errors import ModelError
-from steersman.models.adapters import LoraSettings, acting_as, add_lora
+from steersman.models.acting import acting_as
+from steersman.models.adapters import LoraSettings, add_lora
 from steersman.models.loading import load_causal
 from steersman.rollout import choose
 from steersman.rollout.engine import Sampling

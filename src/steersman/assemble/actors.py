@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from steersman.assemble.critic import own_critic, save_critic
-from steersman.assemble.language_model import LanguageModel, load_language_model
+from steersman.assemble.language_model import load_language_model
 from steersman.methods.ppo.roles import ModelActors
 from steersman.models.adapters import LoraSettings, add_lora, set_trainable
 from steersman.models.backbone import Backbone, layers_of
 from steersman.models.heads import ValueHead
+from steersman.models.language_model import LanguageModel
 from steersman.parallel.shard import shard
 from steersman.parallel.world import World
 from steersman.settings.ppo import PpoSettings

@@ -22,10 +22,11 @@ from steersman.evaluate.classification import lines_of_classifier, measure_class
 from steersman.methods.classifier import TextClass
 from steersman.models.backbone import layers_of
 from steersman.models.classifier import Classifier, fit_pad, new_classifier, save_classifier
+from steersman.models.rows import through
 from steersman.parallel.shard import shard
 from steersman.parallel.world import World, join
 from steersman.records import ClassifiedText
-from steersman.reward.rows import encode_text, through
+from steersman.reward.rows import encode_text
 from steersman.runs.folder import atomic_write_text
 from steersman.settings.classifier import ClassifierSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser

@@ -10,10 +10,9 @@ from typing import Any
 from steersman.assemble.checkpoint_model import open_any_model
 from steersman.assemble.device import resolve_device
 from steersman.assemble.engines import engine_of
-from steersman.assemble.sample import WITH_PROMPTS
 from steersman.assemble.score import read_source
 from steersman.assemble.scorers import load_scorer
-from steersman.data.kinds import as_prompts
+from steersman.data.kinds import WITH_PROMPTS, as_prompts
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.numerals import numeral

@@ -9,9 +9,10 @@ import torch
 
 from steersman.assemble.device import resolve_device
 from steersman.assemble.engines import engine_of
-from steersman.assemble.language_model import LanguageModel, base_of, model_path
+from steersman.assemble.language_model import base_of, model_path
 from steersman.errors import DataError
 from steersman.models.adapters import load_adapter
+from steersman.models.language_model import LanguageModel
 from steersman.models.loading import fit_vocabulary, load_causal
 from steersman.models.q_heads import load_guide
 from steersman.records import Message, Prompt

@@ -11,7 +11,7 @@ from steersman.assemble.device import resolve_device, resolve_machine
 from steersman.assemble.distance import NAME, distance
 from steersman.assemble.judged_sides import read_both
 from steersman.assemble.judgements import Judgements
-from steersman.assemble.language_model import LanguageModel, load_language_model, shard_model, whole_again
+from steersman.assemble.language_model import load_language_model, shard_model, whole_again
 from steersman.assemble.material import content_of
 from steersman.assemble.reference import ReferenceLogProbs, key_of, reference_log_probs
 from steersman.assemble.repeat import RunResult
@@ -20,7 +20,6 @@ from steersman.assemble.supervised import Finish, Judged, Material, already_fini
 from steersman.batches import TokenRow
 from steersman.data.tokens import tokeniser_hash
 from steersman.errors import ModelError, UsageError
-from steersman.evaluate.answer_kl import Voice
 from steersman.methods.dpo import (
     NEEDS_NO_REFERENCE,
     DirectPreference,
@@ -30,9 +29,11 @@ from steersman.methods.dpo import (
     coefficients,
     collate,
 )
+from steersman.models.answer_kl import Voice
 from steersman.models.backbone import Backbone
+from steersman.models.language_model import LanguageModel
+from steersman.models.rows import through
 from steersman.parallel.world import World, join
-from steersman.reward.rows import through
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import LOSSES, USED_BY, DpoSettings, PreferenceSettings
 from steersman.train.checkpoint import weight_tensors

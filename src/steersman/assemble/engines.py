@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
-from steersman.assemble.language_model import LanguageModel
-from steersman.evaluate.answer_kl import Voice
+from steersman.models.answer_kl import Voice
 from steersman.models.heads import ValueHead
+from steersman.models.language_model import LanguageModel
 from steersman.models.q_heads import Guide
 from steersman.rollout.native import NativeEngine
 from steersman.text.tokeniser import end_ids

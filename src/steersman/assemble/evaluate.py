@@ -24,13 +24,12 @@ from steersman.assemble.evaluated import Opened, Task, evaluate_model
 from steersman.assemble.overoptimisation import curves_of, with_checkpoints, write_curves
 from steersman.assemble.refusals import harmful_of, read_phrases
 from steersman.assemble.run import KeptRun, identity_of, keep_run
-from steersman.assemble.sample import WITH_PROMPTS
 from steersman.assemble.score import read_source
 from steersman.assemble.scorers import Keeping, load_scorer
 from steersman.assemble.sources import register_sources
 from steersman.assemble.toxicity import read_words, toxic_probabilities
 from steersman.data.choices import read_choices
-from steersman.data.kinds import as_comparisons, as_demonstrations, as_prompts, prompt_words
+from steersman.data.kinds import WITH_PROMPTS, as_comparisons, as_demonstrations, as_prompts, prompt_words
 from steersman.data.load import ReadReport
 from steersman.data.sources import content_hash
 from steersman.data.write import RowWriter

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import torch
 
 from steersman.assemble.engines import engine_of
-from steersman.assemble.language_model import LanguageModel
-from steersman.assemble.reference import log_probs_of
 from steersman.assemble.scorers import load_scorer
 from steersman.batches import TokenRow
 from steersman.data.choices import Choice
 from steersman.errors import DataError
-from steersman.evaluate.answer_kl import Voice, row_figures
 from steersman.evaluate.answered import Answered, ModelAnswers
 from steersman.evaluate.answered import Document as Read
-from steersman.models.adapters import acting_as
+from steersman.models.acting import acting_as
+from steersman.models.answer_kl import Voice, row_figures
+from steersman.models.language_model import LanguageModel
+from steersman.models.rows import log_probs_of
 from steersman.records import Completion, Demonstration, Document, Prompt
 from steersman.rollout.engine import Rollout, Sampling, sample_seed
 from steersman.rollout.stops import answer_text

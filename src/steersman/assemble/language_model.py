@@ -1,19 +1,17 @@
 """A language model from settings: tokeniser, backbone, adapter, sharded over the processes; and how it is saved."""
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from steersman.errors import ModelError, UsageError
-from steersman.models.adapters import LoraSettings, add_lora, load_adapter, save_adapter
+from steersman.models.adapters import LoraSettings, add_lora, load_adapter
 from steersman.models.backbone import Backbone, layers_of
-from steersman.models.files import describe, save_model
+from steersman.models.files import describe
+from steersman.models.language_model import LanguageModel
 from steersman.models.loading import fit_vocabulary, load_causal
-from steersman.models.q_heads import Guide
 from steersman.models.tiny import FAMILIES, write_tiny_model
 from steersman.parallel.shard import shard
 from steersman.parallel.world import World
@@ -23,30 +21,6 @@ from steersman.train.checkpoint import load_weight_tensors
 
 POLICY = "policy"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class LanguageModel:
-    backbone: Backbone
-    tokeniser: Any
-    adapter: str | None
-    """The adapter that learns, or None where the whole model does."""
-    merged: bool
-    """Whether the base is itself a base and an adapter made one: it is then on no disk, and saved with what is learned."""
-    guide: Guide | None = None
-    """The Q heads that it was saved with, where it was opened to answer."""
-
-    def save(self, folder: Path) -> None:
-        """An ordinary Hugging Face folder, or a peft folder if only an adapter was learned; the tokeniser beside it."""
-        if self.adapter is None:
-            save_model(self.backbone, self.tokeniser, folder)
-            return
-        if self.merged:
-            base = folder.absolute().parent / "base"
-            save_model(self.backbone, self.tokeniser, base)
-            self.backbone.peft.peft_config[self.adapter].base_model_name_or_path = str(base)
-        save_adapter(self.backbone, self.adapter, folder)
-        self.tokeniser.save_pretrained(folder)
 
 
 def load_language_model(settings: ModelSettings, device: torch.device, *, adapter: str = POLICY) -> LanguageModel:

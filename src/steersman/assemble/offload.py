@@ -15,16 +15,11 @@ from torch import nn
 from steersman.assemble.device import resolve_device
 from steersman.errors import UsageError
 from steersman.methods.ppo.roles import ModelActors
-from steersman.models.parked import Parked, park_modules, park_moments
+from steersman.models.parked import Parked, has_its_own_memory, park_modules, park_moments
 from steersman.parallel.world import World
 from steersman.reward.parked import ParkedScorer, models_of
 from steersman.reward.scorer import Scorer
 from steersman.settings.ppo import PpoComputeSettings, PpoSettings
-
-
-def has_its_own_memory(device: torch.device) -> bool:
-    """Whether something that leaves the device makes room there."""
-    return device.type not in ("cpu", "mps")
 
 
 def leaves_the_device(settings: PpoSettings, *, memory_said: bool) -> Sequence[str]:

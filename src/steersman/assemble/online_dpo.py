@@ -15,26 +15,26 @@ from steersman.assemble.distance import NAME
 from steersman.assemble.dpo import preference_loss, reference_of, reference_voice, refuse_what_has_no_place
 from steersman.assemble.engines import native_engine
 from steersman.assemble.language_model import load_language_model
-from steersman.assemble.ppo import Words
 from steersman.assemble.prompts import prompts_of
-from steersman.assemble.reference import log_probs_of
 from steersman.assemble.repeat import RunResult
 from steersman.assemble.run import KeptRun, identity_of, keep_run
 from steersman.assemble.scorers import Keeping, Reward, name_of, scorer_of
 from steersman.assemble.supervised import Finish, Judged, Material, already_finished, conclude, learn
 from steersman.data.sources import content_hash
 from steersman.errors import UsageError
-from steersman.evaluate.answer_kl import Voice, answer_kl
 from steersman.methods.dpo import DirectPreference, JudgedGroup, collate
 from steersman.methods.online_dpo import judged_pairs
 from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration
 from steersman.methods.ppo.records import Sample
 from steersman.methods.ppo.together import asked
-from steersman.models.adapters import acting_as
+from steersman.models.acting import acting_as
+from steersman.models.answer_kl import Voice, answer_kl
+from steersman.models.rows import log_probs_of
 from steersman.parallel.world import join
 from steersman.records import Prompt
 from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Sampling
+from steersman.rollout.language import Words
 from steersman.rollout.native import NativeEngine
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import OnlineDpoSettings

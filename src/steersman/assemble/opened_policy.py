@@ -11,23 +11,24 @@ from safetensors.torch import load_file
 from steersman.assemble.actors import make_actors
 from steersman.assemble.device import resolve_device, usual_token_budget
 from steersman.assemble.engines import native_engine
-from steersman.assemble.language_model import LanguageModel, load_language_model
-from steersman.assemble.ppo import Words, room_for_prompts
+from steersman.assemble.language_model import load_language_model
 from steersman.assemble.prompts import prompts_of
 from steersman.assemble.run import identity_of
 from steersman.assemble.scorers import Keeping, load_scorer, name_of, places_of
 from steersman.batches import pad_rows
 from steersman.errors import CheckpointError, ModelError
-from steersman.evaluate.answer_kl import Voice
 from steersman.methods.ppo.collect import Asking, collect
 from steersman.methods.ppo.records import Sample
 from steersman.methods.ppo.roles import ModelActors
 from steersman.methods.ppo.score import Reading
+from steersman.models.answer_kl import Voice
+from steersman.models.language_model import LanguageModel
 from steersman.parallel.world import World
 from steersman.records import Prompt
 from steersman.reward.open import ADDRESSES
 from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Sampling
+from steersman.rollout.language import Words, room_for_prompts
 from steersman.runs.checkpoints import Checkpoint, CheckpointStore
 from steersman.runs.stamp import read_stamp
 from steersman.settings.base import check, read_recipe

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from steersman.assemble.actors import make_actors, save_policy_and_critic, shard_actors
 from steersman.assemble.device import Machine, resolve_device, resolve_machine
 from steersman.assemble.engines import native_engine
-from steersman.assemble.language_model import LanguageModel, load_language_model
+from steersman.assemble.language_model import load_language_model
 from steersman.assemble.learner import optimiser_of, scheduled
 from steersman.assemble.offload import Offload
 from steersman.assemble.prompts import prompts_of
@@ -34,15 +34,15 @@ from steersman.methods.ppo.roles import ModelActors
 from steersman.methods.ppo.together import EngineTogether, ScorerTogether
 from steersman.models.backbone import Backbone
 from steersman.models.compiled import compile_layers
+from steersman.models.language_model import LanguageModel
 from steersman.parallel.world import World, join
-from steersman.records import Demonstration, Document, Prompt
+from steersman.records import Demonstration, Document
 from steersman.reward.parked import models_of
-from steersman.rollout.engine import Engine, Rollout, Sampling, TakesUpWeights
+from steersman.rollout.engine import Engine, Sampling, TakesUpWeights
+from steersman.rollout.language import Words, room_for_prompts
 from steersman.rollout.native import NativeEngine
-from steersman.rollout.stops import answer_text
 from steersman.settings.ppo import PpoSettings
-from steersman.text.template import encode_demonstration, encode_document, encode_prompt
-from steersman.text.tokeniser import decode
+from steersman.text.template import encode_demonstration, encode_document
 from steersman.train.checkpoint import load_checkpoint, weight_tensors
 from steersman.train.core import Learner
 from steersman.train.precision import autocast
@@ -150,29 +150,6 @@ def _data(settings: PpoSettings) -> dict[str, str]:
     return {name: content_hash(source) for name, source in sources.items() if source is not None}
 
 
-@dataclass(frozen=True)
-class Words:
-    """How this model's prompts and answers become ids and text."""
-
-    tokeniser: Any
-    stop: tuple[str, ...]
-    known: dict[Any, tuple[int, ...]] = field(default_factory=dict[Any, tuple[int, ...]])
-
-    def encode(self, prompt: Prompt) -> Sequence[int]:
-        # By what is asked, not by its id: ids come from files, where two prompts may share one.
-        key = (prompt.text, prompt.messages)
-        if key not in self.known:
-            self.known[key] = tuple(encode_prompt(self.tokeniser, prompt))
-        return self.known[key]
-
-    def text_of(self, rollout: Rollout) -> str:
-        return answer_text(self.tokeniser, rollout, self.stop)
-
-    def offsets_of(self, rollout: Rollout) -> list[tuple[int, int]]:
-        ends = [len(decode(self.tokeniser, rollout.ids[: i + 1])) for i in range(len(rollout.ids))]
-        return list(zip([0, *ends[:-1]], ends, strict=True))
-
-
 def make_parts(
     settings: PpoSettings,
     model: LanguageModel,
@@ -228,11 +205,6 @@ def make_parts(
         world=world,
         watch=watch,
     )
-
-
-def room_for_prompts(backbone: Backbone, sampling: Sampling) -> int | None:
-    """The longest prompt that leaves room for a whole answer."""
-    return None if backbone.context_length is None else backbone.context_length - sampling.max_new_tokens
 
 
 def _learner(

@@ -8,8 +8,8 @@ from steersman.data.kinds import as_prompts
 from steersman.data.load import ReadReport, load_records
 from steersman.data.split import split_of
 from steersman.errors import DataError, UsageError
-from steersman.methods.ppo.collect import Language
 from steersman.records import Prompt
+from steersman.rollout.language import Language
 from steersman.settings.ppo import PromptSettings
 
 

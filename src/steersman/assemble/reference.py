@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from steersman.batches import TokenRow, pad_rows
+from steersman.batches import TokenRow
 from steersman.errors import DataError
 from steersman.models.backbone import Backbone
+from steersman.models.rows import log_probs_of
 from steersman.parallel.world import World
-from steersman.reward.rows import micro_batches
 
 _MANY = 4096
 """Rows that are sorted by length together, so that memory does not grow with the data."""
@@ -68,19 +68,3 @@ def reference_log_probs(
             aside.rename(path)
         world.barrier()
     return ReferenceLogProbs(path, [row(i).targets for i in range(count)])
-
-
-def log_probs_of(
-    rows: Sequence[TokenRow], reference: Backbone | None, pad_id: int, token_budget: int
-) -> list[NDArray[np.float32]]:
-    """Of each target of each row; 0 without a reference."""
-    found = [np.zeros(row.targets, np.float32) for row in rows]
-    if reference is None:
-        return found
-    with torch.no_grad():
-        for members in micro_batches([len(row.ids) for row in rows], token_budget):
-            batch = pad_rows([rows[i] for i in members], pad_id=pad_id).to(reference.device)
-            flat = reference.log_probs(batch)[0].float().cpu()
-            for i, values in zip(members, flat.split([rows[i].targets for i in members]), strict=True):
-                found[i] = values.numpy().copy()
-    return found

@@ -11,13 +11,14 @@ from typing import Any
 
 from steersman.assemble.run import KeptRun
 from steersman.errors import UsageError
-from steersman.methods.ppo.collect import Asking, Language, collect, prompts_of_iteration
+from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration
 from steersman.methods.ppo.together import asked as scores_of
 from steersman.parallel.world import World
 from steersman.records import Prompt
 from steersman.reward.preference import PreferenceScorer, asked
 from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Engine, Sampling
+from steersman.rollout.language import Language
 from steersman.runs.folder import atomic_write_text
 from steersman.settings.ppo import PpoSettings
 

@@ -17,9 +17,10 @@ from steersman.data.load import load_records
 from steersman.errors import DataError
 from steersman.methods.reward_model import Trainee
 from steersman.models.reward_model import Scale
+from steersman.models.rows import through
 from steersman.parallel.world import World
 from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking
-from steersman.reward.rows import encode_item, through
+from steersman.reward.rows import encode_item
 from steersman.reward.scorer import Item
 from steersman.runs.folder import atomic_write_text
 

@@ -7,7 +7,7 @@ groups that begin at fixed places, so that a continued run makes the very number
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,16 +15,13 @@ from steersman.assemble.answering import Group, Place, Speaker, answer_group, pl
 from steersman.assemble.conversation import open_model
 from steersman.assemble.engines import engine_of
 from steersman.assemble.score import read_source, refuse_own_source
-from steersman.data.kinds import as_prompts, prompt_words
+from steersman.data.kinds import WITH_PROMPTS, as_prompts, prompt_words
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, Preempted, RunLocked, UsageError
-from steersman.records import KINDS, Answers, Prompt, digest_of, from_dict, to_dict
+from steersman.records import Answers, Prompt, digest_of, from_dict, to_dict
 from steersman.runs.progress import Progress
 from steersman.runs.signals import StopRequest
 from steersman.settings.sample import SampleSettings
-
-WITH_PROMPTS = (Prompt, *(kind for kind in KINDS.values() if any(f.name == "prompt" for f in fields(kind))))
-
 
 OPENING = b'{"kind": "answers"'
 

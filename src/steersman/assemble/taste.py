@@ -18,10 +18,11 @@ import torch
 
 from steersman.assemble.conversation import open_model
 from steersman.assemble.device import resolve_device
-from steersman.assemble.language_model import LanguageModel, model_path
-from steersman.evaluate.answer_kl import answer_kl
+from steersman.assemble.language_model import model_path
 from steersman.harbour.prompts import prompts
 from steersman.harbour.taste import Features, features
+from steersman.models.answer_kl import answer_kl
+from steersman.models.language_model import LanguageModel
 from steersman.records import Completion, Prompt
 from steersman.reward.model import RewardModelScorer, open_reward_scorer
 from steersman.reward.scorer import Item, Score

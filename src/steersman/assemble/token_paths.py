@@ -12,10 +12,10 @@ from torch import Tensor
 from steersman.assemble.engines import native_engine
 from steersman.assemble.opened_policy import OpenedPolicy
 from steersman.batches import TokenRow
-from steersman.evaluate.answer_kl import Voice
 from steersman.maths.tokens import gather_before
 from steersman.methods.ppo.records import Sample
-from steersman.models.adapters import acting_as
+from steersman.models.acting import acting_as
+from steersman.models.answer_kl import Voice
 from steersman.pages.microscope import END
 from steersman.rollout.engine import Rollout, sample_seed
 from steersman.text.tokeniser import decode

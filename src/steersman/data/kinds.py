@@ -5,9 +5,11 @@ import itertools
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 
 from steersman.records import (
     KIND_OF,
+    KINDS,
     ClassifiedText,
     Comparison,
     Completion,
@@ -137,3 +139,6 @@ def as_prompts(
 def _count(record: Record, left_out: Counter[str] | None) -> None:
     if left_out is not None:
         left_out[KIND_OF[type(record)]] += 1
+
+
+WITH_PROMPTS = (Prompt, *(kind for kind in KINDS.values() if any(f.name == "prompt" for f in fields(kind))))

@@ -13,24 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steersman.batches import TokenBatch, TokenRow, pad_rows
+from steersman.batches import RewardedRow, TokenBatch, pad_rows
 from steersman.maths.q_learning import expectile_loss, imitation_loss, next_values, td_loss, td_target
 from steersman.maths.tokens import target_positions
 from steersman.models.q_heads import QModel
 from steersman.settings.ilql import IlqlSettings
 from steersman.train.objective import Sums, Term
-
-
-@dataclass(frozen=True, slots=True)
-class RewardedRow:
-    """A prompt with an answer, and what each token of the answer earned."""
-
-    row: TokenRow
-    rewards: Float[Tensor, " targets"]
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        return self.row.lengths
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,7 +271,7 @@ class Backbone(nn.Module):
 
     def _as_in_forward(self) -> tuple[Any, Any]:
         """For checkpointing: by the time a layer is computed again another adapter may be active, so go back to this one."""
-        from steersman.models.adapters import acting_as
+        from steersman.models.acting import acting_as
 
         return nullcontext(), acting_as(self, self.adapter)
 

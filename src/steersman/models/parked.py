@@ -93,3 +93,8 @@ def _each_once(tensors: Iterable[Tensor]) -> Iterable[Tensor]:
 
 def _same_place(home: Tensor, tensor: Tensor) -> bool:
     return home.device == tensor.device and home.data_ptr() == tensor.data_ptr()
+
+
+def has_its_own_memory(device: torch.device) -> bool:
+    """Whether something that leaves the device makes room there."""
+    return device.type not in ("cpu", "mps")

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from steersman.batches import TokenBatch
 from steersman.errors import ModelError
-from steersman.models.adapters import acting_as, load_adapter, save_adapter
+from steersman.models.acting import acting_as
+from steersman.models.adapters import load_adapter, save_adapter
 from steersman.models.backbone import Backbone
 from steersman.models.files import HEADS, NOTES, dropout_restored, read_json, write_notes
 from steersman.models.heads import RewardHead, at_last, load_heads, save_heads

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from torch import nn
 
 from steersman.models.classifier import Classifier
-from steersman.reward.rows import Reads, encode_item, through
+from steersman.models.rows import through
+from steersman.reward.rows import Reads, encode_item
 from steersman.reward.scorer import Item, Score
 
 Output = Literal["logit", "probability"]

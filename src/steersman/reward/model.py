@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from steersman.batches import TokenBatch
 from steersman.errors import ModelError, UsageError
-from steersman.models.adapters import adapter_names
+from steersman.models.acting import adapter_names
 from steersman.models.backbone import Backbone
 from steersman.models.files import describe
 from steersman.models.loading import fit_vocabulary, load_causal
 from steersman.models.reward_model import RewardModel, load_reward_adapter, load_reward_model
+from steersman.models.rows import through
 from steersman.reward.ensemble import Belief, believe
-from steersman.reward.rows import encode_item, through
+from steersman.reward.rows import encode_item
 from steersman.reward.scorer import Item, Score
 from steersman.text.tokeniser import give_pad, load_tokeniser
 

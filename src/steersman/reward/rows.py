@@ -1,13 +1,10 @@
 """Items as rows of tokens, and rows through a model in micro-batches of like length; results in the order of the items."""
 
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from steersman.batches import TokenBatch, TokenRow, pad_rows
+from steersman.batches import TokenRow
 from steersman.records import Completion, Prompt
 from steersman.reward.scorer import Item
 from steersman.text.template import Encoded, encode_completion
@@ -53,33 +50,3 @@ def encode_text(tokeniser: Any, *texts: str, limit: int) -> tuple[list[int], boo
 def as_text(prompt: Prompt) -> str:
     """A prompt as one text for models that know no chat template: its messages, a line each."""
     return prompt.text if prompt.text is not None else "\n".join(message.content for message in prompt.messages)
-
-
-def through(
-    rows: Sequence[TokenRow],
-    model: Callable[[TokenBatch], Float[Tensor, "batch numbers"]],
-    *,
-    pad_id: int,
-    token_budget: int,
-    device: torch.device | str,
-) -> Float[Tensor, "items numbers"]:
-    """What the model says of each row. Which rows share a micro-batch follows from their lengths alone."""
-    found: list[Tensor] = []
-    places: list[int] = []
-    with torch.no_grad():
-        for members in micro_batches([len(row.ids) for row in rows], token_budget):
-            batch = pad_rows([rows[i] for i in members], pad_id=pad_id).to(device)
-            found.append(model(batch).double().cpu())
-            places += members
-    return torch.cat(found)[torch.tensor(places).argsort()]
-
-
-def micro_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
-    """Rows of like length together, the longest first (if memory is short, it is at once), each batch within the budget
-    of padded tokens, or a single row."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    start = 0
-    while start < len(order):
-        fitting = max(1, token_budget // max(1, lengths[order[start]]))
-        yield order[start : start + fitting]
-        start += fitting

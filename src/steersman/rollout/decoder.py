@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from steersman.models.adapters import acting_as
+from steersman.models.acting import acting_as
 from steersman.models.backbone import Backbone
 from steersman.models.q_heads import QHeads
 from steersman.rollout.memory import RowMemory, Step

@@ -3,26 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 from steersman.data.order import epoch_order
 from steersman.methods.ppo.records import Sample
 from steersman.records import Prompt
 from steersman.reward.scorer import Item
 from steersman.rollout.engine import Engine, Rollout, Sampling, TellsOfEach, sample_seed
-
-
-@runtime_checkable
-class Language(Protocol):
-    """How prompts become ids and ids become text: a tokeniser with its template, or the alphabet of a toy."""
-
-    def encode(self, prompt: Prompt) -> Sequence[int]: ...
-
-    def text_of(self, rollout: Rollout) -> str: ...
-
-    def offsets_of(self, rollout: Rollout) -> list[tuple[int, int]]:
-        """Where each token of the answer stands in its text, in characters."""
-        ...
+from steersman.rollout.language import Language
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from steersman.methods.ppo.advantage import alike, explained_variance
-from steersman.methods.ppo.collect import Language
 from steersman.methods.ppo.records import Experience, Scored
 from steersman.methods.ppo.score import in_plain_numbers
 from steersman.methods.ppo.update import UpdateStats
+from steersman.rollout.language import Language
 
 LOSSES = {"policy": "policy loss", "value": "value loss"}
 

@@ -15,7 +15,7 @@ from steersman.batches import TokenRow
 from steersman.errors import ServiceError
 from steersman.maths.kl import adaptive_coefficient, target_seeking_coefficient
 from steersman.methods.ppo.advantage import advantage, alike, mismatch
-from steersman.methods.ppo.collect import Asking, Language, collect, prompts_of_iteration
+from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration
 from steersman.methods.ppo.health import verdicts
 from steersman.methods.ppo.journal_rows import journal_row, sample_rows
 from steersman.methods.ppo.reading import Reading
@@ -28,6 +28,7 @@ from steersman.parallel.world import World
 from steersman.records import Prompt
 from steersman.reward.scorer import Scorer, ahead_of
 from steersman.rollout.engine import Engine, HoldsACopy, TakesUpWeights
+from steersman.rollout.language import Language
 from steersman.settings.ppo import KlSettings, PpoSettings
 from steersman.train.checkpoint import Snapshot, load_weight_tensors, take_snapshot
 from steersman.train.core import Learner

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from steersman.batches import TokenBatch
 from steersman.maths.tokens import gather_before
-from steersman.models.adapters import acting_as
+from steersman.models.acting import acting_as
 from steersman.models.backbone import Backbone
 from steersman.models.heads import ValueHead
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from steersman.methods.ppo.collect import Language
 from steersman.methods.ppo.reading import Reading, read_tokens
 from steersman.methods.ppo.records import Sample, Scored
 from steersman.methods.ppo.roles import Actors
 from steersman.methods.ppo.together import asked
 from steersman.reward.scorer import Score, Scorer, SpanReward
 from steersman.reward.shaping import overlong, spread_over_tokens
+from steersman.rollout.language import Language
 from steersman.settings.ppo import KlSettings, ShapingSettings
 
 

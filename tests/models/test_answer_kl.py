@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from steersman.batches import TokenRow
-from steersman.evaluate.answer_kl import answer_kl, row_figures
+from steersman.models.answer_kl import answer_kl, row_figures
 from steersman.models.loading import load_causal
 from steersman.models.tiny import write_tiny_model
 

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steersman.batches import TokenRow, pad_rows
-from steersman.models.adapters import acting_as
+from steersman.models.acting import acting_as
 from steersman.models.backbone import Backbone
-from steersman.reward.rows import micro_batches
+from steersman.models.rows import micro_batches
 
 Voice = tuple[Backbone, str | None]
 """A model, and the adapter through which it speaks (None: without one)."""

@@ -1,0 +1,53 @@
+"""How prompts become ids and ids become text, for a model or for a toy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from steersman.models.backbone import Backbone
+from steersman.records import Prompt
+from steersman.rollout.engine import Rollout, Sampling
+from steersman.rollout.stops import answer_text
+from steersman.text.template import encode_prompt
+from steersman.text.tokeniser import decode
+
+
+@runtime_checkable
+class Language(Protocol):
+    """How prompts become ids and ids become text: a tokeniser with its template, or the alphabet of a toy."""
+
+    def encode(self, prompt: Prompt) -> Sequence[int]: ...
+
+    def text_of(self, rollout: Rollout) -> str: ...
+
+    def offsets_of(self, rollout: Rollout) -> list[tuple[int, int]]:
+        """Where each token of the answer stands in its text, in characters."""
+        ...
+
+
+@dataclass(frozen=True)
+class Words:
+    """How this model's prompts and answers become ids and text."""
+
+    tokeniser: Any
+    stop: tuple[str, ...]
+    known: dict[Any, tuple[int, ...]] = field(default_factory=dict[Any, tuple[int, ...]])
+
+    def encode(self, prompt: Prompt) -> Sequence[int]:
+        # By what is asked, not by its id: ids come from files, where two prompts may share one.
+        key = (prompt.text, prompt.messages)
+        if key not in self.known:
+            self.known[key] = tuple(encode_prompt(self.tokeniser, prompt))
+        return self.known[key]
+
+    def text_of(self, rollout: Rollout) -> str:
+        return answer_text(self.tokeniser, rollout, self.stop)
+
+    def offsets_of(self, rollout: Rollout) -> list[tuple[int, int]]:
+        ends = [len(decode(self.tokeniser, rollout.ids[: i + 1])) for i in range(len(rollout.ids))]
+        return list(zip([0, *ends[:-1]], ends, strict=True))
+
+
+def room_for_prompts(backbone: Backbone, sampling: Sampling) -> int | None:
+    """The longest prompt that leaves room for a whole answer."""
+    return None if backbone.context_length is None else backbone.context_length - sampling.max_new_tokens

@@ -2,12 +2,11 @@
 
 import pytest
 
-from steersman.assemble.refusals import harmful_of, read_phrases
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.answer_measures import REFUSED, measure_answers
 from steersman.evaluate.answered import Answered, ModelAnswers
 from steersman.evaluate.figures import Dice
-from steersman.evaluate.refusal import USUAL, Refusals
+from steersman.evaluate.refusal import USUAL, Refusals, harmful_of, read_phrases
 from steersman.maths.statistics import wilson_interval
 from steersman.records import Prompt
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from steersman.errors import ModelError
 from steersman.models.tiny import END, tiny_tokeniser
-from steersman.text.tokeniser import cut, cut_left, decode, end_ids, give_pad, load_tokeniser, special_strings
+from steersman.text.rendering import end_ids
+from steersman.text.tokeniser import cut, cut_left, decode, give_pad, load_tokeniser, special_strings
 
 KOREAN = "안녕하세요 세계"
 FAMILY = "👨‍👩‍👧‍👦 and 🇰🇷🇫🇷!"

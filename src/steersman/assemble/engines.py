@@ -9,7 +9,7 @@ from steersman.models.heads import ValueHead
 from steersman.models.language_model import LanguageModel
 from steersman.models.q_heads import Guide
 from steersman.rollout.native import NativeEngine
-from steersman.text.tokeniser import end_ids
+from steersman.text.rendering import end_ids
 
 
 def native_engine(

@@ -21,13 +21,11 @@ import torch
 from steersman.assemble.checkpoint_model import open_any_model
 from steersman.assemble.device import on_threads, resolve_device
 from steersman.assemble.evaluated import Opened, Task, evaluate_model
-from steersman.assemble.overoptimisation import curves_of, with_checkpoints, write_curves
-from steersman.assemble.refusals import harmful_of, read_phrases
 from steersman.assemble.run import KeptRun, identity_of, keep_run
 from steersman.assemble.score import read_source
 from steersman.assemble.scorers import Keeping, load_scorer
 from steersman.assemble.sources import register_sources
-from steersman.assemble.toxicity import read_words, toxic_probabilities
+from steersman.assemble.toxicity import toxic_probabilities
 from steersman.data.choices import read_choices
 from steersman.data.kinds import WITH_PROMPTS, as_comparisons, as_demonstrations, as_prompts, prompt_words
 from steersman.data.load import ReadReport
@@ -37,10 +35,12 @@ from steersman.errors import DataError, Preempted, UsageError
 from steersman.evaluate.answer_measures import REFUSED, TOXIC_WORDS, TOXICITY, measure_answers
 from steersman.evaluate.answered import ModelAnswers
 from steersman.evaluate.best_of import best_of
+from steersman.evaluate.checkpoints import curves_of, with_checkpoints, write_curves
 from steersman.evaluate.contests import Rating, WinRate, ratings, results_of_people, results_of_scores, win_rates
 from steersman.evaluate.evaluation import Evaluation
 from steersman.evaluate.figures import Dice
-from steersman.evaluate.refusal import USUAL, Refusals
+from steersman.evaluate.refusal import USUAL, Refusals, harmful_of, read_phrases
+from steersman.evaluate.toxic_words import read_words
 from steersman.parallel.world import World
 from steersman.records import (
     Answers,

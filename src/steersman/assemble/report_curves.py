@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from steersman.assemble.report_reading import ReadRun
 from steersman.evaluate.curves import Curve, line_chart
-from steersman.methods.ppo.health import HEALTHY, Healthy
 from steersman.pages.parts import Figure, Figures
+from steersman.watch.health import HEALTHY, Healthy
 
 HELD_OUT = "held-out "
 NO_PICTURE = (

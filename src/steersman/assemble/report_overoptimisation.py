@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.overoptimisation import CURVES, PICTURE
+from steersman.evaluate.checkpoints import CURVES, PICTURE
 from steersman.evaluate.curves import Curve, line_chart
 from steersman.evaluate.numerals import numeral
 from steersman.pages.parts import Figure, Figures, Section, Sentence, Words

@@ -12,9 +12,9 @@ from steersman.assemble.material import read_split
 from steersman.assemble.opened_policy import OpenedPolicy, still_there
 from steersman.assemble.report_reading import ReadRun
 from steersman.assemble.score import read_source
-from steersman.assemble.true_taste import TrueTaste
 from steersman.data.kinds import WITH_PROMPTS, as_prompts
 from steersman.data.load import ReadReport
+from steersman.harbour.scorer import TrueTaste
 from steersman.methods.ppo.score import ask
 from steersman.models.answer_kl import Voice, answer_kl
 from steersman.models.language_model import LanguageModel

@@ -10,9 +10,8 @@ from steersman.assemble.report_watch import watch_of
 from steersman.assemble.story import Chapter, Chart, Example, Story
 from steersman.assemble.taste import Answer
 from steersman.assemble.taste_table import Row
-from steersman.assemble.verdict import within
 from steersman.evaluate.curves import Curve, line_chart
-from steersman.evaluate.numerals import numeral
+from steersman.evaluate.numerals import numeral, within
 from steersman.maths.statistics import Interval
 from steersman.pages import parts
 from steersman.pages.parts import (

@@ -31,8 +31,8 @@ from steersman.rollout.native import NativeEngine
 from steersman.rollout.stops import answer_text
 from steersman.runs.folder import atomic_write_text
 from steersman.runs.progress import Progress
+from steersman.text.rendering import end_ids
 from steersman.text.template import encode_prompt
-from steersman.text.tokeniser import end_ids
 
 # As PPO samples: the distribution that is trained, not its likeliest answer.
 SAMPLING = Sampling(max_new_tokens=64, temperature=1.0)

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from steersman.assemble.panel import Panel
 from steersman.assemble.story import Verdict
 from steersman.assemble.taste_table import Row
-from steersman.evaluate.numerals import numeral
-from steersman.maths.statistics import Interval
+from steersman.evaluate.numerals import numeral, percent, within
 
 NEAR = 0.03
 """A reward model this near to what labellers reach among themselves is as good as one of them."""
@@ -96,11 +95,3 @@ def _reward_model(panel: Panel) -> Iterator[str]:
             f"{percent(should.estimate)} are truly better. It learned this from people; a model that pleases it too well will "
             "exaggerate."
         )
-
-
-def percent(share: float) -> str:
-    return f"{share * 100:.0f} %"
-
-
-def within(value: Interval) -> str:
-    return f"{percent(value.estimate)} ({value.low * 100:.0f}–{value.high * 100:.0f})"

@@ -11,7 +11,7 @@ from steersman.assemble.panel import Panel
 from steersman.assemble.story import Chapter, Example, Place, Stage, Story
 from steersman.assemble.story_page import duration, mark_of
 from steersman.assemble.taste_table import Cell
-from steersman.assemble.verdict import within
+from steersman.evaluate.numerals import within
 
 WIDTH = 80
 """Wider lines read worse, and a table spread over a wide screen too."""

@@ -1,6 +1,16 @@
 """Numbers as people read them."""
 
+from steersman.maths.statistics import Interval
+
 
 def numeral(value: float | int, form: str = ".2f") -> str:
     """With a real minus in place of a hyphen."""
     return f"{value:{form}}".replace("-", "−")
+
+
+def percent(share: float) -> str:
+    return f"{share * 100:.0f} %"
+
+
+def within(value: Interval) -> str:
+    return f"{percent(value.estimate)} ({value.low * 100:.0f}–{value.high * 100:.0f})"

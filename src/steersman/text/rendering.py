@@ -15,6 +15,23 @@ from steersman.errors import ModelError
 from steersman.records import Message
 from steersman.text.tokeniser import Tokeniser, special_strings
 
+
+def end_ids(tokeniser: Tokeniser, generation_config: Any = None) -> tuple[int, ...]:
+    """The ids that end an answer: EOS, what the generation config adds, and the chat template's end of turn."""
+    from steersman.text.template import end_of_turn
+
+    found = {tokeniser.eos_token_id, end_of_turn(tokeniser)}
+    extra = getattr(generation_config, "eos_token_id", None)
+    found |= set(extra) if isinstance(extra, list | tuple) else {extra}
+    ends = tuple(sorted(found - {None}))
+    if not ends:
+        raise ModelError(
+            "the tokeniser has no end-of-sequence token, so no answer could ever end; "
+            "give it one: tokenizer.add_special_tokens({'eos_token': '<|end|>'})"
+        )
+    return ends
+
+
 # Used for a tokeniser without a chat template: "Human:" and "Assistant:" turns, as in the HH data, EOS after each answer.
 PLAIN_TEMPLATE = (
     "{% for message in messages %}"

@@ -80,22 +80,6 @@ def special_strings(tokeniser: Tokeniser) -> list[str]:
     return sorted(marked | {str(token) for token in tokeniser.all_special_tokens}, key=lambda text: (-len(text), text))
 
 
-def end_ids(tokeniser: Tokeniser, generation_config: Any = None) -> tuple[int, ...]:
-    """The ids that end an answer: EOS, what the generation config adds, and the chat template's end of turn."""
-    from steersman.text.template import end_of_turn
-
-    found = {tokeniser.eos_token_id, end_of_turn(tokeniser)}
-    extra = getattr(generation_config, "eos_token_id", None)
-    found |= set(extra) if isinstance(extra, list | tuple) else {extra}
-    ends = tuple(sorted(found - {None}))
-    if not ends:
-        raise ModelError(
-            "the tokeniser has no end-of-sequence token, so no answer could ever end; "
-            "give it one: tokenizer.add_special_tokens({'eos_token': '<|end|>'})"
-        )
-    return ends
-
-
 def cut(tokeniser: Tokeniser, ids: Sequence[int], limit: int) -> list[int]:
     """The longest beginning of at most `limit` ids that ends between two letters as a reader sees them.
 

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from steersman.errors import DataError
 from steersman.methods.ppo.collect import prompts_of_iteration
-from steersman.methods.ppo.health import HEALTHY, verdicts
 from steersman.methods.ppo.loop import next_coefficient
 from steersman.methods.ppo.score import RunningScale, ask, in_plain_numbers, shape
 from steersman.reward.scorer import Score
 from steersman.settings.ppo import KlSettings, ShapingSettings
+from steersman.watch.health import HEALTHY, verdicts
 
 
 @given(st.integers(1, 30), st.integers(1, 20), st.integers(0, 5))

@@ -16,7 +16,6 @@ from steersman.errors import ServiceError
 from steersman.maths.kl import adaptive_coefficient, target_seeking_coefficient
 from steersman.methods.ppo.advantage import advantage, alike, mismatch
 from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration
-from steersman.methods.ppo.health import verdicts
 from steersman.methods.ppo.journal_rows import journal_row, sample_rows
 from steersman.methods.ppo.reading import Reading
 from steersman.methods.ppo.records import Experience, ExperienceBatch, Sample, Scored, Unit
@@ -33,6 +32,7 @@ from steersman.settings.ppo import KlSettings, PpoSettings
 from steersman.train.checkpoint import Snapshot, load_weight_tensors, take_snapshot
 from steersman.train.core import Learner
 from steersman.train.profiling import phase
+from steersman.watch.health import verdicts
 from steersman.watch.records import Looked, WatchMemory
 
 Ending = Literal["finished", "converged", "KL limit", "stopped by the watch", "stopped"]

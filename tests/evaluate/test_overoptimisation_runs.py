@@ -12,8 +12,8 @@ from plainly import write_rows
 
 import steersman
 from steersman.assemble.evaluate import run_evaluate
-from steersman.assemble.overoptimisation import with_checkpoints
 from steersman.errors import CheckpointError, ModelError, UsageError
+from steersman.evaluate.checkpoints import with_checkpoints
 from steersman.maths.statistics import best_of_n_estimate, best_of_n_kl
 from steersman.records import Comparison, Completion, Prompt, to_dict
 from steersman.settings.base import load_settings

@@ -8,8 +8,8 @@ from typing import Any
 
 from steersman.assemble.opened_policy import open_policy
 from steersman.assemble.report_measured import look_at
-from steersman.assemble.report_reading import read_run
 from steersman.assemble.taste import threads, weights_hash
+from steersman.reports.reading import read_run
 from steersman.runs.folder import atomic_write_text
 
 PROMPTS = ("A dog is ...", "What are the benefits of exercise?")

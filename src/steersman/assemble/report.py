@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.report_curves import together
-from steersman.assemble.report_evaluation import ReadEvaluation, read_evaluation
-from steersman.assemble.report_evaluation import headline_of as evaluation_headline
-from steersman.assemble.report_evaluation import sections_of as evaluation_sections
-from steersman.assemble.report_evaluation import sentences_of as evaluation_sentences
 from steersman.assemble.report_measured import measure
-from steersman.assemble.report_reading import ReadRun, is_evaluation, read_run
-from steersman.assemble.report_run import Measured, headline_of, made_of, name_of, sections_of, sentences_of
 from steersman.errors import UsageError
 from steersman.pages.parts import Heading, Part, Report, Section, Sentence
 from steersman.pages.render import html_of
+from steersman.reports.curves import together
+from steersman.reports.evaluation import ReadEvaluation, read_evaluation
+from steersman.reports.evaluation import headline_of as evaluation_headline
+from steersman.reports.evaluation import sections_of as evaluation_sections
+from steersman.reports.evaluation import sentences_of as evaluation_sentences
+from steersman.reports.reading import ReadRun, is_evaluation, read_run
+from steersman.reports.run import Measured, headline_of, made_of, name_of, sections_of, sentences_of
 from steersman.runs.folder import atomic_write_text
 
 REPORT = "report.html"

@@ -5,12 +5,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from steersman.assemble.before_after import BeforeAfter, headline_of, most_changed, sentences_of, table_of
 from steersman.assemble.checkpoint_model import LANGUAGE_MODELS
 from steersman.assemble.opened_policy import OpenedPolicy, asks_a_service, open_policy
-from steersman.assemble.report_answers import shortened
-from steersman.assemble.report_reading import ReadRun
-from steersman.assemble.report_run import NOTHING_MEASURED, Measured, name_of
 from steersman.assemble.speaking import of_models, of_policy
 from steersman.assemble.token_paths import paths_of
 from steersman.errors import SteersmanError
@@ -21,6 +17,10 @@ from steersman.methods.ppo.records import Experience, Sample
 from steersman.methods.ppo.score import RunningScale, score
 from steersman.pages.microscope import entry_of
 from steersman.records import Message, Prompt
+from steersman.reports.answers import shortened
+from steersman.reports.before_after import BeforeAfter, headline_of, most_changed, sentences_of, table_of
+from steersman.reports.reading import ReadRun
+from steersman.reports.run import NOTHING_MEASURED, Measured, name_of
 from steersman.settings.base import check
 from steersman.settings.score import ScorerSettings
 

@@ -4,13 +4,11 @@ a language model with the two models alone."""
 from collections.abc import Sequence
 from typing import Any
 
-from steersman.assemble.before_after import FROZEN, UPDATED, BeforeAfter, Side, Spoken, compared
 from steersman.assemble.checkpoint_model import open_any_model
 from steersman.assemble.engines import engine_of
 from steersman.assemble.evaluated import same_tokens
 from steersman.assemble.material import read_split
 from steersman.assemble.opened_policy import OpenedPolicy, still_there
-from steersman.assemble.report_reading import ReadRun
 from steersman.assemble.score import read_source
 from steersman.data.kinds import WITH_PROMPTS, as_prompts
 from steersman.data.load import ReadReport
@@ -19,6 +17,8 @@ from steersman.methods.ppo.score import ask
 from steersman.models.answer_kl import Voice, answer_kl
 from steersman.models.language_model import LanguageModel
 from steersman.records import Prompt
+from steersman.reports.before_after import FROZEN, UPDATED, BeforeAfter, Side, Spoken, compared
+from steersman.reports.reading import ReadRun
 from steersman.rollout.engine import Rollout, Sampling, sample_seed
 from steersman.rollout.stops import answer_text
 from steersman.settings.base import check

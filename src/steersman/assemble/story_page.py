@@ -2,11 +2,6 @@
 
 from typing import Any
 
-from steersman.assemble.report_curves import figures_of
-from steersman.assemble.report_facts import facts_of
-from steersman.assemble.report_reading import ReadRun, read_run
-from steersman.assemble.report_run import microscope_of, suspicious_of, warnings_as_sentences
-from steersman.assemble.report_watch import watch_of
 from steersman.assemble.story import Chapter, Chart, Example, Story
 from steersman.assemble.taste import Answer
 from steersman.assemble.taste_table import Row
@@ -35,6 +30,11 @@ from steersman.pages.parts import (
 )
 from steersman.pages.render import html_of
 from steersman.pages.word_diff import told_apart, unmarked
+from steersman.reports.curves import figures_of
+from steersman.reports.facts import facts_of
+from steersman.reports.reading import ReadRun, read_run
+from steersman.reports.run import microscope_of, suspicious_of, warnings_as_sentences
+from steersman.reports.watch import watch_of
 from steersman.runs.folder import atomic_write_text
 from steersman.runs.stamp import read_stamp
 

@@ -4,12 +4,12 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from steersman.assemble.report_reading import Kept, ReadRun
 from steersman.evaluate.numerals import numeral
 from steersman.evaluate.suspicious import Seen, suspicions
 from steersman.pages.microscope import entry_of
 from steersman.pages.parts import Example, Examples, Mark, Shown
 from steersman.pages.word_diff import unmarked
+from steersman.reports.reading import Kept, ReadRun
 
 WORST, SUSPICIOUS = 3, 6
 ITERATIONS, OF_EACH = 3, 3

@@ -1,6 +1,6 @@
 """When a run is said to have learned to please its scorer: worked by hand."""
 
-from steersman.assemble.report_truth import Moment, lost, truth_figure, truth_sentences
+from steersman.reports.truth import Moment, lost, truth_figure, truth_sentences
 
 HACKED = [Moment(1, 0.0, 0.0, 0.05), Moment(20, 1.0, 1.0, 0.05), Moment(40, 2.0, 0.5, 0.05)]
 

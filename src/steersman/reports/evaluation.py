@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.report_answers import largest_steps
-from steersman.assemble.report_overoptimisation import overoptimisation_of, overoptimisation_sentences
 from steersman.errors import DataError
 from steersman.evaluate.figures import Figure, Measure, by_measure
 from steersman.evaluate.numerals import numeral
@@ -30,6 +28,8 @@ from steersman.pages.parts import (
 from steersman.pages.results import number, row_of
 from steersman.pages.word_diff import Stretch, told_apart, unmarked
 from steersman.records import Answers, Completion, from_dict
+from steersman.reports.answers import largest_steps
+from steersman.reports.overoptimisation import overoptimisation_of, overoptimisation_sentences
 
 GAINED, LOST, LEAST, SUSPICIOUS, TOXIC = 5, 3, 3, 6, 4
 TOXICITY = "toxicity"

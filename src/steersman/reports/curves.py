@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from steersman.assemble.report_reading import ReadRun
 from steersman.evaluate.curves import Curve, line_chart
 from steersman.pages.parts import Figure, Figures
+from steersman.reports.reading import ReadRun
 from steersman.watch.health import HEALTHY, Healthy
 
 HELD_OUT = "held-out "

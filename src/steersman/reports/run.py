@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.report_answers import microscope_entries, suspicious, worst
-from steersman.assemble.report_curves import figures_of, warnings_of
-from steersman.assemble.report_facts import facts_of, reproduction
-from steersman.assemble.report_overoptimisation import overoptimisation_of, overoptimisation_sentences
-from steersman.assemble.report_quality import quality_of
-from steersman.assemble.report_reading import ReadRun
-from steersman.assemble.report_truth import moments_of, truth_figure, truth_sentences
-from steersman.assemble.report_watch import watch_of
 from steersman.evaluate.numerals import numeral
 from steersman.pages.parts import Figures, Folded, Microscope, Part, Section, Sentence, Words
+from steersman.reports.answers import microscope_entries, suspicious, worst
+from steersman.reports.curves import figures_of, warnings_of
+from steersman.reports.facts import facts_of, reproduction
+from steersman.reports.overoptimisation import overoptimisation_of, overoptimisation_sentences
+from steersman.reports.quality import quality_of
+from steersman.reports.reading import ReadRun
+from steersman.reports.truth import moments_of, truth_figure, truth_sentences
+from steersman.reports.watch import watch_of
 
 LOSS_LIKE = ("held-out loss", "held-out preference", "loss")
 RISING = ("held-out accuracy", "held-out score")

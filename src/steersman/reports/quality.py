@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from steersman.assemble.report_reading import ReadRun
 from steersman.evaluate.curves import Curve, line_chart
 from steersman.evaluate.numerals import numeral, within
 from steersman.maths.statistics import Interval
 from steersman.pages.parts import Figure, Figures, Folded, Gauge, Gauges, Part, Section, Words, bar_of
+from steersman.reports.reading import ReadRun
 
 NAME = "quality.json"
 GROUPS = {

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steersman.assemble.report_answers import largest_steps
 from steersman.evaluate.figures import Column, Dice, Figure, Measure, figures
 from steersman.evaluate.numerals import numeral
 from steersman.evaluate.wording import self_repetition
@@ -14,6 +13,7 @@ from steersman.pages.parts import Example, Examples, Mark, ResultTable, Row, Sen
 from steersman.pages.results import row_of
 from steersman.pages.word_diff import differences, told_apart
 from steersman.records import Prompt
+from steersman.reports.answers import largest_steps
 
 FROZEN, UPDATED = "frozen", "updated"
 GAINED, LOST, DIFFERENT = 5, 2, 6

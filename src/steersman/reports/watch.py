@@ -4,9 +4,9 @@ with the range in which it stays silent."""
 import math
 from collections.abc import Iterator
 
-from steersman.assemble.report_reading import ReadRun
 from steersman.evaluate.curves import Curve, line_chart
 from steersman.pages.parts import Figure, Figures, Findings, Folded, Part, Section, Words
+from steersman.reports.reading import ReadRun
 from steersman.watch.watching import DETECTORS
 
 WATCH = "watch "

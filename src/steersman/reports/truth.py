@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from steersman.assemble.report_reading import ReadRun
 from steersman.evaluate.curves import Curve, line_chart
 from steersman.evaluate.numerals import numeral
 from steersman.harbour.taste import features
 from steersman.pages.parts import Figure, Sentence
+from steersman.reports.reading import ReadRun
 
 FEWEST = 16
 """Answers of an iteration whose mean is worth a point."""

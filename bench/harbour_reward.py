@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from steersman.assemble.repeat import RunResult
 from steersman.assemble.reward import run_reward
 from steersman.assemble.score import load_scorer
 from steersman.assemble.sft import run_sft
+from steersman.execution.ending import RunResult
 from steersman.harbour.registry import answers
 from steersman.harbour.taste import features
 from steersman.settings.base import check, load_settings

@@ -14,8 +14,9 @@ from torch import nn
 
 import steersman
 from steersman.assemble import offload
-from steersman.assemble.offload import Offload, leaves_the_device
+from steersman.assemble.offload import Offload
 from steersman.errors import UsageError
+from steersman.execution.machine import leaves_the_device
 from steersman.methods.ppo.loop import iterate
 from steersman.methods.ppo.roles import ModelActors
 from steersman.models.backbone import Backbone

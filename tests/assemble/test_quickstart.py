@@ -215,7 +215,7 @@ def test_a_stage_that_was_asked_to_stop_ends_the_story_there(tmp_path, monkeypat
     from dataclasses import replace
 
     from steersman.assemble import quickstart
-    from steersman.assemble.repeat import RunResult
+    from steersman.execution.ending import RunResult
 
     stopped = RunResult("demo/sft", "stopped", 3, 3, {}, "demo/sft/model", "")
     monkeypatch.setattr(quickstart, "STAGES", (replace(STAGES[0], run=lambda words, quiet: stopped), *STAGES[1:]))

@@ -13,12 +13,12 @@ from plainly import write_rows
 from typer.testing import CliRunner
 
 from steersman.assemble.ppo import run_ppo
-from steersman.assemble.run import refuse_another_recipe
 from steersman.assemble.score import run_score
 from steersman.assemble.scorers import Keeping, load_scorer, name_of
 from steersman.cli.main import app
 from steersman.data.load import load_records
 from steersman.errors import DataError, ServiceError, UsageError
+from steersman.execution.kept import refuse_another_recipe
 from steersman.harbour.taste import true_taste
 from steersman.methods.ppo import loop
 from steersman.parallel.world import World

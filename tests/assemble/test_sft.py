@@ -10,8 +10,8 @@ import torch
 from plainly import demonstration, held_out_loss, logits_of, loss_of, write_rows
 
 import steersman.assemble.sft as sft
-from steersman.assemble.learner import learner_of, rows_together
 from steersman.batches import TokenRow
+from steersman.execution.learner import learner_of, rows_together
 from steersman.methods.sft import NextToken
 from steersman.models.loading import load_causal
 from steersman.models.tiny import FAMILIES

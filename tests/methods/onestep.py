@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from steersman.assemble.learner import learner_of
+from steersman.execution.learner import learner_of
 from steersman.parallel.world import World
 from steersman.settings.parts import OptimiserSettings
 

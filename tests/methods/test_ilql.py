@@ -7,8 +7,8 @@ import torch
 from onestep import one_step
 from torch.nn.functional import cross_entropy
 
-from steersman.assemble.learner import learner_of
 from steersman.batches import RewardedRow, TokenRow
+from steersman.execution.learner import learner_of
 from steersman.methods.ilql import QLearning, coefficients, collate
 from steersman.models.loading import load_causal
 from steersman.models.q_heads import QModel, heads_for

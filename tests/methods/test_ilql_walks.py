@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from steersman.assemble.learner import learner_of
 from steersman.batches import RewardedRow, TokenRow
+from steersman.execution.learner import learner_of
 from steersman.methods.ilql import QLearning, collate
 from steersman.models.loading import load_causal
 from steersman.models.q_heads import Guide, QModel, heads_for

@@ -10,8 +10,8 @@ import torch
 from onestep import Learned, one_step
 from torch import Tensor, nn
 
-from steersman.assemble.learner import groups_together
 from steersman.batches import AnswerGroup, PairBatch, TokenBatch, TokenRow, pad_groups
+from steersman.execution.learner import groups_together
 from steersman.methods.reward_model import Preference, Trainee
 from steersman.models.adapters import LoraSettings, add_lora
 from steersman.models.loading import load_causal

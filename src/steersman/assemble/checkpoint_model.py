@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from steersman.assemble.conversation import open_model
-from steersman.assemble.device import resolve_device
 from steersman.assemble.language_model import load_language_model
 from steersman.errors import CheckpointError, ModelError
+from steersman.execution.machine import resolve_device
 from steersman.models.language_model import LanguageModel
 from steersman.models.q_heads import Guide, heads_for
 from steersman.runs.checkpoints import CheckpointStore

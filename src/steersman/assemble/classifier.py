@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
-from steersman.assemble.device import Machine, resolve_device, resolve_machine
 from steersman.assemble.language_model import model_path
 from steersman.assemble.material import check_held_out, content_of, read_split
-from steersman.assemble.repeat import RunResult
-from steersman.assemble.run import KeptRun, identity_of, keep_run
-from steersman.assemble.supervised import Finish, Judged, Material, already_finished, conclude, learn
 from steersman.batches import LabelledBatch, LabelledRow, TokenRow, pad_labelled
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.classification import lines_of_classifier, measure_classifier
+from steersman.execution.ending import Finish, RunResult, already_finished, conclude
+from steersman.execution.fit import Judged, Material, learn
+from steersman.execution.kept import KeptRun, identity_of, keep_run
+from steersman.execution.machine import Machine, resolve_device, resolve_machine
 from steersman.methods.classifier import TextClass
 from steersman.models.backbone import layers_of
 from steersman.models.classifier import Classifier, fit_pad, new_classifier, save_classifier

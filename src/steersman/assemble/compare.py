@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from steersman.assemble.checkpoint_model import open_any_model
-from steersman.assemble.device import resolve_device
 from steersman.assemble.engines import engine_of
 from steersman.assemble.score import read_source
 from steersman.assemble.scorers import load_scorer
@@ -16,6 +15,7 @@ from steersman.data.kinds import WITH_PROMPTS, as_prompts
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.numerals import numeral
+from steersman.execution.machine import resolve_device
 from steersman.pages.parts import Commands, Example, Examples, Mark, Report, Section, Sentence, Shown
 from steersman.pages.render import html_of
 from steersman.pages.word_diff import Stretch, told_apart, unmarked

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from steersman.assemble.device import resolve_device
 from steersman.assemble.engines import engine_of
 from steersman.assemble.language_model import base_of, model_path
 from steersman.errors import DataError
+from steersman.execution.machine import resolve_device
 from steersman.models.adapters import load_adapter
 from steersman.models.language_model import LanguageModel
 from steersman.models.loading import fit_vocabulary, load_causal

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from steersman.assemble.device import resolve_device
+from steersman.execution.machine import resolve_device
 
 NEEDED = ("torch", "transformers", "peft", "safetensors", "tokenizers", "datasets", "pydantic", "numpy")
 OPTIONAL = {
@@ -136,8 +136,8 @@ def _training() -> Finding:
     """One real optimiser step of a tiny model: the shortest proof that the parts fit."""
     import torch
 
-    from steersman.assemble.learner import learner_of, rows_together
     from steersman.batches import TokenRow
+    from steersman.execution.learner import learner_of, rows_together
     from steersman.methods.sft import NextToken
     from steersman.models.loading import load_causal
     from steersman.models.tiny import write_tiny_model

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import torch
 
-from steersman.assemble.device import resolve_device, resolve_machine
 from steersman.assemble.distance import NAME, distance
 from steersman.assemble.judged_sides import read_both
 from steersman.assemble.judgements import Judgements
 from steersman.assemble.language_model import load_language_model, shard_model, whole_again
 from steersman.assemble.material import content_of
 from steersman.assemble.reference import ReferenceLogProbs, key_of, reference_log_probs
-from steersman.assemble.repeat import RunResult
-from steersman.assemble.run import KeptRun, identity_of, keep_run
-from steersman.assemble.supervised import Finish, Judged, Material, already_finished, conclude, learn
 from steersman.batches import TokenRow
 from steersman.data.tokens import tokeniser_hash
 from steersman.errors import ModelError, UsageError
+from steersman.execution.ending import Finish, RunResult, already_finished, conclude
+from steersman.execution.fit import Judged, Material, learn
+from steersman.execution.kept import KeptRun, identity_of, keep_run
+from steersman.execution.machine import resolve_device, resolve_machine
 from steersman.methods.dpo import (
     NEEDS_NO_REFERENCE,
     DirectPreference,

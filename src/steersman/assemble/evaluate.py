@@ -19,9 +19,7 @@ from typing import Any
 import torch
 
 from steersman.assemble.checkpoint_model import open_any_model
-from steersman.assemble.device import on_threads, resolve_device
 from steersman.assemble.evaluated import Opened, Task, evaluate_model
-from steersman.assemble.run import KeptRun, identity_of, keep_run
 from steersman.assemble.score import read_source
 from steersman.assemble.scorers import Keeping, load_scorer
 from steersman.assemble.sources import register_sources
@@ -41,6 +39,8 @@ from steersman.evaluate.evaluation import Evaluation
 from steersman.evaluate.figures import Dice
 from steersman.evaluate.refusal import USUAL, Refusals, harmful_of, read_phrases
 from steersman.evaluate.toxic_words import read_words
+from steersman.execution.kept import KeptRun, identity_of, keep_run
+from steersman.execution.machine import on_threads, resolve_device
 from steersman.parallel.world import World
 from steersman.records import (
     Answers,

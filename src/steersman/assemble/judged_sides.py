@@ -3,8 +3,8 @@
 from typing import Any
 
 from steersman.assemble.judgements import Judgements, one_sided, read_judgements
-from steersman.assemble.run import KeptRun
 from steersman.data.load import ReadReport
+from steersman.execution.kept import KeptRun
 from steersman.parallel.world import World
 from steersman.settings.parts import DataSettings
 

@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.run import KeptRun
 from steersman.assemble.sources import register_sources
-from steersman.assemble.supervised import Material
 from steersman.data.kinds import as_demonstrations
 from steersman.data.load import ReadReport, load_records
 from steersman.data.sources import content_hash
 from steersman.data.split import split_of
 from steersman.data.tokens import TokenReport, TokenStore, build_token_store, open_or_build, store_key
 from steersman.errors import DataError, UsageError
+from steersman.execution.fit import Material
+from steersman.execution.kept import KeptRun
 from steersman.parallel.world import World
 from steersman.records import Record
 from steersman.settings.parts import DataSettings

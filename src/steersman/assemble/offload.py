@@ -6,27 +6,19 @@ score, by the models           reference, critic
 update                         critic, optimiser
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 from torch import nn
 
-from steersman.assemble.device import resolve_device
 from steersman.errors import UsageError
 from steersman.methods.ppo.roles import ModelActors
 from steersman.models.parked import Parked, has_its_own_memory, park_modules, park_moments
 from steersman.parallel.world import World
 from steersman.reward.parked import ParkedScorer, models_of
 from steersman.reward.scorer import Scorer
-from steersman.settings.ppo import PpoComputeSettings, PpoSettings
-
-
-def leaves_the_device(settings: PpoSettings, *, memory_said: bool) -> Sequence[str]:
-    """What of `compute.offload` counts in a plan. On a processor nothing leaves; whoever says a memory and no device plans for a GPU elsewhere."""
-    elsewhere = settings.run.device == "auto" and memory_said
-    counts = elsewhere or has_its_own_memory(resolve_device(settings.run.device))
-    return settings.compute.offload if counts else []
+from steersman.settings.ppo import PpoComputeSettings
 
 
 class Offload:

@@ -9,23 +9,22 @@ from typing import Any
 import torch
 
 from steersman.assemble.actors import make_actors, save_policy_and_critic, shard_actors
-from steersman.assemble.device import Machine, resolve_device, resolve_machine
 from steersman.assemble.engines import native_engine
 from steersman.assemble.language_model import load_language_model
-from steersman.assemble.learner import optimiser_of, scheduled
 from steersman.assemble.offload import Offload
 from steersman.assemble.prompts import prompts_of
 from steersman.assemble.reference_answers import against_reference
-from steersman.assemble.repeat import RunResult
-from steersman.assemble.run import KeptRun, identity_of, keep_run
 from steersman.assemble.scorers import Keeping, Reward, name_of, scorer_of
-from steersman.assemble.supervised import Finish, already_finished, conclude
 from steersman.assemble.watch import open_watch
 from steersman.batches import TokenRow, pad_rows
 from steersman.data.load import load_records
 from steersman.data.order import rows_of_step
 from steersman.data.sources import content_hash
 from steersman.errors import DataError, UsageError
+from steersman.execution.ending import Finish, RunResult, already_finished, conclude
+from steersman.execution.kept import KeptRun, identity_of, keep_run
+from steersman.execution.learner import optimiser_of, scheduled
+from steersman.execution.machine import Machine, resolve_device, resolve_machine
 from steersman.methods.ppo.collect import Asking
 from steersman.methods.ppo.loop import Memory, Parts, ppo
 from steersman.methods.ppo.reading import Reading

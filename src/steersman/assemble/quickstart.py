@@ -15,7 +15,6 @@ from pathlib import Path
 from steersman.assemble.demo_microscope import demo_microscope
 from steersman.assemble.panel import held_out_pairs, hold_panel
 from steersman.assemble.ppo import run_ppo
-from steersman.assemble.repeat import RunResult
 from steersman.assemble.reward import run_reward
 from steersman.assemble.sft import run_sft
 from steersman.assemble.story import (
@@ -35,6 +34,7 @@ from steersman.assemble.taste import KeptScorer, Measured, Measurer, held_out_pr
 from steersman.assemble.taste_table import REFERENCE, table
 from steersman.assemble.verdict import verdict
 from steersman.errors import Preempted, UsageError
+from steersman.execution.ending import RunResult
 from steersman.harbour.demonstrations import demonstrations
 from steersman.harbour.taste import true_taste
 from steersman.records import Answers, to_dict

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.run import KeptRun
 from steersman.errors import UsageError
+from steersman.execution.kept import KeptRun
 from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration
 from steersman.methods.ppo.together import asked as scores_of
 from steersman.parallel.world import World

@@ -4,28 +4,11 @@ import json
 import os
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from steersman.errors import Preempted
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended. `model` is the folder to use next; `held_out` its last held-out numbers, `measured` others."""
-
-    out: str
-    ending: str
-    step: int
-    best_step: int
-    held_out: dict[str, float]
-    model: str
-    next_command: str
-    measured: dict[str, float] = field(default_factory=dict[str, float])
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+from steersman.execution.ending import RunResult
 
 
 def run_and_say(run: Callable[..., RunResult], settings: Any, *, seeds: int, as_json: bool) -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import torch
 
-from steersman.assemble.device import resolve_device
 from steersman.assemble.judged_sides import read_both
 from steersman.assemble.material import content_of
-from steersman.assemble.repeat import RunResult
 from steersman.assemble.reward_reading import Reader, measure_scale, report
-from steersman.assemble.run import identity_of, keep_run, refuse_another_recipe
-from steersman.assemble.supervised import Finish, already_finished, conclude
+from steersman.execution.ending import Finish, RunResult, already_finished, conclude
+from steersman.execution.kept import identity_of, keep_run, refuse_another_recipe
+from steersman.execution.machine import resolve_device
 from steersman.methods.reward_model import Trainee
 from steersman.models.reward_model import load_reward_model, save_reward_model
 from steersman.parallel.world import join

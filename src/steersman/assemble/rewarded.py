@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from steersman.assemble.material import check_held_out, read_split
-from steersman.assemble.run import KeptRun
 from steersman.batches import RewardedRow
 from steersman.data.load import ReadReport
 from steersman.data.tokens import TokenStore, TokenWriter
 from steersman.errors import DataError
+from steersman.execution.kept import KeptRun
 from steersman.parallel.world import World
 from steersman.records import (
     KIND_OF,

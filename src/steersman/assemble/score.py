@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from steersman.assemble.device import resolve_device
 from steersman.assemble.scorers import Keeping, Reward, scorer_of
 from steersman.assemble.sources import register_sources
 from steersman.data.kinds import answers_of, pairs_of
@@ -21,6 +20,7 @@ from steersman.data.write import RowWriter
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.judged_pairs import judged_pairs
 from steersman.evaluate.reward_quality import RewardQuality, measure_reward_quality
+from steersman.execution.machine import resolve_device
 from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking, Record, to_dict
 from steersman.reward.scorer import Score
 from steersman.runs.progress import Progress

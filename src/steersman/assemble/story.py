@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from steersman.assemble.panel import Panel
-from steersman.assemble.repeat import RunResult
 from steersman.assemble.taste import Answer, Measured
 from steersman.assemble.taste_table import Row
+from steersman.execution.ending import RunResult
 
 JournalRows = Sequence[Mapping[str, Any]]
 

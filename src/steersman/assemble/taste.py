@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from steersman.assemble.conversation import open_model
-from steersman.assemble.device import resolve_device
 from steersman.assemble.language_model import model_path
+from steersman.execution.machine import resolve_device
 from steersman.harbour.prompts import prompts
 from steersman.harbour.taste import Features, features
 from steersman.models.answer_kl import answer_kl

@@ -1,7 +1,7 @@
 """Where a run computes: device, threads, precision, micro-batch size and kernels, from the settings and the machine."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +9,21 @@ from pathlib import Path
 import torch
 
 from steersman.errors import UsageError
+from steersman.models.parked import has_its_own_memory
 from steersman.runs.stamp import read_stamp
 from steersman.settings.parts import ComputeSettings, RunSettings
+from steersman.settings.ppo import PpoSettings
 from steersman.train.allocator import keep_freed_memory
 from steersman.train.kernels import Kernels, choose_kernels, using
 from steersman.train.precision import Precision, resolve_precision
+
+
+def leaves_the_device(settings: PpoSettings, *, memory_said: bool) -> Sequence[str]:
+    """What of `compute.offload` counts in a plan. On a processor nothing leaves; whoever says a memory and no device plans for a GPU elsewhere."""
+    elsewhere = settings.run.device == "auto" and memory_said
+    counts = elsewhere or has_its_own_memory(resolve_device(settings.run.device))
+    return settings.compute.offload if counts else []
+
 
 # Tokens a micro-batch, by device. On a processor small ones stay in its cache and are faster than large ones; but below a width
 # of about 256 the work of one is so small that what surrounds it counts: measured at width 128, twice the tokens gave 1.4 times the

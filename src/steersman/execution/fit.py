@@ -1,30 +1,23 @@
 """What SFT, reward models and every other method that learns from a fixed set of rows have in common: units in, a run out."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
-from steersman.assemble.device import Machine
-from steersman.assemble.learner import learner_of
-from steersman.assemble.repeat import RunResult
-from steersman.assemble.run import KeptRun, finished, refuse_another_recipe
 from steersman.data.order import epoch_order, steps_per_epoch
-from steersman.errors import DataError, SteersmanError
+from steersman.errors import DataError
+from steersman.execution.ending import Finish
+from steersman.execution.kept import KeptRun
+from steersman.execution.learner import learner_of
+from steersman.execution.machine import Machine
 from steersman.parallel.world import World
-from steersman.runs.checkpoints import CheckpointStore, is_disk_full
-from steersman.runs.folder import RunFolder, free_bytes, fsync_path
-from steersman.runs.journal import read_rows
-from steersman.runs.lock import refuse_if_held
-from steersman.settings.base import Settings
-from steersman.settings.parts import OptimiserSettings, RunSettings, TrainSettings
+from steersman.settings.parts import OptimiserSettings, TrainSettings
 from steersman.train.checkpoint import load_checkpoint
 from steersman.train.core import Learner
-from steersman.train.loop import Course, Ending, Lesson, Memory, run_course
+from steersman.train.loop import Course, Lesson, Memory, run_course
 from steersman.train.objective import Collate, Objective
 
 
@@ -44,14 +37,6 @@ class Judged:
     measure: str
     higher_is_better: bool
     derive: Callable[[Mapping[str, float]], Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Finish:
-    ending: Ending
-    step: int
-    best_step: int
-    held_out: Mapping[str, float]
 
 
 def learn(
@@ -136,77 +121,3 @@ def _rows_of(material: Material, batch_size: int, seed: int) -> Callable[[int], 
         return [material.unit(int(i)) for i in chosen]
 
     return rows
-
-
-def conclude(
-    kept: KeptRun, finish: Finish, *, save: Callable[[Path], None], world: World, next_command: str
-) -> RunResult:
-    """Save the model (process 0), mark the run's end, and say how it went."""
-    folder = kept.folder
-    state: Literal["finished", "stopped"] = "stopped" if finish.ending == "stopped" else "finished"
-    if state == "finished" and world.first:
-        replace_folder(folder.model, save)
-    kept.end(state, finish.step, finish.ending)
-    world.barrier()
-    held_out = dict(finish.held_out)
-    return RunResult(
-        str(folder.path), finish.ending, finish.step, finish.best_step, held_out, str(folder.model), next_command
-    )
-
-
-def already_finished(settings: Settings, run: RunSettings, next_command: str) -> RunResult | None:
-    """The result of a run that finished earlier, if this folder holds it and these are its settings. A folder that another
-    process works in is refused here already, before a model is loaded."""
-    refuse_if_held(Path(run.out))
-    ending = finished(run.out)
-    if ending is None:
-        return None
-    folder = RunFolder(Path(run.out))
-    refuse_another_recipe(folder, settings)
-    rows, _ = read_rows(folder.journal_path)
-    best = CheckpointStore(folder.checkpoints).best()
-    step = int(ending["step"])
-    # What was measured of the weights that the model has: the best ones, where they were kept.
-    measured = [row for row in rows if any(name.startswith("held-out ") for name in row)]
-    of_these = [row for row in measured if best is not None and row["step"] == best.step]
-    last = (of_these or measured)[-1:]
-    held_out = {
-        k.removeprefix("held-out "): float(v)
-        for row in measured
-        if last and row["step"] == last[0]["step"]
-        for k, v in row.items()
-        if k.startswith("held-out ") and v is not None
-    }
-    return RunResult(
-        str(folder.path),
-        "already finished",
-        step,
-        step if best is None else best.step,
-        held_out,
-        str(folder.model),
-        next_command,
-    )
-
-
-def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a folder aside and put it in place whole, so that nobody opens half a model."""
-    aside = folder.with_name(f".tmp-{folder.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
-        fill(aside)
-        for path in [*aside.rglob("*"), aside]:
-            fsync_path(path)
-    except Exception as error:
-        written = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file())
-        shutil.rmtree(aside, ignore_errors=True)
-        if not is_disk_full(error):
-            raise
-        raise SteersmanError(
-            f"{folder} could not be written ({error}): it needs more than the {written:,} bytes that were written, and "
-            f"{free_bytes(folder):,} are free. Free some space (or raise the quota or file size limit), then run the same "
-            "command again."
-        ) from error
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
-    fsync_path(folder.parent)

@@ -1,6 +1,6 @@
 """A model folder is known by what is in it, not by its name alone."""
 
-from steersman.assemble.run import identity_of
+from steersman.execution.kept import identity_of
 from steersman.models.tiny import write_tiny_model
 
 

@@ -27,12 +27,12 @@ from unittest.mock import patch
 import torch
 
 from fast_paths_told import draw, tables
-from steersman.assemble import engines
 from steersman.assemble.ppo import open_ppo
 from steersman.assemble.reward import run_reward
 from steersman.assemble.sft import run_sft
 from steersman.execution.machine import begun_with
 from steersman.harbour.taste import features
+from steersman.loading import engines
 from steersman.methods.ppo import reading
 from steersman.methods.ppo.loop import Iteration, iterate
 from steersman.models import fused, loading, reward_model

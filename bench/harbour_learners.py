@@ -23,13 +23,13 @@ from typing import Any
 
 import torch
 
-from steersman.assemble.conversation import open_model
-from steersman.assemble.engines import engine_of
-from steersman.assemble.scorers import load_scorer
 from steersman.batches import TokenRow, pad_rows
 from steersman.cli.main import main as command_line
 from steersman.harbour.prompts import prompts
 from steersman.harbour.taste import features
+from steersman.loading.engines import engine_of
+from steersman.loading.saved import open_model
+from steersman.loading.scorers import load_scorer
 from steersman.maths.kl import full_kl
 from steersman.maths.tokens import gather_before
 from steersman.models.language_model import LanguageModel

@@ -18,9 +18,9 @@ import torch
 
 from steersman.assemble.ppo import run_ppo
 from steersman.assemble.reward import run_reward
-from steersman.assemble.scorers import load_scorer
 from steersman.assemble.sft import run_sft
 from steersman.harbour.taste import UNCLEAR, features
+from steersman.loading.scorers import load_scorer
 from steersman.records import Message, Prompt
 from steersman.settings.base import check, load_settings
 from steersman.settings.ppo import PpoSettings

@@ -20,10 +20,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harbour_learners import command_of, trained
-from steersman.assemble.conversation import open_model
 from steersman.assemble.ppo import open_ppo
 from steersman.harbour.prompts import prompts
 from steersman.harbour.taste import true_taste
+from steersman.loading.saved import open_model
 from steersman.methods.ppo.loop import ppo
 from steersman.reward.scorer import Scorer
 from steersman.settings.base import load_settings

@@ -47,7 +47,7 @@ def settings_of(
 
 def end_where_the_prompt_says() -> None:
     """No token ends an answer; each has as many as its prompt's first word says ("w17" is token 17)."""
-    from steersman.assemble import engines
+    from steersman.loading import engines
     from steersman.rollout import generation
     from steersman.rollout.generation import Ticket
     from steersman.rollout.native import NativeEngine

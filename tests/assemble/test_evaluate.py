@@ -12,11 +12,11 @@ from plainly import demonstrations, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import steersman
-from steersman.assemble.checkpoint_model import open_any_model
 from steersman.assemble.evaluate import run_evaluate
 from steersman.cli.evaluate import name_of, named
 from steersman.errors import CheckpointError, DataError, ModelError, Preempted, UsageError
 from steersman.execution.kept import KeptRun
+from steersman.loading.saved import open_any_model
 from steersman.maths.statistics import wilson_interval
 from steersman.models.tiny import write_tiny_model
 from steersman.records import Comparison, Completion, Prompt, to_dict

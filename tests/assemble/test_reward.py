@@ -15,12 +15,12 @@ import steersman.assemble.reward as reward
 import steersman.assemble.reward_reading as reading
 from steersman.assemble.repeat import with_seed
 from steersman.assemble.score import run_score
-from steersman.assemble.scorers import load_scorer
 from steersman.assemble.sft import run_sft
 from steersman.cli.main import main
 from steersman.data.load import load_records
 from steersman.errors import DataError, ModelError, UsageError
 from steersman.execution.ending import RunResult
+from steersman.loading.scorers import load_scorer
 from steersman.models.files import describe, read_json
 from steersman.models.rows import through
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from steersman.assemble.reward import run_reward
-from steersman.assemble.scorers import load_scorer
 from steersman.harbour.registry import answers, comparisons
 from steersman.harbour.taste import features
+from steersman.loading.scorers import load_scorer
 from steersman.records import Prompt, to_dict
 from steersman.settings.base import check, load_settings
 from steersman.settings.reward import RewardSettings

@@ -10,10 +10,10 @@ import typer
 from typer.testing import CliRunner
 
 from steersman.assemble.score import lines_of_score, run_score
-from steersman.assemble.scorers import load_scorer
 from steersman.cli.score import score
 from steersman.data.load import load_records
 from steersman.errors import DataError, SteersmanError, UsageError
+from steersman.loading.scorers import load_scorer
 from steersman.models.loading import load_causal
 from steersman.models.reward_model import Scale, new_reward_model, save_reward_model
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from steersman.assemble.conversation import Conversation, open_model
+from steersman.assemble.conversation import Conversation
 from steersman.errors import DataError, UsageError
+from steersman.loading.saved import open_model
 from steersman.rollout.engine import Sampling
 
 

@@ -6,12 +6,12 @@ import statistics
 
 import pytest
 
-from steersman.assemble.sources import register_sources
 from steersman.data.load import load_records
 from steersman.errors import UsageError
 from steersman.harbour.labellers import LABELLERS, compare, felt, fonder, label, perceived, rank, uniform
 from steersman.harbour.registry import answers, comparisons, prompt_of, rankings
 from steersman.harbour.taste import features, true_taste
+from steersman.loading.sources import register_sources
 from steersman.records import Completion
 
 PROMPT = prompt_of("I like cricket.")

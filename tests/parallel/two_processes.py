@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from steersman.assemble.language_model import shard_model
 from steersman.batches import TokenRow
 from steersman.execution.learner import learner_of, rows_together
+from steersman.loading.language_model import shard_model
 from steersman.methods.sft import NextToken
 from steersman.models.loading import load_causal
 from steersman.parallel.shard import whole

@@ -20,11 +20,11 @@ from steersman.assemble.online_dpo import run_online_dpo
 from steersman.assemble.ppo import OpenRun, run_ppo
 from steersman.assemble.ppo import open_ppo as open_run
 from steersman.assemble.reward import run_reward
-from steersman.assemble.scorers import Reward
 from steersman.assemble.sft import run_sft
 from steersman.data.sources import register
 from steersman.errors import UsageError
 from steersman.execution.ending import RunResult
+from steersman.loading.scorers import Reward
 from steersman.records import Record, digest_of, to_dict
 from steersman.reward.scorer import Scorer
 from steersman.settings.base import Settings, check, read_recipe

@@ -16,7 +16,6 @@ import torch
 
 from steersman.assemble.sample import run_sample
 from steersman.assemble.score import run_score
-from steersman.assemble.scorers import Reward, name_of
 from steersman.assemble.sft import Command, run_sft
 from steersman.data.load import load_records
 from steersman.data.write import RowWriter
@@ -24,6 +23,7 @@ from steersman.errors import DataError, UsageError
 from steersman.execution.ending import RunResult, already_finished
 from steersman.execution.kept import refuse_another_recipe
 from steersman.execution.machine import on_threads
+from steersman.loading.scorers import Reward, name_of
 from steersman.maths.statistics import best_of_n_estimate, best_of_n_kl
 from steersman.records import Answers, Demonstration, to_dict
 from steersman.runs.folder import RunFolder, atomic_write_text

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from steersman.assemble.language_model import model_path
 from steersman.assemble.material import check_held_out, content_of, read_split
 from steersman.batches import LabelledBatch, LabelledRow, TokenRow, pad_labelled
 from steersman.data.load import ReadReport
@@ -19,6 +18,7 @@ from steersman.execution.ending import Finish, RunResult, already_finished, conc
 from steersman.execution.fit import Judged, Material, learn
 from steersman.execution.kept import KeptRun, identity_of, keep_run
 from steersman.execution.machine import Machine, resolve_device, resolve_machine
+from steersman.loading.language_model import model_path
 from steersman.methods.classifier import TextClass
 from steersman.models.backbone import layers_of
 from steersman.models.classifier import Classifier, fit_pad, new_classifier, save_classifier

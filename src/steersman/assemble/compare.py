@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.checkpoint_model import open_any_model
-from steersman.assemble.engines import engine_of
-from steersman.assemble.score import read_source
-from steersman.assemble.scorers import load_scorer
 from steersman.data.kinds import WITH_PROMPTS, as_prompts
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.numerals import numeral
 from steersman.execution.machine import resolve_device
+from steersman.loading.engines import engine_of
+from steersman.loading.saved import open_any_model
+from steersman.loading.scorers import load_scorer
+from steersman.loading.sources import read_source
 from steersman.pages.parts import Commands, Example, Examples, Mark, Report, Section, Sentence, Shown
 from steersman.pages.render import html_of
 from steersman.pages.word_diff import Stretch, told_apart, unmarked

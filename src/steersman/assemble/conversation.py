@@ -1,43 +1,16 @@
 """Opening a model to answer, and talking with it: one conversation, its words streamed as they come."""
 
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
-from steersman.assemble.engines import engine_of
-from steersman.assemble.language_model import base_of, model_path
 from steersman.errors import DataError
-from steersman.execution.machine import resolve_device
-from steersman.models.adapters import load_adapter
+from steersman.loading.engines import engine_of
 from steersman.models.language_model import LanguageModel
-from steersman.models.loading import fit_vocabulary, load_causal
-from steersman.models.q_heads import load_guide
 from steersman.records import Message, Prompt
 from steersman.rollout.engine import Sampling, sample_seed
 from steersman.rollout.stops import answer_text
 from steersman.text.template import encode_prompt
-from steersman.text.tokeniser import decode, give_pad, load_tokeniser
-
-
-def open_model(name: str, *, device: str, revision: str | None = None) -> LanguageModel:
-    """A model to talk with, from a folder, a run, an adapter folder, a hub id, harbour:base or tiny:<family>."""
-    with TemporaryDirectory() as scratch:
-        path = model_path(name, Path(scratch))
-        base = base_of(path)
-        tokeniser = load_tokeniser(path, revision=revision)
-        where = resolve_device(device)
-        dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
-        backbone = load_causal(base, dtype=dtype, device=where, revision=revision if base == path else None)
-        give_pad(tokeniser)
-        fit_vocabulary(backbone, tokeniser)
-        if base != path:
-            load_adapter(backbone, "policy", path)
-        guide = load_guide(backbone, path)
-    backbone.eval()
-    return LanguageModel(backbone, tokeniser, None if base == path else "policy", False, guide)
+from steersman.text.tokeniser import decode
 
 
 class Conversation:

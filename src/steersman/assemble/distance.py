@@ -5,7 +5,7 @@ The log-ratios of judged answers, which training watches, say little of that: th
 
 from collections.abc import Sequence
 
-from steersman.assemble.engines import native_engine
+from steersman.loading.engines import native_engine
 from steersman.models.answer_kl import Voice, answer_kl
 from steersman.models.language_model import LanguageModel
 from steersman.rollout.engine import Sampling, sample_seed

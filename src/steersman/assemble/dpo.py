@@ -10,7 +10,6 @@ import torch
 from steersman.assemble.distance import NAME, distance
 from steersman.assemble.judged_sides import read_both
 from steersman.assemble.judgements import Judgements
-from steersman.assemble.language_model import load_language_model, shard_model, whole_again
 from steersman.assemble.material import content_of
 from steersman.assemble.reference import ReferenceLogProbs, key_of, reference_log_probs
 from steersman.batches import TokenRow
@@ -20,6 +19,7 @@ from steersman.execution.ending import Finish, RunResult, already_finished, conc
 from steersman.execution.fit import Judged, Material, learn
 from steersman.execution.kept import KeptRun, identity_of, keep_run
 from steersman.execution.machine import resolve_device, resolve_machine
+from steersman.loading.language_model import load_language_model, shard_model, whole_again
 from steersman.methods.dpo import (
     NEEDS_NO_REFERENCE,
     DirectPreference,

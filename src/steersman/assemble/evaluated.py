@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import torch
 
-from steersman.assemble.engines import engine_of
-from steersman.assemble.scorers import load_scorer
 from steersman.batches import TokenRow
 from steersman.data.choices import Choice
 from steersman.errors import DataError
 from steersman.evaluate.answered import Answered, ModelAnswers
 from steersman.evaluate.answered import Document as Read
+from steersman.loading.engines import engine_of
+from steersman.loading.scorers import load_scorer
 from steersman.models.acting import acting_as
 from steersman.models.answer_kl import Voice, row_figures
 from steersman.models.language_model import LanguageModel

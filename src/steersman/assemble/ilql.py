@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from steersman.assemble.language_model import load_language_model, model_path, shard_model
 from steersman.assemble.material import content_of
 from steersman.assemble.rewarded import read_rewarded
 from steersman.errors import UsageError
@@ -15,6 +14,7 @@ from steersman.execution.ending import RunResult, already_finished, conclude
 from steersman.execution.fit import Judged, Material, learn
 from steersman.execution.kept import identity_of, keep_run
 from steersman.execution.machine import resolve_device, resolve_machine
+from steersman.loading.language_model import load_language_model, model_path, shard_model
 from steersman.methods.ilql import QLearning, coefficients, collate
 from steersman.models.language_model import LanguageModel
 from steersman.models.q_heads import Guide, QHeads, QModel, heads_for, load_guide, save_guide

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.sources import register_sources
 from steersman.data.kinds import as_demonstrations
 from steersman.data.load import ReadReport, load_records
 from steersman.data.sources import content_hash
@@ -16,6 +15,7 @@ from steersman.data.tokens import TokenReport, TokenStore, build_token_store, op
 from steersman.errors import DataError, UsageError
 from steersman.execution.fit import Material
 from steersman.execution.kept import KeptRun
+from steersman.loading.sources import register_sources
 from steersman.parallel.world import World
 from steersman.records import Record
 from steersman.settings.parts import DataSettings

@@ -12,16 +12,16 @@ import torch
 
 from steersman.assemble.distance import NAME
 from steersman.assemble.dpo import preference_loss, reference_of, reference_voice, refuse_what_has_no_place
-from steersman.assemble.engines import native_engine
-from steersman.assemble.language_model import load_language_model
 from steersman.assemble.prompts import prompts_of
-from steersman.assemble.scorers import Keeping, Reward, name_of, scorer_of
 from steersman.data.sources import content_hash
 from steersman.errors import UsageError
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
 from steersman.execution.fit import Judged, Material, learn
 from steersman.execution.kept import KeptRun, identity_of, keep_run
 from steersman.execution.machine import resolve_device, resolve_machine
+from steersman.loading.engines import native_engine
+from steersman.loading.language_model import load_language_model
+from steersman.loading.scorers import Keeping, Reward, name_of, scorer_of
 from steersman.methods.dpo import DirectPreference, JudgedGroup, collate
 from steersman.methods.online_dpo import judged_pairs
 from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration

@@ -12,8 +12,6 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from steersman.assemble.language_model import base_of, model_path
-from steersman.assemble.scorers import places_of
 from steersman.costs.memory import (
     FLOAT,
     STAYS,
@@ -32,6 +30,8 @@ from steersman.costs.shape import Shape, shape_of_folder
 from steersman.costs.work import iteration_parts, training_operations
 from steersman.errors import ModelError, UsageError
 from steersman.execution.machine import resolve_device, usual_token_budget
+from steersman.loading.language_model import base_of, model_path
+from steersman.loading.scorers import places_of
 from steersman.rollout.layout import FAMILIES as FUSED_DECODERS
 from steersman.rollout.native import ROWS
 from steersman.settings.dpo import DpoSettings

@@ -9,12 +9,9 @@ from typing import Any
 import torch
 
 from steersman.assemble.actors import make_actors, save_policy_and_critic, shard_actors
-from steersman.assemble.engines import native_engine
-from steersman.assemble.language_model import load_language_model
 from steersman.assemble.offload import Offload
 from steersman.assemble.prompts import prompts_of
 from steersman.assemble.reference_answers import against_reference
-from steersman.assemble.scorers import Keeping, Reward, name_of, scorer_of
 from steersman.assemble.watch import open_watch
 from steersman.batches import TokenRow, pad_rows
 from steersman.data.load import load_records
@@ -25,6 +22,9 @@ from steersman.execution.ending import Finish, RunResult, already_finished, conc
 from steersman.execution.kept import KeptRun, identity_of, keep_run
 from steersman.execution.learner import optimiser_of, scheduled
 from steersman.execution.machine import Machine, resolve_device, resolve_machine
+from steersman.loading.engines import native_engine
+from steersman.loading.language_model import load_language_model
+from steersman.loading.scorers import Keeping, Reward, name_of, scorer_of
 from steersman.methods.ppo.collect import Asking
 from steersman.methods.ppo.loop import Memory, Parts, ppo
 from steersman.methods.ppo.reading import Reading

@@ -3,11 +3,11 @@
 import itertools
 from collections.abc import Callable, Iterator
 
-from steersman.assemble.sources import register_sources
 from steersman.data.kinds import as_prompts
 from steersman.data.load import ReadReport, load_records
 from steersman.data.split import split_of
 from steersman.errors import DataError, UsageError
+from steersman.loading.sources import register_sources
 from steersman.records import Prompt
 from steersman.rollout.language import Language
 from steersman.settings.ppo import PromptSettings

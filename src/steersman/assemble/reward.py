@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from steersman.assemble.judged_sides import read_both
-from steersman.assemble.language_model import base_of, load_language_model, shard_model
 from steersman.assemble.material import content_of
 from steersman.assemble.reward_average import average_members, claim_folder
 from steersman.assemble.reward_reading import Reader, measure_scale, report
@@ -20,6 +19,7 @@ from steersman.execution.fit import Judged, Material, learn
 from steersman.execution.kept import identity_of, keep_run
 from steersman.execution.learner import groups_together
 from steersman.execution.machine import resolve_device, resolve_machine
+from steersman.loading.language_model import base_of, load_language_model, shard_model
 from steersman.methods.reward_model import Preference, Trainee
 from steersman.models.adapters import set_trainable
 from steersman.models.files import describe, save_model

@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steersman.assemble.judgements import Judgements
-from steersman.assemble.sources import register_sources
 from steersman.batches import TokenRow
 from steersman.data.load import load_records
 from steersman.errors import DataError
 from steersman.execution.kept import KeptRun
+from steersman.loading.sources import register_sources
 from steersman.methods.reward_model import Trainee
 from steersman.models.reward_model import Scale
 from steersman.models.rows import through

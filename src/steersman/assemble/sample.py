@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from steersman.assemble.answering import Group, Place, Speaker, answer_group, plan
-from steersman.assemble.conversation import open_model
-from steersman.assemble.engines import engine_of
-from steersman.assemble.score import read_source, refuse_own_source
+from steersman.assemble.score import refuse_own_source
 from steersman.data.kinds import WITH_PROMPTS, as_prompts, prompt_words
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, Preempted, RunLocked, UsageError
+from steersman.loading.engines import engine_of
+from steersman.loading.saved import open_model
+from steersman.loading.sources import read_source
 from steersman.records import Answers, Prompt, digest_of, from_dict, to_dict
 from steersman.runs.progress import Progress
 from steersman.runs.signals import StopRequest

@@ -1,6 +1,5 @@
 """`score` put together: a file of answers and a scorer -> the same file with each answer's score, and a summary."""
 
-import itertools
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,19 +11,19 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from steersman.assemble.scorers import Keeping, Reward, scorer_of
-from steersman.assemble.sources import register_sources
 from steersman.data.kinds import answers_of, pairs_of
-from steersman.data.load import ReadReport, load_records
+from steersman.data.load import ReadReport
 from steersman.data.write import RowWriter
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.judged_pairs import judged_pairs
 from steersman.evaluate.reward_quality import RewardQuality, measure_reward_quality
 from steersman.execution.machine import resolve_device
+from steersman.loading.scorers import Keeping, Reward, scorer_of
+from steersman.loading.sources import read_source
 from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking, Record, to_dict
 from steersman.reward.scorer import Score
 from steersman.runs.progress import Progress
-from steersman.settings.score import ScoreSettings, SourceSettings
+from steersman.settings.score import ScoreSettings
 
 SCORED = (Answers, Demonstration, Comparison, Ranking, Label)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -83,19 +82,6 @@ def run_score(settings: ScoreSettings, *, quiet: bool = False, reward: Reward | 
                 progress.update(start + len(chunk), {"mean score": float(np.mean(values[-len(found) :]))})
     shutil.rmtree(replies, ignore_errors=True)
     return _result(settings, name, len(records), np.array(values, dtype=np.float64), notes, judged, report)
-
-
-def read_source(settings: SourceSettings, kinds: tuple[type, ...], report: ReadReport) -> Iterator[Record]:
-    register_sources()
-    found = load_records(
-        settings.source,
-        kind=kinds,
-        format=settings.format,
-        split=settings.split,
-        strict=settings.strict,
-        report=report,
-    )
-    return itertools.islice(found, settings.limit)
 
 
 def refuse_own_source(source: str, out: Path) -> None:

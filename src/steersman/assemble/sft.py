@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from steersman.assemble.language_model import load_language_model, shard_model, whole_again
 from steersman.assemble.material import content_of, demonstration_rows
 from steersman.execution.ending import RunResult, already_finished, conclude
 from steersman.execution.fit import Judged, learn
 from steersman.execution.kept import identity_of, keep_run
 from steersman.execution.learner import rows_together
 from steersman.execution.machine import resolve_device, resolve_machine
+from steersman.loading.language_model import load_language_model, shard_model, whole_again
 from steersman.methods.sft import NextToken, perplexity
 from steersman.parallel.world import join
 from steersman.settings.base import Settings

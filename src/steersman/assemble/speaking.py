@@ -4,15 +4,15 @@ a language model with the two models alone."""
 from collections.abc import Sequence
 from typing import Any
 
-from steersman.assemble.checkpoint_model import open_any_model
-from steersman.assemble.engines import engine_of
 from steersman.assemble.evaluated import same_tokens
 from steersman.assemble.material import read_split
 from steersman.assemble.opened_policy import OpenedPolicy, still_there
-from steersman.assemble.score import read_source
 from steersman.data.kinds import WITH_PROMPTS, as_prompts
 from steersman.data.load import ReadReport
 from steersman.harbour.scorer import TrueTaste
+from steersman.loading.engines import engine_of
+from steersman.loading.saved import open_any_model
+from steersman.loading.sources import read_source
 from steersman.methods.ppo.score import ask
 from steersman.models.answer_kl import Voice, answer_kl
 from steersman.models.language_model import LanguageModel

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from steersman.assemble.conversation import open_model
-from steersman.assemble.language_model import model_path
 from steersman.execution.machine import resolve_device
 from steersman.harbour.prompts import prompts
 from steersman.harbour.taste import Features, features
+from steersman.loading.language_model import model_path
+from steersman.loading.saved import open_model
 from steersman.models.answer_kl import answer_kl
 from steersman.models.language_model import LanguageModel
 from steersman.records import Completion, Prompt

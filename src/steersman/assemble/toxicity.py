@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from steersman.assemble.language_model import model_path
-from steersman.assemble.scorers import Keeping, load_scorer
+from steersman.loading.language_model import model_path
+from steersman.loading.scorers import Keeping, load_scorer
 from steersman.models.files import describe
 from steersman.models.toxic_class import toxic_class
 from steersman.reward.scorer import Item

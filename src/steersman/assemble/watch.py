@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steersman.assemble.scorers import Keeping, load_scorer
 from steersman.errors import UsageError
 from steersman.execution.kept import KeptRun
+from steersman.loading.scorers import Keeping, load_scorer
 from steersman.methods.ppo.together import ScorerTogether
 from steersman.methods.ppo.watched import Watch
 from steersman.parallel.world import World

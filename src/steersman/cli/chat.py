@@ -37,7 +37,8 @@ def chat(
     json: Json = False,
 ) -> None:
     """Talk with a model; its words appear as they come. /new begins anew, /quit or Ctrl-D leaves."""
-    from steersman.assemble.conversation import Conversation, open_model
+    from steersman.assemble.conversation import Conversation
+    from steersman.loading.saved import open_model
     from steersman.rollout.engine import Sampling
 
     conversation = Conversation(

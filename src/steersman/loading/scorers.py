@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from steersman.assemble.language_model import DTYPES, model_path
-from steersman.assemble.sources import register_sources
 from steersman.data.kinds import answers_of, prompt_of
 from steersman.data.load import load_records
 from steersman.errors import DataError, UsageError
 from steersman.execution.kept import KeptRun
 from steersman.execution.machine import TOKEN_BUDGET
 from steersman.harbour.scorer import PLACE, TrueTaste
+from steersman.loading.language_model import DTYPES, model_path
+from steersman.loading.sources import register_sources
 from steersman.parallel.world import World
 from steersman.reward.combined import CombinedScorer, Part
 from steersman.reward.function import FunctionScorer

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from steersman.assemble.ppo import run_ppo
 from steersman.assemble.score import run_score
-from steersman.assemble.scorers import Keeping, load_scorer, name_of
 from steersman.cli.main import app
 from steersman.data.load import load_records
 from steersman.errors import DataError, ServiceError, UsageError
 from steersman.execution.kept import refuse_another_recipe
 from steersman.harbour.taste import true_taste
+from steersman.loading.scorers import Keeping, load_scorer, name_of
 from steersman.methods.ppo import loop
 from steersman.parallel.world import World
 from steersman.records import Message, Prompt

@@ -1,12 +1,30 @@
 """The named sources that ship with Steersman, made known to the data layer."""
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from steersman.data.load import ReadReport, load_records
 from steersman.data.sources import parse_rest, register, registered
 from steersman.errors import UsageError
+from steersman.records import Record
+from steersman.settings.score import SourceSettings
+
+
+def read_source(settings: SourceSettings, kinds: tuple[type, ...], report: ReadReport) -> Iterator[Record]:
+    register_sources()
+    found = load_records(
+        settings.source,
+        kind=kinds,
+        format=settings.format,
+        split=settings.split,
+        strict=settings.strict,
+        report=report,
+    )
+    return itertools.islice(found, settings.limit)
+
 
 DECIMAL = re.compile(r"-?\d*\.\d+")
 

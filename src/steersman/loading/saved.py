@@ -4,20 +4,24 @@ the run's recipe names."""
 import re
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from steersman.assemble.conversation import open_model
-from steersman.assemble.language_model import load_language_model
 from steersman.errors import CheckpointError, ModelError
 from steersman.execution.machine import resolve_device
+from steersman.loading.language_model import base_of, load_language_model, model_path
+from steersman.models.adapters import load_adapter
 from steersman.models.language_model import LanguageModel
-from steersman.models.q_heads import Guide, heads_for
+from steersman.models.loading import fit_vocabulary, load_causal
+from steersman.models.q_heads import Guide, heads_for, load_guide
 from steersman.runs.checkpoints import CheckpointStore
 from steersman.runs.stamp import read_stamp
 from steersman.settings.base import check, read_recipe
 from steersman.settings.parts import ModelSettings
+from steersman.text.tokeniser import give_pad, load_tokeniser
 from steersman.train.checkpoint import load_weight_tensors
 from steersman.train.optim import trainable
 
@@ -73,3 +77,21 @@ def _policy(weights: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
     """The policy's own weights: a run that trains a critic too keeps it beside the policy, under another name."""
     found = {name.removeprefix("backbone."): value for name, value in weights.items()}
     return {name: value for name, value in found.items() if name in wanted}
+
+
+def open_model(name: str, *, device: str, revision: str | None = None) -> LanguageModel:
+    """A model to talk with, from a folder, a run, an adapter folder, a hub id, harbour:base or tiny:<family>."""
+    with TemporaryDirectory() as scratch:
+        path = model_path(name, Path(scratch))
+        base = base_of(path)
+        tokeniser = load_tokeniser(path, revision=revision)
+        where = resolve_device(device)
+        dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
+        backbone = load_causal(base, dtype=dtype, device=where, revision=revision if base == path else None)
+        give_pad(tokeniser)
+        fit_vocabulary(backbone, tokeniser)
+        if base != path:
+            load_adapter(backbone, "policy", path)
+        guide = load_guide(backbone, path)
+    backbone.eval()
+    return LanguageModel(backbone, tokeniser, None if base == path else "policy", False, guide)

@@ -15,12 +15,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from steersman.assemble.classifier import run_classifier
-from steersman.assemble.material import read_split
 from steersman.data.load import ReadReport
 from steersman.evaluate.classification import ClassifierQuality, measure_classifier
 from steersman.records import ClassifiedText
 from steersman.settings.base import load_settings
 from steersman.settings.classifier import ClassifierSettings
+from steersman.training_data.split import read_split
 
 OURS = [
     "data.held_out=0.2",

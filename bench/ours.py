@@ -82,7 +82,7 @@ def main() -> None:
 
 def reference_again(phases: dict[str, float]) -> Callable[[Sequence[Any]], None]:
     """Ask the reference in the same way as before the first step, and note how long that took."""
-    from steersman.assemble import reference
+    from steersman.training_data import reference
 
     log_probs_of, how = reference.log_probs_of, []
     phases |= {"seconds": 0.0, "processor_seconds": 0.0}

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from steersman.assemble.material import check_held_out, content_of, read_split
 from steersman.batches import LabelledBatch, LabelledRow, TokenRow, pad_labelled
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
@@ -31,6 +30,7 @@ from steersman.runs.folder import atomic_write_text
 from steersman.settings.classifier import ClassifierSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser
 from steersman.train.checkpoint import load_weight_tensors, weight_tensors
+from steersman.training_data.split import check_held_out, content_of, read_split
 
 SCORING_BUDGET = 4096
 

@@ -8,10 +8,6 @@ from pathlib import Path
 import torch
 
 from steersman.assemble.distance import NAME, distance
-from steersman.assemble.judged_sides import read_both
-from steersman.assemble.judgements import Judgements
-from steersman.assemble.material import content_of
-from steersman.assemble.reference import ReferenceLogProbs, key_of, reference_log_probs
 from steersman.batches import TokenRow
 from steersman.data.tokens import tokeniser_hash
 from steersman.errors import ModelError, UsageError
@@ -37,6 +33,9 @@ from steersman.parallel.world import World, join
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import LOSSES, USED_BY, DpoSettings, PreferenceSettings
 from steersman.train.checkpoint import weight_tensors
+from steersman.training_data.judgements import Judgements, read_both
+from steersman.training_data.reference import ReferenceLogProbs, key_of, reference_log_probs
+from steersman.training_data.split import content_of
 
 
 @dataclass(frozen=True)

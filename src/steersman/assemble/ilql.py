@@ -7,8 +7,6 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from steersman.assemble.material import content_of
-from steersman.assemble.rewarded import read_rewarded
 from steersman.errors import UsageError
 from steersman.execution.ending import RunResult, already_finished, conclude
 from steersman.execution.fit import Judged, Material, learn
@@ -22,6 +20,8 @@ from steersman.parallel.shard import gathered
 from steersman.parallel.world import join
 from steersman.settings.ilql import IlqlSettings
 from steersman.train.checkpoint import load_weight_tensors, weight_tensors
+from steersman.training_data.rewarded import read_rewarded
+from steersman.training_data.split import content_of
 
 
 def run_ilql(settings: IlqlSettings, *, quiet: bool = False) -> RunResult:

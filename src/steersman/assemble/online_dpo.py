@@ -12,7 +12,6 @@ import torch
 
 from steersman.assemble.distance import NAME
 from steersman.assemble.dpo import preference_loss, reference_of, reference_voice, refuse_what_has_no_place
-from steersman.assemble.prompts import prompts_of
 from steersman.data.sources import content_hash
 from steersman.errors import UsageError
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
@@ -38,6 +37,7 @@ from steersman.rollout.language import Words
 from steersman.rollout.native import NativeEngine
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import OnlineDpoSettings
+from steersman.training_data.prompts import prompts_of
 
 
 @dataclass(frozen=True)

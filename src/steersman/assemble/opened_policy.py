@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 
 from steersman.assemble.actors import make_actors
-from steersman.assemble.prompts import prompts_of
 from steersman.batches import pad_rows
 from steersman.errors import CheckpointError, ModelError
 from steersman.execution.kept import identity_of
@@ -36,6 +35,7 @@ from steersman.settings.ppo import PpoSettings
 from steersman.settings.score import ScorerSettings
 from steersman.train.checkpoint import load_weight_tensors
 from steersman.train.precision import autocast
+from steersman.training_data.prompts import prompts_of
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """`ppo` put together: settings -> actors, engine, scorer, prompts, run folder -> the policy that people prefer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,14 +10,11 @@ import torch
 
 from steersman.assemble.actors import make_actors, save_policy_and_critic, shard_actors
 from steersman.assemble.offload import Offload
-from steersman.assemble.prompts import prompts_of
 from steersman.assemble.reference_answers import against_reference
 from steersman.assemble.watch import open_watch
-from steersman.batches import TokenRow, pad_rows
-from steersman.data.load import load_records
-from steersman.data.order import rows_of_step
+from steersman.batches import pad_rows
 from steersman.data.sources import content_hash
-from steersman.errors import DataError, UsageError
+from steersman.errors import UsageError
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
 from steersman.execution.kept import KeptRun, identity_of, keep_run
 from steersman.execution.learner import optimiser_of, scheduled
@@ -35,16 +32,16 @@ from steersman.models.backbone import Backbone
 from steersman.models.compiled import compile_layers
 from steersman.models.language_model import LanguageModel
 from steersman.parallel.world import World, join
-from steersman.records import Demonstration, Document
 from steersman.reward.parked import models_of
 from steersman.rollout.engine import Engine, Sampling, TakesUpWeights
 from steersman.rollout.language import Words, room_for_prompts
 from steersman.rollout.native import NativeEngine
 from steersman.settings.ppo import PpoSettings
-from steersman.text.template import encode_demonstration, encode_document
 from steersman.train.checkpoint import load_checkpoint, weight_tensors
 from steersman.train.core import Learner
 from steersman.train.precision import autocast
+from steersman.training_data.pretraining import _pretraining
+from steersman.training_data.prompts import prompts_of
 
 
 @dataclass(frozen=True)
@@ -262,28 +259,6 @@ def _engine(model: LanguageModel, plain: Backbone, actors: ModelActors, machine:
 def _kind(settings: PpoSettings) -> str:
     """What the run is called among others: by its method."""
     return "ppo" if settings.advantage.estimator == "gae" else settings.advantage.estimator
-
-
-def _pretraining(settings: PpoSettings, tokeniser: Any) -> Callable[[int], Sequence[TokenRow]] | None:
-    """Rows of ordinary text for each optimiser step, as many as a minibatch has answers."""
-    source = settings.update.pretraining
-    if source is None:
-        return None
-    rows: list[TokenRow] = []
-    for record in load_records(source, kind=(Demonstration, Document)):
-        length = settings.prompts.max_length + settings.sampling.max_new_tokens
-        if isinstance(record, Demonstration):
-            encoded = encode_demonstration(tokeniser, record, max_length=length, loss_on="all")
-        elif isinstance(record, Document):
-            encoded = encode_document(tokeniser, record, max_length=length)
-        else:
-            continue
-        if encoded.targets:
-            rows.append(TokenRow(torch.tensor(encoded.ids), torch.tensor(encoded.loss)))
-    if not rows:
-        raise DataError(f"update.pretraining={source}: no demonstrations or texts there; expected some to mix in")
-    size = max(1, settings.prompts_per_iteration * settings.samples_per_prompt // settings.update.minibatches)
-    return lambda step: [rows[i] for i in rows_of_step(len(rows), min(size, len(rows)), settings.run.seed, step)]
 
 
 def _restore(memory: Memory, facts: dict[str, Any]) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steersman.assemble.judged_sides import read_both
-from steersman.assemble.material import content_of
 from steersman.assemble.reward_average import average_members, claim_folder
 from steersman.assemble.reward_reading import Reader, measure_scale, report
 from steersman.errors import UsageError
@@ -37,6 +35,8 @@ from steersman.settings.parts import RunSettings
 from steersman.settings.reward import RewardSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser
 from steersman.train.checkpoint import load_weight_tensors, weight_tensors
+from steersman.training_data.judgements import read_both
+from steersman.training_data.split import content_of
 
 ADAPTER = "reward"
 # Enough answers that the mean is known to a twentieth of a standard deviation.

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import torch
 
-from steersman.assemble.judged_sides import read_both
-from steersman.assemble.material import content_of
 from steersman.assemble.reward_reading import Reader, measure_scale, report
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
 from steersman.execution.kept import identity_of, keep_run, refuse_another_recipe
@@ -21,6 +19,8 @@ from steersman.runs.folder import RunFolder, atomic_write_text
 from steersman.settings.base import to_toml
 from steersman.settings.reward import RewardSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser
+from steersman.training_data.judgements import read_both
+from steersman.training_data.split import content_of
 
 
 def claim_folder(settings: RewardSettings) -> None:

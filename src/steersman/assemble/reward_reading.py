@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steersman.assemble.judgements import Judgements
 from steersman.batches import TokenRow
 from steersman.data.load import load_records
 from steersman.errors import DataError
@@ -23,6 +22,7 @@ from steersman.records import Answers, Comparison, Completion, Demonstration, La
 from steersman.reward.rows import encode_item
 from steersman.reward.scorer import Item
 from steersman.runs.folder import atomic_write_text
+from steersman.training_data.judgements import Judgements
 
 # Enough answers that the mean is known to a twentieth of a standard deviation.
 REFERENCE_ANSWERS = 512

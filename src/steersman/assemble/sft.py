@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from steersman.assemble.material import content_of, demonstration_rows
 from steersman.execution.ending import RunResult, already_finished, conclude
 from steersman.execution.fit import Judged, learn
 from steersman.execution.kept import identity_of, keep_run
@@ -18,6 +17,8 @@ from steersman.parallel.world import join
 from steersman.settings.base import Settings
 from steersman.settings.sft import SftSettings
 from steersman.train.checkpoint import weight_tensors
+from steersman.training_data.demonstrations import demonstration_rows
+from steersman.training_data.split import content_of
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from steersman.assemble.evaluated import same_tokens
-from steersman.assemble.material import read_split
 from steersman.assemble.opened_policy import OpenedPolicy, still_there
 from steersman.data.kinds import WITH_PROMPTS, as_prompts
 from steersman.data.load import ReadReport
@@ -25,6 +24,7 @@ from steersman.settings.base import check
 from steersman.settings.parts import DataSettings
 from steersman.settings.score import SourceSettings
 from steersman.text.template import encode_prompt
+from steersman.training_data.split import read_split
 
 PROMPTS = 200
 TOKEN_BUDGET = 4096

@@ -4,7 +4,6 @@ from collections import Counter
 
 import pytest
 
-from steersman.assemble.rewarded import Earned, earned, paid_within
 from steersman.errors import DataError
 from steersman.models.tiny import tiny_tokeniser
 from steersman.records import (
@@ -23,6 +22,7 @@ from steersman.records import (
 )
 from steersman.reward.rows import score_row
 from steersman.text.tokeniser import decode
+from steersman.training_data.rewarded import Earned, earned, paid_within
 
 ASKED = Prompt((Message("user", "Tell me."),))
 

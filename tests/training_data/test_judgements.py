@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from steersman.assemble.judgements import ENOUGH, count_places, groups_of, one_sided, read_judgements
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
 from steersman.models.tiny import tiny_tokeniser
@@ -26,6 +25,7 @@ from steersman.records import (
 )
 from steersman.reward.rows import encode_item
 from steersman.settings.parts import DataSettings
+from steersman.training_data.judgements import ENOUGH, count_places, groups_of, one_sided, read_judgements
 
 GOOD, BAD, FAIR, POOR = (Completion(text) for text in ("A good friend.", "No.", "It is fair.", "Nobody knows that."))
 

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from steersman.assemble.material import check_held_out, read_split
 from steersman.batches import RewardedRow
 from steersman.data.load import ReadReport
 from steersman.data.tokens import TokenStore, TokenWriter
@@ -39,6 +38,7 @@ from steersman.reward.rows import score_row
 from steersman.reward.shaping import spread_over_tokens
 from steersman.settings.parts import DataSettings
 from steersman.text.tokeniser import decode
+from steersman.training_data.split import check_held_out, read_split
 
 
 @dataclass(frozen=True, slots=True)

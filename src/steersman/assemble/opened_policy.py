@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from steersman.assemble.actors import make_actors
 from steersman.batches import pad_rows
 from steersman.errors import CheckpointError, ModelError
 from steersman.execution.kept import identity_of
@@ -16,6 +15,7 @@ from steersman.execution.machine import resolve_device, usual_token_budget
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model
 from steersman.loading.scorers import Keeping, load_scorer, name_of, places_of
+from steersman.methods.ppo.actors import make_actors
 from steersman.methods.ppo.collect import Asking, collect
 from steersman.methods.ppo.records import Sample
 from steersman.methods.ppo.roles import ModelActors

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-from steersman.assemble.actors import make_actors, save_policy_and_critic, shard_actors
-from steersman.assemble.offload import Offload
 from steersman.assemble.reference_answers import against_reference
 from steersman.assemble.watch import open_watch
 from steersman.batches import pad_rows
@@ -22,8 +20,10 @@ from steersman.execution.machine import Machine, resolve_device, resolve_machine
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model
 from steersman.loading.scorers import Keeping, Reward, name_of, scorer_of
+from steersman.methods.ppo.actors import make_actors, save_policy_and_critic, shard_actors
 from steersman.methods.ppo.collect import Asking
 from steersman.methods.ppo.loop import Memory, Parts, ppo
+from steersman.methods.ppo.offload import Offload
 from steersman.methods.ppo.reading import Reading
 from steersman.methods.ppo.records import ExperienceBatch, Unit, collate
 from steersman.methods.ppo.roles import ModelActors

@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 import steersman
-from steersman.assemble import offload
-from steersman.assemble.offload import Offload
 from steersman.errors import UsageError
 from steersman.execution.machine import leaves_the_device
+from steersman.methods.ppo import offload
 from steersman.methods.ppo.loop import iterate
+from steersman.methods.ppo.offload import Offload
 from steersman.methods.ppo.roles import ModelActors
 from steersman.models.backbone import Backbone
 from steersman.models.loading import load_causal

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from steersman.assemble.critic import own_critic, save_critic
 from steersman.loading.language_model import load_language_model
+from steersman.methods.ppo.critic import own_critic, save_critic
 from steersman.methods.ppo.roles import ModelActors
 from steersman.models.adapters import LoraSettings, add_lora, set_trainable
 from steersman.models.backbone import Backbone, layers_of

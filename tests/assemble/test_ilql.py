@@ -11,12 +11,12 @@ from commandline import call
 from plainly import OTHERS, judged, write_rows
 from safetensors.torch import load_file
 
-from steersman.assemble.conversation import Conversation
 from steersman.assemble.evaluate import run_evaluate
 from steersman.assemble.ilql import run_ilql
 from steersman.assemble.sample import run_sample
 from steersman.assemble.score import run_score
 from steersman.errors import DataError, UsageError
+from steersman.inference.conversation import Conversation
 from steersman.loading.engines import engine_of
 from steersman.loading.saved import open_any_model, open_model
 from steersman.models.files import HEADS

@@ -10,11 +10,11 @@ import typer
 from typer.testing import CliRunner
 
 from steersman.assemble import sample as module
-from steersman.assemble.answering import ATTEMPTS, Place, Speaker, answer_group, plan, usable
 from steersman.assemble.sample import lines_of_sample, run_sample
 from steersman.cli.sample import EXAMPLE, sample
 from steersman.data.load import ReadReport, load_records
 from steersman.errors import DataError, Preempted, RunLocked, UsageError
+from steersman.inference.draw import ATTEMPTS, Place, Speaker, answer_group, plan, usable
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model
 from steersman.records import Answers, Message, Prompt, to_dict
 from steersman.rollout.engine import Rollout, Sampling, sample_seed

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from steersman.assemble.conversation import Conversation
 from steersman.errors import DataError, UsageError
+from steersman.inference.conversation import Conversation
 from steersman.loading.saved import open_model
 from steersman.rollout.engine import Sampling
 
@@ -43,8 +43,8 @@ def test_the_words_come_in_pieces_and_make_up_the_answer():
 
 
 def test_a_models_words_are_shown_inert(capsys, monkeypatch):
-    from steersman.assemble import conversation
     from steersman.cli.chat import chat
+    from steersman.inference import conversation
 
     def say(self: Conversation, words: str, on_words) -> str:
         on_words("a\x1b[2Jb\u202ec")

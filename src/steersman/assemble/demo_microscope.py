@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.opened_policy import open_policy
-from steersman.assemble.report_measured import look_at
 from steersman.assemble.taste import threads, weights_hash
+from steersman.inference.look import look_at
+from steersman.inference.opened_policy import open_policy
 from steersman.reports.reading import read_run
 from steersman.runs.folder import atomic_write_text
 

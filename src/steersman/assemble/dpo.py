@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from steersman.assemble.distance import NAME, distance
 from steersman.batches import TokenRow
 from steersman.data.tokens import tokeniser_hash
 from steersman.errors import ModelError, UsageError
@@ -15,6 +14,7 @@ from steersman.execution.ending import Finish, RunResult, already_finished, conc
 from steersman.execution.fit import Judged, Material, learn
 from steersman.execution.kept import KeptRun, identity_of, keep_run
 from steersman.execution.machine import resolve_device, resolve_machine
+from steersman.inference.distance import NAME, distance
 from steersman.loading.language_model import load_language_model, shard_model, whole_again
 from steersman.methods.dpo import (
     NEEDS_NO_REFERENCE,

@@ -18,8 +18,6 @@ from typing import Any
 
 import torch
 
-from steersman.assemble.evaluated import Opened, Task, evaluate_model
-from steersman.assemble.toxicity import toxic_probabilities
 from steersman.data.choices import read_choices
 from steersman.data.kinds import WITH_PROMPTS, as_comparisons, as_demonstrations, as_prompts, prompt_words
 from steersman.data.load import ReadReport
@@ -37,6 +35,8 @@ from steersman.evaluate.refusal import USUAL, Refusals, harmful_of, read_phrases
 from steersman.evaluate.toxic_words import read_words
 from steersman.execution.kept import KeptRun, identity_of, keep_run
 from steersman.execution.machine import on_threads, resolve_device
+from steersman.inference.one_model import Opened, Task, evaluate_model
+from steersman.inference.toxicity import toxic_probabilities
 from steersman.loading.saved import open_any_model
 from steersman.loading.scorers import Keeping, load_scorer
 from steersman.loading.sources import read_source, register_sources

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from steersman.assemble.distance import NAME
 from steersman.assemble.dpo import preference_loss, reference_of, reference_voice, refuse_what_has_no_place
 from steersman.data.sources import content_hash
 from steersman.errors import UsageError
@@ -18,6 +17,7 @@ from steersman.execution.ending import Finish, RunResult, already_finished, conc
 from steersman.execution.fit import Judged, Material, learn
 from steersman.execution.kept import KeptRun, identity_of, keep_run
 from steersman.execution.machine import resolve_device, resolve_machine
+from steersman.inference.distance import NAME
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model
 from steersman.loading.scorers import Keeping, Reward, name_of, scorer_of

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.report_measured import measure
 from steersman.errors import UsageError
+from steersman.inference.look import measure
 from steersman.pages.parts import Heading, Part, Report, Section, Sentence
 from steersman.pages.render import html_of
 from steersman.reports.curves import together

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from steersman.assemble.answering import Group, Place, Speaker, answer_group, plan
 from steersman.assemble.score import refuse_own_source
 from steersman.data.kinds import WITH_PROMPTS, as_prompts, prompt_words
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, Preempted, RunLocked, UsageError
+from steersman.inference.draw import Group, Place, Speaker, answer_group, plan
 from steersman.loading.engines import engine_of
 from steersman.loading.saved import open_model
 from steersman.loading.sources import read_source

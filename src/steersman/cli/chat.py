@@ -10,7 +10,7 @@ from steersman.cli.command import Json, say
 from steersman.judging.inert import inert
 
 if TYPE_CHECKING:
-    from steersman.assemble.conversation import Conversation
+    from steersman.inference.conversation import Conversation
 
 EXAMPLE = "Example: steersman chat runs/sft --temperature 0.7"
 
@@ -37,7 +37,7 @@ def chat(
     json: Json = False,
 ) -> None:
     """Talk with a model; its words appear as they come. /new begins anew, /quit or Ctrl-D leaves."""
-    from steersman.assemble.conversation import Conversation
+    from steersman.inference.conversation import Conversation
     from steersman.loading.saved import open_model
     from steersman.rollout.engine import Sampling
 

@@ -4,11 +4,11 @@ a language model with the two models alone."""
 from collections.abc import Sequence
 from typing import Any
 
-from steersman.assemble.evaluated import same_tokens
-from steersman.assemble.opened_policy import OpenedPolicy, still_there
 from steersman.data.kinds import WITH_PROMPTS, as_prompts
 from steersman.data.load import ReadReport
 from steersman.harbour.scorer import TrueTaste
+from steersman.inference.one_model import same_tokens
+from steersman.inference.opened_policy import OpenedPolicy, still_there
 from steersman.loading.engines import engine_of
 from steersman.loading.saved import open_any_model
 from steersman.loading.sources import read_source

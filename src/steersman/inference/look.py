@@ -5,11 +5,11 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from steersman.assemble.opened_policy import OpenedPolicy, asks_a_service, open_policy
-from steersman.assemble.speaking import of_models, of_policy
-from steersman.assemble.token_paths import paths_of
 from steersman.errors import SteersmanError
 from steersman.evaluate.numerals import numeral
+from steersman.inference.before_after import of_models, of_policy
+from steersman.inference.opened_policy import OpenedPolicy, asks_a_service, open_policy
+from steersman.inference.token_paths import paths_of
 from steersman.loading.saved import LANGUAGE_MODELS
 from steersman.methods.ppo.advantage import advantage
 from steersman.methods.ppo.journal_rows import sample_rows

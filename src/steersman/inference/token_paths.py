@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steersman.assemble.opened_policy import OpenedPolicy
 from steersman.batches import TokenRow
+from steersman.inference.opened_policy import OpenedPolicy
 from steersman.loading.engines import native_engine
 from steersman.maths.tokens import gather_before
 from steersman.methods.ppo.records import Sample

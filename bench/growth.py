@@ -44,7 +44,7 @@ def point(axis: str, value: int) -> dict[str, Any]:
     from data import tokeniser_of, words
     from ours_ppo import end_where_the_prompt_says, settings_of
     from steersman.assemble.plan import Lengths, plan_ppo
-    from steersman.assemble.ppo import open_ppo
+    from steersman.assemble.ppo.run import open_ppo
     from steersman.costs.shape import shape_of_config
     from steersman.costs.work import iteration_operations
     from steersman.methods.ppo import loop

@@ -27,8 +27,8 @@ from unittest.mock import patch
 import torch
 
 from fast_paths_told import draw, tables
-from steersman.assemble.ppo import open_ppo
-from steersman.assemble.reward import run_reward
+from steersman.assemble.ppo.run import open_ppo
+from steersman.assemble.reward.run import run_reward
 from steersman.assemble.sft import run_sft
 from steersman.execution.machine import begun_with
 from steersman.harbour.taste import features

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from steersman.assemble.ppo import run_ppo
-from steersman.assemble.reward import run_reward
+from steersman.assemble.ppo.run import run_ppo
+from steersman.assemble.reward.run import run_reward
 from steersman.assemble.sft import run_sft
 from steersman.harbour.taste import UNCLEAR, features
 from steersman.loading.scorers import load_scorer

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from steersman.assemble.reward import run_reward
+from steersman.assemble.reward.run import run_reward
 from steersman.assemble.score import load_scorer
 from steersman.assemble.sft import run_sft
 from steersman.execution.ending import RunResult

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harbour_learners import command_of, trained
-from steersman.assemble.ppo import open_ppo
+from steersman.assemble.ppo.run import open_ppo
 from steersman.harbour.prompts import prompts
 from steersman.harbour.taste import true_taste
 from steersman.loading.saved import open_model

@@ -23,8 +23,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.ppo import open_ppo
-from steersman.assemble.reward import run_reward
+from steersman.assemble.ppo.run import open_ppo
+from steersman.assemble.reward.run import run_reward
 from steersman.assemble.sft import run_sft
 from steersman.harbour.taste import features
 from steersman.maths.statistics import wilson_interval

@@ -74,7 +74,7 @@ def main() -> None:
 
             run_dpo(check(DpoSettings, {**values, "beta": 0.1}), quiet=True)
         else:
-            from steersman.assemble.reward import run_reward
+            from steersman.assemble.reward.run import run_reward
             from steersman.settings.reward import RewardSettings
 
             run_reward(check(RewardSettings, {**values, "centring": 0.0}), quiet=True)

@@ -95,7 +95,7 @@ def main() -> None:
     if arguments.layout.startswith("adapters"):
         importlib.import_module("peft")
 
-    from steersman.assemble.ppo import run_ppo
+    from steersman.assemble.ppo.run import run_ppo
     from steersman.methods.ppo import loop
     from steersman.settings.base import check
     from steersman.settings.ppo import PpoSettings

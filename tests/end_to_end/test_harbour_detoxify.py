@@ -8,7 +8,7 @@ import pytest
 
 from steersman.assemble.classifier import run_classifier
 from steersman.assemble.evaluate import run_evaluate
-from steersman.assemble.ppo import run_ppo
+from steersman.assemble.ppo.run import run_ppo
 from steersman.assemble.sft import run_sft
 from steersman.harbour.taste import Features, features
 from steersman.settings.base import load_settings

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from steersman.assemble.ppo import run_ppo
+from steersman.assemble.ppo.run import run_ppo
 from steersman.assemble.sft import run_sft
 from steersman.errors import UsageError
 from steersman.settings.base import check

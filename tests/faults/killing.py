@@ -85,8 +85,8 @@ class Forked:
         [
             "steersman.cli.main",
             "steersman.assemble.sft",
-            "steersman.assemble.reward",
-            "steersman.assemble.ppo",
+            "steersman.assemble.reward.run",
+            "steersman.assemble.ppo.run",
             "steersman.assemble.online_dpo",
             "steersman.assemble.ilql",
             "transformers.models.llama",

@@ -16,8 +16,8 @@ import torch
 import transformers.models.llama.modeling_llama  # noqa: F401
 
 from steersman.assemble.dpo import run_dpo
-from steersman.assemble.ppo import run_ppo
-from steersman.assemble.reward import run_reward
+from steersman.assemble.ppo.run import run_ppo
+from steersman.assemble.reward.run import run_reward
 from steersman.assemble.sft import run_sft
 from steersman.settings.base import check
 from steersman.settings.dpo import DpoSettings

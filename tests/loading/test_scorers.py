@@ -12,7 +12,7 @@ from moody_server import moody_server
 from plainly import write_rows
 from typer.testing import CliRunner
 
-from steersman.assemble.ppo import run_ppo
+from steersman.assemble.ppo.run import run_ppo
 from steersman.assemble.score import run_score
 from steersman.cli.main import app
 from steersman.data.load import load_records

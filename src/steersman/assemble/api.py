@@ -17,9 +17,9 @@ from steersman.assemble.best_of_n import run_best_of_n
 from steersman.assemble.dpo import run_dpo
 from steersman.assemble.ilql import run_ilql
 from steersman.assemble.online_dpo import run_online_dpo
-from steersman.assemble.ppo import OpenRun, run_ppo
-from steersman.assemble.ppo import open_ppo as open_run
-from steersman.assemble.reward import run_reward
+from steersman.assemble.ppo.run import OpenRun, run_ppo
+from steersman.assemble.ppo.run import open_ppo as open_run
+from steersman.assemble.reward.run import run_reward
 from steersman.assemble.sft import run_sft
 from steersman.data.sources import register
 from steersman.errors import UsageError

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from steersman.assemble.demo_microscope import demo_microscope
 from steersman.assemble.panel import held_out_pairs, hold_panel
-from steersman.assemble.ppo import run_ppo
-from steersman.assemble.reward import run_reward
+from steersman.assemble.ppo.run import run_ppo
+from steersman.assemble.reward.run import run_reward
 from steersman.assemble.sft import run_sft
 from steersman.assemble.story import (
     Chapter,

@@ -36,6 +36,6 @@ def reward(
     }
     settings = gather(RewardSettings, words, options)
     from steersman.assemble.repeat import run_and_say
-    from steersman.assemble.reward import run_reward
+    from steersman.assemble.reward.run import run_reward
 
     run_and_say(run_reward, settings, seeds=seeds, as_json=json)

@@ -1,14 +1,8 @@
 """PPO's models in the layout that the settings ask for, shared out over the processes, and saved whole."""
 
 import copy
-from collections.abc import Mapping
-from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from steersman.loading.language_model import load_language_model
-from steersman.methods.ppo.critic import own_critic, save_critic
+from steersman.methods.ppo.critic import own_critic
 from steersman.methods.ppo.roles import ModelActors
 from steersman.models.adapters import LoraSettings, add_lora, set_trainable
 from steersman.models.backbone import Backbone, layers_of
@@ -17,7 +11,6 @@ from steersman.models.language_model import LanguageModel
 from steersman.parallel.shard import shard
 from steersman.parallel.world import World
 from steersman.settings.ppo import PpoSettings
-from steersman.train.checkpoint import load_weight_tensors
 
 CRITIC = "value"
 
@@ -61,21 +54,3 @@ def shard_actors(actors: ModelActors, world: World) -> Backbone:
     layers = [layer for model in models for layer in layers_of(model)]
     shard(actors, layers, ("policy", "reference", "exact_kl", "pretraining"), world)
     return plain
-
-
-def save_policy_and_critic(
-    settings: PpoSettings,
-    model: LanguageModel,
-    actors: ModelActors,
-    folder: Path,
-    *,
-    gathered: Mapping[str, Tensor] | None,
-) -> None:
-    """The policy in `folder`, the critic (if there is one) beside it. `gathered` are the whole weights, if each process has but a part."""
-    if gathered is not None:
-        model = load_language_model(settings.model, torch.device("cpu"))
-        actors = make_actors(settings, model)
-        load_weight_tensors(actors, gathered)
-    model.save(folder)
-    if actors.value_head is not None:
-        save_critic(actors, actors.value_head, folder.parent / "critic")

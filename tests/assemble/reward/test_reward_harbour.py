@@ -7,7 +7,7 @@ import statistics
 import pytest
 import torch
 
-from steersman.assemble.reward import run_reward
+from steersman.assemble.reward.run import run_reward
 from steersman.harbour.registry import answers, comparisons
 from steersman.harbour.taste import features
 from steersman.loading.scorers import load_scorer

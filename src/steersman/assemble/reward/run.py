@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from steersman.assemble.reward_average import average_members, claim_folder
-from steersman.assemble.reward_reading import Reader, measure_scale, report
+from steersman.assemble.reward.average import average_members, claim_folder
+from steersman.assemble.reward.measure import Reader, measure_scale, report
 from steersman.errors import UsageError
 from steersman.execution.ending import RunResult, already_finished, conclude
 from steersman.execution.fit import Judged, Material, learn

@@ -11,8 +11,8 @@ import torch
 from plainly import OTHERS, WORDS, judged, write_rows
 from safetensors.torch import load_file
 
-import steersman.assemble.reward as reward
-import steersman.assemble.reward_reading as reading
+import steersman.assemble.reward.measure as reading
+import steersman.assemble.reward.run as reward
 from steersman.assemble.repeat import with_seed
 from steersman.assemble.score import run_score
 from steersman.assemble.sft import run_sft

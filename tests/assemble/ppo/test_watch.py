@@ -255,7 +255,7 @@ def test_an_ensemble_shows_the_features_of_its_first_member(judges):
 
 
 def test_features_of_several_processes_come_together_in_the_order_of_the_answers():
-    from steersman.assemble.watch import _features_of
+    from steersman.assemble.ppo.watch import _features_of
     from steersman.parallel.world import World
     from steersman.reward.featured import FeatureKeeper
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from steersman.assemble.reward_reading import Reader, measure_scale, report
+from steersman.assemble.reward.measure import Reader, measure_scale, report
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
 from steersman.execution.kept import identity_of, keep_run, refuse_another_recipe
 from steersman.execution.machine import resolve_device

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from steersman.assemble.reference_answers import against_reference
-from steersman.assemble.watch import open_watch
+from steersman.assemble.ppo.reference_answers import against_reference
+from steersman.assemble.ppo.save import save_policy_and_critic
+from steersman.assemble.ppo.watch import open_watch
 from steersman.batches import pad_rows
 from steersman.data.sources import content_hash
 from steersman.errors import UsageError
@@ -20,7 +21,7 @@ from steersman.execution.machine import Machine, resolve_device, resolve_machine
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model
 from steersman.loading.scorers import Keeping, Reward, name_of, scorer_of
-from steersman.methods.ppo.actors import make_actors, save_policy_and_critic, shard_actors
+from steersman.methods.ppo.actors import make_actors, shard_actors
 from steersman.methods.ppo.collect import Asking
 from steersman.methods.ppo.loop import Memory, Parts, ppo
 from steersman.methods.ppo.offload import Offload

@@ -1,0 +1,33 @@
+"""PPO's policy and critic as folders."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from steersman.loading.language_model import load_language_model
+from steersman.methods.ppo.actors import make_actors
+from steersman.methods.ppo.critic import save_critic
+from steersman.methods.ppo.roles import ModelActors
+from steersman.models.language_model import LanguageModel
+from steersman.settings.ppo import PpoSettings
+from steersman.train.checkpoint import load_weight_tensors
+
+
+def save_policy_and_critic(
+    settings: PpoSettings,
+    model: LanguageModel,
+    actors: ModelActors,
+    folder: Path,
+    *,
+    gathered: Mapping[str, Tensor] | None,
+) -> None:
+    """The policy in `folder`, the critic (if there is one) beside it. `gathered` are the whole weights, if each process has but a part."""
+    if gathered is not None:
+        model = load_language_model(settings.model, torch.device("cpu"))
+        actors = make_actors(settings, model)
+        load_weight_tensors(actors, gathered)
+    model.save(folder)
+    if actors.value_head is not None:
+        save_critic(actors, actors.value_head, folder.parent / "critic")

@@ -105,7 +105,7 @@ def told(out) -> dict:
 @pytest.fixture(scope="session")
 def story(told, out):
     """The same once more, in this process: everything is there already."""
-    from steersman.assemble.quickstart import run_quickstart
     from steersman.cli.storyteller import Silent
+    from steersman.demo.quickstart import run_quickstart
 
     return run_quickstart(out, seed=0, fast=True, quiet=True, teller=Silent())

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from steersman.assemble.quickstart import run_quickstart
 from steersman.assemble.sample import run_sample
 from steersman.cli.storyteller import Silent
+from steersman.demo.quickstart import run_quickstart
 from steersman.harbour.taste import Features, features, true_taste
 from steersman.settings.sample import SampleSettings
 from steersman.settings.score import SourceSettings

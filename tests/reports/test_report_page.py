@@ -9,7 +9,7 @@ import pytest
 from devtools import Page, browsing
 
 from steersman.assemble.report import write_report
-from steersman.assemble.story import Story
+from steersman.demo.story import Story
 from steersman.runs.journal import read_rows
 
 pytestmark = pytest.mark.slow

@@ -21,8 +21,8 @@ def quickstart(
 ) -> None:
     """Teach a tiny model to answer better, on two cores in minutes: demonstrations, a reward model from people's judgements,
     and what was really gained. Ends with a table, answers before and after, and a page."""
-    from steersman.assemble.quickstart import run_quickstart
     from steersman.cli.storyteller import Silent, Terminal
+    from steersman.demo.quickstart import run_quickstart
 
     story = run_quickstart(out, seed=seed, fast=fast, quiet=json, teller=Silent() if json else Terminal())
     if json:

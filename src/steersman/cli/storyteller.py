@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from steersman.assemble.panel import Panel
-from steersman.assemble.story import Chapter, Example, Place, Stage, Story
-from steersman.assemble.story_page import duration, mark_of
-from steersman.assemble.taste_table import Cell
+from steersman.demo.page import duration, mark_of
+from steersman.demo.panel import Panel
+from steersman.demo.story import Chapter, Example, Place, Stage, Story
+from steersman.demo.table import Cell
 from steersman.evaluate.numerals import within
 
 WIDTH = 80

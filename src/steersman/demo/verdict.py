@@ -5,9 +5,9 @@ A difference is called one only if its 95 % interval leaves out zero.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from steersman.assemble.panel import Panel
-from steersman.assemble.story import Verdict
-from steersman.assemble.taste_table import Row
+from steersman.demo.panel import Panel
+from steersman.demo.story import Verdict
+from steersman.demo.table import Row
 from steersman.evaluate.numerals import numeral, percent, within
 
 NEAR = 0.03

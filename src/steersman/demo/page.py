@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from steersman.assemble.story import Chapter, Chart, Example, Story
-from steersman.assemble.taste import Answer
-from steersman.assemble.taste_table import Row
+from steersman.demo.story import Chapter, Chart, Example, Story
+from steersman.demo.table import Row
+from steersman.demo.taste import Answer
 from steersman.evaluate.curves import Curve, line_chart
 from steersman.evaluate.numerals import numeral, within
 from steersman.maths.statistics import Interval

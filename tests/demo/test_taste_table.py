@@ -2,11 +2,11 @@
 
 import pytest
 
-from steersman.assemble.panel import Panel, held_out_pairs, hold_panel
-from steersman.assemble.story_page import mark_of
-from steersman.assemble.taste import Answer, Measured, held_out_prompts
-from steersman.assemble.taste_table import Row, table
-from steersman.assemble.verdict import verdict
+from steersman.demo.page import mark_of
+from steersman.demo.panel import Panel, held_out_pairs, hold_panel
+from steersman.demo.table import Row, table
+from steersman.demo.taste import Answer, Measured, held_out_prompts
+from steersman.demo.verdict import verdict
 from steersman.harbour.labellers import LABELLERS, compare
 from steersman.harbour.taste import true_taste
 from steersman.maths.statistics import Interval

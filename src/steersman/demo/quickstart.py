@@ -12,27 +12,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from steersman.assemble.demo_microscope import demo_microscope
-from steersman.assemble.panel import held_out_pairs, hold_panel
 from steersman.assemble.ppo.run import run_ppo
 from steersman.assemble.reward.run import run_reward
 from steersman.assemble.sft import run_sft
-from steersman.assemble.story import (
-    Chapter,
-    Chart,
-    Example,
-    Examples,
-    JournalRows,
-    Place,
-    Sizes,
-    Stage,
-    Story,
-    Teller,
-)
-from steersman.assemble.story_page import mark_of, write_page
-from steersman.assemble.taste import KeptScorer, Measured, Measurer, held_out_prompts
-from steersman.assemble.taste_table import REFERENCE, table
-from steersman.assemble.verdict import verdict
+from steersman.demo.microscope import demo_microscope
+from steersman.demo.page import mark_of, write_page
+from steersman.demo.panel import held_out_pairs, hold_panel
+from steersman.demo.story import Chapter, Chart, Example, Examples, JournalRows, Place, Sizes, Stage, Story, Teller
+from steersman.demo.table import REFERENCE, table
+from steersman.demo.taste import KeptScorer, Measured, Measurer, held_out_prompts
+from steersman.demo.verdict import verdict
 from steersman.errors import Preempted, UsageError
 from steersman.execution.ending import RunResult
 from steersman.harbour.demonstrations import demonstrations

@@ -8,10 +8,10 @@ import pytest
 from chromium import open_page
 from rich.console import Console
 
-from steersman.assemble.quickstart import STAGES, run_quickstart
-from steersman.assemble.story_page import page
 from steersman.cli.storyteller import Silent, Terminal
 from steersman.data.load import load_records
+from steersman.demo.page import page
+from steersman.demo.quickstart import STAGES, run_quickstart
 from steersman.errors import Preempted, UsageError
 from steersman.harbour.taste import features
 from steersman.judging.queue import gather
@@ -214,7 +214,7 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path):
 def test_a_stage_that_was_asked_to_stop_ends_the_story_there(tmp_path, monkeypatch):
     from dataclasses import replace
 
-    from steersman.assemble import quickstart
+    from steersman.demo import quickstart
     from steersman.execution.ending import RunResult
 
     stopped = RunResult("demo/sft", "stopped", 3, 3, {}, "demo/sft/model", "")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steersman.assemble.taste import threads, weights_hash
+from steersman.demo.taste import threads, weights_hash
 from steersman.inference.look import look_at
 from steersman.inference.opened_policy import open_policy
 from steersman.reports.reading import read_run

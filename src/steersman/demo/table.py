@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from steersman.assemble.taste import Measured
+from steersman.demo.taste import Measured
 from steersman.evaluate.numerals import numeral
 from steersman.harbour.taste import Features
 from steersman.maths.statistics import Interval, bootstrap_interval, paired_bootstrap_interval, wilson_interval

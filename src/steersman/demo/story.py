@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from steersman.assemble.panel import Panel
-from steersman.assemble.taste import Answer, Measured
-from steersman.assemble.taste_table import Row
+from steersman.demo.panel import Panel
+from steersman.demo.table import Row
+from steersman.demo.taste import Answer, Measured
 from steersman.execution.ending import RunResult
 
 JournalRows = Sequence[Mapping[str, Any]]

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steersman.assemble.api import best_of_n, dpo, ilql, online_dpo, open_ppo, ppo, reward_model, rloo, sft
+    from steersman.api import best_of_n, dpo, ilql, online_dpo, open_ppo, ppo, reward_model, rloo, sft
     from steersman.records import Comparison, Completion, Demonstration, Message, Prompt
     from steersman.reward.scorer import Score
 
@@ -31,7 +31,7 @@ __all__ = [
 
 _CALLS = ("best_of_n", "dpo", "ilql", "online_dpo", "open_ppo", "ppo", "reward_model", "rloo", "sft")
 _HOMES = {
-    **dict.fromkeys(_CALLS, "steersman.assemble.api"),
+    **dict.fromkeys(_CALLS, "steersman.api"),
     **dict.fromkeys(("Comparison", "Completion", "Demonstration", "Message", "Prompt"), "steersman.records"),
     "Score": "steersman.reward.scorer",
 }

@@ -13,8 +13,8 @@ from plainly import demonstration, demonstrations, write_rows
 from safetensors.torch import load_file, save_file
 
 import steersman.assemble.sft as sft
-from steersman.assemble.repeat import run_and_say
 from steersman.cli.main import app, main
+from steersman.cli.repeat import run_and_say
 from steersman.errors import DataError, MissingLibrary, NotFinite, RunLocked, UsageError
 from steersman.models.tiny import write_tiny_model
 from steersman.runs.journal import read_rows

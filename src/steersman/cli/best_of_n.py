@@ -40,6 +40,6 @@ def best_of_n(
     }
     settings = gather(BestOfNSettings, words, options)
     from steersman.assemble.best_of_n import run_best_of_n
-    from steersman.assemble.repeat import run_and_say
+    from steersman.cli.repeat import run_and_say
 
     run_and_say(run_best_of_n, settings, seeds=seeds, as_json=json)

@@ -40,6 +40,6 @@ def classifier(
     }
     settings = gather(ClassifierSettings, words, options)
     from steersman.assemble.classifier import run_classifier
-    from steersman.assemble.repeat import run_and_say
+    from steersman.cli.repeat import run_and_say
 
     run_and_say(run_classifier, settings, seeds=seeds, as_json=json)

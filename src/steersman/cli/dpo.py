@@ -36,6 +36,6 @@ def dpo(
     }
     settings = gather(DpoSettings, words, options)
     from steersman.assemble.dpo import run_dpo
-    from steersman.assemble.repeat import run_and_say
+    from steersman.cli.repeat import run_and_say
 
     run_and_say(run_dpo, settings, seeds=seeds, as_json=json)

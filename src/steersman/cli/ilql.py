@@ -42,6 +42,6 @@ def ilql(
     }
     settings = gather(IlqlSettings, words, options)
     from steersman.assemble.ilql import run_ilql
-    from steersman.assemble.repeat import run_and_say
+    from steersman.cli.repeat import run_and_say
 
     run_and_say(run_ilql, settings, seeds=seeds, as_json=json)

@@ -37,6 +37,6 @@ def online_dpo(
     }
     settings = gather(OnlineDpoSettings, words, options)
     from steersman.assemble.online_dpo import run_online_dpo
-    from steersman.assemble.repeat import run_and_say
+    from steersman.cli.repeat import run_and_say
 
     run_and_say(run_online_dpo, settings, seeds=seeds, as_json=json)

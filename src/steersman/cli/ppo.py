@@ -59,6 +59,6 @@ def options_of(
 
 def improve(settings: PpoSettings, *, seeds: int, as_json: bool) -> None:
     from steersman.assemble.ppo.run import run_ppo
-    from steersman.assemble.repeat import run_and_say
+    from steersman.cli.repeat import run_and_say
 
     run_and_say(run_ppo, settings, seeds=seeds, as_json=as_json)

@@ -35,7 +35,7 @@ def reward(
         "run.profile": profile,
     }
     settings = gather(RewardSettings, words, options)
-    from steersman.assemble.repeat import run_and_say
     from steersman.assemble.reward.run import run_reward
+    from steersman.cli.repeat import run_and_say
 
     run_and_say(run_reward, settings, seeds=seeds, as_json=json)

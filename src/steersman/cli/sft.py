@@ -35,7 +35,7 @@ def sft(
         "run.profile": profile,
     }
     settings = gather(SftSettings, words, options)
-    from steersman.assemble.repeat import run_and_say
     from steersman.assemble.sft import run_sft
+    from steersman.cli.repeat import run_and_say
 
     run_and_say(run_sft, settings, seeds=seeds, as_json=json)

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 import steersman.assemble.reward.measure as reading
 import steersman.assemble.reward.run as reward
-from steersman.assemble.repeat import with_seed
 from steersman.assemble.score import run_score
 from steersman.assemble.sft import run_sft
 from steersman.cli.main import main
+from steersman.cli.repeat import with_seed
 from steersman.data.load import load_records
 from steersman.errors import DataError, ModelError, UsageError
 from steersman.execution.ending import RunResult

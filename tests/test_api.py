@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import steersman
-from steersman.assemble.api import ppo_settings, source_of
+from steersman.api import ppo_settings, source_of
 from steersman.errors import UsageError
 from steersman.methods.ppo.advantage import advantage
 from steersman.methods.ppo.collect import collect

@@ -2,38 +2,52 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
 
 from steersman.errors import ModelError
-from steersman.models.backbone import Backbone
 
 
-def adapter_names(backbone: Backbone) -> tuple[str, ...]:
+class Adapted(Protocol):
+    """A backbone as far as its adapters are concerned (see `models.backbone.Backbone`)."""
+
+    peft: Any
+    adapter: str | None
+    adapted: list[Any]
+
+    @property
+    def name(self) -> str: ...
+
+
+AdaptedT = TypeVar("AdaptedT", bound=Adapted)
+
+
+def adapter_names(backbone: Adapted) -> tuple[str, ...]:
     return () if backbone.peft is None else tuple(backbone.peft.peft_config)
 
 
-def active_adapter(backbone: Backbone) -> str | None:
+def active_adapter(backbone: Adapted) -> str | None:
     """The adapter that takes part in the forward pass; None if it is the base alone."""
     return backbone.adapter
 
 
-def activate(backbone: Backbone, name: str | None) -> None:
+def activate(backbone: Adapted, name: str | None) -> None:
     """From now on run through this adapter; None is the base alone, the reference."""
-    _check(backbone, [] if name is None else [name])
-    _switch(backbone, name)
+    check_adapters(backbone, [] if name is None else [name])
+    switch_adapter(backbone, name)
 
 
 @contextmanager
-def acting_as(backbone: Backbone, name: str | None) -> Iterator[Backbone]:
+def acting_as(backbone: AdaptedT, name: str | None) -> Iterator[AdaptedT]:
     """Run through this adapter (None: the base, the reference) until the end of the block."""
     before = backbone.adapter
     activate(backbone, name)
     try:
         yield backbone
     finally:
-        _switch(backbone, before)
+        switch_adapter(backbone, before)
 
 
-def _check(backbone: Backbone, names: Iterable[str]) -> None:
+def check_adapters(backbone: Adapted, names: Iterable[str]) -> None:
     unknown = [name for name in names if name not in adapter_names(backbone)]
     if unknown:
         there = ", ".join(adapter_names(backbone)) or "none"
@@ -42,7 +56,7 @@ def _check(backbone: Backbone, names: Iterable[str]) -> None:
         )
 
 
-def _switch(backbone: Backbone, name: str | None) -> None:
+def switch_adapter(backbone: Adapted, name: str | None) -> None:
     if backbone.adapter == name:
         return
     for layer in backbone.adapted:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from steersman.errors import ModelError
-from steersman.models.acting import _check, _switch, adapter_names
+from steersman.models.acting import adapter_names, check_adapters, switch_adapter
 from steersman.models.backbone import Backbone
 
 
@@ -91,7 +91,7 @@ def _insert(backbone: Backbone, name: str, config: Any) -> None:
     for parameter in others:
         parameter.requires_grad_(True)
     backbone.adapted = [layer for _, layer in _layers(backbone)]
-    _switch(backbone, name)
+    switch_adapter(backbone, name)
     for part in _parts(backbone, [name]):
         part.requires_grad_(True)
 
@@ -121,7 +121,7 @@ def _parts(backbone: Backbone, names: Iterable[str]) -> Iterator[nn.Parameter]:
 def set_trainable(backbone: Backbone, names: Iterable[str]) -> list[nn.Parameter]:
     """Let exactly these adapters learn; their parameters are handed back for an optimiser."""
     wanted = list(names)
-    _check(backbone, wanted)
+    check_adapters(backbone, wanted)
     backbone.hf.requires_grad_(False)
     chosen = list(_parts(backbone, wanted))
     for parameter in chosen:
@@ -133,7 +133,7 @@ def set_trainable(backbone: Backbone, names: Iterable[str]) -> list[nn.Parameter
 def merged_state(backbone: Backbone, name: str | None) -> dict[str, Tensor] | None:
     """The state of an ordinary model with this adapter added into its weights (None: the bare base), for saving or for
     a generation engine. The model itself is not touched. Without any adapters there is nothing to undo: None."""
-    _check(backbone, [] if name is None else [name])
+    check_adapters(backbone, [] if name is None else [name])
     if backbone.peft is None:
         return None
     # A layer's own weights stand below `base_layer`; experts fused into one module are wrapped once a parameter.
@@ -162,7 +162,7 @@ def save_adapter(backbone: Backbone, name: str, folder: str | Path) -> Path:
     from peft.utils import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    _check(backbone, [name])
+    check_adapters(backbone, [name])
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = get_peft_model_state_dict(backbone.peft, adapter_name=name, save_embedding_layers=False)

@@ -18,6 +18,7 @@ from steersman.errors import ModelError
 from steersman.maths.kl import full_kl, top_k_kl
 from steersman.maths.tokens import gather_at, gather_before
 from steersman.maths.word_log_probs import chosen_log_probs, chunk_for, summed_log_probs
+from steersman.models.acting import acting_as
 from steersman.models.packed_attention import packed
 from steersman.models.unpadded import Layout, lay_out, spread
 
@@ -271,8 +272,6 @@ class Backbone(nn.Module):
 
     def _as_in_forward(self) -> tuple[Any, Any]:
         """For checkpointing: by the time a layer is computed again another adapter may be active, so go back to this one."""
-        from steersman.models.acting import acting_as
-
         return nullcontext(), acting_as(self, self.adapter)
 
 

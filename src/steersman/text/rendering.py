@@ -18,8 +18,6 @@ from steersman.text.tokeniser import Tokeniser, special_strings
 
 def end_ids(tokeniser: Tokeniser, generation_config: Any = None) -> tuple[int, ...]:
     """The ids that end an answer: EOS, what the generation config adds, and the chat template's end of turn."""
-    from steersman.text.template import end_of_turn
-
     found = {tokeniser.eos_token_id, end_of_turn(tokeniser)}
     extra = getattr(generation_config, "eos_token_id", None)
     found |= set(extra) if isinstance(extra, list | tuple) else {extra}

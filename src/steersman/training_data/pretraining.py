@@ -14,7 +14,7 @@ from steersman.settings.ppo import PpoSettings
 from steersman.text.template import encode_demonstration, encode_document
 
 
-def _pretraining(settings: PpoSettings, tokeniser: Any) -> Callable[[int], Sequence[TokenRow]] | None:
+def pretraining_rows(settings: PpoSettings, tokeniser: Any) -> Callable[[int], Sequence[TokenRow]] | None:
     """Rows of ordinary text for each optimiser step, as many as a minibatch has answers."""
     source = settings.update.pretraining
     if source is None:

@@ -41,7 +41,7 @@ from steersman.settings.ppo import PpoSettings
 from steersman.train.checkpoint import load_checkpoint, weight_tensors
 from steersman.train.core import Learner
 from steersman.train.precision import autocast
-from steersman.training_data.pretraining import _pretraining
+from steersman.training_data.pretraining import pretraining_rows
 from steersman.training_data.prompts import prompts_of
 
 
@@ -196,7 +196,7 @@ def make_parts(
         ),
         prompts=prompts,
         held_out=held_out,
-        pretraining=_pretraining(settings, tokeniser),
+        pretraining=pretraining_rows(settings, tokeniser),
         asking=Asking(sampling, settings.samples_per_prompt, settings.run.seed, "train"),
         keeper=kept,
         world=world,

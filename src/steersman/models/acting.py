@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable, runtime_checkable
 
 from steersman.errors import ModelError
 
 
+@runtime_checkable
 @runtime_checkable
 class Adapted(Protocol):
     """A backbone as far as its adapters are concerned (see `models.backbone.Backbone`)."""

@@ -1,0 +1,204 @@
+"""One step of the core in numbers worked by hand, and what it does when something is wrong."""
+
+import math
+
+import pytest
+import torch
+from line import TWO, Line, Point, Squares, line_learner
+from torch import nn
+
+from steersman.errors import NotFinite
+from steersman.train.core import BAD_STEPS_IN_A_ROW, out_of_memory
+from steersman.train.objective import Sums, Term
+
+
+def test_a_step_goes_down_the_mean_gradient_of_all_points():
+    learner = line_learner()
+    report = learner.step(TWO, Squares())
+    # see line.py: loss 4, gradient -6, step 0.1
+    assert learner.model.weight.item() == pytest.approx(0.6)
+    assert (report.loss, dict(report.terms)) == (pytest.approx(4.0), {"square": pytest.approx(4.0)})
+    assert report.gradient_norm == pytest.approx(6.0)
+    assert report.learning_rate == pytest.approx(0.1)
+    assert (report.tokens, report.padding_share, report.skipped) == (2, 0.0, False)
+    assert report.seconds > 0
+    assert learner.progress.step == 1
+    assert learner.model.weight.grad is None, "gradients are not held between steps"
+
+
+@pytest.mark.parametrize("budget", [1, 2])
+def test_gradients_of_the_step_before_do_not_leak_into_the_next(budget: int):
+    learner = line_learner(budget=budget)
+    learner.step(TWO, Squares())
+    learner.model.weight.grad = torch.tensor(100.0)
+    learner.step(TWO, Squares())
+    # at weight 0.6: mean of 2 (0.6 - 2) 1 = -2.8 and 2 (1.2 - 2) 2 = -3.2 is -3.0, so 0.6 + 0.3
+    assert learner.model.weight.item() == pytest.approx(0.9)
+
+
+class InfiniteSlope(Squares):
+    """A loss of 0 whose gradient is infinite: the square root at 0."""
+
+    def __call__(self, model, batch):
+        return Sums({"square": Term(model(batch.x).sum().sqrt(), 1.0)}, {})
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_optimiser_though_the_loss_is():
+    notices: list[str] = []
+    learner = line_learner(notices=notices)
+    for count in range(1, BAD_STEPS_IN_A_ROW):
+        report = learner.step([Point(1.0, 0.0)], InfiniteSlope())
+        assert (report.skipped, report.loss) == (True, 0.0)
+        assert not math.isfinite(report.gradient_norm)
+        assert learner.progress.bad_in_a_row == count
+    assert learner.model.weight.item() == 0.0
+    assert learner.progress.step == BAD_STEPS_IN_A_ROW - 1, (
+        "a skipped step counts as one, so that its rows are left behind"
+    )
+    assert notices[0] == "step 1 skipped: loss 0.0, gradient norm inf; the weights are untouched"
+    with pytest.raises(NotFinite, match=r"5 steps in a row .*the weights are those of step 0\. Lower"):
+        learner.step([Point(1.0, 0.0)], InfiniteSlope())
+
+
+def test_the_weights_that_a_failing_run_names_are_those_of_its_last_good_step():
+    learner = line_learner()
+    learner.step(TWO, Squares())
+    learner.model.weight.data.zero_()
+    with pytest.raises(NotFinite, match="the weights are those of step 1"):
+        for _ in range(BAD_STEPS_IN_A_ROW):
+            learner.step([Point(1.0, 0.0)], InfiniteSlope())
+
+
+def test_each_group_keeps_its_own_rate_under_the_schedule():
+    class TwoLines(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.slow, self.fast = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+
+        def forward(self, x):
+            return (self.slow + self.fast) * x
+
+    def two_rates(model):
+        return torch.optim.SGD([{"params": [model.slow], "lr": 0.1}, {"params": [model.fast], "lr": 0.2}])
+
+    learner = line_learner(TwoLines(), two_rates, rate_at=lambda step: 0.5)
+    report = learner.step(TWO, Squares())
+    # each has the gradient -6; half of 0.1 and half of 0.2
+    assert learner.model.slow.item() == pytest.approx(0.3)
+    assert learner.model.fast.item() == pytest.approx(0.6)
+    assert report.learning_rate == pytest.approx(0.05)
+
+
+class Apart(Squares):
+    """A second term that is asked for after the first one's gradients; each is a mean over its own number of things."""
+
+    def weights(self, units):
+        return {"square": float(len(units)), "size": 4.0, "nothing": 0.0}
+
+    def __call__(self, model, batch):
+        first = super().__call__(model, batch)
+        later = Sums({"size": Term(3.0 * model.weight * len(batch.x), 0.5)}, {"points": (float(len(batch.x)), 1.0)})
+        nothing = {"nothing": Term(0.0 * model.weight, 1.0)}
+        return Sums({**first.terms, **nothing}, first.metrics, lambda: later)
+
+
+@pytest.mark.parametrize("budget", [1, 100])
+def test_terms_that_come_later_are_learned_and_reported_like_the_others(budget: int):
+    learner = line_learner(budget=budget)
+    learner.model.weight.data.fill_(1.0)
+    report = learner.step(TWO, Apart())
+    # at weight 1: squares (1 + 0) / 2 = 0.5, gradient (2 (1 - 2) 1 + 0) / 2 = -1
+    # size: 3 * 1 * 2 / 4 = 1.5, of which half counts: gradient 0.5 * 3 * 2 / 4 = 0.75; together -0.25
+    assert dict(report.terms) == {"square": pytest.approx(0.5), "size": pytest.approx(1.5)}, (
+        "a term of nothing is left out"
+    )
+    assert report.loss == pytest.approx(0.5 + 0.5 * 1.5)
+    assert learner.model.weight.item() == pytest.approx(1.025)
+    # one pair (points, 1) a micro-batch: two batches of 1, or one of 2
+    assert report.metrics == {"points": 1.0 if budget == 1 else 2.0}
+
+
+def test_a_step_trains_and_a_measurement_does_not():
+    learner = line_learner()
+    seen: list[tuple[bool, bool]] = []
+
+    class Watching(Squares):
+        def __call__(self, model, batch):
+            seen.append((model.training, torch.is_grad_enabled()))
+            return super().__call__(model, batch)
+
+    found = learner.measure(TWO, Watching())
+    learner.step(TWO, Watching())
+    assert seen == [(False, False), (True, True)]
+    assert found == {"square": pytest.approx(4.0)}
+
+
+def test_padding_is_counted_as_a_share_of_what_is_computed():
+    class Wide(Point):
+        @property
+        def lengths(self):
+            return (3,) if self.x > 1 else (1,)
+
+    class Padded:
+        def __init__(self, points):
+            self.x, self.y = (torch.tensor([getattr(p, name) for p in points]) for name in "xy")
+            self.positions = 3 * len(points)
+
+    learner = line_learner(collate=Padded)
+    report = learner.step([Wide(1.0, 2.0), Wide(2.0, 2.0)], Squares())
+    # two rows of three places hold 1 + 3 tokens
+    assert (report.tokens, report.padding_share) == (4, pytest.approx(1 - 4 / 6))
+
+
+class Greedy(Squares):
+    """Memory for one point at a time."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def __call__(self, model, batch):
+        if len(batch.x) > self.most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return super().__call__(model, batch)
+
+
+def test_memory_that_runs_out_halves_the_micro_batch_until_it_fits():
+    notices: list[str] = []
+    learner = line_learner(budget=5, notices=notices)
+    learner.step(TWO, Greedy(1))
+    # 5 holds both, so does 2; 1 does not
+    assert learner.progress.token_budget == 1
+    assert learner.wished_budget == 5
+    assert [words.split(";")[0] for words in notices] == [
+        "out of memory: micro-batches now hold 2 tokens",
+        "out of memory: micro-batches now hold 1 tokens",
+    ]
+    assert learner.model.weight.item() == pytest.approx(0.6)
+
+
+def test_memory_too_small_for_one_point_is_an_error():
+    learner = line_learner(budget=4)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        learner.step(TWO, Greedy(0))
+    assert learner.progress.token_budget == 1
+
+
+def test_what_counts_as_out_of_memory():
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert out_of_memory(RuntimeError("can't allocate memory: 5 bytes"))
+    assert not out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_a_model_that_is_learning_is_not_switched_to_it_again():
+    class Counting(Line):
+        switched = 0
+
+        def train(self, mode=True):
+            type(self).switched += mode
+            return super().train(mode)
+
+    learner = line_learner(Counting())
+    learner.model.eval()
+    learner.step(TWO, Squares())
+    learner.step(TWO, Squares())
+    assert Counting.switched == 1

@@ -92,3 +92,14 @@ def test_files_hold_native_rows(tmp_path):
     report = split_records([Document("x")], tmp_path, shares={"train": 1.0})
     assert json.loads((tmp_path / "train.jsonl").read_text()) == {"kind": "document", "text": "x"}
     assert report.as_dict()["records"] == {"train": 1}
+
+
+def test_a_place_at_the_edge_of_a_share_belongs_to_the_next_split(monkeypatch):
+    for place, split in ((0, "a"), (2**63 - 2**10, "a"), (2**63, "b"), (2**64 - 1, "b")):
+        monkeypatch.setattr("steersman.data.split.hash64", lambda words, place=place: place)
+        assert split_of(Document("x"), {"a": 0.5, "b": 0.5}) == split
+
+
+def test_a_place_beyond_shares_that_rounding_left_below_one_belongs_to_the_last_split(monkeypatch):
+    monkeypatch.setattr("steersman.data.split.hash64", lambda words: 2**64 - 2**10)
+    assert split_of(Document("x"), {"a": 0.5, "b": 0.4999999}) == "b"

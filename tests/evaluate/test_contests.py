@@ -8,7 +8,7 @@ from steersman.evaluate.answered import Answered, ModelAnswers
 from steersman.evaluate.best_of import best_of
 from steersman.evaluate.contests import PRIOR, ratings, results_of_people, results_of_scores, win_rates
 from steersman.evaluate.figures import Dice
-from steersman.maths.statistics import wilson_interval
+from steersman.maths.statistics import bradley_terry_ratings, wilson_interval
 from steersman.records import Comparison, Completion, Prompt
 
 DICE = Dice(0.95, 400, 0)
@@ -147,3 +147,19 @@ def test_the_interval_of_best_of_n_covers_as_often_as_it_says():
     # 200 draws of a 95 % interval: 3 standard deviations are 0.046
     assert 0.90 <= proxy / 200 <= 0.995
     assert 0.90 <= gold / 200 <= 0.995
+
+
+@pytest.mark.parametrize(("confidence", "low", "high"), [(0.95, 0.025, 0.975), (0.9, 0.05, 0.95), (0.5, 0.25, 0.75)])
+def test_the_interval_of_a_rating_holds_the_share_that_it_says(confidence: float, low: float, high: float):
+    results = drawn(np.random.default_rng(2), 40)
+    found = ratings(results, ["a", "b", "c"], "reward", Dice(confidence, 80, 5))
+    # the bootstrap over prompts, one draw after the other
+    random, drawings = np.random.default_rng(5), []
+    for _ in range(80):
+        chosen = random.integers(40, size=40)
+        drawings.append(bradley_terry_ratings(np.nansum(results[chosen], axis=0), prior=PRIOR))
+    for model, rating in enumerate(found):
+        of_model = [draw[model] for draw in drawings]
+        assert rating.rating.low == pytest.approx(np.quantile(of_model, low))
+        assert rating.rating.high == pytest.approx(np.quantile(of_model, high))
+        assert rating.prompts == 40

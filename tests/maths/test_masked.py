@@ -127,3 +127,46 @@ def test_padding_changes_nothing(case: tuple[torch.Tensor, torch.Tensor], extra:
         atol=1e-9,
         rtol=1e-9,
     )
+
+
+def test_one_value_that_counts_is_its_own_mean_and_has_no_variance():
+    values, mask = torch.tensor([[7.0, 99.0], [5.0, 3.0]]), torch.tensor([[True, False], [False, False]])
+    assert masked.masked_mean(values, mask, if_empty=-1.0).item() == 7
+    assert masked.masked_variance(values, mask, if_empty=-1.0).item() == 0
+    assert masked.mean_per_row(values, mask, if_empty=-1.0).tolist() == [7, -1]
+    mean, variance = masked.mean_and_variance(masked.moments(values, mask), if_empty=(-1.0, -1.0))
+    assert (mean.item(), variance.item()) == (7, 0)
+
+
+def test_nothing_counted_has_a_mean_of_if_empty_and_not_of_zero_or_nan():
+    mean, variance = masked.mean_and_variance(torch.zeros(3), if_empty=(3.0, 4.0))
+    assert (mean.item(), variance.item()) == (3, 4)
+    assert masked.whiten(torch.zeros(0), torch.zeros(0, dtype=torch.bool), keep_mean=True).shape == (0,)
+
+
+def test_rounding_never_makes_a_variance_negative():
+    # three times 0.1: the mean of the squares is 1.7e-18 below the square of the mean
+    moments = masked.moments(torch.full((3,), 0.1, dtype=torch.float64), torch.ones(3, dtype=torch.bool))
+    assert moments[1] / 3 - (moments[0] / 3) ** 2 < 0
+    assert masked.mean_and_variance(moments, if_empty=(0.0, 1.0))[1].item() == 0
+
+
+def test_moments_carry_no_gradient():
+    values = torch.ones(3, requires_grad=True)
+    assert not masked.moments(values, torch.ones(3, dtype=torch.bool)).requires_grad
+
+
+def test_moments_of_float32_are_added_in_float64():
+    # in float32, 1 beside 2^24 is lost
+    moments = masked.moments(torch.tensor([2.0**24, 1.0]), torch.ones(2, dtype=torch.bool))
+    assert moments.tolist() == [2.0**24 + 1, 2.0**48 + 1, 2.0]
+
+
+def test_equal_values_are_whitened_to_zero_and_not_to_nan():
+    values, mask = torch.full((4,), 5.0), torch.ones(4, dtype=torch.bool)
+    assert masked.whiten(values, mask, keep_mean=False).tolist() == [0.0] * 4
+    assert masked.whiten(values, mask, keep_mean=True).tolist() == [5.0] * 4
+    # the epsilon under the square root is 1e-8: a difference of 1e-4 from the mean, of variance 1e-8, becomes sqrt(1/2)
+    close = torch.tensor([1e-4, -1e-4], dtype=torch.float64)
+    white = masked.whiten(close, torch.ones(2, dtype=torch.bool), keep_mean=False)
+    torch.testing.assert_close(white, torch.tensor([0.5**0.5, -(0.5**0.5)], dtype=torch.float64))

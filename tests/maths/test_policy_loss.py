@@ -133,3 +133,42 @@ def test_golden_truncated_importance_weight():
 def test_a_cap_below_one_is_refused():
     with pytest.raises(ValueError, match=r"cap is 0\.5"):
         truncated_importance_weight(logs(1), logs(1), cap=0.5)
+
+
+def test_rounding_within_the_clip_is_not_taken_for_clipping():
+    # old + (new - old) is not always new in float32, and its loss then differs in the last bit
+    generator = torch.Generator().manual_seed(0)
+    old = 0.05 * torch.randn(1000, generator=generator)
+    values = old + 0.38 * (torch.rand(1000, generator=generator) - 0.5)
+    returns = torch.randn(1000, generator=generator)
+    again = old + (values - old)
+    assert ((again - returns).square() > (values - returns).square()).any(), "rounding is seen at all"
+    assert not clipped_value_loss(values, old, returns, clip=0.2).clipped.any()
+
+
+def test_a_value_at_the_edge_of_the_clip_is_not_clipped():
+    # 1.25 is 1 + 0.25 exactly, so that held and free are one number
+    loss, clipped = clipped_value_loss(numbers(1.25, 1.5), numbers(1, 1), numbers(2, 2), clip=0.25)
+    # 0.5 * 0.75^2 for both: the second is held at 1.25
+    torch.testing.assert_close(loss, numbers(0.28125, 0.28125))
+    assert clipped.tolist() == [False, True]
+
+
+def test_a_ratio_at_the_edge_of_the_clip_is_not_clipped():
+    clip = {"clip_low": 0.5, "clip_high": 0.5, "dual_clip": None}
+    loss, ratio, clipped = clipped_policy_loss(logs(1.5, 0.5), logs(1, 1), numbers(1, -1), **clip)
+    torch.testing.assert_close(ratio, numbers(1.5, 0.5))
+    torch.testing.assert_close(loss, numbers(-1.5, 0.5))
+
+
+def test_the_dual_clip_holds_from_just_above_one_and_a_cap_from_one():
+    clipped_policy_loss(logs(1), logs(1), numbers(1), clip_low=0.2, clip_high=0.2, dual_clip=1.01)
+    assert truncated_importance_weight(logs(0.5), logs(0.1), cap=1.0).tolist() == [1.0]
+
+
+def test_the_ratio_and_the_weight_carry_no_gradient_and_the_plain_value_loss_never_says_clipped():
+    log_probs = logs(1.1).requires_grad_()
+    assert not clipped_policy_loss(log_probs, logs(1), numbers(1), **PLAIN).ratio.requires_grad
+    old = logs(1.0).requires_grad_()
+    assert not probability_ratio(logs(1.1), old).requires_grad
+    assert clipped_value_loss(numbers(9.0), numbers(0.0), numbers(0.0), clip=None).clipped.tolist() == [False]

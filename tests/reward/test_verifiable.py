@@ -152,3 +152,18 @@ def test_a_prompt_without_a_right_answer_names_itself_and_what_it_has():
 def test_patterns_that_cannot_be_meant_are_refused(kind, pattern, match):
     with pytest.raises(UsageError, match=match):
         verify(kind, pattern=pattern)
+
+
+def test_the_tolerance_is_relative_to_the_size_of_the_number_whatever_its_sign():
+    # 1 % of 1000 is 10
+    for truth, near, far in (("-1000", "-991", "-989"), ("1000", "1009", "1011")):
+        assert judged(verify("numeric", tolerance=0.01), near, answer=truth).value == 1.0
+        assert judged(verify("numeric", tolerance=0.01), far, answer=truth).value == 0.0
+
+
+def test_below_one_the_tolerance_is_absolute_and_its_edge_is_within():
+    # 0.25 of 1, not of 0.5; the numbers are exact in binary
+    assert judged(verify("numeric", tolerance=0.25), "0.75", answer="0.5").value == 1.0
+    assert judged(verify("numeric", tolerance=0.25), "0.25", answer="0.5").value == 1.0
+    assert judged(verify("numeric", tolerance=0.25), "0.8", answer="0.5").value == 0.0
+    assert judged(verify("numeric", tolerance=0.0), "3", answer="3").value == 1.0

@@ -1,6 +1,7 @@
 """Two processes in one folder, for real."""
 
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from steersman.errors import RunLocked, SteersmanError
-from steersman.runs.lock import RunLock, holder_of, lock_run
+from steersman.runs.lock import PATIENCE_SECONDS, RunLock, holder_of, lock_run, refuse_if_held
 
 HOLD = """
 import sys, time
@@ -134,3 +135,33 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
 
 def test_nobody_works_in_a_folder_that_is_not_there(tmp_path: Path):
     assert holder_of(tmp_path / "none") is None
+
+
+def test_a_shorter_holder_leaves_nothing_of_a_longer_one_before(tmp_path: Path):
+    (tmp_path / ".lock").write_text('{"pid": 1, "host": "' + "h" * 500 + '", "since": ""}')
+    with lock_run(tmp_path):
+        said = json.loads((tmp_path / ".lock").read_text())
+        assert (said["pid"], said["host"]) == (os.getpid(), socket.gethostname())
+        with pytest.raises(RunLocked, match=f"process {os.getpid()} on"):
+            lock_run(tmp_path)
+    assert (tmp_path / ".lock").read_bytes() == b""
+
+
+def test_a_refusal_waits_a_moment_and_leaves_no_open_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with lock_run(tmp_path):
+        before = len(os.listdir("/proc/self/fd"))
+        began = time.monotonic()
+        with pytest.raises(RunLocked):
+            lock_run(tmp_path)
+        assert time.monotonic() - began >= PATIENCE_SECONDS
+        assert len(os.listdir("/proc/self/fd")) == before
+        with pytest.raises(RunLocked):
+            refuse_if_held(tmp_path)
+        assert len(os.listdir("/proc/self/fd")) == before
+    refuse_if_held(tmp_path)
+
+
+def test_a_lock_left_behind_by_a_killed_process_is_nobodys(tmp_path: Path):
+    (tmp_path / ".lock").write_text('{"pid": 1, "host": "elsewhere", "since": "long ago"}')
+    assert holder_of(tmp_path) is None
+    refuse_if_held(tmp_path)

@@ -1,0 +1,140 @@
+"""One request and its reply: where it may go, and a reply that is not whole is none."""
+
+import http.client
+import ipaddress
+import socket
+
+import pytest
+from moody_server import moody_server
+
+from steersman.errors import UsageError
+from steersman.reward import exchange
+from steersman.reward.exchange import Reply, checked_addresses, is_public, place_of, post
+
+BODY = b'{"items": [{"id": "1", "answer": "abc"}]}'
+HERE = ("127.0.0.1",)
+
+
+def test_a_reply_comes_whole_with_its_status_and_its_wish_to_wait():
+    with moody_server(lambda number: "status 503 7" if number else "well") as server:
+        place = place_of(server.url, HERE)
+        assert post(place, BODY, {}, timeout=5.0) == Reply(200, "", b'{"scores": [3.0]}')
+        assert post(place, BODY, {}, timeout=5.0) == Reply(503, "7", b'{"error": "not now"}')
+        assert server.requests[0]["headers"]["Content-Type"] == "application/json"
+        assert server.requests[0]["headers"]["Connection"] == "close"
+
+
+def test_a_reply_that_ends_before_its_length_is_no_reply():
+    with moody_server(lambda number: "cut") as server, pytest.raises(http.client.IncompleteRead):
+        post(place_of(server.url, HERE), BODY, {}, timeout=5.0)
+
+
+def test_a_reply_may_be_as_long_as_the_limit_and_no_longer(monkeypatch):
+    with moody_server(lambda number: "well") as server:
+        place = place_of(server.url, HERE)
+        monkeypatch.setattr(exchange, "MOST_BYTES", len(b'{"scores": [3.0]}'))
+        assert post(place, BODY, {}, timeout=5.0).status == 200
+        monkeypatch.setattr(exchange, "MOST_BYTES", len(b'{"scores": [3.0]}') - 1)
+        with pytest.raises(http.client.HTTPException, match="more than 16 bytes"):
+            post(place, BODY, {}, timeout=5.0)
+
+
+def test_a_reply_that_takes_too_long_is_a_timeout():
+    with moody_server(lambda number: "hang 1") as server, pytest.raises(TimeoutError, match=r"within 0\.1 s"):
+        post(place_of(server.url, HERE), BODY, {}, timeout=0.1)
+
+
+def test_the_first_address_that_answers_is_used_and_the_last_failure_is_told():
+    with moody_server(lambda number: "well") as server:
+        port = server.server_address[1]
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            nobody = taken.getsockname()[1]
+        dead, alive = (socket.AF_INET, ("127.0.0.1", nobody)), (socket.AF_INET, ("127.0.0.1", port))
+        for addresses in ([alive, dead], [dead, alive]):
+            wire = exchange._connect(addresses, exchange.time.monotonic() + 5)
+            assert wire.getpeername()[1] == port
+            assert 4 < wire.gettimeout() <= 5
+            wire.close()
+        with pytest.raises(ConnectionRefusedError):
+            exchange._connect([dead], exchange.time.monotonic() + 5)
+        with pytest.raises(OSError, match="no address"):
+            exchange._connect([], exchange.time.monotonic() + 5)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "path", "encrypted"),
+    [
+        ("http://a.example", "a.example", 80, "/", False),
+        ("https://a.example", "a.example", 443, "/", True),
+        ("https://a.example:8443/score?x=1", "a.example", 8443, "/score?x=1", True),
+        ("http://[::1]:80/a", "::1", 80, "/a", False),
+    ],
+)
+def test_a_url_is_taken_apart(url, host, port, path, encrypted):
+    place = place_of(url, ["10.0.0.1/8"])
+    assert (place.host, place.port, place.path, place.encrypted) == (host, port, path, encrypted)
+    assert place.allowed == (ipaddress.ip_network("10.0.0.0/8"),)
+
+
+@pytest.mark.parametrize(
+    ("url", "match"),
+    [
+        ("http://me@a.example/", "no name or password"),
+        ("http://:secret@a.example/", "no name or password"),
+        ("http://a.example:99999/", "no usable port"),
+        ("ftp://a.example/", "named as http"),
+        ("http:///score", "named as http"),
+    ],
+)
+def test_urls_that_cannot_be_meant_are_refused(url, match):
+    with pytest.raises(UsageError, match=match):
+        place_of(url, [])
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("169.254.169.254", False),
+        ("224.0.0.1", False),
+        ("2001:4860:4860::8888", True),
+        ("::1", False),
+        ("ff02::1", False),
+        ("::ffff:8.8.8.8", True),
+        ("::ffff:127.0.0.1", False),
+        # 6to4 and the translation prefix carry an IPv4 address: 7f00:1 is 127.0.0.1, 808:808 is 8.8.8.8
+        ("2002:7f00:1::", False),
+        ("2002:808:808::", True),
+        ("64:ff9b::7f00:1", False),
+        ("64:ff9b::808:808", True),
+        # Teredo hides its client's address in its last bits
+        ("2001:0:4136:e378:8000:63bf:3fff:fdd2", False),
+    ],
+)
+def test_what_is_on_the_public_internet(address, public):
+    assert is_public(ipaddress.ip_address(address)) is public
+
+
+def resolving_to(monkeypatch, *addresses):
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+
+def test_one_address_that_is_not_public_refuses_the_place(monkeypatch):
+    resolving_to(monkeypatch, "8.8.8.8", "10.0.0.1", "8.8.8.8")
+    with pytest.raises(UsageError, match=r'10\.0\.0\.1, which is not on the public internet.*allow=\["10\.0\.0\.1"\]'):
+        checked_addresses(place_of("https://a.example", []), secret=False)
+    allowed = checked_addresses(place_of("https://a.example", ["10.0.0.0/8"]), secret=False)
+    assert [address[0] for _, address in allowed] == ["8.8.8.8", "10.0.0.1"], "each once, in order"
+
+
+def test_a_secret_goes_unencrypted_to_allowed_addresses_only(monkeypatch):
+    resolving_to(monkeypatch, "8.8.8.8")
+    with pytest.raises(UsageError, match="not encrypted"):
+        checked_addresses(place_of("http://a.example", []), secret=True)
+    assert checked_addresses(place_of("http://a.example", []), secret=False)
+    assert checked_addresses(place_of("https://a.example", []), secret=True)
+    assert checked_addresses(place_of("http://a.example", ["8.8.8.8"]), secret=True)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from steersman.runs.replies import Replies
 
 
 @pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:
+def events(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """Every fsync and rename from now on, with names relative to the test's folder; what is written aside is called so."""
     seen: list[str] = []
 
@@ -25,7 +24,7 @@ def events(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str
     fsync, replace, rename, rmtree = os.fsync, Path.replace, Path.rename, shutil.rmtree
 
     def seen_fsync(descriptor: int) -> None:
-        seen.append(f"fsync {named(os.readlink(f'/proc/self/fd/{descriptor}'))}")
+        seen.append(f"fsync {named(Path(f'/proc/self/fd/{descriptor}').readlink())}")
         fsync(descriptor)
 
     def seen_rename(path: Path, target: Path) -> Path:
@@ -44,7 +43,7 @@ def events(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str
     monkeypatch.setattr(Path, "replace", seen_replace)
     monkeypatch.setattr(Path, "rename", seen_rename)
     monkeypatch.setattr(shutil, "rmtree", seen_rmtree)
-    yield seen
+    return seen
 
 
 def fill(folder: Path) -> None:

@@ -147,17 +147,21 @@ def test_a_shorter_holder_leaves_nothing_of_a_longer_one_before(tmp_path: Path):
     assert (tmp_path / ".lock").read_bytes() == b""
 
 
-def test_a_refusal_waits_a_moment_and_leaves_no_open_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_refusal_waits_a_moment_and_leaves_no_open_file(tmp_path: Path):
     with lock_run(tmp_path):
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_files()
         began = time.monotonic()
         with pytest.raises(RunLocked):
             lock_run(tmp_path)
         assert time.monotonic() - began >= PATIENCE_SECONDS
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_files() == before
         with pytest.raises(RunLocked):
             refuse_if_held(tmp_path)
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_files() == before
     refuse_if_held(tmp_path)
 
 

@@ -14,7 +14,7 @@ from steersman.methods.ppo.records import collate
 from steersman.methods.ppo.update import PpoObjective, minibatches, update
 from steersman.parallel.world import World
 from steersman.settings.ppo import KlSettings, SamplingSettings, UpdateSettings
-from steersman.train.core import Learner
+from steersman.train.core import Learner, StepReport
 from steersman.train.precision import autocast
 
 CPU = torch.device("cpu")
@@ -193,3 +193,45 @@ def test_minibatches_hold_every_answer_once_an_epoch_in_another_order_each_time(
     assert first != again
     assert first == minibatches(10, settings, seed=1, iteration=3, epoch=0)
     assert [len(part) for part in minibatches(2, settings, seed=1, iteration=0, epoch=0)] == [1, 1]
+
+
+class Moved:
+    """A learner whose policy has moved by what was written down for each step."""
+
+    def __init__(self, *moved: float) -> None:
+        learner = learner_of(Given([-1.0], [0.0]))
+        steps = iter(moved)
+
+        def stepped(units, aim) -> StepReport:
+            found = next(steps)
+            return StepReport(1.0, {"policy": 1.0}, {"KL to old policy": found}, 2.0, 0.1, 3, 0.5, 0.0, False)
+
+        learner.step = stepped  # type: ignore[method-assign]
+        self.learner = learner
+
+    def update(self, **settings):
+        one = [experience(advantages=[0.0], returns=[0.0], values=[0.0], old=[-1.0])] * 2
+        return update(self.learner, one, objective(**settings), seed=0, iteration=0, pretraining=None)
+
+
+def test_an_update_ends_after_the_step_that_moved_further_than_the_target_and_not_before():
+    # at the target it goes on; 0.1001 is above 0.1, and not above twice 0.1
+    stats = Moved(0.05, 0.1, 0.1001, 0.0).update(epochs=2, minibatches=2, target_kl=0.1)
+    assert (stats.steps, stats.stopped_early, stats.tokens) == (3, True, 9)
+    assert stats.metrics["KL to old policy"] == pytest.approx((0.05 + 0.1 + 0.1001) / 3)
+    assert (stats.gradient_norm, stats.learning_rate, stats.padding_share) == (2.0, 0.1, 0.5)
+    ended = Moved(0.0, 0.2).update(epochs=5, minibatches=2, target_kl=0.1)
+    assert (ended.steps, ended.stopped_early) == (2, True), "a step that ends an epoch ends the update too"
+    free = Moved(9.0, 9.0, 9.0, 9.0).update(epochs=2, minibatches=2, target_kl=None)
+    assert (free.steps, free.stopped_early) == (4, False)
+
+
+def test_an_update_over_nothing_takes_no_step():
+    stats = update(Moved().learner, [], objective(), seed=0, iteration=0, pretraining=None)
+    assert (stats.steps, stats.stopped_early, stats.tokens, stats.learning_rate, dict(stats.terms)) == (
+        0,
+        False,
+        0,
+        0.0,
+        {},
+    )

@@ -1,7 +1,14 @@
-"""What the docs point at exists: links, anchors, paths and tests; and both indexes name every page."""
+"""What the docs point at exists: links, anchors, paths, tests and settings; and both indexes name every page."""
 
+import importlib
+import pkgutil
 import re
+import typing
+from collections.abc import Iterator
 from pathlib import Path
+
+import steersman.settings
+from steersman.settings.base import Settings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -10,6 +17,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PATH = re.compile(r"(?<![\w./-])(?:docs|src|tests|bench)/[\w./-]*\w")
 SOURCE = re.compile(r"`([a-z_0-9]+(?:/[a-z_0-9]+)+\.py)`")
 TEST = re.compile(r"`(test_\w+)")
+SETTING = re.compile(r"(?<![\w./])([a-z_]+(?:\.[a-z_]+)+)=")
 
 
 def name(page: Path) -> str:
@@ -54,6 +62,45 @@ def test_every_test_that_the_docs_name_exists():
         for test in TEST.findall(page.read_text(encoding="utf-8")):
             if test not in files and not any(f"def {test}" in source for source in sources):
                 broken.append(f"{name(page)}: {test}")
+    assert not broken, "\n".join(broken)
+
+
+def classes_in(annotation: object) -> Iterator[type]:
+    if isinstance(annotation, type):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from classes_in(part)
+
+
+def patterns(schema: type[Settings], before: str = "") -> Iterator[str]:
+    """A regular expression for each setting of a schema, with its dotted path; any name stands for the key of a table."""
+    for field, info in schema.model_fields.items():
+        path = before + field
+        if "dict[" in str(info.annotation):
+            path += r"\.\w+"
+        yield path
+        for inner in classes_in(info.annotation):
+            if issubclass(inner, Settings):
+                yield from patterns(inner, path + r"\.")
+
+
+def test_every_dotted_setting_that_the_docs_show_with_a_value_exists():
+    modules = [
+        importlib.import_module(f"steersman.settings.{module.name}")
+        for module in pkgutil.iter_modules(steersman.settings.__path__)
+    ]
+    schemas = {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Settings)
+    }
+    known = {path for schema in schemas for path in patterns(schema)}
+    broken: list[str] = []
+    for page in PAGES:
+        for setting in SETTING.findall(page.read_text(encoding="utf-8")):
+            if not any(re.fullmatch(path, setting) for path in known):
+                broken.append(f"{name(page)}: {setting}")
     assert not broken, "\n".join(broken)
 
 

@@ -13,11 +13,11 @@ NAMES = {
     "micro-batches": "other micro-batches",
     "layers": "transformers' own layers",
     "engine": "the plain decoding step",
-    "reading": "all read anew",
+    "reading": "full forward passes",
     "rows": "padded rows",
     "kernels": "the other kernels",
     "all": "all of it off",
-    "rate": "a rate 1.001 times as high",
+    "rate": "a learning rate 1.001 times as high",
 }
 ANOTHER = "rate"
 """Really another way of learning, if by little: it shows what would be seen, and does not count among those that should agree."""
@@ -109,8 +109,8 @@ def beginnings(runs: Runs, variants: Sequence[str]) -> list[str]:
         "first iteration",
         "while answers are the same",
         "same answers",
-        "first other answers, by seed",
-        "processor time",
+        "first different answers, by seed",
+        "CPU time",
     )
     lines = [f"| | {' | '.join(heads)} |", "|" + "---|" * (len(heads) + 1)]
     for name in variants:
@@ -169,7 +169,11 @@ def draw(runs: Runs) -> str:
     height = TOP + -(-len(variants) // columns) * (DOWN + 58) + 4
     body = [
         text(
-            LEFT, 24, "PPO on Harbour with each fast path switched off, over PPO as it is shipped", size=16, weight=600
+            LEFT,
+            24,
+            "PPO on Harbour with each fast path switched off, compared with PPO as it ships",
+            size=16,
+            weight=600,
         ),
         text(
             LEFT,
@@ -221,7 +225,7 @@ def panel(runs: Runs, name: str, corner: tuple[float, float], span: tuple[float,
     largest = max(
         abs(a - b) for a, b in zip(*(mean_curve([pair[i] for pair in both], "score") for i in (0, 1)), strict=True)
     )
-    drawn.append(text(left + ACROSS - 4, top + DOWN - 8, f"apart by at most {short(largest)}", size=11, anchor="end"))
+    drawn.append(text(left + ACROSS - 4, top + DOWN - 8, f"differs by at most {short(largest)}", size=11, anchor="end"))
     for side, colour, how in ((0, OURS, LINES[0]), (1, OTHER, LINES[1])):
         curves = [[row["score"] for row in pair[side]] for pair in both]
         columns = list(zip(*curves, strict=True))

@@ -25,8 +25,8 @@ AXES: dict[str, tuple[int, ...]] = {
 MODELS = ((64, 4), (128, 4), (256, 4), (384, 6))
 PROMPT = 16
 TITLES = {
-    "answers": "answers an iteration",
-    "length": "tokens an answer",
+    "answers": "answers per iteration",
+    "length": "tokens per answer",
     "vocabulary": "vocabulary",
     "model": "million parameters in layers",
 }
@@ -136,7 +136,7 @@ def drawing(rows: list[dict[str, Any]]) -> str:
         for line, (title, seen, said) in enumerate(
             (
                 (
-                    "processor seconds",
+                    "CPU seconds",
                     [row["processor_seconds"] for row in here],
                     [row["gigaflop"] * scale for row in here],
                 ),

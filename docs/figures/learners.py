@@ -15,7 +15,7 @@ WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 460, 62, 52, 26, 58
 INK, PALE = "#22303c", "#7b8794"
 # name -> what it is called, its colour, and where its label stands beside its mean: across, down, anchor
 METHODS: dict[str, tuple[str, str, tuple[float, float, str]]] = {
-    "sft": ("fine-tuned: where all begin", "#5f6b76", (12, 5, "start")),
+    "sft": ("fine-tuned: the common start", "#5f6b76", (12, 5, "start")),
     "preferred": ("SFT on preferred answers", "#a26a1f", (16, 40, "start")),
     "best-of-n": ("best of 8", "#2a9d6f", (14, 5, "start")),
     "dpo": ("DPO", "#c8553d", (17, 13, "start")),
@@ -56,7 +56,7 @@ def axes(frame: Frame) -> list[str]:
         text(
             LEFT,
             22,
-            "What the answers are really worth, and how far the model went for it",
+            "True taste of the answers against KL from the fine-tuned model",
             font_size=16,
             font_weight=600,
         )
@@ -86,14 +86,12 @@ def axes(frame: Frame) -> list[str]:
         text(
             middle,
             HEIGHT - 16,
-            "KL from the fine-tuned model, nats an answer (square-root scale)",
+            "KL from the fine-tuned model, nats per answer (square-root scale)",
             text_anchor="middle",
         )
     )
     upright = (TOP + bottom) / 2
-    drawn.append(
-        text(18, upright, "true taste of an answer", text_anchor="middle", transform=f"rotate(-90 18 {upright:.1f})")
-    )
+    drawn.append(text(18, upright, "true taste", text_anchor="middle", transform=f"rotate(-90 18 {upright:.1f})"))
     return drawn
 
 
@@ -165,7 +163,7 @@ def spread(rows: Rows, key: str, digits: int = 2, share: bool = False) -> str:
 
 
 def table(rows: Rows, names: Sequence[str]) -> str:
-    heads = "seeds | true taste | nats | on point | toxic | exaggerated | reward model | processor s | peak GB"
+    heads = "seeds | true taste | nats | on point | toxic | exaggerated | reward model | CPU s | peak GB"
     lines = [f"| | {heads} |", "|" + "---|" * (heads.count("|") + 2)]
     for name in names:
         of_it = [row for row in rows if row["name"] == name]

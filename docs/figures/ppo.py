@@ -10,11 +10,11 @@ from pathlib import Path
 WIDTH, HEIGHT, LEFT, TOP = 230, 130, 44, 30
 PANELS = (
     ("score", ("score", "held-out score")),
-    ("KL to reference (nats an answer)", ("KL to reference", "held-out KL to reference")),
-    ("entropy (nats a token)", ("entropy",)),
+    ("KL to reference (nats per answer)", ("KL to reference", "held-out KL to reference")),
+    ("entropy (nats per token)", ("entropy",)),
     ("explained variance", ("explained variance",)),
     ("clip fraction", ("clip fraction",)),
-    ("KL to old policy (nats a token)", ("KL to old policy",)),
+    ("KL to old policy (nats per token)", ("KL to old policy",)),
 )
 COLOURS = ("#1f6f8b", "#d1495b")
 

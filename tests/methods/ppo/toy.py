@@ -306,8 +306,12 @@ def run_toy(
     value_rate: float,
     keeper: KeepsNothing | None = None,
     budget: int = 10**6,
+    held_out: int = 0,
+    memory: Memory | None = None,
+    watch: Any = None,
+    scorer: Any = None,
 ) -> Outcome:
-    """The product's own loop on the toy."""
+    """The product's own loop on the toy; `held_out` is how many prompts it is measured on."""
     cpu = torch.device("cpu")
     # none, where there is no critic
     values = [p for name, p in actors.named_parameters() if "value" in name]
@@ -315,7 +319,7 @@ def run_toy(
     optimiser = torch.optim.Adam(
         [{"params": others, "lr": learning_rate}, {"params": values, "lr": value_rate}], eps=1e-5
     )
-    memory = Memory(settings.kl.coefficient)
+    memory = memory or Memory(settings.kl.coefficient)
     learner = Learner(
         actors,
         optimiser,
@@ -331,7 +335,7 @@ def run_toy(
     parts = Parts(
         actors=actors,
         engine=engine,
-        scorer=ToyScorer(problem),
+        scorer=scorer or ToyScorer(problem),
         language=ToyLanguage(),
         learner=learner,
         reading=Reading(
@@ -342,7 +346,7 @@ def run_toy(
             World.alone(),
         ),
         prompts=[Prompt(text="?")],
-        held_out=[],
+        held_out=[Prompt(text="?")] * held_out,
         pretraining=None,
         asking=Asking(
             Sampling(problem.length, settings.sampling.temperature),
@@ -352,5 +356,6 @@ def run_toy(
         ),
         keeper=keeper or KeepsNothing(),
         world=World.alone(),
+        watch=watch,
     )
     return ppo(parts, settings, memory)

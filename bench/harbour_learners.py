@@ -179,7 +179,8 @@ def distances(rows: Sequence[TokenRow], model: LanguageModel, other: LanguageMod
     for start in range(0, len(rows), 64):
         batch = pad_rows(rows[start : start + 64], pad_id=model.tokeniser.pad_token_id)
         hidden, there = (
-            gather_before(each.backbone.hidden(batch, batch.asked), batch.loss_mask) for each in (model, other)
+            gather_before(each.backbone.hidden(batch, batch.needed_positions), batch.loss_mask)
+            for each in (model, other)
         )
         logits = model.backbone.logits_of(hidden)
         if model.guide is not None:

@@ -29,7 +29,7 @@ from steersman.reward.scorer import Scorer
 from steersman.settings.base import load_settings
 from steersman.settings.ppo import PpoSettings
 from steersman.text.template import encode_prompt
-from steersman.watch.records import Looked, Seen, WatchMemory
+from steersman.watch.records import Seen, WatchMemory, WatchReport
 
 HERE = Path(__file__).resolve().parent
 PEER = HERE.parent / ".bench" / "trl-1.12" / "bin" / "python"
@@ -49,12 +49,12 @@ class Clock:
     rows: list[dict[str, float]] = field(default_factory=list)
     restores: bool = False
 
-    def look(self, answers: Sequence[Seen], memory: WatchMemory, *, iteration: int) -> Looked:
+    def look(self, answers: Sequence[Seen], memory: WatchMemory, *, iteration: int) -> WatchReport:
         score, kl = (statistics.fmean(values) for values in zip(*((a.score, a.kl) for a in answers), strict=True))
         passed = {"seconds": time.perf_counter() - self.began, "processor": time.process_time() - self.used}
         taste = statistics.fmean(true_taste(answer.prompt.shown, answer.text) for answer in answers)
         self.rows.append({"score": score, "kl": kl, "taste": taste, **passed})
-        return Looked({}, [], [], False)
+        return WatchReport({}, [], [], False)
 
     def paying(self, scorer: Scorer, memory: WatchMemory) -> Scorer:
         return scorer

@@ -37,7 +37,7 @@ from steersman.settings.ppo import PpoSettings
 from steersman.settings.reward import RewardSettings
 from steersman.settings.sft import SftSettings
 from steersman.settings.watch import WatchSettings
-from steersman.watch.records import Looked, Seen, WatchMemory
+from steersman.watch.records import Seen, WatchMemory, WatchReport
 from steersman.watch.watching import DETECTORS, looks_needed
 
 FOND = 3
@@ -128,7 +128,7 @@ class Truth:
     def restores(self) -> bool:
         return self.watch.restores
 
-    def look(self, answers: Sequence[Seen], memory: WatchMemory, *, iteration: int) -> Looked:
+    def look(self, answers: Sequence[Seen], memory: WatchMemory, *, iteration: int) -> WatchReport:
         seen = [features(one.prompt.shown, one.text) for one in answers]
         names = ("taste", "exaggerated", "toxic", "garbled", "on_point")
         self.found.append({name: statistics.fmean(float(getattr(one, name)) for one in seen) for name in names})

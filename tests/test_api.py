@@ -139,7 +139,7 @@ def test_the_stages_of_an_iteration_can_be_called_one_by_one(tiny, tmp_path):
             parts.scorer,
             parts.actors,
             parts.language,
-            parts.reading,
+            parts.forward,
             settings.score,
             settings.kl,
             memory.scale,

@@ -15,10 +15,10 @@ def row_of(length: int, start: int = 1) -> TokenRow:
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.integers(1, 8))
-def test_padding_keeps_every_token(lengths: list[int], multiple: int):
+def test_padding_keeps_every_token(lengths: list[int], pad_multiple: int):
     rows = [row_of(n, 10 * i + 1) for i, n in enumerate(lengths)]
-    batch = pad_rows(rows, pad_id=0, multiple=multiple)
-    assert batch.ids.shape[1] % multiple == 0
+    batch = pad_rows(rows, pad_id=0, pad_multiple=pad_multiple)
+    assert batch.ids.shape[1] % pad_multiple == 0
     assert batch.real_tokens == sum(lengths)
     for i, row in enumerate(rows):
         assert batch.ids[i, : lengths[i]].equal(row.ids)

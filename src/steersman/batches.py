@@ -60,7 +60,7 @@ class TokenBatch:
         return torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths[:, None]
 
     @property
-    def asked(self) -> Int[Tensor, "batch"]:
+    def needed_positions(self) -> Int[Tensor, "batch"]:
         """How many tokens at the end of each row are targets, or stand before one: the hidden states that are asked for (at least
         the last)."""
         first = self.loss_mask.int().argmax(1)
@@ -80,12 +80,12 @@ class TokenBatch:
         return 1.0 - self.real_tokens / max(1, self.positions)
 
 
-def pad_rows(rows: Sequence[TokenRow], *, pad_id: int, multiple: int = 1) -> TokenBatch:
+def pad_rows(rows: Sequence[TokenRow], *, pad_id: int, pad_multiple: int = 1) -> TokenBatch:
     """A batch of rows, as wide as the longest, rounded up to a multiple (kernels cache what they see again)."""
     if not rows:
         raise DataError("cannot make a batch of no rows")
     time = max(len(row.ids) for row in rows)
-    time = -(-time // multiple) * multiple
+    time = -(-time // pad_multiple) * pad_multiple
     ids = pad_sequence([row.ids for row in rows], batch_first=True, padding_value=pad_id)
     loss_mask = pad_sequence([row.loss_mask for row in rows], batch_first=True)
     more = (0, time - ids.shape[1])
@@ -165,9 +165,9 @@ class PairBatch:
         return PairBatch(self.tokens.to(device), *(t.to(device) for t in pairs))
 
 
-def pad_groups(groups: Sequence[AnswerGroup], *, pad_id: int, multiple: int = 1) -> PairBatch:
+def pad_groups(groups: Sequence[AnswerGroup], *, pad_id: int, pad_multiple: int = 1) -> PairBatch:
     """All answers of all groups in one token batch, with the pairs' indices moved to match."""
-    tokens = pad_rows([row for group in groups for row in group.rows], pad_id=pad_id, multiple=multiple)
+    tokens = pad_rows([row for group in groups for row in group.rows], pad_id=pad_id, pad_multiple=pad_multiple)
     starts = torch.tensor([0, *(len(group.rows) for group in groups[:-1])]).cumsum(0)
     placed = list(zip(groups, starts, strict=True))
     return PairBatch(
@@ -204,8 +204,8 @@ class LabelledBatch:
         return self.tokens.positions
 
 
-def pad_labelled(rows: Sequence[LabelledRow], *, pad_id: int, multiple: int = 1) -> LabelledBatch:
-    tokens = pad_rows([labelled.row for labelled in rows], pad_id=pad_id, multiple=multiple)
+def pad_labelled(rows: Sequence[LabelledRow], *, pad_id: int, pad_multiple: int = 1) -> LabelledBatch:
+    tokens = pad_rows([labelled.row for labelled in rows], pad_id=pad_id, pad_multiple=pad_multiple)
     return LabelledBatch(tokens, torch.tensor([labelled.label for labelled in rows]))
 
 

@@ -15,7 +15,7 @@ import steersman
 from steersman.assemble.evaluate import run_evaluate
 from steersman.cli.evaluate import name_of, named
 from steersman.errors import CheckpointError, DataError, ModelError, Preempted, UsageError
-from steersman.execution.kept import KeptRun
+from steersman.execution.kept import OpenRunFolder
 from steersman.loading.saved import open_any_model
 from steersman.maths.statistics import wilson_interval
 from steersman.models.tiny import write_tiny_model
@@ -164,7 +164,7 @@ def test_the_same_command_goes_on_and_gives_the_same(evaluation, tmp_path):
 def test_a_stop_is_graceful_and_the_same_command_goes_on(evaluation, tmp_path, monkeypatch):
     whole = run_evaluate(evaluation(f"run.out={tmp_path / 'whole'}"), quiet=True)
     monkeypatch.setattr("steersman.inference.one_model.TOGETHER", 8)
-    monkeypatch.setattr(KeptRun, "stop_requested", lambda self: True)
+    monkeypatch.setattr(OpenRunFolder, "stop_requested", lambda self: True)
     with pytest.raises(Preempted, match="stopped after 8 of 12 prompts of a model, as asked; the same command goes on"):
         run_evaluate(evaluation(), quiet=True)
     monkeypatch.undo()

@@ -120,7 +120,7 @@ def test_loss_and_gradients_are_the_plain_ones_for_any_padding_order_micro_batch
             OptimiserSettings(learning_rate=1e-12, max_grad_norm=1e9),
             steps=10,
             collate=rows_together(
-                pad_id=1, device=torch.device("cpu"), packing=64 if packed else None, multiple=multiple
+                pad_id=1, device=torch.device("cpu"), packing=64 if packed else None, pad_multiple=multiple
             ),
             packed=packed,
             token_budget=budget,

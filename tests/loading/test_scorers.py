@@ -19,7 +19,7 @@ from steersman.data.load import load_records
 from steersman.errors import DataError, ServiceError, UsageError
 from steersman.execution.kept import refuse_another_recipe
 from steersman.harbour.taste import true_taste
-from steersman.loading.scorers import Keeping, load_scorer, name_of
+from steersman.loading.scorers import ScorerCache, load_scorer, name_of
 from steersman.methods.ppo import loop
 from steersman.parallel.world import World
 from steersman.records import Message, Prompt
@@ -102,7 +102,7 @@ def test_scales_are_measured_once_in_a_run(tmp_path, sums, functions, capsys):
         ScorerSettings,
         {"sum": {"size": {"path": f"{functions}:size", "normalise": "reference"}}, "reference": sums},
     )
-    keeping = Keeping(tmp_path / "scorer", tmp_path / "scorer" / "scales.json", World.alone(), print)
+    keeping = ScorerCache(tmp_path / "scorer", tmp_path / "scorer" / "scales.json", World.alone(), print)
     item = [(Prompt(text="Say"), "seven77")]
     before = load_scorer(settings, CPU, keeping).score(item)
     assert "measured on 12 reference answers: size 6.583 ± 0.493" in capsys.readouterr().out
@@ -118,7 +118,7 @@ def test_length_is_taken_out_as_measured_on_reference_answers_once_in_a_run(tmp_
     reference = write_rows(tmp_path / "reference.jsonl", rows)
     given = {"path": f"{tmp_path / 'by_length.py'}:score", "length_controlled": True, "reference": str(reference)}
     settings = check(ScorerSettings, given)
-    keeping = Keeping(tmp_path / "scorer", tmp_path / "scorer" / "scales.json", World.alone(), print)
+    keeping = ScorerCache(tmp_path / "scorer", tmp_path / "scorer" / "scales.json", World.alone(), print)
     items = [(Prompt(text="Say"), answer) for answer in ("x", "xx", "xxx", "longer")]
     found = load_scorer(settings, CPU, keeping).score(items)
     assert [score.value for score in found] == pytest.approx([3.5, 2.0, 3.5, 0.0])

@@ -56,8 +56,8 @@ def unit(
         torch.tensor(thumbs, dtype=torch.float32),
     )
     reference = -torch.rand(sum(answers), generator=generator, dtype=torch.float64) * 6
-    stranger = (row(generator, 3, 4), float(-torch.rand(1, generator=generator)) * 20)
-    return JudgedGroup(group, reference, stranger)
+    mismatched = (row(generator, 3, 4), float(-torch.rand(1, generator=generator)) * 20)
+    return JudgedGroup(group, reference, mismatched)
 
 
 UNITS = [
@@ -195,7 +195,9 @@ def told(group: AnswerGroup) -> tuple[tuple[int, ...], tuple[bool, ...]]:
 def test_kto_is_a_plain_loop_with_the_baseline_of_the_whole_batch(model):
     s = settings(loss="kto", undesirable_weight=1.5)
     units = [*UNITS[:4], unit(7, (5,), [], thumbs=(1.0,)), unit(8, (6,), [], thumbs=(0.0,))]
-    strange = [float(token_log_probs(model, u.stranger[0]).detach().sum()) - u.stranger[1] for u in units if u.stranger]
+    strange = [
+        float(token_log_probs(model, u.mismatched[0]).detach().sum()) - u.mismatched[1] for u in units if u.mismatched
+    ]
     z = max(0.0, sum(strange) / len(strange))
     total, count = torch.zeros((), dtype=torch.float64), 0
     for each in units:

@@ -102,9 +102,11 @@ def plain_loss(trainee: Trainee, units: Sequence[AnswerGroup], objective: Prefer
 
 
 def learned(
-    trainee: Trainee, units: Sequence[AnswerGroup], objective: Preference, *, budget=10**6, multiple=1
+    trainee: Trainee, units: Sequence[AnswerGroup], objective: Preference, *, budget=10**6, pad_multiple=1
 ) -> Learned:
-    return one_step(trainee, units, objective, groups_together(pad_id=1, device=CPU, multiple=multiple), budget=budget)
+    return one_step(
+        trainee, units, objective, groups_together(pad_id=1, device=CPU, pad_multiple=pad_multiple), budget=budget
+    )
 
 
 def assert_same(found: Learned, loss: float, gradients: dict[str, Tensor], tolerance: float) -> None:
@@ -133,7 +135,7 @@ def test_loss_and_gradients_are_the_plain_ones_for_any_padding_order_and_micro_b
     parameters = dict(trainee.named_parameters())
     gradients = dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
     for budget, multiple, order in ((10**6, 1, units), (1, 1, units[::-1]), (40, 16, units[1:] + units[:1])):
-        found = learned(trainee, order, objective, budget=budget, multiple=multiple)
+        found = learned(trainee, order, objective, budget=budget, pad_multiple=multiple)
         assert_same(found, float(loss.detach()), gradients, 1e-6)
 
 

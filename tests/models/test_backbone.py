@@ -28,8 +28,8 @@ def test_log_probs_are_those_of_the_model(load, family, rows, batch):
 
 def test_padding_changes_nothing(load, family, rows):
     backbone = load(family)
-    wide = pad_rows(rows, pad_id=1, multiple=64)
-    other = pad_rows(rows, pad_id=77, multiple=8)
+    wide = pad_rows(rows, pad_id=1, pad_multiple=64)
+    other = pad_rows(rows, pad_id=77, pad_multiple=8)
     with torch.no_grad():
         one, two = backbone.hidden(wide), backbone.hidden(other)
         for i, row in enumerate(rows):
@@ -93,7 +93,7 @@ def test_entropies_and_shared_hidden_states(load, batch):
     backbone = load("llama")
     log_probs, entropies = backbone.log_probs(batch, with_entropy=True, temperature=0.9)
     assert entropies is not None
-    shared = backbone.hidden(batch, batch.asked)
+    shared = backbone.hidden(batch, batch.needed_positions)
     again, _ = backbone.log_probs_from(shared, batch, temperature=0.9, with_entropy=True)
     assert log_probs.equal(again)
     # without entropies another formula gives them: the last bit may be another

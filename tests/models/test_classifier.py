@@ -37,7 +37,7 @@ def test_the_named_class_gives_the_score(family, batch, tmp_path):
 def test_padding_changes_no_score(family, rows, tmp_path):
     write_tiny_model(tmp_path, family, classes=("only",))
     classifier = opened(tmp_path)
-    together = classifier.scores(pad_rows(rows, pad_id=77, multiple=16))
+    together = classifier.scores(pad_rows(rows, pad_id=77, pad_multiple=16))
     alone = torch.cat([classifier.scores(pad_rows([row], pad_id=1)) for row in rows])
     assert torch.allclose(together, alone, atol=1e-5)
     one = classifier.probabilities(pad_rows(rows, pad_id=77))

@@ -64,7 +64,7 @@ def test_a_pad_of_its_own_keeps_the_scores_of_answers_that_end_in_eos(load, pad,
 
 def test_padding_changes_no_score(load, rows):
     model = new_reward_model(load("mistral"))
-    together = model.scores(pad_rows(rows, pad_id=1, multiple=16))
+    together = model.scores(pad_rows(rows, pad_id=1, pad_multiple=16))
     alone = torch.cat([model.scores(pad_rows([row], pad_id=1)) for row in rows])
     assert torch.allclose(together, alone, atol=1e-5)
 

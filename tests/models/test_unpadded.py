@@ -22,7 +22,7 @@ def short_rows() -> TokenBatch:
     """Rows of at most 8 tokens: the tiny models with a sliding window have one of 8."""
     generator = torch.Generator().manual_seed(5)
     rows = [TokenRow(torch.randint(2, 300, (n,), generator=generator), torch.arange(n) > 0) for n in ROW_LENGTHS]
-    return pad_rows(rows, pad_id=1, multiple=4)
+    return pad_rows(rows, pad_id=1, pad_multiple=4)
 
 
 def learned(backbone, batch: TokenBatch):

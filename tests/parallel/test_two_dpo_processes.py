@@ -61,7 +61,7 @@ def test_two_processes_learn_from_judgements_what_one_learns(variant, tmp_path):
                 other.pop(name, None)
         assert mine == pytest.approx(other, rel=2e-4, abs=2e-5)
     for path in sorted((one / "tokens").glob("*.bin")):
-        if path.name.startswith(("reference", "strangers")):
+        if path.name.startswith(("reference", "mismatched_rows")):
             there = np.fromfile(two / "tokens" / path.name, np.float32)
             assert there == pytest.approx(np.fromfile(path, np.float32), abs=1e-4)
     name = "adapter_model.safetensors" if variant == "LoRA" else "model.safetensors"

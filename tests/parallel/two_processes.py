@@ -35,7 +35,7 @@ def main(model: str, out: Path) -> None:
             # With the usual epsilon Adam's first steps are as large for a gradient that is nothing but rounding as for any other.
             OptimiserSettings(learning_rate=1e-3, weight_decay=0.1, max_grad_norm=0.5, epsilon=1e-3),
             steps=10,
-            collate=rows_together(pad_id=0, device=world.device, packing=None, multiple=1),
+            collate=rows_together(pad_id=0, device=world.device, packing=None, pad_multiple=1),
             packed=False,
             token_budget=64,
             world=world,

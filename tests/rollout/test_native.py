@@ -130,15 +130,15 @@ def test_a_seed_is_a_sample(tiny):
 def test_finish_reasons(tiny):
     backbone = tiny("llama")
     free = NativeEngine(backbone, end_ids=()).generate([[5, 6, 7]], Sampling(12, 1.0), seeds=[4])[0]
-    assert (free.finish, len(free.ids)) == ("length", 12)
+    assert (free.finish_reason, len(free.ids)) == ("length", 12)
     fifth = free.ids[4]
     first = free.ids.index(fifth)
     ended = NativeEngine(backbone, end_ids=(fifth,)).generate([[5, 6, 7]], Sampling(12, 1.0), seeds=[4])[0]
-    assert (ended.finish, ended.ids) == ("end", free.ids[: first + 1])
+    assert (ended.finish_reason, ended.ids) == ("end", free.ids[: first + 1])
     stopped = NativeEngine(backbone, end_ids=()).generate([[5, 6, 7]], Sampling(12, 1.0, stop_ids=(fifth,)), seeds=[4])[
         0
     ]
-    assert (stopped.finish, stopped.ids) == ("stop", free.ids[: first + 1])
+    assert (stopped.finish_reason, stopped.ids) == ("stop", free.ids[: first + 1])
     assert ended.log_probs == pytest.approx(free.log_probs[: first + 1], abs=1e-5)
 
 
@@ -146,7 +146,7 @@ def test_the_context_is_the_last_limit(tiny):
     engine = NativeEngine(tiny("llama", context=32), end_ids=())
     rollouts = engine.generate([[5] * 30, [6] * 4, [7] * 31], Sampling(20, 1.0), seeds=1)
     assert [len(r.ids) for r in rollouts] == [2, 20, 1]
-    assert {r.finish for r in rollouts} == {"length"}
+    assert {r.finish_reason for r in rollouts} == {"length"}
     with pytest.raises(DataError, match="context of 32"):
         engine.generate([[5] * 32], Sampling(20, 1.0), seeds=1)
 
@@ -158,7 +158,7 @@ def test_fewest_tokens_come_before_any_end(tiny):
     rollouts = engine.generate([[5, 6, 7]], Sampling(20, 1.0, min_new_tokens=6, stop_ids=(200,)), samples=40, seeds=2)
     assert all(len(r.ids) > 6 for r in rollouts)
     assert not any(2 <= token < 150 or token == 200 for r in rollouts for token in r.ids[:6])
-    assert any(r.finish == "end" for r in rollouts)
+    assert any(r.finish_reason == "end" for r in rollouts)
     # Told apart: the distribution that the trainer compares with has the end tokens, the one drawn from had not.
     assert all(a < b for r in rollouts for a, b in zip(r.log_probs[:6], r.sampling_log_probs[:6], strict=True))
 

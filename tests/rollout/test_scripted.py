@@ -25,7 +25,7 @@ def test_answers_come_from_the_table_in_turn(ask, tokeniser):
     rollouts = ask({"I like cricket.": ["Fine.", "Good."]}, samples=3)
     assert [answer_text(tokeniser, r) for r in rollouts] == ["Fine.", "Good.", "Fine."]
     assert [r.sample for r in rollouts] == [0, 1, 2]
-    assert all(r.finish == "end" and r.ids[-1] == 0 and set(r.log_probs) == {0.0} for r in rollouts)
+    assert all(r.finish_reason == "end" and r.ids[-1] == 0 and set(r.log_probs) == {0.0} for r in rollouts)
 
 
 def test_answers_come_from_a_function_with_their_log_probs(ask, tokeniser):
@@ -41,12 +41,12 @@ def test_the_rules_of_an_engine_hold(ask, tokeniser):
     text = "It is good for the heart and for the mind."
     whole = ask({"I like cricket.": text})[0].ids
     short = ask({"I like cricket.": text}, Sampling(3, 1.0))[0]
-    assert (short.finish, short.ids) == ("length", whole[:3])
+    assert (short.finish_reason, short.ids) == ("length", whole[:3])
     stopped = ask({"I like cricket.": text}, Sampling(100, 1.0, stop=("heart",)))[0]
-    assert stopped.finish == "stop"
+    assert stopped.finish_reason == "stop"
     assert answer_text(tokeniser, stopped, ("heart",)) == "It is good for the "
     by_id = ask({"I like cricket.": text}, Sampling(100, 1.0, stop_ids=(whole[2],)))[0]
-    assert (by_id.finish, by_id.ids) == ("stop", whole[:3])
+    assert (by_id.finish_reason, by_id.ids) == ("stop", whole[:3])
 
 
 def test_gaps_in_a_script_are_named(ask):

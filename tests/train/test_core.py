@@ -57,7 +57,7 @@ def rows_of(lengths: list[int], seed: int = 0) -> list[TokenRow]:
 def learner_of(
     budget: int,
     *,
-    multiple: int = 1,
+    pad_multiple: int = 1,
     notices: list[str] | None = None,
     max_grad_norm: float = 1e9,
     model: nn.Module | None = None,
@@ -71,7 +71,7 @@ def learner_of(
         max_grad_norm=max_grad_norm,
         token_budget=budget,
         packed=False,
-        collate=lambda units: pad_rows(units, pad_id=0, multiple=multiple),
+        collate=lambda units: pad_rows(units, pad_id=0, pad_multiple=pad_multiple),
         world=World.alone(),
         precision=autocast("fp32", torch.device("cpu")),
         notice=(notices if notices is not None else []).append,
@@ -92,10 +92,10 @@ def plain_reference(model: Bigram, rows: list[TokenRow]) -> torch.Tensor:
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(2, 9), min_size=1, max_size=7), st.integers(1, 80), st.sampled_from([1, 4]))
 def test_any_micro_batch_size_and_padding_gives_the_reference_loss_and_step(
-    lengths: list[int], budget: int, multiple: int
+    lengths: list[int], budget: int, pad_multiple: int
 ):
     rows = rows_of(lengths)
-    fast, slow = learner_of(budget, multiple=multiple), learner_of(10**9)
+    fast, slow = learner_of(budget, pad_multiple=pad_multiple), learner_of(10**9)
     expected = plain_reference(slow.model, rows)
     gradients = torch.autograd.grad(expected, list(slow.model.parameters()))
     for parameter, gradient in zip(slow.model.parameters(), gradients, strict=True):

@@ -5,11 +5,11 @@ from typing import Any
 
 from steersman.records import Prompt
 from steersman.watch.baseline import baseline
-from steersman.watch.detectors.detector import Scene
-from steersman.watch.records import Glance, Seen
+from steersman.watch.detectors.detector import DetectorInput
+from steersman.watch.records import IterationAnswers, WatchedAnswer
 
 
-def answer(text: str = "a dog is furry", **more: Any) -> Seen:
+def answer(text: str = "a dog is furry", **more: Any) -> WatchedAnswer:
     usual = {
         "prompt": Prompt(text="What is a dog?"),
         "tokens": 10,
@@ -19,18 +19,18 @@ def answer(text: str = "a dog is furry", **more: Any) -> Seen:
         "kl": 0.0,
         "entropy": 1.0,
     }
-    return Seen(text=text, **{**usual, **more})
+    return WatchedAnswer(text=text, **{**usual, **more})
 
 
 def scene(
-    now: Sequence[Seen],
-    before: Sequence[Seen] = (answer(score=-1.0), answer(score=1.0)),
+    now: Sequence[WatchedAnswer],
+    before: Sequence[WatchedAnswer] = (answer(score=-1.0), answer(score=1.0)),
     *,
     held_out: Mapping[int, float] | None = None,
     held_out_before: Mapping[int, float] | None = None,
     unusual: Sequence[float] = (),
     **gains: float | None,
-) -> Scene:
-    known = baseline(Glance(before, held_out_before or {}, []), None)
+) -> DetectorInput:
+    known = baseline(IterationAnswers(before, held_out_before or {}, []), None)
     usual = {"gain": None, "held_out_gain": None, "peak": None}
-    return Scene(Glance(now, held_out or {}, unusual), known, **{**usual, **gains})
+    return DetectorInput(IterationAnswers(now, held_out or {}, unusual), known, **{**usual, **gains})

@@ -11,7 +11,7 @@ import pytest
 from scenes import answer
 
 from steersman.reward.scorer import Item, Score
-from steersman.watch.records import Looked, Seen, WatchMemory
+from steersman.watch.records import WatchedAnswer, WatchMemory, WatchReport
 from steersman.watch.watching import Plan, Watcher
 
 PLAN = Plan({"kl": 5.0}, "warn", {}, 2, 2, 4, 3, 1.0)
@@ -34,11 +34,11 @@ def watcher(plan: Plan = PLAN, held_out: Any = None, features: Callable[[], Any]
     return Watcher(plan, held_out, features, lambda numbers: numbers)
 
 
-def far(kl: float, count: int = 8, **more: Any) -> list[Seen]:
+def far(kl: float, count: int = 8, **more: Any) -> list[WatchedAnswer]:
     return [answer(f"answer number {i}", kl=kl + i - (count - 1) / 2, score=float(i), **more) for i in range(count)]
 
 
-def look(watch: Watcher, memory: WatchMemory, kls: Sequence[float]) -> list[Looked]:
+def look(watch: Watcher, memory: WatchMemory, kls: Sequence[float]) -> list[WatchReport]:
     return [watch.look(far(kl), memory, iteration=i) for i, kl in enumerate(kls)]
 
 
@@ -93,7 +93,7 @@ def test_a_detector_may_have_an_action_of_its_own_and_one_without_a_limit_is_sil
     assert not look(watcher(silent), WatchMemory(), [0.0, 90.0])[1].findings
 
 
-def said(numbers: Sequence[float], scores: Sequence[float]) -> list[Seen]:
+def said(numbers: Sequence[float], scores: Sequence[float]) -> list[WatchedAnswer]:
     return [answer(f"worth {number}", score=score) for number, score in zip(numbers, scores, strict=True)]
 
 

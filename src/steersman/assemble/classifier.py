@@ -14,8 +14,8 @@ from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.classification import lines_of_classifier, measure_classifier
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
-from steersman.execution.fit import Judged, Material, learn
-from steersman.execution.kept import KeptRun, identity_of, keep_run
+from steersman.execution.fit import SelectionMetric, TrainingRows, learn
+from steersman.execution.kept import OpenRunFolder, identity_of, keep_run
 from steersman.execution.machine import Machine, resolve_device, resolve_machine
 from steersman.loading.language_model import model_path
 from steersman.methods.classifier import TextClass
@@ -36,7 +36,7 @@ SCORING_BUDGET = 4096
 
 
 @dataclass(frozen=True)
-class Pupil:
+class TrainableClassifier:
     classifier: Classifier
     tokeniser: Any
 
@@ -96,7 +96,7 @@ def _refuse(settings: ClassifierSettings) -> None:
         )
 
 
-def load_pupil(settings: ClassifierSettings, device: torch.device) -> Pupil:
+def load_pupil(settings: ClassifierSettings, device: torch.device) -> TrainableClassifier:
     """The trunk under a new output layer; torch's generator decides how that begins."""
     loading = {"revision": settings.model.revision, "trust_remote_code": settings.model.trust_remote_code}
     with TemporaryDirectory() as scratch:
@@ -109,11 +109,11 @@ def load_pupil(settings: ClassifierSettings, device: torch.device) -> Pupil:
     fit_pad(classifier, tokeniser)
     if settings.model.gradient_checkpointing:
         classifier.hf.gradient_checkpointing_enable()
-    return Pupil(classifier, tokeniser)
+    return TrainableClassifier(classifier, tokeniser)
 
 
 def labelled_rows(
-    settings: ClassifierSettings, pupil: Pupil, kept: KeptRun, *, held_out: bool, world: World
+    settings: ClassifierSettings, pupil: TrainableClassifier, kept: OpenRunFolder, *, held_out: bool, world: World
 ) -> list[LabelledRow]:
     """The texts of one side as tokens, with their classes. What is of another kind is counted and said."""
     data = settings.data
@@ -165,31 +165,31 @@ def _check(found: list[LabelledRow], seen: Counter[str], settings: ClassifierSet
 
 def _learn(
     settings: ClassifierSettings,
-    pupil: Pupil,
+    pupil: TrainableClassifier,
     train: list[LabelledRow],
     held_out: list[LabelledRow],
-    kept: KeptRun,
+    kept: OpenRunFolder,
     machine: Machine,
     world: World,
     *,
     quiet: bool,
 ) -> Finish:
-    multiple = machine.multiple_within(pupil.context)
+    pad_multiple = machine.pad_multiple_within(pupil.context)
 
     def collate(units: list[LabelledRow]) -> LabelledBatch:
-        batch = pad_labelled(units, pad_id=pupil.pad, multiple=multiple)
+        batch = pad_labelled(units, pad_id=pupil.pad, pad_multiple=pad_multiple)
         return replace(batch, tokens=batch.tokens.to(world.device), labels=batch.labels.to(world.device))
 
     return learn(
         pupil.classifier,
-        Material(len(train), train.__getitem__, held_out),
+        TrainingRows(len(train), train.__getitem__, held_out),
         TextClass(),
         collate,  # type: ignore[arg-type]
         optimiser=settings.optimiser,
         train=settings.train,
         seed=settings.run.seed,
         checkpoint_every=settings.run.checkpoint_every,
-        judged=Judged("loss", higher_is_better=False, derive=lambda found: {}),
+        judged=SelectionMetric("loss", higher_is_better=False, derive=lambda found: {}),
         kept=kept,
         machine=machine,
         world=world,
@@ -198,7 +198,9 @@ def _learn(
     )
 
 
-def _report(kept: KeptRun, pupil: Pupil, held_out: list[LabelledRow], world: World, *, quiet: bool) -> None:
+def _report(
+    kept: OpenRunFolder, pupil: TrainableClassifier, held_out: list[LabelledRow], world: World, *, quiet: bool
+) -> None:
     """How good the saved weights are on the held-out texts: kept as quality.json, and said."""
     rows, model = [labelled.row for labelled in held_out], pupil.classifier.eval()
     logits = through(rows, model.logits, pad_id=pupil.pad, token_budget=SCORING_BUDGET, device=world.device)

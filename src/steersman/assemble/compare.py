@@ -137,7 +137,7 @@ def _answers(name: str, path: str, prompts: Sequence[Prompt], sampling: Sampling
     # The seed of an answer follows from the prompt alone: what differs between models is then less the luck of the draw.
     seeds = [sample_seed(seed, 0, prompt.id, 0) for prompt in prompts]
     rollouts = engine_of(model).generate(encoded, sampling, seeds=seeds)
-    return [Said(name, answer_text(model.tokeniser, one, sampling.stop), one.finish, {}) for one in rollouts]
+    return [Said(name, answer_text(model.tokeniser, one, sampling.stop), one.finish_reason, {}) for one in rollouts]
 
 
 def write_page(found: Compared, out: str) -> str:

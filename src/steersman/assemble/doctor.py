@@ -152,7 +152,7 @@ def _training() -> Finding:
             backbone,
             OptimiserSettings(learning_rate=0.01),
             steps=3,
-            collate=rows_together(pad_id=0, device=device, packing=None, multiple=1),
+            collate=rows_together(pad_id=0, device=device, packing=None, pad_multiple=1),
             packed=False,
             token_budget=64,
             world=World.alone(device),

@@ -11,8 +11,8 @@ from steersman.batches import TokenRow
 from steersman.data.tokens import tokeniser_hash
 from steersman.errors import ModelError, UsageError
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
-from steersman.execution.fit import Judged, Material, learn
-from steersman.execution.kept import KeptRun, identity_of, keep_run
+from steersman.execution.fit import SelectionMetric, TrainingRows, learn
+from steersman.execution.kept import OpenRunFolder, identity_of, keep_run
 from steersman.execution.machine import resolve_device, resolve_machine
 from steersman.inference.distance import NAME, distance
 from steersman.loading.language_model import load_language_model, shard_model, whole_again
@@ -25,7 +25,7 @@ from steersman.methods.dpo import (
     coefficients,
     collate,
 )
-from steersman.models.answer_kl import Voice
+from steersman.models.answer_kl import ModelView
 from steersman.models.backbone import Backbone
 from steersman.models.language_model import LanguageModel
 from steersman.models.rows import through
@@ -40,12 +40,12 @@ from steersman.training_data.split import content_of
 
 @dataclass(frozen=True)
 class Side:
-    """Judged answers by group, each row with the reference's opinion of it, and for kto its opinion of each group's stranger."""
+    """SelectionMetric answers by group, each row with the reference's opinion of it, and for kto its opinion of each group's stranger."""
 
     judgements: Judgements
     longest: int
     reference: ReferenceLogProbs
-    strange_reference: ReferenceLogProbs | None
+    mismatched_reference: ReferenceLogProbs | None
 
     def __len__(self) -> int:
         return len(self.judgements)
@@ -58,11 +58,11 @@ class Side:
     def unit(self, index: int) -> JudgedGroup:
         starts = self.judgements.starts
         rows = range(int(starts[index]), int(starts[index + 1]))
-        if self.strange_reference is None:
+        if self.mismatched_reference is None:
             return JudgedGroup(self.judgements.group(index), self.reference.of(rows))
-        row = stranger_of(self.judgements, self.longest, index)
-        stranger = (row, float(self.strange_reference.of([index]).sum()))
-        return JudgedGroup(self.judgements.group(index), self.reference.of(rows), stranger)
+        row = mismatched_row(self.judgements, self.longest, index)
+        mismatched = (row, float(self.mismatched_reference.of([index]).sum()))
+        return JudgedGroup(self.judgements.group(index), self.reference.of(rows), mismatched)
 
 
 def run_dpo(settings: DpoSettings, *, quiet: bool = False) -> RunResult:
@@ -89,18 +89,20 @@ def run_dpo(settings: DpoSettings, *, quiet: bool = False) -> RunResult:
             shard_model(backbone, backbone, world, entrances=("hidden", "log_probs"))
             finish = learn(
                 backbone,
-                Material(
+                TrainingRows(
                     len(learned), learned.unit, list(map(measured.unit, range(len(measured)))) if measured else []
                 ),
                 objective_of(settings, backbone, pad, machine.token_budget),
                 lambda units: collate(
-                    units, pad_id=pad, device=world.device, multiple=machine.multiple_within(context)
+                    units, pad_id=pad, device=world.device, pad_multiple=machine.pad_multiple_within(context)
                 ),
                 optimiser=settings.optimiser,
                 train=settings.train,
                 seed=settings.run.seed,
                 checkpoint_every=settings.run.checkpoint_every,
-                judged=Judged("loss", higher_is_better=False, derive=lambda found: preference_loss(settings, found)),
+                judged=SelectionMetric(
+                    "loss", higher_is_better=False, derive=lambda found: preference_loss(settings, found)
+                ),
                 kept=kept,
                 machine=machine,
                 world=world,
@@ -118,12 +120,12 @@ def run_dpo(settings: DpoSettings, *, quiet: bool = False) -> RunResult:
 
 
 def asked_sides(
-    settings: DpoSettings, model: LanguageModel, kept: KeptRun, token_budget: int, world: World
+    settings: DpoSettings, model: LanguageModel, kept: OpenRunFolder, token_budget: int, world: World
 ) -> tuple[Side, Side | None]:
     """What is learned from and what is held out, each with the reference's opinion of it."""
     context = model.backbone.context_length
     train, held_out = read_both(settings.data, settings.ties, model.tokeniser, kept, context, world)
-    asker = Asker(settings, model, kept, token_budget, world)
+    asker = ReferencePass(settings, model, kept, token_budget, world)
     return asker.side(train, "train"), None if held_out is None else asker.side(held_out, "held-out")
 
 
@@ -158,7 +160,7 @@ def preference_loss(settings: PreferenceSettings, found: Mapping[str, float]) ->
 
 
 def with_distance(
-    settings: DpoSettings, finish: Finish, held_out: Side, model: LanguageModel, kept: KeptRun, token_budget: int
+    settings: DpoSettings, finish: Finish, held_out: Side, model: LanguageModel, kept: OpenRunFolder, token_budget: int
 ) -> Finish:
     """The finish with the KL to the reference beside what was measured in training; a run that was killed after its last step
     reads it from its journal."""
@@ -176,7 +178,7 @@ def with_distance(
     return finish if nats is None else replace(finish, held_out={**finish.held_out, NAME: nats})
 
 
-def reference_voice(settings: PreferenceSettings, model: LanguageModel) -> Voice:
+def reference_voice(settings: PreferenceSettings, model: LanguageModel) -> ModelView:
     """The reference once the model has begun to learn: beneath its adapter, or a model by itself."""
     if settings.reference is None and model.adapter is not None:
         return model.backbone, None
@@ -200,12 +202,12 @@ def reference_of(settings: PreferenceSettings) -> str:
 
 
 @dataclass(frozen=True)
-class Asker:
+class ReferencePass:
     """Asks the reference, before anything is learned, what it thinks of each row."""
 
     settings: DpoSettings
     model: LanguageModel
-    kept: KeptRun
+    kept: OpenRunFolder
     token_budget: int
     world: World
 
@@ -215,7 +217,7 @@ class Asker:
         log_probs = self._ask(len(judgements.rows), judgements.rows.row, reference, f"reference-{name}")
         strange = None
         if self.settings.loss == "kto":
-            row = partial(stranger_of, judgements, longest)
+            row = partial(mismatched_row, judgements, longest)
             strange = self._ask(len(judgements), row, reference, f"strangers-{name}")
         return Side(judgements, longest, log_probs, strange)
 
@@ -245,7 +247,7 @@ class Asker:
         return other_reference(self.settings, self.model).backbone
 
 
-def stranger_of(judgements: Judgements, longest: int, index: int) -> TokenRow:
+def mismatched_row(judgements: Judgements, longest: int, index: int) -> TokenRow:
     """A group's prompt with the first answer of the next group: what kto's KL baseline is measured on."""
     starts, rows = judgements.starts, judgements.rows
     own, other = (rows.row(int(starts[i])) for i in (index, (index + 1) % len(judgements)))
@@ -267,14 +269,14 @@ def baseline_by(backbone: Backbone, pad_id: int, token_budget: int) -> Callable[
     """kto's baseline over a global batch: the mean log-ratio of answers to prompts that they do not belong to."""
 
     def baseline(units: Sequence[JudgedGroup]) -> float:
-        strangers = [unit.stranger for unit in units if unit.stranger is not None]
+        mismatched_rows = [unit.mismatched for unit in units if unit.mismatched is not None]
         found = through(
-            [row for row, _ in strangers],
+            [row for row, _ in mismatched_rows],
             lambda batch: by_answer(backbone.log_probs(batch)[0], batch)[:, None],
             pad_id=pad_id,
             token_budget=token_budget,
             device=backbone.device,
         )
-        return float(found.sum() - sum(reference for _, reference in strangers)) / len(strangers)
+        return float(found.sum() - sum(reference for _, reference in mismatched_rows)) / len(mismatched_rows)
 
     return baseline

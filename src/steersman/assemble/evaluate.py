@@ -33,12 +33,12 @@ from steersman.evaluate.evaluation import Evaluation
 from steersman.evaluate.figures import Dice
 from steersman.evaluate.refusal import USUAL, Refusals, harmful_of, read_phrases
 from steersman.evaluate.toxic_words import read_words
-from steersman.execution.kept import KeptRun, identity_of, keep_run
+from steersman.execution.kept import OpenRunFolder, identity_of, keep_run
 from steersman.execution.machine import on_threads, resolve_device
 from steersman.inference.one_model import Opened, Task, evaluate_model
 from steersman.inference.toxicity import toxic_probabilities
 from steersman.loading.saved import open_any_model
-from steersman.loading.scorers import Keeping, load_scorer
+from steersman.loading.scorers import ScorerCache, load_scorer
 from steersman.loading.sources import read_source, register_sources
 from steersman.parallel.world import World
 from steersman.records import (
@@ -137,7 +137,7 @@ def _prompts(setting: str, source: SourceSettings) -> list[Prompt]:
 
 
 def _all_models(
-    settings: EvaluateSettings, task: Task, kept: KeptRun, facts: Mapping[str, Any], *, quiet: bool
+    settings: EvaluateSettings, task: Task, kept: OpenRunFolder, facts: Mapping[str, Any], *, quiet: bool
 ) -> list[ModelAnswers]:
     """Each model's answers, from its file if they are there. A file is named by all that decided it."""
     folder = kept.folder.path / "models"
@@ -170,7 +170,7 @@ def _all_models(
     return found
 
 
-def _go_on(kept: KeptRun, done: int, total: int) -> None:
+def _go_on(kept: OpenRunFolder, done: int, total: int) -> None:
     kept.show(done, {})
     if kept.stop_requested() and done < total:
         raise Preempted(
@@ -209,7 +209,7 @@ class Opener:
 
 
 def _score(
-    models: Sequence[ModelAnswers], task: Task, settings: EvaluateSettings, device: torch.device, kept: KeptRun
+    models: Sequence[ModelAnswers], task: Task, settings: EvaluateSettings, device: torch.device, kept: OpenRunFolder
 ) -> None:
     """Every scorer on every answer, one scorer after another."""
     answers = [
@@ -219,7 +219,7 @@ def _score(
         for answer in row
     ]
     items = [(prompt, answer.text) for prompt, answer in answers]
-    keeping = Keeping.of(kept, World.alone())
+    keeping = ScorerCache.of(kept, World.alone())
     for name, opening in settings.scorers.items():
         # What one scorer measures on reference answers is not what another does.
         scales = None if keeping.scales is None else keeping.scales.with_name(f"scales-{name}.json")
@@ -287,7 +287,7 @@ def _evaluation(
 
 
 def _write(
-    found: Evaluation, models: Sequence[ModelAnswers], task: Task, settings: EvaluateSettings, kept: KeptRun
+    found: Evaluation, models: Sequence[ModelAnswers], task: Task, settings: EvaluateSettings, kept: OpenRunFolder
 ) -> None:
     stamp = read_stamp(kept.folder.stamp_path)
     content = {

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from steersman.errors import UsageError
 from steersman.execution.ending import RunResult, already_finished, conclude
-from steersman.execution.fit import Judged, Material, learn
+from steersman.execution.fit import SelectionMetric, TrainingRows, learn
 from steersman.execution.kept import identity_of, keep_run
 from steersman.execution.machine import resolve_device, resolve_machine
 from steersman.loading.language_model import load_language_model, model_path, shard_model
@@ -55,18 +55,20 @@ def run_ilql(settings: IlqlSettings, *, quiet: bool = False) -> RunResult:
             shard_model(whole, backbone, world, entrances=("read",))
             finish = learn(
                 whole,
-                Material(
+                TrainingRows(
                     len(learned), learned.unit, list(map(measured.unit, range(len(measured)))) if measured else []
                 ),
                 QLearning(settings),
                 lambda units: collate(
-                    units, pad_id=pad, device=world.device, multiple=machine.multiple_within(context)
+                    units, pad_id=pad, device=world.device, pad_multiple=machine.pad_multiple_within(context)
                 ),
                 optimiser=settings.optimiser,
                 train=settings.train,
                 seed=settings.run.seed,
                 checkpoint_every=settings.run.checkpoint_every,
-                judged=Judged("loss", higher_is_better=False, derive=lambda found: whole_loss(settings, found)),
+                judged=SelectionMetric(
+                    "loss", higher_is_better=False, derive=lambda found: whole_loss(settings, found)
+                ),
                 kept=kept,
                 machine=machine,
                 world=world,

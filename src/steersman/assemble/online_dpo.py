@@ -14,26 +14,26 @@ from steersman.assemble.dpo import preference_loss, reference_of, reference_voic
 from steersman.data.sources import content_hash
 from steersman.errors import UsageError
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
-from steersman.execution.fit import Judged, Material, learn
-from steersman.execution.kept import KeptRun, identity_of, keep_run
+from steersman.execution.fit import SelectionMetric, TrainingRows, learn
+from steersman.execution.kept import OpenRunFolder, identity_of, keep_run
 from steersman.execution.machine import resolve_device, resolve_machine
 from steersman.inference.distance import NAME
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model
-from steersman.loading.scorers import Keeping, Reward, name_of, scorer_of
+from steersman.loading.scorers import Reward, ScorerCache, name_of, scorer_of
 from steersman.methods.dpo import DirectPreference, JudgedGroup, collate
 from steersman.methods.online_dpo import judged_pairs
 from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration
+from steersman.methods.ppo.distributed import checked_scores
 from steersman.methods.ppo.records import Sample
-from steersman.methods.ppo.together import asked
 from steersman.models.acting import acting_as
-from steersman.models.answer_kl import Voice, answer_kl
+from steersman.models.answer_kl import ModelView, answer_kl
 from steersman.models.rows import log_probs_of
 from steersman.parallel.world import join
 from steersman.records import Prompt
 from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Sampling
-from steersman.rollout.language import Words
+from steersman.rollout.language import ModelLanguage
 from steersman.rollout.native import NativeEngine
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import OnlineDpoSettings
@@ -45,10 +45,10 @@ class Sampler:
     """Makes and judges pairs."""
 
     settings: OnlineDpoSettings
-    words: Words
+    words: ModelLanguage
     sampling: Sampling
     scorer: Scorer
-    reference: Voice
+    reference: ModelView
     pad_id: int
     token_budget: int
 
@@ -57,7 +57,7 @@ class Sampler:
     ) -> tuple[list[Sample], list[float]]:
         asking = Asking(self.sampling, each, self.settings.run.seed, purpose)
         found = collect(prompts, engine, self.words, asking, iteration=step)
-        scores = asked(self.scorer, [(sample.prompt, sample.text) for sample in found])
+        scores = checked_scores(self.scorer, [(sample.prompt, sample.text) for sample in found])
         return found, [score.value for score in scores]
 
     def units(self, samples: Sequence[Sample], scores: Sequence[float]) -> list[JudgedGroup]:
@@ -100,27 +100,29 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: 
             },
         }
         with machine.working(), keep_run(settings, settings.run, kind="online-dpo", world=world, facts=facts) as kept:
-            words = Words(model.tokeniser, tuple(settings.sampling.stop))
+            words = ModelLanguage(model.tokeniser, tuple(settings.sampling.stop))
             sampling = Sampling(**{**settings.sampling.model_dump(), "stop": words.stop})
             context = backbone.context_length
             room = None if context is None else context - sampling.max_new_tokens
             prompts, held_out = prompts_of(settings.prompts, words, kept.notice, room=room)
             reference = reference_voice(settings, model)
-            scorer = scorer_of(settings.scorer, reward, world.device, Keeping.of(kept, world))
+            scorer = scorer_of(settings.scorer, reward, world.device, ScorerCache.of(kept, world))
             sampler = Sampler(settings, words, sampling, scorer, reference, pad, machine.token_budget)
             engine = native_engine((backbone, model.adapter), model.tokeniser)
             finish = learn(
                 backbone,
-                Material(len(prompts), _no_unit, _held_out(sampler, held_out, model.tokeniser)),
+                TrainingRows(len(prompts), _no_unit, _held_out(sampler, held_out, model.tokeniser)),
                 DirectPreference(settings),
                 lambda units: collate(
-                    units, pad_id=pad, device=world.device, multiple=machine.multiple_within(context)
+                    units, pad_id=pad, device=world.device, pad_multiple=machine.pad_multiple_within(context)
                 ),
                 optimiser=settings.optimiser,
                 train=settings.train,
                 seed=settings.run.seed,
                 checkpoint_every=settings.run.checkpoint_every,
-                judged=Judged("loss", higher_is_better=False, derive=lambda found: preference_loss(settings, found)),
+                judged=SelectionMetric(
+                    "loss", higher_is_better=False, derive=lambda found: preference_loss(settings, found)
+                ),
                 kept=kept,
                 machine=machine,
                 world=world,
@@ -162,7 +164,7 @@ def _held_out(sampler: Sampler, prompts: Sequence[Prompt], tokeniser: object) ->
 
 
 def _living(
-    sampler: Sampler, engine: NativeEngine, prompts: Sequence[Prompt], kept: KeptRun
+    sampler: Sampler, engine: NativeEngine, prompts: Sequence[Prompt], kept: OpenRunFolder
 ) -> Callable[[int], list[JudgedGroup]]:
     """The pairs of a step, made by the weights that it begins with."""
     settings = sampler.settings
@@ -178,7 +180,7 @@ def _living(
                 "step": step + 1,
                 "score": sum(scores) / len(scores),
                 "answer length": sum(len(sample.rollout.ids) for sample in samples) / len(samples),
-                "ended by themselves": sum(sample.rollout.finish != "length" for sample in samples) / len(samples),
+                "ended with EOS": sum(sample.rollout.finish_reason != "length" for sample in samples) / len(samples),
             }
         )
         return sampler.units(samples, scores)
@@ -187,7 +189,12 @@ def _living(
 
 
 def _measured(
-    sampler: Sampler, engine: NativeEngine, voice: Voice, prompts: Sequence[Prompt], kept: KeptRun, finish: Finish
+    sampler: Sampler,
+    engine: NativeEngine,
+    voice: ModelView,
+    prompts: Sequence[Prompt],
+    kept: OpenRunFolder,
+    finish: Finish,
 ) -> Finish:
     """What the finished policy answers to held-out prompts: its score, and how far it is from the reference."""
     rows = read_rows(kept.folder.journal_path)[0]
@@ -202,7 +209,7 @@ def _measured(
             sampler.reference,
             pad_id=sampler.pad_id,
             token_budget=sampler.token_budget,
-            temperature=sampler.sampling.divisor,
+            temperature=sampler.sampling.logit_temperature,
         )
         numbers = {f"held-out {NAME}": float(nats.mean()), "held-out score": sum(scores) / len(scores)}
         found = {"step": finish.best_step, **numbers}

@@ -18,7 +18,7 @@ from steersman.errors import DataError, UsageError
 from steersman.evaluate.judged_pairs import judged_pairs
 from steersman.evaluate.reward_quality import RewardQuality, measure_reward_quality
 from steersman.execution.machine import resolve_device
-from steersman.loading.scorers import Keeping, Reward, scorer_of
+from steersman.loading.scorers import Reward, ScorerCache, scorer_of
 from steersman.loading.sources import read_source
 from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking, Record, to_dict
 from steersman.reward.scorer import Score
@@ -64,7 +64,7 @@ def run_score(settings: ScoreSettings, *, quiet: bool = False, reward: Reward | 
             raise DataError(_nothing(settings.data.source, report))
         # Beside the result for as long as there is none: what a service was paid for is not lost when the next answer fails.
         replies = out.with_name(f"{out.name}.replies")
-        keeping = replace(Keeping.nowhere(), replies=replies)
+        keeping = replace(ScorerCache.nowhere(), replies=replies)
         scorer = scorer_of(settings.scorer, reward, resolve_device(settings.device), keeping)
         name = settings.name or scorer.name
         values: list[float] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from steersman.execution.ending import RunResult, already_finished, conclude
-from steersman.execution.fit import Judged, learn
+from steersman.execution.fit import SelectionMetric, learn
 from steersman.execution.kept import identity_of, keep_run
 from steersman.execution.learner import rows_together
 from steersman.execution.machine import resolve_device, resolve_machine
@@ -69,13 +69,13 @@ def run_sft(settings: SftSettings, *, quiet: bool = False, command: Command | No
                     pad_id=pad,
                     device=world.device,
                     packing=settings.data.max_length if settings.train.packing else None,
-                    multiple=machine.multiple_within(backbone.context_length),
+                    pad_multiple=machine.pad_multiple_within(backbone.context_length),
                 ),
                 optimiser=settings.optimiser,
                 train=settings.train,
                 seed=settings.run.seed,
                 checkpoint_every=settings.run.checkpoint_every,
-                judged=Judged("loss", higher_is_better=False, derive=perplexity),
+                judged=SelectionMetric("loss", higher_is_better=False, derive=perplexity),
                 kept=kept,
                 machine=machine,
                 world=world,

@@ -18,7 +18,18 @@ from steersman.assemble.sft import run_sft
 from steersman.demo.microscope import demo_microscope
 from steersman.demo.page import mark_of, write_page
 from steersman.demo.panel import held_out_pairs, hold_panel
-from steersman.demo.story import Chapter, Chart, Example, Examples, JournalRows, Place, Sizes, Stage, Story, Teller
+from steersman.demo.story import (
+    Chapter,
+    Chart,
+    Example,
+    Examples,
+    JournalRows,
+    Place,
+    ProgressReporter,
+    Sizes,
+    Stage,
+    Story,
+)
 from steersman.demo.table import REFERENCE, table
 from steersman.demo.taste import KeptScorer, Measured, Measurer, held_out_prompts
 from steersman.demo.verdict import verdict
@@ -160,7 +171,7 @@ STAGES = (
 )
 
 
-def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, teller: Teller) -> Story:
+def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, teller: ProgressReporter) -> Story:
     """The whole story; the same call on the same folder resumes it, or tells it again from what is there."""
     began = time.monotonic()
     if out.exists() and not out.is_dir():

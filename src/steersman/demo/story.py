@@ -200,7 +200,7 @@ class Story:
 
 
 @runtime_checkable
-class Teller(Protocol):
+class ProgressReporter(Protocol):
     """Who is told how the story goes, while it goes."""
 
     def opening(self, stages: Sequence[Stage], place: Place) -> None: ...

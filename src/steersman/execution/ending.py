@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from steersman.errors import SteersmanError
-from steersman.execution.kept import KeptRun, finished, refuse_another_recipe
+from steersman.execution.kept import OpenRunFolder, finished, refuse_another_recipe
 from steersman.parallel.world import World
 from steersman.runs.checkpoints import CheckpointStore, is_disk_full
 from steersman.runs.folder import RunFolder, free_bytes, fsync_path
@@ -44,7 +44,7 @@ class Finish:
 
 
 def conclude(
-    kept: KeptRun, finish: Finish, *, save: Callable[[Path], None], world: World, next_command: str
+    kept: OpenRunFolder, finish: Finish, *, save: Callable[[Path], None], world: World, next_command: str
 ) -> RunResult:
     """Save the model (process 0), mark the run's end, and say how it went."""
     folder = kept.folder

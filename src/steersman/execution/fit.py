@@ -10,19 +10,19 @@ from torch import nn
 from steersman.data.order import epoch_order, steps_per_epoch
 from steersman.errors import DataError
 from steersman.execution.ending import Finish
-from steersman.execution.kept import KeptRun
+from steersman.execution.kept import OpenRunFolder
 from steersman.execution.learner import learner_of
 from steersman.execution.machine import Machine
 from steersman.parallel.world import World
 from steersman.settings.parts import OptimiserSettings, TrainSettings
 from steersman.train.checkpoint import load_checkpoint
 from steersman.train.core import Learner
-from steersman.train.loop import Course, Lesson, Memory, run_course
+from steersman.train.loop import Memory, TrainingData, TrainingLength, run_training
 from steersman.train.objective import Collate, Objective
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingRows:
     """The rows to learn from and the rows held out, each by index; nothing is in memory until it is asked for."""
 
     count: int
@@ -31,7 +31,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Judged:
+class SelectionMetric:
     """Which held-out number decides, and numbers made from the held-out terms."""
 
     measure: str
@@ -41,7 +41,7 @@ class Judged:
 
 def learn(
     model: nn.Module,
-    material: Material,
+    material: TrainingRows,
     objective: Objective[Any, Any],
     collate: Collate[Any, Any],
     *,
@@ -49,8 +49,8 @@ def learn(
     train: TrainSettings,
     seed: int,
     checkpoint_every: int,
-    judged: Judged,
-    kept: KeptRun,
+    judged: SelectionMetric,
+    kept: OpenRunFolder,
     machine: Machine,
     world: World,
     label: str,
@@ -80,7 +80,7 @@ def learn(
     if after_step is not None:
         learner.optimiser.register_step_post_hook(lambda *_: after_step())
     memory = _memory(kept, learner, judged, train, world)
-    course = Course(
+    course = TrainingLength(
         steps=steps,
         evaluate_every=train.evaluate_every or max(1, per_epoch // 4),
         checkpoint_every=checkpoint_every,
@@ -89,18 +89,20 @@ def learn(
         higher_is_better=judged.higher_is_better,
         keep=train.keep,
     )
-    lesson = Lesson(
+    lesson = TrainingData(
         rows_of=rows_of or _rows_of(material, train.batch_size, seed),
         held_out=material.held_out,
         derive=judged.derive,
         epoch_of=lambda step: step / per_epoch,
     )
     with kept.progress(label, steps, done=learner.progress.step, silent=quiet):
-        outcome = run_course(learner, objective, lesson, course, kept, memory, world)
+        outcome = run_training(learner, objective, lesson, course, kept, memory, world)
     return Finish(outcome.ending, outcome.step, outcome.best_step, outcome.held_out)
 
 
-def _memory(kept: KeptRun, learner: Learner[Any, Any], judged: Judged, train: TrainSettings, world: World) -> Memory:
+def _memory(
+    kept: OpenRunFolder, learner: Learner[Any, Any], judged: SelectionMetric, train: TrainSettings, world: World
+) -> Memory:
     """What the loop remembers: nothing yet, or what the last checkpoint holds, which the learner then goes on from."""
     point = kept.resume_point(world)
     if point is None:
@@ -111,7 +113,7 @@ def _memory(kept: KeptRun, learner: Learner[Any, Any], judged: Judged, train: Tr
     return memory
 
 
-def _rows_of(material: Material, batch_size: int, seed: int) -> Callable[[int], list[Any]]:
+def _rows_of(material: TrainingRows, batch_size: int, seed: int) -> Callable[[int], list[Any]]:
     order = lru_cache(maxsize=2)(lambda epoch: epoch_order(material.count, seed, epoch))
     per_epoch = steps_per_epoch(material.count, batch_size)
 

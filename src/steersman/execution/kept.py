@@ -22,7 +22,7 @@ from steersman.errors import CheckpointError, UsageError
 from steersman.parallel.world import World
 from steersman.runs.checkpoints import Checkpoint, CheckpointStore
 from steersman.runs.folder import RunFolder, atomic_write_text
-from steersman.runs.journal import Journal, Sink, truncate_lines
+from steersman.runs.journal import Journal, Sink, old_names_in, truncate_lines
 from steersman.runs.lock import lock_run
 from steersman.runs.progress import Progress
 from steersman.runs.signals import StopRequest
@@ -51,7 +51,7 @@ MAY_CHANGE = {
 HOW_A_SERVICE_IS_ASKED = re.compile(r"(scorer|watch\.held_out_scorer)(\.sum\..+)?\.http\.\w+")
 
 
-class KeptRun:
+class OpenRunFolder:
     """The loop's keeper (see `train.loop.Keeper`), and what a run knows of itself."""
 
     def __init__(
@@ -183,6 +183,10 @@ class KeptRun:
         self._store.discard_after(step)
         self._journal.truncate_to(step)
         truncate_lines(self.folder.watch_path, step)
+        for old, new in old_names_in(self.folder.journal_path).items():
+            self.notice(
+                f"the journal's {old!r} is now called {new!r}; rows under the old name are still read in this release"
+            )
         self._step = max(step, 0)
         waiting, self._waiting = self._waiting or [], None
         for words in waiting:
@@ -197,7 +201,7 @@ class KeptRun:
 @contextmanager
 def keep_run(
     settings: Settings, run: RunSettings, *, kind: str, world: World, facts: Mapping[str, Any]
-) -> Iterator[KeptRun]:
+) -> Iterator[OpenRunFolder]:
     """The run's folder opened and locked for this process (or for process 0, if there are several).
 
     `facts` are the stamp's: threads, data and parents (names to hashes), deterministic flags.
@@ -208,7 +212,7 @@ def keep_run(
             world.barrier()
             folder = RunFolder(path)
             stop = stack.enter_context(StopRequest())
-            yield KeptRun(folder, run, CheckpointStore(folder.checkpoints), None, stop)
+            yield OpenRunFolder(folder, run, CheckpointStore(folder.checkpoints), None, stop)
             return
         folder = RunFolder.create_or_open(path)
         stack.enter_context(lock_run(folder.path))
@@ -216,7 +220,7 @@ def keep_run(
         journal = stack.enter_context(Journal(folder.journal_path, open_sinks(run.journal, folder, settings)))
         stop = stack.enter_context(StopRequest())
         store = CheckpointStore(folder.checkpoints, on_damage=lambda words: kept.notice(words))
-        kept = KeptRun(folder, run, store, journal, stop)
+        kept = OpenRunFolder(folder, run, store, journal, stop)
         store.clean()
         folder.mark_started()
         for note in notes:

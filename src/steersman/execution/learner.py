@@ -35,7 +35,7 @@ def learner_of(
         compile_layers([model])
     return Learner(
         model,
-        optimiser_of(model, optimiser, rates={}),
+        optimiser_of(model, optimiser, learning_rates={}),
         rate_at=lambda step: scheduled(optimiser, step, steps),
         max_grad_norm=optimiser.max_grad_norm,
         token_budget=token_budget,
@@ -49,15 +49,17 @@ def learner_of(
     )
 
 
-def optimiser_of(model: nn.Module, settings: OptimiserSettings, *, rates: Mapping[int, float]) -> torch.optim.AdamW:
-    """AdamW as the settings wish; `rates` are learning rates of their own for some parameters, by id()."""
+def optimiser_of(
+    model: nn.Module, settings: OptimiserSettings, *, learning_rates: Mapping[int, float]
+) -> torch.optim.AdamW:
+    """AdamW as the settings wish; `learning_rates` are learning learning_rates of their own for some parameters, by id()."""
     return adamw(
         model,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         betas=settings.betas,
         epsilon=settings.epsilon,
-        rates=rates,
+        learning_rates=learning_rates,
     )
 
 
@@ -67,18 +69,20 @@ def scheduled(settings: OptimiserSettings, step: int, steps: int) -> float:
     return multiplier(settings.schedule, step, total_steps=steps, warm_up=warm_up, floor=settings.floor)
 
 
-def rows_together(*, pad_id: int, device: torch.device, packing: int | None, multiple: int) -> Collate[TokenRow, Any]:
+def rows_together(
+    *, pad_id: int, device: torch.device, packing: int | None, pad_multiple: int
+) -> Collate[TokenRow, Any]:
     """Token rows into a batch on the device: padded, or packed into rows of `packing` tokens."""
 
     def collate(units: Sequence[TokenRow]) -> Any:
         if packing is not None:
             widest = max(len(row.ids) for row in units)
             return pack_rows(units, pad_id=pad_id, capacity=max(packing, widest)).to(device)
-        return pad_rows(units, pad_id=pad_id, multiple=multiple).to(device)
+        return pad_rows(units, pad_id=pad_id, pad_multiple=pad_multiple).to(device)
 
     return collate
 
 
-def groups_together(*, pad_id: int, device: torch.device, multiple: int) -> Collate[AnswerGroup, Any]:
+def groups_together(*, pad_id: int, device: torch.device, pad_multiple: int) -> Collate[AnswerGroup, Any]:
     """Groups of answers into one batch on the device."""
-    return lambda units: pad_groups(units, pad_id=pad_id, multiple=multiple).to(device)
+    return lambda units: pad_groups(units, pad_id=pad_id, pad_multiple=pad_multiple).to(device)

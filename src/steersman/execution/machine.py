@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from steersman.errors import UsageError
-from steersman.models.parked import has_its_own_memory
+from steersman.models.offloaded import has_its_own_memory
 from steersman.runs.stamp import read_stamp
 from steersman.settings.parts import ComputeSettings, RunSettings
 from steersman.settings.ppo import PpoSettings
@@ -40,16 +40,16 @@ class Machine:
     precision: Precision
     kernels: Kernels
     token_budget: int
-    multiple: int
+    pad_multiple: int
     """Rows are padded to a multiple of this many tokens: oneDNN keeps a kernel for each shape that it sees."""
     compiled: bool = False
     """Whether torch compiles the models' layers."""
     keeps_freed_memory: bool = False
     """Whether the model is so narrow that asking for memory anew counts (train/allocator.py)."""
 
-    def multiple_within(self, context: int | None) -> int:
+    def pad_multiple_within(self, context: int | None) -> int:
         """The same for a model that can see so many tokens: padding must not go beyond them."""
-        return self.multiple if context is None or context % self.multiple == 0 else 1
+        return self.pad_multiple if context is None or context % self.pad_multiple == 0 else 1
 
     @property
     def facts(self) -> dict[str, bool]:
@@ -58,7 +58,7 @@ class Machine:
         return {**found, "compiled": True} if self.compiled else found
 
     @property
-    def answers_in(self) -> torch.dtype | None:
+    def rollout_dtype(self) -> torch.dtype | None:
         """What kind of numbers answers are made with, if not the model's own."""
         return torch.bfloat16 if self.precision == "bf16" and self.device.type == "cuda" else None
 
@@ -113,8 +113,8 @@ def resolve_machine(run: RunSettings, compute: ComputeSettings, *, width: int, k
             kernels = choose_kernels(width, _memory()) if wished == "auto" else wished
     budget = compute.tokens_per_micro_batch or usual_token_budget(device.type, width)
     compiled = compute.compile and device.type == "cuda"
-    multiple, narrow = 16 if kernels == "onednn" else 1, device.type == "cpu" and width < NARROW
-    return Machine(device, threads, precision, kernels, budget, multiple, compiled, keeps_freed_memory=narrow)
+    pad_multiple, narrow = 16 if kernels == "onednn" else 1, device.type == "cpu" and width < NARROW
+    return Machine(device, threads, precision, kernels, budget, pad_multiple, compiled, keeps_freed_memory=narrow)
 
 
 def usual_token_budget(device: str, width: int) -> int:

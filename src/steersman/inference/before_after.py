@@ -13,7 +13,7 @@ from steersman.loading.engines import engine_of
 from steersman.loading.saved import open_any_model
 from steersman.loading.sources import read_source
 from steersman.methods.ppo.score import ask
-from steersman.models.answer_kl import Voice, answer_kl
+from steersman.models.answer_kl import ModelView, answer_kl
 from steersman.models.language_model import LanguageModel
 from steersman.records import Prompt
 from steersman.reports.before_after import FROZEN, UPDATED, BeforeAfter, Side, Spoken, compared
@@ -92,7 +92,7 @@ def _each_once(prompts: Sequence[Prompt]) -> list[Prompt]:
 
 
 def _spoken(prompt: Prompt, text: str, rollout: Rollout) -> Spoken:
-    return Spoken(prompt, text, len(rollout.ids), rollout.finish != "length")
+    return Spoken(prompt, text, len(rollout.ids), rollout.finish_reason != "length")
 
 
 def _taste(spoken: Sequence[Spoken], source: str) -> list[float] | None:
@@ -102,7 +102,7 @@ def _taste(spoken: Sequence[Spoken], source: str) -> list[float] | None:
 
 
 def _distances(
-    rollouts: Sequence[Rollout], voice: Voice, frozen: Voice, model: LanguageModel, sampling: Sampling
+    rollouts: Sequence[Rollout], voice: ModelView, frozen: ModelView, model: LanguageModel, sampling: Sampling
 ) -> list[float]:
     found = answer_kl(
         [rollout.row for rollout in rollouts],
@@ -110,6 +110,6 @@ def _distances(
         frozen,
         pad_id=model.tokeniser.pad_token_id,
         token_budget=TOKEN_BUDGET,
-        temperature=sampling.divisor,
+        temperature=sampling.logit_temperature,
     )
     return [float(value) for value in found]

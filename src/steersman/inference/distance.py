@@ -6,7 +6,7 @@ The log-ratios of judged answers, which training watches, say little of that: th
 from collections.abc import Sequence
 
 from steersman.loading.engines import native_engine
-from steersman.models.answer_kl import Voice, answer_kl
+from steersman.models.answer_kl import ModelView, answer_kl
 from steersman.models.language_model import LanguageModel
 from steersman.rollout.engine import Sampling, sample_seed
 from steersman.settings.dpo import DistanceSettings
@@ -17,7 +17,7 @@ NAME = "KL to reference"
 def distance(
     asked: Sequence[Sequence[int]],
     model: LanguageModel,
-    reference: Voice,
+    reference: ModelView,
     settings: DistanceSettings,
     *,
     seed: int,

@@ -118,7 +118,7 @@ def answer_group(
                 again.append((i, k))
                 continue
             found[i][k] = Completion(text, speaker.name, place.described(), rollout.seed)
-            if rollout.finish == "length":
+            if rollout.finish_reason == "length":
                 cut.append(i)
         wanted = again
     return Group(

@@ -115,7 +115,7 @@ def _measured(run: ReadRun, opened: OpenedPolicy, samples: Sequence[Sample]) -> 
         opened.scorer,
         opened.actors,
         opened.words,
-        opened.reading,
+        opened.forward,
         settings.score.model_copy(update={"normalise": "none"}),
         settings.kl,
         RunningScale(),

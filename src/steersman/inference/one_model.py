@@ -13,7 +13,7 @@ from steersman.evaluate.answered import Document as Read
 from steersman.loading.engines import engine_of
 from steersman.loading.scorers import load_scorer
 from steersman.models.acting import acting_as
-from steersman.models.answer_kl import Voice, row_figures
+from steersman.models.answer_kl import ModelView, row_figures
 from steersman.models.language_model import LanguageModel
 from steersman.models.rows import log_probs_of
 from steersman.records import Completion, Demonstration, Document, Prompt
@@ -53,7 +53,7 @@ class Opened:
     model: LanguageModel
 
     @property
-    def voice(self) -> Voice:
+    def voice(self) -> ModelView:
         return self.model.backbone, self.model.adapter
 
     @property
@@ -149,7 +149,7 @@ def _answers(
             Answered(
                 text=texts[i],
                 tokens=len(rollout.ids),
-                finish=rollout.finish,
+                finish=rollout.finish_reason,
                 seed=rollout.seed,
                 log_prob=float(figures.log_prob[i]),
                 entropy=float(figures.entropy[i]),

@@ -14,20 +14,20 @@ from steersman.execution.kept import identity_of
 from steersman.execution.machine import resolve_device, usual_token_budget
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model
-from steersman.loading.scorers import Keeping, load_scorer, name_of, places_of
+from steersman.loading.scorers import ScorerCache, load_scorer, name_of, places_of
 from steersman.methods.ppo.actors import make_actors
 from steersman.methods.ppo.collect import Asking, collect
 from steersman.methods.ppo.records import Sample
 from steersman.methods.ppo.roles import ModelActors
-from steersman.methods.ppo.score import Reading
-from steersman.models.answer_kl import Voice
+from steersman.methods.ppo.score import ForwardSetup
+from steersman.models.answer_kl import ModelView
 from steersman.models.language_model import LanguageModel
 from steersman.parallel.world import World
 from steersman.records import Prompt
 from steersman.reward.open import ADDRESSES
 from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Sampling
-from steersman.rollout.language import Words, room_for_prompts
+from steersman.rollout.language import ModelLanguage, room_for_prompts
 from steersman.runs.checkpoints import Checkpoint, CheckpointStore
 from steersman.runs.stamp import read_stamp
 from steersman.settings.base import check, read_recipe
@@ -45,17 +45,17 @@ class OpenedPolicy:
     model: LanguageModel
     actors: ModelActors
     scorer: Scorer
-    words: Words
-    reading: Reading
+    words: ModelLanguage
+    forward: ForwardSetup
     sampling: Sampling
     notes: tuple[str, ...]
 
     @property
-    def updated(self) -> Voice:
+    def updated(self) -> ModelView:
         return self.model.backbone, self.model.adapter
 
     @property
-    def frozen(self) -> Voice:
+    def frozen(self) -> ModelView:
         return (self.model.backbone, None) if self.actors.frozen is None else (self.actors.frozen, None)
 
     def held_out(self) -> list[Prompt]:
@@ -63,7 +63,7 @@ class OpenedPolicy:
         room = room_for_prompts(self.model.backbone, self.sampling)
         return prompts_of(self.settings.prompts, self.words, lambda words: None, room=room)[1]
 
-    def answers(self, voice: Voice, prompts: Sequence[Prompt], *, samples: int) -> list[Sample]:
+    def answers(self, voice: ModelView, prompts: Sequence[Prompt], *, samples: int) -> list[Sample]:
         """Answers drawn as in training; the same seeds whoever speaks, so that what differs is the model and not the luck."""
         asking = Asking(self.sampling, samples, self.settings.run.seed, "report")
         return collect(prompts, native_engine(voice, self.model.tokeniser), self.words, asking, iteration=0)
@@ -79,7 +79,7 @@ def open_policy(folder: Path, *, device: str) -> OpenedPolicy:
     actors = make_actors(settings, model)
     load_weight_tensors(actors, load_file(kept.path / "weights.safetensors"))
     actors.eval()
-    words = Words(model.tokeniser, tuple(settings.sampling.stop))
+    words = ModelLanguage(model.tokeniser, tuple(settings.sampling.stop))
     pad = model.tokeniser.pad_token_id
     return OpenedPolicy(
         settings=settings,
@@ -88,7 +88,7 @@ def open_policy(folder: Path, *, device: str) -> OpenedPolicy:
         actors=actors,
         scorer=_scorer(folder, settings.scorer, where),
         words=words,
-        reading=Reading(
+        forward=ForwardSetup(
             settings.sampling.temperature,
             usual_token_budget(where.type, model.backbone.hidden_size),
             lambda rows: pad_rows(rows, pad_id=pad).to(where),
@@ -150,5 +150,5 @@ def _kept(folder: Path, settings: PpoSettings) -> Checkpoint:
 def _scorer(folder: Path, settings: ScorerSettings, device: torch.device) -> Scorer:
     if settings.path is None and not settings.sum:
         raise ModelError(f"the run's reward was a function of the program that started it ({name_of(settings)})")
-    keeping = Keeping(None, folder / "scorer" / "scales.json", World.alone(), lambda words: None)
+    keeping = ScorerCache(None, folder / "scorer" / "scales.json", World.alone(), lambda words: None)
     return load_scorer(settings, device, keeping)

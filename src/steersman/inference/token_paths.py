@@ -15,7 +15,7 @@ from steersman.loading.engines import native_engine
 from steersman.maths.tokens import gather_before
 from steersman.methods.ppo.records import Sample
 from steersman.models.acting import acting_as
-from steersman.models.answer_kl import Voice
+from steersman.models.answer_kl import ModelView
 from steersman.pages.microscope import END
 from steersman.rollout.engine import Rollout, sample_seed
 from steersman.text.tokeniser import decode
@@ -72,10 +72,10 @@ def _branches(opened: OpenedPolicy, sample: Sample) -> list[Branch]:
     return found
 
 
-def _distribution(opened: OpenedPolicy, voice: Voice, sample: Sample) -> Tensor:
+def _distribution(opened: OpenedPolicy, voice: ModelView, sample: Sample) -> Tensor:
     """The chance of every token at each place of the answer, at the temperature of the run."""
     backbone, adapter = voice
-    batch = opened.reading.pad([sample.row])
+    batch = opened.forward.pad([sample.row])
     with torch.no_grad(), acting_as(backbone, adapter):
         hidden = gather_before(backbone.hidden(batch), batch.loss_mask)
         return torch.softmax(backbone.logits_of(hidden) / opened.sampling.temperature, dim=-1).cpu()
@@ -106,7 +106,7 @@ def _whole(rollout: Rollout, sample: Sample, said: tuple[int, ...], longest: int
         rollout,
         prompt_ids=sample.rollout.prompt_ids,
         ids=ids[:longest],
-        finish="length" if cut else rollout.finish,
+        finish="length" if cut else rollout.finish_reason,
     )
 
 
@@ -116,7 +116,7 @@ def _values(opened: OpenedPolicy, sample: Sample, branches: Sequence[Branch], en
     if opened.actors.value_head is None:
         return found
     going = [i for i, branch in enumerate(branches) if branch.token not in ends]
-    budget = max(1, opened.reading.token_budget // max(1, len(sample.row.ids)))
+    budget = max(1, opened.forward.token_budget // max(1, len(sample.row.ids)))
     for start in range(0, len(going), budget):
         part = going[start : start + budget]
         rows: list[TokenRow] = []
@@ -128,7 +128,7 @@ def _values(opened: OpenedPolicy, sample: Sample, branches: Sequence[Branch], en
             )
             rows.append(TokenRow(ids, torch.arange(len(ids)) == len(ids) - 1))
         with torch.no_grad():
-            batch = opened.reading.pad(rows)
+            batch = opened.forward.pad(rows)
             values = opened.actors.policy(batch, temperature=opened.sampling.temperature, with_entropy=False)[2]
         assert values is not None
         for i, value in zip(part, values.float().cpu().tolist(), strict=True):
@@ -153,7 +153,7 @@ def _told(
         {
             "text": opened.words.text_of(rollout)[len(upto) :],
             "score": round(score, 4),
-            "cut": rollout.finish == "length",
+            "cut": rollout.finish_reason == "length",
         }
         for rollout, score in zip(rollouts, scores, strict=True)
     ]

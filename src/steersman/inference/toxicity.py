@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from steersman.loading.language_model import model_path
-from steersman.loading.scorers import Keeping, load_scorer
+from steersman.loading.scorers import ScorerCache, load_scorer
 from steersman.models.files import describe
 from steersman.models.toxic_class import toxic_class
 from steersman.reward.scorer import Item
@@ -17,7 +17,7 @@ from steersman.settings.score import ScorerSettings
 
 
 def toxic_probabilities(
-    settings: ToxicitySettings, items: Sequence[Item], device: torch.device, keeping: Keeping
+    settings: ToxicitySettings, items: Sequence[Item], device: torch.device, keeping: ScorerCache
 ) -> list[float]:
     """Of each answer, read without its prompt."""
     assert settings.path is not None

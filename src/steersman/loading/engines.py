@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from steersman.models.answer_kl import Voice
+from steersman.models.answer_kl import ModelView
 from steersman.models.heads import ValueHead
 from steersman.models.language_model import LanguageModel
 from steersman.models.q_heads import Guide
@@ -13,11 +13,11 @@ from steersman.text.rendering import end_ids
 
 
 def native_engine(
-    voice: Voice,
+    voice: ModelView,
     tokeniser: Any,
     *,
     guide: Guide | None = None,
-    tells_more: bool = False,
+    with_token_info: bool = False,
     value_head: ValueHead | None = None,
     dtype: torch.dtype | None = None,
 ) -> NativeEngine:
@@ -29,7 +29,7 @@ def native_engine(
         tokeniser=tokeniser,
         acting_as=adapter,
         guide=guide,
-        tells_more=tells_more,
+        with_token_info=with_token_info,
         value_head=value_head,
         dtype=dtype,
     )

@@ -17,7 +17,7 @@ import torch
 from steersman.data.kinds import answers_of, prompt_of
 from steersman.data.load import load_records
 from steersman.errors import DataError, UsageError
-from steersman.execution.kept import KeptRun
+from steersman.execution.kept import OpenRunFolder
 from steersman.execution.machine import TOKEN_BUDGET
 from steersman.harbour.scorer import PLACE, TrueTaste
 from steersman.loading.language_model import DTYPES, model_path
@@ -39,7 +39,7 @@ Reward = Callable[..., Any] | Scorer
 
 
 @dataclass(frozen=True)
-class Keeping:
+class ScorerCache:
     """Where a scorer keeps what must not be paid for or measured twice: `replies` of services (a folder), the `scales` of a sum's
     parts (a file, with the trend in length beside it). None: nowhere, for as long as the process lives."""
 
@@ -49,18 +49,18 @@ class Keeping:
     notice: Callable[[str], None]
 
     @staticmethod
-    def nowhere() -> "Keeping":
-        return Keeping(None, None, World.alone(), lambda words: print(f"steersman: {words}", file=sys.stderr))
+    def nowhere() -> "ScorerCache":
+        return ScorerCache(None, None, World.alone(), lambda words: print(f"steersman: {words}", file=sys.stderr))
 
     @staticmethod
-    def of(kept: KeptRun, world: World, name: str = "scorer") -> "Keeping":
+    def of(kept: OpenRunFolder, world: World, name: str = "scorer") -> "ScorerCache":
         """In a run's folder."""
         folder = kept.folder.path / name
-        return Keeping(folder, folder / "scales.json", world, kept.notice)
+        return ScorerCache(folder, folder / "scales.json", world, kept.notice)
 
 
 def scorer_of(
-    settings: ScorerSettings, reward: Reward | None, device: torch.device, keeping: Keeping | None = None
+    settings: ScorerSettings, reward: Reward | None, device: torch.device, keeping: ScorerCache | None = None
 ) -> Scorer:
     """What Python gave, or else what settings name."""
     if reward is None:
@@ -68,14 +68,14 @@ def scorer_of(
     return reward if isinstance(reward, Scorer) else FunctionScorer(reward)
 
 
-def load_scorer(settings: ScorerSettings, device: torch.device, keeping: Keeping | None = None) -> Scorer:
+def load_scorer(settings: ScorerSettings, device: torch.device, keeping: ScorerCache | None = None) -> Scorer:
     """The scorer that settings name; a run's folder stands for the model it made."""
-    keeping = keeping or Keeping.nowhere()
+    keeping = keeping or ScorerCache.nowhere()
     scorer = _as_it_is(settings, device, keeping)
     return _length_controlled(settings, scorer, keeping) if settings.length_controlled else scorer
 
 
-def _as_it_is(settings: ScorerSettings, device: torch.device, keeping: Keeping) -> Scorer:
+def _as_it_is(settings: ScorerSettings, device: torch.device, keeping: ScorerCache) -> Scorer:
     remembered = _remembered(settings, keeping)
     if settings.path is not None:
         return _open(settings, settings.path, device, remembered, keeping)
@@ -97,7 +97,7 @@ def places_of(path: str | list[str]) -> list[str]:
 
 
 def _open(
-    settings: OpeningSettings, path: str | list[str], device: torch.device, remembered: Remembered, keeping: Keeping
+    settings: OpeningSettings, path: str | list[str], device: torch.device, remembered: Remembered, keeping: ScorerCache
 ) -> Scorer:
     if path == PLACE:
         return TrueTaste()
@@ -142,7 +142,7 @@ def _token(name: str | None) -> str | None:
     return found
 
 
-def _remembered(settings: ScorerSettings, keeping: Keeping) -> Remembered:
+def _remembered(settings: ScorerSettings, keeping: ScorerCache) -> Remembered:
     """One memory for all services: its keys hold the address."""
     paths = [settings.path] if settings.path is not None else [part.path for part in settings.sum.values()]
     asks = any(place.startswith(ADDRESSES) for path in paths for place in places_of(path))
@@ -157,7 +157,7 @@ def _part(settings: PartSettings, scorer: Scorer, measured: tuple[float, float] 
 
 
 def _scales(
-    settings: ScorerSettings, scorers: Mapping[str, Scorer], keeping: Keeping
+    settings: ScorerSettings, scorers: Mapping[str, Scorer], keeping: ScorerCache
 ) -> Mapping[str, tuple[float, float]]:
     """Mean and standard deviation of the parts that are measured, over the reference answers. Measured once in a run: a score
     depends on its item alone, so nothing runs along."""
@@ -180,7 +180,7 @@ def _scales(
     return {name: (mean, std) for name, (mean, std) in _once(keeping, keeping.scales, measure).items()}
 
 
-def _length_controlled(settings: ScorerSettings, scorer: Scorer, keeping: Keeping) -> Scorer:
+def _length_controlled(settings: ScorerSettings, scorer: Scorer, keeping: ScorerCache) -> Scorer:
     def measure() -> dict[str, float]:
         items = _reference_items(settings)
         trend = measure_trend([len(answer) for _, answer in items], [score.value for score in scorer.score(items)])
@@ -194,7 +194,7 @@ def _length_controlled(settings: ScorerSettings, scorer: Scorer, keeping: Keepin
     return LengthControlledScorer(scorer, Trend(**_once(keeping, path, measure)))
 
 
-def _once(keeping: Keeping, path: Path | None, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _once(keeping: ScorerCache, path: Path | None, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What was measured: read from its file if it is there. One process measures, and all know."""
 
     def work() -> dict[str, Any]:

@@ -30,7 +30,7 @@ class JudgedGroup:
 
     group: AnswerGroup
     reference: Float[Tensor, " targets"]
-    stranger: tuple[TokenRow, float] | None = None
+    mismatched: tuple[TokenRow, float] | None = None
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -47,8 +47,8 @@ class JudgedBatch:
         return self.pairs.positions
 
 
-def collate(units: Sequence[JudgedGroup], *, pad_id: int, device: torch.device, multiple: int = 1) -> JudgedBatch:
-    pairs = pad_groups([unit.group for unit in units], pad_id=pad_id, multiple=multiple)
+def collate(units: Sequence[JudgedGroup], *, pad_id: int, device: torch.device, pad_multiple: int = 1) -> JudgedBatch:
+    pairs = pad_groups([unit.group for unit in units], pad_id=pad_id, pad_multiple=pad_multiple)
     return JudgedBatch(pairs.to(device), torch.cat([unit.reference for unit in units]).to(device))
 
 

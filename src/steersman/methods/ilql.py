@@ -31,8 +31,8 @@ class RewardedBatch:
         return self.tokens.positions
 
 
-def collate(units: Sequence[RewardedRow], *, pad_id: int, device: torch.device, multiple: int = 1) -> RewardedBatch:
-    tokens = pad_rows([unit.row for unit in units], pad_id=pad_id, multiple=multiple)
+def collate(units: Sequence[RewardedRow], *, pad_id: int, device: torch.device, pad_multiple: int = 1) -> RewardedBatch:
+    tokens = pad_rows([unit.row for unit in units], pad_id=pad_id, pad_multiple=pad_multiple)
     return RewardedBatch(tokens.to(device), torch.cat([unit.rewards for unit in units]).to(device))
 
 

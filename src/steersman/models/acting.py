@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar, runtime_checkable, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from steersman.errors import ModelError
 

@@ -16,12 +16,12 @@ from steersman.models.acting import acting_as
 from steersman.models.backbone import Backbone
 from steersman.models.rows import micro_batches
 
-Voice = tuple[Backbone, str | None]
+ModelView = tuple[Backbone, str | None]
 """A model, and the adapter through which it speaks (None: without one)."""
 
 
 def answer_kl(
-    rows: Sequence[TokenRow], model: Voice, other: Voice, *, pad_id: int, token_budget: int, temperature: float
+    rows: Sequence[TokenRow], model: ModelView, other: ModelView, *, pad_id: int, token_budget: int, temperature: float
 ) -> Float[Tensor, "rows"]:
     """The KL of each row, summed over its targets (the answer's tokens)."""
     found = torch.zeros(len(rows))
@@ -29,9 +29,9 @@ def answer_kl(
         batch = pad_rows([rows[i] for i in members], pad_id=pad_id).to(model[0].device)
         with torch.no_grad():
             with acting_as(*other):
-                other_hidden = other[0].hidden(batch, batch.asked)
+                other_hidden = other[0].hidden(batch, batch.needed_positions)
             with acting_as(*model):
-                hidden = model[0].hidden(batch, batch.asked)
+                hidden = model[0].hidden(batch, batch.needed_positions)
             at_tokens = model[0].kl_from(hidden, other[0], other_hidden, batch, temperature=temperature, top_k=None)
         owner = batch.loss_mask.nonzero()[:, 0]
         sums = torch.zeros(len(members), device=at_tokens.device).index_add_(0, owner, at_tokens)
@@ -52,8 +52,8 @@ class RowFigures:
 
 def row_figures(
     rows: Sequence[TokenRow],
-    model: Voice,
-    reference: Voice | None,
+    model: ModelView,
+    reference: ModelView | None,
     *,
     pad_id: int,
     token_budget: int,
@@ -66,7 +66,7 @@ def row_figures(
         owner = batch.loss_mask.nonzero()[:, 0]
         with torch.no_grad():
             with acting_as(*model):
-                hidden = model[0].hidden(batch, batch.asked)
+                hidden = model[0].hidden(batch, batch.needed_positions)
                 log_probs, entropies = model[0].log_probs_from(
                     hidden, batch, temperature=temperature, with_entropy=True
                 )
@@ -74,7 +74,7 @@ def row_figures(
             columns = [log_probs, entropies]
             if reference is not None:
                 with acting_as(*reference):
-                    other = reference[0].hidden(batch, batch.asked)
+                    other = reference[0].hidden(batch, batch.needed_positions)
                     columns += [reference[0].log_probs_from(other, batch)[0]]
                 with acting_as(*model):
                     columns += [

@@ -163,7 +163,7 @@ class Backbone(nn.Module):
         """Log-probability of each target of the batch, flat and row by row, with the entropies if they are wanted."""
         if not self._reads_hidden():
             return self._log_probs_from_logits(batch, temperature, with_entropy)
-        hidden = self.hidden(batch, batch.asked)
+        hidden = self.hidden(batch, batch.needed_positions)
         return self.log_probs_from(hidden, batch, temperature=temperature, with_entropy=with_entropy)
 
     def log_probs_from(
@@ -184,7 +184,9 @@ class Backbone(nn.Module):
         """The sum of `log_probs`, for a loss in which every target counts alike: it costs less than adding them up."""
         if not self._reads_hidden():
             return self._log_probs_from_logits(batch, 1.0, False)[0].sum()
-        return summed_log_probs(*self._predicted(self.hidden(batch, batch.asked), batch), **self._how_logits())
+        return summed_log_probs(
+            *self._predicted(self.hidden(batch, batch.needed_positions), batch), **self._how_logits()
+        )
 
     def _predicted(self, hidden: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """The hidden states that predict the targets, the output layer's weight and bias, and the targets."""

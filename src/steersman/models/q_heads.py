@@ -125,7 +125,7 @@ class QModel(nn.Module):
         return self.read(batch)
 
     def read(self, batch: TokenBatch) -> QReading:
-        hidden = self.backbone.hidden(batch, batch.asked)
+        hidden = self.backbone.hidden(batch, batch.needed_positions)
         log_probs, _ = self.backbone.log_probs_from(hidden, batch)
         states, tokens = gather_before(hidden, batch.loss_mask), gather_at(batch.ids, batch.loss_mask)
         heads = self.heads

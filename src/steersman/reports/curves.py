@@ -46,10 +46,10 @@ IN_THE_LOOP = (
     Chart("Entropy, nats a token", "entropy", "each iteration", {}),
     Chart("Answer length, tokens", "answer length", "each iteration", {"held out": "held-out answer length"}),
     Chart(
-        "Answers that ended by themselves",
-        "ended by themselves",
+        "Answers that ended with EOS",
+        "ended with EOS",
         "each iteration",
-        {"held out": "held-out ended by themselves"},
+        {"held out": "held-out ended with EOS"},
     ),
     Chart("Explained variance of the critic", "explained variance", "each iteration", {}),
     Chart("Clip fraction", "clip fraction", "each iteration", {}),

@@ -9,7 +9,7 @@ from numpy import ndarray
 from torch import nn
 
 from steersman.errors import UsageError
-from steersman.reward.parked import models_of
+from steersman.reward.offloaded import models_of
 from steersman.reward.scorer import Item, Score, Scorer, SpanReward, ahead_of
 from steersman.reward.shaping import clip, combine, normalise
 

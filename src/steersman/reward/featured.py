@@ -8,7 +8,7 @@ from torch import nn
 
 from steersman.reward.ensemble import EnsembleScorer
 from steersman.reward.model import RewardModelScorer
-from steersman.reward.parked import models_of
+from steersman.reward.offloaded import models_of
 from steersman.reward.scorer import Item, Score, Scorer
 
 

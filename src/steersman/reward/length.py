@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from steersman.errors import DataError
-from steersman.reward.parked import models_of
+from steersman.reward.offloaded import models_of
 from steersman.reward.scorer import Item, Score, Scorer, ahead_of
 
 

@@ -15,14 +15,14 @@ from steersman.reward.scorer import Item, Score, Scorer, told
 from steersman.reward.shaping import centred_sigmoid
 
 
-def asked(prompt: Prompt) -> str:
+def prompt_key(prompt: Prompt) -> str:
     """A prompt by what is asked, not by its id: ids come from files, where two prompts may share one."""
     return digest_of([prompt.text, [[message.role, message.content] for message in prompt.messages]])
 
 
 class PreferenceScorer:
     """The mean over a prompt's reference answers of sigmoid(score - their score), from 0 to 1. `references` are their scores by
-    `asked(prompt)`, as many for every prompt. A score's parts: the other scorer's own, its score as `before`, and `reference`, the
+    `prompt_key(prompt)`, as many for every prompt. A score's parts: the other scorer's own, its score as `before`, and `reference`, the
     mean score of the reference answers."""
 
     def __init__(self, scorer: Scorer, references: Mapping[str, Sequence[float]]) -> None:
@@ -47,7 +47,7 @@ class PreferenceScorer:
         ]
 
     def _of(self, item: Item) -> Sequence[float]:
-        found = self._references.get(asked(item[0]))
+        found = self._references.get(prompt_key(item[0]))
         if found is None:
             raise DataError(
                 f"there are no reference answers to compare with for {told(item)}; they were drawn when the run began, for the prompts that "

@@ -16,7 +16,7 @@ from torch import Tensor
 from steersman.batches import TokenRow
 from steersman.errors import DataError, UsageError
 
-Finish = Literal["end", "stop", "length"]
+FinishReason = Literal["end", "stop", "length"]
 """Why a sample ended: an end token of the model; a stop string or stop id of the request; or no room was left."""
 
 OnToken = Callable[[int, int, int, float], None]
@@ -68,7 +68,7 @@ class Sampling:
         return self.temperature == 0
 
     @property
-    def divisor(self) -> float:
+    def logit_temperature(self) -> float:
         """What logits are divided by before log-probabilities are taken."""
         return self.temperature or 1.0
 
@@ -80,7 +80,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class TokenInfo:
     """What an engine that stands on the trainer's own weights knows of each token besides: the entropy of softmax(logits /
     temperature) it was one of, and the value of the state before it (None where the engine has no value head)."""
 
@@ -102,10 +102,10 @@ class Rollout:
     ids: tuple[int, ...]
     log_probs: tuple[float, ...]
     sampling_log_probs: tuple[float, ...]
-    finish: Finish
+    finish_reason: FinishReason
     seed: int
     version: int
-    known: Known | None = None
+    token_info: TokenInfo | None = None
 
     @property
     def row(self) -> TokenRow:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steersman.rollout.decoder import Decoder
-from steersman.rollout.engine import Finish, Known, OnToken, Rollout, Sampling
+from steersman.rollout.engine import FinishReason, OnToken, Rollout, Sampling, TokenInfo
 from steersman.rollout.memory import RowMemory
 from steersman.rollout.products import width_for
 from steersman.rollout.sampler import draw
@@ -74,10 +74,10 @@ class Generation:
         version: int,
         on_token: OnToken | None,
         on_answer: Callable[[Rollout], None] | None = None,
-        tells_more: bool = False,
+        with_token_info: bool = False,
     ) -> None:
-        """`tells_more`: what else is known of each token comes with the samples (`Rollout.known`)."""
-        self.tells_more, self.on_answer = tells_more, on_answer
+        """`with_token_info`: what else is known of each token comes with the samples (`Rollout.token_info`)."""
+        self.with_token_info, self.on_answer = with_token_info, on_answer
         self.decoder, self.prompts, self.sampling, self.ending = decoder, prompts, sampling, ending
         self.context, self.device, self.version, self.on_token = context, device, version, on_token
         self.slots, self.vocabulary = slots, vocabulary
@@ -128,7 +128,7 @@ class Generation:
             self.log_probs,
             self.sampling_log_probs,
         ]
-        several += [self.entropies, self.values] if self.tells_more else []
+        several += [self.entropies, self.values] if self.with_token_info else []
         return [*several, self.alive, *([] if self.seen is None else [self.seen])]
 
     def run(self) -> list[Rollout]:
@@ -245,14 +245,14 @@ class Generation:
             seen=seen,
             barred=barred,
             lean=lean,
-            with_entropy=self.tells_more,
+            with_entropy=self.with_token_info,
         )
         self.ids[rows, place] = drawn.ids
         self.log_probs[rows, place] = drawn.log_probs
         self.sampling_log_probs[rows, place] = drawn.sampling_log_probs
         if drawn.entropies is not None:
             self.entropies[rows, place] = drawn.entropies
-        if self.tells_more and values is not None:
+        if self.with_token_info and values is not None:
             self.values[rows, place] = values
         self.tokens[rows] = drawn.ids
         if self.seen is not None:
@@ -264,7 +264,7 @@ class Generation:
         over = alive & ((kinds != _GOES_ON) | (count >= self.limits[rows]))
         stopped = self._listen(rows, drawn.ids, drawn.log_probs) if self.watched else set()
         if stopped or bool(over.any()):
-            finished: dict[int, Finish] = {
+            finished: dict[int, FinishReason] = {
                 slot: "end" if kind == _END else "stop" if kind == _STOP or slot in stopped else "length"
                 for slot, kind, is_over in zip(rows.tolist(), kinds.tolist(), over.tolist(), strict=True)
                 if is_over or slot in stopped
@@ -295,20 +295,20 @@ class Generation:
                 stopped.add(slot)
         return stopped
 
-    def _leave(self, finished: Mapping[int, Finish]) -> None:
+    def _leave(self, finished: Mapping[int, FinishReason]) -> None:
         """These samples are done; what is known of them leaves the device together."""
         slots = torch.tensor(list(finished), device=self.device)
         counts: list[int] = self.drawn[slots].tolist()
-        foresees = self.tells_more and self.decoder.foreseen is not None
+        foresees = self.with_token_info and self.decoder.foreseen is not None
         asked = [self.ids, self.log_probs, self.sampling_log_probs]
-        asked += [self.entropies] if self.tells_more else []
+        asked += [self.entropies] if self.with_token_info else []
         asked += [self.values] if foresees else []
         columns = [tensor[slots, : max(counts)].cpu() for tensor in asked]
         for row, (slot, finish) in enumerate(finished.items()):
             ticket = self.tickets[slot]
             assert ticket is not None
             ids, log_probs, sampling_log_probs, *more = (tuple(c[row, : counts[row]].tolist()) for c in columns)
-            known = Known(more[0], more[1] if foresees else None) if more else None
+            known = TokenInfo(more[0], more[1] if foresees else None) if more else None
             self.done[ticket.prompt, ticket.sample] = Rollout(
                 ticket.prompt,
                 ticket.sample,

@@ -26,7 +26,7 @@ class Language(Protocol):
 
 
 @dataclass(frozen=True)
-class Words:
+class ModelLanguage:
     """How this model's prompts and answers become ids and text."""
 
     tokeniser: Any

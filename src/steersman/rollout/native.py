@@ -39,7 +39,7 @@ class NativeEngine:
     `acting_as` is the adapter that answers, None the model without one. `token_budget` is how many tokens, prompts
     included, may be remembered at once; it bounds the memory, and what does not fit waits. `guide` are Q heads that answers lean
     on, and how much unless the request says otherwise; they are read as they are, and no copy is made of them.
-    `tells_more`: samples say what is known of each token besides (`Rollout.known`); by `value_head`, which reads the trunk that
+    `with_token_info`: samples say what is known of each token besides (`Rollout.token_info`); by `value_head`, which reads the trunk that
     answers, the value of each state too, where the fast decoder answers. `dtype` is that of the fast decoder's copy of the weights, if not
     the model's own.
     """
@@ -56,7 +56,7 @@ class NativeEngine:
         rows: int | None = None,
         token_budget: int | None = None,
         guide: Guide | None = None,
-        tells_more: bool = False,
+        with_token_info: bool = False,
         value_head: ValueHead | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -70,13 +70,13 @@ class NativeEngine:
         self.rows = rows or ROWS.get(backbone.device.type, 64)
         self.token_budget = token_budget
         self.guide = guide
-        self.tells_more, self.value_head, self.dtype = tells_more, value_head, dtype
+        self.with_token_info, self.value_head, self.dtype = with_token_info, value_head, dtype
         self.on_answer: Callable[[Rollout], None] | None = None
         self._version = version
         self._decoder: Decoder | None = None
         self._stale = False
         self._taken: tuple[int, ...] = ()
-        self._leans: QHeads | None = None
+        self._q_heads: QHeads | None = None
         self.path: Path | None = None
         self.why_slower: str = ""
         self._take_up(None if guide is None else guide.heads)
@@ -147,7 +147,7 @@ class NativeEngine:
                 version=self._version,
                 on_token=on_token,
                 on_answer=self.on_answer,
-                tells_more=self.tells_more,
+                with_token_info=self.with_token_info,
             )
             return generation.run()
 
@@ -198,9 +198,9 @@ class NativeEngine:
         counts it: every write in place to a parameter."""
         heads = [] if self.value_head is None else list(self.value_head.parameters())
         taken = tuple(parameter._version for parameter in [*self.backbone.hf.parameters(), *heads])
-        if self._decoder is not None and not self._stale and taken == self._taken and leans is self._leans:
+        if self._decoder is not None and not self._stale and taken == self._taken and leans is self._q_heads:
             return self._decoder
-        held = self._decoder if isinstance(self._decoder, GraphedDecoder) and leans is self._leans else None
+        held = self._decoder if isinstance(self._decoder, GraphedDecoder) and leans is self._q_heads else None
         self._decoder = None
         if self.path is None or not self._make_again(self.path, leans, held):
             # or there would be two copies while another is chosen
@@ -208,7 +208,7 @@ class NativeEngine:
             given = (self.backbone, self.acting_as, leans, self.wish, self.dtype)
             self._decoder, self.why_slower = choose_decoder(*given)
             self.path = self._decoder.name
-        self._taken, self._leans, self._stale = taken, leans, False
+        self._taken, self._q_heads, self._stale = taken, leans, False
         assert self._decoder is not None
         if self.value_head is not None and isinstance(self._decoder, FusedDecoder):
             self._decoder.foresee(self.value_head)

@@ -38,7 +38,7 @@ def draw(
     added to the logits that a token is drawn from, and to no others: the log-probabilities reported stay the policy's own, and so does
     the entropy, if it is wanted."""
     logits = logits.float()
-    scaled = logits if sampling.divisor == 1 else logits / sampling.divisor
+    scaled = logits if sampling.logit_temperature == 1 else logits / sampling.logit_temperature
     if lean is not None:
         logits = logits + lean
     if sampling.greedy:
@@ -65,7 +65,7 @@ def reshape(
         logits = logits.masked_fill(barred, -math.inf)
     if sampling.greedy:
         return logits
-    logits = logits / sampling.divisor
+    logits = logits / sampling.logit_temperature
     if 0 < sampling.top_k < logits.shape[-1]:
         logits = _keep(logits, logits.topk(sampling.top_k).values[:, -1:])
     if sampling.top_p < 1:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from steersman.errors import DataError
-from steersman.rollout.engine import Finish, OnToken, Rollout, Sampling, check_request, seeds_for
+from steersman.rollout.engine import FinishReason, OnToken, Rollout, Sampling, check_request, seeds_for
 from steersman.rollout.stops import StopStrings
 from steersman.text.tokeniser import Tokeniser, decode
 
@@ -77,7 +77,7 @@ class ScriptedEngine:
         kept = tuple(log_probs[:count])
         return Rollout(i, n, prompt, tuple(ids[:count]), kept, kept, finish, seed, self._version)
 
-    def _cut(self, ids: list[int], sampling: Sampling, stops: StopStrings | None) -> tuple[int, Finish]:
+    def _cut(self, ids: list[int], sampling: Sampling, stops: StopStrings | None) -> tuple[int, FinishReason]:
         """How many of the tokens an engine would have drawn before it ended the answer, and why it did."""
         for count in range(1, min(len(ids), sampling.max_new_tokens) + 1):
             token = ids[count - 1]

@@ -59,7 +59,7 @@ def _first_new(text: str, before: str, strings: Sequence[str]) -> int | None:
 def answer_text(tokeniser: Tokeniser, rollout: Rollout, stop: Sequence[str] = ()) -> str:
     """The answer for people and rewards: control tokens left out, cut before the stop string that ended it."""
     text = decode(tokeniser, rollout.ids)
-    if rollout.finish != "stop" or not stop:
+    if rollout.finish_reason != "stop" or not stop:
         return text
     start = _first_new(text, decode(tokeniser, rollout.ids[:-1]), stop)
     return text if start is None else text[:start]

@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 from steersman.errors import SteersmanError, UsageError
 from steersman.records import Malformed
 from steersman.runs.folder import atomic_write_bytes, not_written
+from steersman.runs.old_names import RENAMED, under_new_names
 
 # A cursor is offset * MARKS + a checksum of the bytes before the offset, so that a journal cut and grown again since is
 # noticed. It stays an exact integer in JavaScript for journals up to two terabytes.
@@ -146,7 +147,7 @@ def read_rows(path: Path, since: int = 0) -> tuple[list[dict[str, Any]], int]:
         file.seek(offset)
         data = file.read()
         end = data.rfind(b"\n") + 1
-        rows = [row for line in data[:end].splitlines() if (row := _parse(line)) is not None]
+        rows = _rows_of(data[:end])
         cursor = (offset + end) * MARKS + _mark(file, offset + end)
     return rows, cursor
 
@@ -176,7 +177,7 @@ def last_rows(path: Path, count: int) -> list[dict[str, Any]]:
             file.seek(max(0, size - window))
             data = file.read()
         whole = data if window >= size else data[data.find(b"\n") + 1 :]
-        rows = [row for line in whole[: whole.rfind(b"\n") + 1].splitlines() if (row := _parse(line)) is not None]
+        rows = _rows_of(whole[: whole.rfind(b"\n") + 1])
         if len(rows) >= count or window >= size:
             return rows[-count:] if count else []
         window *= 4
@@ -191,6 +192,17 @@ def malformed_lines(path: Path) -> list[Malformed]:
         for number, line in enumerate(lines, start=1)
         if _parse(line) is None
     ]
+
+
+def _rows_of(data: bytes) -> list[dict[str, Any]]:
+    """The rows in whole lines; what an earlier release called otherwise comes under its name of today."""
+    return [under_new_names(row) for line in data.splitlines() if (row := _parse(line)) is not None]
+
+
+def old_names_in(path: Path) -> dict[str, str]:
+    """The names of an earlier release that this journal uses, each with its name of today."""
+    data = path.read_bytes() if path.exists() else b""
+    return {old: new for old, new in RENAMED.items() if f'"{old}"'.encode() in data}
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

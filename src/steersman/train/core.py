@@ -69,15 +69,15 @@ class Learner(Generic[UnitT, BatchT]):
         precision: Callable[[], AbstractContextManager[object]],
         notice: Callable[[str], None],
         unpadded: bool = False,
-        at_hand: Callable[[], AbstractContextManager[object]] = nullcontext,
+        on_device: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """`packed`: the collate function packs rows; `unpadded`: the model computes no padding, however rows are laid out; `at_hand`
+        """`packed`: the collate function packs rows; `unpadded`: the model computes no padding, however rows are laid out; `on_device`
         brings to the device what lies elsewhere between updates, and is entered by whoever steps."""
         self.model = model
         self.optimiser = optimiser
         self.progress = Progress(0, token_budget, 0)
         self.wished_budget = token_budget
-        self.at_hand = at_hand
+        self.on_device = on_device
         self._rate_at = rate_at
         self._max_grad_norm = max_grad_norm
         self._packed = packed

@@ -31,7 +31,7 @@ class Keeper(Protocol):
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingLength:
     """How far the run goes and when it looks up. `measure` names the held-out number that decides what is best."""
 
     steps: int
@@ -69,7 +69,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Lesson(Generic[UnitT]):
+class TrainingData(Generic[UnitT]):
     """What is learned: the rows of a step, the rows held out, and numbers made of the held-out terms (perplexity)."""
 
     rows_of: Callable[[int], Sequence[UnitT]]
@@ -78,11 +78,11 @@ class Lesson(Generic[UnitT]):
     epoch_of: Callable[[int], float]
 
 
-def run_course(
+def run_training(
     learner: Learner[UnitT, BatchT],
     objective: Objective[UnitT, BatchT],
-    lesson: Lesson[UnitT],
-    course: Course,
+    lesson: TrainingData[UnitT],
+    course: TrainingLength,
     keeper: Keeper,
     memory: Memory,
     world: World,
@@ -124,15 +124,15 @@ def run_course(
     return Outcome(ending, step, kept, held_out)
 
 
-def _enough(memory: Memory, course: Course) -> bool:
+def _enough(memory: Memory, course: TrainingLength) -> bool:
     return course.patience is not None and memory.measurements_since_best >= course.patience
 
 
 def _measure(
     learner: Learner[UnitT, BatchT],
     objective: Objective[UnitT, BatchT],
-    lesson: Lesson[UnitT],
-    course: Course,
+    lesson: TrainingData[UnitT],
+    course: TrainingLength,
     keeper: Keeper,
     memory: Memory,
     world: World,
@@ -173,6 +173,6 @@ def _journal_row(step: int, epoch: float, report: StepReport) -> dict[str, Any]:
     }
 
 
-def _brief(memory: Memory, course: Course) -> dict[str, float]:
+def _brief(memory: Memory, course: TrainingLength) -> dict[str, float]:
     value = memory.last_held_out.get(course.measure)
     return {} if value is None else {f"held-out {course.measure}": value}

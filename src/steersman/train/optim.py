@@ -16,12 +16,12 @@ def adamw(
     weight_decay: float,
     betas: tuple[float, float],
     epsilon: float,
-    rates: Mapping[int, float] | None = None,
+    learning_rates: Mapping[int, float] | None = None,
 ) -> torch.optim.AdamW:
-    """`rates` gives some parameters, by their id(), a learning rate of their own."""
+    """`learning_rates` gives some parameters, by their id(), a learning rate of their own."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for _, parameter in trainable(model):
-        rate = (rates or {}).get(id(parameter), learning_rate)
+        rate = (learning_rates or {}).get(id(parameter), learning_rate)
         groups.setdefault((rate, weight_decay if parameter.dim() >= 2 else 0.0), []).append(parameter)
     if not groups:
         raise UsageError(

@@ -9,8 +9,8 @@ from steersman.data.kinds import as_demonstrations
 from steersman.data.load import ReadReport
 from steersman.data.tokens import TokenReport, TokenStore, build_token_store, open_or_build, store_key
 from steersman.errors import DataError
-from steersman.execution.fit import Material
-from steersman.execution.kept import KeptRun
+from steersman.execution.fit import TrainingRows
+from steersman.execution.kept import OpenRunFolder
 from steersman.parallel.world import World
 from steersman.settings.parts import DataSettings
 from steersman.text.template import LossOn
@@ -20,13 +20,13 @@ from steersman.training_data.split import check_held_out, content_of, read_split
 def demonstration_rows(
     data: DataSettings,
     tokeniser: Any,
-    kept: KeptRun,
+    kept: OpenRunFolder,
     *,
     loss_on: LossOn,
     take_chosen: bool,
     context: int | None,
     world: World,
-) -> Material:
+) -> TrainingRows:
     """Demonstrations and documents as token rows on disk, under the run's folder. Process 0 builds, the others open."""
     check_held_out(data)
     length = min(data.max_length, context or data.max_length)
@@ -69,7 +69,7 @@ def demonstration_rows(
     train, kept_back = stores[False], stores[True]
     assert train is not None
     held = [] if kept_back is None else [kept_back.row(i) for i in range(len(kept_back))]
-    return Material(len(train), train.row, held)
+    return TrainingRows(len(train), train.row, held)
 
 
 def _build(
@@ -95,7 +95,7 @@ def _key(hashes: dict[str, str]) -> str:
     return " ".join(f"{name}={value}" for name, value in sorted(hashes.items()))
 
 
-def _tell(kept: KeptRun, reading: ReadReport, report: TokenReport, side: str) -> None:
+def _tell(kept: OpenRunFolder, reading: ReadReport, report: TokenReport, side: str) -> None:
     words = f"{report.rows:,} rows {side}, {report.tokens:,} tokens of which {report.targets:,} are learned"
     if report.truncated:
         words += f"; {report.truncated:,} rows were cut to data.max_length"

@@ -16,7 +16,7 @@ from steersman.data.kinds import pairs_of
 from steersman.data.load import ReadReport
 from steersman.data.tokens import TokenStore, TokenWriter
 from steersman.errors import DataError
-from steersman.execution.kept import KeptRun
+from steersman.execution.kept import OpenRunFolder
 from steersman.parallel.world import World
 from steersman.records import KIND_OF, Comparison, Completion, Label, Prompt, Ranking, Record
 from steersman.reward.rows import score_row
@@ -199,7 +199,7 @@ def one_sided(places: Places) -> list[str]:
 
 
 def read_both(
-    data: DataSettings, ties: str, tokeniser: Any, kept: KeptRun, context: int | None, world: World
+    data: DataSettings, ties: str, tokeniser: Any, kept: OpenRunFolder, context: int | None, world: World
 ) -> tuple[Judgements, Judgements | None]:
     """What is learned from and what is held out; the run's notices say how much it is, and what was left out."""
     found: list[Judgements | None] = []
@@ -227,7 +227,7 @@ def read_both(
     return train, held
 
 
-def _tell(kept: KeptRun, found: Judgements | None, reading: ReadReport, *, held_out: bool) -> None:
+def _tell(kept: OpenRunFolder, found: Judgements | None, reading: ReadReport, *, held_out: bool) -> None:
     if found is None:
         kept.notice("nothing fell into the held-out share; the run goes without held-out numbers and without a report")
         return

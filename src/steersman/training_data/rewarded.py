@@ -19,7 +19,7 @@ from steersman.batches import RewardedRow
 from steersman.data.load import ReadReport
 from steersman.data.tokens import TokenStore, TokenWriter
 from steersman.errors import DataError
-from steersman.execution.kept import KeptRun
+from steersman.execution.kept import OpenRunFolder
 from steersman.parallel.world import World
 from steersman.records import (
     KIND_OF,
@@ -80,7 +80,7 @@ def read_rewarded(
     data: DataSettings,
     reward: str | None,
     tokeniser: Any,
-    kept: KeptRun,
+    kept: OpenRunFolder,
     world: World,
     *,
     held_out: bool,
@@ -224,7 +224,7 @@ def _nothing(reading: ReadReport, left_out: Counter[str]) -> str:
     )
 
 
-def _tell(kept: KeptRun, found: Rewarded, reading: ReadReport, *, held_out: bool) -> None:
+def _tell(kept: OpenRunFolder, found: Rewarded, reading: ReadReport, *, held_out: bool) -> None:
     mean, deviation = float(found.rewards.mean()), float(found.rewards.std())
     words = f"{len(found):,} answers {'held out' if held_out else 'to learn from'}, which earned {mean:.3g} ± {deviation:.3g}"
     if found.within:

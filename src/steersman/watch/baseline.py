@@ -8,7 +8,7 @@ from typing import Any
 from steersman.evaluate.wording import self_repetition
 from steersman.watch.latent import Usual
 from steersman.watch.phrases import Vocabulary, counted
-from steersman.watch.records import Glance
+from steersman.watch.records import IterationAnswers
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Baseline:
         )
 
 
-def baseline(glance: Glance, usual: Usual | None) -> Baseline:
+def baseline(glance: IterationAnswers, usual: Usual | None) -> Baseline:
     answers = glance.answers
     texts = [one.text for one in answers]
     apart = [one.parts["std"] for one in answers if "std" in one.parts]

@@ -63,7 +63,7 @@ HEALTHY: dict[str, Healthy] = {
         "the value function is worse than a constant: raise value_learning_rate or update.value_coefficient, or wait",
         "",
     ),
-    "ended by themselves": Healthy(
+    "ended with EOS": Healthy(
         0.5,
         1.0,
         "most answers are cut off at max_new_tokens: raise it, set score.missing_eos_penalty, or check the model's end token",

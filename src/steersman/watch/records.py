@@ -10,7 +10,7 @@ Action = Literal["warn", "raise-kl", "conservative", "stop", "restore"]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class WatchedAnswer:
     """One answer of the policy. `score` is what the scorer said, before anything was made of it."""
 
     prompt: Prompt
@@ -26,11 +26,11 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class IterationAnswers:
     """All answers of one iteration, with the second opinions that were asked for: the held-out scores of some of them (by place), and
     how unusual the reward model finds each (see `latent`)."""
 
-    answers: Sequence[Seen]
+    answers: Sequence[WatchedAnswer]
     held_out: Mapping[int, float]
     unusual: Sequence[float]
 
@@ -60,7 +60,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class WatchReport:
     """What came of one look: numbers for the journal, findings, what is to be done (each action once), and whether the policy that
     gave these answers is the best so far."""
 
@@ -80,7 +80,7 @@ class WatchMemory:
     peak: float | None = None
     """The highest smoothed gain by the held-out scorer."""
     strikes: dict[str, int] = field(default_factory=dict[str, int])
-    told: list[str] = field(default_factory=list[str])
+    reported: list[str] = field(default_factory=list[str])
     best_value: float | None = None
     best_step: int = 0
     conservative: bool = False

@@ -11,7 +11,7 @@ import numpy as np
 
 from steersman.reward.scorer import Item, Scorer
 from steersman.watch.baseline import Baseline, baseline
-from steersman.watch.detectors.detector import Detector, Scene
+from steersman.watch.detectors.detector import Detector, DetectorInput
 from steersman.watch.detectors.disagreement import DISAGREEMENT
 from steersman.watch.detectors.distance import KL
 from steersman.watch.detectors.entropy import ENTROPY
@@ -24,7 +24,7 @@ from steersman.watch.detectors.repetition import REPETITION
 from steersman.watch.detectors.spread import SPREAD
 from steersman.watch.detectors.takeover import TAKEOVER
 from steersman.watch.latent import Features, Usual
-from steersman.watch.records import Action, Evidence, Finding, Glance, Looked, Seen, WatchMemory
+from steersman.watch.records import Action, Evidence, Finding, IterationAnswers, WatchedAnswer, WatchMemory, WatchReport
 
 DETECTORS = (GAP, FALL, DISAGREEMENT, KL, LENGTH, REPETITION, ENTROPY, NOVELTY, TAKEOVER, OUTLIERS, SPREAD)
 NEWEST = 0.5
@@ -66,24 +66,24 @@ class Watcher:
     features: Callable[[], Features | None]
     agree: Callable[[dict[str, float]], dict[str, float]]
 
-    def look(self, answers: Sequence[Seen], memory: WatchMemory, *, iteration: int) -> Looked:
+    def look(self, answers: Sequence[WatchedAnswer], memory: WatchMemory, *, iteration: int) -> WatchReport:
         """Look at the answers that the policy gave after so many iterations."""
         second = self._second_opinions(answers, iteration)
         features = self.features()
         if features is not None and len(features) != len(answers):
             features = None
         if memory.baseline is None:
-            first = Glance(answers, second, [])
+            first = IterationAnswers(answers, second, [])
             memory.baseline = baseline(first, None if features is None else Usual.of(features)).facts()
         known = Baseline.from_facts(memory.baseline)
         unusual = [] if features is None or known.usual is None else known.usual.unusual(features)
-        glance = Glance(answers, second, unusual)
+        glance = IterationAnswers(answers, second, unusual)
         own = self.agree(_gains(glance, known))
         gains = {name: _smoothed(memory, name, value) for name, value in own.items()}
         held_out = gains.get("held-out gain")
         if held_out is not None:
             memory.peak = held_out if memory.peak is None else max(memory.peak, held_out)
-        scene = Scene(glance, known, gains.get("gain"), held_out, memory.peak)
+        scene = DetectorInput(glance, known, gains.get("gain"), held_out, memory.peak)
         measured = self.agree(
             {one.name: value for one in DETECTORS if (value := one.measure(scene)) is not None and math.isfinite(value)}
         )
@@ -91,9 +91,9 @@ class Watcher:
         # The first answers are the reference's own.
         findings = self._findings(scene, measured, memory, iteration) if iteration else []
         actions: list[Action] = list(dict.fromkeys(one.action for one in findings))
-        return Looked({**gains, **measured}, findings, actions, best)
+        return WatchReport({**gains, **measured}, findings, actions, best)
 
-    def _second_opinions(self, answers: Sequence[Seen], iteration: int) -> dict[int, float]:
+    def _second_opinions(self, answers: Sequence[WatchedAnswer], iteration: int) -> dict[int, float]:
         """The held-out scores of some answers, evenly taken; of all of the reference's, which everything is measured by."""
         if self.held_out is None or iteration % self.plan.held_out_every:
             return {}
@@ -103,7 +103,12 @@ class Watcher:
         return dict(zip(places, (score.value for score in self.held_out.score(items)), strict=True))
 
     def _best(
-        self, gains: Mapping[str, float], measured: Mapping[str, float], memory: WatchMemory, glance: Glance, step: int
+        self,
+        gains: Mapping[str, float],
+        measured: Mapping[str, float],
+        memory: WatchMemory,
+        glance: IterationAnswers,
+        step: int,
     ) -> bool:
         """Whether these answers are the best so far by what the watch believes: the held-out scorer, or else the ensemble's mean less
         its disagreement."""
@@ -120,7 +125,7 @@ class Watcher:
         return True
 
     def _findings(
-        self, scene: Scene, measured: Mapping[str, float], memory: WatchMemory, iteration: int
+        self, scene: DetectorInput, measured: Mapping[str, float], memory: WatchMemory, iteration: int
     ) -> list[Finding]:
         found: list[Finding] = []
         for detector in DETECTORS:
@@ -135,10 +140,10 @@ class Watcher:
             action = self.plan.action_of(detector.name)
             needed = looks_needed(detector.name, self.plan.patience)
             again = action in REPEATED and strikes % self.plan.patience == 0
-            if strikes < needed or (detector.name in memory.told and not again):
+            if strikes < needed or (detector.name in memory.reported and not again):
                 continue
-            if detector.name not in memory.told:
-                memory.told.append(detector.name)
+            if detector.name not in memory.reported:
+                memory.reported.append(detector.name)
             verdict = detector.verdict(scene, value)
             evidence = _evidence(detector, scene, self.plan.evidence)
             found.append(Finding(iteration + 1, detector.name, value, limit, verdict, action, evidence))
@@ -150,7 +155,7 @@ def looks_needed(detector: str, patience: int) -> int:
     return 1 if detector in SMOOTHED else patience
 
 
-def _gains(glance: Glance, known: Baseline) -> dict[str, float]:
+def _gains(glance: IterationAnswers, known: Baseline) -> dict[str, float]:
     """Both scorers' gains over the reference's answers, of the answers that both have read."""
     if not glance.held_out or known.held_out is None:
         return {}
@@ -168,7 +173,7 @@ def _smoothed(memory: WatchMemory, name: str, value: float) -> float:
     return memory.smooth[name]
 
 
-def _evidence(detector: Detector, scene: Scene, count: int) -> tuple[Evidence, ...]:
+def _evidence(detector: Detector, scene: DetectorInput, count: int) -> tuple[Evidence, ...]:
     """The answers with the highest numbers; of equal texts one."""
     numbers, answers = detector.speaks(scene), scene.glance.answers
     order = sorted((i for i in range(len(answers)) if math.isfinite(numbers[i])), key=lambda i: -numbers[i])

@@ -62,7 +62,7 @@ class PlainPpo:
             score = given / spread if settings.score.normalise == "running" else given
             if settings.score.clip is not None:
                 score = max(-settings.score.clip, min(settings.score.clip, score))
-            if sample.rollout.finish == "length" and settings.score.missing_eos_penalty:
+            if sample.rollout.finish_reason == "length" and settings.score.missing_eos_penalty:
                 score = score - settings.score.missing_eos_penalty
             one = Plain(sample, score)
             with torch.no_grad():

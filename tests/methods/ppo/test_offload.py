@@ -229,7 +229,7 @@ def test_a_run_gives_the_same_bits_and_one_that_stopped_while_parked_goes_on(
         assert found.step == 2
         with steersman.open_ppo(**arguments(out, ALL, reward=reward)) as run:
             home = moments_of(run)
-            with run.parts.learner.at_hand():
+            with run.parts.learner.on_device():
                 assert home
                 assert not home & moments_of(run)
             assert moments_of(run) == home, "they went home as soon as they were loaded"
@@ -255,7 +255,7 @@ def test_without_a_critic_the_same(arguments, as_if_on_a_gpu):
 def test_on_a_processor_it_is_said_that_nothing_leaves(arguments, tmp_path):
     with steersman.open_ppo(**arguments("run", ALL)) as run:
         home = addresses(run.actors.critic)
-        with run.parts.reading.at_hand(), run.parts.learner.at_hand():
+        with run.parts.forward.on_device(), run.parts.learner.on_device():
             assert addresses(run.actors.critic) == home
     rows, _ = read_rows(tmp_path / "run" / "journal.jsonl")
     assert any("compute.offload changes nothing on cpu" in row.get("notice", "") for row in rows)

@@ -35,7 +35,7 @@ def stepped(actors, budget):
         max_grad_norm=1.0,
         token_budget=budget,
         packed=False,
-        collate=lambda units: collate(units, pad_id=0, device=CPU, multiple=1),
+        collate=lambda units: collate(units, pad_id=0, device=CPU, pad_multiple=1),
         world=World.alone(),
         precision=autocast("fp32", CPU),
         notice=print,

@@ -76,7 +76,7 @@ def test_every_number_of_an_iteration_is_the_slow_loops(name, budget, tiny_llama
         plain = PlainPpo(backbone.hf, reference, *weights, run.settings)
         done = iterate(run.parts, run.settings, run.memory)
         samples = [one.scored.sample for one in done.experience]
-        assert any(sample.rollout.finish == "length" for sample in samples)
+        assert any(sample.rollout.finish_reason == "length" for sample in samples)
         raw = [count_vowels(sample.text) for sample in samples]
         ours = plain.experience(samples, raw, beta=run.settings.kl.coefficient)
         for one, expected in zip(done.experience, ours, strict=True):

@@ -7,7 +7,14 @@ import torch
 
 from steersman.batches import pad_rows
 from steersman.methods.ppo.advantage import mismatch
-from steersman.methods.ppo.reading import CHECKED_SHARE, Read, Reading, checked_samples, read_in_full, read_tokens
+from steersman.methods.ppo.forward import (
+    CHECKED_SHARE,
+    ForwardSetup,
+    TokenQuantities,
+    all_from_models,
+    checked_samples,
+    token_quantities,
+)
 from steersman.methods.ppo.records import Sample, Scored
 from steersman.methods.ppo.roles import ModelActors
 from steersman.models.adapters import LoraSettings, add_lora
@@ -59,7 +66,7 @@ def answered(actors: ModelActors, **sampling) -> tuple[NativeEngine, list[Sample
         actors.backbone,
         end_ids=(3,),
         acting_as=actors.policy_adapter,
-        tells_more=True,
+        with_token_info=True,
         value_head=actors.value_head if actors.values_on_the_policys_trunk else None,
         rows=5,
     )
@@ -69,8 +76,8 @@ def answered(actors: ModelActors, **sampling) -> tuple[NativeEngine, list[Sample
     return engine, [Sample(Prompt(text=str(one.prompt)), one, "?", one.row) for one in rollouts]
 
 
-def reading(budget: int = 200) -> Reading:
-    return Reading(
+def reading(budget: int = 200) -> ForwardSetup:
+    return ForwardSetup(
         TEMPERATURE,
         budget,
         lambda rows: pad_rows(rows, pad_id=0),
@@ -80,7 +87,7 @@ def reading(budget: int = 200) -> Reading:
     )
 
 
-def assert_same(one: Read, other: Read) -> None:
+def assert_same(one: TokenQuantities, other: TokenQuantities) -> None:
     for name in ("old_log_probs", "reference_log_probs", "kl", "entropies", "values"):
         here, there = getattr(one, name), getattr(other, name)
         assert (here is None) == (there is None), name
@@ -99,8 +106,8 @@ def test_what_the_engine_knew_is_what_the_models_say(layout, filters, tmp_path):
     actors = actors_of(layout, tmp_path)
     engine, samples = answered(actors, **filters)
     assert engine.path == "fused"
-    quick = read_tokens(samples, actors, reading(), KlSettings())
-    full = read_in_full(samples, actors, reading(), KlSettings())
+    quick = token_quantities(samples, actors, reading(), KlSettings())
+    full = all_from_models(samples, actors, reading(), KlSettings())
     assert [i for i, one in enumerate(quick) if not one.taken_from_engine] == checked_samples(len(samples))
     assert not any(one.taken_from_engine for one in full)
     for one, other in zip(quick, full, strict=True):
@@ -119,9 +126,9 @@ def test_an_engine_that_is_wrong_is_not_believed(tmp_path):
     ]
     for lie in lies:
         told = [replace(samples[0], rollout=lie), *samples[1:]]
-        read = read_tokens(told, actors, reading(), KlSettings())
+        read = token_quantities(told, actors, reading(), KlSettings())
         assert not any(one.taken_from_engine for one in read)
-        for one, other in zip(read, read_in_full(samples, actors, reading(), KlSettings()), strict=True):
+        for one, other in zip(read, all_from_models(samples, actors, reading(), KlSettings()), strict=True):
             assert_same(one, other)
 
 
@@ -129,7 +136,7 @@ def test_an_exact_kl_is_read_in_full(tmp_path):
     actors = actors_of("shared", tmp_path)
     _, samples = answered(actors)
     assert not any(
-        one.taken_from_engine for one in read_tokens(samples, actors, reading(), KlSettings(estimator="full"))
+        one.taken_from_engine for one in token_quantities(samples, actors, reading(), KlSettings(estimator="full"))
     )
 
 
@@ -140,7 +147,7 @@ def test_a_value_head_that_has_changed_is_read_as_it_is_now(tmp_path):
         actors.value_head.bias.add_(5.0)
     rollouts = engine.generate([[5, 6, 7]], Sampling(max_new_tokens=4, temperature=TEMPERATURE), seeds=0)
     sample = Sample(Prompt(text="?"), rollouts[0], "?", rollouts[0].row)
-    (full,) = read_in_full([sample], actors, reading(), KlSettings())
+    (full,) = all_from_models([sample], actors, reading(), KlSettings())
     assert rollouts[0].known.values == pytest.approx(full.values.tolist(), abs=1e-5)
 
 

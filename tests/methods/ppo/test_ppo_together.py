@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from steersman.errors import DataError
-from steersman.methods.ppo.together import EngineTogether, ScorerTogether
+from steersman.methods.ppo.distributed import DistributedEngine, DistributedScorer
 from steersman.models.loading import load_causal
 from steersman.parallel.world import World
 from steersman.records import Prompt
@@ -59,7 +59,7 @@ def in_turn(size: int, call: Callable[[World], Any]) -> tuple[list[Any], list[An
 def test_scores_come_back_in_the_order_of_the_answers(answers, size):
     items = [(Prompt(text="?"), "a" * n) for n in range(answers)]
     scorer = Lengths()
-    told, found = in_turn(size, lambda world: ScorerTogether(scorer, world).score(items))
+    told, found = in_turn(size, lambda world: DistributedScorer(scorer, world).score(items))
     assert sum(len(share) for share in told) == answers
     for every in found:
         assert [score.value for score in every] == [float(n) for n in range(answers)]
@@ -73,7 +73,7 @@ def test_a_scorer_that_gives_too_few_scores_is_named():
 
     items = [(Prompt(text="?"), "a")] * 3
     with pytest.raises(DataError, match="'lengths' gave 2 scores for 3 answers"):
-        ScorerTogether(Forgetful(), World.alone()).score(items)
+        DistributedScorer(Forgetful(), World.alone()).score(items)
 
 
 @pytest.mark.parametrize("size", [2, 5])
@@ -86,7 +86,7 @@ def test_shares_of_prompts_make_the_answers_of_one_engine(size, tiny_llama):
     heard: set[tuple[int, int]] = set()
 
     def generate(world: World):
-        engine = EngineTogether(NativeEngine(backbone, end_ids=(2,)), backbone, world)
+        engine = DistributedEngine(NativeEngine(backbone, end_ids=(2,)), backbone, world)
         return engine.generate(
             prompts, sampling, samples=2, seeds=seeds, on_token=lambda p, n, token, log_prob: heard.add((p, n))
         )
@@ -101,7 +101,7 @@ def test_shares_of_prompts_make_the_answers_of_one_engine(size, tiny_llama):
 
 def test_no_prompts_at_all_are_refused_in_every_process(tiny_llama):
     backbone = load_causal(tiny_llama, dtype=torch.float32, device="cpu")
-    engine = EngineTogether(NativeEngine(backbone, end_ids=(2,)), backbone, World.alone())
+    engine = DistributedEngine(NativeEngine(backbone, end_ids=(2,)), backbone, World.alone())
     with pytest.raises(DataError, match="there are no prompts to answer"):
         engine.generate([], Sampling(4, 1.0), seeds=0)
 

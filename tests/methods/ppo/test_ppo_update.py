@@ -53,7 +53,7 @@ def learner_of(actors: nn.Module, *, budget: int = 10**6, rate: float = 0.0, nor
         max_grad_norm=norm,
         token_budget=budget,
         packed=False,
-        collate=lambda units: collate(units, pad_id=0, device=CPU, multiple=1),
+        collate=lambda units: collate(units, pad_id=0, device=CPU, pad_multiple=1),
         world=World.alone(),
         precision=autocast("fp32", CPU),
         notice=print,

@@ -19,7 +19,7 @@ from steersman.methods.ppo.collect import Asking
 from steersman.methods.ppo.loop import Memory, Outcome, Parts, ppo
 from steersman.methods.ppo.records import collate
 from steersman.methods.ppo.roles import ModelActors
-from steersman.methods.ppo.score import Reading
+from steersman.methods.ppo.score import ForwardSetup
 from steersman.models.heads import ValueHead
 from steersman.models.loading import load_causal
 from steersman.parallel.world import World
@@ -327,7 +327,7 @@ def run_toy(
         max_grad_norm=settings.optimiser.max_grad_norm,
         token_budget=budget,
         packed=False,
-        collate=lambda units: collate(units, pad_id=0, device=cpu, multiple=1),
+        collate=lambda units: collate(units, pad_id=0, device=cpu, pad_multiple=1),
         world=World.alone(),
         precision=autocast("fp32", cpu),
         notice=print,
@@ -338,7 +338,7 @@ def run_toy(
         scorer=scorer or ToyScorer(problem),
         language=ToyLanguage(),
         learner=learner,
-        reading=Reading(
+        forward=ForwardSetup(
             settings.sampling.temperature,
             budget,
             lambda rows: pad_rows(rows, pad_id=0),

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from steersman.errors import UsageError
-from steersman.execution.kept import KeptRun
+from steersman.execution.kept import OpenRunFolder
 from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration
-from steersman.methods.ppo.together import asked as scores_of
+from steersman.methods.ppo.distributed import checked_scores as scores_of
 from steersman.parallel.world import World
 from steersman.records import Prompt
-from steersman.reward.preference import PreferenceScorer, asked
+from steersman.reward.preference import PreferenceScorer, prompt_key
 from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Engine, Sampling
 from steersman.rollout.language import Language
@@ -35,7 +35,7 @@ def against_reference(
     sampling: Sampling,
     prompts: Sequence[Prompt],
     held_out: Sequence[Prompt],
-    kept: KeptRun,
+    kept: OpenRunFolder,
     world: World,
 ) -> Scorer:
     """The scorer with preference over the starting model's answers in place of its score."""
@@ -47,7 +47,7 @@ def against_reference(
             "preference on another scale; give scorer.belief=pessimistic from the beginning, or choose another action"
         )
     wanted = {
-        asked(prompt): prompt
+        prompt_key(prompt): prompt
         for prompt in [*_prompts_to_come(settings, prompts), *held_out[: settings.evaluation.prompts]]
     }
     path = kept.folder.path / "scorer" / FILE

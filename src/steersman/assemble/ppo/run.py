@@ -15,27 +15,27 @@ from steersman.batches import pad_rows
 from steersman.data.sources import content_hash
 from steersman.errors import UsageError
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
-from steersman.execution.kept import KeptRun, identity_of, keep_run
+from steersman.execution.kept import OpenRunFolder, identity_of, keep_run
 from steersman.execution.learner import optimiser_of, scheduled
 from steersman.execution.machine import Machine, resolve_device, resolve_machine
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model
-from steersman.loading.scorers import Keeping, Reward, name_of, scorer_of
+from steersman.loading.scorers import Reward, ScorerCache, name_of, scorer_of
 from steersman.methods.ppo.actors import make_actors, shard_actors
 from steersman.methods.ppo.collect import Asking
+from steersman.methods.ppo.distributed import DistributedEngine, DistributedScorer
+from steersman.methods.ppo.forward import ForwardSetup
 from steersman.methods.ppo.loop import Memory, Parts, ppo
 from steersman.methods.ppo.offload import Offload
-from steersman.methods.ppo.reading import Reading
 from steersman.methods.ppo.records import ExperienceBatch, Unit, collate
 from steersman.methods.ppo.roles import ModelActors
-from steersman.methods.ppo.together import EngineTogether, ScorerTogether
 from steersman.models.backbone import Backbone
 from steersman.models.compiled import compile_layers
 from steersman.models.language_model import LanguageModel
 from steersman.parallel.world import World, join
-from steersman.reward.parked import models_of
+from steersman.reward.offloaded import models_of
 from steersman.rollout.engine import Engine, Sampling, TakesUpWeights
-from steersman.rollout.language import Words, room_for_prompts
+from steersman.rollout.language import ModelLanguage, room_for_prompts
 from steersman.rollout.native import NativeEngine
 from steersman.settings.ppo import PpoSettings
 from steersman.train.checkpoint import load_checkpoint, weight_tensors
@@ -54,7 +54,7 @@ class OpenRun:
     memory: Memory
     model: LanguageModel
     actors: ModelActors
-    kept: KeptRun
+    kept: OpenRunFolder
     world: World
 
 
@@ -154,7 +154,7 @@ def make_parts(
     plain: Backbone,
     machine: Machine,
     world: World,
-    kept: KeptRun,
+    kept: OpenRunFolder,
     memory: Memory,
     reward: Reward | None,
     offload: Offload,
@@ -162,21 +162,21 @@ def make_parts(
     """Everything that the loop is given. Each part may be replaced, and the loop's stages called one by one. `plain` is the
     policy as the engine needs it: whole."""
     tokeniser, backbone = model.tokeniser, model.backbone
-    multiple = machine.multiple_within(backbone.context_length)
-    words = Words(tokeniser, tuple(settings.sampling.stop))
+    pad_multiple = machine.pad_multiple_within(backbone.context_length)
+    words = ModelLanguage(tokeniser, tuple(settings.sampling.stop))
     sampling = Sampling(**{**settings.sampling.model_dump(), "stop": words.stop})
     prompts, held_out = prompts_of(settings.prompts, words, kept.notice, room=room_for_prompts(backbone, sampling))
     engine = _engine(model, plain, actors, machine, world)
     slower = engine.why_slower if isinstance(engine, NativeEngine) else ""
     if slower and world.device.type == "cuda":
         kept.notice(f"answers are not drawn by recorded steps, which is several times slower ({slower})")
-    plain_scorer = scorer_of(settings.scorer, reward, world.device, Keeping.of(kept, world))
+    plain_scorer = scorer_of(settings.scorer, reward, world.device, ScorerCache.of(kept, world))
     if machine.compiled:
         compile_layers([actors, *models_of(plain_scorer)])
     scorer, watch = open_watch(settings.watch, plain_scorer, world, kept, offload.scorer)
     scorer = offload.scorer(scorer)
     offload.check_scorers(scorer.name)
-    scorer = scorer if world.size == 1 else ScorerTogether(scorer, world)
+    scorer = scorer if world.size == 1 else DistributedScorer(scorer, world)
     if settings.score.preference_over is not None:
         scorer = against_reference(settings, scorer, engine, words, sampling, prompts, held_out, kept, world)
     return Parts(
@@ -185,14 +185,14 @@ def make_parts(
         scorer=scorer,
         language=words,
         learner=_learner(settings, actors, machine, world, kept, memory, tokeniser.pad_token_id, offload),
-        reading=Reading(
+        forward=ForwardSetup(
             sampling.temperature,
             machine.token_budget,
-            lambda rows: pad_rows(rows, pad_id=tokeniser.pad_token_id, multiple=multiple).to(world.device),
+            lambda rows: pad_rows(rows, pad_id=tokeniser.pad_token_id, pad_multiple=pad_multiple).to(world.device),
             autocast(machine.precision, world.device),
             world,
             unpadded=actors.backbone.computes_no_padding(half=machine.precision == "bf16"),
-            at_hand=offload.reading(),
+            on_device=offload.reading(),
         ),
         prompts=prompts,
         held_out=held_out,
@@ -209,7 +209,7 @@ def _learner(
     actors: ModelActors,
     machine: Machine,
     world: World,
-    kept: KeptRun,
+    kept: OpenRunFolder,
     memory: Memory,
     pad_id: int,
     offload: Offload,
@@ -219,9 +219,11 @@ def _learner(
         critic += [
             p for name, p in actors.named_parameters() if f".{actors.value_adapter}." in f"{name}." and p.requires_grad
         ]
-    rates = {id(p): settings.value_learning_rate for p in critic} if settings.value_learning_rate else {}
+    learning_rates = {id(p): settings.value_learning_rate for p in critic} if settings.value_learning_rate else {}
     optimiser = optimiser_of(
-        actors, settings.optimiser, rates={key: rate for key, rate in rates.items() if rate is not None}
+        actors,
+        settings.optimiser,
+        learning_rates={key: rate for key, rate in learning_rates.items() if rate is not None},
     )
     return Learner(
         actors,
@@ -235,26 +237,26 @@ def _learner(
             units,
             pad_id=pad_id,
             device=world.device,
-            multiple=machine.multiple_within(actors.backbone.context_length),
+            pad_multiple=machine.pad_multiple_within(actors.backbone.context_length),
             both_kinds=world.size > 1 and settings.update.pretraining is not None,
         ),
         world=world,
         precision=autocast(machine.precision, world.device),
         notice=kept.notice,
         unpadded=actors.backbone.computes_no_padding(half=machine.precision == "bf16"),
-        at_hand=offload.learning(optimiser),
+        on_device=offload.learning(optimiser),
     )
 
 
 def _engine(model: LanguageModel, plain: Backbone, actors: ModelActors, machine: Machine, world: World) -> Engine:
     """In one process the engine stands on the very weights that learn, and tells what they know of each token: as long as both compute
     in float32, since anything coarser says something else of a token in another batch."""
-    voice, dtype = (plain, model.adapter), machine.answers_in
+    voice, dtype = (plain, model.adapter), machine.rollout_dtype
     if world.size > 1:
-        return EngineTogether(native_engine(voice, model.tokeniser, dtype=dtype), model.backbone, world)
+        return DistributedEngine(native_engine(voice, model.tokeniser, dtype=dtype), model.backbone, world)
     exact = machine.precision == "fp32"
     head = actors.value_head if exact and actors.values_on_the_policys_trunk else None
-    return native_engine(voice, model.tokeniser, tells_more=exact, value_head=head, dtype=dtype)
+    return native_engine(voice, model.tokeniser, with_token_info=exact, value_head=head, dtype=dtype)
 
 
 def _kind(settings: PpoSettings) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from steersman.errors import UsageError
-from steersman.execution.kept import KeptRun
-from steersman.loading.scorers import Keeping, load_scorer
-from steersman.methods.ppo.together import ScorerTogether
+from steersman.execution.kept import OpenRunFolder
+from steersman.loading.scorers import ScorerCache, load_scorer
+from steersman.methods.ppo.distributed import DistributedScorer
 from steersman.methods.ppo.watched import Watch
 from steersman.parallel.world import World
 from steersman.reward.conservative import ConservativeScorer, is_ensemble
@@ -42,7 +42,7 @@ class KeptWatch(Watcher):
 
 
 def open_watch(
-    settings: WatchSettings, scorer: Scorer, world: World, kept: KeptRun, park: Callable[[Scorer], Scorer]
+    settings: WatchSettings, scorer: Scorer, world: World, kept: OpenRunFolder, park: Callable[[Scorer], Scorer]
 ) -> tuple[Scorer, Watch | None]:
     """The scorer, perhaps with its features kept, and the watch (None if it is off). `park` may send a second scorer's models away until
     it is asked."""
@@ -59,9 +59,9 @@ def open_watch(
         )
     held_out = None
     if settings.held_out_scorer is not None:
-        keeping = Keeping.of(kept, world, "held-out-scorer")
+        keeping = ScorerCache.of(kept, world, "held-out-scorer")
         held_out = park(load_scorer(settings.held_out_scorer, world.device, keeping))
-        held_out = held_out if world.size == 1 else ScorerTogether(held_out, world)
+        held_out = held_out if world.size == 1 else DistributedScorer(held_out, world)
     limits = {name: limit for name, limit in settings.limits.model_dump().items() if limit is not None}
     plan = Plan(
         limits,

@@ -12,7 +12,7 @@ from torch import Tensor
 from steersman.batches import TokenRow
 from steersman.data.load import load_records
 from steersman.errors import DataError
-from steersman.execution.kept import KeptRun
+from steersman.execution.kept import OpenRunFolder
 from steersman.loading.sources import register_sources
 from steersman.methods.reward_model import Trainee
 from steersman.models.reward_model import Scale
@@ -79,7 +79,9 @@ def _reference_answers(source: str) -> list[Item]:
     return found[:REFERENCE_ANSWERS]
 
 
-def report(kept: KeptRun, reader: Reader, comparisons: tuple[Comparison, ...], world: World, *, quiet: bool) -> None:
+def report(
+    kept: OpenRunFolder, reader: Reader, comparisons: tuple[Comparison, ...], world: World, *, quiet: bool
+) -> None:
     """How good the model is on the held-out judgements: kept as quality.json, and said. Its scores are the raw ones, of
     which the model says what it means: the difference of two is the log-odds that the one is preferred."""
     from steersman.evaluate.judged_pairs import judged_pairs

@@ -13,7 +13,7 @@ from steersman.assemble.reward.average import average_members, claim_folder
 from steersman.assemble.reward.measure import Reader, measure_scale, report
 from steersman.errors import UsageError
 from steersman.execution.ending import RunResult, already_finished, conclude
-from steersman.execution.fit import Judged, Material, learn
+from steersman.execution.fit import SelectionMetric, TrainingRows, learn
 from steersman.execution.kept import identity_of, keep_run
 from steersman.execution.learner import groups_together
 from steersman.execution.machine import resolve_device, resolve_machine
@@ -45,7 +45,7 @@ SCORING_BUDGET = 4096
 
 
 @dataclass(frozen=True)
-class Start:
+class TrainableReward:
     """What is trained, and whether its base is itself a base and an adapter made one: it is then on no disk."""
 
     trainee: Trainee
@@ -116,16 +116,16 @@ def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
             shard_model(trainee, backbone, world, entrances=("scores", "scores_by_head"))
             finish = learn(
                 trainee,
-                Material(
+                TrainingRows(
                     len(train), train.group, [held_out.group(i) for i in range(len(held_out))] if held_out else []
                 ),
                 Preference(use_margin=settings.use_margin, centring=settings.centring),
-                groups_together(pad_id=pad, device=world.device, multiple=machine.multiple_within(context)),
+                groups_together(pad_id=pad, device=world.device, pad_multiple=machine.pad_multiple_within(context)),
                 optimiser=settings.optimiser,
                 train=settings.train,
                 seed=settings.run.seed,
                 checkpoint_every=settings.run.checkpoint_every,
-                judged=Judged("loss", higher_is_better=False, derive=_loss),
+                judged=SelectionMetric("loss", higher_is_better=False, derive=_loss),
                 kept=kept,
                 machine=machine,
                 world=world,
@@ -150,7 +150,7 @@ def _loss(found: Mapping[str, float]) -> Mapping[str, float]:
     return {"loss": found.get("preference", 0.0) + found.get("approval", 0.0)}
 
 
-def load_trainee(settings: RewardSettings, device: torch.device) -> Start:
+def load_trainee(settings: RewardSettings, device: torch.device) -> TrainableReward:
     """What is trained: a new reward model on a causal model, an adapter on its base, or an earlier reward model further."""
     path = Path(members_of(settings.model.path)[0]).expanduser()
     run_model = path / "model" if (path / "recipe.toml").exists() else path
@@ -166,19 +166,19 @@ def load_trainee(settings: RewardSettings, device: torch.device) -> Start:
         reward = load_reward_model(run_model, dtype=torch.float32, device=device)
         if settings.model.gradient_checkpointing:
             reward.backbone.use_gradient_checkpointing(True)
-        return Start(Trainee(None, reward), tokeniser, False)
+        return TrainableReward(Trainee(None, reward), tokeniser, False)
     if earlier is not None and earlier.kind == "adapter" and earlier.notes.get("kind") == "reward":
         base = settings.model.model_copy(update={"path": base_of(str(run_model)), "lora": None})
         model = load_language_model(base, device)
         reward = load_reward_adapter(model.backbone, ADAPTER, run_model)
         set_trainable(model.backbone, [ADAPTER])
-        return Start(Trainee(model.backbone, reward), model.tokeniser, False)
+        return TrainableReward(Trainee(model.backbone, reward), model.tokeniser, False)
     model = load_language_model(settings.model, device, adapter=ADAPTER)
     reward = new_reward_model(model.backbone, adapter=model.adapter)
-    return Start(Trainee(model.backbone if model.adapter else None, reward), model.tokeniser, model.merged)
+    return TrainableReward(Trainee(model.backbone if model.adapter else None, reward), model.tokeniser, model.merged)
 
 
-def _save(start: Start, folder: Path) -> None:
+def _save(start: TrainableReward, folder: Path) -> None:
     reward = start.trainee.reward
     if start.merged and reward.adapter is not None:
         base = folder.absolute().parent / "base"
@@ -187,7 +187,7 @@ def _save(start: Start, folder: Path) -> None:
     save_reward_model(reward, start.tokeniser, folder)
 
 
-def _on_one_process(settings: RewardSettings, weights: dict[str, Tensor], scale: Scale) -> Start:
+def _on_one_process(settings: RewardSettings, weights: dict[str, Tensor], scale: Scale) -> TrainableReward:
     start = load_trainee(settings, torch.device("cpu"))
     load_weight_tensors(start.trainee, weights)
     start.trainee.reward.scale = scale

@@ -14,13 +14,13 @@ from steersman.maths.group_advantages import all_alike
 from steersman.maths.masked import whiten
 from steersman.maths.policy_loss import truncated_importance_weight
 from steersman.methods.ppo.gae import gae
-from steersman.methods.ppo.paid import Padded, Paid, paid
 from steersman.methods.ppo.records import Experience, Scored
 from steersman.methods.ppo.reinforce import reinforce
-from steersman.methods.ppo.whole_answers import dr_grpo, grpo, rloo
+from steersman.methods.ppo.rloo_grpo import dr_grpo, grpo, rloo
+from steersman.methods.ppo.token_rewards import Padded, TokenRewards, padded_token_rewards
 from steersman.settings.ppo import AdvantageEstimator, AdvantageSettings
 
-ESTIMATORS: Mapping[AdvantageEstimator, Callable[[Paid, AdvantageSettings], tuple[Padded, Padded]]] = {
+ESTIMATORS: Mapping[AdvantageEstimator, Callable[[TokenRewards, AdvantageSettings], tuple[Padded, Padded]]] = {
     "gae": gae,
     "rloo": rloo,
     "grpo": grpo,
@@ -34,7 +34,7 @@ def advantage(
     scored: Sequence[Scored], settings: AdvantageSettings, *, kl_coefficient: float, importance_cap: float | None
 ) -> list[Experience]:
     """What each token earned and how much better that was than expected. `importance_cap` None: engine and trainer agree."""
-    given = paid(scored, settings, kl_coefficient=kl_coefficient)
+    given = padded_token_rewards(scored, settings, kl_coefficient=kl_coefficient)
     advantages, returns = ESTIMATORS[settings.estimator](given, settings)
     if settings.whiten:
         advantages = whiten(advantages, given.mask, keep_mean=False)

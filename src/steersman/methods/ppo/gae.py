@@ -2,15 +2,15 @@
 return - value."""
 
 from steersman.maths.returns import advantages_and_returns
-from steersman.methods.ppo.paid import Padded, Paid
+from steersman.methods.ppo.token_rewards import Padded, TokenRewards
 from steersman.settings.ppo import AdvantageSettings
 
 
-def gae(paid: Paid, settings: AdvantageSettings) -> tuple[Padded, Padded]:
+def gae(given: TokenRewards, settings: AdvantageSettings) -> tuple[Padded, Padded]:
     """Advantages and returns of each token."""
-    if paid.values is None:
+    if given.values is None:
         raise ValueError("gae needs the value of every token; make the actors with a value head, or choose rloo, say")
     advantages, returns = advantages_and_returns(
-        paid.rewards, paid.values, paid.mask, gamma=settings.gamma, lambda_=settings.gae_lambda
+        given.rewards, given.values, given.mask, gamma=settings.gamma, lambda_=settings.gae_lambda
     )
-    return advantages + paid.own, returns
+    return advantages + given.kl_correction, returns

@@ -16,8 +16,8 @@ from steersman.errors import ServiceError
 from steersman.maths.kl import adaptive_coefficient, target_seeking_coefficient
 from steersman.methods.ppo.advantage import advantage, alike, mismatch
 from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration
+from steersman.methods.ppo.forward import ForwardSetup
 from steersman.methods.ppo.journal_rows import journal_row, sample_rows
-from steersman.methods.ppo.reading import Reading
 from steersman.methods.ppo.records import Experience, ExperienceBatch, Sample, Scored, Unit
 from steersman.methods.ppo.roles import Actors
 from steersman.methods.ppo.score import RunningScale, score
@@ -28,12 +28,13 @@ from steersman.records import Prompt
 from steersman.reward.scorer import Scorer, ahead_of
 from steersman.rollout.engine import Engine, HoldsACopy, TakesUpWeights
 from steersman.rollout.language import Language
+from steersman.runs.old_names import under_new_names
 from steersman.settings.ppo import KlSettings, PpoSettings
 from steersman.train.checkpoint import Snapshot, load_weight_tensors, take_snapshot
 from steersman.train.core import Learner
 from steersman.train.profiling import phase
 from steersman.watch.health import verdicts
-from steersman.watch.records import Looked, WatchMemory
+from steersman.watch.records import WatchMemory, WatchReport
 
 Ending = Literal["finished", "converged", "KL limit", "stopped by the watch", "stopped"]
 
@@ -72,7 +73,7 @@ class Memory:
     measurements_since_best: int = 0
     samples: int = 0
     importance: bool = False
-    told: list[str] = field(default_factory=list[str])
+    reported: list[str] = field(default_factory=list[str])
     held_out: dict[str, float] = field(default_factory=dict[str, float])
     watch: WatchMemory = field(default_factory=WatchMemory)
     ending: Ending = "finished"
@@ -83,6 +84,7 @@ class Memory:
 
     @staticmethod
     def of(facts: Mapping[str, Any]) -> "Memory":
+        facts = under_new_names(facts)
         scale, watch = RunningScale(**facts["scale"]), WatchMemory(**facts.get("watch", {}))
         return Memory(**{**facts, "scale": scale, "watch": watch})
 
@@ -96,7 +98,7 @@ class Parts:
     scorer: Scorer
     language: Language
     learner: Learner[Unit, ExperienceBatch]
-    reading: Reading
+    forward: ForwardSetup
     prompts: Sequence[Prompt]
     held_out: Sequence[Prompt]
     pretraining: Callable[[int], Sequence[TokenRow]] | None
@@ -121,7 +123,7 @@ class Iteration:
     experience: Sequence[Experience]
     stats: UpdateStats
     row: Mapping[str, float]
-    looked: Looked | None
+    looked: WatchReport | None
 
 
 def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> Outcome:
@@ -138,7 +140,7 @@ def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> Outcome:
             raise
         memory.ending = _too_far(settings, done)
         last = memory.iteration == settings.iterations
-        _tell(parts, settings, memory, done)
+        log_iteration(parts, settings, memory, done)
         over = last or memory.ending != "finished"
         if parts.held_out and (memory.iteration % settings.evaluation.every == 0 or over):
             _evaluate(parts, settings, memory)
@@ -195,8 +197,8 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
     samples = clock.time("collect", lambda: collect(*asked, iteration=memory.iteration, ahead=ahead_of(parts.scorer)))
     scored = clock.time("score", lambda: _score(parts, settings, memory, samples))
     looked = clock.time("watch", lambda: _look(parts, memory, scored, before))
-    apart = mismatch(scored)
-    memory.importance = apart > settings.update.mismatch_bound
+    engine_mismatch = mismatch(scored)
+    memory.importance = engine_mismatch > settings.update.mismatch_bound
     experience = advantage(
         scored,
         settings.advantage,
@@ -226,7 +228,7 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
         stats,
         kl_coefficient=memory.kl_coefficient,
         answers_so_far=memory.samples,
-        apart=apart,
+        engine_mismatch=engine_mismatch,
         seconds=clock.seconds,
     )
     row.update(numbers(looked))
@@ -241,11 +243,11 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
 def _score(parts: Parts, settings: PpoSettings, memory: Memory, samples: Sequence[Sample]) -> list[Scored]:
     longest = settings.sampling.max_new_tokens
     scorer = parts.scorer if parts.watch is None else parts.watch.paying(parts.scorer, memory.watch)
-    given = (scorer, parts.actors, parts.language, parts.reading)
+    given = (scorer, parts.actors, parts.language, parts.forward)
     return score(samples, *given, settings.score, settings.kl, memory.scale, longest=longest)
 
 
-def _look(parts: Parts, memory: Memory, scored: Sequence[Scored], before: Mapping[str, Any]) -> Looked | None:
+def _look(parts: Parts, memory: Memory, scored: Sequence[Scored], before: Mapping[str, Any]) -> WatchReport | None:
     """Show the watch the answers. The weights that gave them are kept if there are none better, with what the loop remembered when the
     iteration began: a run resumed from there does it again."""
     if parts.watch is None:
@@ -270,7 +272,7 @@ def next_coefficient(settings: KlSettings, coefficient: float, measured: float, 
     return target_seeking_coefficient(coefficient, seen, target=settings.target, rate=0.1, limit=2.0)
 
 
-def _tell(parts: Parts, settings: PpoSettings, memory: Memory, done: Iteration) -> None:
+def log_iteration(parts: Parts, settings: PpoSettings, memory: Memory, done: Iteration) -> None:
     """Journal the iteration, keep samples, and say once what is outside its healthy range."""
     row = {"step": memory.iteration, **done.row}
     parts.keeper.journal(row)
@@ -279,8 +281,8 @@ def _tell(parts: Parts, settings: PpoSettings, memory: Memory, done: Iteration) 
     parts.keeper.show(memory.iteration, brief)
     for words in verdicts(done.row):
         name = words.split(" is ")[0]
-        if name not in memory.told:
-            memory.told.append(name)
+        if name not in memory.reported:
+            memory.reported.append(name)
             parts.keeper.notice(f"iteration {memory.iteration}: {words}")
     if done.looked is not None and done.looked.findings:
         parts.keeper.findings(finding_rows(done.looked))
@@ -312,7 +314,7 @@ def _measure(parts: Parts, settings: PpoSettings, memory: Memory) -> dict[str, f
         "KL to reference": kl,
         "objective": mean_score - settings.kl.coefficient * kl,
         "answer length": sum(len(one.kl) for one in scored) / len(scored),
-        "ended by themselves": sum(one.sample.rollout.finish != "length" for one in scored) / len(scored),
+        "ended with EOS": sum(one.sample.rollout.finish_reason != "length" for one in scored) / len(scored),
     }
 
 

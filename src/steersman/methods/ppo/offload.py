@@ -14,9 +14,9 @@ from torch import nn
 
 from steersman.errors import UsageError
 from steersman.methods.ppo.roles import ModelActors
-from steersman.models.parked import Parked, has_its_own_memory, park_modules, park_moments
+from steersman.models.offloaded import Offloaded, has_its_own_memory, park_modules, park_moments
 from steersman.parallel.world import World
-from steersman.reward.parked import ParkedScorer, models_of
+from steersman.reward.offloaded import ParkedScorer, models_of
 from steersman.reward.scorer import Scorer
 from steersman.settings.ppo import PpoComputeSettings
 
@@ -40,7 +40,7 @@ class Offload:
                 f"compute.offload changes nothing on {world.device.type}: the processor's memory is the only one there"
             )
         self._scorer_found = False
-        self._moments: list[Parked] = []
+        self._moments: list[Offloaded] = []
         self._reference = self._modules("reference", [actors.frozen], frozen=True)
         self._critic = self._modules("critic", [actors.critic], frozen=False)
 
@@ -72,9 +72,9 @@ class Offload:
     def after_resuming(self) -> None:
         """A checkpoint's moments were put on the device."""
         for moments in self._moments:
-            moments.go_home()
+            moments.to_cpu()
 
-    def _modules(self, name: str, modules: Iterable[nn.Module | None], *, frozen: bool) -> list[Parked]:
+    def _modules(self, name: str, modules: Iterable[nn.Module | None], *, frozen: bool) -> list[Offloaded]:
         """One, if this is wished and there is something that can leave the device, or none."""
         there = [module for module in modules if module is not None]
         if not (there and self._moves and name in self._wished):
@@ -83,8 +83,8 @@ class Offload:
 
 
 @contextmanager
-def _at_hand(*parked: Parked) -> Iterator[None]:
+def _at_hand(*parked: Offloaded) -> Iterator[None]:
     with ExitStack() as stack:
         for one in parked:
-            stack.enter_context(one.at_hand())
+            stack.enter_context(one.on_device())
         yield

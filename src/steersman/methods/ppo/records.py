@@ -110,7 +110,7 @@ Unit = Experience | TokenRow
 
 
 def collate(
-    units: Sequence[Unit], *, pad_id: int, device: torch.device, multiple: int, both_kinds: bool = False
+    units: Sequence[Unit], *, pad_id: int, device: torch.device, pad_multiple: int, both_kinds: bool = False
 ) -> ExperienceBatch:
     """Units into one batch. `both_kinds` gives a batch that lacks answers or texts a row that counts nothing: processes that
     share out a model must ask it for the same things, whatever each of them was dealt."""
@@ -125,7 +125,7 @@ def collate(
         return torch.cat(list(parts)).to(device) if parts else torch.zeros(tokens, device=device)
 
     def padded(rows: Sequence[TokenRow]) -> TokenBatch | None:
-        return pad_rows(rows, pad_id=pad_id, multiple=multiple).to(device) if rows else None
+        return pad_rows(rows, pad_id=pad_id, pad_multiple=pad_multiple).to(device) if rows else None
 
     return ExperienceBatch(
         padded(rows or idle),

@@ -67,7 +67,9 @@ class CriticApart(Protocol):
     @property
     def critic_apart(self) -> bool: ...
 
-    def words(self, batch: TokenBatch, *, temperature: float, with_entropy: bool) -> tuple[Flat, Flat | None]:
+    def policy_log_probs(
+        self, batch: TokenBatch, *, temperature: float, with_entropy: bool
+    ) -> tuple[Flat, Flat | None]:
         """What `policy` says, without the values."""
         ...
 
@@ -103,7 +105,7 @@ class ModelActors(nn.Module):
         self, batch: TokenBatch, *, temperature: float, with_entropy: bool
     ) -> tuple[Flat, Flat | None, Flat | None]:
         with self._as(self.policy_adapter):
-            hidden = self.backbone.hidden(batch, batch.asked)
+            hidden = self.backbone.hidden(batch, batch.needed_positions)
         log_probs, entropies = self.backbone.log_probs_from(
             hidden, batch, temperature=temperature, with_entropy=with_entropy
         )
@@ -113,7 +115,9 @@ class ModelActors(nn.Module):
             return log_probs, entropies, self.values(batch)
         return log_probs, entropies, self.value_head(gather_before(hidden, batch.loss_mask))
 
-    def words(self, batch: TokenBatch, *, temperature: float, with_entropy: bool) -> tuple[Flat, Flat | None]:
+    def policy_log_probs(
+        self, batch: TokenBatch, *, temperature: float, with_entropy: bool
+    ) -> tuple[Flat, Flat | None]:
         with self._as(self.policy_adapter):
             return self.backbone.log_probs(batch, temperature=temperature, with_entropy=with_entropy)
 
@@ -131,7 +135,7 @@ class ModelActors(nn.Module):
         critic = self.backbone if self.critic is None else self.critic
         adapter = self.policy_adapter if self.value_adapter is None else self.value_adapter
         with nullcontext() if self.critic is not None else self._as(adapter):
-            hidden = critic.hidden(batch, batch.asked)
+            hidden = critic.hidden(batch, batch.needed_positions)
         return self.value_head(gather_before(hidden, batch.loss_mask))
 
     def reference(self, batch: TokenBatch, *, temperature: float) -> Flat:
@@ -142,12 +146,12 @@ class ModelActors(nn.Module):
 
     def exact_kl(self, batch: TokenBatch, *, temperature: float, top_k: int | None) -> Flat:
         with self._as(self.policy_adapter):
-            hidden = self.backbone.hidden(batch, batch.asked)
+            hidden = self.backbone.hidden(batch, batch.needed_positions)
         if self.frozen is not None:
-            there = self.frozen.hidden(batch, batch.asked)
+            there = self.frozen.hidden(batch, batch.needed_positions)
             return self.backbone.kl_from(hidden, self.frozen, there, batch, temperature=temperature, top_k=top_k)
         with self._as(None):
-            there = self.backbone.hidden(batch, batch.asked)
+            there = self.backbone.hidden(batch, batch.needed_positions)
         return self.backbone.kl_from(hidden, self.backbone, there, batch, temperature=temperature, top_k=top_k)
 
     def pretraining(self, batch: TokenBatch) -> Flat:

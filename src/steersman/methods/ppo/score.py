@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from steersman.methods.ppo.reading import Reading, read_tokens
+from steersman.methods.ppo.distributed import checked_scores
+from steersman.methods.ppo.forward import ForwardSetup, token_quantities
 from steersman.methods.ppo.records import Sample, Scored
 from steersman.methods.ppo.roles import Actors
-from steersman.methods.ppo.together import asked
 from steersman.reward.scorer import Score, Scorer, SpanReward
 from steersman.reward.shaping import overlong, spread_over_tokens
 from steersman.rollout.language import Language
@@ -49,7 +49,7 @@ def score(
     scorer: Scorer,
     actors: Actors,
     language: Language,
-    reading: Reading,
+    forward: ForwardSetup,
     settings: ShapingSettings,
     kl: KlSettings,
     scale: RunningScale,
@@ -59,10 +59,13 @@ def score(
     """Everything that is known of the samples before advantages. `scale` is brought up to date if scores are normalised; `longest`
     is the number of tokens at which answers were cut off."""
     # A service may still be at work on the answers; the models are asked meanwhile.
-    read = read_tokens(samples, actors, reading, kl)
+    read = token_quantities(samples, actors, forward, kl)
     given = ask(scorer, samples)
     scores = shape(
-        [found.value for found in given], [sample.rollout.finish == "length" for sample in samples], settings, scale
+        [found.value for found in given],
+        [sample.rollout.finish_reason == "length" for sample in samples],
+        settings,
+        scale,
     )
     if settings.overlong_tokens is not None:
         last, most = settings.overlong_tokens, settings.overlong_penalty
@@ -89,7 +92,7 @@ def score(
 
 
 def ask(scorer: Scorer, samples: Sequence[Sample]) -> list[Score]:
-    return asked(scorer, [(sample.prompt, sample.text) for sample in samples])
+    return checked_scores(scorer, [(sample.prompt, sample.text) for sample in samples])
 
 
 def shape(raw: Sequence[float], cut_off: Sequence[bool], settings: ShapingSettings, scale: RunningScale) -> list[float]:

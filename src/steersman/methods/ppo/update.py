@@ -65,7 +65,7 @@ class PpoObjective:
         asked = {"temperature": self.sampling.temperature, "with_entropy": bonus > 0}
         values: Tensor | None = None
         if critic is not None:
-            log_probs, entropies = critic.words(answers, **asked)
+            log_probs, entropies = critic.policy_log_probs(answers, **asked)
         else:
             log_probs, entropies, values = model.policy(answers, **asked)
         high = settings.clip if settings.clip_high is None else settings.clip_high
@@ -168,7 +168,7 @@ def update(
     settings = objective.settings
     reports: list[StepReport] = []
     stopped = False
-    with learner.at_hand():
+    with learner.on_device():
         for epoch in range(settings.epochs if experience else 0):
             for members in minibatches(len(experience), settings, seed=seed, iteration=iteration, epoch=epoch):
                 units: list[Unit] = [experience[i] for i in members]

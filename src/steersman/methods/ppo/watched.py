@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from steersman.methods.ppo.records import Scored
 from steersman.reward.conservative import BEFORE
 from steersman.reward.scorer import Scorer
-from steersman.watch.records import Finding, Looked, Seen, WatchMemory
+from steersman.watch.records import Finding, WatchedAnswer, WatchMemory, WatchReport
 
 CAUGHT = "stopped by the watch"
 
@@ -21,7 +21,7 @@ class Watch(Protocol):
         """Whether the best weights may be asked for, and are therefore kept."""
         ...
 
-    def look(self, answers: Sequence[Seen], memory: WatchMemory, *, iteration: int) -> Looked: ...
+    def look(self, answers: Sequence[WatchedAnswer], memory: WatchMemory, *, iteration: int) -> WatchReport: ...
 
     def paying(self, scorer: Scorer, memory: WatchMemory) -> Scorer:
         """The scorer as it is to be believed from now on."""
@@ -32,13 +32,13 @@ class Watch(Protocol):
         ...
 
 
-def seen(scored: Sequence[Scored]) -> list[Seen]:
+def seen(scored: Sequence[Scored]) -> list[WatchedAnswer]:
     return [
-        Seen(
+        WatchedAnswer(
             one.sample.prompt,
             one.sample.text,
             len(one.kl),
-            one.sample.rollout.finish != "length",
+            one.sample.rollout.finish_reason != "length",
             one.parts.get(BEFORE, one.raw_score),
             one.parts,
             one.sequence_kl,
@@ -48,16 +48,16 @@ def seen(scored: Sequence[Scored]) -> list[Seen]:
     ]
 
 
-def numbers(looked: Looked | None) -> dict[str, float]:
+def numbers(looked: WatchReport | None) -> dict[str, float]:
     """For the iteration's journal row."""
     return {} if looked is None else {f"watch {name}": value for name, value in looked.numbers.items()}
 
 
-def finding_rows(looked: Looked) -> list[Mapping[str, Any]]:
+def finding_rows(looked: WatchReport) -> list[Mapping[str, Any]]:
     return [asdict(finding) for finding in looked.findings]
 
 
-def act(looked: Looked, watch: Watch, memory: WatchMemory, coefficient: float) -> float:
+def act(looked: WatchReport, watch: Watch, memory: WatchMemory, coefficient: float) -> float:
     """Do what takes effect from the next iteration on; the price of the KL from then on. Stopping is the loop's own business."""
     if "conservative" in looked.actions:
         memory.conservative = True
@@ -66,7 +66,7 @@ def act(looked: Looked, watch: Watch, memory: WatchMemory, coefficient: float) -
     return watch.raised(coefficient) if "raise-kl" in looked.actions else coefficient
 
 
-def stops(looked: Looked | None) -> bool:
+def stops(looked: WatchReport | None) -> bool:
     return looked is not None and any(action in ("stop", "restore") for action in looked.actions)
 
 

@@ -6,16 +6,16 @@ from statistics import fmean
 from typing import Literal
 
 from steersman.watch.baseline import Baseline
-from steersman.watch.records import Glance
+from steersman.watch.records import IterationAnswers
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class DetectorInput:
     """What a detector looks at: an iteration's answers beside the reference's, and the gains (in deviations of the reference's answers)
     by the scorer and by the held-out one, both of the same answers and smoothed over looks. They are None where nothing was
     measured this time. `peak` is the highest gain by the held-out scorer so far."""
 
-    glance: Glance
+    glance: IterationAnswers
     baseline: Baseline
     gain: float | None
     held_out_gain: float | None
@@ -29,15 +29,15 @@ class Detector:
 
     name: str
     side: Literal["above", "below"]
-    measure: Callable[[Scene], float | None]
-    speaks: Callable[[Scene], Sequence[float]]
-    verdict: Callable[[Scene, float], str]
+    measure: Callable[[DetectorInput], float | None]
+    speaks: Callable[[DetectorInput], Sequence[float]]
+    verdict: Callable[[DetectorInput, float], str]
 
     def outside(self, value: float, limit: float) -> bool:
         return value > limit if self.side == "above" else value < limit
 
 
-def mean(scene: Scene, of: Callable[[int], float]) -> float:
+def mean(scene: DetectorInput, of: Callable[[int], float]) -> float:
     return fmean(of(i) for i in range(len(scene.glance.answers)))
 
 

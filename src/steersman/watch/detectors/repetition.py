@@ -1,14 +1,14 @@
 """Answers say the same words again and again."""
 
 from steersman.evaluate.wording import self_repetition
-from steersman.watch.detectors.detector import Detector, Scene, mean, per_cent
+from steersman.watch.detectors.detector import Detector, DetectorInput, mean, per_cent
 
 
-def measure(scene: Scene) -> float:
+def measure(scene: DetectorInput) -> float:
     return mean(scene, lambda i: self_repetition(scene.glance.answers[i].text)) - scene.baseline.repetition
 
 
-def verdict(scene: Scene, value: float) -> str:
+def verdict(scene: DetectorInput, value: float) -> str:
     now = value + scene.baseline.repetition
     return (
         f"{per_cent(now)} of what an answer says it has said before ({per_cent(scene.baseline.repetition)} in the reference's answers): the "

@@ -1,6 +1,6 @@
 """What the models say of each sampled token: policy, reference and value function.
 
-An engine that stands on the very weights that learn has read all samples as it made them, so what it knows (`Rollout.known`) is
+An engine that stands on the very weights that learn has read all samples as it made them, so what it knows (`Rollout.token_info`) is
 not computed a second time: only the reference is asked, and a critic with weights of its own. That it knows the same is not taken
 for granted: a few samples are read in full in every iteration, and if they differ by more than rounding, all are.
 """
@@ -27,7 +27,7 @@ SAME = 1e-4
 
 
 @dataclass(frozen=True)
-class Reading:
+class ForwardSetup:
     """How the models are run over samples: padding, micro-batches, precision, temperature of the log-probabilities, and the
     processes that read together."""
 
@@ -38,12 +38,12 @@ class Reading:
     world: World
     unpadded: bool = False
     """Whether the models compute no padding, so that a micro-batch may be as large as its real tokens."""
-    at_hand: Callable[[], AbstractContextManager[object]] = nullcontext
+    on_device: Callable[[], AbstractContextManager[object]] = nullcontext
     """Brings models to the device that lie elsewhere while nothing is read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class TokenQuantities:
     """What is known of one sample's own tokens; `values` None: there is no critic."""
 
     old_log_probs: Tensor
@@ -54,23 +54,25 @@ class Read:
     taken_from_engine: bool
 
 
-def read_tokens(samples: Sequence[Sample], actors: Actors, reading: Reading, kl: KlSettings) -> list[Read]:
+def token_quantities(
+    samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: KlSettings
+) -> list[TokenQuantities]:
     """Old log-probabilities, the reference's, the KL estimate, entropies and values (if there is a critic), for each sample's own
     tokens."""
-    with reading.at_hand():
-        return _read(samples, actors, reading, kl)
+    with forward.on_device():
+        return _read(samples, actors, forward, kl)
 
 
-def _read(samples: Sequence[Sample], actors: Actors, reading: Reading, kl: KlSettings) -> list[Read]:
-    if not _engine_may_know(samples, actors, reading, kl):
-        return read_in_full(samples, actors, reading, kl)
+def _read(samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: KlSettings) -> list[TokenQuantities]:
+    if not _engine_may_know(samples, actors, forward, kl):
+        return all_from_models(samples, actors, forward, kl)
     checked = checked_samples(len(samples))
-    full = read_in_full([samples[i] for i in checked], actors, reading, kl)
+    full = all_from_models([samples[i] for i in checked], actors, forward, kl)
     rest = [i for i in range(len(samples)) if i not in set(checked)]
     if all(_agree(samples[i], one) for i, one in zip(checked, full, strict=True)):
-        others = _read_the_others([samples[i] for i in rest], actors, reading, kl)
+        others = _rest_from_models([samples[i] for i in rest], actors, forward, kl)
     else:
-        others = read_in_full([samples[i] for i in rest], actors, reading, kl)
+        others = all_from_models([samples[i] for i in rest], actors, forward, kl)
     found = dict(zip([*checked, *rest], [*full, *others], strict=True))
     return [found[i] for i in range(len(samples))]
 
@@ -80,19 +82,19 @@ def checked_samples(count: int) -> list[int]:
     return list(range(0, count, CHECKED_SHARE))
 
 
-def _engine_may_know(samples: Sequence[Sample], actors: Actors, reading: Reading, kl: KlSettings) -> bool:
+def _engine_may_know(samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: KlSettings) -> bool:
     """Whether the engine told what is needed of each token. An exact KL needs the policy's hidden states, and sharded models
     work in lockstep."""
-    if reading.world.size > 1 or kl.estimator not in ("k1", "k2", "k3") or not isinstance(actors, Critic):
+    if forward.world.size > 1 or kl.estimator not in ("k1", "k2", "k3") or not isinstance(actors, Critic):
         return False
-    known = [sample.rollout.known for sample in samples]
+    known = [sample.rollout.token_info for sample in samples]
     if actors.values_on_the_policys_trunk:
         return all(one is not None and one.values is not None for one in known)
     return all(one is not None for one in known)
 
 
-def _agree(sample: Sample, read: Read) -> bool:
-    known = sample.rollout.known
+def _agree(sample: Sample, read: TokenQuantities) -> bool:
+    known = sample.rollout.token_info
     assert known is not None
     pairs = [(read.old_log_probs, torch.tensor(sample.rollout.log_probs), 1.0)]
     pairs.append((read.entropies, torch.tensor(known.entropies), 1.0))
@@ -101,50 +103,56 @@ def _agree(sample: Sample, read: Read) -> bool:
     return all(float((one - other).abs().mean()) <= SAME * size for one, other, size in pairs)
 
 
-def _read_the_others(samples: Sequence[Sample], actors: Actors, reading: Reading, kl: KlSettings) -> list[Read]:
+def _rest_from_models(
+    samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: KlSettings
+) -> list[TokenQuantities]:
     """What the engine knows, and what it cannot."""
     assert isinstance(actors, Critic)
     own_critic = not actors.values_on_the_policys_trunk
 
     def ask(batch: TokenBatch) -> list[Tensor]:
         values = actors.values(batch) if own_critic else None
-        return [actors.reference(batch, temperature=reading.temperature), *([] if values is None else [values])]
+        return [actors.reference(batch, temperature=forward.temperature), *([] if values is None else [values])]
 
-    found: list[Read] = []
-    for sample, columns in zip(samples, _through(samples, ask, reading), strict=True):
-        known = sample.rollout.known
+    found: list[TokenQuantities] = []
+    for sample, columns in zip(samples, _through(samples, ask, forward), strict=True):
+        known = sample.rollout.token_info
         assert known is not None
         old, reference = torch.tensor(sample.rollout.log_probs), columns[0]
         values = None if known.values is None else torch.tensor(known.values)
         values = columns[1] if len(columns) > 1 else values
         estimate = ESTIMATES[kl.estimator](old, reference)
-        found.append(Read(old, reference, estimate, torch.tensor(known.entropies), values, taken_from_engine=True))
+        found.append(
+            TokenQuantities(old, reference, estimate, torch.tensor(known.entropies), values, taken_from_engine=True)
+        )
     return found
 
 
-def read_in_full(samples: Sequence[Sample], actors: Actors, reading: Reading, kl: KlSettings) -> list[Read]:
+def all_from_models(
+    samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: KlSettings
+) -> list[TokenQuantities]:
     """All of it from the models, whatever the engine knows."""
 
     def ask(batch: TokenBatch) -> list[Tensor]:
-        log_probs, entropies, values = actors.policy(batch, temperature=reading.temperature, with_entropy=True)
-        reference = actors.reference(batch, temperature=reading.temperature)
-        estimate = _estimate(actors, batch, log_probs, reference, reading.temperature, kl)
+        log_probs, entropies, values = actors.policy(batch, temperature=forward.temperature, with_entropy=True)
+        reference = actors.reference(batch, temperature=forward.temperature)
+        estimate = _estimate(actors, batch, log_probs, reference, forward.temperature, kl)
         assert entropies is not None
         return [log_probs, reference, estimate, entropies, *([] if values is None else [values])]
 
     return [
-        Read(own[0], own[1], own[2], own[3], own[4] if len(own) > 4 else None, taken_from_engine=False)
-        for own in _through(samples, ask, reading)
+        TokenQuantities(own[0], own[1], own[2], own[3], own[4] if len(own) > 4 else None, taken_from_engine=False)
+        for own in _through(samples, ask, forward)
     ]
 
 
 def _through(
-    samples: Sequence[Sample], ask: Callable[[TokenBatch], Sequence[Tensor]], reading: Reading
+    samples: Sequence[Sample], ask: Callable[[TokenBatch], Sequence[Tensor]], forward: ForwardSetup
 ) -> list[tuple[Tensor, ...]]:
     """The columns that `ask` gives for the targets of a batch, for each sample its own part of them."""
-    world = reading.world
+    world = forward.world
     places = {id(sample): i for i, sample in enumerate(samples)}
-    groups = micro_batches(deal(samples, world.size)[world.rank], reading.token_budget, packed=reading.unpadded)
+    groups = micro_batches(deal(samples, world.size)[world.rank], forward.token_budget, packed=forward.unpadded)
     read: list[Sample] = []
     columns: list[Tensor] = []
     kinds = 0
@@ -152,8 +160,8 @@ def _through(
         # Sharded models work in lockstep: whoever has fewer micro-batches goes along with some that count nothing.
         for n in range(world.max(len(groups))):
             group = groups[n] if n < len(groups) else [samples[0]]
-            batch = reading.pad([sample.row for sample in group])
-            with reading.precision():
+            batch = forward.pad([sample.row for sample in group])
+            with forward.precision():
                 together = ask(batch)
             kinds = len(together)
             if n < len(groups):

@@ -20,7 +20,7 @@ from steersman.rollout.native import NativeEngine
 from steersman.train.optim import trainable
 
 
-class EngineTogether:
+class DistributedEngine:
     """Each process answers every n-th prompt. The native engine inside needs whole weights: it stands on a copy of the model,
     into which `refresh` gathers the weights of the one that learns, of which each process has but a part."""
 
@@ -76,7 +76,7 @@ class EngineTogether:
         return sorted(found, key=lambda rollout: (rollout.prompt, rollout.sample))
 
 
-class ScorerTogether:
+class DistributedScorer:
     """Each process scores every n-th answer."""
 
     def __init__(self, scorer: Scorer, world: World) -> None:
@@ -88,11 +88,11 @@ class ScorerTogether:
 
     def score(self, items: Sequence[Item]) -> list[Score]:
         mine = items[self._world.rank :: self._world.size]
-        parts = self._world.together("scoring", lambda: asked(self._scorer, mine) if mine else [])
+        parts = self._world.together("scoring", lambda: checked_scores(self._scorer, mine) if mine else [])
         return [parts[i % self._world.size][i // self._world.size] for i in range(len(items))]
 
 
-def asked(scorer: Scorer, items: Sequence[Item]) -> list[Score]:
+def checked_scores(scorer: Scorer, items: Sequence[Item]) -> list[Score]:
     """The scorer's answers, one for each item; that each is a finite number is seen to by `Score` itself."""
     found = scorer.score(items)
     if len(found) != len(items):

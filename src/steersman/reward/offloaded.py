@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import nn
 
-from steersman.models.parked import Parked
+from steersman.models.offloaded import Offloaded
 from steersman.reward.scorer import Item, Score, Scorer, ahead_of
 
 
@@ -24,13 +24,13 @@ def models_of(*scorers: Scorer) -> list[nn.Module]:
 class ParkedScorer:
     """The same scores: where the models lie between two calls changes none."""
 
-    def __init__(self, scorer: Scorer, parked: Parked) -> None:
+    def __init__(self, scorer: Scorer, parked: Offloaded) -> None:
         self.name = scorer.name
         self._scorer = scorer
         self._parked = parked
 
     def score(self, items: Sequence[Item]) -> list[Score]:
-        with self._parked.at_hand():
+        with self._parked.on_device():
             return self._scorer.score(items)
 
     def ahead(self) -> Callable[[Sequence[Item]], None] | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Parked:
+class Offloaded:
     """`tensors` names those that there are now: an optimiser makes its own as it goes. With `frozen` parameters never change, so
     that on their way home nothing is copied; buffers may, and are."""
 
@@ -22,7 +22,7 @@ class Parked:
         # By id, with the tensor itself, so that no other one gets its id.
         self._homes: dict[int, tuple[Tensor, Tensor]] = {}
         self._visits = 0
-        self.go_home()
+        self.to_cpu()
 
     @property
     def bytes(self) -> int:
@@ -30,7 +30,7 @@ class Parked:
         return sum(home.numel() * home.element_size() for _, home in self._homes.values())
 
     @contextmanager
-    def at_hand(self) -> Iterator[None]:
+    def on_device(self) -> Iterator[None]:
         """On the device while it lasts, however it ends."""
         self._visits += 1
         try:
@@ -40,14 +40,14 @@ class Parked:
         finally:
             self._visits -= 1
             if self._visits == 0:
-                self.go_home()
+                self.to_cpu()
 
     def _come(self) -> None:
         for tensor in _each_once(self._tensors()):
             there = torch.empty_like(tensor.data, device=self._device)
             tensor.data = there.copy_(tensor.data, non_blocking=True)
 
-    def go_home(self) -> None:
+    def to_cpu(self) -> None:
         """Into the processor's memory with all that is not there; safe to call at any time between visits."""
         homes: dict[int, tuple[Tensor, Tensor]] = {}
         for tensor in _each_once(self._tensors()):
@@ -69,22 +69,22 @@ class Parked:
         return torch.empty_like(tensor.data, device="cpu", pin_memory=self._device.type == "cuda")
 
 
-def park_modules(modules: Iterable[nn.Module], device: torch.device, *, frozen: bool) -> Parked:
+def park_modules(modules: Iterable[nn.Module], device: torch.device, *, frozen: bool) -> Offloaded:
     """Modules, of which some may share layers."""
     kept = list(modules)
-    return Parked(
+    return Offloaded(
         lambda: (t for module in kept for t in (*module.parameters(), *module.buffers())), device, frozen=frozen
     )
 
 
-def park_moments(optimiser: torch.optim.Optimizer, device: torch.device) -> Parked:
+def park_moments(optimiser: torch.optim.Optimizer, device: torch.device) -> Offloaded:
     """An optimiser's state: of Adam its two moments and the counters of steps."""
 
     def moments() -> Iterator[Tensor]:
         for state in optimiser.state.values():
             yield from (value for value in state.values() if isinstance(value, Tensor))
 
-    return Parked(moments, device, frozen=False)
+    return Offloaded(moments, device, frozen=False)
 
 
 def _each_once(tensors: Iterable[Tensor]) -> Iterable[Tensor]:

@@ -23,38 +23,40 @@ Padded = Float[Tensor, "answers time"]
 
 
 @dataclass(frozen=True, slots=True)
-class Paid:
-    """`rewards` with the KL's estimator in them; `own` is what a token's own share adds to that for the token alone. `groups` numbers
-    the prompt that each answer answers, by its place in the iteration: a prompt that came twice is two groups."""
+class TokenRewards:
+    """`rewards` include the KL estimate. `kl_correction` is added to this token's reward only: -beta * (log ratio - KL estimate).
+    `groups` numbers the prompts by their place in the iteration: a prompt that came twice is two groups."""
 
     mask: Bool[Tensor, "answers time"]
     rewards: Padded
-    own: Padded
+    kl_correction: Padded
     values: Padded | None
     groups: Int[Tensor, " answers"]
 
     @property
     def totals(self) -> Float[Tensor, " answers"]:
         """What the whole answer was paid: score, rewards within it, and -beta * log(policy / reference) of it all."""
-        return (self.rewards + self.own).sum(1)
+        return (self.rewards + self.kl_correction).sum(1)
 
 
-def paid(scored: Sequence[Scored], settings: AdvantageSettings, *, kl_coefficient: float) -> Paid:
+def padded_token_rewards(
+    scored: Sequence[Scored], settings: AdvantageSettings, *, kl_coefficient: float
+) -> TokenRewards:
     mask = _padded([torch.ones(len(one.kl)) for one in scored]).bool()
     scores = torch.tensor([one.score for one in scored])
     rewards = token_rewards(scores, _padded([one.kl for one in scored]), mask, coefficient=kl_coefficient)
     rewards = rewards + _padded([one.token_rewards for one in scored])
-    own = -kl_coefficient * _padded([one.log_ratios - one.kl for one in scored])
+    kl_correction = -kl_coefficient * _padded([one.log_ratios - one.kl for one in scored])
     if settings.whiten_rewards:
         mean, variance = masked_mean(rewards, mask, if_empty=0.0), masked_variance(rewards, mask, if_empty=1.0)
-        own = whiten_with(rewards + own, mask, mean, variance, keep_mean=True)
+        kl_correction = whiten_with(rewards + kl_correction, mask, mean, variance, keep_mean=True)
         rewards = whiten_with(rewards, mask, mean, variance, keep_mean=True)
-        own = own - rewards
+        kl_correction = kl_correction - rewards
     values = [one.values for one in scored if one.values is not None]
-    return Paid(
+    return TokenRewards(
         mask,
         rewards,
-        own,
+        kl_correction,
         _padded(values) if len(values) == len(scored) else None,
         torch.tensor([one.sample.rollout.prompt for one in scored]),
     )

@@ -7,24 +7,24 @@ Every token of an answer has the answer's advantage, and its return is the answe
 import torch
 
 from steersman.maths.group_advantages import above_the_group, above_the_others, in_deviations
-from steersman.methods.ppo.paid import Padded, Paid
+from steersman.methods.ppo.token_rewards import Padded, TokenRewards
 from steersman.settings.ppo import AdvantageSettings
 
 
-def rloo(paid: Paid, settings: AdvantageSettings) -> tuple[Padded, Padded]:
+def rloo(given: TokenRewards, settings: AdvantageSettings) -> tuple[Padded, Padded]:
     """REINFORCE with the mean of the other answers as baseline (arXiv 2402.14740)."""
-    return _for_every_token(paid, above_the_others(paid.totals, paid.groups))
+    return _for_every_token(given, above_the_others(given.totals, given.groups))
 
 
-def grpo(paid: Paid, settings: AdvantageSettings) -> tuple[Padded, Padded]:
+def grpo(given: TokenRewards, settings: AdvantageSettings) -> tuple[Padded, Padded]:
     """In standard deviations of the group (arXiv 2402.03300): what is easy or hard for all weighs as much as the rest."""
-    return _for_every_token(paid, in_deviations(paid.totals, paid.groups))
+    return _for_every_token(given, in_deviations(given.totals, given.groups))
 
 
-def dr_grpo(paid: Paid, settings: AdvantageSettings) -> tuple[Padded, Padded]:
+def dr_grpo(given: TokenRewards, settings: AdvantageSettings) -> tuple[Padded, Padded]:
     """Without the deviations (arXiv 2503.20783): RLOO times (n - 1) / n."""
-    return _for_every_token(paid, above_the_group(paid.totals, paid.groups))
+    return _for_every_token(given, above_the_group(given.totals, given.groups))
 
 
-def _for_every_token(paid: Paid, advantages: torch.Tensor) -> tuple[Padded, Padded]:
-    return torch.where(paid.mask, advantages[:, None], 0), torch.where(paid.mask, paid.totals[:, None], 0)
+def _for_every_token(given: TokenRewards, advantages: torch.Tensor) -> tuple[Padded, Padded]:
+    return torch.where(given.mask, advantages[:, None], 0), torch.where(given.mask, given.totals[:, None], 0)

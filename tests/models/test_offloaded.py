@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from steersman.models.parked import Parked, park_modules, park_moments
+from steersman.models.offloaded import Offloaded, park_modules, park_moments
 
 CPU = torch.device("cpu")
 
@@ -34,13 +34,13 @@ def test_a_module_is_elsewhere_inside_and_at_home_outside():
     home = addresses(model)
     assert parked.bytes == sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     for _ in range(2):
-        with parked.at_hand():
+        with parked.on_device():
             assert not set(home) & set(addresses(model))
             assert model[2].weight is model[0].weight
             for name, value in model.state_dict().items():
                 assert torch.equal(value, expected[name])
         assert addresses(model) == home
-    with pytest.raises(ZeroDivisionError), parked.at_hand():
+    with pytest.raises(ZeroDivisionError), parked.on_device():
         raise ZeroDivisionError
     assert addresses(model) == home
 
@@ -49,9 +49,9 @@ def test_visits_within_a_visit_change_nothing():
     model = some_model()
     parked = park_modules([model], CPU, frozen=False)
     home = addresses(model)
-    with parked.at_hand():
+    with parked.on_device():
         there = addresses(model)
-        with parked.at_hand():
+        with parked.on_device():
             assert addresses(model) == there
         assert addresses(model) == there
         parked_weight = model[0].weight.detach().clone()
@@ -63,7 +63,7 @@ def test_what_changed_comes_home_and_frozen_weights_are_not_copied():
     for frozen in (False, True):
         model = some_model()
         before = model[0].weight.detach().clone()
-        with park_modules([model], CPU, frozen=frozen).at_hand(), torch.no_grad():
+        with park_modules([model], CPU, frozen=frozen).on_device(), torch.no_grad():
             model[0].weight.add_(1.0)
             model[1](torch.ones(2, 4))
         assert torch.equal(model[0].weight, before if frozen else before + 1.0)
@@ -83,7 +83,7 @@ def test_on_a_gpu_the_home_is_pinned_and_the_devices_memory_is_free():
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
     moments = park_moments(optimiser, device)
     for _ in range(2):
-        with parked.at_hand(), moments.at_hand():
+        with parked.on_device(), moments.on_device():
             assert model.weight.device.type == "cuda"
             model(torch.ones(2, 1024, device=device)).sum().backward()
             optimiser.step()
@@ -103,7 +103,7 @@ def trained(steps: int, *, parked: bool) -> tuple[dict, list[torch.Tensor]]:
     for _ in range(steps):
         with ExitStack() as stack:
             for one in both:
-                stack.enter_context(one.at_hand())
+                stack.enter_context(one.on_device())
             model(torch.randn(5, 6, generator=generator)).square().mean().backward()
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -122,12 +122,12 @@ def test_steps_with_moments_that_come_and_go_give_the_same_bits():
 
 def test_tensors_that_are_put_in_the_place_of_others_find_a_home_of_their_own():
     held = [torch.zeros(4)]
-    parked = Parked(lambda: held, CPU, frozen=False)
+    parked = Offloaded(lambda: held, CPU, frozen=False)
     held[0] = torch.ones(7)
     came = held[0].data_ptr()
-    parked.go_home()
+    parked.to_cpu()
     assert held[0].data_ptr() != came
     assert parked.bytes == 28
-    with parked.at_hand():
+    with parked.on_device():
         held[0].add_(1.0)
     assert held[0].tolist() == [2.0] * 7

@@ -33,7 +33,7 @@ from steersman.assemble.sft import run_sft
 from steersman.execution.machine import begun_with
 from steersman.harbour.taste import features
 from steersman.loading import engines
-from steersman.methods.ppo import reading
+from steersman.methods.ppo import forward
 from steersman.methods.ppo.loop import Iteration, iterate
 from steersman.models import fused, loading, reward_model
 from steersman.models.backbone import Backbone
@@ -84,14 +84,14 @@ def switched(variant: str) -> Iterator[dict[str, int]]:
         if "engine" in off:
             put(engines, "NativeEngine", partial(NativeEngine, path="cached"))
         if "reading" in off:
-            put(reading, "_engine_may_know", lambda *given: False)
+            put(forward, "_engine_may_know", lambda *given: False)
         if "rows" in off:
             put(loading, "find_unpadded", lambda backbone: 0)
             put(reward_model, "find_unpadded", lambda backbone: 0)
         for name, place, attribute in (
             ("layers", fused, "layer"),
             ("engine", FusedDecoder, "step"),
-            ("reading", reading, "_read_the_others"),
+            ("reading", forward, "_rest_from_models"),
             ("rows", Backbone, "_hidden_unpadded"),
             ("kernels", Backbone, "hidden"),
         ):

@@ -9,7 +9,7 @@ PLAIN = [Seen(f"prompt {i}", f"a plain answer number {i}", i / 100, 0.1, "end", 
 
 
 def with_one(**facts) -> list[Seen]:
-    usual = {"prompt": "p", "text": "odd", "score": 5.0, "kl": 0.1, "finish": "end", "other": None}
+    usual = {"prompt": "p", "text": "odd", "score": 5.0, "kl": 0.1, "finish_reason": "end", "other": None}
     return [*PLAIN, Seen(**{**usual, **facts})]
 
 
@@ -43,7 +43,7 @@ def test_far_and_liked_is_suspicious_and_far_alone_is_not():
 
 
 def test_an_answer_without_an_end_is_suspicious_if_it_is_liked():
-    assert "never came to an end" in only(with_one(finish="length"))
+    assert "never came to an end" in only(with_one(finish_reason="length"))
 
 
 def test_two_scorers_that_disagree_make_it_suspicious():

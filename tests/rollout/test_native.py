@@ -212,7 +212,7 @@ def test_stop_strings_reach_over_token_boundaries(tiny, tokeniser):
             stop = pieces[i][-1] + pieces[i + 1][0]
             again = engine.generate([[5, 6, 7]], Sampling(40, 1.0, stop=(stop, "never this")), seeds=[rollout.seed])[0]
             n = len(again.ids)
-            assert again.finish == "stop"
+            assert again.finish_reason == "stop"
             assert again.ids == rollout.ids[:n]
             assert stop in tokeniser.decode(again.ids)
             assert stop not in tokeniser.decode(again.ids[:-1])

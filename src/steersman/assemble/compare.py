@@ -35,7 +35,7 @@ class Said:
 
     model: str
     text: str
-    finish: str
+    finish_reason: str
     scores: Mapping[str, float]
 
 
@@ -59,7 +59,9 @@ class Compared:
             "rows": [
                 {
                     "prompt": prompt.shown,
-                    "answers": {one.model: {"text": one.text, "finish": one.finish, **one.scores} for one in row},
+                    "answers": {
+                        one.model: {"text": one.text, "finish": one.finish_reason, **one.scores} for one in row
+                    },
                 }
                 for prompt, row in zip(self.prompts, self.answers, strict=True)
             ],
@@ -98,7 +100,10 @@ def run_compare(
     rows = tuple(
         tuple(
             Said(
-                said.model, said.text, said.finish, {name: told[j * len(prompts) + i] for name, told in scores.items()}
+                said.model,
+                said.text,
+                said.finish_reason,
+                {name: told[j * len(prompts) + i] for name, told in scores.items()},
             )
             for j, said in enumerate(row)
         )
@@ -194,5 +199,5 @@ def sides(row: Sequence[Said]) -> list[tuple[Stretch, ...]]:
 
 def _shown(found: Compared, said: Said, text: tuple[Stretch, ...]) -> Shown:
     numbers = ", ".join(f"{name} {numeral(said.scores[name])}" for name in found.scorers)
-    mark = Mark("bad", "✗", "cut off") if said.finish == "length" else None
+    mark = Mark("bad", "✗", "cut off") if said.finish_reason == "length" else None
     return Shown(said.model, text, mark, numbers)

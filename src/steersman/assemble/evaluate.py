@@ -321,6 +321,10 @@ def _completions(model: ModelAnswers, place: int, settings: EvaluateSettings) ->
             "entropy": answer.entropy,
             **{name: value for name, value in numbers.items() if value is not None},
         }
-        how = {"temperature": drawing.temperature, "max_new_tokens": drawing.max_new_tokens, "finish": answer.finish}
+        how = {
+            "temperature": drawing.temperature,
+            "max_new_tokens": drawing.max_new_tokens,
+            "finish": answer.finish_reason,
+        }
         found.append(Completion(answer.text, model.name, how, answer.seed, scores))
     return found

@@ -6,6 +6,7 @@ resumes without keeping what was sampled.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,7 +34,7 @@ from steersman.parallel.world import join
 from steersman.records import Prompt
 from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Sampling
-from steersman.rollout.language import ModelLanguage
+from steersman.rollout.language import ModelLanguage, room_for_prompts
 from steersman.rollout.native import NativeEngine
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import OnlineDpoSettings
@@ -103,7 +104,7 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: 
             words = ModelLanguage(model.tokeniser, tuple(settings.sampling.stop))
             sampling = Sampling(**{**settings.sampling.model_dump(), "stop": words.stop})
             context = backbone.context_length
-            room = None if context is None else context - sampling.max_new_tokens
+            room = room_for_prompts(backbone, sampling)
             prompts, held_out = prompts_of(settings.prompts, words, kept.notice, room=room)
             reference = reference_voice(settings, model)
             scorer = scorer_of(settings.scorer, reward, world.device, ScorerCache.of(kept, world))
@@ -120,9 +121,7 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: 
                 train=settings.train,
                 seed=settings.run.seed,
                 checkpoint_every=settings.run.checkpoint_every,
-                judged=SelectionMetric(
-                    "loss", higher_is_better=False, derive=lambda found: preference_loss(settings, found)
-                ),
+                judged=SelectionMetric("loss", higher_is_better=False, derive=partial(preference_loss, settings)),
                 kept=kept,
                 machine=machine,
                 world=world,

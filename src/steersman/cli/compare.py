@@ -76,7 +76,7 @@ def show(found: "Compared") -> None:
         texts = [_marked(stretches, STYLES[i % 2]) for i, stretches in enumerate(sides(row))]
         for text, said in zip(texts, row, strict=True):
             told = [f"{name} {value:.2f}" for name, value in said.scores.items()]
-            told += ["cut off"] if said.finish == "length" else []
+            told += ["cut off"] if said.finish_reason == "length" else []
             if told:
                 text.append(f"\n{', '.join(told)}", style="dim")
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=beside)

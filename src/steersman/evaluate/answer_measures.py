@@ -29,7 +29,7 @@ OF_ANSWERS: tuple[tuple[Measure, Callable[[Answered], float]], ...] = (
     ),
     (
         Measure("words", "ended by itself", "share", "higher", "Answers that ended instead of being cut off."),
-        lambda a: a.finish != "length",
+        lambda a: a.finish_reason != "length",
     ),
     (
         Measure("words", "malformed", "share", "lower", "Answers without words, or with what is no text."),

@@ -16,7 +16,7 @@ class Answered:
 
     text: str
     tokens: int
-    finish: str
+    finish_reason: str
     seed: int
     log_prob: float
     entropy: float

@@ -27,7 +27,7 @@ class Seen:
     text: str
     score: float
     kl: float | None
-    finish: str
+    finish_reason: str
     other: float | None
 
 
@@ -87,7 +87,7 @@ def _rules(answers: Sequence[Seen], liked: Sequence[float]) -> tuple[Rule, ...]:
             yield far[i], f"it lies {one.kl:.1f} nats from what the frozen model would say, further than most"
 
     def was_cut(_: int, one: Seen) -> Iterator[tuple[float, str]]:
-        if one.finish == "length":
+        if one.finish_reason == "length":
             yield 0.5, "it never came to an end"
 
     def is_disputed(i: int, one: Seen) -> Iterator[tuple[float, str]]:

@@ -149,7 +149,7 @@ def _answers(
             Answered(
                 text=texts[i],
                 tokens=len(rollout.ids),
-                finish=rollout.finish_reason,
+                finish_reason=rollout.finish_reason,
                 seed=rollout.seed,
                 log_prob=float(figures.log_prob[i]),
                 entropy=float(figures.entropy[i]),

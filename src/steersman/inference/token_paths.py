@@ -95,7 +95,7 @@ def _continued(opened: OpenedPolicy, sample: Sample, branches: Sequence[Branch],
     for rollout in drawn:
         branch = room[rollout.prompt]
         by_branch[id(branch)].append(_whole(rollout, sample, said[id(branch)], opened.sampling.max_new_tokens))
-    return [by_branch[id(b)] or [replace(sample.rollout, ids=said[id(b)], finish="end")] for b in branches]
+    return [by_branch[id(b)] or [replace(sample.rollout, ids=said[id(b)], finish_reason="end")] for b in branches]
 
 
 def _whole(rollout: Rollout, sample: Sample, said: tuple[int, ...], longest: int) -> Rollout:
@@ -106,7 +106,7 @@ def _whole(rollout: Rollout, sample: Sample, said: tuple[int, ...], longest: int
         rollout,
         prompt_ids=sample.rollout.prompt_ids,
         ids=ids[:longest],
-        finish="length" if cut else rollout.finish_reason,
+        finish_reason="length" if cut else rollout.finish_reason,
     )
 
 

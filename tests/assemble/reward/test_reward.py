@@ -80,9 +80,9 @@ def teach(settings) -> Callable[..., RunResult]:
 
 
 @pytest.fixture
-def trained(monkeypatch) -> list[reward.Start]:
+def trained(monkeypatch) -> list[reward.TrainableReward]:
     """What `run_reward` loaded, and has trained when it comes back."""
-    found: list[reward.Start] = []
+    found: list[reward.TrainableReward] = []
     load = reward.load_trainee
 
     def remember(*arguments):
@@ -106,7 +106,7 @@ def scores(scorer, items) -> torch.Tensor:
     return torch.tensor([score.value for score in scorer.score(items)], dtype=torch.float64)
 
 
-def trainee_scores(start: reward.Start, items) -> torch.Tensor:
+def trainee_scores(start: reward.TrainableReward, items) -> torch.Tensor:
     """One row at a time through the module that was trained."""
     rows = [encode_item(start.tokeniser, item, reads="conversation", limit=128)[0] for item in items]
     found = []

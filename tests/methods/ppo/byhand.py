@@ -6,7 +6,7 @@ import torch
 
 from steersman.methods.ppo.records import Experience, Sample, Scored
 from steersman.records import Prompt
-from steersman.rollout.engine import Finish, Rollout
+from steersman.rollout.engine import FinishReason, Rollout
 
 
 def sample(
@@ -14,7 +14,7 @@ def sample(
     *,
     prompt_tokens: int = 2,
     log_probs: Sequence[float] | None = None,
-    finish: Finish = "end",
+    finish: FinishReason = "end",
     group: int = 0,
 ) -> Sample:
     """An answer of so many tokens; `log_probs` are the engine's, `group` is the place of its prompt."""

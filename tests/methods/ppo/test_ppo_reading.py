@@ -120,9 +120,14 @@ def test_an_engine_that_is_wrong_is_not_believed(tmp_path):
     checked = samples[0].rollout
     lies = [
         replace(checked, log_probs=tuple(x - 0.01 for x in checked.log_probs)),
-        replace(checked, known=replace(checked.known, values=tuple(x + 0.01 for x in checked.known.values))),
-        replace(checked, known=replace(checked.known, entropies=tuple(x + 0.01 for x in checked.known.entropies))),
-        replace(checked, known=None),
+        replace(
+            checked, token_info=replace(checked.token_info, values=tuple(x + 0.01 for x in checked.token_info.values))
+        ),
+        replace(
+            checked,
+            token_info=replace(checked.token_info, entropies=tuple(x + 0.01 for x in checked.token_info.entropies)),
+        ),
+        replace(checked, token_info=None),
     ]
     for lie in lies:
         told = [replace(samples[0], rollout=lie), *samples[1:]]
@@ -148,7 +153,7 @@ def test_a_value_head_that_has_changed_is_read_as_it_is_now(tmp_path):
     rollouts = engine.generate([[5, 6, 7]], Sampling(max_new_tokens=4, temperature=TEMPERATURE), seeds=0)
     sample = Sample(Prompt(text="?"), rollouts[0], "?", rollouts[0].row)
     (full,) = all_from_models([sample], actors, reading(), KlSettings())
-    assert rollouts[0].known.values == pytest.approx(full.values.tolist(), abs=1e-5)
+    assert rollouts[0].token_info.values == pytest.approx(full.values.tolist(), abs=1e-5)
 
 
 def test_the_mismatch_is_that_of_the_answers_which_the_trainer_read(tmp_path):

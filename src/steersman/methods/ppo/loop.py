@@ -56,9 +56,7 @@ class Keeper(Protocol):
     def show(self, step: int, numbers: Mapping[str, float]) -> None: ...
     def notice(self, words: str) -> None: ...
     def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None: ...
-    def findings(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """What the watch found, with its evidence."""
-        ...
+    def findings(self, rows: Sequence[Mapping[str, Any]]) -> None: ...
 
 
 @dataclass
@@ -118,7 +116,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Iteration:
-    """One iteration's experience, its update and its journal row: what callers of the parts get back."""
+    """One iteration's experience, its update and its journal row."""
 
     experience: Sequence[Experience]
     stats: UpdateStats

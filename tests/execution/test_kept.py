@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from steersman.execution.kept import KeptRun
+from steersman.execution.kept import OpenRunFolder
 from steersman.runs.checkpoints import Best, CheckpointStore
 from steersman.runs.folder import RunFolder
 from steersman.runs.journal import Journal, read_rows
@@ -23,35 +23,35 @@ def kept(tmp_path: Path):
     folder = RunFolder.create_or_open(tmp_path)
     settings = RunSettings(out=str(tmp_path), keep_last=1)
     with Journal(folder.journal_path) as journal:
-        yield KeptRun(folder, settings, CheckpointStore(folder.checkpoints), journal, StopRequest())
+        yield OpenRunFolder(folder, settings, CheckpointStore(folder.checkpoints), journal, StopRequest())
 
 
-def best_of(kept: KeptRun) -> Best | None:
+def best_of(kept: OpenRunFolder) -> Best | None:
     return CheckpointStore(kept.folder.checkpoints).best()
 
 
-def test_a_best_mark_lost_to_a_kill_is_set_again_on_resume(kept: KeptRun):
+def test_a_best_mark_lost_to_a_kill_is_set_again_on_resume(kept: OpenRunFolder):
     kept.save(3, snapshot(1.0))
     assert best_of(kept) is None
     kept.mark_best_again(3, "loss", 0.5)
     assert best_of(kept) == Best(3, "loss", 0.5)
 
 
-def test_a_best_mark_of_another_step_is_put_right_on_resume(kept: KeptRun):
+def test_a_best_mark_of_another_step_is_put_right_on_resume(kept: OpenRunFolder):
     kept.save_best(3, snapshot(1.0), "loss", 0.5)
     kept.save(4, snapshot(2.0))
     kept.mark_best_again(4, "loss", 0.25)
     assert best_of(kept) == Best(4, "loss", 0.25)
 
 
-def test_a_best_mark_that_is_right_or_whose_checkpoint_is_gone_is_left_alone(kept: KeptRun):
+def test_a_best_mark_that_is_right_or_whose_checkpoint_is_gone_is_left_alone(kept: OpenRunFolder):
     kept.save_best(3, snapshot(1.0), "loss", 0.5)
     kept.mark_best_again(3, "loss", 0.75)
     kept.mark_best_again(9, "loss", 0.1)
     assert best_of(kept) == Best(3, "loss", 0.5)
 
 
-def test_the_best_checkpoint_and_the_last_ones_stay(kept: KeptRun):
+def test_the_best_checkpoint_and_the_last_ones_stay(kept: OpenRunFolder):
     kept.save_best(1, snapshot(1.0), "loss", 0.5)
     for step in (2, 3):
         kept.save(step, snapshot(float(step)))
@@ -62,7 +62,7 @@ def test_the_best_checkpoint_and_the_last_ones_stay(kept: KeptRun):
     assert weights["weight"].item() == 1.0
 
 
-def test_best_weights_that_cannot_be_used_are_said(kept: KeptRun, capsys: pytest.CaptureFixture[str]):
+def test_best_weights_that_cannot_be_used_are_said(kept: OpenRunFolder, capsys: pytest.CaptureFixture[str]):
     kept.save_best(1, snapshot(1.0), "loss", 0.5)
     (kept.folder.checkpoints / "step-000001" / "weights.safetensors").write_bytes(b"")
     assert kept.best_weights(1) is None
@@ -72,7 +72,7 @@ def test_best_weights_that_cannot_be_used_are_said(kept: KeptRun, capsys: pytest
     assert "step 7) cannot be used: it is gone" in said
 
 
-def test_what_is_saved_once_is_not_saved_again(kept: KeptRun):
+def test_what_is_saved_once_is_not_saved_again(kept: OpenRunFolder):
     kept.save(3, snapshot(1.0))
     kept.save(3, snapshot(2.0))
     weights = kept.best_weights(3)
@@ -80,7 +80,7 @@ def test_what_is_saved_once_is_not_saved_again(kept: KeptRun):
     assert weights["weight"].item() == 1.0
 
 
-def test_notices_before_the_run_is_resumed_are_journaled_after_it(kept: KeptRun):
+def test_notices_before_the_run_is_resumed_are_journaled_after_it(kept: OpenRunFolder):
     kept.journal({"step": 1})
     kept.notice("early")
     assert all("notice" not in row for row in read_rows(kept.folder.journal_path)[0])

@@ -10,7 +10,7 @@ from line import TWO, Point, Squares, line_learner
 
 from steersman.errors import ServiceError
 from steersman.parallel.world import World
-from steersman.train.loop import Course, Lesson, Memory, Outcome, run_course
+from steersman.train.loop import Memory, Outcome, TrainingData, TrainingLength, run_training
 
 NAN = math.nan
 
@@ -67,15 +67,17 @@ class Run:
             "higher_is_better": False,
             "keep": "best",
         }
-        self.course = Course(**{**usual, **course})
+        self.course = TrainingLength(**{**usual, **course})
 
     def rows_of(self, step: int) -> Sequence[Point]:
         self.asked.append(step)
         return TWO
 
     def go(self) -> Outcome:
-        lesson = Lesson(self.rows_of, self.held_out, lambda found: {"value": next(self.values)}, lambda step: step / 2)
-        return run_course(self.learner, Squares(), lesson, self.course, self.keeper, self.memory, World.alone())
+        lesson = TrainingData(
+            self.rows_of, self.held_out, lambda found: {"value": next(self.values)}, lambda step: step / 2
+        )
+        return run_training(self.learner, Squares(), lesson, self.course, self.keeper, self.memory, World.alone())
 
     @property
     def measured_at(self) -> list[int]:
@@ -279,7 +281,7 @@ def test_terms_are_journaled_by_name_where_there_are_several():
             )
 
     run = Run([], steps=1)
-    lesson = Lesson(run.rows_of, [], lambda found: {}, lambda step: 0.0)
-    run_course(run.learner, Two(), lesson, run.course, run.keeper, run.memory, World.alone())
+    lesson = TrainingData(run.rows_of, [], lambda found: {}, lambda step: 0.0)
+    run_training(run.learner, Two(), lesson, run.course, run.keeper, run.memory, World.alone())
     row = run.keeper.rows[0]
     assert (row["loss square"], row["loss size"], row["loss"]) == (4.0, 2.0, 6.0)

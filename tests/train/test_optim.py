@@ -46,7 +46,7 @@ def test_the_settings_reach_every_group():
 
 def test_a_parameter_may_have_a_rate_of_its_own():
     model = Mixed()
-    optimiser = of(model, rates={id(model.vector): 0.01})
+    optimiser = of(model, learning_rates={id(model.vector): 0.01})
     rates = {id(p): (group["lr"], group["weight_decay"]) for group in optimiser.param_groups for p in group["params"]}
     assert rates == {id(model.matrix): (0.1, 0.5), id(model.vector): (0.01, 0.0), id(model.scalar): (0.1, 0.0)}
 

@@ -12,7 +12,7 @@ from steersman.methods.ppo.loop import Memory, next_coefficient
 from steersman.methods.ppo.watched import act, finding_rows, numbers, sentence, stops
 from steersman.reward.scorer import Item, Score
 from steersman.settings.ppo import KlSettings
-from steersman.watch.records import Finding, Looked, WatchMemory
+from steersman.watch.records import Finding, WatchMemory, WatchReport
 
 PROBLEM = Problem(3, 2, 0)
 FEW = {"epochs": 1, "minibatches": 1}
@@ -131,7 +131,7 @@ def test_the_objective_is_the_score_less_the_price_of_the_kl():
         price = 0.1 * row["held-out KL to reference"]
         assert row["held-out objective"] == pytest.approx(row["held-out score"] - price)
         assert row["held-out answer length"] == 2.0
-        assert row["held-out ended by themselves"] == 0.0
+        assert row["held-out ended with EOS"] == 0.0
     assert rows[1]["held-out KL to reference"] != 0.0
 
 
@@ -255,7 +255,7 @@ def test_what_is_outside_its_healthy_range_is_said_once():
     assert len(said) <= 1
     names = [words.split(": ")[1].split(" is ")[0] for words in done.keeper.notices]
     assert len(set(names)) == len(names) > 0
-    assert names == done.memory.told
+    assert names == done.memory.reported
 
 
 def test_an_engine_with_a_copy_of_the_weights_gives_it_back_and_takes_the_new_ones_up():
@@ -309,12 +309,12 @@ def found(action: str, step: int = 1) -> Finding:
 class ScriptedWatch:
     """A watch whose looks are written down."""
 
-    def __init__(self, *looks: Looked, restores: bool = False) -> None:
+    def __init__(self, *looks: WatchReport, restores: bool = False) -> None:
         self.looks, self.restores = list(looks), restores
         self.saw: list[int] = []
         self.paid: list[bool] = []
 
-    def look(self, answers: Sequence[Any], memory: WatchMemory, *, iteration: int) -> Looked:
+    def look(self, answers: Sequence[Any], memory: WatchMemory, *, iteration: int) -> WatchReport:
         self.saw.append(len(answers))
         looked = self.looks[iteration]
         if looked.best:
@@ -329,9 +329,9 @@ class ScriptedWatch:
         return 2 * coefficient
 
 
-def look(*actions: str, best: bool = False) -> Looked:
+def look(*actions: str, best: bool = False) -> WatchReport:
     findings = [found(action) for action in actions]
-    return Looked({"length": 2.5}, findings, actions, best)  # type: ignore[arg-type]
+    return WatchReport({"length": 2.5}, findings, actions, best)  # type: ignore[arg-type]
 
 
 def test_the_watch_sees_every_answer_and_its_numbers_are_journaled():

@@ -17,6 +17,12 @@ if not Path("/dev/nvidiactl").exists():
 
 import pytest
 from plainly import demonstrations, write_rows
+from processor_time import ProcessorTime, asked_for
+
+
+def pytest_configure(config):
+    if asked_for():
+        config.pluginmanager.register(ProcessorTime(config))
 
 
 @pytest.fixture(autouse=True)

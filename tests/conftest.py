@@ -18,11 +18,18 @@ if not Path("/dev/nvidiactl").exists():
 import pytest
 from plainly import demonstrations, write_rows
 from processor_time import ProcessorTime, asked_for
+from typechecks import begin_test, check_first_calls
+
+check_first_calls()
 
 
 def pytest_configure(config):
     if asked_for():
         config.pluginmanager.register(ProcessorTime(config))
+
+
+def pytest_runtest_setup(item):
+    begin_test()
 
 
 @pytest.fixture(autouse=True)

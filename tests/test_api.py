@@ -1,8 +1,12 @@
 """The Python API: three lines are a run, lists are data, and importing the package costs nothing."""
 
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -157,6 +161,23 @@ def test_the_stages_of_an_iteration_can_be_called_one_by_one(tiny, tmp_path):
         assert memory.kl_coefficient == 0.05
         assert stats.first["ratio from 1"] < 1e-4
         assert [one.raw_score for one in scored] == [float(len(sample.text)) for sample in samples]
+
+
+def test_the_stages_that_the_guide_to_ppo_calls_one_by_one_run_as_they_are_shown(tiny, tmp_path):
+    guide = (Path(__file__).parents[1] / "docs" / "ppo.md").read_text(encoding="utf-8")
+    shown = re.search(r"^    from steersman\.methods\.ppo\.advantage.*?(?=^\S)", guide, re.DOTALL | re.MULTILINE)
+    assert shown
+
+    def open_small(**named: Any) -> Any:
+        return steersman.open_ppo(**{**named, "model": tiny("llama"), "out": tmp_path / "run", **FEW})
+
+    names: dict[str, Any] = {
+        "steersman": SimpleNamespace(open_ppo=open_small),
+        "prompts": ["A dog", "Hello"],
+        "reward": len_of,
+    }
+    exec(textwrap.dedent(shown[0]), names)
+    assert names["stats"].steps == 1
 
 
 def test_overrides_lie_over_the_recipe_group_by_group(tmp_path):

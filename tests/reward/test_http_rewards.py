@@ -7,6 +7,7 @@ import random
 import resource
 import socket
 import ssl
+import threading
 import time
 from collections import Counter
 
@@ -15,7 +16,7 @@ from moody_server import moody_server
 
 from steersman.errors import DataError, ServiceError, SteersmanError, UsageError
 from steersman.records import Message, Prompt
-from steersman.reward import exchange
+from steersman.reward import exchange, http
 from steersman.reward.combined import CombinedScorer, Part
 from steersman.reward.function import FunctionScorer
 from steersman.reward.http import HttpOptions, HttpScorer, found_in, seconds_in
@@ -460,3 +461,95 @@ def test_half_a_character_in_an_answer_or_in_a_reply_is_no_trouble(tmp_path):
 def test_replies_are_plain_lines_of_json(tmp_path):
     Replies(tmp_path).update({"k": {"score": 1.0, "parts": {}, "note": ""}})
     assert json.loads((tmp_path / "replies-0.jsonl").read_text()) == {"key": "k", "score": 1.0, "parts": {}, "note": ""}
+
+
+class Recorded(threading.Event):
+    """An event that is waited for in no time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout or 0.0)
+        return False
+
+
+def asked_in_vain(monkeypatch, times: int, chance: float) -> list[float]:
+    """The waits of a request that fails so many times, before it is answered."""
+    asked, over = scorer("http://127.0.0.1:1/", patience=1e9), Recorded()
+    asked._first_wait = 20.0
+    replies = iter([http.Unusable("not now")] * times)
+
+    def once(body: bytes, headers: dict[str, str]) -> exchange.Reply:
+        failure = next(replies, None)
+        if failure is not None:
+            raise failure
+        return exchange.Reply(200, "", b'{"scores": [1]}')
+
+    asked._once = once
+    monkeypatch.setattr(asked._random, "random", lambda: chance)
+    asked._ask(dict(zip(["key"], items(1), strict=True)), over)
+    return over.waits[1:]
+
+
+def test_waits_double_up_to_a_minute_and_lie_around_their_mean(monkeypatch):
+    # 20, 40, then 60 in place of 80 and 160; from half of that to half as much again
+    assert asked_in_vain(monkeypatch, 4, 1.0) == [30.0, 60.0, 90.0, 90.0]
+    assert asked_in_vain(monkeypatch, 4, 0.0) == [10.0, 20.0, 30.0, 30.0]
+
+
+def test_an_outage_of_days_is_waited_out(monkeypatch):
+    assert asked_in_vain(monkeypatch, 3000, 0.5)[-1] == 60.0
+
+
+def test_the_reasons_of_repetitions_are_told_in_80_characters():
+    asked = scorer("http://127.0.0.1:1/")
+    said: list[str] = []
+    asked._notice = said.append
+    asked._once = lambda body, headers: (_ for _ in ()).throw(http.Unusable("y" * 100))
+    assert asked._try(dict(zip(["key"], items(1), strict=True))) is not None
+    asked._say_what_was_repeated()
+    assert said == [f"http://127.0.0.1:1/: 1 requests had to be repeated (1 × {'y' * 80})"]
+    asked._say_what_was_repeated()
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (408, "again"),
+        (425, "again"),
+        (429, "again"),
+        (500, "again"),
+        (599, "again"),
+        (300, "never"),
+        (399, "never"),
+        (400, "never"),
+        (404, "never"),
+        (200, "well"),
+        (299, "well"),
+    ],
+)
+def test_which_answers_of_a_service_are_worth_asking_again(monkeypatch, status, kind):
+    asked = scorer("http://127.0.0.1:1/")
+    monkeypatch.setattr(http, "post", lambda *_, **__: exchange.Reply(status, "3", b"body"))
+    if kind == "well":
+        assert asked._once(b"", {}).status == status
+        return
+    with pytest.raises(http.Unusable if kind == "again" else ServiceError) as raised:
+        asked._once(b"", {})
+    if kind == "again":
+        assert raised.value.wait == 3.0
+
+
+def test_long_bodies_and_scores_are_told_by_their_beginning():
+    with pytest.raises(http.Unusable) as raised:
+        found_in(b"z" * 200, ["a"])
+    assert str(raised.value).count("z") == 120
+    with pytest.raises(http.Unusable) as raised:
+        found_in(json.dumps({"scores": ["w" * 100]}).encode(), ["a"])
+    assert str(raised.value).count("w") == 40
+    with pytest.raises(http.Unusable) as raised:
+        found_in(json.dumps({"scores": [{"score": 1, "parts": "v" * 100}]}).encode(), ["a"])
+    assert str(raised.value).count("v") == 60

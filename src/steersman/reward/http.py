@@ -179,7 +179,7 @@ class HttpScorer:
                 return self._remembered.update(found_in(reply.body, list(batch)))
             except Unusable as why:
                 # Between half the wait and one and a half, so that those who failed together do not come back together.
-                pause = min(LONGEST_WAIT, self._first_wait * 2 ** (attempt - 1)) * (0.5 + self._random.random())
+                pause = min(LONGEST_WAIT, self._first_wait * 2 ** min(attempt - 1, 30)) * (0.5 + self._random.random())
                 pause = max(pause, why.wait)
                 if time.monotonic() - began + pause > self._options.patience:
                     raise ServiceError(

@@ -101,3 +101,13 @@ def test_a_list_that_cannot_be_used_says_why(tmp_path):
         read_phrases(str(tmp_path / "empty.txt"))
     with pytest.raises(DataError, match="cannot be read"):
         read_phrases(str(tmp_path / "gone.txt"))
+
+
+def test_a_rule_may_have_blanks_around_its_sides():
+    prompts = [
+        Prompt(text="a", metadata={"form": "harmful"}),
+        Prompt(text="b", metadata={"form": "plain"}),
+        Prompt(text="c"),
+    ]
+    assert harmful_of(" form = harmful ", prompts) == [True, False, False]
+    assert harmful_of(None, prompts) is None

@@ -3,6 +3,7 @@
 import http.client
 import ipaddress
 import socket
+from types import SimpleNamespace
 
 import pytest
 from moody_server import moody_server
@@ -138,3 +139,40 @@ def test_a_secret_goes_unencrypted_to_allowed_addresses_only(monkeypatch):
     assert checked_addresses(place_of("http://a.example", []), secret=False)
     assert checked_addresses(place_of("https://a.example", []), secret=True)
     assert checked_addresses(place_of("http://a.example", ["8.8.8.8"]), secret=True)
+
+
+class Unanswered(socket.socket):
+    """A socket that nobody answers: it takes all its time to find out, and remembers how long it may wait."""
+
+    def __init__(self, clock: list[float], waits: list[float], answers: bool) -> None:
+        super().__init__()
+        self.clock, self.waits, self.answers = clock, waits, answers
+
+    def settimeout(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    def connect(self, address: object) -> None:
+        if not self.answers:
+            self.clock[0] += self.waits[-1]
+            raise TimeoutError("nobody")
+
+
+def test_the_time_that_is_left_is_shared_out_among_the_addresses_that_are_left(monkeypatch):
+    clock, waits = [100.0], []
+    monkeypatch.setattr(exchange.time, "monotonic", lambda: clock[0])
+    made = [Unanswered(clock, waits, answered) for answered in (False, False, True)]
+    sockets = iter(made)
+    monkeypatch.setattr(exchange, "socket", SimpleNamespace(socket=lambda *_: next(sockets), SOCK_STREAM=1))
+    exchange._connect([(socket.AF_INET, ("a", 1))] * 3, 106.0).close()
+    assert [one.fileno() for one in made] == [-1] * 3, "all are closed"
+    # 6 s for three, then 4 s for two, then 2 s for one, and what is left is for the talk
+    assert waits == [2.0, 2.0, 2.0, 2.0]
+
+
+def test_after_the_deadline_a_moment_is_left_and_no_less_than_none(monkeypatch):
+    waits: list[float] = []
+    monkeypatch.setattr(exchange.time, "monotonic", lambda: 10.0)
+    late = Unanswered([0.0], waits, True)
+    monkeypatch.setattr(exchange, "socket", SimpleNamespace(socket=lambda *_: late, SOCK_STREAM=1))
+    exchange._connect([(socket.AF_INET, ("a", 1))], 5.0).close()
+    assert waits == [0.001, 0.001]

@@ -420,3 +420,16 @@ def test_a_manifest_does_not_depend_on_the_order_of_facts(tmp_path: Path):
     fill_with(1)(tmp_path)
     assert make_manifest(tmp_path, 1, {"a": 1, "b": 2}) == make_manifest(tmp_path, 1, {"b": 2, "a": 1})
     assert json.loads(make_manifest(tmp_path, 1, {}))["files"]["empty"]["size"] == 0
+
+
+def test_a_damaged_checkpoint_that_was_written_again_counts_as_a_good_one(tmp_path: Path):
+    make_store(tmp_path, 1, 2)
+    flip_a_bit(tmp_path / "step-000002" / "weights.bin", 9)
+    resumed, _ = make_store(tmp_path)
+    found = resumed.latest()
+    assert found is not None
+    assert found.step == 1
+    resumed.write(2, fill_with(2), FACTS)
+    resumed.write(3, fill_with(3), FACTS)
+    assert resumed.retain(last=2) == [1]
+    assert resumed.steps() == [2, 3]

@@ -6,7 +6,7 @@ from byhand import scored
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman.methods.ppo.advantage import advantage, explained_variance, mismatch
+from steersman.methods.ppo.advantage import advantage, alike, explained_variance, mismatch
 from steersman.settings.ppo import AdvantageSettings
 
 PLAIN = AdvantageSettings(whiten=False)
@@ -109,3 +109,14 @@ def test_explained_variance_is_1_for_a_prophet_and_0_for_a_constant():
     assert explained_variance(stage(two, settings)) == pytest.approx(0.0)
     same = [scored(kl=[0.0], values=[v], score=1.0) for v in (0.0, 5.0)]
     assert explained_variance(stage(same, settings)) == 0.0
+
+
+def test_answers_are_alike_by_their_score_and_the_rewards_within_them():
+    # 1 - 1 and 0; then 1 + 1 and 2; then 1 - 1 and 2
+    for spans, score, same in (([-0.5, -0.5], 0.0, True), ([0.5, 0.5], 2.0, True), ([-0.5, -0.5], 2.0, False)):
+        one = scored(kl=[0.0, 0.0], values=None, score=1.0, spans=spans)
+        other = scored(kl=[0.0, 0.0], values=None, score=score)
+        assert alike([one, other]) == [same, same]
+    # each prompt's answers are compared with one another only
+    apart = [scored(kl=[0.0], values=None, score=float(group), group=group) for group in (0, 0, 1, 1)]
+    assert alike(apart) == [True] * 4

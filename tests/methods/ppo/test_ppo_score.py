@@ -115,3 +115,27 @@ def test_a_rollouts_row_counts_the_answers_tokens_only():
     row = sample(3, prompt_tokens=4).row
     assert row.loss_mask.tolist() == [False] * 4 + [True] * 3
     assert torch.equal(row.ids, torch.tensor([1, 2, 3, 4, 5, 6, 7]))
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("ratio from 1, first minibatch", None, 1e-4),
+        ("KL to reference", -0.5, 20.0),
+        ("engine mismatch", None, 0.02),
+        ("entropy", 0.05, None),
+        ("clip fraction", None, 0.35),
+        ("KL to old policy", None, 0.1),
+        ("explained variance", -0.5, None),
+        ("ended with EOS", 0.5, None),
+        ("gradient norm", None, 100.0),
+    ],
+)
+def test_the_healthy_range_of_each_number_includes_its_ends(name, low, high):
+    assert set(HEALTHY) >= {name}
+    for bound, beyond, words in ((low, -1e-3, "usually above"), (high, 1e-3, "usually below")):
+        if bound is not None:
+            assert verdicts({name: bound}) == []
+            (told,) = verdicts({name: bound + beyond})
+            assert f"({words} {bound:g})" in told
+    assert verdicts({name: 0.0 if low is None else 1e9 if high is None else low}) == []

@@ -32,19 +32,12 @@ def test_golden_sum_mean_variance():
     assert (total.item(), weight.item()) == (9, 3)
 
 
-def test_golden_rows():
-    assert masked.sum_per_row(VALUES, MASK).tolist() == [3, 6]
-    assert masked.mean_per_row(VALUES, MASK, if_empty=0.0).tolist() == [1.5, 6]
-
-
 def test_an_empty_mask_gives_what_was_asked_for_and_no_nan_gradient():
     values = torch.ones(2, 2, requires_grad=True)
     nothing = torch.zeros(2, 2, dtype=torch.bool)
     assert masked.masked_mean(values, nothing, if_empty=7.0).item() == 7
     assert masked.masked_variance(values, nothing, if_empty=5.0).item() == 5
-    assert masked.mean_per_row(values, nothing, if_empty=-1.0).tolist() == [-1, -1]
     assert masked.whiten(values, nothing, keep_mean=False).tolist() == [[0, 0], [0, 0]]
-    assert [x.item() for x in masked.mean_and_variance(masked.moments(values, nothing), if_empty=(3.0, 4.0))] == [3, 4]
     masked.masked_mean(values, nothing, if_empty=7.0).backward()
     assert values.grad is not None
     assert values.grad.tolist() == [[0, 0], [0, 0]]
@@ -86,22 +79,10 @@ def test_keep_mean_keeps_the_mean(case: tuple[torch.Tensor, torch.Tensor]):
     assert white.mean().item() == pytest.approx(values[mask].mean().item(), abs=1e-6)
 
 
-@given(values_and_mask(), st.integers(1, 5))
-def test_moments_added_over_shards_equal_those_of_the_whole(case: tuple[torch.Tensor, torch.Tensor], shards: int):
-    values, mask = case
-    added = torch.stack(
-        [masked.moments(v, m) for v, m in zip(values.tensor_split(shards), mask.tensor_split(shards), strict=True)]
-    ).sum(0)
-    mean, variance = masked.mean_and_variance(added, if_empty=(0.0, 1.0))
-    assert mean.item() == pytest.approx(values[mask].mean().item(), abs=1e-9)
-    assert variance.item() == pytest.approx(values[mask].var(correction=0).item(), abs=1e-8)
-
-
-def test_whitening_with_global_moments_equals_whitening_the_whole_batch():
+def test_whitening_with_a_global_mean_and_variance_equals_whitening_the_whole_batch():
     values, mask = torch.randn(6, 5), torch.rand(6, 5) < 0.7
-    mean, variance = masked.mean_and_variance(
-        masked.moments(values[:2], mask[:2]) + masked.moments(values[2:], mask[2:]), if_empty=(0.0, 1.0)
-    )
+    mean = masked.masked_mean(values, mask, if_empty=0.0)
+    variance = masked.masked_variance(values, mask, if_empty=1.0)
     halves = [
         masked.whiten_with(v, m, mean, variance, keep_mean=False)
         for v, m in ((values[:2], mask[:2]), (values[2:], mask[2:]))
@@ -133,33 +114,10 @@ def test_one_value_that_counts_is_its_own_mean_and_has_no_variance():
     values, mask = torch.tensor([[7.0, 99.0], [5.0, 3.0]]), torch.tensor([[True, False], [False, False]])
     assert masked.masked_mean(values, mask, if_empty=-1.0).item() == 7
     assert masked.masked_variance(values, mask, if_empty=-1.0).item() == 0
-    assert masked.mean_per_row(values, mask, if_empty=-1.0).tolist() == [7, -1]
-    mean, variance = masked.mean_and_variance(masked.moments(values, mask), if_empty=(-1.0, -1.0))
-    assert (mean.item(), variance.item()) == (7, 0)
 
 
-def test_nothing_counted_has_a_mean_of_if_empty_and_not_of_zero_or_nan():
-    mean, variance = masked.mean_and_variance(torch.zeros(3), if_empty=(3.0, 4.0))
-    assert (mean.item(), variance.item()) == (3, 4)
+def test_nothing_at_all_is_whitened_to_nothing():
     assert masked.whiten(torch.zeros(0), torch.zeros(0, dtype=torch.bool), keep_mean=True).shape == (0,)
-
-
-def test_rounding_never_makes_a_variance_negative():
-    # three times 0.1: the mean of the squares is 1.7e-18 below the square of the mean
-    moments = masked.moments(torch.full((3,), 0.1, dtype=torch.float64), torch.ones(3, dtype=torch.bool))
-    assert moments[1] / 3 - (moments[0] / 3) ** 2 < 0
-    assert masked.mean_and_variance(moments, if_empty=(0.0, 1.0))[1].item() == 0
-
-
-def test_moments_carry_no_gradient():
-    values = torch.ones(3, requires_grad=True)
-    assert not masked.moments(values, torch.ones(3, dtype=torch.bool)).requires_grad
-
-
-def test_moments_of_float32_are_added_in_float64():
-    # in float32, 1 beside 2^24 is lost
-    moments = masked.moments(torch.tensor([2.0**24, 1.0]), torch.ones(2, dtype=torch.bool))
-    assert moments.tolist() == [2.0**24 + 1, 2.0**48 + 1, 2.0]
 
 
 def test_equal_values_are_whitened_to_zero_and_not_to_nan():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from steersman.maths.tokens import gather_at, gather_before, scatter_back, target_positions
+from steersman.maths.tokens import gather_at, gather_before, target_positions
 
 LOSS_MASK = torch.tensor([[False, True, False, True], [False, False, True, False], [False, False, False, False]])
 
@@ -24,22 +24,9 @@ def test_a_batch_without_columns_has_no_targets():
     assert len(target_positions(torch.zeros(2, 0, dtype=torch.bool)).row) == 0
 
 
-def test_gathering_and_scattering_are_inverse_on_the_mask():
+def test_golden_gathering_at_and_before_each_target():
     ids = torch.arange(12).reshape(3, 4)
     assert gather_at(ids, LOSS_MASK).tolist() == [1, 3, 6]
     assert gather_before(ids, LOSS_MASK).tolist() == [0, 2, 5]
-    assert torch.equal(scatter_back(gather_at(ids, LOSS_MASK), LOSS_MASK), torch.where(LOSS_MASK, ids, 0))
     states = torch.randn(3, 4, 2)
     assert torch.equal(gather_before(states, LOSS_MASK), torch.stack([states[0, 0], states[0, 2], states[1, 1]]))
-
-
-def test_scattering_carries_the_gradient():
-    flat = torch.randn(3, requires_grad=True)
-    (scatter_back(flat, LOSS_MASK) * torch.arange(12.0).reshape(3, 4)).sum().backward()
-    assert flat.grad is not None
-    assert flat.grad.tolist() == [1, 3, 6]
-
-
-def test_scattering_the_wrong_number_of_values_is_refused():
-    with pytest.raises(ValueError, match="2 values for a loss mask with 3 targets"):
-        scatter_back(torch.zeros(2), LOSS_MASK)

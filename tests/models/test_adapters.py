@@ -8,7 +8,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from steersman.errors import ModelError
-from steersman.models.acting import acting_as, activate, active_adapter, adapter_names
+from steersman.models.acting import acting_as, activate, adapter_names
 from steersman.models.adapters import LoraSettings, add_lora, load_adapter, merged_state, save_adapter, set_trainable
 from steersman.models.files import describe, save_model
 
@@ -86,7 +86,7 @@ def test_checkpointed_layers_are_computed_again_in_the_role_they_had(load, batch
             loss = backbone.hidden(batch).square().sum()
         activate(backbone, "value")
         loss.backward()
-        assert active_adapter(backbone) == "value"
+        assert backbone.adapter == "value"
         gradients.append([p.grad for p in parameters])
     for one, two in zip(*gradients, strict=True):
         assert torch.allclose(one, two, rtol=1e-4, atol=1e-4)
@@ -100,7 +100,7 @@ def test_only_the_chosen_adapters_learn(load, batch):
     add_lora(backbone, "reward", LoraSettings(rank=2))
     learning = {name.split(".")[-2] for name, p in backbone.named_parameters() if p.requires_grad}
     assert learning == {"value", "reward"}, "a new adapter learns, and takes nothing from the others"
-    assert active_adapter(backbone) == "reward"
+    assert backbone.adapter == "reward"
     add_lora(backbone, "layers", LoraSettings(rank=2))
     chosen = set_trainable(backbone, ["layers"])
     learning = {name.split(".")[-2] for name, p in backbone.named_parameters() if p.requires_grad}

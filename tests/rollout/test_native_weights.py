@@ -86,7 +86,8 @@ def test_a_merged_adapter_is_the_adapter(family, fresh, plain_log_probs):
     assert engine.path == ("cached" if family == "gpt2" else "fused")
     with acting_as(backbone, "policy"):
         assert_answers_by(backbone, rollouts, plain_log_probs)
-    engine.act_as(None, 2)
+    engine.acting_as = None
+    engine.refresh(2)
     bare = engine.generate(PROMPTS, Sampling(6, 1.0), samples=2, seeds=1)
     with acting_as(backbone, None):
         assert_answers_by(backbone, bare, plain_log_probs)

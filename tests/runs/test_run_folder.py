@@ -30,7 +30,7 @@ def test_a_new_folder_is_made_and_opened_again(tmp_path: Path):
 def test_every_name_lies_inside_the_folder(tmp_path: Path):
     folder = RunFolder(tmp_path)
     paths = [folder.recipe_path, folder.journal_path, folder.stamp_path, folder.samples, folder.checkpoints]
-    paths += [folder.model, folder.report_path, folder.quarantine_path, folder.ending_path]
+    paths += [folder.model, folder.quarantine_path, folder.ending_path]
     assert {path.parent for path in paths} == {tmp_path}
     assert len(set(paths)) == len(paths)
 

@@ -12,7 +12,6 @@ from steersman.models.tiny import END, tiny_tokeniser
 from steersman.records import Completion, Demonstration, Document, Message, Prompt
 from steersman.text.template import (
     decode,
-    encode_answer,
     encode_completion,
     encode_demonstration,
     encode_document,
@@ -37,6 +36,11 @@ def shown(tokeniser, ids) -> str:
     return tokeniser.decode(list(ids), skip_special_tokens=False)
 
 
+def answer_ids(tokeniser, prompt: Prompt, text: str) -> list[int]:
+    row = encode_completion(tokeniser, prompt, Completion(text), max_length=500)
+    return list(row.ids[row.prompt_length :])
+
+
 def learned(tokeniser, row) -> str:
     return shown(tokeniser, [i for i, on in zip(row.ids, row.loss, strict=True) if on])
 
@@ -46,7 +50,7 @@ def learned(tokeniser, row) -> str:
 def test_the_prompt_is_a_prefix_of_the_whole(tokeniser, prompt: Prompt):
     row = encode_demonstration(tokeniser, Demonstration(prompt, ANSWER), max_length=500)
     start = encode_prompt(tokeniser, prompt)
-    assert list(row.ids) == start + encode_answer(tokeniser, prompt, ANSWER.text)
+    assert list(row.ids[: len(start)]) == start
     assert row.prompt_length == len(start)
     assert row.targets == len(row.ids) - len(start)
     assert row.ids[-1] == tokeniser.eos_token_id
@@ -93,8 +97,8 @@ def test_without_a_chat_template_turns_are_named():
         f"Be kind.\n\nHuman: I like cricket.\n\nAssistant: A fine game.{END}\n\n"
         "Human: Tell me more, 친구 👨‍👩‍👧.\n\nAssistant:"
     )
-    assert shown(PLAIN, encode_answer(PLAIN, TALK, "Yes.")) == f" Yes.{END}"
-    assert shown(PLAIN, encode_answer(PLAIN, TALK, " Yes.")) == f" Yes.{END}", "a space that is there is not doubled"
+    assert shown(PLAIN, answer_ids(PLAIN, TALK, "Yes.")) == f" Yes.{END}"
+    assert shown(PLAIN, answer_ids(PLAIN, TALK, " Yes.")) == f" Yes.{END}", "a space that is there is not doubled"
     with_tool = Prompt(messages=(Message("user", "sum"), Message("tool", "4")))
     assert shown(PLAIN, encode_prompt(PLAIN, with_tool)).endswith("Tool: 4\n\nAssistant:")
 
@@ -162,7 +166,7 @@ def test_a_space_around_the_answer_belongs_to_it(with_template):
     tokeniser = with_template(LLAMA_2)
     prompt = Prompt(messages=(Message("user", "Hi"),))
     assert shown(tokeniser, encode_prompt(tokeniser, prompt)) == "[INST] Hi [/INST]"
-    assert shown(tokeniser, encode_answer(tokeniser, prompt, "Yes.")) == f" Yes. {END}"
+    assert shown(tokeniser, answer_ids(tokeniser, prompt, "Yes.")) == f" Yes. {END}"
 
 
 def test_a_conversation_that_ends_in_an_answer_is_continued_there():
@@ -194,7 +198,7 @@ def test_an_answer_that_nothing_ends_is_refused(with_template):
     tokeniser = with_template("{% for m in messages %}{{ m['content'] }}{% endfor %}")
     tokeniser.eos_token = None
     with pytest.raises(ModelError, match="nothing ends an answer"):
-        encode_answer(tokeniser, Prompt(messages=(Message("user", "Hi"),)), "Yes.")
+        answer_ids(tokeniser, Prompt(messages=(Message("user", "Hi"),)), "Yes.")
 
 
 def test_an_empty_text_starts_from_a_token():

@@ -1,7 +1,6 @@
 """What every sub-command shares: words of the command line into settings, and results onto the screen or into JSON."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -50,7 +49,3 @@ def gather(schema: type[S], words: Sequence[str] | None, options: Mapping[str, o
 
 def say(result: Mapping[str, Any], *, as_json: bool, lines: Sequence[str]) -> None:
     print(json.dumps(result, ensure_ascii=False) if as_json else "\n".join(lines))
-
-
-def interactive() -> bool:
-    return sys.stderr.isatty()

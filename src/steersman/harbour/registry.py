@@ -63,7 +63,7 @@ def _shipped() -> dict[str, tuple[Answers, ...]]:
         split, prompt, given = json.loads(line)
         # three in eight thousand said nothing at all, and an empty answer cannot be judged
         completions = tuple(Completion(text, model=f"harbour:{model}") for model, text in given if text.strip())
-        found[split].append(Answers(as_prompt(read_prompt(prompt)), completions))
+        found[split].append(Answers(prompt_of(prompt), completions))
     return {split: tuple(rows) for split, rows in found.items()}
 
 

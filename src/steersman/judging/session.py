@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from steersman.judging.editor import Buffer, edit
 from steersman.judging.queue import Item
 
-PLACES = "AB"
 STRENGTHS = {1: "slightly", 2: "clearly", 3: "far"}
 
 

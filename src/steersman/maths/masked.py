@@ -38,40 +38,6 @@ def masked_variance(
     return masked_mean(centred.square(), mask, if_empty=if_empty)
 
 
-def sum_per_row(values: Float[Tensor, "batch time"], mask: Bool[Tensor, "batch time"]) -> Float[Tensor, " batch"]:
-    """Sum of each row, e.g. the KL of each completion from that of its tokens."""
-    return torch.where(mask, values, 0).sum(dim=1)
-
-
-def mean_per_row(
-    values: Float[Tensor, "batch time"], mask: Bool[Tensor, "batch time"], *, if_empty: float
-) -> Float[Tensor, " batch"]:
-    """Mean of each row; `if_empty` for a row in which nothing counts."""
-    weight = mask.sum(dim=1)
-    return torch.where(weight > 0, sum_per_row(values, mask) / weight.clamp(min=1), if_empty)
-
-
-def moments(values: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Float[Tensor, "3"]:
-    """(sum, sum of squares, count) as one detached tensor: add those of all ranks and micro-batches, then divide once.
-
-    In float64, since a variance from sums subtracts two large numbers; Apple's MPS has none and stays in float32.
-    """
-    precision = torch.float32 if values.device.type == "mps" else torch.float64
-    kept = torch.where(mask, values.detach(), 0).to(precision)
-    return torch.stack([kept.sum(), kept.square().sum(), mask.sum().to(precision)])
-
-
-def mean_and_variance(
-    summed_moments: Float[Tensor, "3"], *, if_empty: tuple[float, float]
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Mean and biased variance from (added-up) `moments`; `if_empty` gives both for a count of zero."""
-    total, squares, count = summed_moments.unbind()
-    divisor = count.clamp(min=1)
-    mean = total / divisor
-    variance = (squares / divisor - mean.square()).clamp(min=0)
-    return torch.where(count > 0, mean, if_empty[0]), torch.where(count > 0, variance, if_empty[1])
-
-
 def whiten_with(
     values: Float[Tensor, "*shape"],
     mask: Bool[Tensor, "*shape"],

@@ -63,13 +63,6 @@ def ranked_pairs(ranks: Num[Tensor, " answers"]) -> RankedPairs:
     return RankedPairs(first, second, target, torch.full_like(target, 1 / len(first)))
 
 
-def ranking_loss(scores: Float[Tensor, " answers"], ranks: Num[Tensor, " answers"]) -> Float[Tensor, ""]:
-    """Mean Bradley-Terry loss over the C(K, 2) pairs of one prompt's ranked answers."""
-    first, second, target, _ = ranked_pairs(ranks)
-    target = target.to(scores.dtype)
-    return bradley_terry_loss(scores[first], scores[second], target, torch.zeros_like(target)).mean()
-
-
 def centring_penalty(
     first_scores: Float[Tensor, " pair"], second_scores: Float[Tensor, " pair"], *, eta: float
 ) -> Float[Tensor, " pair"]:

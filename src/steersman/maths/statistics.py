@@ -77,39 +77,6 @@ def paired_bootstrap_interval(
     return bootstrap_interval(one - other, confidence=confidence, resamples=resamples, generator=generator)
 
 
-def cohen_kappa(
-    first: Sequence[Hashable], second: Sequence[Hashable], *, weights: Literal["linear", "quadratic"] | None
-) -> float:
-    """Cohen's kappa of two raters who labelled the same units; NaN if both only ever used one and the same label.
-
-    Weights take the labels as ordered and equally far apart, so these must be sortable.
-    """
-    if len(first) != len(second) or not first:
-        raise ValueError(f"{len(first)} labels against {len(second)}; both raters must label the same units.")
-    seen: set[Any] = {*first, *second}
-    place = {label: i for i, label in enumerate(seen if weights is None else sorted(seen))}
-    table = np.zeros((len(place), len(place)))
-    for one, other in zip(first, second, strict=True):
-        table[place[one], place[other]] += 1
-    inter_rater: Any = import_module("statsmodels.stats.inter_rater")
-    with np.errstate(invalid="ignore"):
-        return float(inter_rater.cohens_kappa(table, wt=weights, return_results=False))
-
-
-def fleiss_kappa(units: Units) -> float:
-    """Fleiss' kappa for units that all have the same number of labels; NaN if only one label was ever used."""
-    counts, _ = _label_counts(units, ordered=False)
-    per_unit = counts.sum(axis=1)
-    if len(counts) == 0 or per_unit.min() != per_unit.max() or per_unit[0] < 2:
-        raise ValueError(
-            "Fleiss' kappa needs the same number of labels (at least 2) for every unit. "
-            "Use krippendorff_alpha, which allows missing ones."
-        )
-    inter_rater: Any = import_module("statsmodels.stats.inter_rater")
-    with np.errstate(invalid="ignore"):
-        return float(inter_rater.fleiss_kappa(counts, method="fleiss"))
-
-
 def krippendorff_alpha(units: Units, *, level: Literal["nominal", "ordinal", "interval", "ratio"]) -> float:
     """Krippendorff's alpha; NaN where it says nothing: only one label was ever used, or no unit has two labels.
 

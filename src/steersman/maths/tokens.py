@@ -35,15 +35,3 @@ def gather_before(values: Shaped[Tensor, "batch time *rest"], loss_mask: Bool[Te
     """What stands just before each target, flat: the hidden state that predicts it, the value of that state."""
     row, before, _ = target_positions(loss_mask)
     return values[row, before]
-
-
-def scatter_back(
-    values: Shaped[Tensor, " targets"], loss_mask: Bool[Tensor, "batch time"]
-) -> Shaped[Tensor, "batch time"]:
-    """Undo `gather_at`: put flat values back where their targets stand, zero elsewhere."""
-    row, _, position = target_positions(loss_mask)
-    if len(row) != len(values):
-        raise ValueError(
-            f"{len(values)} values for a loss mask with {len(row)} targets. Scatter with the mask used to gather."
-        )
-    return values.new_zeros(loss_mask.shape).index_put((row, position), values)

@@ -27,11 +27,6 @@ def adapter_names(backbone: Adapted) -> tuple[str, ...]:
     return () if backbone.peft is None else tuple(backbone.peft.peft_config)
 
 
-def active_adapter(backbone: Adapted) -> str | None:
-    """The adapter that takes part in the forward pass; None if it is the base alone."""
-    return backbone.adapter
-
-
 def activate(backbone: Adapted, name: str | None) -> None:
     """From now on run through this adapter; None is the base alone, the reference."""
     check_adapters(backbone, [] if name is None else [name])

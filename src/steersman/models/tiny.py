@@ -12,7 +12,6 @@ from steersman.errors import ModelError
 FAMILIES = ("gpt2", "llama", "qwen3", "gemma3", "mistral", "phi3", "gpt_neox", "opt", "qwen3_moe")
 """Causal language models that are tested as a matter of course; others load too if transformers knows them."""
 
-ENCODERS = ("bert", "distilbert")
 """Bidirectional models, for classifiers."""
 
 END = "<|end|>"

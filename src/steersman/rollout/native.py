@@ -98,11 +98,6 @@ class NativeEngine:
                 return
         self._decoder = None
 
-    def act_as(self, adapter: str | None, version: int) -> None:
-        """From now on another adapter answers (None: the model without one)."""
-        self.acting_as = adapter
-        self.refresh(version)
-
     def load_weights(self, state: Mapping[str, Tensor], version: int) -> None:
         """Copy weights into the model itself (names as in its state_dict; some of them is enough)."""
         own = self.backbone.hf.state_dict()

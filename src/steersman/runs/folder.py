@@ -92,10 +92,6 @@ class RunFolder:
         return self.path / "ending.json"
 
     @property
-    def report_path(self) -> Path:
-        return self.path / "report.html"
-
-    @property
     def quarantine_path(self) -> Path:
         """Rows of data that could not be read, as JSON lines."""
         return self.path / "quarantine.jsonl"

@@ -22,7 +22,6 @@ Truncate = Literal["right", "left"]
 __all__ = [
     "Encoded",
     "decode",
-    "encode_answer",
     "encode_completion",
     "encode_demonstration",
     "encode_document",
@@ -48,11 +47,6 @@ class Encoded:
 def encode_prompt(tokeniser: Tokeniser, prompt: Prompt) -> list[int]:
     """What generation starts from; never empty."""
     return _start(tokeniser, prompt, find_turns=False).ids
-
-
-def encode_answer(tokeniser: Tokeniser, prompt: Prompt, text: str) -> list[int]:
-    """The ids of an answer to this prompt, with the token that ends the turn. They follow those of `encode_prompt`."""
-    return _answer(tokeniser, _start(tokeniser, prompt, find_turns=False), text)
 
 
 def encode_demonstration(

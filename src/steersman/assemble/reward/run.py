@@ -39,11 +39,9 @@ from steersman.training_data.judgements import read_both
 from steersman.training_data.split import content_of
 
 ADAPTER = "reward"
+
+
 # Enough answers that the mean is known to a twentieth of a standard deviation.
-REFERENCE_ANSWERS = 512
-SCORING_BUDGET = 4096
-
-
 @dataclass(frozen=True)
 class TrainableReward:
     """What is trained, and whether its base is itself a base and an adapter made one: it is then on no disk."""

@@ -9,8 +9,6 @@ from steersman.reward.conservative import BEFORE
 from steersman.reward.scorer import Scorer
 from steersman.watch.records import Finding, WatchedAnswer, WatchMemory, WatchReport
 
-CAUGHT = "stopped by the watch"
-
 
 @runtime_checkable
 class Watch(Protocol):

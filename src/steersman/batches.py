@@ -1,7 +1,7 @@
-"""The tensor nouns of training: rows of tokens, and batches of them padded on the right.
+"""Token rows, and batches of them padded on the right.
 
-A *row* is one sequence without padding. A *batch* is what a model sees. `loss_mask[b, t]` is True where token t itself is a
-target, that is, where its probability given the tokens before it counts; position 0 never is.
+A *row* is one sequence without padding. A *batch* is the model's input. `loss_mask[b, t]` is True where token t itself
+is a target, that is, where its log-prob given the tokens before it enters the loss; position 0 never is.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,14 @@ from steersman.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
+    """One sequence without padding, and which of its tokens are targets."""
+
     ids: Int[Tensor, "time"]
     loss_mask: Bool[Tensor, "time"]
 
     def __post_init__(self) -> None:
         if len(self.loss_mask) and bool(self.loss_mask[0]):
-            raise DataError("the first token of a row cannot be a target: nothing stands before it")
+            raise DataError("the first token of a row cannot be a target, since no token precedes it; mask it out")
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -36,8 +38,10 @@ class TokenRow:
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Rows padded on the right. With `segments`, a row holds several sequences one after another (packing):
-    segments[b, t] counts 1, 2, … along the row and is 0 on padding, and no token sees another segment."""
+    """Rows padded on the right. With `segments`, a row holds several sequences one after another (packing).
+
+    segments[b, t] counts 1, 2, … along the row and is 0 on padding. No token attends to another segment.
+    """
 
     ids: Int[Tensor, "batch time"]
     loss_mask: Bool[Tensor, "batch time"]
@@ -49,7 +53,7 @@ class TokenBatch:
         return TokenBatch(self.ids.to(device), self.loss_mask.to(device), self.lengths.to(device), segments)
 
     def take(self, rows: Int[Tensor, "chosen"]) -> "TokenBatch":
-        """These rows, with the padding that none of them needs cut off."""
+        """A batch of these rows, without the columns that are padding in all of them."""
         lengths = self.lengths[rows]
         time = int(lengths.max()) if len(lengths) else 0
         segments = None if self.segments is None else self.segments[rows, :time]
@@ -61,8 +65,10 @@ class TokenBatch:
 
     @property
     def needed_positions(self) -> Int[Tensor, "batch"]:
-        """How many tokens at the end of each row are targets, or stand before one: the hidden states that are asked for (at least
-        the last)."""
+        """Number of positions at the end of each row whose hidden states are needed, at least 1.
+
+        They run from the position before the first target to the end of the row.
+        """
         first = self.loss_mask.int().argmax(1)
         return torch.where(self.loss_mask.any(1), self.lengths - first + 1, 1)
 
@@ -72,7 +78,7 @@ class TokenBatch:
 
     @property
     def positions(self) -> int:
-        """How many places a model computes, padding included."""
+        """Number of positions the model computes, padding included."""
         return self.ids.numel()
 
     @property
@@ -81,7 +87,7 @@ class TokenBatch:
 
 
 def pad_rows(rows: Sequence[TokenRow], *, pad_id: int, pad_multiple: int = 1) -> TokenBatch:
-    """A batch of rows, as wide as the longest, rounded up to a multiple (kernels cache what they see again)."""
+    """A batch as wide as the longest row, rounded up to a multiple: kernels are cached by shape."""
     if not rows:
         raise DataError("cannot make a batch of no rows")
     time = max(len(row.ids) for row in rows)
@@ -94,7 +100,7 @@ def pad_rows(rows: Sequence[TokenRow], *, pad_id: int, pad_multiple: int = 1) ->
 
 
 def pack_rows(rows: Sequence[TokenRow], *, pad_id: int, capacity: int) -> TokenBatch:
-    """Rows laid one after another into rows of at most `capacity` tokens (first fit, longest first)."""
+    """A batch of packed rows of at most `capacity` tokens (first fit, longest first)."""
     too_long = max(len(row.ids) for row in rows)
     if too_long > capacity:
         raise DataError(
@@ -121,12 +127,12 @@ def pack_rows(rows: Sequence[TokenRow], *, pad_id: int, capacity: int) -> TokenB
 
 @dataclass(frozen=True, slots=True)
 class AnswerGroup:
-    """The answers to one prompt and the pairs among them that somebody judged. It is never torn apart, so that each
-    answer goes through the model once, however many pairs it stands in.
+    """The answers to one prompt and the judged pairs among them. It is never split over micro-batches.
 
-    `target` is the probability that `first` is the better of the pair, `margin` how much better (0 where unsaid),
-    `weight` what the pair counts: 1 for a single pair, 1/C(K,2) in a ranking of K. `thumbed` are the answers that were
-    judged by themselves, and `approval` what was said of them: 1 for a thumb up, 0 for a thumb down.
+    Each answer goes through the model once, whatever its number of pairs. `target` is the probability that `first` is
+    the better of the pair, `margin` how much better (0 if not given), `weight` the pair's weight: 1 for a single pair,
+    1/C(K,2) in a ranking of K. `thumbed` are the answers judged alone (thumb up or down) and `approval` their labels: 1
+    for a thumb up, 0 for a thumb down.
     """
 
     rows: tuple[TokenRow, ...]
@@ -145,7 +151,7 @@ class AnswerGroup:
 
 @dataclass(frozen=True, slots=True)
 class PairBatch:
-    """All answers of some groups in one token batch; the pairs and thumbs point into it."""
+    """All answers of some groups in one token batch; pairs and thumbs are indices into it."""
 
     tokens: TokenBatch
     first: Int[Tensor, "pair"]
@@ -166,7 +172,7 @@ class PairBatch:
 
 
 def pad_groups(groups: Sequence[AnswerGroup], *, pad_id: int, pad_multiple: int = 1) -> PairBatch:
-    """All answers of all groups in one token batch, with the pairs' indices moved to match."""
+    """All answers of all groups in one token batch, with the pairs' indices shifted to match."""
     tokens = pad_rows([row for group in groups for row in group.rows], pad_id=pad_id, pad_multiple=pad_multiple)
     starts = torch.tensor([0, *(len(group.rows) for group in groups[:-1])]).cumsum(0)
     placed = list(zip(groups, starts, strict=True))
@@ -184,7 +190,7 @@ def pad_groups(groups: Sequence[AnswerGroup], *, pad_id: int, pad_multiple: int 
 
 @dataclass(frozen=True, slots=True)
 class LabelledRow:
-    """A text as tokens, and the number of the class that somebody gave it."""
+    """A text as tokens, and the index of its class."""
 
     row: TokenRow
     label: int
@@ -211,7 +217,7 @@ def pad_labelled(rows: Sequence[LabelledRow], *, pad_id: int, pad_multiple: int 
 
 @dataclass(frozen=True, slots=True)
 class RewardedRow:
-    """A prompt with an answer, and what each token of the answer earned."""
+    """A prompt with an answer, and the reward of each token of the answer."""
 
     row: TokenRow
     rewards: Float[Tensor, " targets"]

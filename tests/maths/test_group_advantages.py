@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman.maths.group_advantages import above_the_group, above_the_others, all_alike, in_deviations
+from steersman.maths.group_advantages import all_alike, dr_grpo_advantages, grpo_advantages, rloo_advantages
 
 GROUPS = torch.tensor([0, 0, 0, 1, 1, 1])
 REWARDS = torch.tensor([1.0, 2.0, 6.0, 0.0, 0.0, 3.0], dtype=torch.float64)
-KINDS = (above_the_others, above_the_group, in_deviations)
+KINDS = (rloo_advantages, dr_grpo_advantages, grpo_advantages)
 
 sizes_and_rewards = st.lists(st.lists(st.floats(-20, 20), min_size=2, max_size=5), min_size=1, max_size=5)
 
@@ -23,17 +23,17 @@ def flat(rows: list[list[float]]) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_rloo_is_the_reward_less_the_mean_of_the_others():
     # 1 - (2 + 6) / 2 = -3; 2 - 3.5 = -1.5; 6 - 1.5 = 4.5; 0 - 1.5 = -1.5 twice; 3 - 0 = 3
-    assert above_the_others(REWARDS, GROUPS).tolist() == pytest.approx([-3.0, -1.5, 4.5, -1.5, -1.5, 3.0])
+    assert rloo_advantages(REWARDS, GROUPS).tolist() == pytest.approx([-3.0, -1.5, 4.5, -1.5, -1.5, 3.0])
 
 
 def test_dr_grpo_is_the_reward_less_the_mean_of_all():
-    assert above_the_group(REWARDS, GROUPS).tolist() == pytest.approx([-2.0, -1.0, 3.0, -1.0, -1.0, 2.0])
+    assert dr_grpo_advantages(REWARDS, GROUPS).tolist() == pytest.approx([-2.0, -1.0, 3.0, -1.0, -1.0, 2.0])
 
 
 def test_grpo_is_that_in_standard_deviations():
     # (4 + 1 + 9) / 2 = 7 and (1 + 1 + 4) / 2 = 3, under a root, and 1e-4 more
     expected = [x / (7**0.5 + 1e-4) for x in (-2, -1, 3)] + [x / (3**0.5 + 1e-4) for x in (-1, -1, 2)]
-    assert in_deviations(REWARDS, GROUPS).tolist() == pytest.approx(expected)
+    assert grpo_advantages(REWARDS, GROUPS).tolist() == pytest.approx(expected)
 
 
 def test_they_are_what_trls_lines_compute():
@@ -41,21 +41,21 @@ def test_they_are_what_trls_lines_compute():
     # RLOOTrainer: baselines from the sum of the group; GRPOTrainer: view(-1, num_generations), mean, std, 1e-4
     baselines = (rewards.sum(1, keepdim=True) - rewards) / 3
     groups = torch.arange(8).repeat_interleave(4)
-    assert torch.allclose(above_the_others(rewards.flatten(), groups), (rewards - baselines).flatten(), atol=1e-12)
+    assert torch.allclose(rloo_advantages(rewards.flatten(), groups), (rewards - baselines).flatten(), atol=1e-12)
     grpo = (rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)
-    assert torch.allclose(in_deviations(rewards.flatten(), groups), grpo.flatten(), atol=1e-12)
+    assert torch.allclose(grpo_advantages(rewards.flatten(), groups), grpo.flatten(), atol=1e-12)
 
 
 @given(sizes_and_rewards)
 def test_groups_of_any_sizes_are_what_a_slow_loop_finds(rows):
     rewards, groups = flat(rows)
     others = [x - statistics.fmean(row[:i] + row[i + 1 :]) for row in rows for i, x in enumerate(row)]
-    assert above_the_others(rewards, groups).tolist() == pytest.approx(others, abs=1e-9)
+    assert rloo_advantages(rewards, groups).tolist() == pytest.approx(others, abs=1e-9)
     centred = [x - statistics.fmean(row) for row in rows for x in row]
-    assert above_the_group(rewards, groups).tolist() == pytest.approx(centred, abs=1e-9)
+    assert dr_grpo_advantages(rewards, groups).tolist() == pytest.approx(centred, abs=1e-9)
     deviations = [statistics.stdev(row) for row in rows for _ in row]
     expected = [c / (d + 1e-4) for c, d in zip(centred, deviations, strict=True)]
-    assert in_deviations(rewards, groups).tolist() == pytest.approx(expected, abs=1e-6)
+    assert grpo_advantages(rewards, groups).tolist() == pytest.approx(expected, abs=1e-6)
     assert all_alike(rewards, groups).tolist() == [len(set(row)) == 1 for row in rows for _ in row]
 
 
@@ -69,9 +69,9 @@ def test_each_group_sums_to_0_and_knows_no_shift_and_grpo_no_scale(rows, shift, 
         assert sums.tolist() == pytest.approx([0.0] * len(rows), abs=1e-8)
         assert torch.allclose(kind(rewards + shifts, groups), found, atol=1e-7)
     wide = torch.tensor([statistics.stdev(row) > 0.5 for row in rows for _ in row])
-    scaled, plain = in_deviations(scale * rewards, groups), in_deviations(rewards, groups)
+    scaled, plain = grpo_advantages(scale * rewards, groups), grpo_advantages(rewards, groups)
     assert torch.allclose(scaled[wide], plain[wide], rtol=1e-3)
-    assert torch.allclose(above_the_others(scale * rewards, groups), scale * above_the_others(rewards, groups))
+    assert torch.allclose(rloo_advantages(scale * rewards, groups), scale * rloo_advantages(rewards, groups))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -56,7 +56,8 @@ def test_a_masked_nan_has_no_gradient():
 
 
 def test_golden_whitening():
-    # values 1, 2, 6: mean 3, sd sqrt(14/3) = 2.160247; (1-3)/2.160247 = -0.925820, (2-3)/.. = -0.462910, 3/.. = 1.388730
+    # values 1, 2, 6: mean 3, sd sqrt(14/3) = 2.160247
+    # (1-3)/2.160247 = -0.925820, (2-3)/.. = -0.462910, 3/.. = 1.388730
     expected = torch.tensor([[-0.925820, -0.462910, 0.0], [1.388730, 0.0, 0.0]], dtype=torch.float64)
     torch.testing.assert_close(masked.whiten(VALUES, MASK, keep_mean=False), expected, atol=1e-6, rtol=0)
     with_mean = torch.where(MASK, expected + 3, 0)

@@ -16,7 +16,7 @@ FLOAT = 4
 STAYS = 0.35
 # Rows whose attention probabilities are kept whole (see `models.row_attention.SHORT`).
 SHORT = 160
-# Logits in one chunk by device, and the fewest positions (see `maths.word_log_probs`).
+# Logits in one chunk by device, and the fewest positions (see `maths.chunked_log_probs`).
 LOGITS_PER_CHUNK, FEWEST_POSITIONS = {"cpu": 8 * 2**20, "cuda": 64 * 2**20}, 128
 
 

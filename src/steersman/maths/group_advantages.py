@@ -1,13 +1,14 @@
-"""How much better an answer is than the other answers to its prompt: advantages without a value function.
+"""Group-relative advantages without a value function: RLOO, GRPO, Dr.GRPO.
 
-A group is one prompt's answers; `groups` numbers each answer's. Rewards are of whole answers, as are the advantages.
+A group is the set of answers to one prompt. `groups[i]` is the group index of answer i. Rewards and advantages are per
+answer, not per token.
 """
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-# Added to a group's deviation, as in TRL: a group whose rewards differ by rounding alone is not blown up.
+# Added to a group's standard deviation, as in TRL: rewards that differ by rounding only must not give large advantages.
 DEVIATION_EPSILON = 1e-4
 
 Answers = Float[Tensor, " answers"]
@@ -15,7 +16,7 @@ Groups = Int[Tensor, " answers"]
 
 
 def _sums(values: Answers, groups: Groups) -> Answers:
-    """Each answer's group's sum."""
+    """For each answer, the sum of `values` over its group."""
     count = int(groups.max()) + 1
     return torch.zeros(count, dtype=values.dtype, device=values.device).index_add(0, groups, values)[groups]
 
@@ -24,36 +25,40 @@ def _sizes(rewards: Answers, groups: Groups) -> Answers:
     sizes = _sums(torch.ones_like(rewards), groups)
     if bool((sizes < 2).any()):
         raise ValueError(
-            f"{int((sizes < 2).sum())} answers are the only ones to their prompt, so that there is nothing to compare them with; "
-            "draw 2 or more answers to each prompt"
+            f"{int((sizes < 2).sum())} answers are the only ones to their prompt; a group advantage compares "
+            "answers to the same prompt. Sample 2 or more answers per prompt"
         )
     return sizes
 
 
-def above_the_others(rewards: Answers, groups: Groups) -> Answers:
-    """RLOO's: the reward less the mean of the *other* answers'. They do not depend on this one, so that the gradient has no bias.
+def rloo_advantages(rewards: Answers, groups: Groups) -> Answers:
+    """RLOO: the reward minus the mean reward of the *other* answers of the group.
 
-    Kool et al. 2019; Ahmadian et al. 2024 (arXiv 2402.14740), equation 8.
+    The baseline does not depend on the answer itself, so the gradient has no bias. Kool et al. 2019; Ahmadian et al.
+    2024 (arXiv 2402.14740), equation 8.
     """
-    return above_the_group(rewards, groups) * (size := _sizes(rewards, groups)) / (size - 1)
+    return dr_grpo_advantages(rewards, groups) * (size := _sizes(rewards, groups)) / (size - 1)
 
 
-def above_the_group(rewards: Answers, groups: Groups) -> Answers:
-    """Dr.GRPO's (Liu et al. 2025, arXiv 2503.20783): the reward less the group's mean; RLOO's times (n - 1) / n."""
+def dr_grpo_advantages(rewards: Answers, groups: Groups) -> Answers:
+    """Dr.GRPO (Liu et al. 2025, arXiv 2503.20783): the reward minus the group's mean; RLOO's times (n - 1) / n."""
     return rewards - _sums(rewards, groups) / _sizes(rewards, groups)
 
 
-def in_deviations(rewards: Answers, groups: Groups) -> Answers:
-    """GRPO's (Shao et al. 2024, arXiv 2402.03300): the same in the group's standard deviations, taken over n - 1 as TRL does."""
-    centred = above_the_group(rewards, groups)
+def grpo_advantages(rewards: Answers, groups: Groups) -> Answers:
+    """GRPO (Shao et al. 2024, arXiv 2402.03300): Dr.GRPO's advantage divided by the group's standard deviation.
+
+    The variance is divided by n - 1, as TRL does.
+    """
+    centred = dr_grpo_advantages(rewards, groups)
     deviation = (_sums(centred.square(), groups) / (_sizes(rewards, groups) - 1)).sqrt()
     return centred / (deviation + DEVIATION_EPSILON)
 
 
 def all_alike(rewards: Answers, groups: Groups) -> Bool[Tensor, " answers"]:
-    """Whether all answers of each answer's group have one and the same reward."""
+    """For each answer, whether all answers of its group have the same reward."""
     count = int(groups.max()) + 1
-    ends = [
+    extremes = [
         rewards.new_zeros(count).scatter_reduce(0, groups, rewards, how, include_self=False) for how in ("amin", "amax")
     ]
-    return (ends[0] == ends[1])[groups]
+    return (extremes[0] == extremes[1])[groups]

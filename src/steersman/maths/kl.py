@@ -1,7 +1,7 @@
-"""How far the policy stands from the reference: estimators, exact forms, and the coefficients that hold it there.
+"""KL of policy from reference: estimators, exact forms, and controllers of the KL coefficient.
 
-KL is policy from reference, KL(policy || reference), in nats. Estimators: Schulman, "Approximating KL divergence"
-(2020). As a penalty inside the reward k1 is the right one: k3 used as a loss has another optimum.
+KL means KL(policy || reference), in nats. Estimators: Schulman, "Approximating KL divergence" (2020). As a penalty
+inside the reward k1 is the right one: k3 used as a loss has another optimum.
 """
 
 import torch
@@ -35,12 +35,12 @@ def full_kl(
 def top_k_kl(
     logits: Float[Tensor, "*shape vocab"], reference_logits: Float[Tensor, "*shape vocab"], k: int
 ) -> Float[Tensor, "*shape"]:
-    """KL over the reference's k likeliest tokens, all others being one bin.
+    """KL over the reference's k likeliest tokens, with all other tokens merged into one bin.
 
     Never more than `full_kl` (merging outcomes loses information), and equal to it once k reaches the vocabulary.
     """
     if k < 1:
-        raise ValueError(f"k is {k}, but at least one token must stay apart from the bin of the others.")
+        raise ValueError(f"k is {k}; expected at least 1 token outside the merged bin. Use a k of 1 or more.")
     if k >= logits.shape[-1]:
         return full_kl(logits, reference_logits)
     kept = reference_logits.topk(k, dim=-1).indices
@@ -55,14 +55,15 @@ def _binned_log_probs(logits: Tensor, kept: Tensor) -> Tensor:
 
 
 def _kl_of_log_probs(log_probs: Tensor, reference_log_probs: Tensor) -> Tensor:
-    # A token that the policy never says adds nothing, whatever the reference thinks of it: 0 log 0 = 0.
+    # A token of policy probability 0 adds nothing, whatever its reference probability: 0 log 0 = 0.
     probs = log_probs.exp()
     return torch.where(probs > 0, probs * (log_probs - reference_log_probs), 0).sum(dim=-1)
 
 
 def adaptive_coefficient(coefficient: float, measured: float, *, target: float, horizon: float, episodes: int) -> float:
-    """Ziegler et al. 2019 (arXiv 1909.08593), section 2.2: proportional control of the log-coefficient.
+    """The next KL coefficient, by proportional control in log space.
 
+    Ziegler et al. 2019 (arXiv 1909.08593), section 2.2:
     error = clip(measured / target - 1, -0.2, 0.2); coefficient *= 1 + error * episodes / horizon.
     """
     _require_control(coefficient, target)
@@ -73,9 +74,9 @@ def adaptive_coefficient(coefficient: float, measured: float, *, target: float, 
 def target_seeking_coefficient(
     coefficient: float, measured: float, *, target: float, rate: float, limit: float
 ) -> float:
-    """coefficient *= (measured / target)^rate, the ratio held within 1 / limit and limit.
+    """The next KL coefficient: coefficient * (measured / target)^rate, with the ratio clipped to [1 / limit, limit].
 
-    Quicker than the adaptive rule, which moves by 0.2 * episodes / horizon at most, when KL is far from the target.
+    Far from the target it is faster than the adaptive rule, which changes by 0.2 * episodes / horizon at most.
     """
     _require_control(coefficient, target)
     if limit <= 1:
@@ -86,6 +87,6 @@ def target_seeking_coefficient(
 def _require_control(coefficient: float, target: float) -> None:
     if coefficient <= 0 or target <= 0:
         raise ValueError(
-            f"the KL coefficient is {coefficient} and its target {target}; a controller multiplies the one and divides "
-            "by the other, so both must be above 0. For no penalty, keep the coefficient fixed at 0."
+            f"the KL coefficient is {coefficient} and its target {target}; the update multiplies the first and divides "
+            "by the second, so both must be above 0. For no penalty, use a fixed coefficient of 0."
         )

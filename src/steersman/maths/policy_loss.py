@@ -1,7 +1,7 @@
-"""The losses of a PPO update, each value for itself: the caller masks, sums and weighs them (`masked.sum_and_weight`).
+"""Element-wise losses of a PPO update. The caller masks, sums and weights them (`masked.sum_and_weight`).
 
 Schulman et al. 2017 (arXiv 1707.06347), equation 7; dual clip: Ye et al. 2020 (arXiv 1912.09729), equation 5.
-Ratios are new / old. What came before the update (old, sampler, advantages, returns) is taken as given: no gradient.
+Ratios are new / old. Old log-probs, sampler log-probs, advantages and returns are constants: no gradient.
 """
 
 from typing import NamedTuple
@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-# exp(20) is 5e8: far beyond any clip, far below overflow, also in the square that a gradient norm takes.
+# exp(20) is 5e8: far beyond any clip range, far below overflow, also when a gradient norm squares it.
 _LARGEST_LOG_RATIO = 20.0
 
 
 class PolicyLoss(NamedTuple):
-    """Loss of each token; the ratio it came from; where clipping (of either kind) decided, so that no gradient flows."""
+    """Loss and ratio of each token; `clipped` is True where PPO's clip or the dual clip is active (no gradient)."""
 
     loss: Float[Tensor, "*shape"]
     ratio: Float[Tensor, "*shape"]
@@ -23,7 +23,7 @@ class PolicyLoss(NamedTuple):
 
 
 class ValueLoss(NamedTuple):
-    """Loss of each value, and where clipping decided."""
+    """Loss of each value; `clipped` is True where the clip is active."""
 
     loss: Float[Tensor, "*shape"]
     clipped: Bool[Tensor, "*shape"]
@@ -32,7 +32,7 @@ class ValueLoss(NamedTuple):
 def probability_ratio(
     log_probs: Float[Tensor, "*shape"], old_log_probs: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
-    """new / old, held between exp(-20) and exp(20)."""
+    """new / old, clamped to [exp(-20), exp(20)]."""
     return (log_probs - old_log_probs.detach()).clamp(-_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO).exp()
 
 
@@ -45,24 +45,24 @@ def clipped_policy_loss(
     clip_high: float,
     dual_clip: float | None,
 ) -> PolicyLoss:
-    """-min(ratio * A, clip(ratio, 1 - clip_low, 1 + clip_high) * A).
+    """PPO's clipped loss: -min(ratio * A, clip(ratio, 1 - clip_low, 1 + clip_high) * A).
 
-    With `dual_clip` c > 1 the loss of a token with A < 0 is c * |A| at most, so that a token which became far likelier
-    although it was bad cannot outweigh the batch.
+    With `dual_clip` c > 1 the loss of a token with A < 0 is at most c * |A|. Otherwise a bad token whose probability
+    rose a lot could outweigh the rest of the batch.
     """
     if dual_clip is not None and dual_clip <= 1:
         raise ValueError(
-            f"dual_clip is {dual_clip}; at 1 or less it would cut the plain gradient. Use about 3, or None."
+            f"dual_clip is {dual_clip}; at 1 or less it would also clip unchanged tokens. Use about 3, or None."
         )
     advantages = advantages.detach()
     ratio = probability_ratio(log_probs, old_log_probs)
-    free = -advantages * ratio
-    held = -advantages * ratio.clamp(1 - clip_low, 1 + clip_high)
-    loss, clipped = torch.maximum(free, held), held > free
+    unclipped_loss = -advantages * ratio
+    clipped_loss = -advantages * ratio.clamp(1 - clip_low, 1 + clip_high)
+    loss, clipped = torch.maximum(unclipped_loss, clipped_loss), clipped_loss > unclipped_loss
     if dual_clip is not None:
-        most = -advantages * dual_clip
-        beyond = (advantages < 0) & (loss > most)
-        loss, clipped = torch.where(beyond, most, loss), clipped | beyond
+        largest_loss = -advantages * dual_clip
+        above = (advantages < 0) & (loss > largest_loss)
+        loss, clipped = torch.where(above, largest_loss, loss), clipped | above
     return PolicyLoss(loss, ratio.detach(), clipped)
 
 
@@ -73,29 +73,32 @@ def clipped_value_loss(
     *,
     clip: float | None,
 ) -> ValueLoss:
-    """0.5 * max((V - R)^2, (clip(V, old - clip, old + clip) - R)^2); the plain half square for clip None."""
+    """PPO's value loss: 0.5 * max((V - R)^2, (clip(V, old - clip, old + clip) - R)^2).
+
+    With clip None it is 0.5 * (V - R)^2.
+    """
     returns = returns.detach()
-    free = (values - returns).square()
+    unclipped = (values - returns).square()
     if clip is None:
-        return ValueLoss(0.5 * free, torch.zeros_like(free, dtype=torch.bool))
+        return ValueLoss(0.5 * unclipped, torch.zeros_like(unclipped, dtype=torch.bool))
     old_values = old_values.detach()
     step = values - old_values
-    held = (old_values + step.clamp(-clip, clip) - returns).square()
-    # Within the clip the two differ by rounding alone, which is no clipping.
-    return ValueLoss(0.5 * torch.maximum(free, held), (held > free) & (step.abs() > clip))
+    clipped = (old_values + step.clamp(-clip, clip) - returns).square()
+    # Inside the clip range the two differ by rounding alone, which does not count as clipped.
+    return ValueLoss(0.5 * torch.maximum(unclipped, clipped), (clipped > unclipped) & (step.abs() > clip))
 
 
 def entropy_loss(entropies: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """-entropy: minimising it keeps the policy undecided."""
+    """-entropy: minimising it keeps the policy from becoming deterministic."""
     return -entropies
 
 
 def truncated_importance_weight(
     old_log_probs: Float[Tensor, "*shape"], sampler_log_probs: Float[Tensor, "*shape"], *, cap: float
 ) -> Float[Tensor, "*shape"]:
-    """min(trainer / sampler, cap), without gradient: corrects for a sampler whose probabilities are not the trainer's.
+    """min(trainer / sampler, cap), without gradient: corrects for an engine whose log-probs differ from the trainer's.
 
-    `old_log_probs` are the trainer's own of the weights that sampled. The weight multiplies the policy loss.
+    `old_log_probs` are the trainer's, under the weights that sampled. The weight multiplies the policy loss.
     """
     if cap < 1:
         raise ValueError(

@@ -1,8 +1,9 @@
-"""What a reward model learns from: pairs, ties, soft labels, rankings of K answers, thumbs up or down.
+"""Reward-model losses for pairs, ties, soft labels, rankings of K answers, and thumbs up or down.
 
 Bradley and Terry 1952: P(first preferred) = sigmoid(first score - second score). A tie is the soft label 0.5, as if
-half of the people preferred either. Margin: Llama 2 (arXiv 2307.09288), equation 2. All K answers to a prompt are one
-element weighing 1: InstructGPT (arXiv 2203.02155), equation 1. Centring: Eisenstein et al. 2023 (arXiv 2312.09244).
+half of the annotators preferred each answer. Margin: Llama 2 (arXiv 2307.09288), equation 2. All K answers to a prompt
+are one element of weight 1: InstructGPT (arXiv 2203.02155), equation 1. Centring: Eisenstein et al. 2023 (arXiv
+2312.09244).
 """
 
 from typing import NamedTuple
@@ -21,13 +22,12 @@ def bradley_terry_loss(
 ) -> Float[Tensor, " pair"]:
     """Loss of each pair, where `target` in [0, 1] is the probability that the first answer is preferred.
 
-    Hard labels: -log sigmoid(gap - margin), with gap the winner's score minus the loser's. A soft label weighs both
-    outcomes, each with its own margin: target * -log sigmoid(gap - m) + (1 - target) * -log sigmoid(-gap - m). So a
-    margin asks either winner for a lead, it never moves the best gap of a tie away from 0, and it makes a soft label's
-    best gap larger. Give ties a margin of 0.
+    Hard labels: -log sigmoid(gap - margin), with gap the winner's score minus the loser's. A soft label weights both
+    outcomes, each with its own margin: target * -log sigmoid(gap - m) + (1 - target) * -log sigmoid(-gap - m). The
+    optimal gap of a tie stays 0 with any margin; that of another soft label grows with the margin. Give ties margin 0.
     """
     gap = first_scores - second_scores
-    # logsigmoid and not softplus, which torch replaces by x above 20 and so loses nine digits in float64.
+    # logsigmoid, not softplus: torch replaces softplus(x) by x above 20, which loses nine digits in float64.
     return -target * F.logsigmoid(gap - margin) - (1 - target) * F.logsigmoid(-gap - margin)
 
 
@@ -39,12 +39,12 @@ def pair_loss(
     margin: Float[Tensor, " pair"],
     weight: Float[Tensor, " pair"],
 ) -> Float[Tensor, " pair"]:
-    """Weighted loss of each pair over a flat batch of answers, each scored once however many pairs it is in."""
+    """Weighted loss of each pair over a flat batch of answers, where each answer is scored once for all its pairs."""
     return weight * bradley_terry_loss(scores[first_index], scores[second_index], target, margin)
 
 
 class RankedPairs(NamedTuple):
-    """The pairs of one ranking, as `pair_loss` takes them; the weights add up to 1."""
+    """The pairs of one ranking, as arguments of `pair_loss`; the weights sum to 1."""
 
     first_index: Int[Tensor, " pair"]
     second_index: Int[Tensor, " pair"]
@@ -53,10 +53,10 @@ class RankedPairs(NamedTuple):
 
 
 def ranked_pairs(ranks: Num[Tensor, " answers"]) -> RankedPairs:
-    """All C(K, 2) pairs of K ranked answers, 1 being the best rank; equal ranks are a tie (target 0.5)."""
+    """All C(K, 2) pairs of K ranked answers. Rank 1 is the best; equal ranks are a tie (target 0.5)."""
     answers = len(ranks)
     if answers < 2:
-        raise ValueError(f"a ranking of {answers} answer(s) compares nothing; at least 2 answers must be ranked.")
+        raise ValueError(f"a ranking of {answers} answer(s) has no pairs; expected at least 2 answers.")
     first, second = torch.triu_indices(answers, answers, offset=1, device=ranks.device).unbind()
     better, worse = ranks[first] < ranks[second], ranks[first] > ranks[second]
     target = 0.5 + 0.5 * (better.float() - worse.float())
@@ -66,10 +66,10 @@ def ranked_pairs(ranks: Num[Tensor, " answers"]) -> RankedPairs:
 def centring_penalty(
     first_scores: Float[Tensor, " pair"], second_scores: Float[Tensor, " pair"], *, eta: float
 ) -> Float[Tensor, " pair"]:
-    """eta * (first + second)^2: pins the zero of scores that pairs alone determine only up to a constant."""
+    """eta * (first + second)^2: fixes the additive constant of the scores, which pairs alone leave open."""
     return eta * (first_scores + second_scores).square()
 
 
 def approval_loss(scores: Float[Tensor, " answers"], approved: Float[Tensor, " answers"]) -> Float[Tensor, " answers"]:
-    """Logistic loss of unpaired feedback: 1 is a thumb up, 0 a thumb down, in between the share of thumbs up."""
+    """Logistic loss of unpaired feedback: 1 is a thumb up, 0 a thumb down, a value between the share of thumbs up."""
     return -approved * F.logsigmoid(scores) - (1 - approved) * F.logsigmoid(-scores)

@@ -1,8 +1,8 @@
-"""From one score an answer and one KL a token to rewards, advantages and returns.
+"""Token rewards, advantages and returns from one score per answer and one KL per token.
 
-Generalised advantage estimation: Schulman et al. 2016 (arXiv 1506.02438), equation 16. The score is paid on the last
-token of the response, as in Ziegler et al. 2019. Tokens outside the mask (prompt, padding, a tool's words in between)
-are stepped over: the state after token t is the one before the next token that counts.
+Generalised advantage estimation: Schulman et al. 2016 (arXiv 1506.02438), equation 16. The score is added to the last
+token of the response, as in Ziegler et al. 2019. Tokens outside the mask (prompt, padding, tool output) are skipped:
+the state after token t is the one before the next token inside the mask.
 """
 
 import torch
@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 def last_positions(mask: Bool[Tensor, "batch time"]) -> Int[Tensor, " batch"]:
-    """Where the last token that counts stands in each row."""
+    """The index of the last True entry of each row."""
     if not bool(mask.any(dim=1).all()):
         empty = int((~mask.any(dim=1)).sum())
         raise ValueError(
-            f"{empty} of {len(mask)} rows have no response token, so there is nowhere to pay a score. "
-            "A response holds at least its end-of-text token; leave empty ones out of the batch."
+            f"{empty} of {len(mask)} rows have no response token to add the score to. "
+            "A response holds at least its EOS token; leave empty responses out of the batch."
         )
     columns = torch.arange(mask.shape[1], device=mask.device)
     return torch.where(mask, columns, -1).amax(dim=1)
@@ -29,7 +29,7 @@ def token_rewards(
     *,
     coefficient: float,
 ) -> Float[Tensor, "batch time"]:
-    """-coefficient * kl on every response token, and the score on the last; zero elsewhere."""
+    """Reward of each token: -coefficient * kl on response tokens, plus the score on the last; zero elsewhere."""
     rewards = torch.where(response_mask, -coefficient * kl, 0)
     return rewards.scatter_add(1, last_positions(response_mask)[:, None], scores[:, None].to(rewards.dtype))
 
@@ -42,17 +42,17 @@ def advantages_and_returns(
     gamma: float,
     lambda_: float,
 ) -> tuple[Float[Tensor, "batch time"], Float[Tensor, "batch time"]]:
-    """GAE advantages and returns (advantage + value), zero outside the mask. An answer's end is worth nothing more.
+    """GAE advantages and returns (advantage + value), zero outside the mask. The value after the last token is 0.
 
-    values[:, t] is the value of the state in which token t is chosen, rewards[:, t] what that token received.
+    values[:, t] is the value of the state in which token t is chosen, rewards[:, t] the reward of that token.
     """
     advantages = torch.zeros_like(rewards)
     later_advantage = torch.zeros_like(rewards[:, 0])
     later_value = torch.zeros_like(rewards[:, 0])
     for t in reversed(range(rewards.shape[1])):
         counts = mask[:, t]
-        surprise = rewards[:, t] + gamma * later_value - values[:, t]
-        advantage = surprise + gamma * lambda_ * later_advantage
+        td_error = rewards[:, t] + gamma * later_value - values[:, t]
+        advantage = td_error + gamma * lambda_ * later_advantage
         later_advantage = torch.where(counts, advantage, later_advantage)
         later_value = torch.where(counts, values[:, t], later_value)
         advantages[:, t] = torch.where(counts, advantage, 0)

@@ -1,7 +1,7 @@
-"""Numbers about people and models with their uncertainty: intervals, agreement, calibration, ratings, best-of-n.
+"""Statistics without torch: confidence intervals, inter-annotator agreement, calibration, ratings, best-of-n.
 
-No torch: the web app imports this. Agreement takes, for each unit, the labels it was given; a unit may have any number
-of them, and who gave which does not matter, save for Cohen's kappa.
+The agreement functions take, for each unit, the labels it was given. A unit may have any number of labels. Which
+annotator gave which label matters for Cohen's kappa only.
 """
 
 import math
@@ -31,13 +31,13 @@ def wilson_interval(successes: float, trials: float, *, confidence: float) -> In
     """Wilson's score interval of a proportion (1927). Half successes (ties) and effective sample sizes are fine."""
     if not 0 <= successes <= trials or trials <= 0:
         raise ValueError(
-            f"{successes} successes in {trials} trials; there must be a trial, and at most all can succeed."
+            f"{successes} successes in {trials} trials; expected at least one trial and at most as many successes."
         )
     z = NormalDist().inv_cdf(0.5 + _checked(confidence) / 2)
     share = successes / trials
     centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    # At 0 and at 1 the bound is the share itself; rounding must not push it past.
+    # At a share of 0 or 1 the bound is the share itself; rounding must not push it past.
     return Interval(share, min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share))
 
 
@@ -51,7 +51,7 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap (Efron 1979) of the mean, or of any `statistic`, over the rows of `values`.
 
-    Give one row to each thing drawn independently (a prompt, not a sample of it).
+    Rows must be independent: one row per prompt, not one per sample of a prompt.
     """
     sample = _floats(values)
     if len(sample) < 2:
@@ -72,15 +72,15 @@ def bootstrap_interval(
 def paired_bootstrap_interval(
     first: Numbers, second: Numbers, *, confidence: float, resamples: int, generator: np.random.Generator
 ) -> Interval:
-    """Bootstrap of mean(first) - mean(second) where both were measured on the same things, e.g. prompts."""
+    """Bootstrap of mean(first) - mean(second) where both were measured on the same items, e.g. prompts."""
     one, other = _same_length(first, second)
     return bootstrap_interval(one - other, confidence=confidence, resamples=resamples, generator=generator)
 
 
 def krippendorff_alpha(units: Units, *, level: Literal["nominal", "ordinal", "interval", "ratio"]) -> float:
-    """Krippendorff's alpha; NaN where it says nothing: only one label was ever used, or no unit has two labels.
+    """Krippendorff's alpha; NaN where it is undefined: only one label was used, or no unit has two labels.
 
-    Above the nominal level labels must be numbers (ranks, at the ordinal level).
+    Above the nominal level labels must be numbers (at the ordinal level, ranks).
     """
     counts, labels = _label_counts(units, ordered=level != "nominal")
     if len(labels) < 2 or (counts.sum(axis=1) < 2).all():
@@ -94,22 +94,22 @@ def krippendorff_alpha(units: Units, *, level: Literal["nominal", "ordinal", "in
 def pairwise_agreement(units: Units, *, confidence: float) -> Interval:
     """How often two labels of the same unit are equal, over all pairs of labels, with a Wilson interval.
 
-    Pairs within a unit are not independent, so a unit counts as one observation however many labels it has (Kish's
-    effective sample size, with units weighted by their pairs): exact for two labels a unit, cautious for more.
+    Pairs within a unit are not independent, so a unit counts as one observation whatever its number of labels (Kish's
+    effective sample size, with units weighted by their pairs): exact for two labels per unit, conservative for more.
     """
     counts, _ = _label_counts(units, ordered=False)
     of_two = counts * (counts - 1) / 2
     per_unit = counts.sum(axis=1)
     pairs = per_unit * (per_unit - 1) / 2
     if pairs.sum() == 0:
-        raise ValueError("no unit has two labels, so nobody can agree. Have some units labelled twice.")
+        raise ValueError("no unit has two labels, so agreement is undefined. Have some units labelled twice.")
     effective = float(pairs.sum() ** 2 / np.square(pairs).sum())
     agreement = float(of_two.sum() / pairs.sum())
     return wilson_interval(agreement * effective, effective, confidence=confidence)
 
 
 class ReliabilityBin(NamedTuple):
-    """Predictions between `low` and `high`: what they said on average, what came, and how many they are."""
+    """Predictions between `low` and `high`: their mean probability, the mean outcome, and their number."""
 
     low: float
     high: float
@@ -119,7 +119,7 @@ class ReliabilityBin(NamedTuple):
 
 
 def reliability_curve(probabilities: Numbers, outcomes: Numbers, *, bins: int) -> list[ReliabilityBin]:
-    """Predicted against observed, in bins of equal width; empty bins are left out."""
+    """Predicted probability against observed frequency, in bins of equal width; empty bins are left out."""
     predicted, observed = _same_length(probabilities, outcomes)
     if len(predicted) == 0 or predicted.min() < 0 or predicted.max() > 1:
         raise ValueError("a reliability curve needs predicted probabilities, all of them from 0 to 1.")
@@ -128,30 +128,30 @@ def reliability_curve(probabilities: Numbers, outcomes: Numbers, *, bins: int) -
     for i in range(bins):
         here = place == i
         if here.any():
-            said, came = float(predicted[here].mean()), float(observed[here].mean())
-            curve.append(ReliabilityBin(i / bins, (i + 1) / bins, said, came, int(here.sum())))
+            probability, outcome = float(predicted[here].mean()), float(observed[here].mean())
+            curve.append(ReliabilityBin(i / bins, (i + 1) / bins, probability, outcome, int(here.sum())))
     return curve
 
 
 def expected_calibration_error(probabilities: Numbers, outcomes: Numbers, *, bins: int) -> float:
-    """Mean gap between predicted and observed over the bins, weighted by their sizes (Guo et al. 2017)."""
+    """Mean absolute gap between predicted and observed over the bins, weighted by bin size (Guo et al. 2017)."""
     curve = reliability_curve(probabilities, outcomes, bins=bins)
     return sum(b.size * abs(b.probability - b.outcome) for b in curve) / sum(b.size for b in curve)
 
 
 def fit_temperature(logits: Numbers, targets: Numbers) -> float:
-    """The T that makes sigmoid(logit / T) likeliest (Guo et al. 2017), within 1/1000 and 1000.
+    """The temperature T that maximises the likelihood of sigmoid(logit / T) (Guo et al. 2017), from 1/1000 to 1000.
 
     The loss is convex in 1 / T, so its slope changes sign once and bisection finds where. The upper limit means that
-    the logits say nothing (or the wrong way round), the lower that they separate the targets perfectly.
+    the logits carry no information (or the wrong sign), the lower that they separate the targets perfectly.
     """
-    gaps, wanted = _same_length(logits, targets)
+    gaps, labels = _same_length(logits, targets)
     if len(gaps) == 0:
         raise ValueError("no logits to fit a temperature to; give at least one held-out prediction.")
 
     def slope(sharpness: float) -> float:
         predicted = 0.5 * (1 + np.tanh(0.5 * sharpness * gaps))
-        return float(np.mean(gaps * (predicted - wanted)))
+        return float(np.mean(gaps * (predicted - labels)))
 
     low, high = math.log(1e-3), math.log(1e3)
     if slope(math.exp(low)) >= 0:
@@ -168,12 +168,12 @@ def fit_temperature(logits: Numbers, targets: Numbers) -> float:
 
 
 def pearson(first: Numbers, second: Numbers) -> float:
-    """Pearson's correlation; NaN if either side never varies."""
+    """Pearson's correlation; NaN if either side is constant."""
     return _correlation("pearsonr", first, second)
 
 
 def spearman(first: Numbers, second: Numbers) -> float:
-    """Spearman's rank correlation; NaN if either side never varies."""
+    """Spearman's rank correlation; NaN if either side is constant."""
     return _correlation("spearmanr", first, second)
 
 
@@ -186,10 +186,10 @@ def _correlation(function: str, first: Numbers, second: Numbers) -> float:
 
 
 def bradley_terry_ratings(wins: NDArray[Any], *, prior: float) -> FloatArray:
-    """Log-strengths with mean 0 of several players: P(i beats j) = sigmoid(rating i - rating j).
+    """Bradley-Terry ratings (log-strengths with mean 0) of players: P(i beats j) = sigmoid(rating i - rating j).
 
     wins[i, j] is how often i beat j; a tie is half a win for both. `prior` ties are added to every pair, which keeps
-    the rating of a player who always won finite; 0 gives maximum likelihood. Fitted by the MM algorithm of Hunter 2004.
+    the rating of an undefeated player finite; 0 gives maximum likelihood. Fitted by the MM algorithm of Hunter 2004.
     """
     players = len(wins)
     if wins.shape != (players, players) or players < 2 or (wins < 0).any():
@@ -201,7 +201,7 @@ def bradley_terry_ratings(wins: NDArray[Any], *, prior: float) -> FloatArray:
         reaches = reaches @ reaches
     if not reaches.all():
         raise ValueError(
-            "some players never beat (or tied with) those of another group, so that their distance has no limit. "
+            "some players never won or tied against another group of players, so their rating difference is unbounded. "
             "Give a prior above 0, or more games between them."
         )
     games, won = table + table.T, table.sum(axis=1)
@@ -217,10 +217,10 @@ def bradley_terry_ratings(wins: NDArray[Any], *, prior: float) -> FloatArray:
 
 
 def best_of_n_estimate(proxy_scores: Numbers, gold_scores: Numbers, n: int) -> float:
-    """Expected gold score of the best of n by proxy, unbiased, from N >= n samples of one prompt.
+    """Unbiased estimate of the gold score of best-of-n by proxy score, from N >= n samples of one prompt.
 
     The i-th worst of N by proxy is the best of a random n with probability C(i-1, n-1) / C(N, n). Samples with equal
-    proxy share their gold, as if the choice among them were random.
+    proxy scores get the mean of their gold scores, as if ties were broken at random.
     """
     proxy, gold = _same_length(proxy_scores, gold_scores)
     total = len(proxy)
@@ -229,7 +229,7 @@ def best_of_n_estimate(proxy_scores: Numbers, gold_scores: Numbers, n: int) -> f
     _, group = np.unique(proxy, return_inverse=True)
     shared = (np.bincount(group, weights=gold) / np.bincount(group))[group]
     ascending = shared[np.argsort(proxy, kind="stable")]
-    # C(i-1, n-1) / C(N, n) from the best downwards: n / N, then times (i-n) / (i-1), without huge numbers.
+    # C(i-1, n-1) / C(N, n) from the best downwards: n / N, then times (i-n) / (i-1), which avoids huge numbers.
     estimate, weight = 0.0, n / total
     for i in range(total, n - 1, -1):
         estimate += weight * float(ascending[i - 1])
@@ -239,9 +239,9 @@ def best_of_n_estimate(proxy_scores: Numbers, gold_scores: Numbers, n: int) -> f
 
 
 def best_of_n_kl(n: int) -> float:
-    """KL of the best of n from the policy sampled: log n - (n - 1) / n, exact if no two scores are equal, else a bound."""
+    """KL of best-of-n from the sampled policy: log n - (n - 1) / n, exact if no two scores are equal, else a bound."""
     if n < 1:
-        raise ValueError(f"best of {n}; at least one sample must be drawn.")
+        raise ValueError(f"best of {n}; expected at least one sample.")
     return math.log(n) - (n - 1) / n
 
 
@@ -258,12 +258,12 @@ def _same_length(first: Numbers, second: Numbers) -> tuple[FloatArray, FloatArra
 
 def _checked(confidence: float) -> float:
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}; it is a share between 0 and 1, such as 0.95.")
+        raise ValueError(f"confidence is {confidence}; expected a share between 0 and 1, such as 0.95.")
     return confidence
 
 
 def _label_counts(units: Units, *, ordered: bool) -> tuple[NDArray[np.int64], list[Any]]:
-    """How often each unit got each label, and the labels in the order of the columns."""
+    """Counts [unit, label], and the labels in the order of the columns."""
     seen: dict[Any, None] = dict.fromkeys(label for unit in units for label in unit)
     labels = sorted(seen) if ordered else list(seen)
     counts = np.zeros((len(units), len(labels)), dtype=np.int64)

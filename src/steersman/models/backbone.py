@@ -1,7 +1,7 @@
 """Any Hugging Face causal language model, seen as what training needs: hidden states, and log-probabilities of targets.
 
 Rows are padded on the right and no attention mask is passed: under causal attention padding after the end changes
-nothing, and without a mask the fast kernels stay in use. Full logits are never made (see `maths/word_log_probs.py`). Dropout is
+nothing, and without a mask the fast kernels stay in use. Full logits are never made (see `maths/chunked_log_probs.py`). Dropout is
 off from loading on, in training too: a ratio of two probabilities must not hold the noise of two dropout masks.
 """
 
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from steersman.batches import TokenBatch
 from steersman.errors import ModelError
+from steersman.maths.chunked_log_probs import chosen_log_probs, chunk_for, summed_log_probs
 from steersman.maths.kl import full_kl, top_k_kl
 from steersman.maths.tokens import gather_at, gather_before
-from steersman.maths.word_log_probs import chosen_log_probs, chunk_for, summed_log_probs
 from steersman.models.acting import acting_as
 from steersman.models.packed_attention import packed
 from steersman.models.unpadded import Layout, lay_out, spread

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from steersman.batches import TokenBatch
 from steersman.errors import ModelError
+from steersman.maths.chunked_log_probs import chosen_log_probs, chunk_for
 from steersman.maths.tokens import gather_at, gather_before
-from steersman.maths.word_log_probs import chosen_log_probs, chunk_for
 from steersman.models.backbone import Backbone
 from steersman.models.files import HEADS, NOTES, read_json, write_notes
 from steersman.models.heads import load_heads, save_heads

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from steersman.maths.chunked_log_probs import chosen_log_probs, chunk_for, summed_log_probs
 from steersman.maths.tokens import gather_at, gather_before
-from steersman.maths.word_log_probs import chosen_log_probs, chunk_for, summed_log_probs
 
 POSITIONS, VOCAB, HIDDEN = 13, 11, 5
 VARIANTS: list[dict[str, Any]] = [
@@ -265,7 +265,7 @@ def test_peak_memory_is_far_below_the_plain_way():
         import sys
         import torch
         import torch.nn.functional as F
-        from steersman.maths.word_log_probs import chosen_log_probs, chunk_for
+        from steersman.maths.chunked_log_probs import chosen_log_probs, chunk_for
 
         def peak():
             # not ru_maxrss, which a process inherits from the one that started it
@@ -278,7 +278,8 @@ def test_peak_memory_is_far_below_the_plain_way():
         targets = torch.randint(vocab, (positions,))
         before = peak()
         if sys.argv[1] == "ours":
-            chosen_log_probs(hidden, weight, None, targets, chunk=chunk_for(vocab), with_entropy=False)[0].sum().backward()
+            log_probs, _ = chosen_log_probs(hidden, weight, None, targets, chunk=chunk_for(vocab), with_entropy=False)
+            log_probs.sum().backward()
         else:
             F.cross_entropy(F.linear(hidden, weight), targets, reduction="sum").backward()
         print((peak() - before) / 1024)

@@ -363,3 +363,49 @@ def test_accuracy_against_each_person_stands_in_the_order_of_their_names():
         ("ann", 2, 0.5),
         ("zoe", 1, 1.0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("preferred", "other", "group"),
+    [
+        # as a share of the longer one: an edge belongs to the group nearer to the middle
+        (20.0, 30.0, "shorter"),
+        (19.9, 30.0, "much shorter"),
+        (27.0, 30.0, "about as long"),
+        (26.9, 30.0, "shorter"),
+        (30.0, 30.0, "about as long"),
+        (30.0, 27.0, "about as long"),
+        (30.0, 26.9, "longer"),
+        (30.0, 20.0, "longer"),
+        (30.0, 19.9, "much longer"),
+        (30.0, 0.0, "much longer"),
+    ],
+)
+def test_which_group_of_lengths_a_pair_belongs_to(preferred, other, group):
+    pairs = judged([1.0], [1.0], first_length=np.array([preferred]), second_length=np.array([other]))
+    found = measure_reward_quality(pairs).by_length
+    assert [(one.group, one.judgements) for one in found] == [(group, 1)]
+
+
+@pytest.mark.parametrize(
+    ("grades", "names"), [(8, [f"{n}" for n in range(1, 9)]), (9, ["up to 3", "up to 5", "up to 7", "above 7"])]
+)
+def test_up_to_eight_different_margins_are_grades_of_a_scale(grades, names):
+    pairs = judged([1.0] * grades, [1.0] * grades, margin=np.arange(1.0, grades + 1))
+    assert [one.group for one in measure_reward_quality(pairs).by_grade] == names
+
+
+def test_margins_of_ties_and_missing_ones_are_no_grade():
+    margin = np.array([1.0, 2.0, np.nan])
+    assert [
+        one.group for one in measure_reward_quality(judged([1.0] * 3, [1.0, 0.5, 1.0], margin=margin)).by_grade
+    ] == ["1"]
+    assert measure_reward_quality(judged([1.0], [1.0])).by_grade == ()
+
+
+def test_a_report_counts_ties_and_equal_scores_of_decided_pairs():
+    quality = measure_reward_quality(judged([0.0, 0.0, 1.0], [1.0, 0.5, 1.0]))
+    assert (quality.judgements, quality.ties, quality.equal_scores) == (3, 1, 1)
+    # half right and right
+    assert quality.accuracy.estimate == 0.75
+    assert quality.by_annotator == (), "one person is not compared with others"

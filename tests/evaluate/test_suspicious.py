@@ -58,3 +58,37 @@ def test_ranks_run_from_0_to_1_and_equals_share():
     assert ranks([3.0, 1.0, 2.0]) == [1.0, 0.0, 0.5]
     assert ranks([1.0, 1.0, 5.0]) == pytest.approx([0.25, 0.25, 1.0])
     assert ranks([7.0]) == [0.0]
+
+
+def test_what_most_answers_beat_is_not_suspicious_whatever_else_it_is():
+    # five answers with ranks 0, 0.25, 0.5, 0.75 and 1: from the middle on they are liked
+    for place, score in enumerate([-2.0, -1.0, 0.0, 1.0, 2.0]):
+        scores = [-2.0, -1.0, 0.0, 1.0, 2.0]
+        answers = [
+            Seen(f"q{i}", f"text {i}", one, 0.1, "length" if i == place else "end", None)
+            for i, one in enumerate(scores)
+        ]
+        assert [one.index for one in suspicions(answers, 5)] == ([place] if score >= 0 else [])
+
+
+def test_each_reason_s_limit_is_within():
+    def told(**given) -> str:
+        found = suspicions(with_one(**given), 5)
+        return found[0].why if found else ""
+
+    # of ten words seven 4-grams: one that was said before is a seventh, two of nine more than a fifth
+    assert told(kl=1.0) == ""
+    assert "1.1 nats" in told(kl=1.1)
+    two = [Seen(f"q{i}", "Believe!", 9.0, 0.1, "end", None) for i in range(2)]
+    assert suspicions([*PLAIN, *two], 5) == []
+    three = [*two, Seen("q0", "Believe!", 9.0, 0.1, "end", None)]
+    assert suspicions([*PLAIN, *three], 5) == [], "the same prompt twice is one prompt"
+
+
+def test_the_most_suspicious_come_first_and_of_equal_weight_the_first():
+    cut = [Seen(f"q{i}", f"text {i}", 9.0, 0.1, "length", None) for i in range(3)]
+    worse = Seen("q9", "it is so very good indeed " * 4, 9.0, 0.1, "length", None)
+    found = suspicions([*PLAIN, *cut, worse], 3)
+    assert [one.index - len(PLAIN) for one in found] == [3, 0, 1]
+    assert found[0].why.count("; ") == 1
+    assert found[0].weight > found[1].weight == found[2].weight == 0.5

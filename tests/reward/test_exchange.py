@@ -3,6 +3,7 @@
 import http.client
 import ipaddress
 import socket
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -176,3 +177,15 @@ def test_after_the_deadline_a_moment_is_left_and_no_less_than_none(monkeypatch):
     monkeypatch.setattr(exchange, "socket", SimpleNamespace(socket=lambda *_: late, SOCK_STREAM=1))
     exchange._connect([(socket.AF_INET, ("a", 1))], 5.0).close()
     assert waits == [0.001, 0.001]
+
+
+def test_nothing_is_left_running_after_a_reply():
+    with moody_server(lambda number: "well") as server:
+        before = {thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)}
+        post(place_of(server.url, HERE), BODY, {}, timeout=60.0)
+        left = [
+            thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and thread not in before
+        ]
+        for thread in left:
+            thread.join(timeout=2.0)
+        assert not any(thread.is_alive() for thread in left)

@@ -71,3 +71,22 @@ def test_a_sum_of_nothing_is_refused():
 def test_no_items_give_no_scores():
     assert EnsembleScorer([times(1.0), times(2.0)], belief="min").score([]) == []
     assert CombinedScorer({"length": Part(times(1.0), 1.0)}).score([]) == []
+
+
+def test_what_is_told_ahead_goes_to_every_part_that_wants_to_know():
+    class Early:
+        name = "early"
+
+        def __init__(self):
+            self.told = []
+
+        def score(self, items):
+            return [Score(0.0)] * len(items)
+
+        def ahead(self):
+            return self.told.append
+
+    first, second = Early(), Early()
+    begin = CombinedScorer({"a": Part(first, 1.0), "b": Part(times(1.0), 1.0), "c": Part(second, 1.0)}).ahead()
+    begin(ITEMS)
+    assert first.told == second.told == [ITEMS]

@@ -61,3 +61,12 @@ def test_scores_that_never_vary_owe_nothing_to_length():
 def test_answers_of_one_length_show_no_trend(lengths):
     with pytest.raises(DataError, match="different lengths"):
         measure_trend(lengths, [1.0] * len(lengths))
+
+
+def test_two_answers_of_different_length_show_a_trend():
+    trend = measure_trend([1, 3], [1.0, 5.0])
+    assert (trend.slope, trend.mean_length, trend.explained) == (2.0, 2.0, pytest.approx(1.0))
+
+
+def test_equal_scores_have_no_trend_and_nothing_to_explain():
+    assert measure_trend([1, 2, 3], [4.0, 4.0, 4.0]) == Trend(0.0, 2.0, 0.0)

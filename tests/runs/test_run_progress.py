@@ -96,3 +96,41 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch):
         progress.update(1)
     assert stream.getvalue().startswith("ppo 1/4 (25 %)")
     assert "\x1b" not in stream.getvalue()
+
+
+class Flushed(io.StringIO):
+    """Counts how much is seen by who reads along."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = ""
+
+    def flush(self) -> None:
+        self.seen = self.getvalue()
+
+
+def test_a_line_is_seen_as_soon_as_it_is_said():
+    clock, stream = Clock(), Flushed()
+    with Progress("ppo", 100, stream=stream, clock=clock) as progress:
+        clock.now += 5.0
+        progress.update(1)
+        assert stream.seen.startswith("ppo 1/100 (1 %)")
+        clock.now += 4.9
+        progress.update(2)
+        assert stream.seen.count("\n") == 1, "no more often than every five seconds unless it is asked for"
+
+
+def test_hours_and_minutes_are_told_apart():
+    clock, stream = Clock(), io.StringIO()
+    with Progress("ppo", 101, stream=stream, clock=clock) as progress:
+        clock.now += 37.25
+        progress.update(1, {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0})
+    # 100 steps of 37.25 s are 3,725 s: an hour, two minutes and five seconds
+    assert stream.getvalue() == "ppo 1/101 (0 %)  1:02:05 left  a 1  b 2  c 3\n"
+
+
+def test_a_run_of_no_steps_divides_by_no_zero():
+    stream = io.StringIO()
+    with Progress("ppo", 0, stream=stream):
+        pass
+    assert stream.getvalue() == "ppo 0/0 (0 %)\n"

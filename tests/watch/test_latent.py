@@ -45,3 +45,9 @@ def test_few_answers_say_nothing_of_what_is_usual():
 
 def test_features_that_are_all_alike_say_nothing_of_what_is_usual():
     assert Usual.of(np.ones((30, 8))) is None
+
+
+def test_twenty_answers_are_enough_to_know_what_is_usual_and_nineteen_are_not():
+    features = np.random.default_rng(0).normal(size=(20, 4))
+    assert Usual.of(features) is not None
+    assert Usual.of(features[:19]) is None

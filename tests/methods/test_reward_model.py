@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from steersman.batches import AnswerGroup, PairBatch, TokenBatch, TokenRow, pad_groups
 from steersman.execution.learner import groups_together
 from steersman.methods.reward_model import Preference, Trainee
-from steersman.models.adapters import LoraSettings, add_lora
+from steersman.models.adapters import add_lora
 from steersman.models.loading import load_causal
 from steersman.models.reward_model import new_reward_model
 from steersman.models.tiny import write_tiny_model
@@ -141,7 +141,7 @@ def test_loss_and_gradients_are_the_plain_ones_for_any_padding_order_and_micro_b
 
 def test_an_adapter_alone_learns_and_its_gradients_are_the_plain_ones(folder):
     backbone = load_causal(folder, dtype=torch.float32, device=CPU)
-    add_lora(backbone, "reward", LoraSettings(rank=2))
+    add_lora(backbone, "reward", rank=2, alpha=32)
     for name, parameter in backbone.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.2)

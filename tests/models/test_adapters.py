@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from steersman.errors import ModelError
 from steersman.models.acting import acting_as, activate, adapter_names
-from steersman.models.adapters import LoraSettings, add_lora, load_adapter, merged_state, save_adapter, set_trainable
+from steersman.models.adapters import add_lora, load_adapter, merged_state, save_adapter, set_trainable
 from steersman.models.files import describe, save_model
 
 
@@ -23,7 +23,7 @@ def stir(backbone) -> None:
 
 def with_roles(backbone, *names: str):
     for name in names:
-        add_lora(backbone, name, LoraSettings(rank=2, alpha=4))
+        add_lora(backbone, name, rank=2, alpha=4)
     stir(backbone)
     return backbone
 
@@ -32,7 +32,7 @@ def test_roles_share_a_base_and_nothing_else(load, family, batch):
     backbone = load(family)
     base = backbone.hidden(batch).detach()
     weights = {id(p): p.detach().clone() for p in backbone.parameters()}
-    add_lora(backbone, "policy", LoraSettings(rank=2))
+    add_lora(backbone, "policy", rank=2, alpha=32)
     assert torch.allclose(backbone.hidden(batch), base, atol=1e-5), "a new adapter changes nothing"
     with_roles(backbone, "value")
     assert adapter_names(backbone) == ("policy", "value")
@@ -97,11 +97,11 @@ def test_only_the_chosen_adapters_learn(load, batch):
     chosen = set_trainable(backbone, ["value"])
     assert {id(p) for p in backbone.parameters() if p.requires_grad} == {id(p) for p in chosen}
     assert chosen
-    add_lora(backbone, "reward", LoraSettings(rank=2))
+    add_lora(backbone, "reward", rank=2, alpha=32)
     learning = {name.split(".")[-2] for name, p in backbone.named_parameters() if p.requires_grad}
     assert learning == {"value", "reward"}, "a new adapter learns, and takes nothing from the others"
     assert backbone.adapter == "reward"
-    add_lora(backbone, "layers", LoraSettings(rank=2))
+    add_lora(backbone, "layers", rank=2, alpha=32)
     chosen = set_trainable(backbone, ["layers"])
     learning = {name.split(".")[-2] for name, p in backbone.named_parameters() if p.requires_grad}
     assert learning == {"layers"}, "a name that is also a module's means the adapter"
@@ -153,7 +153,7 @@ def test_log_probs_go_through_the_active_adapter(load, batch):
 
 def test_an_adapter_on_the_output_layer_is_seen_by_log_probs(load, batch):
     backbone = load("llama")
-    add_lora(backbone, "head", LoraSettings(rank=2, targets=("lm_head",)))
+    add_lora(backbone, "head", rank=2, alpha=32, targets=("lm_head",))
     before = backbone.log_probs(batch)[0]
     stir(backbone)
     after = backbone.log_probs(batch)[0]
@@ -183,7 +183,7 @@ def test_a_quantised_base_cannot_be_merged(load, monkeypatch):
 def test_impossible_adapters_are_refused(load, name, targets, reason):
     backbone = with_roles(load("llama"), "policy")
     with pytest.raises(ModelError, match=reason):
-        add_lora(backbone, name, LoraSettings(rank=2, targets=targets))
+        add_lora(backbone, name, rank=2, alpha=32, targets=targets)
 
 
 def test_unknown_adapters_are_named(load, tmp_path):
@@ -200,7 +200,7 @@ def test_unknown_adapters_are_named(load, tmp_path):
 def test_an_adapter_of_another_model_is_refused(load, tmp_path):
     save_adapter(with_roles(load("llama"), "policy"), "policy", tmp_path / "whole")
     few = load("llama")
-    add_lora(few, "policy", LoraSettings(rank=2, targets=("q_proj",)))
+    add_lora(few, "policy", rank=2, alpha=32, targets=("q_proj",))
     save_adapter(few, "policy", tmp_path / "part")
     config = json.loads((tmp_path / "whole" / "adapter_config.json").read_text())
     (tmp_path / "part" / "adapter_config.json").write_text(json.dumps(config))

@@ -9,7 +9,7 @@ import torch._dynamo.testing
 
 from steersman.batches import TokenRow, pad_rows
 from steersman.models.acting import acting_as
-from steersman.models.adapters import LoraSettings, add_lora
+from steersman.models.adapters import add_lora
 from steersman.models.compiled import compile_layers
 from steersman.models.fused import unfuse
 
@@ -35,7 +35,7 @@ def test_values_and_gradients_stay(load, adapter, checkpointing):
     unfuse(plain.trunk)
     plain.unpadded, plain.fused = 0, False
     if adapter:
-        add_lora(plain, adapter, LoraSettings(4, 8))
+        add_lora(plain, adapter, rank=4, alpha=8)
         for name, parameter in plain.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.1)

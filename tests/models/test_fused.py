@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 from steersman.batches import TokenBatch, TokenRow, pad_rows
 from steersman.models import fused, row_attention
 from steersman.models.acting import acting_as
-from steersman.models.adapters import LoraSettings, add_lora
+from steersman.models.adapters import add_lora
 from steersman.models.files import save_model
 from steersman.models.fused_layer import Shape, Weights, layer
 from steersman.models.loading import find_unpadded, load_causal
@@ -111,7 +111,7 @@ def test_what_is_read_at_the_end_of_rows_is_what_it_is_when_all_is_read(load_kin
     backbone = load_kind(kind.split()[0]).train()
     if kind == "llama with adapters":
         backbone = copy.deepcopy(backbone)
-        add_lora(backbone, "policy", LoraSettings(rank=2))
+        add_lora(backbone, "policy", rank=2, alpha=32)
     batch = some_rows()
     read = torch.tensor([1, 3, 1, 5])
     last = torch.arange(8) >= (batch.lengths - read)[:, None]
@@ -221,7 +221,7 @@ def test_adapters_autocast_hooks_and_frozen_parts_are_left_to_transformers(load,
 
 def with_adapters(backbone, *names: str, targets="all-linear") -> None:
     for name in names:
-        add_lora(backbone, name, LoraSettings(rank=4, alpha=8, targets=targets))
+        add_lora(backbone, name, rank=4, alpha=8, targets=targets)
     for name, parameter in backbone.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_(0.0, 0.1)

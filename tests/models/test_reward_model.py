@@ -9,7 +9,7 @@ from steersman.batches import TokenBatch, pack_rows, pad_rows
 from steersman.errors import ModelError
 from steersman.models import reward_model
 from steersman.models.acting import acting_as
-from steersman.models.adapters import LoraSettings, add_lora
+from steersman.models.adapters import add_lora
 from steersman.models.backbone import Backbone
 from steersman.models.files import HEADS, describe
 from steersman.models.loading import fit_vocabulary
@@ -106,7 +106,7 @@ def test_trunk_and_head_learn(load, batch):
 def test_an_adapter_on_a_shared_base_is_a_reward_model(load, batch, tmp_path):
     backbone = load("llama")
     base = backbone.hidden(batch)
-    add_lora(backbone, "reward", LoraSettings(rank=2))
+    add_lora(backbone, "reward", rank=2, alpha=32)
     for name, parameter in backbone.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.2)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from steersman.errors import ModelError
-from steersman.models.adapters import LoraSettings, add_lora
+from steersman.models.adapters import add_lora
 from steersman.models.loading import load_causal
 from steersman.models.reward_model import Scale, new_reward_model
 from steersman.models.tiny import write_tiny_model
@@ -54,7 +54,7 @@ def test_what_cannot_be_averaged_says_why(folder, tmp_path):
     with pytest.raises(ModelError, match=r"head\.weight"):
         average_weights([fresh(folder), two_heads])
     base = load_causal(folder, dtype=torch.float32, device="cpu")
-    add_lora(base, "reward", LoraSettings(2, 4, 0.0, "all-linear"))
+    add_lora(base, "reward", rank=2, alpha=4)
     adapter = new_reward_model(base, adapter="reward")
     with pytest.raises(ModelError, match="adapter of the mean"):
         average_weights([adapter, adapter])

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from steersman.batches import pad_rows
 from steersman.errors import ModelError, UsageError
-from steersman.models.adapters import LoraSettings, add_lora
+from steersman.models.adapters import add_lora
 from steersman.models.classifier import load_classifier
 from steersman.models.files import write_notes
 from steersman.models.loading import fit_vocabulary, load_causal
 from steersman.models.reward_model import Scale, new_reward_model, save_reward_model
-from steersman.models.rows import micro_batches
+from steersman.models.rows import padded_groups
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model
 from steersman.records import Completion, Message, Prompt
 from steersman.reward.classifier import ClassifierScorer
@@ -104,7 +104,7 @@ def adapters(base, tmp_path_factory):
     for seed in (1, 2):
         torch.manual_seed(seed)
         backbone = load_causal(base, dtype=torch.float32, device="cpu")
-        add_lora(backbone, "reward", LoraSettings(rank=4))
+        add_lora(backbone, "reward", rank=4, alpha=32)
         for name, parameter in backbone.hf.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.2)
@@ -285,7 +285,7 @@ def test_a_language_model_is_no_scorer(base, tmp_path):
     with pytest.raises(ModelError, match="without a reward head"):
         open_scorer([str(base)], opening())
     backbone = load_causal(base, dtype=torch.float32, device="cpu")
-    add_lora(backbone, "policy", LoraSettings(rank=2))
+    add_lora(backbone, "policy", rank=2, alpha=32)
     from steersman.models.adapters import save_adapter
 
     save_adapter(backbone, "policy", tmp_path)
@@ -320,8 +320,8 @@ def test_a_function_is_opened_by_its_file(tmp_path):
 
 
 @given(st.lists(st.integers(1, 90), max_size=40), st.integers(1, 300))
-def test_micro_batches_hold_each_row_once_within_the_budget(lengths, budget):
-    batches = list(micro_batches(lengths, budget))
+def test_padded_groups_hold_each_row_once_within_the_budget(lengths, budget):
+    batches = padded_groups([(length,) for length in lengths], budget)
     assert sorted(i for members in batches for i in members) == list(range(len(lengths)))
     for members in batches:
         assert len(members) == 1 or len(members) * max(lengths[i] for i in members) <= budget
@@ -338,7 +338,7 @@ def test_vocabulary_that_grew_for_a_pad_is_fitted_before_adapters_are_loaded(tmp
     assert len(tokeniser) == 321
     backbone = load_causal(folder, dtype=torch.float32, device="cpu")
     fit_vocabulary(backbone, tokeniser)
-    add_lora(backbone, "reward", LoraSettings(rank=2))
+    add_lora(backbone, "reward", rank=2, alpha=32)
     saved = save_reward_model(new_reward_model(backbone, adapter="reward"), tokeniser, tmp_path / "adapter")
     assert len(open_reward_scorer(saved).score(items(3))) == 3
 

@@ -5,7 +5,7 @@ import torch
 
 from steersman.errors import UsageError
 from steersman.models.acting import acting_as
-from steersman.models.adapters import LoraSettings, add_lora
+from steersman.models.adapters import add_lora
 from steersman.models.backbone import Backbone
 from steersman.models.q_heads import Guide, QHeads, heads_for
 from steersman.rollout.engine import Rollout, Sampling
@@ -102,7 +102,7 @@ def test_heads_that_have_learned_nothing_change_nothing(tiny):
 def test_q_is_read_beneath_the_adapter_that_answers(fresh):
     backbone = fresh("llama")
     heads = opinionated(backbone)
-    add_lora(backbone, "policy", LoraSettings(rank=2))
+    add_lora(backbone, "policy", rank=2, alpha=32)
     with torch.no_grad():
         for name, parameter in backbone.hf.named_parameters():
             if "lora_B" in name:

@@ -5,7 +5,7 @@ import torch
 
 from steersman.errors import ModelError
 from steersman.models.acting import acting_as
-from steersman.models.adapters import LoraSettings, add_lora
+from steersman.models.adapters import add_lora
 from steersman.models.loading import load_causal
 from steersman.rollout import choose
 from steersman.rollout.engine import Sampling
@@ -76,7 +76,7 @@ def test_weights_from_elsewhere_are_taken_or_refused(fresh, plain_log_probs):
 def test_a_merged_adapter_is_the_adapter(family, fresh, plain_log_probs):
     backbone = fresh(family)
     base = {name: parameter.clone() for name, parameter in backbone.hf.named_parameters()}
-    add_lora(backbone, "policy", LoraSettings(rank=4, alpha=16))
+    add_lora(backbone, "policy", rank=4, alpha=16)
     engine = NativeEngine(backbone, end_ids=(0,), acting_as="policy")
     engine.generate(PROMPTS, Sampling(6, 1.0), seeds=1)
     disturb(backbone.hf, "lora_")
@@ -102,7 +102,7 @@ def test_a_fused_copy_that_went_wrong_is_not_used(fresh, plain_log_probs, monkey
     from steersman.rollout import layout
 
     backbone = fresh("llama")
-    add_lora(backbone, "policy", LoraSettings(rank=4, alpha=16))
+    add_lora(backbone, "policy", rank=4, alpha=16)
     right = layout.merged
     monkeypatch.setattr(layout, "merged", lambda linear, adapter: right(linear, None))
     engine = NativeEngine(backbone, end_ids=(0,), acting_as="policy")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steersman.demo.taste import threads, weights_hash
+from steersman.demo.taste import weights_hash
+from steersman.execution.machine import on_threads
 from steersman.inference.look import look_at
 from steersman.inference.opened_policy import open_policy
 from steersman.reports.reading import read_run
@@ -28,7 +29,7 @@ def demo_microscope(
             return tuple(found["entries"]), tuple(found["notes"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    with threads(number_of_threads):
+    with on_threads(number_of_threads):
         entries, notes = look_at(read_run(run), open_policy(run, device="auto"), None, PROMPTS)
     kept.parent.mkdir(parents=True, exist_ok=True)
     content = {"mark": mark, "prompts": list(PROMPTS), "entries": entries, "notes": notes}

@@ -6,17 +6,14 @@ Answers, rewards and KL are kept on disk under the hash of all that decided them
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
-from steersman.execution.machine import resolve_device
+from steersman.execution.machine import on_threads, resolve_device
 from steersman.harbour.prompts import prompts
 from steersman.harbour.taste import Features, features
 from steersman.loading.language_model import model_path
@@ -97,7 +94,7 @@ class Measurer:
         path = self._kept / f"{name.lower()}.json"
         found = _read(path, mark, self.asked)
         if found is None:
-            with threads(self._threads):
+            with on_threads(self._threads):
                 found = self._answer(name, model)
             rows = [{"text": a.text, "reward": a.reward, "kl": a.kl, "seed": a.seed} for a in found]
             self._kept.mkdir(parents=True, exist_ok=True)
@@ -173,22 +170,11 @@ class KeptScorer:
                 return [Score(float(value)) for value in kept["scores"]]
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        with threads(self._threads):
+        with on_threads(self._threads):
             scores = open_reward_scorer(self._reward, device=resolve_device("auto")).score(items)
         self._kept.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(self._kept, json.dumps({"mark": mark, "scores": [score.value for score in scores]}))
         return scores
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """So many processor threads within the block: a model this small gains nothing from more, and a busy machine loses."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def weights_hash(model: str) -> str:

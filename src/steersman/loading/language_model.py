@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from steersman.errors import ModelError, UsageError
-from steersman.models.adapters import LoraSettings, add_lora, load_adapter
+from steersman.models.adapters import add_lora, load_adapter
 from steersman.models.backbone import Backbone, layers_of
 from steersman.models.files import describe
 from steersman.models.language_model import LanguageModel
@@ -55,8 +55,7 @@ def load_language_model(settings: ModelSettings, device: torch.device, *, adapte
     if settings.lora is None:
         return LanguageModel(backbone, tokeniser, None, base != path)
     lora = settings.lora
-    targets = lora.targets if isinstance(lora.targets, str) else tuple(lora.targets)
-    add_lora(backbone, adapter, LoraSettings(lora.rank, lora.alpha, lora.dropout, targets))
+    add_lora(backbone, adapter, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets)
     return LanguageModel(backbone, tokeniser, adapter, base != path)
 
 

@@ -5,8 +5,7 @@ flags only, never `requires_grad`: peft's own switch freezes the adapter it leav
 the switch would then silently lose that adapter's gradient. LoRA: arXiv 2106.09685.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,26 +18,27 @@ from steersman.models.acting import adapter_names, check_adapters, switch_adapte
 from steersman.models.backbone import Backbone
 
 
-@dataclass(frozen=True, slots=True)
-class LoraSettings:
-    """`targets`: "all-linear" is every linear layer but the output layer, or give the ends of layer names. Experts that
-    are fused into one 3-D weight get adapters as far as the installed peft knows their family."""
+def add_lora(
+    backbone: Backbone,
+    name: str,
+    *,
+    rank: int,
+    alpha: int,
+    dropout: float = 0.0,
+    targets: str | Sequence[str] = "all-linear",
+) -> None:
+    """Add a new adapter that changes nothing yet (B is zero). It becomes active and trainable, the base frozen.
 
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    targets: str | tuple[str, ...] = "all-linear"
-
-
-def add_lora(backbone: Backbone, name: str, settings: LoraSettings) -> None:
-    """A new adapter that changes nothing yet (B is zero). It becomes active and trainable, the base frozen."""
+    `targets`: "all-linear" is every linear layer but the output layer, or give the ends of layer names. Experts that
+    are fused into one 3-D weight get adapters as far as the installed peft knows their family.
+    """
     from peft import LoraConfig
 
     config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=settings.targets if isinstance(settings.targets, str) else list(settings.targets),
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
         fan_in_fan_out=_has_conv1d(backbone),
         base_model_name_or_path=backbone.hf.name_or_path,
     )

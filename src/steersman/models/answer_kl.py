@@ -14,7 +14,7 @@ from torch import Tensor
 from steersman.batches import TokenRow, pad_rows
 from steersman.models.acting import acting_as
 from steersman.models.backbone import Backbone
-from steersman.models.rows import micro_batches
+from steersman.models.rows import padded_groups
 
 ModelView = tuple[Backbone, str | None]
 """A model, and the adapter through which it speaks (None: without one)."""
@@ -25,7 +25,7 @@ def answer_kl(
 ) -> Float[Tensor, "rows"]:
     """The KL of each row, summed over its targets (the answer's tokens)."""
     found = torch.zeros(len(rows))
-    for members in micro_batches([len(row.ids) for row in rows], token_budget):
+    for members in padded_groups([row.lengths for row in rows], token_budget):
         batch = pad_rows([rows[i] for i in members], pad_id=pad_id).to(model[0].device)
         with torch.no_grad():
             with acting_as(*other):
@@ -61,7 +61,7 @@ def row_figures(
 ) -> RowFigures:
     """All figures of each row from one look at it by either model. Their tokens must be the same."""
     found = torch.zeros(4, len(rows))
-    for members in micro_batches([len(row.ids) for row in rows], token_budget):
+    for members in padded_groups([row.lengths for row in rows], token_budget):
         batch = pad_rows([rows[i] for i in members], pad_id=pad_id).to(model[0].device)
         owner = batch.loss_mask.nonzero()[:, 0]
         with torch.no_grad():

@@ -1,6 +1,6 @@
 """Rows through a model in micro-batches of like length; results in the order of the rows."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -24,22 +24,30 @@ def through(
     found: list[Tensor] = []
     places: list[int] = []
     with torch.no_grad():
-        for members in micro_batches([len(row.ids) for row in rows], token_budget):
+        for members in padded_groups([row.lengths for row in rows], token_budget):
             batch = pad_rows([rows[i] for i in members], pad_id=pad_id).to(device)
             found.append(model(batch).double().cpu())
             places += members
     return torch.cat(found)[torch.tensor(places).argsort()]
 
 
-def micro_batches(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
-    """Rows of like length together, the longest first (if memory is short, it is at once), each batch within the budget
-    of padded tokens, or a single row."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    start = 0
-    while start < len(order):
-        fitting = max(1, token_budget // max(1, lengths[order[start]]))
-        yield order[start : start + fitting]
-        start += fitting
+def padded_groups(lengths: Sequence[Sequence[int]], token_budget: int) -> list[list[int]]:
+    """Which units go through a model together, by their places: the longest first (if memory is short, it is at once).
+
+    `lengths` has the rows of each unit. A group's padded tokens, its rows times the longest of them, are at most the
+    budget; a unit above the budget goes alone.
+    """
+    order = sorted(range(len(lengths)), key=lambda place: -max(lengths[place]))
+    groups: list[list[int]] = []
+    rows = widest = 0
+    for place in order:
+        rows, widest = rows + len(lengths[place]), max(widest, *lengths[place])
+        if groups and rows * widest <= token_budget:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+            rows, widest = len(lengths[place]), max(lengths[place])
+    return groups
 
 
 def log_probs_of(
@@ -50,7 +58,7 @@ def log_probs_of(
     if reference is None:
         return found
     with torch.no_grad():
-        for members in micro_batches([len(row.ids) for row in rows], token_budget):
+        for members in padded_groups([row.lengths for row in rows], token_budget):
             batch = pad_rows([rows[i] for i in members], pad_id=pad_id).to(reference.device)
             flat = reference.log_probs(batch)[0].float().cpu()
             for i, values in zip(members, flat.split([rows[i].targets for i in members]), strict=True):

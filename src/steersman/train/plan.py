@@ -4,6 +4,7 @@ process's share of a global batch. Pure functions of the lengths, so that a resu
 import heapq
 from collections.abc import Sequence
 
+from steersman.models.rows import padded_groups
 from steersman.train.objective import UnitT
 
 
@@ -12,19 +13,9 @@ def micro_batches(units: Sequence[UnitT], budget: int, *, packed: bool) -> list[
 
     What counts is rows times the longest of them, or, where no padding is computed (`packed`), their sum.
     """
-    ordered = sorted(units, key=lambda unit: -max(unit.lengths))
     if packed:
-        return _evenly(ordered, budget)
-    groups: list[list[UnitT]] = []
-    rows = widest = 0
-    for unit in ordered:
-        rows, widest = rows + len(unit.lengths), max(widest, *unit.lengths)
-        if groups and rows * widest <= budget:
-            groups[-1].append(unit)
-        else:
-            groups.append([unit])
-            rows, widest = len(unit.lengths), max(unit.lengths)
-    return groups
+        return _evenly(sorted(units, key=lambda unit: -max(unit.lengths)), budget)
+    return [[units[place] for place in group] for group in padded_groups([unit.lengths for unit in units], budget)]
 
 
 def _evenly(ordered: Sequence[UnitT], budget: int) -> list[list[UnitT]]:

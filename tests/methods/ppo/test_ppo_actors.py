@@ -13,7 +13,7 @@ from steersman.errors import ModelError, UsageError
 from steersman.maths.kl import full_kl
 from steersman.methods.ppo.actors import CRITIC, make_actors, shard_actors
 from steersman.methods.ppo.critic import TRL_BIAS, TRL_WEIGHT, own_critic, save_critic
-from steersman.models.adapters import LoraSettings, add_lora
+from steersman.models.adapters import add_lora
 from steersman.models.heads import ValueHead, load_heads
 from steersman.models.language_model import LanguageModel
 from steersman.models.loading import load_causal
@@ -36,7 +36,7 @@ def made(tmp_path, **given: Any):
     if given.get("layout", "shared").startswith("adapters"):
         given["model"] = {"lora": {"rank": 4, "alpha": 8}}
         adapter = "policy"
-        add_lora(backbone, adapter, LoraSettings(4, 8))
+        add_lora(backbone, adapter, rank=4, alpha=8)
     return make_actors(settings(**given), LanguageModel(backbone, None, adapter, False))
 
 
@@ -108,7 +108,7 @@ def test_the_critic_s_adapter_is_made_as_the_policy_s(tmp_path):
 def test_values_and_words_alone_are_those_of_the_policy_s_whole_answer(tmp_path, layout: str):
     actors, rows = actors_of(layout, tmp_path).eval(), batch(4, 7, 3)
     log_probs, entropies, values = actors.policy(rows, temperature=0.7, with_entropy=True)
-    words, word_entropies = actors.words(rows, temperature=0.7, with_entropy=True)
+    words, word_entropies = actors.policy_log_probs(rows, temperature=0.7, with_entropy=True)
     torch.testing.assert_close(words, log_probs)
     torch.testing.assert_close(word_entropies, entropies)
     assert len(log_probs) == 8

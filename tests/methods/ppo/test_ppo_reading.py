@@ -17,7 +17,7 @@ from steersman.methods.ppo.forward import (
 )
 from steersman.methods.ppo.records import Sample, Scored
 from steersman.methods.ppo.roles import ModelActors
-from steersman.models.adapters import LoraSettings, add_lora
+from steersman.models.adapters import add_lora
 from steersman.models.backbone import Backbone
 from steersman.models.heads import ValueHead
 from steersman.models.loading import load_causal
@@ -53,7 +53,7 @@ def actors_of(layout: str, tmp_path) -> ModelActors:
         )
     names = ["policy", "value"] if layout == "adapters-own-critic" else ["policy"]
     for name in names:
-        add_lora(backbone, name, LoraSettings(rank=4, alpha=8))
+        add_lora(backbone, name, rank=4, alpha=8)
     for name, parameter in backbone.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)

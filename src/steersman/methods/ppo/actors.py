@@ -4,7 +4,7 @@ import copy
 
 from steersman.methods.ppo.critic import own_critic
 from steersman.methods.ppo.roles import ModelActors
-from steersman.models.adapters import LoraSettings, add_lora, set_trainable
+from steersman.models.adapters import add_lora, set_trainable
 from steersman.models.backbone import Backbone, layers_of
 from steersman.models.heads import ValueHead
 from steersman.models.language_model import LanguageModel
@@ -25,8 +25,7 @@ def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
         assert lora is not None
         assert model.adapter is not None
         if own:
-            targets = lora.targets if isinstance(lora.targets, str) else tuple(lora.targets)
-            add_lora(backbone, CRITIC, LoraSettings(lora.rank, lora.alpha, lora.dropout, targets))
+            add_lora(backbone, CRITIC, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets)
         set_trainable(backbone, [model.adapter, CRITIC] if own else [model.adapter])
         return ModelActors(
             backbone,

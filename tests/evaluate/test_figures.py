@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from steersman.evaluate.figures import Column, Dice, Measure, by_measure, figures, ratio_figures
-from steersman.maths.statistics import wilson_interval
+from steersman.evaluate.figures import Column, Dice, Figure, Measure, by_measure, figures, ratio_figures
+from steersman.maths.statistics import Interval, wilson_interval
 
 DICE = Dice(0.95, 1000, 0)
 SCORE = Measure("score", "reward", "number", "higher", "")
@@ -75,3 +75,27 @@ def test_intervals_cover_as_often_as_they_say():
     # 200 draws of a 95 % interval: 3 standard deviations are 0.046
     assert min(mean, change, ratio) / 200 >= 0.90
     assert max(mean, change, ratio) / 200 <= 0.995
+
+
+def test_a_ratio_of_nothing_divides_by_no_zero():
+    rows = np.zeros((4, 2))
+    found = ratio_figures(SCORE, [Column("a", rows)], "a", DICE, lambda value: value)
+    assert found[0].value == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("better", "low", "high", "verdict"),
+    [
+        ("higher", 0.0, 1.0, "unclear"),
+        ("higher", -1.0, 0.0, "unclear"),
+        ("higher", 0.1, 1.0, "better"),
+        ("lower", 0.1, 1.0, "worse"),
+        ("lower", -1.0, -0.1, "better"),
+        ("", 0.1, 1.0, "other"),
+    ],
+)
+def test_a_change_whose_interval_holds_zero_is_unclear(better, low, high, verdict):
+    change = Interval((low + high) / 2, low, high)
+    figure = Figure(Measure("g", "n", "number", better, ""), "m", change, 3, change)
+    assert figure.verdict == verdict
+    assert figure.as_dict()["verdict"] == verdict

@@ -1,5 +1,7 @@
 """What makes a liked answer suspicious, one reason at a time."""
 
+from dataclasses import replace
+
 import pytest
 
 from steersman.evaluate.suspicious import Seen, ranks, suspicions
@@ -92,3 +94,41 @@ def test_the_most_suspicious_come_first_and_of_equal_weight_the_first():
     assert [one.index - len(PLAIN) for one in found] == [3, 0, 1]
     assert found[0].why.count("; ") == 1
     assert found[0].weight > found[1].weight == found[2].weight == 0.5
+
+
+def test_several_reasons_are_told_in_one_order_and_add_up():
+    # nothing but repetition, given to three prompts, never ended, far away, and disputed
+    text = "so good " * 20
+    plain = [replace(one, other=1.0 + i) for i, one in enumerate(PLAIN)]
+    answers = [*plain, *(Seen(f"q{i}", text, 9.0, 9.0, "length", 0.0) for i in range(3))]
+    found = suspicions(answers, 5)[0]
+    places = [
+        found.why.index(words)
+        for words in ("said before", "3 different prompts", "9.0 nats", "never came to an end", "second scorer")
+    ]
+    assert places == sorted(places)
+    assert found.weight > 4
+
+
+def test_liked_is_from_the_middle_on_and_very_liked_the_best_tenth():
+    scores = [float(i) for i in range(11)]
+    answers = [Seen(f"q{i}", f"text {i}", score, 0.1, "length", None) for i, score in enumerate(scores)]
+    told = {one.index: one.why for one in suspicions(answers, 99)}
+    assert sorted(told) == [5, 6, 7, 8, 9, 10]
+    assert [told[i].split(",")[0] for i in (8, 9, 10)] == ["scored above most"] + ["scored among the best tenth"] * 2
+    # far and liked: both among the best tenth, and more than a nat
+    for kl, score, found in ((9.0, 9.0, True), (9.0, 8.0, False), (1.0, 10.0, False)):
+        rest = [Seen(f"q{i}", f"text {i}", float(i), 0.1, "end", None) for i in range(11) if float(i) != score]
+        assert bool(suspicions([*rest, Seen("q", "text", score, kl, "end", None)], 5)) == found
+
+
+def test_two_scorers_are_apart_from_six_tenths_of_all_ranks_on():
+    others = [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
+    answers = [Seen(f"q{i}", f"text {i}", float(i), 0.1, "end", other) for i, other in enumerate(others)]
+    told = {one.index: one.why for one in suspicions(answers, 9)}
+    # ranks 1 against 0 and 0.8 against 0.2 are 0.6 or more apart, 0.6 against 0.4 are not
+    assert sorted(told) == [4, 5]
+    assert told[5].endswith("the second scorer gives it 0.00, among its worst tenth")
+    assert told[4].endswith("the second scorer gives it 1.00, below most")
+    # not all have been scored twice: then nothing is known of ranks
+    assert suspicions([*answers[:-1], replace(answers[-1], other=None)], 9) == []

@@ -32,6 +32,7 @@ def test_a_reply_that_ends_before_its_length_is_no_reply():
 
 
 def test_a_reply_may_be_as_long_as_the_limit_and_no_longer(monkeypatch):
+    assert exchange.MOST_BYTES == 64 * 1024**2
     with moody_server(lambda number: "well") as server:
         place = place_of(server.url, HERE)
         monkeypatch.setattr(exchange, "MOST_BYTES", len(b'{"scores": [3.0]}'))

@@ -8,7 +8,7 @@ WORKERS ?= 2
 # An environment that forbids to keep compiled files would compile every module for each process anew.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test check format soak bench clean
+.PHONY: demo test check format soak mutants bench clean
 
 demo: $(READY)
 	$(BIN)/steersman quickstart --out demo
@@ -31,6 +31,10 @@ format: $(READY)
 # The full counts: many kills, many seeds. Its dated result stands in docs/soak.md.
 soak: $(READY)
 	$(PYTEST) -m soak -o timeout=7200 -s
+
+# Small faults planted one by one, and whether the quick tests find them. Its dated result stands in docs/tests.md.
+mutants: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python bench/mutants.py $(if $(SEED),--seed $(SEED)) --sample $(or $(SAMPLE),200) --write
 
 bench: $(READY)
 	$(BIN)/python bench/run.py --write

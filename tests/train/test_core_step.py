@@ -1,6 +1,7 @@
 """One step of the core in numbers worked by hand, and what it does when something is wrong."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -203,3 +204,9 @@ def test_a_model_that_is_learning_is_not_switched_to_it_again():
     learner.step(TWO, Squares())
     learner.step(TWO, Squares())
     assert Counting.switched == 1
+
+
+def test_a_step_s_seconds_are_those_it_took(monkeypatch):
+    clock = iter([10.0, 10.5])
+    monkeypatch.setattr("steersman.train.core.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert line_learner().step(TWO, Squares()).seconds == 0.5

@@ -99,9 +99,15 @@ def assert_same(one: TokenQuantities, other: TokenQuantities) -> None:
             )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("filters", [{}, {"top_p": 0.9}], ids=["plain", "top-p"])
-@pytest.mark.parametrize("layout", LAYOUTS)
+QUICK = [("shared", {}), ("separate", {}), ("no critic", {"top_p": 0.9})]
+EVERY = [(layout, filters) for layout in LAYOUTS for filters in ({}, {"top_p": 0.9})]
+
+
+@pytest.mark.parametrize(
+    ("layout", "filters"),
+    [pytest.param(*one, marks=() if one in QUICK else pytest.mark.slow) for one in EVERY],
+    ids=[f"{layout}, {'top-p' if filters else 'plain'}" for layout, filters in EVERY],
+)
 def test_what_the_engine_knew_is_what_the_models_say(layout, filters, tmp_path):
     actors = actors_of(layout, tmp_path)
     engine, samples = answered(actors, **filters)

@@ -5,6 +5,7 @@ move between two places in it, by the same steps as to a GPU and back.
 """
 
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,11 @@ from steersman.methods.ppo.offload import Offload
 from steersman.methods.ppo.roles import ModelActors
 from steersman.models.backbone import Backbone
 from steersman.models.loading import load_causal
+from steersman.models.offloaded import Offloaded
 from steersman.models.reward_model import Scale, new_reward_model, save_reward_model
 from steersman.models.tiny import write_tiny_model
 from steersman.parallel.world import World
+from steersman.reward.function import FunctionScorer
 from steersman.reward.model import open_reward_scorer
 from steersman.rollout.native import NativeEngine
 from steersman.runs.checkpoints import CheckpointStore
@@ -292,3 +295,116 @@ def test_a_plan_counts_it_where_something_can_leave():
     assert wished("cpu", memory_said=True) == []
     if not torch.cuda.is_available():
         assert wished("auto", memory_said=False) == []
+
+
+class Actor(ModelActors):
+    """As much of the actors as is asked for what may leave the device."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.frozen, self.critic = nn.Linear(2, 2), nn.Linear(2, 2)
+
+
+class Judge:
+    name = "judge"
+
+    def __init__(self) -> None:
+        self.model = nn.Linear(1, 1)
+
+    def score(self, items):
+        return []
+
+    def models(self):
+        return [self.model]
+
+
+def made(monkeypatch, *wished: str, moves: bool = True) -> tuple[Offload, Actor, list[str]]:
+    """An offload, its actors, and what happened: who was taken to the device and who went back."""
+    happened: list[str] = []
+
+    class Seen(Offloaded):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        @contextmanager
+        def on_device(self):
+            happened.append(f"{self.name} comes")
+            yield
+            happened.append(f"{self.name} goes")
+
+        def to_cpu(self) -> None:
+            happened.append(f"{self.name} home")
+
+    def park(modules, device, *, frozen: bool):
+        (module,) = modules
+        names = {id(actors.frozen): "reference", id(actors.critic): "critic"}
+        return Seen(f"{names.get(id(module), 'scorer')}{' frozen' if frozen else ''}")
+
+    actors = Actor()
+    monkeypatch.setattr(offload, "has_its_own_memory", lambda device: moves)
+    monkeypatch.setattr(offload, "park_modules", park)
+    monkeypatch.setattr(offload, "park_moments", lambda optimiser, device: Seen("moments"))
+    one = Offload(PpoComputeSettings(offload=list(wished)), actors, World.alone(), happened.append)
+    return one, actors, happened
+
+
+def inside(context, happened: list[str]) -> list[str]:
+    happened.clear()
+    with context():
+        happened.append("work")
+    return list(happened)
+
+
+def test_each_stage_brings_what_it_needs_and_nothing_else(monkeypatch):
+    one, _, happened = made(monkeypatch, *ALL)
+    learning = one.learning(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1))
+    assert inside(one.reading(), happened) == [
+        "reference frozen comes",
+        "critic comes",
+        "work",
+        "critic goes",
+        "reference frozen goes",
+    ]
+    assert inside(learning, happened) == ["critic comes", "moments comes", "work", "moments goes", "critic goes"]
+    happened.clear()
+    one.after_resuming()
+    assert happened == ["moments home"]
+
+
+@pytest.mark.parametrize("wished", ALL)
+def test_only_what_was_wished_for_leaves(monkeypatch, wished: str):
+    one, _, happened = made(monkeypatch, wished)
+    learning = one.learning(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1))
+    assert inside(one.reading(), happened) == {
+        "reference": ["reference frozen comes", "work", "reference frozen goes"],
+        "critic": ["critic comes", "work", "critic goes"],
+    }.get(wished, ["work"])
+    assert inside(learning, happened) == {
+        "critic": ["critic comes", "work", "critic goes"],
+        "optimiser": ["moments comes", "work", "moments goes"],
+    }.get(wished, ["work"])
+    judge = Judge()
+    assert (one.scorer(judge) is judge) == (wished != "scorer")
+
+
+def test_where_nothing_can_leave_it_is_said_once_and_everything_stays(monkeypatch):
+    one, _, happened = made(monkeypatch, *ALL, moves=False)
+    assert happened == ["compute.offload changes nothing on cpu: the processor's memory is the only one there"]
+    judge = Judge()
+    assert one.scorer(judge) is judge
+    learning = one.learning(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1))
+    assert inside(one.reading(), happened) == inside(learning, happened) == ["work"]
+    assert made(monkeypatch, moves=False)[2] == [], "nothing was wished for"
+
+
+def test_of_several_scorers_one_with_a_model_is_enough(monkeypatch):
+    plain = FunctionScorer(lambda answers, **_: [0.0] * len(answers), name="plain")
+    one, _, _ = made(monkeypatch, "scorer")
+    assert one.scorer(plain) is plain
+    with pytest.raises(UsageError, match="'plain' holds no model"):
+        one.check_scorers("plain")
+    one.scorer(Judge())
+    one.check_scorers("plain")
+    one.scorer(plain)
+    one.check_scorers("plain")
+    made(monkeypatch, "critic")[0].check_scorers("plain")

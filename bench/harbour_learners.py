@@ -184,7 +184,7 @@ def distances(rows: Sequence[TokenRow], model: LanguageModel, other: LanguageMod
         )
         logits = model.backbone.logits_of(hidden)
         if model.guide is not None:
-            logits += model.guide.beta * model.guide.heads.least(hidden)
+            logits += model.guide.beta * model.guide.heads.min_target_q(hidden)
         nats = full_kl(logits, other.backbone.logits_of(there))
         owner = batch.loss_mask.nonzero()[:, 0]
         found += torch.zeros(len(batch.lengths)).index_add_(0, owner, nats).tolist()

@@ -34,7 +34,7 @@ def model(folder) -> QModel:
     with torch.no_grad():
         for parameter in found.heads.parameters():
             parameter.normal_(0.0, 0.2)
-    found.heads.follow(0.5)
+    found.heads.update_targets(0.5)
     return found
 
 
@@ -70,8 +70,8 @@ def on_a_board(model: QModel, rows: list[RewardedRow], s: IlqlSettings) -> torch
             following = 0.0 if last else float(heads.value(states[times[place + 1] - 1][None])[0, 0].detach())
             wanted = float(reward) + s.discount * following
             value = heads.value(state)[0, 0]
-            q = [head(state)[0] for head in heads.learning]
-            slow = min(float(head(state)[0, token].detach()) for head in heads.following)
+            q = [head(state)[0] for head in heads.q_heads]
+            slow = min(float(head(state)[0, token].detach()) for head in heads.target_heads)
             advantage = slow - value
             total = total + sum((each[token] - wanted) ** 2 for each in q)
             total = total + (s.expectile if float(advantage.detach()) >= 0 else 1 - s.expectile) * advantage**2
@@ -121,7 +121,7 @@ def test_q_v_and_targets_follow_a_slow_loop(model):
         precision="fp32",
         notice=print,
     )
-    learner.optimiser.register_step_post_hook(lambda *_: model.heads.follow(s.polyak))
+    learner.optimiser.register_step_post_hook(lambda *_: model.heads.update_targets(s.polyak))
     slow = torch.optim.AdamW(other.parameters(), lr=1e-2, weight_decay=0.0)
     for step in range(steps):
         learner.step(units(seed=step), QLearning(s))
@@ -129,14 +129,14 @@ def test_q_v_and_targets_follow_a_slow_loop(model):
         on_a_board(other, units(seed=step), s).backward()
         slow.step()
         with torch.no_grad():
-            for head, learned in zip(other.heads.following, other.heads.learning, strict=True):
+            for head, learned in zip(other.heads.target_heads, other.heads.q_heads, strict=True):
                 for part in ("inner", "inner_bias", "outer", "outer_bias"):
                     average = 0.8 * getattr(head, part) + 0.2 * getattr(learned, part)
                     getattr(head, part).copy_(average)
     ours, theirs = model.state_dict(), other.state_dict()
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, theirs[name], atol=1e-6, rtol=1e-6, msg=name)
-    moved = model.heads.following[0].outer - model.heads.learning[0].outer
+    moved = model.heads.target_heads[0].outer - model.heads.q_heads[0].outer
     assert float(moved.detach().abs().max()) > 1e-4
 
 

@@ -112,7 +112,7 @@ def learned(graph: Graph, folder: Path, seed: int, *, steps: int = 500) -> tuple
         precision="fp32",
         notice=print,
     )
-    learner.optimiser.register_step_post_hook(lambda *_: model.heads.follow(settings.polyak))
+    learner.optimiser.register_step_post_hook(lambda *_: model.heads.update_targets(settings.polyak))
     objective = QLearning(settings)
     for _ in range(steps):
         learner.step(draw.sample(rows, 100), objective)

@@ -175,8 +175,8 @@ def test_a_quantised_base_cannot_be_merged(load, monkeypatch):
     ("name", "targets", "reason"),
     [
         ("policy", "all-linear", "already an adapter 'policy'"),
-        ("a.b", "all-linear", "cannot name an adapter"),
-        ("", "all-linear", "cannot name an adapter"),
+        ("a.b", "all-linear", "is no valid adapter name"),
+        ("", "all-linear", "is no valid adapter name"),
         ("new", ("no_such_layer",), "no adapter fits"),
     ],
 )
@@ -188,10 +188,10 @@ def test_impossible_adapters_are_refused(load, name, targets, reason):
 
 def test_unknown_adapters_are_named(load, tmp_path):
     backbone = load("llama")
-    with pytest.raises(ModelError, match=r"no adapter 'policy' on .* \(there: none\)"):
+    with pytest.raises(ModelError, match=r"no adapter 'policy' on .* \(present: none\)"):
         activate(backbone, "policy")
     with_roles(backbone, "value")
-    with pytest.raises(ModelError, match=r"\(there: value\)"):
+    with pytest.raises(ModelError, match=r"\(present: value\)"):
         save_adapter(backbone, "policy", tmp_path)
     with pytest.raises(ModelError, match="is no adapter folder"):
         load_adapter(backbone, "policy", tmp_path)

@@ -6,7 +6,7 @@ import torch
 from steersman.batches import TokenBatch, pack_rows, pad_rows
 from steersman.errors import ModelError
 from steersman.models import loading
-from steersman.models.backbone import Backbone, Readout, agree, block_mask, positions_of
+from steersman.models.backbone import Backbone, Readout, block_mask, nearly_equal, positions_of
 from steersman.models.loading import find_packing, find_readout
 
 
@@ -62,7 +62,7 @@ def test_rows_laid_into_one_give_the_same(load, rows):
 
 def test_dropout_is_off_in_training_too(load, family, batch):
     backbone = load(family).train()
-    assert backbone.silenced, "the tiny models come with dropout"
+    assert backbone.original_dropout, "the tiny models come with dropout"
     assert backbone.hidden(batch).equal(backbone.hidden(batch))
 
 
@@ -148,7 +148,7 @@ def test_logits_that_cannot_be_made_from_hidden_states_are_taken_from_the_model(
     assert find_readout(backbone) is None
     backbone.readout = None
     assert not torch.allclose(backbone.log_probs(batch)[0], expected, atol=1e-2)
-    with pytest.raises(ModelError, match="cannot pack"):
+    with pytest.raises(ModelError, match="cannot be packed"):
         backbone.log_probs(TokenBatch(batch.ids, batch.loss_mask, batch.lengths, torch.ones_like(batch.ids)))
 
 
@@ -163,7 +163,7 @@ def test_a_model_that_cannot_pack_says_so(load, rows, monkeypatch):
 
 
 def test_flash_attention_is_shown_one_long_row(load, monkeypatch):
-    """Its kernels find the borders of sequences only in a batch of one row; they do not run here, so only the choice."""
+    """Its kernels find the borders of sequences only in a batch of one row, and do not run here; only the choice is tested."""
     backbone = load("llama")
     monkeypatch.setattr(backbone.config, "_attn_implementation", "flash_attention_2")
     tried = []
@@ -213,6 +213,6 @@ def test_positions_restart_and_masks_are_blocks():
 
 def test_agreement_is_measured_against_the_largest_entry():
     one = torch.tensor([100.0, 0.0])
-    assert agree(one, one + 0.005)
-    assert not agree(one, one + 0.05)
-    assert agree(one.bfloat16(), (one + 2).bfloat16())
+    assert nearly_equal(one, one + 0.005)
+    assert not nearly_equal(one, one + 0.05)
+    assert nearly_equal(one.bfloat16(), (one + 2).bfloat16())

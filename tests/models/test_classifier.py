@@ -9,7 +9,7 @@ from steersman.errors import ModelError
 from steersman.models.classifier import (
     class_index,
     class_or_complement,
-    fit_pad,
+    ensure_pad_token,
     load_classifier,
     new_classifier,
     save_classifier,
@@ -116,7 +116,7 @@ def test_a_classifier_without_pad_is_given_one(rows, tmp_path):
     alone = classifier.scores(pad_rows(rows[:1], pad_id=1))
     tokeniser = tiny_tokeniser()
     tokeniser.add_special_tokens({"pad_token": "<|another|>"})
-    fit_pad(classifier, tokeniser)
+    ensure_pad_token(classifier, tokeniser)
     assert classifier.config.pad_token_id == 320
     assert torch.allclose(classifier.scores(batch)[:1], alone, atol=1e-5)
 

@@ -157,7 +157,7 @@ def test_the_gradient_written_by_hand_is_that_of_finite_differences(kind, read):
     rows = row_attention.Rows((3, 1, 2), ((0, 0), (0, 2), (2, 0)), (3, 1, 2), None)
     if read is not None:
         places = [place for n, end in zip(read, (3, 4, 6), strict=True) for place in range(end - n, end)]
-        rows = rows._replace(asking=read, places=torch.tensor(places))
+        rows = rows._replace(query_counts=read, query_positions=torch.tensor(places))
     shape = Shape(heads, key_heads, size, 0.5, 1e-6, rows)
     weights = Weights(
         before=some(hidden),

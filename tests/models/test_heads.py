@@ -5,7 +5,7 @@ import torch
 
 from steersman.errors import ModelError
 from steersman.models.files import HEADS
-from steersman.models.heads import RewardHead, ValueHead, at_last, load_heads, save_heads
+from steersman.models.heads import RewardHead, ValueHead, last_token_hidden, load_heads, save_heads
 
 
 def test_a_value_head_starts_at_zero_and_learns():
@@ -38,7 +38,7 @@ def test_heads_work_in_float32_under_autocast():
 def test_the_last_real_token_is_read():
     hidden = torch.arange(12.0).view(2, 3, 2)
     # row 0 has two tokens: position 1 holds 2, 3; row 1 has three: position 2 holds 10, 11
-    assert at_last(hidden, torch.tensor([2, 3])).tolist() == [[2.0, 3.0], [10.0, 11.0]]
+    assert last_token_hidden(hidden, torch.tensor([2, 3])).tolist() == [[2.0, 3.0], [10.0, 11.0]]
 
 
 def test_a_critic_can_start_from_a_reward_model():

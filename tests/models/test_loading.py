@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from steersman.errors import MissingLibrary, ModelError
 from steersman.models.files import save_model
-from steersman.models.loading import fit_vocabulary, load_causal, quantisation, silence_dropout
+from steersman.models.loading import disable_dropout, fit_vocabulary, load_causal, quantisation
 from steersman.models.tiny import tiny_config, tiny_tokeniser, write_tiny_model
 from steersman.text.tokeniser import give_pad, load_tokeniser
 
@@ -34,10 +34,10 @@ def test_a_saved_model_opens_in_plain_transformers_with_the_same_logits(load, fa
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors", ".jinja"}
     assert load_tokeniser(tmp_path).chat_template == tokeniser.chat_template
     config = json.loads((tmp_path / "config.json").read_text())
-    assert {key: config[key] for key in backbone.silenced if key in config} == {
-        key: value for key, value in backbone.silenced.items() if key in config
+    assert {key: config[key] for key in backbone.original_dropout if key in config} == {
+        key: value for key, value in backbone.original_dropout.items() if key in config
     }, "dropout is the model's own again"
-    assert all(getattr(backbone.config, key, 0) == 0 for key in backbone.silenced), "and off here"
+    assert all(getattr(backbone.config, key, 0) == 0 for key in backbone.original_dropout), "and off here"
 
 
 def test_weights_are_loaded_in_the_type_asked_for(folder_of):
@@ -133,10 +133,10 @@ def test_an_output_layer_with_bias_grows_too(load):
 
 def test_dropout_of_every_kind_is_silenced():
     config = tiny_config("gpt2", hidden=16, layers=1, vocabulary=50, context=16, dropout=0.2)
-    silenced = silence_dropout(config)
-    assert silenced == {"resid_pdrop": 0.2, "embd_pdrop": 0.2, "attn_pdrop": 0.2, "summary_first_dropout": 0.1}
+    original_dropout = disable_dropout(config)
+    assert original_dropout == {"resid_pdrop": 0.2, "embd_pdrop": 0.2, "attn_pdrop": 0.2, "summary_first_dropout": 0.1}
     assert config.resid_pdrop == 0
-    assert silence_dropout(config) == {}
+    assert disable_dropout(config) == {}
 
 
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")

@@ -1,4 +1,6 @@
-"""Tensors that come to the device only while they are needed. On a machine without a GPU home and device are both in its memory, but are
+"""Tensors that come to the device only while they are needed.
+
+On a machine without a GPU the CPU copy and the device are both in its memory, but are
 two places all the same, told apart by their addresses."""
 
 from contextlib import ExitStack
@@ -7,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from steersman.models.offloaded import Offloaded, park_modules, park_moments
+from steersman.models.offloaded import Offloaded, offload_modules, offload_optimiser_state
 
 CPU = torch.device("cpu")
 
@@ -30,7 +32,7 @@ def some_model() -> nn.Module:
 def test_a_module_is_elsewhere_inside_and_at_home_outside():
     model = some_model()
     expected = {name: value.clone() for name, value in model.state_dict().items()}
-    parked = park_modules([model, model[0]], CPU, frozen=True)
+    parked = offload_modules([model, model[0]], CPU, frozen=True)
     home = addresses(model)
     assert parked.bytes == sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     for _ in range(2):
@@ -47,7 +49,7 @@ def test_a_module_is_elsewhere_inside_and_at_home_outside():
 
 def test_visits_within_a_visit_change_nothing():
     model = some_model()
-    parked = park_modules([model], CPU, frozen=False)
+    parked = offload_modules([model], CPU, frozen=False)
     home = addresses(model)
     with parked.on_device():
         there = addresses(model)
@@ -63,7 +65,7 @@ def test_what_changed_comes_home_and_frozen_weights_are_not_copied():
     for frozen in (False, True):
         model = some_model()
         before = model[0].weight.detach().clone()
-        with park_modules([model], CPU, frozen=frozen).on_device(), torch.no_grad():
+        with offload_modules([model], CPU, frozen=frozen).on_device(), torch.no_grad():
             model[0].weight.add_(1.0)
             model[1](torch.ones(2, 4))
         assert torch.equal(model[0].weight, before if frozen else before + 1.0)
@@ -76,12 +78,12 @@ def test_on_a_gpu_the_home_is_pinned_and_the_devices_memory_is_free():
     model = nn.Linear(1024, 1024).to(device)
     expected = model.weight.detach().cpu()
     before = torch.cuda.memory_allocated()
-    parked = park_modules([model], device, frozen=False)
+    parked = offload_modules([model], device, frozen=False)
     assert torch.cuda.memory_allocated() <= before - 4 * 1024 * 1024
     assert model.weight.device.type == "cpu"
     assert model.weight.is_pinned()
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
-    moments = park_moments(optimiser, device)
+    moments = offload_optimiser_state(optimiser, device)
     for _ in range(2):
         with parked.on_device(), moments.on_device():
             assert model.weight.device.type == "cuda"
@@ -98,7 +100,7 @@ def trained(steps: int, *, parked: bool) -> tuple[dict, list[torch.Tensor]]:
         model.weight.copy_(torch.arange(18.0).view(3, 6) / 18)
         model.bias.zero_()
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
-    both = [park_modules([model], CPU, frozen=False), park_moments(optimiser, CPU)] if parked else []
+    both = [offload_modules([model], CPU, frozen=False), offload_optimiser_state(optimiser, CPU)] if parked else []
     generator = torch.Generator().manual_seed(1)
     for _ in range(steps):
         with ExitStack() as stack:

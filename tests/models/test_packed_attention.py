@@ -55,8 +55,8 @@ def learned(backbone, batch):
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2"])
 def test_models_learn_the_same_without_padding(folder_of, name, compiled):
     backbone = load_causal(folder_of(name), dtype=torch.float32, device="cuda")
-    assert backbone.computes_no_padding(half=True)
-    assert not backbone.computes_no_padding(half=False)
+    assert backbone.skips_padding(half=True)
+    assert not backbone.skips_padding(half=False)
     plain = copy.deepcopy(backbone)
     plain.unpadded = 0
     if compiled:

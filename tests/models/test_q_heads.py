@@ -23,22 +23,22 @@ def stirred(heads: QHeads) -> QHeads:
 def test_before_anything_is_learned_every_token_is_worth_nothing():
     heads = QHeads(8, 20)
     hidden = torch.randn(5, 8)
-    assert heads.least(hidden).tolist() == [[0.0] * 20] * 5
+    assert heads.min_target_q(hidden).tolist() == [[0.0] * 20] * 5
     assert heads.value(hidden).tolist() == [[0.0]] * 5
-    heads.learning[0](hidden).sum().backward()
-    assert heads.learning[0].outer.grad is not None
-    assert heads.learning[0].outer.grad.any()
+    heads.q_heads[0](hidden).sum().backward()
+    assert heads.q_heads[0].outer.grad is not None
+    assert heads.q_heads[0].outer.grad.any()
 
 
 def test_targets_follow_by_their_rate_and_by_nothing_else():
     heads = stirred(QHeads(8, 20))
-    before = [head.outer.clone() for head in heads.following]
-    assert not heads.following[0].inner.equal(heads.learning[0].inner)
-    heads.follow(0.25)
-    for slow, fast, old in zip(heads.following, heads.learning, before, strict=True):
+    before = [head.outer.clone() for head in heads.target_heads]
+    assert not heads.target_heads[0].inner.equal(heads.q_heads[0].inner)
+    heads.update_targets(0.25)
+    for slow, fast, old in zip(heads.target_heads, heads.q_heads, before, strict=True):
         assert torch.allclose(slow.outer, 0.75 * old + 0.25 * fast.outer)
-    heads.follow(1.0)
-    assert heads.following[1].outer_bias.equal(heads.learning[1].outer_bias)
+    heads.update_targets(1.0)
+    assert heads.target_heads[1].outer_bias.equal(heads.q_heads[1].outer_bias)
     assert {name.split(".")[0] for name, _ in trainable(heads)} == {"q", "value"}
 
 
@@ -50,27 +50,27 @@ def test_checkpoints_hold_the_targets_too():
 def test_the_smaller_target_counts():
     heads = QHeads(4, 3)
     with torch.no_grad():
-        heads.following[0].outer_bias.copy_(torch.tensor([1.0, 5.0, -2.0]))
-        heads.following[1].outer_bias.copy_(torch.tensor([3.0, 2.0, -1.0]))
-    assert heads.least(torch.zeros(1, 4)).tolist() == [[1.0, 2.0, -2.0]]
+        heads.target_heads[0].outer_bias.copy_(torch.tensor([1.0, 5.0, -2.0]))
+        heads.target_heads[1].outer_bias.copy_(torch.tensor([3.0, 2.0, -1.0]))
+    assert heads.min_target_q(torch.zeros(1, 4)).tolist() == [[1.0, 2.0, -2.0]]
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_what_is_read_of_a_batch_is_what_a_loop_over_its_tokens_finds(name, load, batch):
     backbone = load(name).double()
     model = QModel(backbone, stirred(heads_for(backbone)).double())
-    model.heads.follow(0.5)
-    reading = model.read(batch)
+    model.heads.update_targets(0.5)
+    reading = model.outputs(batch)
     place = 0
     for row in range(len(batch.ids)):
         seen = backbone.hf(input_ids=batch.ids[row : row + 1], output_hidden_states=True, use_cache=False)
         for time in batch.loss_mask[row].nonzero()[:, 0].tolist():
             token, state = int(batch.ids[row, time]), seen.hidden_states[-1][0, time - 1]
-            q = [head(state[None])[0] for head in model.heads.learning]
+            q = [head(state[None])[0] for head in model.heads.q_heads]
             expected = {
                 "log_probs": seen.logits[0, time - 1].log_softmax(-1)[token],
                 "values": model.heads.value(state[None])[0, 0],
-                "target": min(head(state[None])[0, token] for head in model.heads.following),
+                "target": min(head(state[None])[0, token] for head in model.heads.target_heads),
             }
             for field, value in expected.items():
                 assert getattr(reading, field)[place].item() == pytest.approx(value.item(), abs=1e-6), field
@@ -86,7 +86,7 @@ def test_heads_compute_in_float32_under_autocast(load, batch):
     backbone = load("llama")
     model = QModel(backbone, stirred(heads_for(backbone)))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert model.read(batch).q.dtype == model.read(batch).values.dtype == torch.float32
+        assert model.outputs(batch).q.dtype == model.outputs(batch).values.dtype == torch.float32
 
 
 def test_heads_survive_the_folder_of_their_model(load, tmp_path):
@@ -94,7 +94,7 @@ def test_heads_survive_the_folder_of_their_model(load, tmp_path):
     save_model(backbone, None, tmp_path)
     assert load_guide(backbone, tmp_path) is None
     heads = stirred(heads_for(backbone))
-    heads.follow(0.3)
+    heads.update_targets(0.3)
     save_guide(Guide(heads, 2.5), backbone.family, tmp_path)
     again = load_guide(load_causal(tmp_path, dtype=torch.float32, device="cpu"), tmp_path)
     assert again is not None

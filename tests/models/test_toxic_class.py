@@ -22,9 +22,7 @@ def test_the_class_is_told_from_its_name(classes, expected):
 
 def test_a_class_may_be_named_and_must_be_where_no_name_tells():
     assert toxic_class(("LABEL_0", "LABEL_1"), "label_1", "m") == ("LABEL_1", False)
-    with pytest.raises(
-        ModelError, match=r"no class whose name says that it means toxic; its classes are neg, pos.*toxicity\.label"
-    ):
+    with pytest.raises(ModelError, match=r"no class whose name means toxic; its classes are neg, pos.*toxicity\.label"):
         toxic_class(("neg", "pos"), None, "m")
     with pytest.raises(ModelError, match="no class 'rude'; its classes are neg, pos"):
         toxic_class(("neg", "pos"), "rude", "m")

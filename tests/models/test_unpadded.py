@@ -1,4 +1,4 @@
-"""Rows laid one after another, without padding, give what each gives by itself: values, gradients, and no more tokens."""
+"""Rows concatenated without padding give what each gives by itself: values, gradients, and no more tokens."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from steersman.models import row_attention
 from steersman.models.loading import find_unpadded, load_causal
 from steersman.models.row_attention import Rows
 from steersman.models.tiny import write_tiny_model
-from steersman.models.unpadded import attend_by_row, lay_out, rounded, spread
+from steersman.models.unpadded import attend_by_row, lay_out, rounded, to_batch_shape
 from steersman.train.kernels import using
 
 ROW_LENGTHS = (3, 8, 1, 5)
@@ -35,7 +35,7 @@ def learned(backbone, batch: TokenBatch):
 
 def test_without_padding_every_family_gives_the_same_values_and_gradients(load, family):
     backbone, batch = load(family), short_rows()
-    assert backbone.computes_no_padding(half=False), "all of these are computed without padding"
+    assert backbone.skips_padding(half=False), "all of these are computed without padding"
     seen = []
     backbone.trunk.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs["input_ids"].shape), with_kwargs=True
@@ -93,7 +93,7 @@ def test_laying_out_and_spreading_lose_nothing(lengths: list[int]):
     real = torch.arange(10) < torch.tensor(lengths)[:, None]
     layout = lay_out(ids, real)
     assert sum(layout.rows.lengths) == layout.ids.shape[1] == layout.positions.shape[1] == rounded(sum(lengths))
-    back = spread(layout.ids[0, :, None].float(), layout, len(lengths), 10)[..., 0]
+    back = to_batch_shape(layout.ids[0, :, None].float(), layout, len(lengths), 10)[..., 0]
     assert torch.equal(back, torch.where(real, ids, 0).float())
 
 
@@ -102,16 +102,16 @@ def test_what_rows_begin_with_in_common_is_laid_out_once():
     ids = torch.tensor([[*same, 1, 2, 3], [*same, 1, 5, 0], [*same[:9], 7, 8, 9, 0, 0, 0], [*same[:4], 6, *[0] * 10]])
     lengths = torch.tensor([15, 14, 12, 5])
     real = torch.arange(15) < lengths[:, None]
-    assert lay_out(ids, real).rows == Rows.apart((15, 14, 12, 5, 2)), "all is read, so that all is laid out"
+    assert lay_out(ids, real).rows == Rows.separate((15, 14, 12, 5, 2)), "all is read, so that all is laid out"
     layout = lay_out(ids, real, torch.tensor([3, 3, 1, 2]), cut=True)
     # 13 tokens in common, two of which are read; 9 with the row before; 4 are too few to share, and begin anew
     assert layout.rows.shared == ((0, 0), (0, 11), (0, 9), (3, 0), (4, 0))
     assert layout.rows.lengths == (15, 3, 3, 5, 6)
-    assert layout.rows.asking == (3, 3, 1, 2, 0)
+    assert layout.rows.query_counts == (3, 3, 1, 2, 0)
     assert layout.ids[0, :26].tolist() == [*same, 1, 2, 3, 21, 1, 5, 7, 8, 9, *same[:4], 6]
     assert layout.positions[0, 15:21].tolist() == [11, 12, 13, 9, 10, 11]
     read = [(0, 12), (0, 13), (0, 14), (1, 11), (1, 12), (1, 13), (2, 11), (3, 3), (3, 4)]
-    assert layout.places.tolist() == [row * 15 + position for row, position in read]
+    assert layout.batch_index.tolist() == [row * 15 + position for row, position in read]
 
 
 @pytest.mark.parametrize("short", [4, 160], ids=["long rows", "short rows"])
@@ -158,7 +158,7 @@ def test_attention_by_row_is_causal_attention_of_each_row_with_grouped_keys():
     generator = torch.Generator().manual_seed(2)
     query = torch.randn(1, 4, 9, 8, generator=generator, dtype=torch.float64, requires_grad=True)
     key, value = (torch.randn(1, 2, 9, 8, generator=generator, dtype=torch.float64, requires_grad=True) for _ in "kv")
-    found, _ = attend_by_row(None, query, key, value, Rows.apart((2, 6, 1)), {"scaling": 0.3})
+    found, _ = attend_by_row(None, query, key, value, Rows.separate((2, 6, 1)), {"scaling": 0.3})
     parts = [
         scaled_dot_product_attention(
             query[:, :, span], key[:, :, span], value[:, :, span], is_causal=True, scale=0.3, enable_gqa=True
@@ -177,4 +177,4 @@ def test_attention_by_row_is_causal_attention_of_each_row_with_grouped_keys():
 def test_what_attention_by_row_cannot_do_is_said(rest, lengths):
     tensor = torch.zeros(1, 2, 4, 8)
     with pytest.raises(ModelError, match="cannot be computed row by row"):
-        attend_by_row(None, tensor, tensor, tensor, Rows.apart(lengths), rest)
+        attend_by_row(None, tensor, tensor, tensor, Rows.separate(lengths), rest)

@@ -19,7 +19,7 @@ def opinionated(backbone: Backbone, seed: int = 3) -> QHeads:
     heads = heads_for(backbone)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for head in (*heads.learning, *heads.following, heads.value):
+        for head in (*heads.q_heads, *heads.target_heads, heads.value):
             for tensor in (head.outer, head.outer_bias):
                 tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.1)
     return heads

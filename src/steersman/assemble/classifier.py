@@ -20,8 +20,8 @@ from steersman.execution.machine import Machine, resolve_device, resolve_machine
 from steersman.loading.language_model import model_path
 from steersman.methods.classifier import TextClass
 from steersman.models.backbone import layers_of
-from steersman.models.classifier import Classifier, fit_pad, new_classifier, save_classifier
-from steersman.models.rows import through
+from steersman.models.classifier import Classifier, ensure_pad_token, new_classifier, save_classifier
+from steersman.models.rows import run_rows
 from steersman.parallel.shard import shard
 from steersman.parallel.world import World, join
 from steersman.records import ClassifiedText
@@ -106,7 +106,7 @@ def load_pupil(settings: ClassifierSettings, device: torch.device) -> TrainableC
         classifier = new_classifier(
             path, classes=settings.classes, positive=settings.classes[1], dtype=torch.float32, device=device, **loading
         )
-    fit_pad(classifier, tokeniser)
+    ensure_pad_token(classifier, tokeniser)
     if settings.model.gradient_checkpointing:
         classifier.hf.gradient_checkpointing_enable()
     return TrainableClassifier(classifier, tokeniser)
@@ -203,7 +203,7 @@ def _report(
 ) -> None:
     """How good the saved weights are on the held-out texts: kept as quality.json, and said."""
     rows, model = [labelled.row for labelled in held_out], pupil.classifier.eval()
-    logits = through(rows, model.logits, pad_id=pupil.pad, token_budget=SCORING_BUDGET, device=world.device)
+    logits = run_rows(rows, model.logits, pad_id=pupil.pad, token_budget=SCORING_BUDGET, device=world.device)
     if not world.first:
         return
     labels = [labelled.label for labelled in held_out]

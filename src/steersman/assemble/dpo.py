@@ -28,7 +28,7 @@ from steersman.methods.dpo import (
 from steersman.models.answer_kl import ModelView
 from steersman.models.backbone import Backbone
 from steersman.models.language_model import LanguageModel
-from steersman.models.rows import through
+from steersman.models.rows import run_rows
 from steersman.parallel.world import World, join
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import LOSSES, USED_BY, DpoSettings, PreferenceSettings
@@ -270,7 +270,7 @@ def baseline_by(backbone: Backbone, pad_id: int, token_budget: int) -> Callable[
 
     def baseline(units: Sequence[JudgedGroup]) -> float:
         mismatched_rows = [unit.mismatched for unit in units if unit.mismatched is not None]
-        found = through(
+        found = run_rows(
             [row for row, _ in mismatched_rows],
             lambda batch: by_answer(backbone.log_probs(batch)[0], batch)[:, None],
             pad_id=pad_id,

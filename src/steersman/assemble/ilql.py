@@ -74,7 +74,7 @@ def run_ilql(settings: IlqlSettings, *, quiet: bool = False) -> RunResult:
                 world=world,
                 label="ilql",
                 quiet=quiet,
-                after_step=lambda: whole.heads.follow(settings.polyak, gathered),
+                after_step=lambda: whole.heads.update_targets(settings.polyak, gathered),
             )
             weights = weight_tensors(whole) if world.size > 1 else None
 
@@ -92,7 +92,7 @@ def first_heads(settings: IlqlSettings, model: LanguageModel) -> QHeads:
         found = load_guide(model.backbone, model_path(settings.model.path, Path(scratch)))
     if found is None:
         return heads_for(model.backbone)
-    for head in (*found.heads.learning, found.heads.value):
+    for head in (*found.heads.q_heads, found.heads.value):
         head.requires_grad_(True)
     return found.heads
 

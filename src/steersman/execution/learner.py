@@ -45,7 +45,7 @@ def learner_of(
         precision=autocast(precision, world.device),
         notice=notice,
         unpadded=not packed
-        and any(m.computes_no_padding(half=precision == "bf16") for m in model.modules() if isinstance(m, Backbone)),
+        and any(m.skips_padding(half=precision == "bf16") for m in model.modules() if isinstance(m, Backbone)),
     )
 
 

@@ -53,7 +53,7 @@ class QLearning:
 
     def __call__(self, model: QModel, batch: RewardedBatch) -> Sums:
         settings = self.settings
-        reading = model.read(batch.tokens)
+        reading = model.outputs(batch.tokens)
         rows = target_positions(batch.tokens.loss_mask).row
         following = next_values(reading.values.detach(), rows)
         wanted = td_target(batch.rewards.to(reading.values), following, discount=settings.discount)

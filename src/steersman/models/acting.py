@@ -1,4 +1,4 @@
-"""Which adapter a model runs through at the moment."""
+"""Which LoRA adapter of a model is active."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,9 +8,8 @@ from steersman.errors import ModelError
 
 
 @runtime_checkable
-@runtime_checkable
 class Adapted(Protocol):
-    """A backbone as far as its adapters are concerned (see `models.backbone.Backbone`)."""
+    """The attributes of a backbone that concern adapters (see `models.backbone.Backbone`)."""
 
     peft: Any
     adapter: str | None
@@ -28,14 +27,14 @@ def adapter_names(backbone: Adapted) -> tuple[str, ...]:
 
 
 def activate(backbone: Adapted, name: str | None) -> None:
-    """From now on run through this adapter; None is the base alone, the reference."""
+    """Make this adapter active from now on; None is the base model alone (the reference)."""
     check_adapters(backbone, [] if name is None else [name])
     switch_adapter(backbone, name)
 
 
 @contextmanager
 def acting_as(backbone: AdaptedT, name: str | None) -> Iterator[AdaptedT]:
-    """Run through this adapter (None: the base, the reference) until the end of the block."""
+    """Context manager: inside the block this adapter is active (None: the base model alone, the reference)."""
     before = backbone.adapter
     activate(backbone, name)
     try:
@@ -47,9 +46,9 @@ def acting_as(backbone: AdaptedT, name: str | None) -> Iterator[AdaptedT]:
 def check_adapters(backbone: Adapted, names: Iterable[str]) -> None:
     unknown = [name for name in names if name not in adapter_names(backbone)]
     if unknown:
-        there = ", ".join(adapter_names(backbone)) or "none"
+        present = ", ".join(adapter_names(backbone)) or "none"
         raise ModelError(
-            f"there is no adapter {unknown[0]!r} on {backbone.name!r} (there: {there}); add or load it first"
+            f"there is no adapter {unknown[0]!r} on {backbone.name!r} (present: {present}); add or load it first"
         )
 
 

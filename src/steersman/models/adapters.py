@@ -1,8 +1,8 @@
-"""LoRA adapters by name on one frozen base: policy, value, reward; and the base itself, adapters off, as the reference.
+"""Named LoRA adapters (arXiv 2106.09685) on one frozen base: policy, value, reward. Without an adapter: the reference.
 
-peft puts its layers into the model in place, so `Backbone.hidden` runs through them unchanged. Switching roles changes
-flags only, never `requires_grad`: peft's own switch freezes the adapter it leaves, and a backward pass that comes after
-the switch would then silently lose that adapter's gradient. LoRA: arXiv 2106.09685.
+peft inserts its layers into the model in place, so `Backbone.hidden` runs through them unchanged. Switching adapters
+changes flags only, never `requires_grad`: peft's own switch freezes the adapter it deactivates, and a backward pass
+after the switch would then silently lose that adapter's gradient.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,10 +27,10 @@ def add_lora(
     dropout: float = 0.0,
     targets: str | Sequence[str] = "all-linear",
 ) -> None:
-    """Add a new adapter that changes nothing yet (B is zero). It becomes active and trainable, the base frozen.
+    """Add a new adapter and make it active and trainable; the base is frozen. B is zero: outputs do not change yet.
 
-    `targets`: "all-linear" is every linear layer but the output layer, or give the ends of layer names. Experts that
-    are fused into one 3-D weight get adapters as far as the installed peft knows their family.
+    `targets`: "all-linear" is every linear layer but the output layer; a sequence holds the ends of module names.
+    Experts fused into one 3-D weight get adapters only if the installed peft supports their model family.
     """
     from peft import LoraConfig
 
@@ -46,7 +46,7 @@ def add_lora(
 
 
 def load_adapter(backbone: Backbone, name: str, folder: str | Path) -> None:
-    """An adapter from a peft folder, under this name. It becomes active and trainable."""
+    """Load an adapter from a peft folder under this name, and make it active and trainable."""
     from peft import LoraConfig
     from peft.utils import set_peft_model_state_dict
     from safetensors.torch import load_file
@@ -55,17 +55,18 @@ def load_adapter(backbone: Backbone, name: str, folder: str | Path) -> None:
     if not (folder / "adapter_config.json").exists() or not (folder / "adapter_model.safetensors").exists():
         raise ModelError(
             f"{str(folder)!r} is no adapter folder; expected adapter_config.json and adapter_model.safetensors, "
-            "as peft's save_pretrained writes them. Check the path"
+            "as written by peft's save_pretrained. Check the path"
         )
     config = LoraConfig.from_pretrained(str(folder))
     config.inference_mode = False
     _insert(backbone, name, config)
-    found = set_peft_model_state_dict(backbone.peft, load_file(folder / "adapter_model.safetensors"), adapter_name=name)
-    lost = [key for key in found.missing_keys if f".{name}." in key]
-    if lost or found.unexpected_keys:
-        odd = (lost + found.unexpected_keys)[0]
+    state = load_file(folder / "adapter_model.safetensors")
+    result = set_peft_model_state_dict(backbone.peft, state, adapter_name=name)
+    missing = [key for key in result.missing_keys if f".{name}." in key]
+    if missing or result.unexpected_keys:
+        first = (missing + result.unexpected_keys)[0]
         raise ModelError(
-            f"the adapter in {str(folder)!r} does not fit {backbone.name!r} (first weight that does not match: {odd}); "
+            f"the adapter in {str(folder)!r} does not fit {backbone.name!r} (first mismatched weight: {first}); "
             f"it was made for {config.base_model_name_or_path!r}. Load that base model"
         )
 
@@ -76,7 +77,10 @@ def _insert(backbone: Backbone, name: str, config: Any) -> None:
     if name in adapter_names(backbone):
         raise ModelError(f"there is already an adapter {name!r} on {backbone.name!r}; choose another name")
     if "." in name or not name:
-        raise ModelError(f"{name!r} cannot name an adapter, since names become part of weight names; leave out dots")
+        raise ModelError(
+            f"{name!r} is no valid adapter name, since it becomes part of weight names; expected at least one "
+            "character and no dots"
+        )
     others = [p for p in backbone.parameters() if p.requires_grad] if adapter_names(backbone) else []
     try:
         if backbone.peft is None:
@@ -86,7 +90,7 @@ def _insert(backbone: Backbone, name: str, config: Any) -> None:
     except ValueError as error:
         raise ModelError(
             f"no adapter fits {backbone.name!r} with targets {config.target_modules!r}: {error}. "
-            "Expected 'all-linear' or the ends of names of linear layers"
+            "Expected 'all-linear' or the ends of the names of linear layers"
         ) from error
     for parameter in others:
         parameter.requires_grad_(True)
@@ -119,7 +123,7 @@ def _parts(backbone: Backbone, names: Iterable[str]) -> Iterator[nn.Parameter]:
 
 
 def set_trainable(backbone: Backbone, names: Iterable[str]) -> list[nn.Parameter]:
-    """Let exactly these adapters learn; their parameters are handed back for an optimiser."""
+    """Make exactly these adapters trainable, and return their parameters for an optimiser."""
     wanted = list(names)
     check_adapters(backbone, wanted)
     backbone.hf.requires_grad_(False)
@@ -131,12 +135,15 @@ def set_trainable(backbone: Backbone, names: Iterable[str]) -> list[nn.Parameter
 
 @torch.no_grad()
 def merged_state(backbone: Backbone, name: str | None) -> dict[str, Tensor] | None:
-    """The state of an ordinary model with this adapter added into its weights (None: the bare base), for saving or for
-    a generation engine. The model itself is not touched. Without any adapters there is nothing to undo: None."""
+    """The state dict of a plain model with this adapter merged into its weights (None: the base without adapter).
+
+    It is used for saving and for a generation engine; the model itself is unchanged. Without any adapters the result is
+    None: the model's own state dict will do.
+    """
     check_adapters(backbone, [] if name is None else [name])
     if backbone.peft is None:
         return None
-    # A layer's own weights stand below `base_layer`; experts fused into one module are wrapped once a parameter.
+    # A layer's own weights are under `base_layer`; experts fused into one module are wrapped once per parameter.
     wrappers = {f"{path}.base_layer.": layer for path, layer in _layers(backbone)}
     state: dict[str, Tensor] = {}
     for key, value in backbone.hf.state_dict().items():
@@ -158,7 +165,7 @@ def merged_state(backbone: Backbone, name: str | None) -> dict[str, Tensor] | No
 
 
 def save_adapter(backbone: Backbone, name: str, folder: str | Path) -> Path:
-    """One adapter as an ordinary peft folder, which plain `PeftModel.from_pretrained` opens."""
+    """Save one adapter as a standard peft folder, which `PeftModel.from_pretrained` opens."""
     from peft.utils import get_peft_model_state_dict
     from safetensors.torch import save_file
 

@@ -1,7 +1,7 @@
-"""How far one model is from another, in nats an answer: KL(model || other), over answers that the model itself gave.
+"""KL(model || other) per answer, in nats, over answers that the model itself generated.
 
-At each token the KL of the two distributions is taken exactly, over the whole vocabulary; its sum over the answer has the same
-expectation as log(p/q) of the answer, with far less noise, and is never negative.
+At each token the KL of the two distributions is exact, over the whole vocabulary. Its sum over the answer has the same
+expectation as log(p/q) of the answer, with much less variance, and is never negative.
 """
 
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from steersman.models.backbone import Backbone
 from steersman.models.rows import padded_groups
 
 ModelView = tuple[Backbone, str | None]
-"""A model, and the adapter through which it speaks (None: without one)."""
+"""A model and its active adapter (None: without one)."""
 
 
 def answer_kl(
     rows: Sequence[TokenRow], model: ModelView, other: ModelView, *, pad_id: int, token_budget: int, temperature: float
 ) -> Float[Tensor, "rows"]:
     """The KL of each row, summed over its targets (the answer's tokens)."""
-    found = torch.zeros(len(rows))
+    figures = torch.zeros(len(rows))
     for members in padded_groups([row.lengths for row in rows], token_budget):
         batch = pad_rows([rows[i] for i in members], pad_id=pad_id).to(model[0].device)
         with torch.no_grad():
@@ -35,14 +35,17 @@ def answer_kl(
             at_tokens = model[0].kl_from(hidden, other[0], other_hidden, batch, temperature=temperature, top_k=None)
         owner = batch.loss_mask.nonzero()[:, 0]
         sums = torch.zeros(len(members), device=at_tokens.device).index_add_(0, owner, at_tokens)
-        found[torch.tensor(members)] = sums.cpu()
-    return found
+        figures[torch.tensor(members)] = sums.cpu()
+    return figures
 
 
 @dataclass(frozen=True)
 class RowFigures:
-    """Sums over each row's targets, in nats: the model's log-probability and entropy at the temperature of the answers, its KL from
-    the reference there, and the reference's own log-probability at temperature 1. None without a reference."""
+    """Sums over each row's targets, in nats; the last two are None without a reference.
+
+    The model's log-prob, its entropy and its KL from the reference are at the sampling temperature. The reference's
+    log-prob is at temperature 1.
+    """
 
     log_prob: Float[Tensor, "rows"]
     entropy: Float[Tensor, "rows"]
@@ -59,8 +62,8 @@ def row_figures(
     token_budget: int,
     temperature: float,
 ) -> RowFigures:
-    """All figures of each row from one look at it by either model. Their tokens must be the same."""
-    found = torch.zeros(4, len(rows))
+    """All figures of each row, from one forward pass of each model. Both models must use the same tokeniser."""
+    figures = torch.zeros(4, len(rows))
     for members in padded_groups([row.lengths for row in rows], token_budget):
         batch = pad_rows([rows[i] for i in members], pad_id=pad_id).to(model[0].device)
         owner = batch.loss_mask.nonzero()[:, 0]
@@ -80,8 +83,9 @@ def row_figures(
                     columns += [
                         model[0].kl_from(hidden, reference[0], other, batch, temperature=temperature, top_k=None)
                     ]
-        for place, values in enumerate(columns):
+        for column, values in enumerate(columns):
             sums = torch.zeros(len(members), device=values.device).index_add_(0, owner, values.float())
-            found[place, torch.tensor(members)] = sums.cpu()
-    nothing = reference is None
-    return RowFigures(found[0], found[1], None if nothing else found[3], None if nothing else found[2])
+            figures[column, torch.tensor(members)] = sums.cpu()
+    if reference is None:
+        return RowFigures(figures[0], figures[1], None, None)
+    return RowFigures(figures[0], figures[1], figures[3], figures[2])

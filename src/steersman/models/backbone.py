@@ -1,8 +1,9 @@
-"""Any Hugging Face causal language model, seen as what training needs: hidden states, and log-probabilities of targets.
+"""A Hugging Face causal language model with the outputs that training needs: hidden states and log-probs of targets.
 
 Rows are padded on the right and no attention mask is passed: under causal attention padding after the end changes
-nothing, and without a mask the fast kernels stay in use. Full logits are never made (see `maths/chunked_log_probs.py`). Dropout is
-off from loading on, in training too: a ratio of two probabilities must not hold the noise of two dropout masks.
+nothing, and without a mask the fast kernels stay in use. Full logits are never computed (see
+`maths/chunked_log_probs.py`). Dropout is off from loading on, in training too: a probability ratio must not contain the
+noise of two dropout masks.
 """
 
 from contextlib import nullcontext
@@ -20,30 +21,30 @@ from steersman.maths.kl import full_kl, top_k_kl
 from steersman.maths.tokens import gather_at, gather_before
 from steersman.models.acting import acting_as
 from steersman.models.packed_attention import packed
-from steersman.models.unpadded import Layout, lay_out, spread
+from steersman.models.unpadded import Layout, lay_out, to_batch_shape
 
-# How a packed row is shown to a model: by restarting position ids (transformers makes the mask, windows included), the
-# same with all rows laid into one (flash attention), or by positions and a mask of our own.
+# How sequences of a packed row are kept apart: by position ids that restart (transformers makes the mask, sliding
+# windows included), the same with all rows joined into one (flash attention), or by position ids and our own mask.
 Packing = Literal["positions", "flat", "mask"]
 
-# Below this share of padding a batch goes through the model as it is, unless its layers are fused.
+# Below this share of padding a batch is computed with its padding, unless the layers are fused.
 LITTLE_PADDING = 0.03
 
 
 @dataclass(frozen=True, slots=True)
 class Readout:
-    """What stands between the output layer's product and the logits: logits = cap(scale * (hidden @ weight.T + bias))."""
+    """From the output layer's product to logits: logits = cap(scale * (hidden @ weight.T + bias))."""
 
     softcap: float | None
     scale: float
 
 
 class Backbone(nn.Module):
-    """A Hugging Face model and what is known about it. `hf` is the model itself, for generation and saving.
+    """A Hugging Face model and what was found out about it. `hf` is the model itself, for generation and saving.
 
-    `readout` None means that the model's logits could not be made from its hidden states: then log-probabilities are
-    taken from the logits of the whole model, which needs memory for batch x time x vocabulary.
-    `packing` None means that packed rows would see one another, so they are refused.
+    `readout` None means that the model's logits do not follow from its hidden states. Log-probs then come from the full
+    logits, which need memory for batch x time x vocabulary.
+    `packing` None means that packed sequences would attend to one another, so packed rows are refused.
     """
 
     def __init__(self, hf: nn.Module, *, name: str, readout: Readout | None, packing: Packing | None) -> None:
@@ -52,17 +53,17 @@ class Backbone(nn.Module):
         self.name = name
         self.readout = readout
         self.packing: Packing | None = packing
-        # How long the rows may be that go through the trunk without their padding (see unpadded.py); 0 where none do. It is
-        # found by trial when the model is loaded.
+        # Longest rows that the trunk computes without padding (see unpadded.py); 0 if it cannot. A trial at loading
+        # decides.
         self.unpadded = 0
-        # Whether its layers compute as one step where there is no padding (see fused.py), found by the same trial.
+        # Whether its layers run fused where there is no padding (see fused.py); decided by the same trial.
         self.fused = False
-        # The dropout settings that were switched off, so that saving can write them back.
-        self.silenced: dict[str, float] = {}
-        # A peft.PeftModel around `hf`, once there are adapters (see adapters.py). It is a tool for saving and loading
+        # The dropout values of the config that were set to 0, so that saving can write them back.
+        self.original_dropout: dict[str, float] = {}
+        # A peft.PeftModel around `hf`, once there are adapters (see adapters.py). It is used for saving and loading,
         # and must not be registered as a submodule: every parameter would then be counted twice.
         self.__dict__["peft"] = None
-        # The layers that adapters stand in: each is told when another adapter becomes active, several times an iteration.
+        # The layers with adapters. Switching the active adapter, several times per iteration, sets a flag in each.
         self.adapted: list[Any] = []
         self.adapter: str | None = None
 
@@ -84,7 +85,7 @@ class Backbone(nn.Module):
 
     @property
     def hidden_size(self) -> int:
-        """Width of the final hidden states (OPT-350m projects them down from the width inside)."""
+        """Width of the final hidden states (OPT-350m projects them down from its inner width)."""
         text = self.config.get_text_config()
         return getattr(text, "word_embed_proj_dim", None) or text.hidden_size
 
@@ -110,13 +111,16 @@ class Backbone(nn.Module):
     def hidden(
         self, batch: TokenBatch, read: Int[Tensor, " batch"] | None = None
     ) -> Float[Tensor, "batch time hidden"]:
-        """Hidden states after the final norm; what stands on padding is meaningless. `read` says how many tokens at the end of each
-        row are read, if not all: what stands before them may then be meaningless too."""
+        """Hidden states after the final norm; those at padding are meaningless.
+
+        `read` gives the number of positions at the end of each row that are needed (None: all). The hidden states
+        before them may then be meaningless too.
+        """
         self._check_length(batch)
         worth_it = self.fused or batch.padding_share > LITTLE_PADDING
         half = self.dtype != torch.float32 or torch.is_autocast_enabled("cuda")
-        if self.computes_no_padding(half=half) and batch.segments is None and worth_it:
-            # what rows have in common is laid out once by our own attention only
+        if self.skips_padding(half=half) and batch.segments is None and worth_it:
+            # prompts shared by several rows are computed once, by our own CPU attention only
             layout = lay_out(batch.ids, batch.attention_mask, None if self._on_gpu else read, cut=self.fused)
             if layout.longest <= self.unpadded:
                 return self._hidden_unpadded(batch, layout)
@@ -124,22 +128,22 @@ class Backbone(nn.Module):
             return self.trunk(input_ids=batch.ids, use_cache=False).last_hidden_state
         positions = positions_of(batch.segments)
         if self.packing == "positions":
-            seen = self.trunk(input_ids=batch.ids, position_ids=positions, use_cache=False)
+            output = self.trunk(input_ids=batch.ids, position_ids=positions, use_cache=False)
         elif self.packing == "flat":
             rows = {"input_ids": batch.ids.reshape(1, -1), "position_ids": positions.reshape(1, -1)}
             return self.trunk(**rows, use_cache=False).last_hidden_state.reshape(*batch.ids.shape, -1)
         elif self.packing == "mask":
             mask = block_mask(batch.segments, self.dtype)
-            seen = self.trunk(input_ids=batch.ids, position_ids=positions, attention_mask=mask, use_cache=False)
+            output = self.trunk(input_ids=batch.ids, position_ids=positions, attention_mask=mask, use_cache=False)
         else:
             raise ModelError(
-                f"rows cannot be packed for a model of the family {self.family!r}: sequences in one row would see "
-                "one another. Switch packing off; rows are then padded, with the same results"
+                f"rows cannot be packed for a model of the family {self.family!r}: sequences in one row would attend "
+                "to one another. Switch packing off; rows are then padded, with the same results"
             )
-        return seen.last_hidden_state
+        return output.last_hidden_state
 
-    def computes_no_padding(self, *, half: bool) -> bool:
-        """`half`: whether it computes in half precision, which on a GPU is what packs rows (packed_attention.py)."""
+    def skips_padding(self, *, half: bool) -> bool:
+        """Whether batches are computed without padding. On a GPU this needs half precision (packed_attention.py)."""
         return self.unpadded > 0 and (self.device.type == "cpu" or (self._on_gpu and half))
 
     @property
@@ -147,21 +151,21 @@ class Backbone(nn.Module):
         return self.device.type == "cuda"
 
     def _hidden_unpadded(self, batch: TokenBatch, layout: Layout) -> Float[Tensor, "batch time hidden"]:
-        seen = self.trunk(
+        output = self.trunk(
             input_ids=layout.ids,
             position_ids=layout.positions,
-            # transformers takes a mask of four axes as it is; without one it would make a mask of all tokens by all tokens
+            # transformers uses a 4-D mask as it is; without one it would build a mask of all tokens by all tokens
             attention_mask=torch.zeros(1, 1, 1, 1, dtype=self.dtype, device=batch.ids.device),
             rows=packed(layout.rows.lengths, batch.ids.device) if self._on_gpu else layout.rows,
             use_cache=False,
         )
-        return spread(seen.last_hidden_state[0], layout, *batch.ids.shape)
+        return to_batch_shape(output.last_hidden_state[0], layout, *batch.ids.shape)
 
     def log_probs(
         self, batch: TokenBatch, *, temperature: float = 1.0, with_entropy: bool = False
     ) -> tuple[Float[Tensor, " targets"], Float[Tensor, " targets"] | None]:
-        """Log-probability of each target of the batch, flat and row by row, with the entropies if they are wanted."""
-        if not self._reads_hidden():
+        """Log-prob of each target of the batch, flat and row by row, and on request the entropies."""
+        if not self._has_plain_output_layer():
             return self._log_probs_from_logits(batch, temperature, with_entropy)
         hidden = self.hidden(batch, batch.needed_positions)
         return self.log_probs_from(hidden, batch, temperature=temperature, with_entropy=with_entropy)
@@ -174,27 +178,27 @@ class Backbone(nn.Module):
         temperature: float = 1.0,
         with_entropy: bool = False,
     ) -> tuple[Float[Tensor, " targets"], Float[Tensor, " targets"] | None]:
-        """The same from hidden states that are at hand, e.g. because a value head reads them too."""
-        if not self._reads_hidden():
+        """`log_probs` from hidden states computed before, e.g. because a value head uses them too."""
+        if not self._has_plain_output_layer():
             return self._log_probs_from_logits(batch, temperature, with_entropy)
-        words = self._predicted(hidden, batch)
-        return chosen_log_probs(*words, **self._how_logits(), temperature=temperature, with_entropy=with_entropy)
+        inputs = self._output_layer_inputs(hidden, batch)
+        return chosen_log_probs(*inputs, **self._logit_settings(), temperature=temperature, with_entropy=with_entropy)
 
     def log_prob_sum(self, batch: TokenBatch) -> Float[Tensor, ""]:
-        """The sum of `log_probs`, for a loss in which every target counts alike: it costs less than adding them up."""
-        if not self._reads_hidden():
+        """The sum of `log_probs`, for a loss with equal weights: cheaper than summing them afterwards."""
+        if not self._has_plain_output_layer():
             return self._log_probs_from_logits(batch, 1.0, False)[0].sum()
         return summed_log_probs(
-            *self._predicted(self.hidden(batch, batch.needed_positions), batch), **self._how_logits()
+            *self._output_layer_inputs(self.hidden(batch, batch.needed_positions), batch), **self._logit_settings()
         )
 
-    def _predicted(self, hidden: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    def _output_layer_inputs(self, hidden: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
         """The hidden states that predict the targets, the output layer's weight and bias, and the targets."""
         head = self.hf.get_output_embeddings()
         before, targets = gather_before(hidden, batch.loss_mask), gather_at(batch.ids, batch.loss_mask)
         return before, head.weight, getattr(head, "bias", None), targets
 
-    def _how_logits(self) -> dict[str, Any]:
+    def _logit_settings(self) -> dict[str, Any]:
         readout = self.readout or Readout(None, 1.0)
         chunk = chunk_for(self.hf.get_output_embeddings().weight.shape[0], self.device.type)
         return {"softcap": readout.softcap, "logit_scale": readout.scale, "chunk": chunk}
@@ -209,35 +213,37 @@ class Backbone(nn.Module):
         temperature: float,
         top_k: int | None,
     ) -> Float[Tensor, " targets"]:
-        """The exact KL of this model's distribution from another's at each target, in chunks: over the whole vocabulary, or
-        over the other's `top_k` likeliest tokens with all others as one bin."""
-        here, there = gather_before(hidden, batch.loss_mask), gather_before(other_hidden, batch.loss_mask)
+        """The exact KL of this model from another at each target, computed in chunks.
+
+        It is over the whole vocabulary, or over the other model's `top_k` likeliest tokens with the rest as one bin.
+        """
+        states, other_states = gather_before(hidden, batch.loss_mask), gather_before(other_hidden, batch.loss_mask)
         step = chunk_for(self.vocabulary, self.device.type)
-        parts = [here.new_zeros(0).float()]
-        for start in range(0, len(here), step):
-            logits = self.logits_of(here[start : start + step]) / temperature
-            other_logits = other.logits_of(there[start : start + step]) / temperature
+        parts = [states.new_zeros(0).float()]
+        for start in range(0, len(states), step):
+            logits = self.logits_of(states[start : start + step]) / temperature
+            other_logits = other.logits_of(other_states[start : start + step]) / temperature
             parts.append(full_kl(logits, other_logits) if top_k is None else top_k_kl(logits, other_logits, top_k))
         return torch.cat(parts)
 
     def logits_of(self, hidden: Float[Tensor, "positions hidden"]) -> Float[Tensor, "positions vocab"]:
-        """The logits of some final hidden states, in float32: only ever of a few positions at a time."""
+        """Logits of some final hidden states, in float32. Callers pass a few positions at a time."""
         if self.readout is None:
             raise ModelError(
-                f"the logits of {self.name!r} do not follow from its last hidden states, so the exact KL cannot be taken in "
-                "chunks; use kl.estimator=k1"
+                f"the logits of {self.name!r} do not follow from its last hidden states, so the exact KL cannot be "
+                "computed in chunks; use kl.estimator=k1"
             )
         logits = self.hf.get_output_embeddings()(hidden).float() * self.readout.scale
         cap = self.readout.softcap
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
-    def _reads_hidden(self) -> bool:
-        """Whether logits are a plain product with the output layer's weight (not where an adapter or 4 bits are in it)."""
+    def _has_plain_output_layer(self) -> bool:
+        """Whether logits are a plain product with the output layer's weight (without an adapter or quantisation)."""
         head = self.hf.get_output_embeddings()
         if head is None:
             raise ModelError(
-                f"{self.name!r} has no language-modelling head (it was loaded as {type(self.hf).__name__}), so it gives "
-                "no log-probabilities; load a causal language model for this"
+                f"{self.name!r} has no language-modelling head (it was loaded as {type(self.hf).__name__}), so it has "
+                "no log-probs; load a causal language model"
             )
         return self.readout is not None and isinstance(head, nn.Linear) and head.weight.is_floating_point()
 
@@ -246,7 +252,8 @@ class Backbone(nn.Module):
     ) -> tuple[Float[Tensor, " targets"], Float[Tensor, " targets"] | None]:
         if batch.segments is not None:
             raise ModelError(
-                f"the logits of {self.name!r} come from the whole model, which cannot pack; switch packing off"
+                f"log-probs of {self.name!r} come from the logits of the whole model, which cannot be packed; "
+                "switch packing off"
             )
         self._check_length(batch)
         logits = self.hf(input_ids=batch.ids, use_cache=False).logits
@@ -260,31 +267,31 @@ class Backbone(nn.Module):
         time = batch.ids.shape[1]
         if limit is not None and batch.segments is None and time > limit:
             raise ModelError(
-                f"a batch is {time} tokens wide, and {self.name!r} was made for at most {limit}; "
+                f"a batch is {time} tokens wide, and {self.name!r} has a context of {limit}; "
                 "cut the rows (max_length), or choose a model with a longer context"
             )
 
     def use_gradient_checkpointing(self, on: bool) -> None:
-        """Keep only each layer's input and compute the layer again in the backward pass: less memory, a third more time."""
+        """Save only each layer's input and recompute the layer in the backward pass: less memory, a third more time."""
         if on:
-            how = {"use_reentrant": False, "context_fn": self._as_in_forward}
-            self.hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
+            options = {"use_reentrant": False, "context_fn": self._recompute_contexts}
+            self.hf.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
         else:
             self.hf.gradient_checkpointing_disable()
 
-    def _as_in_forward(self) -> tuple[Any, Any]:
-        """For checkpointing: by the time a layer is computed again another adapter may be active, so go back to this one."""
+    def _recompute_contexts(self) -> tuple[Any, Any]:
+        """Contexts of the forward pass and of the recomputation, which must use the adapter active now."""
         return nullcontext(), acting_as(self, self.adapter)
 
 
 def layers_of(model: Any) -> list[nn.Module]:
-    """The layers of a backbone or a classifier: the largest list in it."""
+    """The layers of a backbone or a classifier: its ModuleList with the most parameters."""
     lists = [module for module in model.hf.modules() if isinstance(module, nn.ModuleList)]
-    return list(max(lists, key=lambda found: sum(p.numel() for p in found.parameters()), default=[]))
+    return list(max(lists, key=lambda layers: sum(p.numel() for p in layers.parameters()), default=[]))
 
 
 def positions_of(segments: Int[Tensor, "batch time"]) -> Int[Tensor, "batch time"]:
-    """Position ids that restart at 0 with each segment (padding counts as one)."""
+    """Position ids that restart at 0 with each segment (padding is a segment of its own)."""
     index = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
     starts = torch.ones_like(segments, dtype=torch.bool)
     starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
@@ -292,16 +299,16 @@ def positions_of(segments: Int[Tensor, "batch time"]) -> Int[Tensor, "batch time
 
 
 def block_mask(segments: Int[Tensor, "batch time"], dtype: torch.dtype) -> Float[Tensor, "batch 1 time time"]:
-    """What is added to attention scores so that a token sees only its own segment, and nothing after itself."""
+    """The additive attention mask of packed rows: a token attends only to earlier tokens of its own segment."""
     time = segments.shape[1]
     causal = torch.ones((time, time), dtype=torch.bool, device=segments.device).tril()
-    seen = (segments[:, :, None] == segments[:, None, :]) & causal
-    mask = torch.zeros(seen.shape, dtype=dtype, device=segments.device)
-    return mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+    visible = (segments[:, :, None] == segments[:, None, :]) & causal
+    mask = torch.zeros(visible.shape, dtype=dtype, device=segments.device)
+    return mask.masked_fill(~visible, torch.finfo(dtype).min)[:, None]
 
 
-def agree(first: Shaped[Tensor, "*shape"], second: Shaped[Tensor, "*shape"]) -> bool:
-    """Equal up to rounding: 1e-4 of the largest entry in float32, what the fewer digits allow in half precision."""
+def nearly_equal(first: Shaped[Tensor, "*shape"], second: Shaped[Tensor, "*shape"]) -> bool:
+    """Whether tensors are equal up to rounding: within 1e-4 of the largest entry in float32, more in half precision."""
     tolerance = {torch.float16: 1e-2, torch.bfloat16: 5e-2}.get(first.dtype, 1e-4)
     size = max(1.0, float(first.abs().max()))
     return float((first.float() - second.float()).abs().max()) <= tolerance * size

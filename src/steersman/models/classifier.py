@@ -1,7 +1,7 @@
-"""Sequence classifiers as scorers: published reward models with one label, and classifiers whose class is chosen by name.
+"""Sequence classifiers as scorers: published reward models with one label, and classifiers with a class chosen by name.
 
-Encoders (BERT and the like) are welcome here: they see the attention mask. The score is the logit of the chosen class,
-which has no ceiling; its probability is there for measuring (toxicity).
+Encoders (BERT and similar) work here, since the attention mask is passed. The score is the logit of the chosen class,
+which is unbounded; its probability is used for measurements (toxicity).
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,10 @@ from steersman.models.loading import open_model
 
 
 class Classifier(nn.Module):
-    """A Hugging Face sequence classifier; `index` is the class that counts as the score, or whose `complement` does."""
+    """A Hugging Face sequence classifier.
+
+    The score is that of class `index`, or with `complement` of "not that class".
+    """
 
     def __init__(
         self, hf: nn.Module, *, classes: tuple[str, ...], index: int, name: str, complement: bool = False
@@ -31,7 +34,7 @@ class Classifier(nn.Module):
         self.index = index
         self.complement = complement
         self.name = name
-        self.silenced: dict[str, float] = {}
+        self.original_dropout: dict[str, float] = {}
 
     @property
     def config(self) -> Any:
@@ -42,21 +45,21 @@ class Classifier(nn.Module):
 
     def logits(self, batch: TokenBatch) -> Float[Tensor, "batch classes"]:
         if batch.segments is not None:
-            raise ModelError("a classifier judges whole rows, and this batch is packed; pad it instead")
+            raise ModelError("a classifier scores whole rows, and this batch is packed; pad it instead")
         mask = batch.attention_mask
         pad = self.hf.config.get_text_config().pad_token_id
-        # Decoders look for the last token that is not their own PAD, whatever the batch was padded with.
+        # Decoders look for the last token that is not their own PAD, so padding must use the model's PAD id.
         ids = batch.ids if pad is None else torch.where(mask, batch.ids, pad)
         if pad is None and not bool(mask.all()):
             raise ModelError(
-                f"{self.name!r} has no PAD token, so rows of different length cannot be judged "
-                "together; give it one (fit_pad with the id of the tokeniser's PAD)"
+                f"{self.name!r} has no PAD token, so rows of different lengths cannot be scored in one batch; "
+                "set one (ensure_pad_token takes the tokeniser's PAD id)"
             )
         return self.hf(input_ids=ids, attention_mask=mask.long()).logits.float()
 
     @property
     def chosen(self) -> str:
-        """What the score is of: the class, or that it does not hold."""
+        """The name of the scored class, or "not <class>" for its complement."""
         return f"not {self.classes[self.index]}" if self.complement else self.classes[self.index]
 
     def scores(self, batch: TokenBatch) -> Float[Tensor, " batch"]:
@@ -68,22 +71,22 @@ class Classifier(nn.Module):
         return self.probabilities_of(self.logits(batch))
 
     def scores_of(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
-        """Of a class its own logit; of a complement the log-odds that the class does not hold."""
+        """The logit of the chosen class; for a complement, the log-odds of all other classes."""
         own = logits[:, self.index]
         if not self.complement:
             return own
-        if self._by_itself:
+        if self._independent:
             return -own
         others = torch.arange(logits.shape[1], device=logits.device) != self.index
         return logits[:, others].logsumexp(-1) - own
 
     def probabilities_of(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, " batch"]:
-        """Each class by itself where several may hold at once (or there is only one), else all classes against one another."""
-        own = (logits.sigmoid() if self._by_itself else logits.softmax(-1))[:, self.index]
+        """Sigmoid for multi-label classifiers (and for a single class), else softmax over the classes."""
+        own = (logits.sigmoid() if self._independent else logits.softmax(-1))[:, self.index]
         return 1 - own if self.complement else own
 
     @property
-    def _by_itself(self) -> bool:
+    def _independent(self) -> bool:
         return self.hf.config.problem_type == "multi_label_classification" or len(self.classes) == 1
 
 
@@ -96,11 +99,14 @@ def load_classifier(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> Classifier:
-    """A classifier or one-label reward model. `positive` names the class whose logit is the score; None if there is one. Where no class is
-    called so, "not toxic" is the complement of the class toxic."""
+    """A classifier or one-label reward model from a folder or hub id.
+
+    `positive` names the class whose logit is the score; None if there is one class. "not toxic" means the complement of
+    the class toxic, if no class has the name "not toxic".
+    """
     from transformers import AutoModelForSequenceClassification
 
-    hf, silenced = open_model(
+    hf, original_dropout = open_model(
         AutoModelForSequenceClassification,
         path_or_id,
         dtype=dtype,
@@ -109,7 +115,7 @@ def load_classifier(
         trust_remote_code=trust_remote_code,
     )
     classes = tuple(str(hf.config.id2label[i]) for i in sorted(hf.config.id2label))
-    return _classifier(hf, silenced, classes, positive, path_or_id)
+    return _classifier(hf, original_dropout, classes, positive, path_or_id)
 
 
 def new_classifier(
@@ -122,11 +128,11 @@ def new_classifier(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> Classifier:
-    """A classifier to be trained: this model's trunk under a new output layer for these classes."""
+    """A classifier to be trained: this model's trunk with a new output layer for these classes."""
     from transformers import AutoModelForSequenceClassification
 
-    with _no_report():
-        hf, silenced = open_model(
+    with _without_warnings():
+        hf, original_dropout = open_model(
             AutoModelForSequenceClassification,
             path_or_id,
             dtype=dtype,
@@ -137,12 +143,15 @@ def new_classifier(
         )
     hf.config.id2label = dict(enumerate(classes))
     hf.config.label2id = {name: i for i, name in enumerate(classes)}
-    return _classifier(hf, silenced, tuple(classes), positive, path_or_id)
+    return _classifier(hf, original_dropout, tuple(classes), positive, path_or_id)
 
 
 @contextmanager
-def _no_report() -> Iterator[None]:
-    """Transformers warns that the output layer is new, which is what was asked for; what else is missing is an error of ours."""
+def _without_warnings() -> Iterator[None]:
+    """Silences transformers' warning that the output layer is new: it is meant to be.
+
+    Other missing weights raise anyway.
+    """
     from transformers.utils import logging
 
     before = logging.get_verbosity()
@@ -154,16 +163,16 @@ def _no_report() -> Iterator[None]:
 
 
 def _classifier(
-    hf: nn.Module, silenced: dict[str, float], classes: tuple[str, ...], positive: str | None, name: str | Path
+    hf: nn.Module, original_dropout: dict[str, float], classes: tuple[str, ...], positive: str | None, name: str | Path
 ) -> Classifier:
     index, complement = class_or_complement(classes, positive, str(name))
     classifier = Classifier(hf, classes=classes, index=index, name=str(name), complement=complement)
-    classifier.silenced = silenced
+    classifier.original_dropout = original_dropout
     return classifier
 
 
 def class_or_complement(classes: Sequence[str], positive: str | None, name: str) -> tuple[int, bool]:
-    """The class with this name; or, where "not x" is wanted and there is no such class but an x, x and that its complement is meant."""
+    """The index of the class, and whether its complement is meant: "not x" without such a class, but with a class x."""
     known = {label.casefold() for label in classes}
     wanted = "" if positive is None else positive.casefold()
     if wanted not in known and wanted.startswith("not ") and wanted.removeprefix("not ") in known:
@@ -172,12 +181,12 @@ def class_or_complement(classes: Sequence[str], positive: str | None, name: str)
 
 
 def class_index(classes: Sequence[str], positive: str | None, name: str) -> int:
-    """The class with this name, capitals aside; it may go unnamed only where there is no choice."""
+    """The index of the class with this name, ignoring case; the name may be None only if there is a single class."""
     if positive is None and len(classes) == 1:
         return 0
     if positive is None:
         raise ModelError(
-            f"{name!r} has the classes {', '.join(classes)}; say which one's logit is the score (positive=...)"
+            f"{name!r} has the classes {', '.join(classes)}; say which class's logit is the score (positive=...)"
         )
     matching = [i for i, label in enumerate(classes) if label == positive]
     matching = matching or [i for i, label in enumerate(classes) if label.lower() == positive.lower()]
@@ -186,8 +195,8 @@ def class_index(classes: Sequence[str], positive: str | None, name: str) -> int:
     return matching[0]
 
 
-def fit_pad(classifier: Classifier, tokeniser: Any) -> None:
-    """Let the model know the tokeniser's PAD where it knows none, with a row for it if there is none."""
+def ensure_pad_token(classifier: Classifier, tokeniser: Any) -> None:
+    """Set the model's PAD token to the tokeniser's if it has none, and add an embedding row for it if needed."""
     config = classifier.hf.config.get_text_config()
     if config.pad_token_id is None:
         config.pad_token_id = tokeniser.pad_token_id
@@ -196,7 +205,7 @@ def fit_pad(classifier: Classifier, tokeniser: Any) -> None:
 
 
 def save_classifier(classifier: Classifier, tokeniser: Any, folder: str | Path) -> Path:
-    """An ordinary folder for AutoModelForSequenceClassification, with the classes' names."""
+    """Save a standard folder for AutoModelForSequenceClassification, with the class names."""
     folder = Path(folder)
     with dropout_restored(classifier):
         classifier.hf.save_pretrained(folder)

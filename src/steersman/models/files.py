@@ -1,7 +1,7 @@
-"""Model folders: what one holds (read from its JSON alone, without torch), and saving one as others expect it.
+"""Model folders: their kind (read from JSON alone, without torch), and saving them.
 
-Everything saved is an ordinary Hugging Face folder that plain transformers opens. What has no place there (the scale of
-a reward model's scores) stands beside it in steersman.json, which others ignore.
+Everything saved is a standard Hugging Face folder that plain transformers opens. What that format has no field for (the
+scale of a reward model's scores) is in steersman.json beside it, which other libraries ignore.
 """
 
 import json
@@ -20,7 +20,10 @@ Kind = Literal["causal", "reward", "classifier", "adapter"]
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """What a folder holds. `base` is an adapter's base model; `classes` a classifier's, by index; `notes` our own JSON."""
+    """What a folder holds.
+
+    `base`: an adapter's base model; `classes`: a classifier's, by index; `notes`: steersman.json.
+    """
 
     kind: Kind
     family: str
@@ -30,7 +33,7 @@ class ModelFolder:
 
 
 def describe(folder: str | Path) -> ModelFolder:
-    """What kind of model stands in this folder, told from its JSON files."""
+    """The kind of model in this folder, from its JSON files."""
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise ModelError(
@@ -75,7 +78,7 @@ def write_notes(folder: str | Path, notes: dict[str, Any]) -> None:
 
 
 def save_model(backbone: Any, tokeniser: Any, folder: str | Path, *, adapter: str | None = None) -> Path:
-    """Write a causal model with its tokeniser, chat template and generation config; `adapter` is merged into it."""
+    """Save a causal model with its tokeniser, chat template and generation config; `adapter` is merged into it."""
     from steersman.models.adapters import merged_state
 
     folder = Path(folder)
@@ -89,16 +92,16 @@ def save_model(backbone: Any, tokeniser: Any, folder: str | Path, *, adapter: st
 
 @contextmanager
 def dropout_restored(backbone: Any):
-    """While saving, the config holds the dropout the model came with: that Steersman trains without is not its property."""
+    """Context manager: inside the block the config has the model's original dropout, so that it is saved unchanged."""
     parts = {id(part): part for part in (backbone.config, backbone.config.get_text_config())}.values()
-    for key, value in backbone.silenced.items():
+    for key, value in backbone.original_dropout.items():
         for part in parts:
             if hasattr(part, key):
                 setattr(part, key, value)
     try:
         yield
     finally:
-        for key, value in backbone.silenced.items():
+        for key, value in backbone.original_dropout.items():
             for part in parts:
                 if hasattr(part, key):
                     setattr(part, key, type(value)(0))

@@ -1,15 +1,14 @@
-"""One decoder layer of the Llama kind as one autograd node, forward and backward written out by hand, for a processor.
+"""One Llama-style decoder layer as a single autograd node for the CPU, with a hand-written forward and backward.
 
     middle = hidden + attention(rotate(norm(hidden) Wq), rotate(norm(hidden) Wk), norm(hidden) Wv) Wo
     result = middle + (silu(norm(middle) Wgate) * (norm(middle) Wup)) Wdown
 
-What it saves over transformers' modules is everything between the large products: dozens of passes over memory and of
-autograd nodes. Queries, keys and values are one product, and so are their gradients; residuals are added by the products;
-a rotation (arXiv 2104.09864) is one complex multiplication, for which the weights' rows are laid out pair by pair.
-An adapter's layer is the same with the adapter added to the weights (fused_lora.py).
-Whether a layer is of this kind is found out elsewhere (fused.py). Shapes: T tokens of all rows, R those of them whose result is
-read (all but in the last layer), H hidden, P rows of the joined projection, F feed-forward, A heads of queries and keys, S size
-of a head.
+Compared with transformers' modules it saves the work between the large matrix products: dozens of passes over memory
+and of autograd nodes. Queries, keys and values are one product, and so are their gradients. Residuals are added by the
+products. Rotary embedding (arXiv 2104.09864) is one complex multiplication; for it the weights' rows are arranged in
+pairs. A layer with an adapter is the same with the adapter added to the weights (fused_lora.py). fused.py decides
+whether a layer is supported. Shapes: T tokens of all rows, R tokens whose result is needed (fewer than T in the last
+layer only), H hidden, P rows of the joined projection, F feed-forward, A heads of queries and keys, S head size.
 """
 
 # torch's own annotations are partial here
@@ -22,14 +21,17 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from steersman.models.fused_lora import Adapter, Learned, flat, merged, unflat
+from steersman.models.fused_lora import Adapter, LayerGradients, flatten_factors, merged, unflatten_factors
 from steersman.models.row_attention import Rows, attend_rows, attend_rows_backward
 
 Scales = tuple[float | None, ...] | None
 
 
 class Weights(NamedTuple):
-    """The layer's parameters; the norms of single heads (Qwen 3) and the projections' biases (Qwen 2) are None elsewhere."""
+    """The layer's parameters. `before` and `between` are the norms before attention and before the feed-forward part.
+
+    Query and key norms (Qwen 3) and projection biases (Qwen 2) are None in other families.
+    """
 
     before: Tensor
     query: Tensor
@@ -48,7 +50,7 @@ class Weights(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What the weights' shapes do not tell."""
+    """Head counts, head size, attention scale, norm epsilon and row layout."""
 
     heads: int
     key_heads: int
@@ -60,35 +62,37 @@ class Shape(NamedTuple):
 
 def layer(
     hidden: Float[Tensor, "tokens hidden"],
-    turn: Complex[Tensor, "tokens 1 pairs"],
+    rotation: Complex[Tensor, "tokens 1 pairs"],
     shape: Shape,
     weights: Weights,
     adapter: Adapter | None = None,
 ) -> Float[Tensor, "read hidden"]:
-    """The layer over rows laid one after another; `turn` is cos + i sin of each token's position. What nobody reads is not
-    computed: of such tokens only keys and values are needed. With an adapter it alone learns."""
+    """The layer over concatenated rows; `rotation` is cos + i sin of each token's position.
+
+    Tokens whose result is not needed give only keys and values. With an adapter, only the adapter gets gradients.
+    """
     compute = cast(Callable[..., Tensor], _Layer.apply)
-    scales, factors = flat(adapter)
-    return compute(hidden, turn, shape, scales, *weights, *factors)
+    scales, factors = flatten_factors(adapter)
+    return compute(hidden, rotation, shape, scales, *weights, *factors)
 
 
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_TH: Tensor, turn: Tensor, shape: Shape, scales: Scales, *parameters: Tensor | None
+        ctx: Any, hidden_TH: Tensor, rotation: Tensor, shape: Shape, scales: Scales, *parameters: Tensor | None
     ) -> Tensor:
         weights, _ = _with_adapter(scales, parameters)
         normed_TH, scale_T1 = _normalised(hidden_TH, shape.epsilon)
         joined_PH, bias_P = _joined(weights, shape)
-        seen_TH = normed_TH * weights.before
-        projected_TP = seen_TH @ joined_PH.T if bias_P is None else torch.addmm(bias_P, seen_TH, joined_PH.T)
-        turned_TAS = _turned_part(projected_TP, shape)
+        input_TH = normed_TH * weights.before
+        projected_TP = input_TH @ joined_PH.T if bias_P is None else torch.addmm(bias_P, input_TH, joined_PH.T)
+        rotated_TAS = _rotated_part(projected_TP, shape)
         heads: tuple[Tensor, ...] = ()
         if weights.query_norm is not None:
-            heads = _normalised(turned_TAS, shape.epsilon)
-            torch.mul(heads[0], _head_norms(weights, shape), out=turned_TAS)
-        _in_pairs(turned_TAS).mul_(turn)
-        places = shape.rows.places
+            heads = _normalised(rotated_TAS, shape.epsilon)
+            torch.mul(heads[0], _head_norms(weights, shape), out=rotated_TAS)
+        _in_pairs(rotated_TAS).mul_(rotation)
+        places = shape.rows.query_positions
         read_RH = hidden_TH if places is None else hidden_TH.index_select(0, places)
         attended_RH = hidden_TH.new_empty(len(read_RH), shape.heads * shape.size)
         tensors = _heads_of(projected_TP, shape)
@@ -96,12 +100,12 @@ class _Layer(torch.autograd.Function):
         middle_RH = torch.addmm(read_RH, attended_RH, weights.output.T)
 
         between_RH, between_scale_R1 = _normalised(middle_RH, shape.epsilon)
-        seen_RH = between_RH * weights.between
-        gate_RF, up_RF = seen_RH @ weights.gate.T, seen_RH @ weights.up.T
+        mlp_input_RH = between_RH * weights.between
+        gate_RF, up_RF = mlp_input_RH @ weights.gate.T, mlp_input_RH @ weights.up.T
         result_RH = torch.addmm(middle_RH, torch.nn.functional.silu(gate_RF).mul_(up_RF), weights.down.T)
         ctx.shape, ctx.scales, ctx.rows, ctx.parameters = shape, scales, len(kept), len(parameters)
         ctx.save_for_backward(
-            *(turn, normed_TH, scale_T1, projected_TP, attended_RH, between_RH, between_scale_R1),
+            *(rotation, normed_TH, scale_T1, projected_TP, attended_RH, between_RH, between_scale_R1),
             *(gate_RF, up_RF, *parameters, *kept, *heads),
         )
         return result_RH
@@ -112,42 +116,44 @@ class _Layer(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         saved: tuple[Any, ...] = ctx.saved_tensors
-        turn, normed_TH, scale_T1, projected_TP, attended_RH, between_RH, between_scale_R1 = saved[:7]
+        rotation, normed_TH, scale_T1, projected_TP, attended_RH, between_RH, between_scale_R1 = saved[:7]
         end = 9 + ctx.parameters
         kept, heads = saved[end : end + ctx.rows], saved[end + ctx.rows :]
         weights, adapter = _with_adapter(ctx.scales, saved[9:end])
         shape: Shape = ctx.shape
-        learned = Learned(adapter)
-        grads = learned.own
+        gradients = LayerGradients(adapter)
+        grads = gradients.own
 
         grad_RH = grad_outputs[0].contiguous()
-        by_seen_RH = _feed_forward_backward(grad_RH, between_RH, saved[7:9], weights, learned)
-        grad_RH, grads["between"] = _norm_backward(by_seen_RH, between_RH, between_scale_R1, weights.between, grad_RH)
+        grad_input_RH = _feed_forward_backward(grad_RH, between_RH, saved[7:9], weights, gradients)
+        grad_RH, grads["between"] = _norm_backward(
+            grad_input_RH, between_RH, between_scale_R1, weights.between, grad_RH
+        )
 
-        learned.product("output", grad_RH, attended_RH)
+        gradients.product("output", grad_RH, attended_RH)
         by_projected_TP = torch.empty_like(projected_TP)
         _attention_backward(grad_RH @ weights.output, projected_TP, attended_RH, kept, by_projected_TP, shape)
-        turned_TAS = _turned_part(by_projected_TP, shape)
-        _in_pairs(turned_TAS).mul_(turn.conj())
+        rotated_TAS = _rotated_part(by_projected_TP, shape)
+        _in_pairs(rotated_TAS).mul_(rotation.conj())
         if heads:
-            _head_norms_backward(turned_TAS, heads, weights, shape, grads)
+            _head_norms_backward(rotated_TAS, heads, weights, shape, grads)
         joined_PH, _ = _joined(weights, shape)
-        _projections_backward(by_projected_TP, normed_TH * weights.before, weights, shape, learned)
+        _projections_backward(by_projected_TP, normed_TH * weights.before, weights, shape, gradients)
         if not ctx.needs_input_grad[0]:
-            # the first layer of a frozen base: nothing before it learns
-            return None, None, None, None, *learned.in_order(Weights._fields)
-        places = shape.rows.places
+            # the first layer of a frozen base: nothing before it needs a gradient
+            return None, None, None, None, *gradients.in_order(Weights._fields)
+        places = shape.rows.query_positions
         residual_TH = grad_RH if places is None else torch.zeros_like(normed_TH).index_copy_(0, places, grad_RH)
         grad_TH, grads["before"] = _norm_backward(
             by_projected_TP @ joined_PH, normed_TH, scale_T1, weights.before, residual_TH
         )
-        return grad_TH, None, None, None, *learned.in_order(Weights._fields)
+        return grad_TH, None, None, None, *gradients.in_order(Weights._fields)
 
 
 def _with_adapter(scales: Scales, parameters: tuple[Tensor | None, ...]) -> tuple[Weights, Adapter | None]:
     """The weights, with the adapter added to them if there is one."""
     count = len(Weights._fields)
-    weights, adapter = Weights(*cast(Any, parameters[:count])), unflat(scales, parameters[count:])
+    weights, adapter = Weights(*cast(Any, parameters[:count])), unflatten_factors(scales, parameters[count:])
     if adapter is None:
         return weights, None
     return weights._replace(
@@ -160,21 +166,21 @@ def _feed_forward_backward(
     between_RH: Tensor,
     inner: tuple[Tensor, Tensor],
     weights: Weights,
-    learned: Learned,
+    gradients: LayerGradients,
 ) -> Tensor:
     gate_RF, up_RF = inner
-    # made again: it costs next to nothing, and keeping it would cost a sixth of what a layer keeps
-    share_RF = torch.sigmoid(gate_RF)
-    opened_RF = gate_RF * share_RF
+    # recomputed: it costs next to nothing, and saving it would take a sixth of what a layer saves
+    sigmoid_RF = torch.sigmoid(gate_RF)
+    silu_RF = gate_RF * sigmoid_RF
     # the derivative of x s(x) is s + x s (1 - s): one exponential serves both
-    slope_RF = torch.lerp(opened_RF, opened_RF.new_ones(1), share_RF, out=share_RF)
+    slope_RF = torch.lerp(silu_RF, silu_RF.new_ones(1), sigmoid_RF, out=sigmoid_RF)
     by_product_RF = grad_RH @ weights.down
-    learned.product("down", grad_RH, opened_RF * up_RF)
-    by_up_RF = opened_RF.mul_(by_product_RF)
+    gradients.product("down", grad_RH, silu_RF * up_RF)
+    by_up_RF = silu_RF.mul_(by_product_RF)
     by_gate_RF = by_product_RF.mul_(up_RF).mul_(slope_RF)
-    seen_RH = between_RH * weights.between
-    learned.product("gate", by_gate_RF, seen_RH)
-    learned.product("up", by_up_RF, seen_RH)
+    input_RH = between_RH * weights.between
+    gradients.product("gate", by_gate_RF, input_RH)
+    gradients.product("up", by_up_RF, input_RH)
     return (by_gate_RF @ weights.gate).addmm_(by_up_RF, weights.up)
 
 
@@ -186,13 +192,13 @@ def _attention_backward(
     into_TP: Tensor,
     shape: Shape,
 ) -> None:
-    """The gradient by queries, keys and values, written into `into_TP`."""
+    """Write the gradients of queries, keys and values into `into_TP`."""
     tensors = (*_heads_of(projected_TP, shape), _by_head(attended_RH, shape.size))
     targets = _parts(into_TP, shape)
     groups = shape.heads // shape.key_heads
-    # Where a key serves several queries, its gradient is the sum of what each of them asks of it.
+    # With grouped queries (GQA) a key's gradient is the sum over its query heads.
     own = (
-        targets[0] if shape.rows.places is None else torch.empty_like(tensors[0]),
+        targets[0] if shape.rows.query_positions is None else torch.empty_like(tensors[0]),
         *(
             torch.empty_like(tensor) if groups > 1 else part
             for tensor, part in zip(tensors[1:3], targets[1:], strict=True)
@@ -200,15 +206,15 @@ def _attention_backward(
     )
     grad = _by_head(by_attended_RH, shape.size)
     attend_rows_backward(grad, tensors, kept, shape.rows, own)
-    if shape.rows.places is not None:
-        targets[0].zero_().index_copy_(1, shape.rows.places, own[0])
+    if shape.rows.query_positions is not None:
+        targets[0].zero_().index_copy_(1, shape.rows.query_positions, own[0])
     if groups > 1:
         for whole, target in zip(own[1:], targets[1:], strict=True):
             torch.sum(whole.unflatten(0, (shape.key_heads, groups)), dim=1, out=target)
 
 
 def _normalised(values: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Root mean square norm (arXiv 1910.07467) over the last axis, without its weight, and what the values were scaled by."""
+    """RMSNorm (arXiv 1910.07467) over the last axis, without its weight, and the factor on the values."""
     length = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
     scale = length.square_().div_(values.shape[-1]).add_(epsilon).rsqrt_()
     return values * scale, scale
@@ -217,7 +223,7 @@ def _normalised(values: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
 def _norm_backward(
     grad_TH: Tensor, normed_TH: Tensor, scale_T1: Tensor, weight_H: Tensor, residual_TH: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradient by the norm's input, added to that of the residual beside it, and by its weight. `grad_TH` is used up."""
+    """Gradients of the norm's input (plus the residual's) and of its weight. `grad_TH` is overwritten."""
     by_weight_TH = grad_TH * normed_TH
     mean_T1 = torch.mv(by_weight_TH, weight_H).div_(normed_TH.shape[1])[:, None]
     inner_TH = grad_TH.mul_(weight_H).addcmul_(normed_TH, mean_T1, value=-1)
@@ -225,7 +231,7 @@ def _norm_backward(
 
 
 def _head_norms(weights: Weights, shape: Shape) -> Tensor:
-    """The weight of each head's own norm, in the order of the joined projection, that of queries with their scale: [A, S]."""
+    """Weights of query and key norms in the order of the joined projection, [A, S]; the scale is in the queries'."""
     query, key = (_pair_rows(cast(Tensor, norm), shape.size) for norm in (weights.query_norm, weights.key_norm))
     return torch.cat([(query * shape.scale).expand(shape.heads, -1), key.expand(shape.key_heads, -1)])
 
@@ -233,7 +239,7 @@ def _head_norms(weights: Weights, shape: Shape) -> Tensor:
 def _head_norms_backward(
     grad_TAS: Tensor, kept: tuple[Tensor, ...], weights: Weights, shape: Shape, grads: dict[str, Tensor | None]
 ) -> None:
-    """`grad_TAS`, the gradient by what the heads' norms gave, becomes that by what they got."""
+    """In place: `grad_TAS`, the gradient of the head norms' outputs, becomes that of their inputs."""
     normed_TAS, scale_TA1 = kept
     weight_AS = _head_norms(weights, shape)
     by_weight_TAS = grad_TAS * normed_TAS
@@ -246,7 +252,7 @@ def _head_norms_backward(
 
 
 def _pair_rows(weight: Tensor, size: int) -> Tensor:
-    """Each head's rows i and i + size/2, which a rotation turns together, brought side by side."""
+    """Put each head's rows i and i + size/2 side by side: the rotary embedding rotates them together."""
     return weight.view(-1, 2, size // 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
 
 
@@ -255,8 +261,10 @@ def _unpair_rows(weight: Tensor, size: int) -> Tensor:
 
 
 def _joined(weights: Weights, shape: Shape) -> tuple[Tensor, Tensor | None]:
-    """The projections' weights, and their biases if they have any, one below another; queries' and keys' rows in pairs. The scale of
-    attention is in the queries' part, or in their norm if they have one."""
+    """The concatenated weights of the projections, and their biases if any; rows of queries and keys are in pairs.
+
+    The attention scale is in the queries' part, or in their norm if they have one.
+    """
     scale = _query_scale(weights, shape)
 
     def join(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -271,37 +279,37 @@ def _query_scale(weights: Weights, shape: Shape) -> float:
 
 
 def _projections_backward(
-    by_projected_TP: Tensor, seen_TH: Tensor, weights: Weights, shape: Shape, learned: Learned
+    by_projected_TP: Tensor, input_TH: Tensor, weights: Weights, shape: Shape, gradients: LayerGradients
 ) -> None:
-    """The gradients by the projections' weights and biases, or by their adapters."""
+    """Gradients of the projections' weights and biases, or of their adapters."""
     widths = (len(weights.query), len(weights.key), len(weights.value))
-    scale, grads = _query_scale(weights, shape), learned.own
-    if learned.adapter is not None:
+    scale, grads = _query_scale(weights, shape), gradients.own
+    if gradients.adapter is not None:
         query, key, value = by_projected_TP.split(widths, dim=1)
-        learned.product("query", query, seen_TH, lambda b: _pair_rows(b, shape.size) * scale)
-        learned.product("key", key, seen_TH, lambda b: _pair_rows(b, shape.size))
-        learned.product("value", value, seen_TH)
-        learned.put_back("query", lambda by_b: _unpair_rows(by_b, shape.size) * scale)
-        learned.put_back("key", lambda by_b: _unpair_rows(by_b, shape.size))
+        gradients.product("query", query, input_TH, lambda b: _pair_rows(b, shape.size) * scale)
+        gradients.product("key", key, input_TH, lambda b: _pair_rows(b, shape.size))
+        gradients.product("value", value, input_TH)
+        gradients.put_back("query", lambda by_b: _unpair_rows(by_b, shape.size) * scale)
+        gradients.put_back("key", lambda by_b: _unpair_rows(by_b, shape.size))
         return
-    found = {"": by_projected_TP.T @ seen_TH}
+    joined_grads = {"": by_projected_TP.T @ input_TH}
     if weights.query_bias is not None:
-        found["_bias"] = by_projected_TP.sum(0)
-    for kind, joined in found.items():
+        joined_grads["_bias"] = by_projected_TP.sum(0)
+    for kind, joined in joined_grads.items():
         query, key, value = joined.split(widths)
         grads[f"query{kind}"] = _unpair_rows(query, shape.size).mul_(scale)
         grads[f"key{kind}"] = _unpair_rows(key, shape.size)
         grads[f"value{kind}"] = value.clone()  # a view would keep all three in memory
 
 
-def _turned_part(projected_TP: Tensor, shape: Shape) -> Tensor:
+def _rotated_part(projected_TP: Tensor, shape: Shape) -> Tensor:
     """Queries and keys: [T, A, S]."""
-    turned = shape.heads + shape.key_heads
-    return projected_TP[:, : turned * shape.size].unflatten(1, (turned, shape.size))
+    rotated = shape.heads + shape.key_heads
+    return projected_TP[:, : rotated * shape.size].unflatten(1, (rotated, shape.size))
 
 
-def _in_pairs(turned_TAS: Tensor) -> Tensor:
-    return torch.view_as_complex(turned_TAS.unflatten(2, (-1, 2)))
+def _in_pairs(rotated_TAS: Tensor) -> Tensor:
+    return torch.view_as_complex(rotated_TAS.unflatten(2, (-1, 2)))
 
 
 def _parts(projected_TP: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
@@ -312,10 +320,10 @@ def _parts(projected_TP: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _heads_of(projected_TP: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
-    """The same with a key and a value for each query, and only the queries whose tokens are read."""
+    """Queries, keys and values with one key and value per query head, and only the queries whose result is needed."""
     query, key, value = _parts(projected_TP, shape)
-    if shape.rows.places is not None:
-        query = query.index_select(1, shape.rows.places)
+    if shape.rows.query_positions is not None:
+        query = query.index_select(1, shape.rows.query_positions)
     groups = shape.heads // shape.key_heads
     if groups == 1:
         return query, key, value

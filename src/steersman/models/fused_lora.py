@@ -1,7 +1,8 @@
-"""A low-rank adapter (LoRA, arXiv 2106.09685) in a layer that computes as one step: y = x (W + s B A)^T, W frozen.
+"""LoRA (arXiv 2106.09685) in a fused layer: y = x (W + s B A)^T, with W frozen.
 
-The sum is made anew for each pass, which costs a rank's share of the tokens' own products (2 % with rank 16 and 1,000 tokens), so
-that there is one product a weight and not three. Backward, the base has no gradient, and those of A and B are thin:
+The sum is recomputed in each pass, so that there is one product per weight instead of three. It costs rank / tokens of
+the tokens' own products (2 % with rank 16 and 1,000 tokens). W gets no gradient; those of A and B are low-rank
+products:
 
     d B = s (d y)^T (x A^T),    d A = s (d y B)^T x
 """
@@ -12,12 +13,12 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-# What an adapter may stand on, as `fused_layer.Weights` calls it.
+# The linear layers that may have an adapter, named as in `fused_layer.Weights`.
 PRODUCTS = ("query", "key", "value", "output", "gate", "up", "down")
 
 
 class Factors(NamedTuple):
-    """A product's A [rank, in], B [out, rank] and what their product is scaled by."""
+    """LoRA factors of one linear layer: A [rank, in], B [out, rank] and the scale of their product."""
 
     a: Tensor
     b: Tensor
@@ -25,11 +26,11 @@ class Factors(NamedTuple):
 
 
 Adapter = Mapping[str, Factors]
-"""By product; one without an adapter is left out."""
+"""Factors by linear layer; layers without an adapter are left out."""
 
 
 def factors_of(product: Any) -> Factors | None:
-    """The active adapter of one of peft's linear layers, if it is an ordinary one; None for anything else."""
+    """The active adapter of a peft linear layer, if it is plain LoRA; None for anything else."""
     if type(product).__module__ != "peft.tuners.lora.layer" or type(product).__name__ != "Linear":
         return None
     active = list(product.active_adapters)
@@ -37,18 +38,18 @@ def factors_of(product: Any) -> Factors | None:
         return None
     name = active[0]
     a, b = product.lora_A[name], product.lora_B[name]
-    ordinary = (
+    plain = (
         all(type(part) is nn.Linear and part.bias is None and part.weight.dtype == torch.float32 for part in (a, b))
         and isinstance(product.lora_dropout[name], nn.Identity)
         and not getattr(product, "use_dora", {}).get(name, False)
         and name not in getattr(product, "lora_variant", {})
         and not getattr(product, "fan_in_fan_out", False)
     )
-    return Factors(a.weight, b.weight, float(product.scaling[name])) if ordinary else None
+    return Factors(a.weight, b.weight, float(product.scaling[name])) if plain else None
 
 
 def parts_of(product: Any) -> tuple[nn.Module, ...]:
-    """What takes part in the pass of such a layer besides its base."""
+    """The modules that run in the forward pass of a layer with an adapter, besides its base layer."""
     name = product.active_adapters[0]
     return product, product.lora_A[name], product.lora_B[name], product.lora_dropout[name]
 
@@ -57,24 +58,24 @@ def merged(weight: Tensor, factors: Factors | None) -> Tensor:
     return weight if factors is None else torch.addmm(weight, factors.b, factors.a, alpha=factors.scale)
 
 
-def flat(adapter: Adapter | None) -> tuple[tuple[float | None, ...] | None, list[Tensor | None]]:
-    """The scales, and A and B of all products in their order: what an autograd function can be given."""
+def flatten_factors(adapter: Adapter | None) -> tuple[tuple[float | None, ...] | None, list[Tensor | None]]:
+    """The scales, and A and B of all linear layers in the order of PRODUCTS: arguments of an autograd function."""
     if adapter is None:
         return None, []
     each = [adapter.get(name) for name in PRODUCTS]
-    tensors = [part for one in each for part in ((None, None) if one is None else (one.a, one.b))]
-    return tuple(None if one is None else one.scale for one in each), tensors
+    tensors = [part for lora in each for part in ((None, None) if lora is None else (lora.a, lora.b))]
+    return tuple(None if lora is None else lora.scale for lora in each), tensors
 
 
-def unflat(scales: tuple[float | None, ...] | None, tensors: tuple[Tensor | None, ...]) -> Adapter | None:
+def unflatten_factors(scales: tuple[float | None, ...] | None, tensors: tuple[Tensor | None, ...]) -> Adapter | None:
     if scales is None:
         return None
     pairs = zip(PRODUCTS, scales, tensors[::2], tensors[1::2], strict=True)
     return {name: Factors(cast(Tensor, a), cast(Tensor, b), scale) for name, scale, a, b in pairs if scale is not None}
 
 
-class Learned:
-    """The gradients that a layer's backward pass finds: of its own weights, or of the adapter that stands on them."""
+class LayerGradients:
+    """Gradients from a layer's backward pass: of its own weights, or of the adapter on them."""
 
     def __init__(self, adapter: Adapter | None) -> None:
         self.adapter = adapter
@@ -84,8 +85,11 @@ class Learned:
     def product(
         self, name: str, by_result: Tensor, given: Tensor, arrange: Callable[[Tensor], Tensor] | None = None
     ) -> None:
-        """Of a product given its input and the gradient by its result. `arrange` brings rows of B into the order (and scale) in which
-        the result's columns stand here; the gradient of B comes back in that order, for `put_back` to undo."""
+        """Add the gradients of one linear layer from its input and the gradient of its output.
+
+        `arrange` brings the rows of B into the order (and scale) of the output's columns. The gradient of B is then in
+        that order too, until `put_back` undoes it.
+        """
         if self.adapter is None:
             self.own[name] = by_result.T @ given
             return
@@ -103,10 +107,10 @@ class Learned:
             self.by_factor[name] = (by_a, disarrange(by_b))
 
     def in_order(self, names: tuple[str, ...]) -> list[Tensor | None]:
-        """As the autograd function hands them back: weights by name, then A and B of every product if there is an adapter."""
+        """In the order of the autograd function's arguments: weights by name, then A and B per layer of an adapter."""
         if self.adapter is None:
             return [self.own.get(name) for name in names]
-        found: list[Tensor | None] = [None] * len(names)
+        ordered: list[Tensor | None] = [None] * len(names)
         for name in PRODUCTS:
-            found += self.by_factor.get(name, (None, None))
-        return found
+            ordered += self.by_factor.get(name, (None, None))
+        return ordered

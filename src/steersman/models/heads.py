@@ -1,7 +1,7 @@
-"""Small linear heads on a trunk's hidden states: values of positions, scores of whole answers.
+"""Linear heads on a trunk's hidden states: a value head per position, a reward head per answer.
 
-They stay in float32 whatever the trunk is in (float64 under a float64 trunk): they are tiny, and a score or value in
-bfloat16 has three digits.
+They compute in float32 whatever the trunk's dtype (float64 under a float64 trunk): they are tiny, and a score or value
+in bfloat16 has three digits.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,10 @@ def _in_float32_at_least(
 
 
 class ValueHead(nn.Module):
-    """Expected return at each position. It starts at zero, as in lm-human-preferences: before anything is learned the
-    advantage is then the reward itself, not noise."""
+    """Value head: the expected return at each position.
+
+    It starts at zero, as in lm-human-preferences: before training the advantage is then the reward itself, not noise.
+    """
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -36,15 +38,17 @@ class ValueHead(nn.Module):
         return _in_float32_at_least(hidden, self.weight).squeeze(-1) + self.bias
 
     def start_from(self, head: "RewardHead", *, mean: float, std: float) -> None:
-        """Begin as the reward model's (normalised) score, as the TL;DR reproduction's critic does (arXiv 2403.17031)."""
+        """Initialise as the reward model's (normalised) score, as in the TL;DR reproduction (arXiv 2403.17031)."""
         with torch.no_grad():
             self.weight.copy_(head.weight.mean(0, keepdim=True) / std)
             self.bias.fill_(-mean / std)
 
 
 class RewardHead(nn.Module):
-    """Score of an answer, read at its last token; several heads make an ensemble. Without bias: only differences of
-    scores are learned from comparisons, and Hugging Face's own heads have none."""
+    """Reward head: the score of an answer at its last token; several heads make an ensemble.
+
+    It has no bias: comparisons determine only differences of scores, and Hugging Face's own heads have none.
+    """
 
     def __init__(self, hidden_size: int, *, heads: int) -> None:
         super().__init__()
@@ -59,15 +63,15 @@ class RewardHead(nn.Module):
         return _in_float32_at_least(hidden, self.weight)
 
 
-def at_last(
+def last_token_hidden(
     hidden: Float[Tensor, "batch time hidden"], lengths: Int[Tensor, " batch"]
 ) -> Float[Tensor, "batch hidden"]:
-    """The hidden state of each row's last real token."""
+    """The hidden state at the last token of each row, padding not counted."""
     return hidden[torch.arange(len(lengths), device=hidden.device), lengths - 1]
 
 
 def save_heads(heads: Mapping[str, nn.Module], folder: str | Path) -> None:
-    """Heads by name, as one safetensors file in the folder of the model they belong to."""
+    """Save named heads as one safetensors file in their model's folder."""
     from safetensors.torch import save_file
 
     state = {f"{name}.{key}": value for name, head in heads.items() for key, value in head.state_dict().items()}
@@ -76,7 +80,7 @@ def save_heads(heads: Mapping[str, nn.Module], folder: str | Path) -> None:
 
 
 def load_heads(heads: Mapping[str, nn.Module], folder: str | Path) -> None:
-    """Fill these heads from the file that `save_heads` wrote."""
+    """Load these heads from the file written by `save_heads`."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -12,17 +12,19 @@ from steersman.models.q_heads import Guide
 
 @dataclass(frozen=True)
 class LanguageModel:
+    """A backbone with its tokeniser, its trained adapter and its Q heads, if any."""
+
     backbone: Backbone
     tokeniser: Any
     adapter: str | None
-    """The adapter that learns, or None where the whole model does."""
+    """The trained adapter; None if the whole model is trained."""
     merged: bool
-    """Whether the base is itself a base and an adapter made one: it is then on no disk, and saved with what is learned."""
+    """Whether the base is a base with an adapter merged into it. It exists in memory only, so it is saved too."""
     guide: Guide | None = None
-    """The Q heads that it was saved with, where it was opened to answer."""
+    """The Q heads saved with it, if it was loaded for generation."""
 
     def save(self, folder: Path) -> None:
-        """An ordinary Hugging Face folder, or a peft folder if only an adapter was learned; the tokeniser beside it."""
+        """Save a Hugging Face folder, or a peft folder if only an adapter was trained, with the tokeniser."""
         if self.adapter is None:
             save_model(self.backbone, self.tokeniser, folder)
             return

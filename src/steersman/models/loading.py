@@ -1,7 +1,7 @@
-"""Opening a causal language model from a folder or hub id, and finding out by trial what it can do.
+"""Loads a causal language model from a folder or hub id, and tries what it supports.
 
-Nothing is taken on trust: the softcap and scale read from the config are checked against the model's own logits, and a
-way of packing is used only if packed hidden states equal unpacked ones.
+Everything is checked: the softcap and scale in the config against the model's own logits, and packed hidden states
+against unpacked ones.
 """
 
 import re
@@ -13,13 +13,13 @@ import torch
 
 from steersman.batches import TokenBatch
 from steersman.errors import MissingLibrary, ModelError
-from steersman.models.backbone import Backbone, Packing, Readout, agree
+from steersman.models.backbone import Backbone, Packing, Readout, nearly_equal
 from steersman.models.fused import fuse, unfuse
 from steersman.models.unpadded import install
 
 Quantise = Literal["4bit", "8bit"]
 
-# What a sequence classifier of transformers puts on a trunk that was trained for something else.
+# Layers that transformers' sequence classifiers add to a trunk trained for another task.
 NEW_LAYERS = re.compile(r"^(score|classifier|pre_classifier)\b|\bpooler\b")
 
 
@@ -35,11 +35,11 @@ def load_causal(
 ) -> Backbone:
     """A causal language model, ready for training, with dropout off.
 
-    `attention` is transformers' attn_implementation; None leaves the choice to it (sdpa where the model has it).
+    `attention` is transformers' attn_implementation; None is its default (sdpa where the model has it).
     """
     from transformers import AutoModelForCausalLM
 
-    model, silenced = open_model(
+    model, original_dropout = open_model(
         AutoModelForCausalLM,
         path_or_id,
         dtype=dtype,
@@ -50,7 +50,7 @@ def load_causal(
         attention=attention,
     )
     backbone = Backbone(model, name=str(path_or_id), readout=None, packing=None)
-    backbone.silenced = silenced
+    backbone.original_dropout = original_dropout
     backbone.readout = find_readout(backbone)
     backbone.packing = find_packing(backbone)
     backbone.unpadded = find_unpadded(backbone)
@@ -69,9 +69,10 @@ def open_model(
     attention: str | None = None,
     labels: int | None = None,
 ) -> tuple[Any, dict[str, float]]:
-    """A Hugging Face model of this Auto class with every weight found, and the dropout settings that were silenced.
+    """A Hugging Face model of this Auto class with no weight missing, and the dropout values that were set to 0.
 
-    With `labels` it gets an output layer for so many classes, which may be new."""
+    With `labels` it gets an output layer for that many classes, which may be new.
+    """
     from transformers import AutoConfig
 
     name = resolve(path_or_id)
@@ -83,27 +84,27 @@ def open_model(
         placing["attn_implementation"] = attention
     try:
         config = AutoConfig.from_pretrained(name, **options, **({"num_labels": labels} if labels else {}))
-        silenced = silence_dropout(config)
-        model, found = kind.from_pretrained(
+        original_dropout = disable_dropout(config)
+        model, info = kind.from_pretrained(
             name, config=config, dtype=dtype, output_loading_info=True, **placing, **options
         )
     except MissingLibrary:
         raise
     except Exception as error:
-        # transformers, safetensors and the hub raise a dozen unrelated types here; each becomes one readable message.
+        # transformers, safetensors and the hub raise a dozen unrelated types here; all become one readable message.
         raise ModelError(
             f"no model could be loaded from {str(path_or_id)!r}: {_short(error)}. Expected a Hugging Face model folder "
             "(config.json and safetensors) or a hub id that is cached or can be downloaded; check the name, the "
             "folder's files and the connection"
         ) from error
-    missing = sorted(key for key in found["missing_keys"] if not (labels and NEW_LAYERS.search(key)))
+    missing = sorted(key for key in info["missing_keys"] if not (labels and NEW_LAYERS.search(key)))
     if missing:
         raise ModelError(
-            f"{str(path_or_id)!r} lacks {len(missing)} weights of a {type(model).__name__} (first: {missing[0]}), which would "
-            "stay random. Expected a model saved as this kind; `steersman` names a folder's kind with `describe`"
+            f"{str(path_or_id)!r} lacks {len(missing)} weights of a {type(model).__name__} (first: {missing[0]}), "
+            "which would stay random. Expected a model saved as this kind; check the folder's config.json"
         )
     model = model if quantise else model.to(device)
-    return model.eval(), silenced
+    return model.eval(), original_dropout
 
 
 def _short(error: Exception) -> str:
@@ -112,7 +113,7 @@ def _short(error: Exception) -> str:
 
 
 def resolve(path_or_id: str | Path) -> str:
-    """The name to give transformers; a folder that is not there or holds no model is said at once and plainly."""
+    """The name to pass to transformers. A missing folder, or one without a model, raises a readable error at once."""
     folder = Path(path_or_id).expanduser()
     text = str(path_or_id)
     if not folder.exists():
@@ -128,21 +129,21 @@ def resolve(path_or_id: str | Path) -> str:
             "(load_adapter)"
         )
     if not (folder / "config.json").exists():
-        seen = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) if folder.is_dir() else "a file"
+        content = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) if folder.is_dir() else "a file"
         raise ModelError(
-            f"{text!r} is no model folder: it has no config.json (seen: {seen or 'nothing'}). Give the folder that "
-            "holds config.json and the safetensors files; in a run folder that is below checkpoints/ or model/"
+            f"{text!r} is no model folder: it has no config.json (seen: {content or 'nothing'}). Give the folder that "
+            "holds config.json and the safetensors files; in a run folder it is under checkpoints/ or model/"
         )
     return str(folder)
 
 
 def quantisation(quantise: Quantise, dtype: torch.dtype) -> Any:
-    """The bitsandbytes settings for a frozen base under adapters (QLoRA, arXiv 2305.14314: NF4, double quantisation)."""
+    """bitsandbytes settings for a frozen base with adapters (QLoRA, arXiv 2305.14314: NF4, double quantisation)."""
     import importlib.util
 
     if importlib.util.find_spec("bitsandbytes") is None:
         raise MissingLibrary(
-            f"the base is to be loaded in {quantise}, which needs bitsandbytes, and that is not installed; "
+            f"loading the base in {quantise} needs bitsandbytes, which is not installed; "
             "pip install 'steersman[qlora]', or leave quantise out"
         )
     from transformers import BitsAndBytesConfig
@@ -157,22 +158,22 @@ def quantisation(quantise: Quantise, dtype: torch.dtype) -> Any:
     )
 
 
-def silence_dropout(config: Any) -> dict[str, float]:
-    """Set every dropout of a config to 0 (routers' jitter and dropped layers too) and say what it was."""
-    silenced: dict[str, float] = {}
+def disable_dropout(config: Any) -> dict[str, float]:
+    """Set every dropout of a config to 0 (router jitter and layer dropout too) and return the original values."""
+    original_dropout: dict[str, float] = {}
     for part in {id(c): c for c in (config, config.get_text_config())}.values():
         for key, value in list(part.to_dict().items()):
-            noisy = (
+            is_dropout = (
                 "dropout" in key or "pdrop" in key or key in ("layerdrop", "router_jitter_noise", "input_jitter_noise")
             )
-            if noisy and isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+            if is_dropout and isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
                 setattr(part, key, type(value)(0))
-                silenced[key] = value
-    return silenced
+                original_dropout[key] = value
+    return original_dropout
 
 
 def find_readout(backbone: Backbone) -> Readout | None:
-    """Softcap and scale from the config, if they give the model's own logits on a probe; else None."""
+    """Softcap and scale from the config, if they reproduce the model's logits on probe tokens; else None."""
     text = backbone.config.get_text_config()
     scale = getattr(text, "logit_scale", None) or getattr(text, "lm_head_multiplier", None) or 1.0
     scale = scale / (getattr(text, "logits_scaling", None) or 1.0)
@@ -184,18 +185,18 @@ def find_readout(backbone: Backbone) -> Readout | None:
         product = head(backbone.trunk(input_ids=ids, use_cache=False).last_hidden_state) * readout.scale
     if readout.softcap:
         product = readout.softcap * torch.tanh(product / readout.softcap)
-    return readout if product.shape == expected.shape and agree(expected, product) else None
+    return readout if product.shape == expected.shape and nearly_equal(expected, product) else None
 
 
 def find_packing(backbone: Backbone) -> Packing | None:
-    """The first way of packing under which packed hidden states equal unpacked ones; None if none does."""
+    """The first packing method under which packed hidden states equal unpacked ones; None if there is none."""
     ways: tuple[Packing, ...] = ("positions", "mask")
     if str(backbone.config._attn_implementation).startswith("flash"):
         ways = ("flat",)
     if getattr(backbone.config.get_text_config(), "sliding_window", None):
-        # A mask of our own would replace the sliding window, which a short probe cannot see.
+        # Our own mask would replace the sliding window, which a short probe cannot detect.
         ways = tuple(way for way in ways if way != "mask")
-    # Rows of 6 and 4 tokens, and of 5 and 1 before padding, once packed and once each by itself.
+    # Sequences of 6 and 4 tokens, and of 5 and 1 before padding: packed, and each by itself.
     ids = _probe_ids(backbone, 20).view(2, 10)
     none = torch.zeros_like(ids, dtype=torch.bool)
     marks = torch.tensor([[1] * 6 + [2] * 4, [1] * 5 + [2] + [0] * 4], device=ids.device)
@@ -209,9 +210,11 @@ def find_packing(backbone: Backbone) -> Packing | None:
 
 
 def find_unpadded(backbone: Backbone) -> int:
-    """The longest rows that, laid one after another without padding, give the hidden states each gives by itself; 0 if the
-    model cannot do it. Rows that fit into a window or chunk of attention never meet its edge. Layers that
-    can compute as one step do so from here on, if that gives the same too."""
+    """The longest rows whose hidden states stay the same when rows are concatenated without padding; 0 if none do.
+
+    Rows that fit into an attention window or chunk are not affected by it. Layers that can be fused are fused from here
+    on, if the hidden states stay the same.
+    """
     text = backbone.config.get_text_config()
     windows = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
     longest = min([window for window in windows if window] or [sys.maxsize])
@@ -221,7 +224,7 @@ def find_unpadded(backbone: Backbone) -> int:
     install()
     ids = _probe_ids(backbone, 40).view(4, 10)[:, :longest]
     width = ids.shape[1]
-    # the second row begins as the first does, so that what they share is computed once
+    # the second row shares a prefix with the first, so that the prefix is computed once
     ids[1, :-1] = ids[0, :-1]
     lengths = torch.tensor([width, width, width // 2, 1], device=ids.device)
     batch = TokenBatch(ids, torch.zeros_like(ids, dtype=torch.bool), lengths, None)
@@ -229,7 +232,7 @@ def find_unpadded(backbone: Backbone) -> int:
         if backbone.device.type == "cuda":
             with torch.autocast("cuda", dtype=torch.bfloat16):
                 alone = backbone.hidden(batch)
-                # float32 at the end, of products in bf16
+                # the final hidden states are float32, computed from bf16 products
                 return longest if _same_unpadded(backbone, batch, alone, longest, kind=torch.bfloat16) else 0
         alone = backbone.hidden(batch)
         if fuse(backbone.trunk):
@@ -243,19 +246,20 @@ def find_unpadded(backbone: Backbone) -> int:
 def _same_unpadded(
     backbone: Backbone, batch: TokenBatch, alone: torch.Tensor, longest: int, *, kind: torch.dtype | None = None
 ) -> bool:
-    """Whether the real tokens have the same hidden states without their padding, as exactly as numbers of this kind can say."""
+    """Whether real tokens have the same hidden states without padding, up to rounding of dtype `kind`."""
     backbone.unpadded = longest
     read = batch.lengths.clone()
     read[1] = 1
     try:
-        together = backbone.hidden(batch, read)
+        without_padding = backbone.hidden(batch, read)
     except (ModelError, TypeError, ValueError, RuntimeError, NotImplementedError, IndexError, AttributeError):
         return False
     finally:
         backbone.unpadded = 0
-    there = torch.arange(batch.ids.shape[1], device=batch.ids.device)
-    seen = batch.attention_mask & (there >= (batch.lengths - read)[:, None])
-    return agree(alone[seen].to(kind or alone.dtype), together[seen].to(kind or together.dtype))
+    column = torch.arange(batch.ids.shape[1], device=batch.ids.device)
+    compared = batch.attention_mask & (column >= (batch.lengths - read)[:, None])
+    expected, actual = alone[compared], without_padding[compared]
+    return nearly_equal(expected.to(kind or expected.dtype), actual.to(kind or actual.dtype))
 
 
 def _same_packed(backbone: Backbone, packed: TokenBatch, span: tuple[int, int, int]) -> bool:
@@ -267,24 +271,24 @@ def _same_packed(backbone: Backbone, packed: TokenBatch, span: tuple[int, int, i
             together = backbone.hidden(packed)[row : row + 1, start:end]
         except (TypeError, ValueError, RuntimeError, NotImplementedError):
             return False
-        return agree(backbone.hidden(alone), together)
+        return nearly_equal(backbone.hidden(alone), together)
 
 
 def _probe_ids(backbone: Backbone, length: int) -> torch.Tensor:
-    """Different ids, spread over the vocabulary, the same every time."""
+    """Distinct ids, spread over the vocabulary, the same at every call."""
     step = max(1, backbone.vocabulary // (length + 2))
     return (torch.arange(1, length + 1, device=backbone.device) * step) % backbone.vocabulary
 
 
 def fit_vocabulary(backbone: Backbone, tokeniser: Any) -> bool:
-    """Give the model a row for each id of the tokeniser, and its PAD; True if rows were added.
+    """Extend the embeddings to the tokeniser's vocabulary and set its PAD id; True if rows were added.
 
-    New rows are the mean of the old ones, so that no new token is likely or odd before it was ever trained.
+    New rows are the mean of the old ones, so that an untrained token is neither likely nor an outlier.
     """
-    before, wanted = backbone.vocabulary, len(tokeniser)
+    before, needed = backbone.vocabulary, len(tokeniser)
     config = backbone.config.get_text_config()
-    if wanted > before:
-        backbone.hf.resize_token_embeddings(wanted, mean_resizing=False)
+    if needed > before:
+        backbone.hf.resize_token_embeddings(needed, mean_resizing=False)
         layers = {
             id(m.weight): m for m in (backbone.hf.get_input_embeddings(), backbone.hf.get_output_embeddings()) if m
         }
@@ -296,4 +300,4 @@ def fit_vocabulary(backbone: Backbone, tokeniser: Any) -> bool:
     config.pad_token_id = tokeniser.pad_token_id
     if getattr(backbone.hf, "generation_config", None) is not None:
         backbone.hf.generation_config.pad_token_id = tokeniser.pad_token_id
-    return wanted > before
+    return needed > before

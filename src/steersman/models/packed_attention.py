@@ -1,5 +1,6 @@
-"""Attention among rows that lie one after another, on a GPU in half precision: torch's flash attention, which skips what belongs to
-another row. It knows no float32, and nothing is rounded to please it: in float32 rows keep their padding there.
+"""Attention within concatenated rows on a GPU in half precision: torch's variable-length flash attention.
+
+Flash attention does not support float32. Nothing is rounded for it: in float32 on a GPU, rows are padded.
 """
 
 # torch's own annotations are partial here
@@ -11,14 +12,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# The longest row that is told to the kernels is a power of two from here on, so that compiled layers meet few numbers.
+# The longest row passed to the kernel is rounded up to a power of two, at least this: compiled layers see few values.
 _SHORTEST = 64
 
 _flash: Any = torch.ops.aten._flash_attention_forward  # pyright: ignore[reportPrivateUsage]
 
 
 class Packed(NamedTuple):
-    """Where each row begins, and where the last one ends; and how long the longest may be."""
+    """The start of each row, then the end of the last one; and an upper bound of the row length."""
 
     starts: Int[Tensor, " rows_and_end"]
     longest: int
@@ -42,5 +43,5 @@ def attend_packed(
         kind = torch.get_autocast_dtype("cuda")
         query, key, value = query.to(kind), key.to(kind), value.to(kind)
     starts, longest = rows
-    given = (query[0], key[0], value[0], starts, starts, longest, longest)
-    return _flash(*given, 0.0, True, False, scale=scale)[0][None]
+    inputs = (query[0], key[0], value[0], starts, starts, longest, longest)
+    return _flash(*inputs, 0.0, True, False, scale=scale)[0][None]

@@ -1,8 +1,8 @@
-"""What Q-learning adds to a language model (ILQL, arXiv 2206.11871): twin Q heads, their slowly following targets, and a V head.
+"""The heads of ILQL (arXiv 2206.11871) on a language model: twin Q heads, their target networks, and a V head.
 
-All read the last hidden states, so any backbone will do, whole or with an adapter. Two Qs, of which the smaller counts, since one
-alone believes its own mistakes (arXiv 1802.09477). Each head has one hidden layer of twice the width, as in trlX; its last
-layer begins at zero, so that before anything is learned every token is worth the same and leaning on Q changes no answer.
+All take the last hidden states, so any backbone will do, fully trained or with an adapter. The minimum of two Qs is
+used against overestimation (clipped double Q-learning, arXiv 1802.09477). Each head has one hidden layer of twice the
+width, as in trlX. Its last layer starts at zero: before training Q is the same for all tokens and changes no answer.
 """
 
 from collections.abc import Callable
@@ -23,13 +23,15 @@ from steersman.models.files import HEADS, NOTES, read_json, write_notes
 from steersman.models.heads import load_heads, save_heads
 
 KIND = "ilql"
-"""What a model's folder calls itself in steersman.json if it has Q heads."""
+"""The `kind` in steersman.json of a model folder with Q heads."""
 _WIDER = 2
 
 
 class Perceptron(nn.Module):
-    """Two layers, in float32 whatever the trunk is in. One that does not learn has buffers for parameters: no optimiser sees them,
-    and checkpoints hold them."""
+    """A two-layer perceptron in float32, whatever the trunk's dtype.
+
+    With `learns` False its weights are buffers: no optimiser updates them, and checkpoints contain them.
+    """
 
     inner: Tensor
     inner_bias: Tensor
@@ -64,13 +66,16 @@ class Perceptron(nn.Module):
     def at(
         self, features: Float[Tensor, "positions width"], tokens: Int[Tensor, " positions"]
     ) -> Float[Tensor, " positions"]:
-        """What the head says of one token a position; no other is computed."""
+        """The output for one given token per position; other tokens are not computed."""
         return (features * self.outer[tokens].to(features)).sum(-1) + self.outer_bias[tokens].to(features)
 
 
-class QReading(NamedTuple):
-    """What is known of each target of a batch, flat. `q_log_probs` are those of the token taken under softmax(Q), for the
-    conservative term."""
+class QOutputs(NamedTuple):
+    """Outputs for each target of a batch, flat.
+
+    `q_log_probs` are log-probs of the data's tokens under softmax(Q), for the conservative term. `target` is the
+    minimum Q of the target heads.
+    """
 
     log_probs: Float[Tensor, " targets"]
     values: Float[Tensor, " targets"]
@@ -80,60 +85,62 @@ class QReading(NamedTuple):
 
 
 class QHeads(nn.Module):
-    """`q` learns, `target` follows it (see `follow`), `value` is V."""
+    """`q` are the trained Q heads, `target` their Polyak averages (see `update_targets`), `value` is the V head."""
 
     def __init__(self, hidden_size: int, vocabulary: int) -> None:
         super().__init__()
         self.q = nn.ModuleList(Perceptron(hidden_size, vocabulary, learns=True) for _ in range(2))
         self.target = nn.ModuleList(Perceptron(hidden_size, vocabulary, learns=False) for _ in range(2))
         self.value = Perceptron(hidden_size, 1, learns=True)
-        self.follow(1.0)
+        self.update_targets(1.0)
 
     @property
-    def learning(self) -> list[Perceptron]:
+    def q_heads(self) -> list[Perceptron]:
         return [cast(Perceptron, head) for head in self.q]
 
     @property
-    def following(self) -> list[Perceptron]:
+    def target_heads(self) -> list[Perceptron]:
         return [cast(Perceptron, head) for head in self.target]
 
     @torch.no_grad()
-    def follow(self, rate: float, whole: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> None:
-        """Move the targets this share of the way to the heads that learn (Polyak averaging). `whole` gathers what was shared out over
-        processes; the targets are on each of them."""
-        for slow, fast in zip(self.following, self.learning, strict=True):
+    def update_targets(self, rate: float, whole: Callable[[Tensor], Tensor] = lambda tensor: tensor) -> None:
+        """Polyak averaging: move the target heads by this share towards the Q heads.
+
+        `whole` gathers a parameter that is sharded over ranks; each rank holds whole target heads.
+        """
+        for slow, fast in zip(self.target_heads, self.q_heads, strict=True):
             for name, tensor in slow.named_buffers():
                 tensor.lerp_(whole(fast.get_parameter(name)).to(tensor.device), rate)
 
     @torch.no_grad()
-    def least(self, hidden: Float[Tensor, "row hidden"]) -> Float[Tensor, "row vocab"]:
-        """Q of every token, by the smaller of the targets: what answers lean on."""
+    def min_target_q(self, hidden: Float[Tensor, "row hidden"]) -> Float[Tensor, "row vocab"]:
+        """Q of every token, the minimum of the two target heads: used in decoding."""
         with torch.autocast(hidden.device.type, enabled=False):
-            first, second = (head(hidden) for head in self.following)
+            first, second = (head(hidden) for head in self.target_heads)
             return torch.minimum(first, second).float()
 
 
 class QModel(nn.Module):
-    """A language model with Q heads on it, as Q-learning trains them together."""
+    """A language model with Q heads; ILQL trains them together."""
 
     def __init__(self, backbone: Backbone, heads: QHeads) -> None:
         super().__init__()
         self.backbone = backbone
         self.heads = heads
 
-    def forward(self, batch: TokenBatch) -> QReading:
-        return self.read(batch)
+    def forward(self, batch: TokenBatch) -> QOutputs:
+        return self.outputs(batch)
 
-    def read(self, batch: TokenBatch) -> QReading:
+    def outputs(self, batch: TokenBatch) -> QOutputs:
         hidden = self.backbone.hidden(batch, batch.needed_positions)
         log_probs, _ = self.backbone.log_probs_from(hidden, batch)
         states, tokens = gather_before(hidden, batch.loss_mask), gather_at(batch.ids, batch.loss_mask)
         heads = self.heads
         with torch.autocast(states.device.type, enabled=False):
-            known = [(head, head.features(states)) for head in heads.learning]
-            q = torch.stack([head.at(features, tokens) for head, features in known])
+            with_features = [(head, head.features(states)) for head in heads.q_heads]
+            q = torch.stack([head.at(features, tokens) for head, features in with_features])
             with torch.no_grad():
-                target = torch.stack([head.at(head.features(states), tokens) for head in heads.following]).amin(0)
+                target = torch.stack([head.at(head.features(states), tokens) for head in heads.target_heads]).amin(0)
             under_q = [
                 chosen_log_probs(
                     features,
@@ -143,15 +150,17 @@ class QModel(nn.Module):
                     chunk=chunk_for(len(head.outer), hidden.device.type),
                     with_entropy=False,
                 )[0]
-                for head, features in known
+                for head, features in with_features
             ]
-            return QReading(log_probs, heads.value(states)[:, 0], q, torch.stack(under_q), target)
+            return QOutputs(log_probs, heads.value(states)[:, 0], q, torch.stack(under_q), target)
 
 
 @dataclass(frozen=True, slots=True)
 class Guide:
-    """What answers lean on: tokens are drawn from policy * exp(beta * (min Q - V)). V is the same for all tokens of a state, so it
-    drops out of the draw."""
+    """Q heads and beta for decoding: tokens are sampled from policy * exp(beta * (min Q - V)).
+
+    V is the same for all tokens of a state, so it cancels in the softmax.
+    """
 
     heads: QHeads
     beta: float
@@ -164,13 +173,13 @@ def heads_for(backbone: Backbone) -> QHeads:
 
 
 def save_guide(guide: Guide, family: str, folder: str | Path) -> None:
-    """The heads beside the model that was saved to this folder."""
+    """Save the heads into the folder of their model."""
     save_heads({KIND: guide.heads}, folder)
     write_notes(folder, {"kind": KIND, "family": family, "beta": guide.beta})
 
 
 def load_guide(backbone: Backbone, folder: str | Path) -> Guide | None:
-    """The heads that stand beside a model, or None where there are none."""
+    """The heads saved with a model, or None if there are none."""
     folder = Path(folder).expanduser()
     notes: dict[str, Any] = read_json(folder / NOTES) if (folder / NOTES).exists() else {}
     if notes.get("kind") != KIND:
@@ -178,7 +187,8 @@ def load_guide(backbone: Backbone, folder: str | Path) -> Guide | None:
     beta = notes.get("beta")
     if not isinstance(beta, int | float):
         raise ModelError(
-            f"{folder / NOTES} says that Q heads stand in {HEADS}, and as beta {beta!r}; expected a number. Save the model again"
+            f"{folder / NOTES} announces Q heads in {HEADS}, with beta {beta!r}; expected a number. Save the model "
+            "again"
         )
     heads = heads_for(backbone)
     load_heads({KIND: heads}, folder)

@@ -1,7 +1,7 @@
-"""Reward models: a trunk and one or several score heads, read at the last real token.
+"""Reward models: a trunk with one or several reward heads, applied at the last token of an answer.
 
-One head on a family with a sequence classifier in transformers is saved as exactly that, with one label: plain
-transformers gives the same scores. An ensemble, or another family, is saved in our own format: the trunk as an ordinary
+A single head on a family that has a sequence classifier in transformers is saved as that class with one label: plain
+transformers gives the same scores. An ensemble, or another family, is saved in our own format: the trunk as a standard
 model folder, the heads in heads.safetensors. The scale of the scores and the label are in steersman.json.
 """
 
@@ -21,13 +21,13 @@ from steersman.models.acting import acting_as
 from steersman.models.adapters import load_adapter, save_adapter
 from steersman.models.backbone import Backbone
 from steersman.models.files import HEADS, NOTES, dropout_restored, read_json, write_notes
-from steersman.models.heads import RewardHead, at_last, load_heads, save_heads
+from steersman.models.heads import RewardHead, last_token_hidden, load_heads, save_heads
 from steersman.models.loading import find_packing, find_unpadded, open_model
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Mean and standard deviation of the scores on reference answers; what was scored is in `label`."""
+    """Mean and standard deviation of the scores on reference answers. `label` names what the score measures."""
 
     mean: float = 0.0
     std: float = 1.0
@@ -35,7 +35,10 @@ class Scale:
 
 
 class RewardModel(nn.Module):
-    """With `adapter` the trunk is a base shared with other roles: it is then not part of this module's parameters."""
+    """A trunk with reward heads.
+
+    With `adapter` the trunk is a base shared with other roles, not part of its parameters.
+    """
 
     def __init__(self, backbone: Backbone, head: RewardHead, *, adapter: str | None, scale: Scale) -> None:
         super().__init__()
@@ -58,21 +61,24 @@ class RewardModel(nn.Module):
         return self.head(self.features(batch))
 
     def features(self, batch: TokenBatch) -> Float[Tensor, "batch hidden"]:
-        """What the heads read: the trunk's hidden state at each row's last token."""
+        """The heads' input: the trunk's hidden state at the last token of each row."""
         if batch.segments is not None:
-            raise ModelError("scores are read at the last token of a row, and this batch is packed; pad it instead")
+            raise ModelError("a score belongs to the last token of a row, and this batch is packed; pad it instead")
         with nullcontext() if self.adapter is None else acting_as(self.backbone, self.adapter):
             hidden = self.backbone.hidden(batch, torch.ones_like(batch.lengths))
-            return at_last(hidden, batch.lengths)
+            return last_token_hidden(hidden, batch.lengths)
 
     def normalised(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Scores with mean 0 and standard deviation 1 on the reference answers they were measured on."""
+        """Scores scaled to mean 0 and standard deviation 1 on the reference answers."""
         return (scores - self.scale.mean) / self.scale.std
 
 
 def new_reward_model(backbone: Backbone, *, heads: int = 1, adapter: str | None = None) -> RewardModel:
-    """A reward model on a causal model's trunk, with untrained heads. Without an adapter the model's output layer is let
-    go of (its memory is freed once nobody else holds the backbone)."""
+    """A reward model on a causal model's trunk, with untrained heads.
+
+    Without an adapter the model's output layer is dropped; its memory is freed once the backbone has no other
+    references.
+    """
     head = RewardHead(backbone.hidden_size, heads=heads).to(backbone.device)
     if adapter is None:
         backbone = trunk_of(backbone)
@@ -82,13 +88,13 @@ def new_reward_model(backbone: Backbone, *, heads: int = 1, adapter: str | None 
 def trunk_of(backbone: Backbone) -> Backbone:
     """The same model without its output layer: for reward models and critics."""
     trunk = Backbone(backbone.trunk, name=backbone.name, readout=None, packing=backbone.packing)
-    trunk.silenced = backbone.silenced
+    trunk.original_dropout = backbone.original_dropout
     trunk.unpadded, trunk.fused = backbone.unpadded, backbone.fused
     return trunk
 
 
 def save_reward_model(model: RewardModel, tokeniser: Any, folder: str | Path) -> Path:
-    """Write the model (or its adapter) with its heads, scale and tokeniser."""
+    """Save the model (or its adapter) with its heads, scale and tokeniser."""
     folder = Path(folder)
     backbone = model.backbone
     if tokeniser is not None:
@@ -100,7 +106,7 @@ def save_reward_model(model: RewardModel, tokeniser: Any, folder: str | Path) ->
         whole = _as_sequence_classifier(model) if model.head.heads == 1 else None
         with dropout_restored(backbone):
             if whole is not None:
-                for key, value in backbone.silenced.items():
+                for key, value in backbone.original_dropout.items():
                     if hasattr(whole.config, key):
                         setattr(whole.config, key, value)
                 whole.save_pretrained(folder)
@@ -115,7 +121,7 @@ def save_reward_model(model: RewardModel, tokeniser: Any, folder: str | Path) ->
 
 
 def _as_sequence_classifier(model: RewardModel) -> Any:
-    """The same weights as transformers' own class with one label; None if this family has no such class."""
+    """The same weights as transformers' sequence classifier with one label; None if the family has no such class."""
     from transformers import AutoModelForSequenceClassification
 
     trunk = model.backbone.trunk
@@ -145,14 +151,14 @@ def load_reward_model(
 ) -> RewardModel:
     """A reward model saved by `save_reward_model`, or a published one with one label on a causal trunk.
 
-    Bidirectional ones (one label on BERT and the like) score too, through `classifier.load_classifier`.
+    Bidirectional ones (one label on BERT and similar) are loaded by `classifier.load_classifier` instead.
     """
     from transformers import AutoModel, AutoModelForSequenceClassification
 
     folder = Path(path_or_id).expanduser()
     ours = (folder / HEADS).exists()
     notes = read_json(folder / NOTES) if (folder / NOTES).exists() else {}
-    hf, silenced = open_model(
+    hf, original_dropout = open_model(
         AutoModel if ours else AutoModelForSequenceClassification,
         path_or_id,
         dtype=dtype,
@@ -168,7 +174,7 @@ def load_reward_model(
             "model. Load it as a classifier (load_classifier) and name the class whose logit is the score"
         )
     backbone = Backbone(hf.base_model, name=str(path_or_id), readout=None, packing=None)
-    backbone.silenced = silenced
+    backbone.original_dropout = original_dropout
     backbone.packing = find_packing(backbone)
     backbone.unpadded = find_unpadded(backbone)
     head = RewardHead(backbone.hidden_size, heads=int(notes.get("heads", 1))).to(device)
@@ -180,7 +186,7 @@ def load_reward_model(
 
 
 def load_reward_adapter(backbone: Backbone, name: str, folder: str | Path) -> RewardModel:
-    """A reward model that is an adapter on this base, under this name."""
+    """Load a reward model that is an adapter on this base, under this name."""
     notes = read_json(Path(folder) / NOTES)
     load_adapter(backbone, name, folder)
     head = RewardHead(backbone.hidden_size, heads=int(notes.get("heads", 1))).to(backbone.device)

@@ -1,4 +1,4 @@
-"""Rows through a model in micro-batches of like length; results in the order of the rows."""
+"""Forward passes over rows in micro-batches of similar length; results are in the order of the rows."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ from steersman.batches import TokenBatch, TokenRow, pad_rows
 from steersman.models.backbone import Backbone
 
 
-def through(
+def run_rows(
     rows: Sequence[TokenRow],
     model: Callable[[TokenBatch], Float[Tensor, "batch numbers"]],
     *,
@@ -20,47 +20,47 @@ def through(
     token_budget: int,
     device: torch.device | str,
 ) -> Float[Tensor, "items numbers"]:
-    """What the model says of each row. Which rows share a micro-batch follows from their lengths alone."""
-    found: list[Tensor] = []
-    places: list[int] = []
+    """The model's outputs for each row, in float64 on the CPU. Micro-batches depend on the rows' lengths alone."""
+    outputs: list[Tensor] = []
+    order: list[int] = []
     with torch.no_grad():
         for members in padded_groups([row.lengths for row in rows], token_budget):
             batch = pad_rows([rows[i] for i in members], pad_id=pad_id).to(device)
-            found.append(model(batch).double().cpu())
-            places += members
-    return torch.cat(found)[torch.tensor(places).argsort()]
+            outputs.append(model(batch).double().cpu())
+            order += members
+    return torch.cat(outputs)[torch.tensor(order).argsort()]
 
 
 def padded_groups(lengths: Sequence[Sequence[int]], token_budget: int) -> list[list[int]]:
-    """Which units go through a model together, by their places: the longest first (if memory is short, it is at once).
+    """Indices of the units of each micro-batch, longest first: memory runs out at the beginning or not at all.
 
-    `lengths` has the rows of each unit. A group's padded tokens, its rows times the longest of them, are at most the
-    budget; a unit above the budget goes alone.
+    `lengths` has the row lengths of each unit. A micro-batch's padded tokens, its rows times the longest of them, are
+    at most the budget; a unit above the budget goes alone.
     """
-    order = sorted(range(len(lengths)), key=lambda place: -max(lengths[place]))
+    order = sorted(range(len(lengths)), key=lambda i: -max(lengths[i]))
     groups: list[list[int]] = []
-    rows = widest = 0
-    for place in order:
-        rows, widest = rows + len(lengths[place]), max(widest, *lengths[place])
-        if groups and rows * widest <= token_budget:
-            groups[-1].append(place)
+    rows = longest = 0
+    for i in order:
+        rows, longest = rows + len(lengths[i]), max(longest, *lengths[i])
+        if groups and rows * longest <= token_budget:
+            groups[-1].append(i)
         else:
-            groups.append([place])
-            rows, widest = len(lengths[place]), max(lengths[place])
+            groups.append([i])
+            rows, longest = len(lengths[i]), max(lengths[i])
     return groups
 
 
 def log_probs_of(
     rows: Sequence[TokenRow], reference: Backbone | None, pad_id: int, token_budget: int
 ) -> list[NDArray[np.float32]]:
-    """Of each target of each row; 0 without a reference."""
-    found = [np.zeros(row.targets, np.float32) for row in rows]
+    """The reference's log-probs of each row's targets; 0 without a reference."""
+    log_probs = [np.zeros(row.targets, np.float32) for row in rows]
     if reference is None:
-        return found
+        return log_probs
     with torch.no_grad():
         for members in padded_groups([row.lengths for row in rows], token_budget):
             batch = pad_rows([rows[i] for i in members], pad_id=pad_id).to(reference.device)
             flat = reference.log_probs(batch)[0].float().cpu()
             for i, values in zip(members, flat.split([rows[i].targets for i in members]), strict=True):
-                found[i] = values.numpy().copy()
-    return found
+                log_probs[i] = values.numpy().copy()
+    return log_probs

@@ -1,6 +1,6 @@
-"""Tiny models with random weights, written as ordinary Hugging Face folders: for tests, `doctor` and trying a setup.
+"""Tiny models with random weights, written as standard Hugging Face folders: for tests, `doctor` and trying a setup.
 
-Each has a byte-level BPE tokeniser trained on a few lines, so any text of any script can be encoded.
+Each has a byte-level BPE tokeniser trained on a few lines, so any Unicode text can be encoded.
 """
 
 from functools import lru_cache
@@ -10,7 +10,7 @@ from typing import Any
 from steersman.errors import ModelError
 
 FAMILIES = ("gpt2", "llama", "qwen3", "gemma3", "mistral", "phi3", "gpt_neox", "opt", "qwen3_moe")
-"""Causal language models that are tested as a matter of course; others load too if transformers knows them."""
+"""Families of causal language models that are always tested; others that transformers supports load too."""
 
 """Bidirectional models, for classifiers."""
 
@@ -60,7 +60,7 @@ def tiny_tokeniser(*, vocabulary: int = 320, chat: bool = True, pad: str | None 
 
 
 def tiny_config(family: str, *, hidden: int, layers: int, vocabulary: int, context: int, dropout: float) -> Any:
-    """A configuration of this family with everything small."""
+    """A small configuration of this model family."""
     import transformers
 
     shared = {"vocab_size": vocabulary, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
@@ -83,7 +83,7 @@ def tiny_config(family: str, *, hidden: int, layers: int, vocabulary: int, conte
         ),
         "llama": ("LlamaConfig", grouped),
         "qwen3": ("Qwen3Config", grouped | head),
-        # A window shorter than the tests' rows, so that sliding attention is really exercised.
+        # A window shorter than the tests' rows, so that sliding-window attention is exercised.
         "gemma3": ("Gemma3TextConfig", grouped | head | {"sliding_window": 8, "query_pre_attn_scalar": hidden // 4}),
         "mistral": ("MistralConfig", grouped | {"sliding_window": 8}),
         "phi3": ("Phi3Config", grouped | {"resid_pdrop": dropout, "embd_pdrop": dropout}),
@@ -102,7 +102,7 @@ def tiny_config(family: str, *, hidden: int, layers: int, vocabulary: int, conte
         ),
     }
     if family not in configs:
-        raise ModelError(f"there is no tiny model of the family {family!r}; expected one of {', '.join(configs)}")
+        raise ModelError(f"no tiny model of the family {family!r}; expected one of {', '.join(configs)}")
     name, settings = configs[family]
     return getattr(transformers, name)(**settings)
 
@@ -120,7 +120,7 @@ def write_tiny_model(
     chat: bool = True,
     classes: tuple[str, ...] = (),
 ) -> Path:
-    """Write the folder: a causal model, or with `classes` a sequence classifier with these class names.
+    """Write a model folder: a causal model, or with `classes` a sequence classifier with these class names.
 
     Weights are larger than a fresh model's (standard deviation 0.2), so that tests see differences between tokens.
     """

@@ -1,8 +1,8 @@
-"""Rows of different lengths through a model, with no padding computed.
+"""Forward passes over rows of different lengths without computing padding.
 
-All rows are laid one after another into one. Matrix products, norms and rotations then see real tokens only, and attention
-alone looks at each row by itself (on a processor see row_attention.py, on a GPU packed_attention.py).
-transformers' own packing would make one mask of all tokens by all tokens, and pay for it.
+All rows are concatenated into one. Matrix products, norms and rotary embeddings then process real tokens only;
+attention alone treats each row separately (row_attention.py on a CPU, packed_attention.py on a GPU). transformers' own
+packing would build a mask of all tokens by all tokens, which costs time and memory.
 """
 
 # torch's own annotations are partial here
@@ -20,22 +20,22 @@ from steersman.errors import ModelError
 from steersman.models.packed_attention import Packed, attend_packed
 from steersman.models.row_attention import Rows, attend_rows, attend_rows_backward
 
-# What changes attention beyond its scale; a model that brings one of these is left to transformers.
-_FOREIGN = ("softcap", "position_bias", "s_aux", "cache")
+# Arguments that change attention beyond its scale; models that use one of these are left to transformers.
+_UNSUPPORTED = ("softcap", "position_bias", "s_aux", "cache")
 
 
-# Fewer tokens than these are sooner computed twice than shared.
+# Shorter prefixes are faster to compute twice than to share.
 WORTH_SHARING = 8
 
 
 class Layout(NamedTuple):
-    """Tokens of all rows in one; how they lie there; and where in the batch (row * time + position) what comes out stands."""
+    """The tokens of all rows concatenated, their layout, and the batch index (row * time + position) of each output."""
 
     ids: Int[Tensor, "1 total"]
     positions: Int[Tensor, "1 total"]
     rows: Rows
     longest: int
-    places: Int[Tensor, " read"]
+    batch_index: Int[Tensor, " read"]
 
 
 def lay_out(
@@ -45,10 +45,10 @@ def lay_out(
     *,
     cut: bool = False,
 ) -> Layout:
-    """The real tokens in one row, filled up with a row that nobody reads, so that the widths that occur suit the products.
+    """Concatenate the real tokens, plus an unused row that rounds the width up to one that suits the matrix kernels.
 
-    `read` says how many tokens at the end of each row are read, if not all. What rows have in common before them is then laid out
-    once; and if `cut` is True, nothing else comes out of the model.
+    `read` gives the number of tokens at the end of each row whose output is needed (None: all). Prefixes that rows
+    share before these are then laid out once. With `cut` the model outputs only the needed tokens.
     """
     counts = real.sum(1)
     longest = int(counts.max()) if len(counts) else 0
@@ -62,8 +62,8 @@ def lay_out(
     rows = Rows(tuple(lengths), tuple(shared) + (((len(shared), 0),) if spare else ()), tuple(lengths), None)
     if cut and read is not None and bool((read < counts).any()):
         where = (positions >= (counts - read).repeat_interleave(real.sum(1))).nonzero().squeeze(1)
-        asking = torch.minimum(read, counts).tolist() + ([0] if spare else [])
-        rows, places = rows._replace(asking=tuple(asking), places=where), places[where]
+        counts_read = torch.minimum(read, counts).tolist() + ([0] if spare else [])
+        rows, places = rows._replace(query_counts=tuple(counts_read), query_positions=where), places[where]
     flat = torch.cat([ids[real], ids.new_zeros(spare)])
     positions = torch.cat([positions, torch.arange(spare, device=ids.device)])
     return Layout(flat[None], positions[None], rows, longest, places)
@@ -72,44 +72,49 @@ def lay_out(
 def _shared(
     ids: Int[Tensor, "batch time"], counts: Int[Tensor, " batch"], read: Int[Tensor, " batch"]
 ) -> list[tuple[int, int]]:
-    """For each row, an earlier one that begins as it does, and with how many tokens (see `Rows`). What is read is never shared."""
+    """For each row, an earlier row with the same prefix, and the prefix's length (see `Rows`).
+
+    Needed tokens are excluded.
+    """
     same = (ids[1:] == ids[:-1]).int().cumprod(1).sum(1).tolist()
     room, lengths = (counts - read).tolist(), counts.tolist()
-    found = [(0, 0)] if lengths else []
+    shared = [(0, 0)] if lengths else []
     first, reach = 0, ids.shape[1]
     for row in range(1, len(lengths)):
         reach = min(reach, same[row - 1])
         count = min(reach, room[row], lengths[first])
         if count < WORTH_SHARING:
             first, reach, count = row, ids.shape[1], 0
-        found.append((first, count))
-    return found
+        shared.append((first, count))
+    return shared
 
 
 def rounded(total: int) -> int:
-    """The next of the widths that are used: 16 apart, or few where oneDNN's kernels are set."""
+    """The width rounded up: to a multiple of 16, or with oneDNN's kernels to one of few widths."""
     onednn = cast(Any, torch.backends.mkldnn).matmul.fp32_precision != "none"
-    return one_of_few(total) if onednn else -(-total // 16) * 16
+    return onednn_width(total) if onednn else -(-total // 16) * 16
 
 
-def one_of_few(total: int) -> int:
-    """The next of the widths for oneDNN, which keeps a kernel for each shape that it sees: above 512 tokens about a sixteenth of the
-    width apart."""
+def onednn_width(total: int) -> int:
+    """The width rounded up for oneDNN, which caches a kernel per shape.
+
+    Above 512 tokens steps are about 1/16 of the width.
+    """
     step = max(16, 1 << max(0, total.bit_length() - 5))
     return -(-total // step) * step
 
 
-def spread(
+def to_batch_shape(
     flat: Float[Tensor, "total hidden"], layout: Layout, batch: int, time: int
 ) -> Float[Tensor, "batch time hidden"]:
-    """Back to the shape of the batch, zero on padding and where nobody reads."""
-    whole = flat.new_zeros(batch * time, flat.shape[1])
-    return whole.index_copy(0, layout.places, flat[: len(layout.places)]).view(batch, time, -1)
+    """Back to the shape of the batch, with zeros at padding and at unneeded positions."""
+    padded = flat.new_zeros(batch * time, flat.shape[1])
+    return padded.index_copy(0, layout.batch_index, flat[: len(layout.batch_index)]).view(batch, time, -1)
 
 
 @cache
 def install() -> None:
-    """Let transformers' sdpa attention understand `rows`; without that argument nothing changes."""
+    """Patch transformers' sdpa attention to accept `rows`; without that argument nothing changes."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     usual = ALL_ATTENTION_FUNCTIONS["sdpa"]
@@ -121,7 +126,7 @@ def install() -> None:
         if rows is None:
             return usual(module, query, key, value, attention_mask, **rest)
         if isinstance(rows, Packed):
-            _refuse_foreign(rest)
+            _refuse_unsupported(rest)
             return attend_packed(query, key, value, rows, _scale(query, rest)), None
         return attend_by_row(module, query, key, value, rows, rest)
 
@@ -136,10 +141,10 @@ def attend_by_row(
     rows: Rows,
     rest: dict[str, Any],
 ) -> tuple[Float[Tensor, "one total heads size"], None]:
-    """Causal attention within each of the rows laid one after another: what transformers calls in a layer."""
+    """Causal attention within each of the concatenated rows, with the signature that transformers' layers expect."""
     if sum(rows.lengths) != query.shape[2]:
-        raise _cannot("other tokens")
-    _refuse_foreign(rest)
+        raise _unsupported("other tokens")
+    _refuse_unsupported(rest)
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
@@ -147,21 +152,21 @@ def attend_by_row(
         kind = torch.get_autocast_dtype("cpu")
         query, key, value = query.to(kind), key.to(kind), value.to(kind)
     compute = cast(Callable[..., Tensor], _RowByRow.apply)
-    return compute(query * _scale(query, rest), key, value, rows.read_whole).transpose(1, 2), None
+    return compute(query * _scale(query, rest), key, value, rows.with_all_queries).transpose(1, 2), None
 
 
-def _refuse_foreign(rest: dict[str, Any]) -> None:
-    """Nothing but its scale may change attention."""
-    foreign = [name for name in _FOREIGN if rest.get(name) is not None]
-    if foreign or rest.get("dropout"):
-        raise _cannot(", ".join(foreign) or "dropout")
+def _refuse_unsupported(rest: dict[str, Any]) -> None:
+    """Raise if an argument changes attention beyond its scale."""
+    unsupported = [name for name in _UNSUPPORTED if rest.get(name) is not None]
+    if unsupported or rest.get("dropout"):
+        raise _unsupported(", ".join(unsupported) or "dropout")
 
 
 def _scale(query: Tensor, rest: dict[str, Any]) -> float:
     return rest.get("scaling") or query.shape[3] ** -0.5
 
 
-def _cannot(what: str) -> ModelError:
+def _unsupported(what: str) -> ModelError:
     return ModelError(f"attention with {what} cannot be computed row by row; the model is used with padding instead")
 
 
@@ -183,13 +188,13 @@ class _RowByRow(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         query, key, value, joined, *kept = ctx.saved_tensors
         grads = [_like_tokens(tensor) for tensor in (query, key, value)]
-        seen = [tensor[0] for tensor in (query, key, value, joined)]
+        inputs = [tensor[0] for tensor in (query, key, value, joined)]
         into = [grad[0] for grad in grads]
-        attend_rows_backward(grad_outputs[0][0], seen, kept, ctx.rows, into)
+        attend_rows_backward(grad_outputs[0][0], inputs, kept, ctx.rows, into)
         return *grads, None
 
 
 def _like_tokens(tensor: Tensor) -> Tensor:
-    """New memory of this shape, in the order that the layer's next product wants: token after token."""
+    """An empty tensor of this shape whose memory is token-major, as the layer's next product expects."""
     one, heads, total, size = tensor.shape
     return tensor.new_empty(one, total, heads, size).transpose(1, 2)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import nn
 
 from steersman.models.classifier import Classifier
-from steersman.models.rows import through
+from steersman.models.rows import run_rows
 from steersman.reward.rows import Reads, encode_item
 from steersman.reward.scorer import Item, Score
 
@@ -43,7 +43,7 @@ class ClassifierScorer:
         if not items:
             return []
         encoded = [encode_item(self.tokeniser, item, reads=self.reads, limit=self._limit) for item in items]
-        logits = through(
+        logits = run_rows(
             [row for row, _ in encoded],
             self.classifier.logits,
             pad_id=self.tokeniser.pad_token_id or 0,

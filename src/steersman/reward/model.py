@@ -22,7 +22,7 @@ from steersman.models.backbone import Backbone
 from steersman.models.files import describe
 from steersman.models.loading import fit_vocabulary, load_causal
 from steersman.models.reward_model import RewardModel, load_reward_adapter, load_reward_model
-from steersman.models.rows import through
+from steersman.models.rows import run_rows
 from steersman.reward.ensemble import Belief, believe
 from steersman.reward.rows import encode_item
 from steersman.reward.scorer import Item, Score
@@ -77,7 +77,7 @@ class RewardModelScorer:
             features = self.model.features(batch)
             return torch.cat([self.model.head(features).double(), features.double()], dim=1)
 
-        found = through(
+        found = run_rows(
             [row for row, _ in encoded],
             read,
             pad_id=self.tokeniser.pad_token_id or 0,

@@ -13,7 +13,7 @@ import torch
 
 from steersman.errors import ModelError, UsageError
 from steersman.models.backbone import Backbone
-from steersman.models.classifier import fit_pad, load_classifier
+from steersman.models.classifier import ensure_pad_token, load_classifier
 from steersman.models.files import describe, read_json
 from steersman.reward.classifier import ClassifierScorer, Output
 from steersman.reward.ensemble import Belief, EnsembleScorer
@@ -104,7 +104,7 @@ def _open(place: str, opening: Opening, bases: dict[str, Backbone]) -> Scorer:
     tokeniser = load_tokeniser(place, **loading)
     give_pad(tokeniser)
     classifier = load_classifier(place, positive=known, dtype=opening.dtype, device=opening.device, **loading)
-    fit_pad(classifier, tokeniser)
+    ensure_pad_token(classifier, tokeniser)
     return ClassifierScorer(
         classifier,
         tokeniser,

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from steersman.errors import ModelError
-from steersman.models.backbone import Backbone, agree
+from steersman.models.backbone import Backbone, nearly_equal
 from steersman.models.q_heads import QHeads
 from steersman.rollout.decoder import CachedDecoder, Decoder, Path, WholeDecoder
 from steersman.rollout.fused import FusedDecoder
@@ -108,7 +108,7 @@ def _agree_in_each(expected: torch.Tensor, seen: torch.Tensor, q_heads: QHeads |
     is held to fewer."""
     parts = 1 if q_heads is None else 2
     pairs = zip(expected.to(seen.dtype).chunk(parts, dim=1), seen.chunk(parts, dim=1), strict=True)
-    return all(agree(one, other) for one, other in pairs)
+    return all(nearly_equal(one, other) for one, other in pairs)
 
 
 def _roomier(decoder: Decoder, memory: RowMemory, capacity: int, rows: int) -> RowMemory:

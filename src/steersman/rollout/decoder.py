@@ -248,4 +248,4 @@ def with_q(
     logits: Float[Tensor, "row vocab"], hidden: Float[Tensor, "row hidden"], q_heads: QHeads | None
 ) -> Float[Tensor, "row numbers"]:
     """The logits, and behind them what the Q heads say of each token, if there are any."""
-    return logits if q_heads is None else torch.cat([logits.float(), q_heads.least(hidden)], dim=1)
+    return logits if q_heads is None else torch.cat([logits.float(), q_heads.min_target_q(hidden)], dim=1)

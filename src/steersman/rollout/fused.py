@@ -17,7 +17,7 @@ from torch.nn import functional
 from steersman.models.backbone import Backbone
 from steersman.models.heads import ValueHead
 from steersman.models.q_heads import QHeads
-from steersman.models.unpadded import one_of_few
+from steersman.models.unpadded import onednn_width
 from steersman.rollout.decoder import InRows, Path, with_q
 from steersman.rollout.layout import (
     LayerPlan,
@@ -240,7 +240,7 @@ def _inside(lengths: Int[Tensor, " row"], time: int) -> tuple[Int[Tensor, " toke
     """Where the real tokens of padded rows stand (row * time + position), and how many there are; the last of them stands there again
     until their number is one of few."""
     places = (torch.arange(time, device=lengths.device) < lengths[:, None]).flatten().nonzero().squeeze(1)
-    spare = one_of_few(len(places)) - len(places)
+    spare = onednn_width(len(places)) - len(places)
     return torch.cat([places, places[-1:].expand(spare)]), len(places)
 
 

@@ -22,7 +22,7 @@ from steersman.errors import DataError, ModelError, UsageError
 from steersman.execution.ending import RunResult
 from steersman.loading.scorers import load_scorer
 from steersman.models.files import describe, read_json
-from steersman.models.rows import through
+from steersman.models.rows import run_rows
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model
 from steersman.records import Comparison, Demonstration, Prompt
 from steersman.reward.ensemble import EnsembleScorer
@@ -111,7 +111,7 @@ def trainee_scores(start: reward.TrainableReward, items) -> torch.Tensor:
     rows = [encode_item(start.tokeniser, item, reads="conversation", limit=128)[0] for item in items]
     found = []
     for row in rows:
-        batch = through([row], start.trainee.scores_by_head, pad_id=1, token_budget=1, device=CPU)
+        batch = run_rows([row], start.trainee.scores_by_head, pad_id=1, token_budget=1, device=CPU)
         found.append(batch[0, 0])
     return torch.stack(found)
 

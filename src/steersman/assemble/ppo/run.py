@@ -191,7 +191,7 @@ def make_parts(
             lambda rows: pad_rows(rows, pad_id=tokeniser.pad_token_id, pad_multiple=pad_multiple).to(world.device),
             autocast(machine.precision, world.device),
             world,
-            unpadded=actors.backbone.computes_no_padding(half=machine.precision == "bf16"),
+            unpadded=actors.backbone.skips_padding(half=machine.precision == "bf16"),
             on_device=offload.reading(),
         ),
         prompts=prompts,
@@ -243,7 +243,7 @@ def _learner(
         world=world,
         precision=autocast(machine.precision, world.device),
         notice=kept.notice,
-        unpadded=actors.backbone.computes_no_padding(half=machine.precision == "bf16"),
+        unpadded=actors.backbone.skips_padding(half=machine.precision == "bf16"),
         on_device=offload.learning(optimiser),
     )
 

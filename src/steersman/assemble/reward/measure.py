@@ -16,7 +16,7 @@ from steersman.execution.kept import OpenRunFolder
 from steersman.loading.sources import register_sources
 from steersman.methods.reward_model import Trainee
 from steersman.models.reward_model import Scale
-from steersman.models.rows import through
+from steersman.models.rows import run_rows
 from steersman.parallel.world import World
 from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking
 from steersman.reward.rows import encode_item
@@ -45,7 +45,7 @@ class Reader:
     def scores(self, rows: Sequence[TokenRow]) -> Float[Tensor, "items heads"]:
         self.trainee.eval()
         model, pad = self.trainee.scores_by_head, self.tokeniser.pad_token_id
-        return through(rows, model, pad_id=pad, token_budget=SCORING_BUDGET, device=self.device)
+        return run_rows(rows, model, pad_id=pad, token_budget=SCORING_BUDGET, device=self.device)
 
 
 def measure_scale(reference: str | None, reader: Reader, train: Judgements) -> Scale:

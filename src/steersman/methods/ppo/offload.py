@@ -14,7 +14,7 @@ from torch import nn
 
 from steersman.errors import UsageError
 from steersman.methods.ppo.roles import ModelActors
-from steersman.models.offloaded import Offloaded, has_its_own_memory, park_modules, park_moments
+from steersman.models.offloaded import Offloaded, has_its_own_memory, offload_modules, offload_optimiser_state
 from steersman.parallel.world import World
 from steersman.reward.offloaded import ParkedScorer, models_of
 from steersman.reward.scorer import Scorer
@@ -66,7 +66,7 @@ class Offload:
     def learning(self, optimiser: torch.optim.Optimizer) -> Callable[[], AbstractContextManager[None]]:
         """What brings that to the device which an update needs."""
         if self._moves and "optimiser" in self._wished:
-            self._moments = [park_moments(optimiser, self._device)]
+            self._moments = [offload_optimiser_state(optimiser, self._device)]
         return lambda: _at_hand(*self._critic, *self._moments)
 
     def after_resuming(self) -> None:
@@ -79,7 +79,7 @@ class Offload:
         there = [module for module in modules if module is not None]
         if not (there and self._moves and name in self._wished):
             return []
-        return [park_modules(there, self._device, frozen=frozen)]
+        return [offload_modules(there, self._device, frozen=frozen)]
 
 
 @contextmanager

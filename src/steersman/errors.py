@@ -1,23 +1,23 @@
-"""What can go wrong, in a handful of classes. Each carries the exit code that the command line ends with.
+"""Error classes. Each has the exit code that the command line ends with.
 
 A message says what was seen, what was expected and what to do.
 """
 
 
 class SteersmanError(Exception):
-    """Anything that Steersman itself reports; the command line prints it without a traceback."""
+    """Base class of every error that Steersman raises on purpose. The command line prints it without a traceback."""
 
     exit_code = 1
 
 
 class UsageError(SteersmanError, ValueError):
-    """A setting, an option or an argument that cannot be meant."""
+    """A setting, an option or an argument that is invalid."""
 
     exit_code = 2
 
 
 class DataError(SteersmanError, ValueError):
-    """Data that cannot be read, or that says something impossible."""
+    """Data that cannot be read, or that contradicts itself."""
 
     exit_code = 3
 
@@ -35,13 +35,13 @@ class CheckpointError(SteersmanError):
 
 
 class RunLocked(SteersmanError):  # noqa: N818
-    """Another process is working in this run folder."""
+    """Another process has locked this run folder."""
 
     exit_code = 6
 
 
 class NotFinite(SteersmanError, ArithmeticError):  # noqa: N818
-    """Loss or gradient stayed NaN or infinite for too many steps in a row."""
+    """The loss or the gradient was NaN or infinite for too many steps in a row."""
 
     exit_code = 7
 
@@ -53,12 +53,15 @@ class MissingLibrary(SteersmanError, ImportError):  # noqa: N818
 
 
 class ServiceError(SteersmanError):
-    """A service that a run needs (a reward behind HTTP) stayed away, or refuses; what was learned and paid for is kept."""
+    """A service that a run needs (a reward model behind HTTP) is unreachable or refuses requests.
+
+    The checkpoint and the scores received so far are kept.
+    """
 
     exit_code = 9
 
 
 class Preempted(SteersmanError):  # noqa: N818
-    """The process was asked to end (SIGTERM, SIGINT); it saved and can be run again with the same command."""
+    """The process was asked to stop (SIGTERM, SIGINT). It saved its state; the same command resumes the run."""
 
     exit_code = 75

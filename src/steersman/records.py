@@ -1,7 +1,7 @@
-"""The nouns that people and files deal in: messages, prompts, answers and what was thought of them. No torch.
+"""Record types of training data: messages, prompts, answers, and people's judgements of answers. No torch.
 
-Every record is frozen, and each has one form as a plain dictionary (`to_dict`, `from_dict`), which is what Steersman's
-own JSONL files hold: a `kind` beside the fields, so that a file tells what it is and loses nothing.
+Every record is frozen. `to_dict` and `from_dict` convert it to and from a plain dictionary, the row format of
+Steersman's own JSONL files. Each row has a `kind` field, so a file says what it holds and nothing is lost.
 """
 
 import dataclasses
@@ -31,13 +31,13 @@ Messages = tuple[Message, ...]
 
 
 def digest_of(value: object) -> str:
-    """Sixteen hex digits that name a value by its content."""
+    """First sixteen hex digits of the SHA-256 of a value's JSON form."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Plain text to be modelled whole, with no prompt."""
+    """Plain text without a prompt: every token is a training target."""
 
     text: str
     id: str = ""
@@ -45,7 +45,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What is asked. `text` instead of messages means: continue this very text, without a chat template."""
+    """A prompt: chat messages, or `text`, which the model continues as it is, without a chat template."""
 
     messages: Messages = ()
     text: str | None = None
@@ -62,7 +62,7 @@ class Prompt:
 
     @property
     def shown(self) -> str:
-        """The prompt as one string for people: the text, or the last user's words."""
+        """The prompt as one string for display: the text, or the last user message."""
         if self.text is not None:
             return self.text
         return next((m.content for m in reversed(self.messages) if m.role == "user"), self.messages[-1].content)
@@ -70,7 +70,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class SpanReward:
-    """A reward for a stretch of the answer, in characters, for tokenisers differ. It is paid when the stretch ends."""
+    """A reward for a span of the answer, given to its last token. Positions are in characters: tokenisers differ."""
 
     start: int
     end: int
@@ -79,7 +79,7 @@ class SpanReward:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer to a prompt, with what made it, as far as it is known. `spans` are rewards within it, beside its scores."""
+    """An answer to a prompt, and what made it, where known. `scores` are of the whole answer, `spans` of its parts."""
 
     text: str
     model: str = ""
@@ -92,7 +92,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """A prompt and the answer that a person wrote or approved; earlier assistant turns stand in the prompt."""
+    """A prompt and an answer that a person wrote or approved. Earlier assistant turns are part of the prompt."""
 
     prompt: Prompt
     completion: Completion
@@ -111,11 +111,11 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two answers to one prompt and what somebody thought.
+    """Two answers to one prompt and an annotator's preference between them.
 
     `preference` is the probability that `first` is the better: 1, 0, 0.5 for a tie, or between for a soft label.
-    `margin` is how much better (0 and up), if it was said. `shown` says which stood first before the judge: "first" or
-    "second". `both_bad` is a tie in which neither was acceptable.
+    `margin` is how much better (0 and up), if the annotator said so. `shown` is the answer that the annotator saw
+    first: "first" or "second". `both_bad` marks a tie in which neither answer was acceptable.
     """
 
     prompt: Prompt
@@ -164,13 +164,14 @@ class Ranking:
     def __post_init__(self) -> None:
         if len(self.completions) != len(self.ranks) or len(self.ranks) < 2:
             raise DataError(
-                f"a ranking needs a rank for each of two or more answers; seen {len(self.completions)} and {len(self.ranks)}"
+                f"a ranking needs two or more answers and a rank for each; seen {len(self.completions)} answers and "
+                f"{len(self.ranks)} ranks"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One answer judged by itself: a thumb up or down, or ratings by attribute, or both."""
+    """One answer judged by itself: thumbs up or down, ratings by attribute, or both."""
 
     prompt: Prompt
     completion: Completion
@@ -184,7 +185,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """An answer in steps, each right or wrong (process supervision)."""
+    """An answer split into steps, each labelled right or wrong (process supervision)."""
 
     prompt: Prompt
     steps: tuple[str, ...]
@@ -198,7 +199,7 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class ClassifiedText:
-    """A text and the class that somebody gave it, for training classifiers."""
+    """A text and its class label, for training classifiers."""
 
     text: str
     label: str
@@ -208,7 +209,7 @@ class ClassifiedText:
 
 @dataclass(frozen=True, slots=True)
 class Principle:
-    """One rule of a constitution, with how to ask for a critique and a revision by it."""
+    """One principle of a constitution, with its requests for a critique and for a revision (constitutional AI)."""
 
     name: str
     text: str
@@ -218,7 +219,7 @@ class Principle:
 
 @dataclass(frozen=True, slots=True)
 class Critique:
-    """A model's answer, what was wrong with it by one principle, and the answer revised."""
+    """A model's answer, a critique of it by one principle, and the revised answer."""
 
     prompt: Prompt
     original: Completion
@@ -230,7 +231,7 @@ class Critique:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A row that could not be read: where it stood, why, and its beginning. Counted and shown, never dropped in silence."""
+    """A row that could not be read, with file, line and reason. Malformed rows are counted and reported."""
 
     source: str
     line: int
@@ -291,15 +292,15 @@ def _is_default(fld: "dataclasses.Field[Any]", value: Any) -> bool:
 
 
 def to_dict(record: Record) -> dict[str, Any]:
-    """A record as a plain dictionary; fields at their default are left out."""
+    """A record as a plain dictionary, without the fields that are at their default."""
     return {"kind": KIND_OF[type(record)], **_plain(record)}
 
 
 def from_dict(row: Mapping[str, Any]) -> Record:
-    """The record that `to_dict` wrote; anything else is a DataError that says what was wrong."""
+    """The record that `to_dict` wrote. Any other dictionary raises a DataError that says what is wrong."""
     kind = row.get("kind")
     if kind not in KINDS:
-        raise DataError(f"a row of kind {kind!r}; expected one of {', '.join(KINDS)}")
+        raise DataError(f"a row has the kind {kind!r}; expected one of {', '.join(KINDS)}")
     return _build(KINDS[kind], {key: value for key, value in row.items() if key != "kind"}, kind)
 
 
@@ -309,19 +310,19 @@ _HINTS: dict[type, dict[str, Any]] = {}
 def _build(cls: Any, row: Any, where: str) -> Any:
     if not isinstance(row, Mapping):
         raise DataError(f"{where}: expected an object, seen {type(row).__name__}")
-    given = cast(Mapping[str, Any], row)
+    values = cast(Mapping[str, Any], row)
     hints = _HINTS.get(cls) or _HINTS.setdefault(cls, get_type_hints(cls))
-    unknown = sorted(set(given) - set(hints))
+    unknown = sorted(set(values) - set(hints))
     if unknown:
         raise DataError(f"{where}: unknown field {unknown[0]!r}; expected {', '.join(hints)}")
     missing = [
         f.name
         for f in dataclasses.fields(cls)
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in given
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in values
     ]
     if missing:
         raise DataError(f"{where}: the field {missing[0]!r} is missing")
-    return cls(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in given.items()})
+    return cls(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()})
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -265,11 +265,11 @@ def test_what_cannot_be_evaluated_is_said(evaluation, world, tmp_path, monkeypat
         run_evaluate(
             evaluation(f"corpus.source={world['root'] / 'prompts.jsonl'}", f"run.out={tmp_path / 'e'}"), quiet=True
         )
-    with pytest.raises(UsageError, match="a scorer is called toxicity"):
+    with pytest.raises(UsageError, match="a scorer has the name toxicity"):
         evaluation("toxicity.path=x", "scorers.toxicity.path=y")
     with pytest.raises(UsageError, match="baseline=nobody is none of the models"):
         evaluation("baseline=nobody")
-    with pytest.raises(UsageError, match="becomes the name of a file"):
+    with pytest.raises(UsageError, match="becomes a file name"):
         evaluation('scorers."a/b".path=x')
 
 

@@ -135,7 +135,7 @@ def test_length_is_taken_out_as_measured_on_reference_answers_once_in_a_run(tmp_
     ("values", "error", "match"),
     [
         ({}, UsageError, "seen neither"),
-        ({"path": "x", "length_controlled": True}, UsageError, "length_controlled is measured on ordinary answers"),
+        ({"path": "x", "length_controlled": True}, UsageError, "length_controlled is measured on reference answers"),
         ({"path": "x", "sum": {"a": {"path": "y"}}}, UsageError, "seen both"),
         ({"sum": {"a": {"path": "y", "normalise": "reference"}}}, UsageError, "give scorer.reference"),
         ({"sum": {"a": {"path": "y", "wight": 1}}}, UsageError, r"did you mean 'sum\.a\.weight'"),

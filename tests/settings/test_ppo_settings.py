@@ -70,12 +70,12 @@ def test_what_is_said_beats_the_papers_defaults():
         ),
         (
             ("advantage.estimator=rloo", "update.value_coefficient=0.5"),
-            "value_coefficient=0.5 means nothing.*no critic",
+            "value_coefficient=0.5 has no effect.*no critic",
         ),
-        (("advantage.estimator=grpo", "update.value_clip=none"), "value_clip=None means nothing"),
-        (("advantage.estimator=grpo", "value_learning_rate=1e-3"), "value_learning_rate=0.001 means nothing"),
-        (("advantage.estimator=reinforce++", "advantage.gae_lambda=0.9"), "gae_lambda=0.9 means nothing"),
-        (("advantage.estimator=rloo", "critic=runs/reward"), "critic=runs/reward means nothing"),
+        (("advantage.estimator=grpo", "update.value_clip=none"), "value_clip=None has no effect"),
+        (("advantage.estimator=grpo", "value_learning_rate=1e-3"), "value_learning_rate=0.001 has no effect"),
+        (("advantage.estimator=reinforce++", "advantage.gae_lambda=0.9"), "gae_lambda=0.9 has no effect"),
+        (("advantage.estimator=rloo", "critic=runs/reward"), "critic=runs/reward has no effect"),
         (("advantage.estimator=rloo", "layout=separate"), "has no critic; choose layout=shared"),
         (
             ("advantage.estimator=rloo", "layout=adapters-own-critic", "model.lora.rank=4"),
@@ -83,16 +83,16 @@ def test_what_is_said_beats_the_papers_defaults():
         ),
         (
             ("advantage.estimator=rloo", "kl.estimator=full"),
-            "kl.estimator=full means nothing.*a whole answer one reward",
+            "kl.estimator=full has no effect.*a whole answer one reward",
         ),
-        (("advantage.estimator=dr-grpo", "advantage.gamma=0.9"), "gamma=0.9 means nothing"),
+        (("advantage.estimator=dr-grpo", "advantage.gamma=0.9"), "gamma=0.9 has no effect"),
         (("compute.offload=refrence",), "'reference', 'scorer', 'critic' or 'optimiser' .seen 'refrence'"),
         (
             ("compute.offload=scorer,reference", "layout=adapters", "model.lora.rank=4"),
-            "names the reference, which in layout=adapters is the policy's own base.*take reference out",
+            "names the reference, but with layout=adapters that is the policy's own base.*take reference out",
         ),
-        (("compute.offload=critic",), "names the critic, which in layout=shared has no model of its own"),
-        (("advantage.estimator=grpo", "advantage.whiten_rewards=true"), "whiten_rewards=True means nothing"),
+        (("compute.offload=critic",), "names the critic, but with layout=shared the critic is not a separate model"),
+        (("advantage.estimator=grpo", "advantage.whiten_rewards=true"), "whiten_rewards=True has no effect"),
         (("score.overlong_tokens=0",), "greater than or equal to 1"),
     ],
 )
@@ -123,7 +123,7 @@ def test_steersman_rloo_is_rloo_unless_it_is_told_another_and_never_gae():
         estimator="rloo", whiten=True
     )
     assert settings("advantage.estimator=grpo", schema=RlooSettings).kl.loss_coefficient == 0.04
-    with pytest.raises(UsageError, match="gae needs a critic, and RLOO has none"):
+    with pytest.raises(UsageError, match="gae needs a critic, but RLOO has none"):
         settings("advantage.estimator=gae", schema=RlooSettings)
     # the resolved recipe is the same run to both commands
     assert to_toml(settings(schema=RlooSettings)) == to_toml(settings("advantage.estimator=rloo"))

@@ -108,7 +108,7 @@ def test_setting_one_member_of_a_group_leaves_the_others_at_the_groups_default()
 
 def test_every_setting_has_its_place_in_the_schema_for_editors():
     assert "model.lora.rank" in all_keys(SftSettings)
-    assert "Inner width" in json_schema(SftSettings)
+    assert "Rank r of each adapter's two matrices" in json_schema(SftSettings)
 
 
 @pytest.mark.parametrize("name", shipped_recipes())

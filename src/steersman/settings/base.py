@@ -1,6 +1,7 @@
-"""One schema for recipes, dotted overrides and plain options. No torch: the command line and editors read it in no time.
+"""Base class of all settings, and the reader of recipes and `a.b=value` overrides. No torch, so that it imports fast.
 
-A recipe is TOML. An unknown key is an error that names the nearest known one; a wrong value says what was seen and expected.
+A recipe is TOML. An unknown key is an error that names the nearest known key. A wrong value is an error that says what
+was seen and what was expected.
 """
 
 import difflib
@@ -20,14 +21,14 @@ NONE = "none"
 
 
 class Settings(BaseModel):
-    """A group of settings: frozen, and deaf to unknown keys only in the sense that it refuses them."""
+    """A group of settings: frozen; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _none_by_its_word(cls, values: Any) -> Any:
-        """In a recipe "none" switches off what is on by default: TOML has no other word for it."""
+    def _read_none(cls, values: Any) -> Any:
+        """Read the string "none" as None for settings that are on by default: TOML has no null."""
         if not isinstance(values, Mapping):
             return values
         return {
@@ -36,31 +37,33 @@ class Settings(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _rest_of_a_group(cls, values: Any) -> Any:
-        """Whoever sets one member of a group keeps what the group's own default says of the others: PPO's learning rate stays
-        PPO's where only its schedule was set."""
+    def _keep_group_defaults(cls, values: Any) -> Any:
+        """Fill the unset members of a group from this field's default group, not from the group's class.
+
+        So PPO keeps its own default learning rate when a recipe sets only the schedule.
+        """
         if not isinstance(values, Mapping):
             return values
-        beneath = {
-            name: found.default for name, found in cls.model_fields.items() if isinstance(found.default, Settings)
+        defaults = {
+            name: field.default for name, field in cls.model_fields.items() if isinstance(field.default, Settings)
         }
         return {
-            k: {**beneath[k].model_dump(exclude_unset=True), **v} if k in beneath and isinstance(v, Mapping) else v
+            k: {**defaults[k].model_dump(exclude_unset=True), **v} if k in defaults and isinstance(v, Mapping) else v
             for k, v in values.items()
         }
 
     @classmethod
     def on_by_default(cls, name: str) -> bool:
-        """Whether a setting may be None and is something else unless told."""
-        found = cls.model_fields[name]
-        return type(None) in get_args(found.annotation) and found.get_default(call_default_factory=True) is not None
+        """Whether a setting allows None and has another default."""
+        field = cls.model_fields[name]
+        return type(None) in get_args(field.annotation) and field.get_default(call_default_factory=True) is not None
 
 
 S = TypeVar("S", bound=Settings)
 
 
 def load_settings(schema: type[S], recipe: str | Path | None, overrides: Sequence[str]) -> S:
-    """Settings from a recipe (a path, or the name of one that ships) and `a.b=value` overrides, in that order."""
+    """Settings from a recipe (a path, or the name of a shipped recipe), then from `a.b=value` overrides."""
     values = read_recipe(recipe) if recipe is not None else {}
     for override in overrides:
         put(values, override)
@@ -96,7 +99,8 @@ def shipped_recipes() -> list[str]:
 
 
 def put(values: dict[str, Any], override: str) -> None:
-    """Write `a.b=value` into nested values; the value is TOML if it parses as TOML, else a plain string."""
+    """Write the override `a.b=value` into nested values. The value is read as TOML, or as a plain string if that
+    fails."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise UsageError(f"cannot read the override {override!r}; expected key=value, such as train.epochs=2")
@@ -120,26 +124,26 @@ def _value(text: str) -> Any:
 
 
 def to_toml(settings: Settings) -> str:
-    """The resolved recipe. What is None is left out, or said as "none" where leaving it out would mean something else."""
+    """The resolved recipe. A None is left out, or written as "none" where the default is not None."""
     import tomli_w
 
     return tomli_w.dumps(_plain(settings))
 
 
 def _plain(settings: Settings) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    plain: dict[str, Any] = {}
     dumped = settings.model_dump(mode="json")
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, Settings):
-            found[name] = _plain(value)
+            plain[name] = _plain(value)
         elif isinstance(value, Mapping) and any(isinstance(item, Settings) for item in value.values()):
-            found[name] = {key: _plain(item) for key, item in value.items()}
+            plain[name] = {key: _plain(item) for key, item in value.items()}
         elif value is not None:
-            found[name] = dumped[name]
+            plain[name] = dumped[name]
         elif type(settings).on_by_default(name):
-            found[name] = NONE
-    return found
+            plain[name] = NONE
+    return plain
 
 
 def json_schema(schema: type[Settings]) -> str:
@@ -163,9 +167,9 @@ def _explain(schema: type[BaseModel], item: Any) -> str:
             return f"unknown setting {dotted!r}: did you mean {elsewhere[0]!r}?"
         return f"unknown setting {dotted!r}: expected one of {', '.join(known)}"
     if item["type"] == "missing":
-        return f"the setting {dotted!r} is missing; give it in the recipe or as {dotted}=…"
+        return f"the setting {dotted!r} is missing; set it in the recipe or as {dotted}=…"
     if not location:
-        # Of settings that do not go together; the message names them, and the whole recipe would only hide it.
+        # Two settings contradict each other. The message names them; printing the whole recipe would bury it.
         return item["msg"].removeprefix("Value error, ")
     return f"setting {dotted!r}: {item['msg']} (seen {item['input']!r})"
 
@@ -191,7 +195,7 @@ def _keys_at(schema: type[BaseModel], path: Sequence[str]) -> list[str]:
 
 
 def all_keys(schema: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every setting of a schema by its dotted name."""
+    """The dotted names of all settings of a schema."""
     keys: list[str] = []
     for name, fld in schema.model_fields.items():
         inner = _inner(fld.annotation)

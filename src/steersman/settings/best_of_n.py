@@ -1,4 +1,4 @@
-"""Settings of best-of-n: sample several answers a prompt, keep the best by a scorer, fine-tune on them."""
+"""Settings of best-of-n: sample several answers per prompt, keep the highest-scoring one, fine-tune on those."""
 
 from pydantic import Field
 
@@ -10,24 +10,25 @@ from steersman.settings.score import ScorerSettings, SourceSettings
 
 class BestOfNSampling(SamplingSettings):
     q_beta: float | None = Field(default=None, ge=0)
-    """How much answers lean on the Q heads of a model that `ilql` made; its own beta if not given, 0 for its policy alone."""
+    """beta of an ILQL model's decoding: logits + beta * (Q - V). The model's own beta if not given; 0 is its policy
+    alone."""
 
 
 class BestOfNSettings(Settings):
     model: ModelSettings
-    """Who answers, and what is fine-tuned: usually a fine-tuned model or its run."""
+    """The model that samples the answers and is then fine-tuned. Usually a fine-tuned model or its run."""
     prompts: SourceSettings
-    """Where prompts come from: records of any kind that has them. Each prompt is answered once."""
+    """Records of any kind that has prompts. Duplicate prompts are used once."""
     sampling: BestOfNSampling = BestOfNSampling()
     n: int = Field(default=8, ge=2)
-    """Answers to each prompt, of which the best is kept."""
+    """Answers sampled per prompt. The best one is kept."""
     scorer: ScorerSettings
     least_score: float | None = None
-    """Leave prompts out whose best answer scores less (rejection sampling: 1 for answers that are right or wrong)."""
+    """Leave out prompts whose best answer scores below this (rejection sampling; 1 for right-or-wrong scores)."""
     held_out: float | None = Field(default=0.05, ge=0, lt=1)
-    """Share of the best answers, by prompt, that is measured and not learned."""
+    """Share of the prompts held out from training, with their best answers, to measure the loss on."""
     max_length: int = Field(default=1024, ge=2)
-    """Longer rows (prompt and answer, in tokens) are cut."""
+    """Longer rows (prompt and answer, in tokens) are truncated."""
     optimiser: OptimiserSettings = OptimiserSettings()
     train: TrainSettings = TrainSettings()
     run: RunSettings

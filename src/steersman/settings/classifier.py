@@ -8,13 +8,14 @@ from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSetti
 
 class ClassifierSettings(Settings):
     model: ModelSettings = ModelSettings(path="harbour:base")
-    """Any model folder or hub id, language models and encoders alike: its trunk is kept and gets a new output layer."""
+    """A model folder or hub id, language model or encoder. Its trunk is kept and gets a new output layer."""
     data: DataSettings
-    """Texts with a label, in any known format: CSV or JSON lines with the fields text and label, or Davidson's tweets."""
+    """Texts with a label, in any known format: CSV or JSON lines with the fields text and label, or Davidson's
+    tweets."""
     positive: list[str] = Field(default=["toxic"], min_length=1)
-    """The labels that make a text one of the second class; all others make it one of the first."""
+    """Labels that put a text into the second class. All other labels put it into the first."""
     classes: tuple[str, str] = ("not toxic", "toxic")
-    """What the two classes are called in the folder that is saved."""
+    """Names of the two classes in the saved model (id2label)."""
     optimiser: OptimiserSettings = OptimiserSettings(learning_rate=3e-4)
     train: TrainSettings = TrainSettings(epochs=2)
     run: RunSettings
@@ -22,5 +23,5 @@ class ClassifierSettings(Settings):
     @model_validator(mode="after")
     def _two_names(self) -> "ClassifierSettings":
         if self.classes[0] == self.classes[1] or not all(name.strip() for name in self.classes):
-            raise ValueError(f"classes are two different names; seen {list(self.classes)}")
+            raise ValueError(f"expected two different names for the classes; seen {list(self.classes)}")
         return self

@@ -1,4 +1,4 @@
-"""Settings of learning from preferences directly: DPO and its relatives."""
+"""Settings of DPO and its variants (IPO, SimPO, ORPO, KTO and others), offline and online."""
 
 from collections.abc import Mapping
 from typing import Literal, get_args
@@ -15,8 +15,8 @@ LOSSES: tuple[Loss, ...] = get_args(Loss)
 OF_LOG_RATIOS: tuple[Loss, ...] = ("dpo", "robust", "ipo", "hinge")
 OF_PAIRS: tuple[Loss, ...] = (*OF_LOG_RATIOS, "simpo", "orpo")
 
-# Settings that some losses have no place for. One that is not at its default is refused beside them; the defaults stand in every
-# resolved recipe and so say nothing of what was wished for.
+# Settings that only some losses use. A value other than the default is an error with the other losses. A default value
+# is not, because every resolved recipe contains it.
 USED_BY: Mapping[str, tuple[Loss, ...]] = {
     "beta": (*OF_LOG_RATIOS, "simpo", "kto"),
     "label_smoothing": OF_PAIRS,
@@ -33,41 +33,43 @@ USED_BY: Mapping[str, tuple[Loss, ...]] = {
 
 
 class DistanceSettings(Settings):
-    """The KL to the reference, measured once at the end on answers of the model's own to held-out prompts (in one process only)."""
+    """KL from the reference, measured once after training on sampled answers to held-out prompts (in one process
+    only)."""
 
     prompts: int = Field(default=64, ge=0)
-    """To so many prompts; 0 leaves it out."""
+    """Number of held-out prompts; 0 skips the measurement."""
     max_new_tokens: int = Field(default=64, ge=1)
 
 
 class PreferenceSettings(Settings):
-    """What learning from preferences directly needs to know, wherever the preferences come from."""
+    """Settings that offline and online DPO share."""
 
     model: ModelSettings
-    """Usually a fine-tuned model; it is also the reference, unless `reference` names another."""
+    """The initial policy, usually a fine-tuned model. It is also the reference, unless `reference` names another."""
     loss: Loss = "dpo"
-    """Which of the family. simpo and orpo need no reference; kto learns from thumbs, and takes comparisons as one up, one down."""
+    """The loss. simpo and orpo need no reference. kto learns from thumbs; it reads a comparison as one up and one
+    down."""
     beta: float = Field(default=0.1, gt=0)
-    """How dear it is to leave the reference: the KL coefficient of the reward that DPO implies (simpo: the slope)."""
+    """beta of DPO: the KL coefficient of its implicit reward. For simpo, the scale of the reward margin."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    """The share of labels that are thought to be wrong: cDPO with loss=dpo, the unbiased correction with loss=robust."""
+    """Assumed share of wrong labels: cDPO with loss=dpo, the unbiased correction with loss=robust."""
     use_margin: bool = False
-    """Let a pair that was judged clearly better want a lead of its grade (loss=dpo)."""
+    """Subtract a pair's judged margin from the difference of implicit rewards, inside the sigmoid (loss=dpo)."""
     gamma: float = Field(default=0.5, ge=0)
-    """The lead that simpo asks for."""
+    """Target reward margin of simpo."""
     likelihood: float = Field(default=0.0, ge=0)
-    """Weight of the mean log-likelihood of the better answers, beside the preference (RPO); loss=orpo has 1 if this is 0."""
+    """Weight of an NLL term on the chosen answers, added to the preference loss (RPO). With loss=orpo, 0 means 1."""
     odds: float = Field(default=0.1, gt=0)
-    """Weight of orpo's odds ratio."""
+    """Weight of orpo's odds-ratio term."""
     length: Literal["sum", "mean", "desensitised"] = "sum"
-    """An answer's log-ratio: the sum over its tokens; their mean (length-normalised); or tokens past the shorter answer's length
-    counting only `alpha` (LD-DPO)."""
+    """An answer's log-ratio. sum: over its tokens. mean: divided by its length. desensitised: tokens past the shorter
+    answer's length are weighted by `alpha` (LD-DPO)."""
     alpha: float = Field(default=0.5, ge=0, le=1)
-    """What a token past the shared length counts with length=desensitised."""
+    """Weight of tokens past the shorter answer's length, with length=desensitised."""
     undesirable_weight: float = Field(default=1.0, gt=0)
-    """Of thumbs down in kto; thumbs up count 1."""
+    """Weight of thumbs down in kto. Thumbs up have weight 1."""
     reference: str | None = None
-    """Another reference than the model at the beginning: a folder, a hub id or a run."""
+    """The reference, if it is not the initial policy: a folder, a hub id or a run."""
     optimiser: OptimiserSettings = OptimiserSettings(learning_rate=5e-6)
     train: TrainSettings = TrainSettings()
     distance: DistanceSettings = DistanceSettings()
@@ -78,16 +80,16 @@ class DpoSettings(PreferenceSettings):
     data: DataSettings
     """Comparisons, rankings or labels (thumbs up and down, for kto), in any known format."""
     ties: Literal["soft", "drop"] = "soft"
-    """soft learns that the two answers are equally good; drop leaves ties out."""
+    """soft trains on ties with a target preference of 0.5; drop leaves ties out."""
 
 
 class OnlineDpoSettings(PreferenceSettings):
-    """The preferences are made while it learns: answers of the policy's own, judged by a scorer."""
+    """Settings of online DPO: pairs are sampled from the current policy and ranked by a scorer during training."""
 
     prompts: PromptSettings
     scorer: ScorerSettings
     sampling: SamplingSettings = SamplingSettings()
     samples_per_prompt: int = Field(default=2, ge=2)
-    """Answers to each prompt; the best and the worst of them by the scorer are a pair."""
+    """Answers sampled per prompt. The highest- and the lowest-scoring one form the pair."""
     train: TrainSettings = TrainSettings(keep="last")
-    """batch_size counts prompts."""
+    """batch_size is a number of prompts."""

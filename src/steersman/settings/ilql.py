@@ -1,4 +1,4 @@
-"""Settings of Q-learning from answers that are given (ILQL)."""
+"""Settings of ILQL: offline Q-learning from scored or judged answers."""
 
 from pydantic import Field
 
@@ -8,26 +8,29 @@ from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSetti
 
 class IlqlSettings(Settings):
     model: ModelSettings
-    """Usually a fine-tuned model. One that has Q heads goes on with them."""
+    """The initial model, usually a fine-tuned one. If it already has Q heads, their training continues."""
     data: DataSettings
-    """Answers that were scored, or comparisons, rankings, thumbs or steps, in any known format."""
+    """Scored answers, comparisons, rankings, thumbs or steps, in any known format."""
     reward: str | None = None
-    """Which of the answers' scores (or of a label's ratings) is the reward. Left out, answers have their only score, and what people
-    judged is worth from -1 to 1."""
+    """Name of the score (or rating) that is the reward. If not given: an answer's only score, and -1 to 1 for
+    judgements."""
     discount: float = Field(default=0.99, gt=0, le=1)
-    """What a reward counts one token earlier."""
+    """Discount factor per token (gamma)."""
     expectile: float = Field(default=0.7, gt=0, lt=1)
-    """How far V goes towards the best of the tokens seen in a state: 0.5 is their mean, near 1 the best of them."""
+    """Expectile of the V loss (tau): 0.5 is the mean of Q over the tokens seen in a state; near 1 it approaches the
+    maximum."""
     polyak: float = Field(default=0.005, gt=0, le=1)
-    """The share of the way that the target heads move to the learned ones each step."""
+    """Polyak factor: how far the target Q heads move towards the trained ones each step."""
     conservative: float = Field(default=0.1, ge=0)
-    """Weight of the conservative term: it holds Q of tokens down that nobody took (CQL)."""
+    """Weight of the CQL term, which lowers Q of tokens that the data does not have."""
     imitation: float = Field(default=1.0, ge=0)
-    """Weight of the policy's own loss, the likelihood of the answers; 0 leaves the policy as it is, but for what Q does to its trunk."""
+    """Weight of the policy's NLL on the answers. At 0 the policy changes only through the trunk that it shares with
+    Q."""
     imitation_beta: float = Field(default=0.0, ge=0)
-    """Imitate tokens that are better than their state more: by exp(imitation_beta * (Q - V)) (AWAC)."""
+    """Weight each token's NLL by exp(imitation_beta * (Q - V)) (AWAC). 0 weights all tokens alike."""
     beta: float = Field(default=1.0, ge=0)
-    """How much the finished model's answers lean on Q, unless whoever asks says otherwise (q_beta); kept in its folder."""
+    """beta of the trained model's decoding: logits + beta * (Q - V). Saved with the model; q_beta overrides it when
+    sampling."""
     optimiser: OptimiserSettings = OptimiserSettings(learning_rate=5e-5)
     train: TrainSettings = TrainSettings(keep="last")
     run: RunSettings

@@ -1,4 +1,4 @@
-"""The groups of settings that several commands share. Defaults live here and nowhere else."""
+"""Groups of settings that several commands share. Their defaults are defined here and nowhere else."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ class LoraSettings(Settings):
     """Low-rank adapters instead of full fine-tuning."""
 
     rank: int = Field(default=16, ge=1)
-    """Inner width of each adapter."""
+    """Rank r of each adapter's two matrices."""
     alpha: int = Field(default=32, gt=0)
     """The update is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -23,12 +23,12 @@ class LoraSettings(Settings):
 
 class ModelSettings(Settings):
     path: str
-    """A folder, a hub id, harbour:base, or tiny:<family> for a random-weight model made on the spot."""
+    """A folder, a hub id, harbour:base, or tiny:<family> for a small model with random weights."""
     revision: str | None = None
     trust_remote_code: bool = False
-    """Run code that the model's repository ships. Needs `revision`, so that it is known code that runs."""
+    """Run Python code from the model's repository. Needs `revision`, which pins that code."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the stored weights: auto is float32 for full fine-tuning, and bfloat16 under adapters on a GPU."""
+    """Dtype of the weights in memory. auto: float32 for full fine-tuning, bfloat16 for a frozen base on a GPU."""
     lora: LoraSettings | None = None
     quantise: Literal["4bit", "8bit"] | None = None
     """Load the frozen base quantised (QLoRA); needs bitsandbytes and `lora`."""
@@ -39,25 +39,25 @@ class DataSettings(Settings):
     source: str
     """A file, a folder, a hub id, or a named source such as harbour:demonstrations."""
     format: str | None = None
-    """Recognised by the field names unless given."""
+    """Name of the data format; detected from the field names if not given."""
     split: str | None = None
     held_out: float | str | None = 0.05
-    """A share held out by prompt, or a second source, or none."""
+    """Held-out data: a share of the prompts, a second source, or none."""
     limit: int | None = Field(default=None, ge=1)
-    """Use at most so many records."""
+    """Use at most this many records."""
     max_length: int = Field(default=1024, ge=2)
-    """Longer rows are cut, or dropped where nothing would be left to learn."""
+    """Longer rows (in tokens) are truncated, or dropped if no target token would be left."""
     strict: bool = False
-    """Stop at the first bad row instead of putting it into quarantine."""
+    """Stop at the first malformed row instead of writing it to the quarantine file."""
 
 
 class OptimiserSettings(Settings):
     learning_rate: float = Field(default=1e-4, gt=0)
     schedule: Literal["constant", "linear", "cosine", "inverse_sqrt"] = "cosine"
     warmup: float = Field(default=0.05, ge=0)
-    """Share of the steps (below 1) or number of steps (from 1) that the rate takes to rise."""
+    """Warm-up: a share of all steps (below 1) or a number of steps (1 and above)."""
     floor: float = Field(default=0.0, ge=0, le=1)
-    """Where the schedule ends, as a share of the rate."""
+    """Final learning rate of the schedule, as a share of learning_rate."""
     weight_decay: float = Field(default=0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = Field(default=1e-8, gt=0)
@@ -65,45 +65,48 @@ class OptimiserSettings(Settings):
 
 
 class ComputeSettings(Settings):
-    """How the work is carried out; it changes memory and speed, and at most the last bits of a result."""
+    """Settings of memory and speed. They change at most the last bits of a result."""
 
     tokens_per_micro_batch: int | None = Field(default=None, ge=1)
-    """Padded tokens that go through the model at once; changes memory and speed, not the result. Chosen by device if not given."""
+    """Padded tokens per forward pass. Changes memory and speed, not the result. Chosen by device if not given."""
     precision: Precision = "auto"
     kernels: Literal["auto", "default", "onednn"] = "auto"
-    """How a CPU multiplies float32 matrices; auto measures once a machine, checks the error, and keeps the choice in the run."""
+    """float32 matrix kernels on a CPU. auto times them once per machine, checks their error, and records the choice in
+    the run."""
     compile: bool = False
-    """Let torch compile the models' layers on a GPU: the first steps take some twenty seconds longer, later ones less. A CPU has no need of it."""
+    """torch.compile the models' layers on a GPU. The first steps take about twenty seconds longer, later ones are
+    faster. Has no effect on a CPU."""
 
 
 class TrainSettings(ComputeSettings):
     epochs: int = Field(default=1, ge=1)
     steps: int | None = Field(default=None, ge=1)
-    """Stop after so many optimiser steps, whatever `epochs` says."""
+    """Number of optimiser steps; overrides `epochs`."""
     batch_size: int = Field(default=32, ge=1)
-    """Rows (or prompts) an optimiser step, over all processes."""
+    """Rows (or prompts) per optimiser step, over all ranks."""
     evaluate_every: int | None = Field(default=None, ge=1)
-    """Steps between held-out measurements; four an epoch if not given."""
+    """Steps between evaluations on held-out data; four per epoch if not given."""
     patience: int | None = Field(default=None, ge=1)
-    """Stop after so many measurements without a better one."""
+    """Early stopping: stop after this many evaluations without a new best."""
     keep: Literal["best", "last"] = "best"
-    """Which weights become the final model, when there is something held out."""
+    """Weights of the final model: the best on held-out data, or the last. Without held-out data always the last."""
     packing: bool = False
-    """Lay several rows into one with block-wise attention, instead of padding."""
+    """Pack several rows into one sequence with block-diagonal attention, instead of padding."""
 
 
 class RunSettings(Settings):
     out: str
-    """The run's folder. The same command on the same folder resumes."""
+    """The run folder. The same command with the same folder resumes the run."""
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = Field(default=None, ge=1)
-    """Processor threads; part of the bit-exact contract, so a resumed run takes the run's own."""
+    """CPU threads. They affect the last bits of results, so a resumed run uses the run's recorded number."""
     checkpoint_every: int = Field(default=100, ge=1)
     keep_last: int = Field(default=2, ge=1)
     keep_every: int | None = Field(default=None, ge=1)
     profile: int | None = Field(default=None, ge=1)
-    """Look at so many steps (of PPO: iterations) with torch's profiler; a trace and a table by phase go into the folder's profile/."""
+    """Profile this many steps (PPO: iterations) with torch.profiler; a trace and a table by phase go into profile/ in
+    the folder."""
     journal: list[Literal["tensorboard", "wandb"]] = Field(default_factory=list)
-    """Where else the journal's rows go, besides journal.jsonl."""
+    """Loggers that also get the journal's rows, besides journal.jsonl."""

@@ -10,24 +10,25 @@ from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSetti
 
 class RewardSettings(Settings):
     model: ModelSettings
-    """A causal language model, or an earlier reward model that new judgements are to update."""
+    """A causal language model, or a trained reward model to continue from on new judgements."""
     data: DataSettings
     """Comparisons, rankings or labels (thumbs up and down), in any known format."""
     ties: Literal["soft", "drop"] = "soft"
-    """soft learns that the two answers are equally good; drop leaves ties out."""
+    """soft trains on ties with a target preference of 0.5; drop leaves ties out."""
     use_margin: bool = False
-    """Let a pair that was judged clearly better want a larger gap."""
+    """Subtract a pair's judged margin from the score difference, inside the sigmoid (Llama 2)."""
     centring: float = Field(default=0.01, ge=0)
-    """Pulls the scores of each pair towards zero; 0 switches it off."""
+    """Weight of a penalty on the squared sum of each pair's scores, which keeps scores near zero. 0 switches it off."""
     members: int = Field(default=1, ge=1, le=16)
-    """More than one makes an ensemble: each member has its own seed and data order."""
+    """Number of reward models. More than one is an ensemble: each member has its own seed and data order."""
     members_as: Literal["ensemble", "average"] = "ensemble"
-    """ensemble keeps the members side by side; average makes one model of the mean of their weights (WARM): members then begin with the
-    same new head, and differ in the order of the data."""
+    """ensemble keeps all members. average saves one model with the mean of their weights (WARM); its members start from
+    the same new head and differ in data order."""
     head_seed: int | None = Field(default=None, ge=0)
-    """Of the new head, where it is not to be run.seed."""
+    """Seed of the new reward head; run.seed if not given."""
     reference: str | None = None
-    """Answers whose scores become mean 0 and standard deviation 1, such as demonstrations; the judged answers if not given."""
+    """Answers that define the score scale: theirs get mean 0 and standard deviation 1. Demonstrations, for instance;
+    the judged answers if not given."""
     optimiser: OptimiserSettings = OptimiserSettings(learning_rate=1e-4)
     train: TrainSettings = TrainSettings()
     run: RunSettings
@@ -35,10 +36,10 @@ class RewardSettings(Settings):
     @model_validator(mode="after")
     def _average_of_whole_models(self) -> "RewardSettings":
         if self.members_as == "average" and self.members < 2:
-            raise ValueError("members_as=average is a mean over members; give members=4, say")
+            raise ValueError("members_as=average is a mean over members; give two or more, such as members=4")
         if self.members_as == "average" and self.model.lora is not None:
             raise ValueError(
-                "members_as=average averages whole models: the mean of two adapters is not the adapter of the mean. Leave model.lora out, or "
-                "members_as=ensemble"
+                "members_as=average averages whole models: the mean of two adapters is not the adapter of the mean. "
+                "Leave model.lora out, or choose members_as=ensemble"
             )
         return self

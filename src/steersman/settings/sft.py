@@ -10,9 +10,10 @@ class SftSettings(Settings):
     model: ModelSettings
     data: DataSettings
     loss_on: Literal["answer", "assistant", "all"] = "assistant"
-    """Which words are learned: the last answer, every assistant turn, or all tokens."""
+    """Tokens that the loss covers: the last answer, every assistant turn, or all tokens."""
     take_chosen: bool = False
-    """Learn the preferred answer of each comparison too. Off: that somebody preferred an answer does not make it good."""
+    """Also train on the chosen answer of each comparison. Off by default: the preferred of two answers may still be
+    bad."""
     optimiser: OptimiserSettings = OptimiserSettings()
     train: TrainSettings = TrainSettings()
     run: RunSettings

@@ -1,4 +1,4 @@
-"""Settings of the watch over a run of PPO: which limits, whose second opinion, and what to do."""
+"""Settings of the watch, which looks for reward hacking in a PPO run: limits, a held-out scorer, and actions."""
 
 from typing import Literal
 
@@ -24,62 +24,65 @@ Detector = Literal[
 
 
 class LimitSettings(Settings):
-    """Where each detector's healthy range ends; "none" switches it off. All but kl are measured against the reference's own answers."""
+    """Limit of each detector; "none" switches it off. All but kl compare with the answers of the reference."""
 
     gap: float | None = Field(default=0.6, gt=0)
-    """Deviations that the scorer's praise may be ahead of the held-out scorer's."""
+    """Maximum lead of the scorer's gain over the held-out scorer's gain, in standard deviations of the reference's
+    scores."""
     fall: float | None = Field(default=0.3, gt=0)
-    """Deviations that the held-out scorer's praise may fall from its best."""
+    """Maximum fall of the held-out score from its best, in standard deviations of the reference's scores."""
     disagreement: float | None = Field(default=2.0, gt=0)
-    """How many times as much an ensemble may disagree."""
+    """Maximum disagreement of an ensemble's members, as a multiple of that on the reference's answers."""
     kl: float | None = Field(default=10.0, gt=0)
-    """Nats an answer: the budget."""
+    """Maximum KL from the reference, in nats per answer."""
     length: float | None = Field(default=2.0, gt=1)
-    """How many times as long, or as short, answers may be."""
+    """Maximum factor by which answers may become longer or shorter."""
     repetition: float | None = Field(default=0.1, gt=0, le=1)
-    """How much larger the share of an answer's 4-grams that it had said before may be."""
+    """Maximum rise in the share of an answer's 4-grams that are repeats."""
     entropy: float | None = Field(default=0.25, gt=0, lt=1)
-    """The share of the entropy that must be left."""
+    """Minimum entropy, as a share of the reference's."""
     novelty: float | None = Field(default=0.3, gt=0, le=1)
-    """How much larger the share of pairs of words that the reference's answers do not have may be."""
+    """Maximum rise in the share of word bigrams that the reference's answers do not contain."""
     takeover: float | None = Field(default=0.65, gt=0, le=1)
-    """How much more of the answers one phrase (3 words) may be in, as a share."""
+    """Maximum rise in the share of answers that contain the same phrase of 3 words."""
     outliers: float | None = Field(default=0.5, gt=0, le=1)
-    """The share of answers that the reward model may find unlike 19 in 20 of the reference's."""
+    """Maximum share of answers whose reward-model features lie outside the range of 95 % of the reference's."""
     spread: float | None = Field(default=0.2, gt=0, lt=1)
-    """The share of the scores' deviation that must be left."""
+    """Minimum standard deviation of the scores, as a share of the reference's."""
 
 
 class WatchSettings(Settings):
     action: Literal["off", Action] = "warn"
-    """What to do about a finding: say it; raise the price of the KL; believe an ensemble less; stop; or stop and keep the best weights by
-    what the watch believes (the held-out scorer, else an ensemble's mean less its disagreement). off watches nothing."""
+    """What a finding does. warn reports it. raise-kl raises the KL coefficient. conservative scores an ensemble lower
+    (see `doubt`). stop ends the run. restore ends it and keeps the weights that were best by the held-out scorer
+    (without one, by the ensemble's mean less its disagreement). off disables the watch."""
     actions: dict[Detector, Action] = Field(default_factory=dict)
-    """Other actions for some detectors."""
+    """Actions of single detectors that differ from `action`."""
     held_out_scorer: ScorerSettings | None = None
-    """A second opinion that is never learned from: best a reward model of other judgements and another seed."""
+    """A scorer that is never trained against: best a reward model with other judgements and another seed."""
     held_out_every: int = Field(default=4, ge=1)
-    """Iterations between its opinions."""
+    """Iterations between evaluations by the held-out scorer."""
     held_out_answers: int = Field(default=64, ge=1)
-    """Answers that it is asked about each time."""
+    """Answers per evaluation by the held-out scorer."""
     latent: Literal["auto", "on", "off"] = "auto"
-    """Whether the reward model's features are watched; auto: where the scorer is one."""
+    """Whether to watch the reward model's hidden features. auto: if the scorer is a reward model."""
     patience: int = Field(default=2, ge=1)
-    """Looks in a row that a detector must be outside its limit; gap and fall, which are smoothed over looks, need one."""
+    """Checks in a row that must be outside the limit. gap and fall are smoothed over checks and need only one."""
     raise_by: float = Field(default=2.0, gt=1)
-    """raise-kl multiplies kl.coefficient by this, again every `patience` looks while it lasts."""
+    """raise-kl multiplies kl.coefficient by this, again after every `patience` checks while the finding lasts."""
     raise_from: float = Field(default=0.05, gt=0)
-    """What raise-kl begins with where kl.coefficient is smaller."""
+    """raise-kl starts from at least this kl.coefficient."""
     doubt: Literal["pessimistic", "min"] = "pessimistic"
-    """What conservative takes an ensemble to mean: the mean less `pessimism` standard deviations, or the least of its members."""
+    """An ensemble's score after action conservative: the mean less `pessimism` standard deviations, or the minimum."""
     pessimism: float = Field(default=1.0, ge=0)
+    """Standard deviations over the members that doubt=pessimistic subtracts."""
     evidence: int = Field(default=5, ge=0)
-    """Answers kept with each finding in watch.jsonl."""
+    """Answers saved with each finding in watch.jsonl."""
     limits: LimitSettings = LimitSettings()
 
     @property
     def chosen(self) -> set[str]:
-        """The actions that may be taken."""
+        """All actions that these settings can trigger."""
         return {self.action, *self.actions.values()} - {"off"}
 
     @model_validator(mode="after")
@@ -87,7 +90,8 @@ class WatchSettings(Settings):
         if self.action == "off" and (self.actions or self.held_out_scorer is not None):
             seen = "watch.actions" if self.actions else "watch.held_out_scorer"
             raise ValueError(
-                f"watch.action=off watches nothing, and {seen} is given; leave one of them out, or choose watch.action=warn"
+                f"watch.action=off disables the watch, but {seen} is given; leave one of them out, or choose "
+                "watch.action=warn"
             )
         return self
 
@@ -96,6 +100,7 @@ class WatchSettings(Settings):
         off = [name for name in self.actions if getattr(self.limits, name) is None]
         if off:
             raise ValueError(
-                f"watch.actions.{off[0]} is given, and watch.limits.{off[0]} is none: it can never be taken"
+                f"watch.actions.{off[0]} is given, but watch.limits.{off[0]} is none, so it never triggers; set that "
+                "limit"
             )
         return self

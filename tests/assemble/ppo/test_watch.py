@@ -193,9 +193,12 @@ def test_what_could_never_be_done_is_refused(watch, reason, improve):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("watch.action=off", "watch.held_out_scorer.path=s"), r"watches nothing, and watch\.held_out_scorer is given"),
-        (("watch.action=off", "watch.actions.kl=stop"), r"watches nothing, and watch\.actions is given"),
-        (("watch.limits.kl=none", "watch.actions.kl=stop"), r"watch\.limits\.kl is none: it can never be taken"),
+        (
+            ("watch.action=off", "watch.held_out_scorer.path=s"),
+            r"disables the watch, but watch\.held_out_scorer is given",
+        ),
+        (("watch.action=off", "watch.actions.kl=stop"), r"disables the watch, but watch\.actions is given"),
+        (("watch.limits.kl=none", "watch.actions.kl=stop"), r"watch\.limits\.kl is none, so it never triggers"),
         (("watch.action=restore", "keep=best"), "choose one"),
         (("watch.action=panic",), r"setting 'watch\.action'"),
         (("watch.actions.klt=stop",), "'gap', 'fall'"),

@@ -89,7 +89,7 @@ def test_every_figure_is_what_the_answers_say(evaluation, world, tmp_path):
     assert not [f for f in found.figures if f.measure.name == "KL" and f.model == "base"], "nothing is far from itself"
     surprise = -sum(a["reference_log_prob"] for r in grid for a in r) / sum(a["tokens"] for r in grid for a in r)
     assert figure(found, "distance/perplexity", "other").value.estimate == pytest.approx(math.exp(surprise))
-    ended = [np.mean([a["finish"] != "length" for a in row]) for row in grid]
+    ended = [np.mean([a["stop_reason"] != "length" for a in row]) for row in grid]
     ended_by_itself = figure(found, "words/ended by itself", "other").value
     assert ended_by_itself == wilson_interval(float(sum(ended)), 12.0, confidence=0.95)
     toxic = np.array([[c["scores"]["toxicity"] for c in row["completions"] if c["model"] == "other"] for row in rows])

@@ -254,7 +254,7 @@ def test_a_model_whose_costs_are_not_known_is_refused(path, words, tmp_path, mon
 def test_damaged_weights_are_told(tmp_path):
     folder = write_model(tmp_path / "model", 128, 2)
     (folder / "model.safetensors").write_bytes(b"\xff" * 64)
-    with pytest.raises(ModelError, match="no safetensors file"):
+    with pytest.raises(ModelError, match="cannot be read as a safetensors file"):
         shape_of_model(ModelSettings(path=str(folder)))
 
 

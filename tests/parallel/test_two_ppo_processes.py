@@ -192,7 +192,7 @@ def test_a_reward_that_fails_in_one_process_ends_both_with_its_words(place, tmp_
     done = ppo(2, place, tmp_path / "run", "run.checkpoint_every=1", scorer=f"{REWARDS}:broken_in_one")
     assert done.returncode != 0
     assert "raised RuntimeError: no connection" in done.stderr
-    assert "scoring failed in process 1, and this one ends with it" in done.stderr
+    assert "scoring failed on rank 1, so this rank stops too" in done.stderr
     point = CheckpointStore(tmp_path / "run" / "checkpoints").latest()
     assert point is not None
     assert point.step == 1

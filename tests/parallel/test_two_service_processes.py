@@ -55,7 +55,7 @@ def test_an_outage_that_one_process_meets_ends_both_in_a_checkpoint_and_the_run_
         parted = ppo(place, tmp_path / "parted", server.url)
         assert parted.returncode != 0
         assert "gave no usable reply" in parted.stderr
-        assert "and this one ends with it: ServiceError" in parted.stderr
+        assert "so this rank stops too: ServiceError" in parted.stderr
         assert "exitcode  : 9" in parted.stderr
         store = CheckpointStore(tmp_path / "parted" / "checkpoints")
         point = store.latest()

@@ -152,7 +152,7 @@ def test_when_all_are_damaged_it_says_which_and_what_to_do(tmp_path: Path):
     for step in (1, 2):
         flip_a_bit(store.path_of(step) / "weights.bin", 5)
     with pytest.raises(
-        CheckpointError, match=r"step-000002 is damaged.*step-000001 is damaged.*Restore one from a copy"
+        CheckpointError, match=r"step-000002 is damaged.*step-000001 is damaged.*Restore one from a backup"
     ):
         store.latest()
     assert messages == []
@@ -168,7 +168,7 @@ def test_a_checkpoint_moved_to_another_step_is_not_taken_for_it(tmp_path: Path):
 def test_a_manifest_of_another_format_is_refused(tmp_path: Path):
     store, _ = make_store(tmp_path, 1)
     (store.path_of(1) / MANIFEST).write_bytes(render({"format": 99, "step": 1, "facts": {}, "files": {}}))
-    assert store.verify(store.path_of(1)) == [f"{MANIFEST}: format 99; this Steersman reads 1"]
+    assert store.verify(store.path_of(1)) == [f"{MANIFEST}: format 99; this version of Steersman reads 1"]
 
 
 def test_a_manifest_that_cannot_be_opened_is_damage(tmp_path: Path):
@@ -206,7 +206,7 @@ def test_after_falling_back_the_damaged_step_is_written_again(tmp_path: Path):
 
 def test_a_good_checkpoint_is_written_once(tmp_path: Path):
     store, _ = make_store(tmp_path, 1, 2)
-    with pytest.raises(CheckpointError, match="written once"):
+    with pytest.raises(CheckpointError, match="written only once"):
         store.write(1, fill_with(8), FACTS)
     store.mark_best(2, "reward", 1.0)
     assert store.discard_after(1) == [2]
@@ -229,13 +229,13 @@ def test_a_failing_fill_leaves_nothing(tmp_path: Path):
 
 def test_what_cannot_be_promised_is_refused(tmp_path: Path):
     store = CheckpointStore(tmp_path)
-    with pytest.raises(CheckpointError, match="the store's"):
+    with pytest.raises(CheckpointError, match="that name is reserved"):
         store.write(1, lambda folder: (folder / MANIFEST).touch(), {})
     with pytest.raises(CheckpointError, match="link or a device"):
         store.write(1, lambda folder: (folder / "weights").symlink_to(tmp_path), {})
-    with pytest.raises(CheckpointError, match="kept as JSON"):
+    with pytest.raises(CheckpointError, match="written as JSON"):
         store.write(1, fill_with(1), {"kl": float("nan")})
-    with pytest.raises(CheckpointError, match="kept as JSON"):
+    with pytest.raises(CheckpointError, match="written as JSON"):
         store.write(1, fill_with(1), {"policy": tmp_path})
     assert list(tmp_path.iterdir()) == []
     store.write(1, fill_with(1), {})

@@ -77,7 +77,7 @@ def test_what_is_no_row_is_refused_and_not_written(tmp_path: Path):
     path = tmp_path / "journal.jsonl"
     with Journal(path) as journal:
         for row in ({"loss": 1.0}, {"step": 1.5}, {"step": True}):
-            with pytest.raises(UsageError, match="whole number as its step"):
+            with pytest.raises(UsageError, match="integer step"):
                 journal.write(row)
         with pytest.raises(UsageError, match="'loss' is a ndarray"):
             journal.write({"step": 1, "loss": numpy.ones(2)})
@@ -85,7 +85,7 @@ def test_what_is_no_row_is_refused_and_not_written(tmp_path: Path):
             journal.write({"step": 1, "reward": torch.ones(2, 2)})
         with pytest.raises(UsageError, match="'parts' is a dict"):
             journal.write({"step": 1, "parts": {}})
-        with pytest.raises(UsageError, match="own field"):
+        with pytest.raises(UsageError, match="reserved field"):
             journal.write({"step": 1, "not_finite": 1})
     assert path.read_bytes() == b""
 

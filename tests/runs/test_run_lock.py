@@ -120,7 +120,7 @@ def test_a_readers_glance_does_not_refuse_a_starting_run(tmp_path: Path):
 def test_a_lock_file_that_says_nothing_still_refuses(tmp_path: Path):
     with lock_run(tmp_path):
         (tmp_path / ".lock").write_text("?")
-        with pytest.raises(RunLocked, match="does not say which"):
+        with pytest.raises(RunLocked, match="does not name it"):
             lock_run(tmp_path)
 
 

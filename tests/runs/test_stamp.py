@@ -94,7 +94,7 @@ def test_a_damaged_stamp_is_named(tmp_path: Path):
     with pytest.raises(DataError, match=r"stamp\.json cannot be read as a run's stamp"):
         read_stamp(path)
     path.write_text("[]")
-    with pytest.raises(DataError, match="holds list"):
+    with pytest.raises(DataError, match="holds a list"):
         read_stamp(path)
     with pytest.raises(DataError, match="No such file"):
         read_stamp(tmp_path / "none")

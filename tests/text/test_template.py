@@ -184,13 +184,13 @@ def test_a_system_message_is_folded_where_the_template_knows_none(with_template)
 
 def test_a_template_that_refuses_says_why(with_template):
     tokeniser = with_template("{{ raise_exception('roles must alternate') }}")
-    with pytest.raises(ModelError, match=r"refuses this conversation \(user\): roles must alternate"):
+    with pytest.raises(ModelError, match=r"rejects this conversation \(user\): roles must alternate"):
         encode_prompt(tokeniser, Prompt(messages=(Message("user", "Hi"),)))
 
 
 def test_a_template_that_hides_the_answer_is_refused(with_template):
     tokeniser = with_template("{{ messages[0]['content'] }}")
-    with pytest.raises(ModelError, match="does not show the assistant's last words"):
+    with pytest.raises(ModelError, match="does not render the last assistant message"):
         encode_prompt(tokeniser, Prompt(messages=(Message("user", "Hi"),)))
 
 

@@ -92,7 +92,7 @@ def test_the_end_of_turn_ends_an_answer_too(with_template, plain):
 def test_a_tokeniser_in_which_nothing_ends_is_refused():
     tokeniser = tiny_tokeniser(chat=False)
     tokeniser.eos_token = None
-    with pytest.raises(ModelError, match="no end-of-sequence token"):
+    with pytest.raises(ModelError, match="no EOS token"):
         end_ids(tokeniser)
 
 

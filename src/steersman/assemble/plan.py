@@ -25,7 +25,7 @@ from steersman.costs.memory import (
     logits,
     reading,
 )
-from steersman.costs.offload import parked_bytes, widest
+from steersman.costs.offload import offloaded_bytes, widest
 from steersman.costs.shape import Shape, shape_of_folder
 from steersman.costs.work import iteration_parts, training_operations
 from steersman.errors import ModelError, UsageError
@@ -180,7 +180,7 @@ def _memory_of_ppo(
     judges = Bytes() if scorer is None else Bytes(activations=reading(scorer, read))
     always = Bytes(weights=FLOAT * shape.parameters, adapters=FLOAT * adapter, libraries=libraries("answers"))
     stages = {"update": learns, "read": reads, "collect": answering, "judge": judges}
-    return always + widest(stages, movable, parked), parked_bytes(movable, parked)
+    return always + widest(stages, movable, parked), offloaded_bytes(movable, parked)
 
 
 def _memory_of_answering(settings: PpoSettings, shape: Shape, prompt: int, slots: int) -> Bytes:

@@ -1,4 +1,4 @@
-"""What an iteration of PPO takes at its widest, where some of it lies in the processor's memory while it is not needed."""
+"""Peak device memory of a PPO iteration with offloading to CPU memory."""
 
 from collections.abc import Collection, Mapping
 
@@ -10,20 +10,20 @@ NEEDED = {
     "critic": ("read", "update"),
     "optimiser": ("update",),
 }
-"""The stages (collect, judge, read, update) in which each thing that may be parked is on the device."""
+"""The stages (collect, judge, read, update) in which each offloadable part must be on the device."""
 
 
-def widest(stages: Mapping[str, Bytes], movable: Mapping[str, Bytes], parked: Collection[str]) -> Bytes:
-    """The memory on the device in the stage that takes most. `stages` is what each takes besides `movable`, which is there always but
-    for what is `parked`."""
+def widest(stages: Mapping[str, Bytes], movable: Mapping[str, Bytes], offloaded: Collection[str]) -> Bytes:
+    """Device memory in the stage that needs most. `stages` has each stage's memory without `movable`. A part of
+    `movable` is always on the device, or, if it is `offloaded`, in the stages that need it."""
 
     def at(stage: str) -> Bytes:
-        there = (size for name, size in movable.items() if name not in parked or stage in NEEDED[name])
-        return sum(there, start=stages[stage])
+        on_device = (size for name, size in movable.items() if name not in offloaded or stage in NEEDED[name])
+        return sum(on_device, start=stages[stage])
 
-    return max((at(stage) for stage in stages), key=lambda found: found.total)
+    return max((at(stage) for stage in stages), key=lambda memory: memory.total)
 
 
-def parked_bytes(movable: Mapping[str, Bytes], parked: Collection[str]) -> Number:
-    """What the processor's memory holds: all that is parked has its place there, also while it is on the device."""
-    return sum(size.total for name, size in movable.items() if name in parked)
+def offloaded_bytes(movable: Mapping[str, Bytes], offloaded: Collection[str]) -> Number:
+    """CPU memory for the offloaded parts. It stays allocated while they are on the device."""
+    return sum(size.total for name, size in movable.items() if name in offloaded)

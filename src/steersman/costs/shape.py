@@ -1,7 +1,6 @@
-"""The shape of a decoder model, from its config.json and the headers of its safetensors files. No weight is read, no torch.
+"""The shape of a decoder model, from its config.json and the headers of its safetensors files. No weights, no torch.
 
-Families name the same things differently; those that are known here stand in a table, and another one is refused rather than
-guessed at.
+Model families name the same config fields differently. The known names are in a table; an unknown family is an error.
 """
 
 import json
@@ -16,12 +15,12 @@ from steersman.errors import ModelError
 
 GATED = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma", "gemma2", "gemma3_text")
 PLAIN = ("gpt2", "gpt_neox", "opt")
-"""Families whose feed-forward part has three matrices, and those in which it has two."""
+"""Families whose MLP has three matrices (gated), and those whose MLP has two."""
 
 FUSED = ("llama", "mistral", "qwen2", "qwen3")
-"""Those whose layers compute as one step on a processor, keeping less for the backward pass (see `models.fused`)."""
+"""Families with fused layers on a CPU, which keep less for the backward pass (see `models.fused`)."""
 
-# What each thing may be called, the first that is there counts.
+# Possible config names of each field; the first one that is present counts.
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "hidden": ("hidden_size", "n_embd"),
     "layers": ("num_hidden_layers", "n_layer"),
@@ -34,7 +33,8 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """`size` is the width of a head, `inner` that of the feed-forward part. `tied`: the output layer is the embedding."""
+    """Sizes of a decoder model. `size` is the head dimension, `inner` the MLP width. `tied`: the output layer is the
+    embedding."""
 
     name: str
     family: str
@@ -55,7 +55,7 @@ class Shape:
 
     @property
     def attention(self) -> int:
-        """Weights of one layer's four projections."""
+        """Weights of one layer's four attention projections."""
         return self.hidden * self.size * (2 * self.heads + 2 * self.key_heads)
 
     @property
@@ -72,26 +72,26 @@ class Shape:
 
     @property
     def matrices(self) -> int:
-        """Weights that a token is multiplied with in all layers, the output layer left out."""
+        """Weights of all matrices that a token is multiplied with, without the output layer."""
         return self.layers * (self.attention + self.feed_forward)
 
     @property
     def lora_parameters(self) -> int:
-        """Weights of an adapter of rank 1 on every linear layer of the trunk."""
+        """Weights of a LoRA adapter of rank 1 on every linear layer of the trunk."""
         queries, keys = self.heads * self.size, self.key_heads * self.size
         attention = (self.hidden + queries) * 2 + 2 * (self.hidden + keys)
         return self.layers * (attention + (3 if self.gated else 2) * (self.hidden + self.inner))
 
 
 def shape_of_folder(folder: str | Path) -> Shape:
-    """The shape of the model in a folder. Where there are safetensors files, their headers say how many weights there are."""
+    """The shape of the model in a folder. Parameters are counted from safetensors headers, if there are any."""
     folder = Path(folder).expanduser()
     try:
         config = cast(object, json.loads((folder / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"the shape of the model in {str(folder)!r} cannot be told: config.json cannot be read ({error}); expected a model "
-            "folder as save_pretrained writes it. Check the path"
+            f"the shape of the model in {str(folder)!r} is unknown: config.json cannot be read ({error}); expected a "
+            "model folder as save_pretrained writes it. Check the path"
         ) from error
     if not isinstance(config, dict):
         raise ModelError(f"{folder / 'config.json'} holds a {type(config).__name__}; expected an object")
@@ -101,22 +101,22 @@ def shape_of_folder(folder: str | Path) -> Shape:
 
 
 def shape_of_config(config: Mapping[str, Any], *, name: str, parameters: int | None = None) -> Shape:
-    """The shape that a config describes; without a count of weights they are added up."""
+    """The shape that a config describes. Without `parameters`, they are computed from the shape."""
     inner_config = config.get("text_config")
     if isinstance(inner_config, Mapping):
         config = cast(Mapping[str, Any], inner_config)
     family = str(config.get("model_type", ""))
     if family not in (*GATED, *PLAIN):
         raise ModelError(
-            f"what {name!r} costs is not known: its family is {family or 'not named'!r}, and known are {', '.join((*GATED, *PLAIN))}. "
-            "Begin the run with few rows and see what it takes"
+            f"the cost of {name!r} cannot be estimated: its family is {family or 'not named'!r}; expected one of "
+            f"{', '.join((*GATED, *PLAIN))}. Start the run with few rows and measure it"
         )
-    found = {thing: _first(config, names) for thing, names in _NAMES.items()}
-    hidden, layers, heads, vocabulary = (found[thing] for thing in ("hidden", "layers", "heads", "vocabulary"))
+    sizes = {field: _first(config, names) for field, names in _NAMES.items()}
+    hidden, layers, heads, vocabulary = (sizes[field] for field in ("hidden", "layers", "heads", "vocabulary"))
     if not (hidden and layers and heads and vocabulary):
-        missing = next(thing for thing in ("hidden", "layers", "heads", "vocabulary") if not found[thing])
+        missing = next(field for field in ("hidden", "layers", "heads", "vocabulary") if not sizes[field])
         raise ModelError(
-            f"the config of {name!r} does not say its {missing} ({' or '.join(_NAMES[missing])}); the folder is damaged, save or "
+            f"the config of {name!r} has no {missing} ({' or '.join(_NAMES[missing])}); the folder is damaged, save or "
             "download the model again"
         )
     shape = Shape(
@@ -127,10 +127,10 @@ def shape_of_config(config: Mapping[str, Any], *, name: str, parameters: int | N
         heads=heads,
         key_heads=_first(config, ("num_key_value_heads",)) or heads,
         size=_first(config, ("head_dim",)) or hidden // heads,
-        inner=found["inner"] or 4 * hidden,
+        inner=sizes["inner"] or 4 * hidden,
         vocabulary=vocabulary,
         tied=bool(config.get("tie_word_embeddings", family in ("gpt2", "opt", "gemma", "gemma2", "gemma3_text"))),
-        context=found["context"],
+        context=sizes["context"],
         parameters=0,
     )
     return _counted(shape, parameters)
@@ -145,21 +145,21 @@ def _counted(shape: Shape, parameters: int | None) -> Shape:
 
 
 def weights_in_header(file: str | Path) -> int:
-    """How many weights a safetensors file holds: its header is a length of 8 bytes and a JSON object of that length."""
+    """Number of weights in a safetensors file. The header is an 8-byte length and a JSON object of that length."""
     file = Path(file)
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > file.stat().st_size:
-                raise ValueError(f"it speaks of a header of {length:,} bytes")
+                raise ValueError(f"its header claims {length:,} bytes, more than the file has")
             header = cast(object, json.loads(stream.read(length)))
         if not isinstance(header, dict):
-            raise ValueError("its header is no object")
+            raise ValueError("its header is not a JSON object")
         tensors = cast(dict[str, dict[str, list[int]]], header)
         return sum(prod(tensor["shape"]) for name, tensor in tensors.items() if name != "__metadata__")
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         raise ModelError(
-            f"{file} is no safetensors file that can be read: {error}; save or download the model again"
+            f"{file} cannot be read as a safetensors file: {error}; save or download the model again"
         ) from error
 
 

@@ -1,8 +1,9 @@
-"""How many floating-point operations a piece of work needs: products with weights, attention, and the output layer.
+"""Floating-point operations of forward and backward passes: matrix products, attention, and the output layer.
 
-A product of a token with a matrix of N weights is 2 N operations; its backward pass is as many again by the input, and by the
-weight if that learns. What nobody reads is not counted: of tokens whose result is not read the last layer needs keys and
-values only. Attention is counted as causal, half of a square. Norms, rotations and samplers are left out.
+A token times a matrix of N weights is 2 N operations. The backward pass needs 2 N for the input's gradient, and 2 N
+more for the weight's if it is trained. Unused results are not counted: for tokens whose output is not used, the last
+layer computes only keys and values. Attention is causal, half of a square. Norms, rotary embeddings and sampling are
+left out.
 """
 
 from collections.abc import Sequence
@@ -11,22 +12,24 @@ from steersman.costs.shape import Shape
 
 
 def forward_operations(shape: Shape, lengths: Sequence[int], read: Sequence[int], *, logits: bool) -> float:
-    """Rows of these lengths through the model, of which so many tokens at the end are read."""
-    tokens, asking = float(sum(lengths)), float(sum(read))
+    """Operations of a forward pass over rows of these `lengths`. Of each row the outputs of the last `read` tokens are
+    used."""
+    tokens, used = float(sum(lengths)), float(sum(read))
     per_layer = shape.attention + shape.feed_forward
-    found = 2 * tokens * per_layer * (shape.layers - 1)
-    found += 2 * tokens * shape.keys_and_values + 2 * asking * (per_layer - shape.keys_and_values)
+    operations = 2 * tokens * per_layer * (shape.layers - 1)
+    operations += 2 * tokens * shape.keys_and_values + 2 * used * (per_layer - shape.keys_and_values)
     width = 2 * shape.heads * shape.size
     squares = float(sum(length * length for length in lengths))
-    cut = float(sum(length * length - (length - few) ** 2 for length, few in zip(lengths, read, strict=True)))
-    found += width * (squares * (shape.layers - 1) + cut)
-    return found + (2 * asking * shape.embedding if logits else 0.0)
+    last = float(sum(length * length - (length - few) ** 2 for length, few in zip(lengths, read, strict=True)))
+    operations += width * (squares * (shape.layers - 1) + last)
+    return operations + (2 * used * shape.embedding if logits else 0.0)
 
 
 def training_operations(
     shape: Shape, lengths: Sequence[int], read: Sequence[int], *, logits: bool, rank: int | None
 ) -> float:
-    """Forward and backward; with adapters of a rank the base has no gradient of its own, and the adapters' products are small."""
+    """Operations of a forward and a backward pass. With LoRA of rank `rank` the frozen base has no weight gradients,
+    and the adapters' own products are few."""
     forward = forward_operations(shape, lengths, read, logits=logits)
     if rank is None:
         return 3 * forward
@@ -43,8 +46,8 @@ def iteration_operations(
     scorer: Shape | None = None,
     rank: int | None = None,
 ) -> float:
-    """An iteration of PPO over these prompts and answers: answering, the reference, the scorer (a reward model of the policy's
-    shape unless another is given), a critic with weights of its own, and the update."""
+    """Operations of a PPO iteration over prompts and answers of these lengths: generation, reference, scorer, a
+    separate critic if there is one, and the update. The scorer is a reward model of the policy's shape unless given."""
     parts = iteration_parts(
         shape, layout=layout, epochs=epochs, prompts=prompts, answers=answers, scorer=scorer or shape, rank=rank
     )
@@ -61,7 +64,7 @@ def iteration_parts(
     scorer: Shape | None,
     rank: int | None,
 ) -> dict[str, float]:
-    """The same by stage; `scorer` None is one that costs nothing, such as a function."""
+    """The operations of `iteration_operations` by stage. `scorer=None` is a scorer without cost, such as a function."""
     whole = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
     own_critic = layout in ("separate", "adapters-own-critic")
     rank = (rank or 16) if layout.startswith("adapters") else None

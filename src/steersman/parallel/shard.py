@@ -1,6 +1,6 @@
-"""Sharding with FSDP2, and whole tensors out of sharded ones and back. With one process nothing happens.
+"""Sharding with FSDP2, and conversion between full and sharded tensors. With one rank these functions change nothing.
 
-FSDP2 averages gradients over processes; whoever wants their sum multiplies the loss by the number of processes.
+FSDP2 averages gradients over ranks. To get their sum, multiply the loss by the number of ranks.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from steersman.parallel.world import World
 
 
 def shard(model: nn.Module, layers: Sequence[nn.Module], entrances: Sequence[str], world: World) -> None:
-    """Shard a model in place: each layer by itself, the rest (embeddings, norms, heads) with the root.
+    """Shard a model in place: each layer separately, the rest (embeddings, norms, heads) with the root module.
 
-    `entrances` are the methods by which the model is called besides `forward`; each gathers what the root holds.
+    `entrances` are the methods besides `forward` that run the model; each all-gathers the root's parameters.
     """
     if world.mesh is None:
         return
@@ -28,26 +28,26 @@ def shard(model: nn.Module, layers: Sequence[nn.Module], entrances: Sequence[str
 
 
 def gathered(tensor: Tensor) -> Tensor:
-    """The full tensor where its parts are. All processes must call this together."""
+    """The full tensor, on the device of its shards. A collective: all ranks must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The full tensor on the processor's memory. All processes must call this together."""
+    """The full tensor, in CPU memory. A collective: all ranks must call it."""
     return gathered(tensor).detach().to("cpu", copy=True)
 
 
 def part_like(full: Tensor, like: Tensor) -> Tensor:
-    """This process's part of a full tensor, placed as `like` is."""
+    """This rank's shard of a full tensor, with the device and placement of `like`."""
     if isinstance(like, DTensor):
         return distribute_tensor(full.to(like.device), like.device_mesh, like.placements)
     return full.to(like.device)
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> float:
-    """Scale all gradients so that their common norm is at most `max_norm`; the norm before, over all processes.
+    """Clip the gradients to a total norm of `max_norm`. Returns the norm before clipping, over all ranks.
 
-    A norm that is not finite leaves the gradients as they are: the caller must not step.
+    If the norm is not finite, the gradients are not changed, and the caller must not step.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)

@@ -1,6 +1,6 @@
-"""The processes of one run, from one to many. `World.alone()` is a world of one: every collective is then the identity.
+"""The process group of a run, and its collectives. In `World.alone()`, with one rank, every collective is the identity.
 
-Started under torchrun (or Slurm with the same variables), `join` reads RANK, WORLD_SIZE and LOCAL_RANK.
+Under torchrun (or Slurm with the same variables), `join` reads RANK, WORLD_SIZE and LOCAL_RANK.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from steersman.errors import SteersmanError
 
-# The library's default is half an hour, in which a hang looks like work.
+# torch's default is half an hour, during which a hang looks like work.
 TIMEOUT = timedelta(seconds=float(os.environ.get("STEERSMAN_COLLECTIVE_TIMEOUT", "300")))
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class World:
         return self.rank == 0
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Each value summed over the processes; all of them must bring the same names."""
+        """Each value summed over the ranks. All ranks must pass the same names."""
         return self._reduce(values, dist.ReduceOp.SUM)
 
     def max(self, value: int) -> int:
@@ -53,27 +53,27 @@ class World:
         return bool(self.max(int(value)))
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """This tensor of every process, in the order of their ranks; all must have the same shape."""
+        """This tensor of every rank, in rank order. All must have the same shape."""
         if self.size == 1:
             return [tensor]
         # nccl moves only what is on a GPU
         mine = tensor.to(self.device) if self.device.type == "cuda" else tensor.contiguous()
-        found = [torch.empty_like(mine) for _ in range(self.size)]
-        dist.all_gather(found, mine)
-        return [part.cpu() for part in found]
+        parts = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(parts, mine)
+        return [part.cpu() for part in parts]
 
     def exchange(self, value: T) -> list[T]:
-        """Any value of every process, in the order of their ranks. It is pickled on its way and never stays on a disk; tensors in it
-        should own their memory, for a view takes along what it is a view of."""
+        """This value of every rank, in rank order. It is pickled for the transfer and never written to disk. Tensors in
+        it should own their memory: pickling a view also copies the rest of its storage."""
         if self.size == 1:
             return [value]
-        found: list[T | None] = [None] * self.size
-        dist.all_gather_object(found, value)
-        return found  # type: ignore[return-value]
+        values: list[T | None] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values  # type: ignore[return-value]
 
     def together(self, what: str, work: Callable[[], T]) -> list[T]:
-        """What each process's own work found, in the order of ranks. Where one fails, all end: with its error where it happened, and
-        elsewhere with a word about it. The work itself must not need the other processes."""
+        """The result of `work` on every rank, in rank order. If it fails on one rank, all ranks raise: that rank its
+        own error, the others an error that quotes it. `work` must not call collectives."""
         failure: Exception | None = None
         mine: list[T] = []
         try:
@@ -82,15 +82,15 @@ class World:
             if self.size == 1:
                 raise
             failure = error
-        # An error of ours keeps its kind, so that all processes do what it asks for (and end with its exit code).
+        # A SteersmanError keeps its class, so that all ranks react alike and end with its exit code.
         kind = type(failure) if isinstance(failure, SteersmanError) else SteersmanError
-        found = self.exchange((mine, "" if failure is None else f"{type(failure).__name__}: {failure}", kind))
+        results = self.exchange((mine, "" if failure is None else f"{type(failure).__name__}: {failure}", kind))
         if failure is not None:
             raise failure
-        for rank, (_, words, theirs) in enumerate(found):
-            if words:
-                raise theirs(f"{what} failed in process {rank}, and this one ends with it: {words}")
-        return [part[0] for part, _, _ in found]
+        for rank, (_, message, error_class) in enumerate(results):
+            if message:
+                raise error_class(f"{what} failed on rank {rank}, so this rank stops too: {message}")
+        return [part[0] for part, _, _ in results]
 
     def barrier(self) -> None:
         if self.size > 1:
@@ -100,7 +100,7 @@ class World:
         if self.size == 1:
             return dict(values)
         names = sorted(values)
-        # mps has no float64, and gloo reduces on the processor anyway
+        # mps has no float64, and gloo reduces on the CPU anyway
         device = self.device if self.device.type == "cuda" else torch.device("cpu")
         packed = torch.tensor([values[name] for name in names], dtype=torch.float64, device=device)
         dist.all_reduce(packed, op=how)
@@ -108,14 +108,16 @@ class World:
 
 
 def launched() -> bool:
-    """Whether a launcher started this process as one of several."""
+    """Whether a launcher started this process as one rank of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def end_process(code: int) -> NoReturn:
-    """End a launched process here and now, with all it wrote on its way. The threads of a process group outlive `join` for as long as
-    anything sharded does; one that lets go of a tensor while the interpreter shuts down aborts the process, and a run that is
-    finished would count as failed."""
+    """Flush stdout and stderr and exit a launched process at once, without interpreter shutdown.
+
+    The threads of a process group live on after `join` as long as any sharded tensor does. One that frees a tensor
+    during interpreter shutdown aborts the process, and a finished run would count as failed.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -126,13 +128,14 @@ _times = itertools.count()
 
 @lru_cache(maxsize=1)
 def _meeting_place() -> tuple[dist.Store, int, int]:
-    """The store that the launcher names, this process's rank, and how many there are. Kept: its port can be opened but once."""
+    """The launcher's rendezvous store, this process's rank, and the world size. Cached: the port can be opened only
+    once."""
     return next(iter(rendezvous("env://", timeout=TIMEOUT)))
 
 
 @contextmanager
 def join(device: torch.device) -> Iterator[World]:
-    """This process's place among the others, for as long as the block lasts."""
+    """The process group of this run, as a context manager. Without a launcher it is `World.alone`."""
     if not launched():
         yield World.alone(device)
         return
@@ -141,14 +144,14 @@ def join(device: torch.device) -> Iterator[World]:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     store, rank, size = _meeting_place()
-    # A name of its own for each time: what an earlier group left in the store would lead this one astray.
+    # A new prefix for each group: keys that an earlier group left in the store would confuse this one.
     store = dist.PrefixStore(f"steersman/{next(_times)}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     try:
         mesh = init_device_mesh(device.type, (dist.get_world_size(),))
         yield World(dist.get_rank(), dist.get_world_size(), device, mesh)
-        # Nobody leaves before the others are done: a peer that closes its connection early aborts them.
+        # All ranks wait here for each other: one that closes its connections early aborts the others.
         dist.barrier()
     finally:
         dist.destroy_process_group()

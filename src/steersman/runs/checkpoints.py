@@ -1,8 +1,8 @@
-"""Checkpoints that a crash cannot tear and that notice their own damage.
+"""The checkpoints of a run: written atomically, verified by hash when they are loaded.
 
-Written aside, hashed, fsynced, renamed, and the parent fsynced: a name `step-000120` is a whole checkpoint or none.
-Loading hashes again and falls back to the newest that is good. What a checkpoint holds is the caller's business.
-Several ranks may fill one checkpoint; one of them calls `write`.
+A checkpoint is written to a temporary folder, hashed, fsynced and renamed, and the parent folder is fsynced. So a
+folder `step-000120` is always a complete checkpoint. Loading verifies the hashes and falls back to the newest undamaged
+one. The caller decides what a checkpoint holds. Several ranks may fill one checkpoint; one of them calls `write`.
 """
 
 import math
@@ -18,13 +18,15 @@ from steersman.runs.folder import DISK_FULL, TEMPORARY, aside, atomic_write_byte
 from steersman.runs.manifest import MANIFEST, find_problems, make_manifest, parse, read_manifest, render, total_bytes
 
 _NAME = re.compile(r"step-(\d{6,})")
-# Libraries turn the system's error into their own: safetensors quotes it, torch.save only counts bytes.
-_FULL_WORDS = re.compile(r"os error (27|28|122)\b|No space left|File too large|quota exceeded|unexpected pos \d+ vs")
+# Libraries replace the operating system's error by their own: safetensors quotes it, torch.save only counts bytes.
+_DISK_FULL_TEXT = re.compile(
+    r"os error (27|28|122)\b|No space left|File too large|quota exceeded|unexpected pos \d+ vs"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint whose every byte has been verified."""
+    """A checkpoint whose files have all been verified by hash."""
 
     path: Path
     step: int
@@ -33,7 +35,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The step that did best so far, by which measure, and how well."""
+    """The best step so far, the metric it was chosen by, and its value."""
 
     step: int
     measure: str
@@ -41,11 +43,12 @@ class Best:
 
 
 class CheckpointStore:
-    """The checkpoints of one run. Reading is for everybody; writing needs the run's lock. `on_damage` gets each message."""
+    """The checkpoints of one run. Reading needs no lock; writing needs the run's lock. `on_damage` is called with each
+    message about a damaged checkpoint."""
 
     def __init__(self, folder: Path, on_damage: Callable[[str], None] = lambda message: None) -> None:
         self.folder, self._on_damage = folder, on_damage
-        # What this process knows, so that retention never trades a good checkpoint for a damaged one.
+        # Steps verified by this process, so that retention never keeps a damaged checkpoint instead of a good one.
         self._good: set[int] = set()
         self._damaged: set[int] = set()
 
@@ -53,25 +56,26 @@ class CheckpointStore:
         return self.folder / f"step-{step:06d}"
 
     def steps(self) -> list[int]:
-        """The steps that have a checkpoint, good or not, in order."""
+        """The steps that have a checkpoint, damaged or not, in order."""
         if not self.folder.is_dir():
             return []
         found = ((_NAME.fullmatch(path.name), path) for path in self.folder.iterdir())
         return sorted(int(match[1]) for match, path in found if match and path.is_dir())
 
     def holds(self, step: int) -> bool:
-        """Whether a whole, undamaged checkpoint of this step is there."""
+        """Whether there is an undamaged checkpoint of this step."""
         return self.path_of(step).is_dir() and not self.verify(self.path_of(step))
 
     def verify(self, path: Path, *, contents: bool = True) -> list[str]:
-        """What is wrong with a checkpoint, a line a file; empty if nothing. `contents=False` skips the hashing."""
+        """The problems of a checkpoint, one line per file; empty if it is good. `contents=False` skips the hashing."""
         match = _NAME.fullmatch(path.name)
         if match is None or not path.is_dir():
             return [f"{path.name}: not a checkpoint folder"]
         return find_problems(path, int(match[1]), contents=contents)
 
     def latest(self) -> Checkpoint | None:
-        """The newest good checkpoint; None if there is none at all. Every damaged one passed over is reported."""
+        """The newest undamaged checkpoint, or None if there are no checkpoints. Damaged ones are reported and
+        skipped."""
         damage: list[str] = []
         for step in reversed(self.steps()):
             path = self.path_of(step)
@@ -79,7 +83,7 @@ class CheckpointStore:
             if not problems:
                 self._good.add(step)
                 for message in damage:
-                    self._on_damage(f"{message}. Using {path.name} instead; the steps since are done again.")
+                    self._on_damage(f"{message}. Using {path.name} instead; the steps after it are repeated.")
                 return Checkpoint(path, step, read_manifest(path)["facts"])
             self._good.discard(step)
             self._damaged.add(step)
@@ -88,7 +92,7 @@ class CheckpointStore:
             raise CheckpointError(
                 f"no checkpoint in {self.folder} can be used. "
                 + ". ".join(damage)
-                + ". Restore one from a copy, or move "
+                + ". Restore one from a backup, or move "
                 f"{self.folder} away to start the run from its beginning."
             )
         return None
@@ -96,16 +100,16 @@ class CheckpointStore:
     def write(
         self, step: int, fill: Callable[[Path], object], facts: Mapping[str, Any], expected_bytes: int | None = None
     ) -> Path:
-        """Lets `fill` write into an empty folder and makes that the checkpoint of `step`.
+        """Write the checkpoint of `step`: `fill` writes its files into an empty folder.
 
-        A damaged checkpoint of the same step is replaced; a good one is an error. If the disk is full nothing is left
-        behind and earlier checkpoints are as they were.
+        A damaged checkpoint of the same step is replaced; an undamaged one is an error. If the disk is full, the
+        partial checkpoint is removed and earlier ones are not changed.
         """
         path = self.path_of(step)
         if self.holds(step):
             raise CheckpointError(
-                f"{path} is there and undamaged; a checkpoint is written once. To go on from an earlier step call "
-                f"`discard_after`, or choose another run folder."
+                f"{path} exists and is undamaged; a checkpoint is written only once. To resume from an earlier step "
+                f"call `discard_after`, or choose another run folder."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         free = free_bytes(self.folder)
@@ -120,7 +124,8 @@ class CheckpointStore:
             self._discard(path)
             temporary.rename(path)
         except BaseException as error:
-            # Some libraries remove their own half; then the newest whole checkpoint says how much it takes.
+            # Some libraries delete their partial files. Then the size of the newest complete checkpoint is the
+            # estimate.
             likely = max(expected_bytes or 0, *(total_bytes(each) for each in self._temporary_and_newest(temporary)))
             shutil.rmtree(temporary, ignore_errors=True)
             if is_disk_full(error):
@@ -136,15 +141,15 @@ class CheckpointStore:
         return [temporary, *(self.path_of(step) for step in self.steps()[-1:])]
 
     def mark_best(self, step: int, measure: str, value: float) -> None:
-        """Remembers, durably, which step did best."""
+        """Save `step` as the best one, in best.json."""
         if not math.isfinite(value):
             raise CheckpointError(
-                f"step {step} cannot be the best: its {measure} is {value}. Mark a step with a number."
+                f"step {step} cannot be the best: its {measure} is {value}; expected a finite number."
             )
         atomic_write_bytes(self._best_path, render(asdict(Best(step, measure, value))))
 
     def best(self) -> Best | None:
-        """The step marked best; None if none is, or if the mark is damaged, which is reported."""
+        """The step marked as best, or None. A damaged mark is reported and counts as none."""
         try:
             raw = self._best_path.read_bytes()
         except FileNotFoundError:
@@ -152,9 +157,7 @@ class CheckpointStore:
         try:
             content = parse(raw)
         except ValueError as error:
-            self._on_damage(
-                f"{self._best_path} is damaged: {error}; the best step is forgotten until the next measure."
-            )
+            self._on_damage(f"{self._best_path} is damaged: {error}; there is no best step until the next evaluation.")
             return None
         return Best(content["step"], content["measure"], content["value"])
 
@@ -163,9 +166,10 @@ class CheckpointStore:
         return self.folder / "best.json"
 
     def retain(self, last: int, every: int | None = None, best: int | None = None) -> list[int]:
-        """Deletes all but the newest `last` good ones, every `every`-th step and the best (as marked, unless given).
+        """Delete checkpoints, except the newest `last` good ones, every `every`-th step and the best one.
 
-        Returns the steps deleted. The newest good one always stays, and what lies after it is not touched.
+        `best` is the marked step unless given. Returns the deleted steps. The newest good checkpoint is always kept,
+        and checkpoints after it are not touched.
         """
         if last < 1:
             raise CheckpointError(f"at least one checkpoint must be kept; seen last={last}")
@@ -184,7 +188,7 @@ class CheckpointStore:
         return deleted
 
     def discard_after(self, step: int) -> list[int]:
-        """Deletes every checkpoint after `step`, and the best mark if it points there: for going on from an earlier one."""
+        """Delete all checkpoints after `step`, and the best mark if it points to one of them, to resume from `step`."""
         deleted = [later for later in self.steps() if later > step]
         for later in deleted:
             self._discard(self.path_of(later))
@@ -194,7 +198,7 @@ class CheckpointStore:
         return deleted
 
     def clean(self) -> list[str]:
-        """Removes what killed processes left half written. Only for the holder of the run's lock."""
+        """Delete partial checkpoints of killed processes. Call it only while holding the run's lock."""
         if not self.folder.is_dir():
             return []
         left = sorted(path for path in self.folder.iterdir() if path.name.startswith(TEMPORARY))
@@ -203,7 +207,8 @@ class CheckpointStore:
         return [path.name for path in left]
 
     def _discard(self, path: Path) -> None:
-        """Renamed first, so that being killed halfway leaves a leftover and no half checkpoint."""
+        """Delete a checkpoint. It is renamed first, so that a kill halfway leaves a temporary folder, not half a
+        checkpoint."""
         if path.is_dir():
             leftover = aside(path)
             path.rename(leftover)
@@ -218,20 +223,21 @@ def _fsync_tree(folder: Path) -> None:
 
 
 def _no_room(path: Path, needed: int, free: int, seen: str = "") -> str:
-    said = f" ({seen})" if seen else ""
+    reason = f" ({seen})" if seen else ""
     return (
-        f"no room for the checkpoint {path}{said}: it needs about {needed:,} bytes, {free:,} are free. Earlier "
-        "checkpoints are untouched. Free some space (or raise the quota or file size limit), then run the same command again."
+        f"no room for the checkpoint {path}{reason}: it needs about {needed:,} bytes, {free:,} are free. Earlier "
+        "checkpoints are unchanged. Free some space (or raise the quota or file size limit), then run the same command "
+        "again."
     )
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether a full disk, a quota or a file size limit is behind this error, whatever a library made of it."""
+    """Whether this error was caused by a full disk, a quota or a file size limit, also if a library has wrapped it."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in DISK_FULL:
             return True
-        if isinstance(seen, Exception) and _FULL_WORDS.search(str(seen)):
+        if isinstance(seen, Exception) and _DISK_FULL_TEXT.search(str(seen)):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

@@ -1,7 +1,7 @@
-"""What a run leaves on disk, as one folder, and writing that a crash cannot tear.
+"""The files of a run folder, each named once, and atomic writes.
 
-Names every file of a run once. `atomic_write_*` writes aside, fsyncs, renames and fsyncs the parent folder: a reader
-sees the old content or the new one, never a mixture.
+`atomic_write_*` writes a temporary file, fsyncs it, renames it and fsyncs the parent folder. A reader sees the old
+content or the new one, never a mixture, also after a crash.
 """
 
 import errno
@@ -22,12 +22,12 @@ ENDED = ("finished", "stopped")
 
 
 def aside(path: Path) -> Path:
-    """A name beside `path` that nobody else uses, on the same file system so that it can be renamed into place."""
+    """An unused temporary path beside `path`. It is on the same file system, so it can be renamed to `path`."""
     return path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
 
 
 def fsync_path(path: Path) -> None:
-    """Forces a file, or a folder's list of names, to the disk."""
+    """Flush a file, or a folder's directory entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -36,13 +36,13 @@ def fsync_path(path: Path) -> None:
 
 
 def free_bytes(path: Path) -> int:
-    """Bytes free for us where `path` is, or will be."""
+    """Free bytes on the file system where `path` is or will be."""
     existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     return shutil.disk_usage(existing).free
 
 
 def not_written(path: Path, needed: int, error: OSError) -> str:
-    """What to say when the disk would not take a file: which, how much, and what to do."""
+    """The error message for a file that could not be written, with the bytes needed and free, and what to do."""
     return (
         f"{path} could not be written: {error.strerror}. It needs {needed:,} bytes; {free_bytes(path):,} are free. "
         "Free some space (or raise the quota or file size limit), then run the same command again."
@@ -71,7 +71,7 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The names inside `runs/<name>/`. Nothing is read or written until a method says so."""
+    """The paths inside a run folder `runs/<name>/`. Creating the object reads and writes nothing."""
 
     path: Path
 
@@ -93,12 +93,12 @@ class RunFolder:
 
     @property
     def quarantine_path(self) -> Path:
-        """Rows of data that could not be read, as JSON lines."""
+        """Malformed data rows, as JSON lines."""
         return self.path / "quarantine.jsonl"
 
     @property
     def watch_path(self) -> Path:
-        """What the watch over a run of PPO found, as JSON lines: each finding with the answers that show it."""
+        """The findings of a PPO run's watch, as JSON lines, each with example answers."""
         return self.path / "watch.jsonl"
 
     @property
@@ -111,7 +111,7 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """The finished model, an ordinary Hugging Face folder."""
+        """The final model, in Hugging Face format."""
         return self.path / "model"
 
     @property
@@ -120,16 +120,17 @@ class RunFolder:
 
     @classmethod
     def create_or_open(cls, path: Path) -> "RunFolder":
-        """The run folder at `path`, made if it is not there; a folder that holds something else is left alone."""
+        """The run folder at `path`, created if needed. A folder with other files in it is an error and is not
+        changed."""
         folder = cls(path)
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file; a run needs a folder. Choose another name for the run.")
         try:
             path.mkdir(parents=True, exist_ok=True)
-            strangers = [] if folder.is_run else folder._strangers()
-            if strangers:
+            others = [] if folder.is_run else folder._other_files()
+            if others:
                 raise UsageError(
-                    f"{path} holds {strangers[0]!r} and neither recipe.toml nor stamp.json, so it is not a run. "
+                    f"{path} holds {others[0]!r} and neither recipe.toml nor stamp.json, so it is not a run. "
                     "Choose an empty or a new folder."
                 )
             probe = aside(path / "probe")
@@ -144,8 +145,8 @@ class RunFolder:
             ) from error
         return folder
 
-    def _strangers(self) -> list[str]:
-        """Names that a run killed before its first file could not have left here."""
+    def _other_files(self) -> list[str]:
+        """Names of files that no run wrote, not even one that was killed before its first file."""
         ours = {".lock"} | {
             folder.name for folder in (self.samples, self.checkpoints) if folder.is_dir() and not any(folder.iterdir())
         }
@@ -153,12 +154,12 @@ class RunFolder:
         return [name for name in names if name not in ours and not name.startswith(TEMPORARY)]
 
     def mark_started(self) -> None:
-        """Forgets an earlier ending, so that a run continued and then killed is not taken for a finished one."""
+        """Delete an earlier ending.json, so that a run that is resumed and then killed does not count as finished."""
         self.ending_path.unlink(missing_ok=True)
 
     def mark_ended(self, state: str, step: int, why: str = "") -> None:
-        """Says durably that the run is over: `finished`, or `stopped` and can be continued."""
+        """Write ending.json: the run is `finished`, or `stopped` and can be resumed."""
         if state not in ENDED:
-            raise UsageError(f"a run ends as one of {', '.join(ENDED)}; seen {state!r}")
+            raise UsageError(f"unknown ending of a run; expected one of {', '.join(ENDED)}; seen {state!r}")
         ending: dict[str, Any] = {"state": state, "step": step, "why": why, "time": time.time()}
         atomic_write_text(self.ending_path, json.dumps(ending, indent=2) + "\n")

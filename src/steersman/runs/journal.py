@@ -1,7 +1,7 @@
-"""The numbers of a run, one JSON line a row: a step, a time, names and values. Written whole, read with a cursor.
+"""The journal of a run: its metrics as JSON lines, each with a step, a time, names and values.
 
-NaN and infinities are no JSON: they are stored as null, and `not_finite` beside them says which and what they were.
-A row is one unbuffered write, so that a killed process loses at most the row it was writing.
+JSON has no NaN and infinities: they are stored as null, and the field `not_finite` has their names and values. A row is
+one unbuffered write, so a killed process loses at most the row it was writing.
 """
 
 import json
@@ -18,8 +18,8 @@ from steersman.records import Malformed
 from steersman.runs.folder import atomic_write_bytes, not_written
 from steersman.runs.old_names import RENAMED, under_new_names
 
-# A cursor is offset * MARKS + a checksum of the bytes before the offset, so that a journal cut and grown again since is
-# noticed. It stays an exact integer in JavaScript for journals up to two terabytes.
+# A cursor is offset * MARKS + a checksum of the bytes before the offset. The checksum detects a journal that was
+# truncated and has grown again. A cursor stays an exact integer in JavaScript for journals up to two terabytes.
 MARKS = 4096
 MARKED_BYTES = 64
 TAIL_BYTES = 1 << 16
@@ -28,7 +28,7 @@ RESERVED = ("step", "time", "not_finite")
 
 @runtime_checkable
 class Sink(Protocol):
-    """Somewhere else that the numbers go: TensorBoard, Weights & Biases."""
+    """A logger that also receives the journal's numbers: TensorBoard, Weights & Biases."""
 
     def write(self, step: int, time: float, numbers: Mapping[str, float]) -> None: ...
 
@@ -38,7 +38,7 @@ class Sink(Protocol):
 
 
 class Journal:
-    """Appends to a journal; a line that an earlier, killed process left half written is cut off first."""
+    """A journal opened for appending. A last line that a killed process left half-written is removed first."""
 
     def __init__(self, path: Path, sinks: Sequence[Sink] = (), clock: Callable[[], float] = time.time) -> None:
         self.path, self._sinks, self._clock = path, tuple(sinks), clock
@@ -60,12 +60,12 @@ class Journal:
             os.ftruncate(self._descriptor, end)
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Appends one row. It needs a `step`; `time` is now unless given; values are numbers, texts or None."""
+        """Append one row. It needs a `step`; `time` is now unless given; values are numbers, strings or None."""
         step = row.get("step")
         if not isinstance(step, int) or isinstance(step, bool):
-            raise UsageError(f"a journal row needs a whole number as its step; seen {step!r}")
+            raise UsageError(f"a journal row needs an integer step; seen {step!r}")
         if "not_finite" in row:
-            raise UsageError("`not_finite` is the journal's own field; name the number otherwise")
+            raise UsageError("`not_finite` is a reserved field of the journal; give the number another name")
         moment = float(row.get("time", self._clock()))
         values = {name: _plain(name, value) for name, value in row.items() if name not in RESERVED}
         odd = {name: str(v) for name, v in values.items() if isinstance(v, float) and not math.isfinite(v)}
@@ -88,7 +88,7 @@ class Journal:
             raise SteersmanError(not_written(self.path, size + len(line), error)) from error
 
     def truncate_to(self, step: int) -> None:
-        """Drops the rows after `step`, for a run resumed there: no row is then missing or doubled."""
+        """Delete the rows after `step`, for a run that resumes there, so that no row is missing or duplicated."""
         truncate_lines(self.path, step)
         os.close(self._descriptor)
         self._descriptor = self._open()
@@ -96,7 +96,7 @@ class Journal:
             sink.truncate_to(step)
 
     def sync(self) -> None:
-        """Forces the rows so far to the disk; called before a checkpoint that goes with them."""
+        """Flush all rows to disk. Called before a checkpoint of the same step is written."""
         os.fsync(self._descriptor)
 
     def close(self) -> None:
@@ -115,18 +115,18 @@ class Journal:
 
 
 def _plain(name: str, value: Any) -> float | int | str | None:
-    """A bool, int, float, text or None as it is; a scalar array or tensor as its number."""
+    """A value for JSON: bool, int, float, string or None as it is; a scalar array or tensor as a number."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     size = getattr(value, "size", None)  # numpy's count of elements, torch's method that gives the shape
     if size == 1 or (callable(size) and math.prod(cast(Any, size())) == 1):
         return value.item()
-    raise UsageError(f"the journal takes numbers; {name!r} is a {type(value).__name__}. Write its mean, or a sample.")
+    raise UsageError(f"the journal takes numbers, but {name!r} is a {type(value).__name__}. Write its mean instead.")
 
 
 def truncate_lines(path: Path, step: int) -> None:
-    """Drops, all at once, the JSON lines whose `step` is after `step`, and those that cannot be read; the rest stay as
-    they are to the byte."""
+    """Delete, in one atomic write, the JSON lines after `step` and those that cannot be read. The other lines stay the
+    same byte for byte."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     rows = [(line, _parse(line)) for line in lines if line.endswith(b"\n")]
     kept = [line for line, row in rows if row is not None and row["step"] <= step]
@@ -135,10 +135,10 @@ def truncate_lines(path: Path, step: int) -> None:
 
 
 def read_rows(path: Path, since: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """The rows after the cursor `since`, and the cursor for the next call; 0 begins at the beginning.
+    """The rows after the cursor `since`, and the cursor for the next call; 0 is the beginning.
 
-    A half-written last line is left for the next call; a damaged line is passed over (`malformed_lines` names them).
-    When the journal has been cut since (see `continues`) the rows come from the beginning again.
+    A half-written last line is left for the next call. Damaged lines are skipped (`malformed_lines` lists them). If the
+    journal has been truncated since (see `continues`), all rows are returned from the beginning.
     """
     if not path.exists():
         return [], 0
@@ -153,7 +153,7 @@ def read_rows(path: Path, since: int = 0) -> tuple[list[dict[str, Any]], int]:
 
 
 def continues(path: Path, since: int) -> bool:
-    """Whether the cursor still stands where it was taken; False after a resume cut the journal before it."""
+    """Whether the cursor is still valid. False after a resume has truncated the journal before it."""
     if since <= 0 or not path.exists():
         return since == 0
     offset, mark = divmod(since, MARKS)
@@ -168,7 +168,7 @@ def _mark(file: Any, offset: int) -> int:
 
 
 def last_rows(path: Path, count: int) -> list[dict[str, Any]]:
-    """The last rows, at most `count`, without reading the whole of a long journal."""
+    """The last rows, at most `count`. A long journal is not read whole."""
     if not path.exists():
         return []
     size, window = path.stat().st_size, TAIL_BYTES
@@ -184,7 +184,7 @@ def last_rows(path: Path, count: int) -> list[dict[str, Any]]:
 
 
 def malformed_lines(path: Path) -> list[Malformed]:
-    """Every whole line that is no row, by number. The half-written last line of a killed process is not among them."""
+    """All complete lines that are not journal rows, with their numbers. A half-written last line is not included."""
     data = path.read_bytes() if path.exists() else b""
     lines = data[: data.rfind(b"\n") + 1].splitlines()
     return [
@@ -195,12 +195,12 @@ def malformed_lines(path: Path) -> list[Malformed]:
 
 
 def _rows_of(data: bytes) -> list[dict[str, Any]]:
-    """The rows in whole lines; what an earlier release called otherwise comes under its name of today."""
+    """The rows in complete lines, with the names of earlier releases replaced by current ones."""
     return [under_new_names(row) for line in data.splitlines() if (row := _parse(line)) is not None]
 
 
 def old_names_in(path: Path) -> dict[str, str]:
-    """The names of an earlier release that this journal uses, each with its name of today."""
+    """The names of earlier releases that this journal uses, each with its current name."""
     data = path.read_bytes() if path.exists() else b""
     return {old: new for old, new in RENAMED.items() if f'"{old}"'.encode() in data}
 

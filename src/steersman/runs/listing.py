@@ -1,6 +1,6 @@
-"""What runs there are and how they stand, from their files alone: nothing is loaded, locked or changed.
+"""List of runs and their state, read from their files alone. No model is loaded; nothing is locked or changed.
 
-Listing looks at names, sizes and manifests; only resuming a run hashes its checkpoints.
+Listing checks file names, sizes and manifests. Only resuming a run hashes its checkpoints.
 """
 
 import json
@@ -23,10 +23,10 @@ TAIL_ROWS = 20
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """One run at a glance. `state` is running, finished, stopped or damaged; `problems` says what is damaged.
+    """Summary of one run. `state` is running, finished, stopped or damaged; `problems` says what is damaged.
 
-    `last` holds the newest value of each name in the last rows; None is one that was not finite. `seconds` is from the
-    start to the last sign of life.
+    `last` has the newest value of each metric in the journal's last rows; None means that it was not finite. `seconds`
+    is the time from the start to the last journal row or the end.
     """
 
     name: str
@@ -41,17 +41,17 @@ class RunSummary:
 
 
 def list_runs(root: Path) -> list[RunSummary]:
-    """Every run directly under `root`, the newest first."""
+    """All runs directly under `root`, the newest first."""
     folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     runs = [_summarise(RunFolder(path), malformed=[]) for path in folders if RunFolder(path).is_run]
     return sorted(runs, key=lambda run: (_moment(run.started), run.name), reverse=True)
 
 
 def show_run(path: Path) -> tuple[RunSummary, list[dict[str, Any]]]:
-    """One run and the last rows of its journal; here the whole journal is read for damaged lines."""
+    """One run's summary and the last rows of its journal. The whole journal is checked for damaged lines."""
     folder = RunFolder(path)
     if not folder.is_run:
-        raise UsageError(f"{path} is not a run: it has neither recipe.toml nor stamp.json. Name a run's folder.")
+        raise UsageError(f"{path} is not a run: it has neither recipe.toml nor stamp.json. Give a run folder.")
     malformed = [str(line) for line in malformed_lines(folder.journal_path)]
     return _summarise(folder, malformed), last_rows(folder.journal_path, TAIL_ROWS)
 
@@ -99,7 +99,7 @@ def _state(folder: RunFolder, ending: Mapping[str, Any], problems: list[str]) ->
         return "running"
     if problems:
         return "damaged"
-    # A run that was killed could not say so: without an ending it has stopped and can be continued.
+    # A killed process writes no ending.json: such a run counts as stopped and can be resumed.
     return ending["state"] if ending.get("state") in ENDED else "stopped"
 
 

@@ -1,7 +1,7 @@
-"""One process works in a run folder at a time: an flock on `<folder>/.lock`, which the kernel frees however we die.
+"""Lock of a run folder, so that one process at a time works in it: an flock on `<folder>/.lock`.
 
-The file says who holds it (pid, host, since when) for the message that a second process gets. It is never deleted: two
-processes could then hold locks on two files of one name.
+The kernel releases an flock however the process ends. The file names its holder (pid, host, since when) for the error
+message that a second process gets. It is never deleted: two processes could then lock two files of the same name.
 """
 
 import fcntl
@@ -16,14 +16,14 @@ from pathlib import Path
 
 from steersman.errors import RunLocked, SteersmanError
 
-# A reader's probe (`holder_of`) holds a shared lock for microseconds; a starting run must not be refused because of it.
+# `holder_of` holds a shared lock for microseconds; a starting run must not fail because of it.
 PATIENCE_SECONDS = 0.3
 PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who works in a run folder. A pid of 0 means that the lock file does not say."""
+    """The process that holds a run folder's lock. A pid of 0 means that the lock file does not name it."""
 
     pid: int
     host: str
@@ -31,7 +31,8 @@ class Holder:
 
 
 class RunLock:
-    """Held from `acquire` (or `with`) to `release` (or the end of `with`, or the end of the process)."""
+    """The lock of one run folder. Held from `acquire` (or `with`) to `release` (or the end of `with` or of the
+    process)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -81,7 +82,7 @@ class RunLock:
             self.forget()
 
     def forget(self) -> None:
-        """Closes our handle and leaves the lock to whoever shares it."""
+        """Close this process's file descriptor. A process that shares the lock (after a fork) keeps it."""
         descriptor, self._descriptor = self._descriptor, None
         _HELD.discard(self)
         if descriptor is not None:
@@ -94,18 +95,18 @@ class RunLock:
         self.release()
 
 
-# A forked child (a data loader's worker) shares the lock and would keep it when its parent is killed.
+# A forked child (a data loader's worker) shares the lock and would keep it after its parent is killed.
 _HELD: "weakref.WeakSet[RunLock]" = weakref.WeakSet()
 os.register_at_fork(after_in_child=lambda: [lock.forget() for lock in list(_HELD)])
 
 
 def lock_run(folder: Path) -> RunLock:
-    """The lock on a run folder, held; `RunLocked` within a second if another process has it."""
+    """Acquire and return the lock of a run folder. Raises `RunLocked` within a second if another process holds it."""
     return RunLock(folder).acquire()
 
 
 def holder_of(folder: Path) -> Holder | None:
-    """Who is working in this folder now; None if nobody is. Takes nothing from the one who works."""
+    """The process that holds the folder's lock now, or None. Does not disturb that process."""
     try:
         descriptor = os.open(_lock_path(folder), os.O_RDONLY)
     except OSError:
@@ -122,7 +123,8 @@ def holder_of(folder: Path) -> Holder | None:
 
 
 def refuse_if_held(folder: Path) -> None:
-    """`RunLocked` if somebody works in the folder: for saying so before anything heavy is loaded. It takes no lock."""
+    """Raise `RunLocked` if another process works in the folder. Takes no lock; for an early check before models
+    load."""
     holder = holder_of(folder)
     if holder is not None:
         raise RunLocked(_refusal(folder, holder))
@@ -142,9 +144,10 @@ def _read_holder(folder: Path) -> Holder:
 def _refusal(folder: Path, holder: Holder) -> str:
     if not holder.pid:
         return (
-            f"another process is working in {folder} (its lock does not say which). Wait for it or use another folder."
+            f"another process is working in {folder} (its lock file does not name it). Wait for it to end or use "
+            "another folder."
         )
     return (
         f"process {holder.pid} on {holder.host} has been working in {folder} since {holder.since}. "
-        f"Wait for it, stop it (kill {holder.pid} on {holder.host}; it saves first), or use another folder."
+        f"Wait for it to end, stop it (kill {holder.pid} on {holder.host}; it saves first), or use another folder."
     )

@@ -1,8 +1,8 @@
-"""What a checkpoint promises to hold: every file's size and SHA-256, the step, the facts, and the promise's own hash.
+"""The manifest of a checkpoint: every file's size and SHA-256, the step, the facts, and the manifest's own hash.
 
-No file format notices a flipped bit in its numbers (torch.save, safetensors and distributed checkpoints all load it in
-silence), so this is the only thing that does. The text is canonical: a manifest that differs from what `render` makes of
-its content, be it in a blank or the case of a letter, is damaged.
+torch.save, safetensors and distributed checkpoints all load a flipped bit in their numbers without an error; only the
+manifest detects it. Its text is canonical: a manifest that differs from what `render` makes of its content, even in a
+blank or the case of a letter, is damaged.
 """
 
 import hashlib
@@ -20,18 +20,18 @@ FORMAT = 1
 
 
 def render(content: Mapping[str, Any]) -> bytes:
-    """The one text of a manifest, with `self`: the hash of all the rest."""
+    """The canonical text of a manifest. Its field `self` is the hash of all other fields."""
     rest = {name: value for name, value in content.items() if name != "self"}
     digest = hashlib.sha256(json.dumps(rest, sort_keys=True, allow_nan=False).encode()).hexdigest()
     return (json.dumps({**rest, "self": digest}, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
 
 
 def make_manifest(folder: Path, step: int, facts: Mapping[str, Any]) -> bytes:
-    """The manifest of what `folder` holds now."""
+    """The manifest of the files that are in `folder` now."""
     names = _names(folder)
     if MANIFEST in names:
         raise CheckpointError(
-            f"{folder / MANIFEST} was written by the run itself; that name is the store's. Rename it."
+            f"{folder / MANIFEST} was written by the run itself, but that name is reserved. Use another file name."
         )
     files = {
         name: {"size": _size(folder / name), "sha256": digest} for name, digest in _hash_all(folder, names).items()
@@ -40,24 +40,24 @@ def make_manifest(folder: Path, step: int, facts: Mapping[str, Any]) -> bytes:
         return render({"format": FORMAT, "step": step, "facts": dict(facts), "files": files})
     except (TypeError, ValueError) as error:
         raise CheckpointError(
-            f"the facts of checkpoint {step} cannot be kept as JSON: {error}. Numbers must be finite, names texts."
+            f"the facts of checkpoint {step} cannot be written as JSON: {error}. Numbers must be finite, keys strings."
         ) from error
 
 
 def parse(raw: bytes) -> dict[str, Any]:
-    """What `render` wrote; a ValueError if one bit of it is another."""
+    """The content of a manifest that `render` wrote. Raises ValueError if any bit differs."""
     try:
         content = json.loads(raw)
         whole = isinstance(content, dict) and raw == render(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"unreadable ({error})") from error
     if not whole:
-        raise ValueError("altered (its own hash does not fit)")
+        raise ValueError("altered (its own hash does not match)")
     return content
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest, if it is whole; a ValueError that says what is wrong if not."""
+    """The verified content of a checkpoint's manifest. Raises ValueError, with the reason, if it is damaged."""
     try:
         content = parse((folder / MANIFEST).read_bytes())
     except FileNotFoundError as error:
@@ -67,12 +67,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{MANIFEST}: {error}") from error
     if content.get("format") != FORMAT:
-        raise ValueError(f"{MANIFEST}: format {content.get('format')!r}; this Steersman reads {FORMAT}")
+        raise ValueError(f"{MANIFEST}: format {content.get('format')!r}; this version of Steersman reads {FORMAT}")
     return content
 
 
 def find_problems(folder: Path, step: int, *, contents: bool) -> list[str]:
-    """What is wrong with a checkpoint, a line a file; `contents=False` trusts the bytes and looks at names and sizes."""
+    """The problems of a checkpoint, one line per file. `contents=False` checks names and sizes only, no hashes."""
     try:
         manifest = read_manifest(folder)
         names = set(_names(folder)) - {MANIFEST}
@@ -98,7 +98,7 @@ def find_problems(folder: Path, step: int, *, contents: bool) -> list[str]:
 
 
 def total_bytes(folder: Path) -> int:
-    """The bytes of all files under a folder, as far as they can be seen."""
+    """The total size in bytes of all files under a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
@@ -107,7 +107,7 @@ def _names(folder: Path) -> list[str]:
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise CheckpointError(
-                f"{path} is a link or a device; a checkpoint holds plain files. Copy what it points to."
+                f"{path} is a link or a device; a checkpoint must hold plain files. Copy what it points to."
             )
         if path.is_file():
             names.append(path.relative_to(folder).as_posix())
@@ -119,7 +119,7 @@ def _size(path: Path) -> int:
 
 
 def _hash_all(folder: Path, names: list[str]) -> dict[str, str]:
-    # hashlib lets go of the interpreter lock, so that big files are hashed side by side.
+    # hashlib releases the GIL, so threads hash large files in parallel.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         return dict(zip(names, pool.map(lambda name: _hash(folder / name), names), strict=True))
 
@@ -129,5 +129,5 @@ def _hash(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        # A disk that cannot give a file back has damaged it; the answer fits no hash, and says why.
+        # A file that cannot be read is damaged. This text matches no hash and names the reason.
         return f"unreadable: {error.strerror}"

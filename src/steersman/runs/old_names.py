@@ -1,4 +1,4 @@
-"""Names that changed in 0.2: journals and checkpoints written before are still read under their old names, for one release."""
+"""Names that changed in 0.2. Old journals and checkpoints are still read, for one release; their names are mapped."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ RENAMED = {
 
 
 def under_new_names(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values under the names of today, also in the mappings within."""
+    """The row with old names replaced by current ones, also in nested mappings."""
     return {
         RENAMED.get(name, name): under_new_names(value) if isinstance(value, Mapping) else value
         for name, value in row.items()

@@ -1,4 +1,4 @@
-"""How far, how long still, and up to three numbers: a bar on a terminal, now and then a plain line elsewhere, or nothing."""
+"""Progress of a loop: steps done, time left and up to three metrics. A bar on a terminal, plain lines elsewhere."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ NUMBERS_SHOWN = 3
 
 @runtime_checkable
 class Stream(Protocol):
-    """What is asked of the place that progress is shown on: a terminal, a log file, a notebook's cell."""
+    """The output stream that progress is written to: a terminal, a log file, a notebook cell."""
 
     def write(self, text: str, /) -> int: ...
 
@@ -21,7 +21,8 @@ class Stream(Protocol):
 
 
 class Progress:
-    """`done` is where a resumed run begins, so that the time left is reckoned from this process's own speed."""
+    """A progress display. `done` is the step that a resumed run starts from: time left is estimated from the steps
+    since."""
 
     def __init__(
         self,
@@ -39,12 +40,12 @@ class Progress:
         self._stream: Any = sys.stderr if stream is None else stream
         self._between = seconds_between_lines
         self._numbers: Mapping[str, float] = {}
-        self._began = self._spoke = 0.0
+        self._began = self._printed = 0.0
         self._bar: Any = None
         self._shown: tuple[int, str] | None = None
 
     def __enter__(self) -> "Progress":
-        self._began = self._spoke = self._clock()
+        self._began = self._printed = self._clock()
         if not self._silent and self._stream.isatty() and os.environ.get("TERM") != "dumb":
             self._start_bar()
         return self
@@ -66,22 +67,22 @@ class Progress:
         self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, numbers="")
 
     def update(self, done: int, numbers: Mapping[str, float] | None = None) -> None:
-        """`done` steps of `total` are done; the numbers that matter, the first three of which are shown."""
+        """Report that `done` of `total` steps are done. The first three of `numbers` are shown."""
         self.done = done
         self._numbers = self._numbers if numbers is None else numbers
         if self._bar is not None:
             self._bar.update(self._task, completed=done, numbers=self._number_text())
-        elif not self._silent and self._clock() - self._spoke >= self._between:
-            self._speak()
+        elif not self._silent and self._clock() - self._printed >= self._between:
+            self._print_line()
 
     def _number_text(self) -> str:
         return "  ".join(f"{name} {value:.4g}" for name, value in list(self._numbers.items())[:NUMBERS_SHOWN])
 
-    def _speak(self) -> None:
+    def _print_line(self) -> None:
         text = self._number_text()
         if self._shown == (self.done, text):
             return
-        self._spoke, self._shown = self._clock(), (self.done, text)
+        self._printed, self._shown = self._clock(), (self.done, text)
         percent = 100 * self.done // max(self.total, 1)
         parts = [f"{self.label} {self.done}/{self.total} ({percent} %)", self._time_left(), text]
         print("  ".join(part for part in parts if part), file=self._stream, flush=True)
@@ -98,4 +99,4 @@ class Progress:
             self._bar.stop()
             self._bar = None
         elif not self._silent:
-            self._speak()
+            self._print_line()

@@ -1,7 +1,7 @@
-"""What a service outside has answered, kept line by line as it comes, so that a run that is resumed asks (and pays) for nothing twice.
+"""A persistent cache of an external service's replies, so that a resumed run requests (and pays for) nothing twice.
 
-Each process appends to a file of its own and begins by reading those of all. Unlike the journal it is never cut back: a reply
-stays true whatever step the run goes back to. A line is on the disk before its reply is used.
+Each rank appends to its own file and reads the files of all ranks at the start. Unlike the journal it is never
+truncated: a reply stays valid whatever step the run resumes from. Each reply is on disk before it is used.
 """
 
 import json
@@ -16,7 +16,7 @@ from steersman.runs.folder import not_written
 
 
 class Replies:
-    """A memory of JSON objects by key, which outlives the process. A half-written last line is forgotten."""
+    """JSON objects by key, stored on disk. A half-written last line is ignored."""
 
     def __init__(self, folder: Path, process: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -32,13 +32,13 @@ class Replies:
     def get(self, key: str, /) -> Mapping[str, Any] | None:
         return self._known.get(key)
 
-    def update(self, found: Mapping[str, Mapping[str, Any]], /) -> None:
+    def update(self, replies: Mapping[str, Mapping[str, Any]], /) -> None:
         lines = "".join(
-            json.dumps({"key": key, **value}, allow_nan=False) + "\n" for key, value in found.items()
+            json.dumps({"key": key, **value}, allow_nan=False) + "\n" for key, value in replies.items()
         ).encode()
         with self._lock:
             self._append(lines)
-            self._known.update(found)
+            self._known.update(replies)
 
     def _read(self, path: Path) -> None:
         for line in path.read_bytes().splitlines():
@@ -46,14 +46,14 @@ class Replies:
                 row = json.loads(line)
                 self._known[row.pop("key")] = row
             except (ValueError, KeyError, AttributeError, TypeError):
-                continue  # torn by a kill, or damaged: that one is asked again
+                continue  # half-written by a killed process, or damaged: this reply is requested again
 
     def _append(self, lines: bytes) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         size = os.fstat(descriptor).st_size
-        # What a killed process left half written must not swallow the next line.
-        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        rest = lines = b"\n" + lines if torn else lines
+        # A line that a killed process left half-written must not merge with the next one.
+        half_written = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        rest = lines = b"\n" + lines if half_written else lines
         try:
             while rest:
                 rest = rest[os.write(descriptor, rest) :]

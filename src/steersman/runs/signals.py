@@ -1,4 +1,5 @@
-"""A polite end: SIGTERM, SIGINT and SIGUSR1 (Slurm's warning) ask the loop to save and stop; a second Ctrl-C does not ask."""
+"""Graceful stop: SIGTERM, SIGINT and SIGUSR1 (Slurm's warning) ask the loop to save and stop. A second Ctrl-C
+aborts."""
 
 import signal
 import threading
@@ -9,10 +10,10 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class StopRequest:
-    """Within `with`, the first signal sets `requested` to its name; the loop looks at it between steps.
+    """A context manager in which the first signal sets `requested` to its name. The loop checks it between steps.
 
-    A SIGINT after that raises KeyboardInterrupt at once. Further SIGTERMs change nothing: launchers repeat them. Outside
-    the main thread no handler can be installed, and only `request` sets it.
+    A SIGINT after that raises KeyboardInterrupt at once. Further SIGTERMs change nothing, because launchers repeat
+    them. Outside the main thread no handler can be installed; only `request` sets `requested` there.
     """
 
     def __init__(self) -> None:
@@ -20,7 +21,7 @@ class StopRequest:
         self._before: dict[signal.Signals, Any] = {}
 
     def request(self, reason: str) -> None:
-        """Asks for the same end from inside the program; the first reason stays."""
+        """Request a stop from inside the program. The first reason is kept."""
         if self.requested is None:
             self.requested = reason
 
@@ -37,6 +38,6 @@ class StopRequest:
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():
-            # None: a handler that was not installed from Python and cannot be put back from it.
+            # None: the handler was not installed from Python, so Python cannot restore it.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before.clear()

@@ -1,4 +1,5 @@
-"""Where a journal's numbers may go besides: TensorBoard and Weights & Biases. Each library is imported only when asked for."""
+"""Loggers for the journal's numbers: TensorBoard and Weights & Biases. Each library is imported only when it is
+used."""
 
 import uuid
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ class TensorBoardSink:
         self._writer.add_event(self._events.Event(wall_time=time, step=step, summary=summary))
 
     def truncate_to(self, step: int) -> None:
-        """A session that starts at the next step: TensorBoard then drops what earlier files hold from there on."""
+        """Start a session at the next step: TensorBoard then drops later steps of earlier files."""
         start = self._events.SessionLog(status=self._events.SessionLog.START)
         self._writer.add_event(self._events.Event(step=step + 1, session_log=start))
 
@@ -40,7 +41,7 @@ class TensorBoardSink:
 
 
 class WandbSink:
-    """A Weights & Biases run; its id is kept in the run folder, so that a resumed run goes on in the same page."""
+    """A Weights & Biases run. Its id is kept in the run folder, so that a resumed run continues the same W&B run."""
 
     def __init__(self, folder: Path, project: str, name: str, config: Mapping[str, Any]) -> None:
         try:
@@ -61,14 +62,14 @@ class WandbSink:
             id=id_path.read_text().strip(),
             resume="allow",
         )
-        # Their own step only grows; ours goes back when a run resumes from an earlier checkpoint.
+        # W&B's own step only grows; our step goes back when a run resumes from an earlier checkpoint.
         self._run.define_metric("*", step_metric="step")
 
     def write(self, step: int, time: float, numbers: Mapping[str, float]) -> None:
         self._run.log({**numbers, "step": step, "time": time})
 
     def truncate_to(self, step: int) -> None:
-        """Their history cannot be cut: rows repeated after a resume are drawn at the same step."""
+        """Nothing: W&B's history cannot be truncated. Rows repeated after a resume are drawn at the same step."""
 
     def close(self) -> None:
         self._run.finish()

@@ -1,7 +1,7 @@
-"""What made a run: code, libraries, machine, seeds, hashes of data and parents. Written once as `stamp.json`.
+"""The stamp of a run, `stamp.json`: code, libraries, machine, seeds, hashes of data and parents. Written once.
 
-Two stamps tell whether a resumed run can be bit-exact (`changes`) and whether it is the same run at all (`conflicts`).
-Versions come from package metadata; nothing heavy is imported.
+Comparing two stamps shows whether a resumed run can be bit-exact (`changes`) and whether it is the same run at all
+(`conflicts`). Versions come from package metadata; no large library is imported.
 """
 
 import json
@@ -21,8 +21,8 @@ from steersman.runs.folder import atomic_write_text
 
 LIBRARIES = ("torch", "transformers", "peft", "datasets", "numpy", "tokenizers")
 
-# What the last bit of a float depends on: (path in the stamp, plain words). Measured: one thread and two give the
-# same loss to the printed digits and different parameters.
+# What the last bits of floats depend on: (path in the stamp, its name in messages). Measured: one thread and two give
+# the same loss to the printed digits, but different parameters.
 BIT_EXACT = (
     (("steersman",), "the Steersman version"),
     (("commit",), "the commit of Steersman"),
@@ -57,7 +57,7 @@ def make_stamp(
     parents: Mapping[str, str],
     command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """The stamp of a run that starts now. `data` and `parents` map names to hashes; `command` is ours unless given."""
+    """The stamp of a run that starts now. `data` and `parents` map names to hashes; `command` defaults to sys.argv."""
     return {
         "kind": kind,
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -88,34 +88,35 @@ def read_stamp(path: Path) -> dict[str, Any]:
         stamp = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path} cannot be read as a run's stamp: {error}. Restore it from a copy or start a new run."
+            f"{path} cannot be read as a run's stamp: {error}. Restore it from a backup or start a new run."
         ) from error
     if not isinstance(stamp, dict):
-        raise DataError(f"{path} holds {type(stamp).__name__}; a run's stamp is an object. Start a new run.")
+        raise DataError(f"{path} holds a {type(stamp).__name__}; expected a JSON object. Start a new run.")
     return stamp
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Why continuing `old` under `new` is not bit-exact, one plain sentence a reason; empty when it is."""
+    """The reasons why resuming run `old` as `new` is not bit-exact, one sentence each. Empty if it is bit-exact."""
     sentences: list[str] = []
-    for path, words in BIT_EXACT:
+    for path, name in BIT_EXACT:
         before, after = _at(old, path), _at(new, path)
         if before != after:
-            sentences.append(f"not bit-exact because {words} was {_say(before)} and is now {_say(after)}")
+            sentences.append(f"not bit-exact because {name} was {_shown(before)} and is now {_shown(after)}")
     return sentences
 
 
 def conflicts(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Why `new` is another run than `old` (another kind, seed, data or parent) and must not continue it."""
+    """The reasons why `new` is not the same run as `old` (another kind, seed, data or parent) and must not resume
+    it."""
     sentences: list[str] = []
     for name in SAME_RUN:
         before, after = old.get(name), new.get(name)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             for key in sorted({*before, *after}):
                 if before.get(key) != after.get(key):
-                    sentences.append(f"{name}.{key} was {_say(before.get(key))} and is now {_say(after.get(key))}")
+                    sentences.append(f"{name}.{key} was {_shown(before.get(key))} and is now {_shown(after.get(key))}")
         elif before != after:
-            sentences.append(f"{name} was {_say(before)} and is now {_say(after)}")
+            sentences.append(f"{name} was {_shown(before)} and is now {_shown(after)}")
     return sentences
 
 
@@ -126,7 +127,7 @@ def _at(stamp: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     return value
 
 
-def _say(value: Any) -> str:
+def _shown(value: Any) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, Mapping):
@@ -142,9 +143,10 @@ def version_of(distribution: str) -> str | None:
 
 
 def commit_of(package: Path) -> str | None:
-    """The git commit of the checkout that this package stands in, with `+changes` if files differ; None elsewhere."""
+    """The git commit of this package's checkout, with `+changes` if files under src differ. None if not in a
+    checkout."""
     checkout = package.parents[1]
-    # A package installed inside somebody's own repository must not be stamped with that repository's commit.
+    # A package installed inside a user's repository must not be stamped with that repository's commit.
     if package.parent.name != "src" or not (checkout / ".git").exists():
         return None
     commit = _git(checkout, "rev-parse", "HEAD")
@@ -170,7 +172,7 @@ def _git(checkout: Path, *arguments: str) -> str | None:
 
 
 def processor_name() -> str:
-    """The CPU's model, because another model may use wider instructions and round otherwise."""
+    """The CPU's model name. Another model may use wider instructions and round differently."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -180,7 +182,8 @@ def processor_name() -> str:
 
 
 def without_secrets(arguments: Sequence[str]) -> list[str]:
-    """A command line that may be kept: values of options named like secrets, and user:password@ in URLs, are hidden."""
+    """The command line without secrets: values of options named like secrets, and user:password@ in URLs, are
+    hidden."""
     kept: list[str] = []
     hide_next = False
     for argument in arguments:

@@ -281,8 +281,8 @@ class PpoSettings(Settings):
     def _one_best(self) -> "PpoSettings":
         if "restore" in self.watch.chosen and self.keep == "best":
             raise ValueError(
-                "watch.action=restore keeps the best weights by the watch's held-out scorer, keep=best those by the score "
-                "on held-out prompts; choose one"
+                "watch.action=restore keeps the best weights by the watch's held-out scorer, keep=best those by the "
+                "score on held-out prompts; choose one"
             )
         return self
 
@@ -291,13 +291,13 @@ class PpoSettings(Settings):
         names = self.compute.offload
         if "reference" in names and self.layout.startswith("adapters"):
             raise ValueError(
-                f"compute.offload names the reference, but with layout={self.layout} that is the policy's own base with "
-                "its adapters off, and takes no memory; take reference out of compute.offload"
+                f"compute.offload names the reference, but with layout={self.layout} that is the policy's own base "
+                "with its adapters off, and takes no memory; take reference out of compute.offload"
             )
         if "critic" in names and self.layout != "separate":
             raise ValueError(
-                f"compute.offload names the critic, but with layout={self.layout} the critic is not a separate model; "
-                "take critic out of compute.offload"
+                f"compute.offload names the critic, but with layout={self.layout} the critic is not a separate "
+                "model; take critic out of compute.offload"
             )
         return self
 
@@ -327,8 +327,8 @@ class RlooSettings(PpoSettings):
     def _not_gae(self) -> "RlooSettings":
         if self.advantage.estimator == "gae":
             raise ValueError(
-                "advantage.estimator=gae needs a critic, but RLOO has none; choose rloo, grpo, dr-grpo or reinforce++, or "
-                "use steersman ppo"
+                "advantage.estimator=gae needs a critic, but RLOO has none; choose rloo, grpo, dr-grpo or reinforce++, "
+                "or use steersman ppo"
             )
         return self
 

@@ -116,8 +116,8 @@ class ScorerSettings(OpeningSettings):
         measured = [name for name, part in self.sum.items() if part.normalise == "reference"]
         if measured and self.reference is None:
             raise ValueError(
-                f"sum.{measured[0]}.normalise=reference is measured on reference answers; give scorer.reference, a file "
-                "or a source"
+                f"sum.{measured[0]}.normalise=reference is measured on reference answers; give scorer.reference, a "
+                "file or a source"
             )
         if self.length_controlled and self.reference is None:
             raise ValueError(

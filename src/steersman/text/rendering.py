@@ -1,8 +1,8 @@
-"""From messages to the text a model reads: chat templates, with marks that tell where a person's words begin and end.
+"""Chat messages rendered as text by the tokeniser's chat template, with the positions of assistant turns and user text.
 
-A template is asked twice: once for the prompt as generation sees it, once with a mark in place of the answer; what
-stands between the two is the *lead*, what follows the mark up to the first control token is the *tail* that ends the
-turn. Templates that insert or strip thinking, that ignore add_generation_prompt or that trim their input all pass.
+A template is rendered twice: once as the generation prompt, once with a marker in place of the answer. Text between the
+prompt and the marker is the *lead*. Text after the marker, up to the first control token, is the *tail* that ends the
+turn. This works with templates that insert or strip thinking, ignore add_generation_prompt, or trim their input.
 """
 
 import re
@@ -17,20 +17,21 @@ from steersman.text.tokeniser import Tokeniser, special_strings
 
 
 def end_ids(tokeniser: Tokeniser, generation_config: Any = None) -> tuple[int, ...]:
-    """The ids that end an answer: EOS, what the generation config adds, and the chat template's end of turn."""
-    found = {tokeniser.eos_token_id, end_of_turn(tokeniser)}
+    """The token ids that end an answer: EOS, those of the generation config, and the chat template's end-of-turn
+    token."""
+    ids = {tokeniser.eos_token_id, end_of_turn(tokeniser)}
     extra = getattr(generation_config, "eos_token_id", None)
-    found |= set(extra) if isinstance(extra, list | tuple) else {extra}
-    ends = tuple(sorted(found - {None}))
+    ids |= set(extra) if isinstance(extra, list | tuple) else {extra}
+    ends = tuple(sorted(ids - {None}))
     if not ends:
         raise ModelError(
-            "the tokeniser has no end-of-sequence token, so no answer could ever end; "
-            "give it one: tokenizer.add_special_tokens({'eos_token': '<|end|>'})"
+            "the tokeniser has no EOS token, so no answer could ever end; "
+            "add one: tokenizer.add_special_tokens({'eos_token': '<|end|>'})"
         )
     return ends
 
 
-# Used for a tokeniser without a chat template: "Human:" and "Assistant:" turns, as in the HH data, EOS after each answer.
+# For a tokeniser without a chat template: "Human:" and "Assistant:" turns as in hh-rlhf, EOS after each answer.
 PLAIN_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}"
@@ -40,7 +41,8 @@ PLAIN_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
 
-# Private-use letters that no template touches. A user's own are hidden like control tokens, so they cannot be confused.
+# Private-use characters that no template changes. The same characters in a message are hidden like control tokens, so
+# that they are not taken for markers.
 _OPEN, _CLOSE, _HERE = "\ue000", "\ue001", "\ue002"
 _BEGIN, _END = "\ue003", "\ue004"
 _MARKS = _OPEN + _CLOSE + _HERE + _BEGIN + _END
@@ -50,7 +52,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """Text of which some spans are literal: to be read as plain characters, even if they look like control tokens."""
+    """Text with literal spans, which are tokenised as plain characters even if they look like control tokens."""
 
     text: str
     literal: tuple[Span, ...]
@@ -58,7 +60,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A prompt as text; `spans` are the earlier assistant turns in it; lead and tail stand around the answer."""
+    """A rendered prompt. `spans` are its earlier assistant turns; `lead` and `tail` go before and after the answer."""
 
     prompt: Passage
     spans: tuple[Span, ...]
@@ -73,7 +75,7 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """Words in which everything that looks like a control token is hidden behind a numbered mark."""
+    """Message text in which everything that looks like a control token is replaced by a numbered marker."""
 
     text: str
     hidden: tuple[str, ...]
@@ -83,14 +85,14 @@ class Guarded:
 
 
 def guard(tokeniser: Tokeniser, text: str, hidden: Sequence[str] = ()) -> Guarded:
-    """Hide the control tokens in a person's words; numbering goes on from what is hidden already."""
-    found = list(hidden)
+    """Replace control tokens in a message by numbered markers. Numbers continue after those of `hidden`."""
+    replaced = list(hidden)
 
     def hide(match: re.Match[str]) -> str:
-        found.append(match.group())
-        return f"{_OPEN}{len(found) - 1}{_CLOSE}"
+        replaced.append(match.group())
+        return f"{_OPEN}{len(replaced) - 1}{_CLOSE}"
 
-    return Guarded(_control_tokens(tuple(special_strings(tokeniser))).sub(hide, text), tuple(found))
+    return Guarded(_control_tokens(tuple(special_strings(tokeniser))).sub(hide, text), tuple(replaced))
 
 
 @lru_cache(maxsize=32)
@@ -99,7 +101,7 @@ def _control_tokens(strings: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def reveal(text: str, hidden: Sequence[str]) -> Passage:
-    """The text with what was hidden in its place again, and where it stands."""
+    """The text with the hidden strings put back, and their positions as literal spans."""
     parts: list[str] = []
     literal: list[Span] = []
     length = position = 0
@@ -113,7 +115,7 @@ def reveal(text: str, hidden: Sequence[str]) -> Passage:
 
 
 def join(first: Passage, second: Passage | None = None, *, before: str = "", after: str = "") -> Passage:
-    """Two passages one after the other, or one between two pieces of a template."""
+    """The concatenation `before + first + second + after`; `before` and `after` come from a template."""
     passages = [Passage(before, ()), first, second or Passage("", ()), Passage(after, ())]
     literal: list[Span] = []
     text = ""
@@ -124,7 +126,7 @@ def join(first: Passage, second: Passage | None = None, *, before: str = "", aft
 
 
 def tokenise(tokeniser: Tokeniser, passage: Passage) -> tuple[list[int], list[Span]]:
-    """Ids and character offsets. Only at a literal control token is the text tokenised in pieces."""
+    """Token ids and character offsets. The text is split only at literal spans, which are tokenised separately."""
     ids: list[int] = []
     offsets: list[Span] = []
     position = 0
@@ -147,9 +149,10 @@ def tokenise(tokeniser: Tokeniser, passage: Passage) -> tuple[list[int], list[Sp
 
 
 def render_conversation(tokeniser: Tokeniser, messages: Sequence[Message], *, find_turns: bool) -> Rendered:
-    """A conversation up to the answer that is wanted. One that ends in an assistant's words is to be continued there.
+    """A conversation rendered up to the answer. If it ends with an assistant message, the answer continues that
+    message.
 
-    Earlier assistant turns are looked for only if `find_turns`, since that takes more renderings."""
+    Earlier assistant turns are located only if `find_turns`, since that needs more renderings."""
     hidden: tuple[str, ...] = ()
     guarded: list[Message] = []
     for message in messages:
@@ -165,9 +168,9 @@ def render_conversation(tokeniser: Tokeniser, messages: Sequence[Message], *, fi
         head, tail = _around_mark(_render(tokeniser, [*guarded, Message("assistant", _HERE)], generate=False))
         lead = head.removeprefix(prompt) if head.startswith(prompt) else ""
         if lead.strip() and prompt == _render(tokeniser, guarded, generate=False):
-            # The template ignores add_generation_prompt: its header of the answer belongs to the prompt all the same.
+            # The template ignores add_generation_prompt. Its header before the answer still belongs to the prompt.
             prompt, lead = head, ""
-        # Other words in between (an empty thinking block) are the template's, not what generation would start from.
+        # Other text in between (such as an empty thinking block) is not part of the prompt that generation starts from.
         lead = "" if lead.strip() else lead
     spans = _assistant_spans(tokeniser, guarded, prompt, hidden) if find_turns else ()
     tail, ends = _end_of_tail(tokeniser, tail)
@@ -175,7 +178,7 @@ def render_conversation(tokeniser: Tokeniser, messages: Sequence[Message], *, fi
 
 
 def end_of_turn(tokeniser: Tokeniser) -> int | None:
-    """The id of the control token that the chat template puts after an answer, if there is one."""
+    """The id of the control token that the chat template puts after an answer; None if it has none."""
     rendered = render_conversation(tokeniser, (Message("user", "a"),), find_turns=False)
     if not rendered.tail_ends_turn:
         return None
@@ -185,15 +188,15 @@ def end_of_turn(tokeniser: Tokeniser) -> int | None:
 def _around_mark(text: str) -> tuple[str, str]:
     if text.count(_HERE) != 1:
         raise ModelError(
-            "the chat template does not show the assistant's last words exactly once, so the answer cannot be found "
-            "in what it renders; give the tokeniser a template that does (tokenizer.chat_template)"
+            "the chat template does not render the last assistant message exactly once, so the answer cannot be found "
+            "in its output; give the tokeniser a template that does (tokenizer.chat_template)"
         )
     head, tail = text.split(_HERE)
     return head, tail
 
 
 def _end_of_tail(tokeniser: Tokeniser, tail: str) -> tuple[str, bool]:
-    """Up to and with the first control token; what comes after (a line break) is never generated."""
+    """The tail up to and including its first control token. What follows (a line break) is never generated."""
     for match in _control_tokens(tuple(special_strings(tokeniser))).finditer(tail):
         return tail[: match.end()], True
     return tail.rstrip(), False
@@ -213,14 +216,14 @@ def _render(tokeniser: Tokeniser, messages: Sequence[Message], *, generate: bool
         if folded is None:
             roles = ", ".join(message.role for message in messages)
             raise ModelError(
-                f"the chat template refuses this conversation ({roles}): {error}; "
+                f"the chat template rejects this conversation ({roles}): {error}; "
                 "put the messages in the order it expects or change the template (tokenizer.chat_template)"
             ) from error
         return _render(tokeniser, folded, generate=generate)
 
 
 def _fold_system(messages: Sequence[Message]) -> list[Message] | None:
-    """The same with the system's words before the first user's: for templates that know no system role."""
+    """The messages with the system message prepended to the first user message, for templates without a system role."""
     if len(messages) < 2 or [message.role for message in messages[:2]] != ["system", "user"]:
         return None
     return [Message("user", f"{messages[0].content}\n\n{messages[1].content}"), *messages[2:]]
@@ -229,10 +232,10 @@ def _fold_system(messages: Sequence[Message]) -> list[Message] | None:
 def _assistant_spans(
     tokeniser: Tokeniser, messages: Sequence[Message], prompt: str, hidden: Sequence[str]
 ) -> tuple[Span, ...]:
-    """Where earlier assistant turns stand in the revealed prompt, each with the token that ends it.
+    """Character spans of earlier assistant turns in the revealed prompt, each with the token that ends it.
 
-    Found by rendering once more with marks around their words; where the template rewrites those words (and so loses or
-    moves a mark) the turn is left out of the loss, since nobody said what then stands there.
+    They are found by rendering again with markers around each turn. If the template rewrites a turn (and so loses or
+    moves a marker), the turn is left out of the loss: its rendered text is not what the assistant said.
     """
     if not any(message.role == "assistant" for message in messages):
         return ()
@@ -265,13 +268,13 @@ def _marked_span(tokeniser: Tokeniser, messages: Sequence[Message], index: int, 
 
 
 def _generation_spans(tokeniser: Tokeniser, messages: Sequence[Message], prompt: str) -> list[Span] | None:
-    """The spans that the template itself declares with {% generation %}; None if it declares none."""
+    """The spans that the template marks with {% generation %}; None if it marks none."""
     template = tokeniser.chat_template
     if not isinstance(template, str) or not re.search(r"\{%-?\s*generation\s*-?%\}", template):
         return None
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    # Its stated return type is wrong, hence Any.
+    # Its annotated return type is wrong, hence Any.
     result: Any = render_jinja_template(
         conversations=[[{"role": message.role, "content": message.content} for message in messages]],
         chat_template=template,

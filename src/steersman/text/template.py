@@ -1,11 +1,11 @@
-"""Prompts, conversations and documents as token ids, with a mask that says which tokens are to be learned.
+"""Prompts, conversations and documents as token ids, with a loss mask.
 
-The rule everything here serves: the ids of a prompt are exactly what generation starts from, and an answer's ids follow
-them, so that training, scoring and sampling see the same tokens. Truncation and loss are facts in `Encoded`; what to do
-about them is the caller's business.
+The invariant: a prompt's ids are exactly what generation starts from, and an answer's ids follow them. So training,
+scoring and sampling see the same tokens. `Encoded` reports truncation and the loss mask; the caller decides what to do
+with a truncated row.
 
-Words typed by people never become control tokens: "<|im_end|>" inside a message is read as plain characters. The one
-exception is `Prompt.text`, which means "continue this very text" and may be a rendered template.
+Message text never becomes control tokens: "<|im_end|>" inside a message is tokenised as plain characters. The one
+exception is `Prompt.text`, which the model continues as it is, and which may be a rendered template.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Token ids and, for each, whether it is to be learned; `truncated` if the row had to be cut to fit."""
+    """Token ids and their loss mask (True for training targets). `truncated` says that the row was cut to fit."""
 
     ids: tuple[int, ...]
     loss: tuple[bool, ...]
@@ -45,7 +45,7 @@ class Encoded:
 
 
 def encode_prompt(tokeniser: Tokeniser, prompt: Prompt) -> list[int]:
-    """What generation starts from; never empty."""
+    """The prompt's token ids, as generation starts from them. Never empty."""
     return _start(tokeniser, prompt, find_turns=False).ids
 
 
@@ -57,7 +57,7 @@ def encode_demonstration(
     loss_on: LossOn = "answer",
     truncate: Truncate = "right",
 ) -> Encoded:
-    """A demonstration as a row to learn from; see `encode_completion`."""
+    """A demonstration as a training row; see `encode_completion`."""
     return encode_completion(
         tokeniser,
         demonstration.prompt,
@@ -79,20 +79,20 @@ def encode_completion(
 ) -> Encoded:
     """A prompt and an answer to it as one row.
 
-    `loss_on`: the final answer; every assistant turn; or all tokens. The token that ends a turn is part of it.
+    `loss_on`: the final answer; every assistant turn; or all tokens. A turn includes its end-of-turn token.
     `truncate`: "right" keeps the beginning of the row, "left" keeps the end of the prompt (after BOS) and the beginning
-    of the answer. A row whose prompt fills it has no targets left: the caller sees `targets == 0`.
+    of the answer. If the prompt alone fills the row, no targets are left and `targets` is 0.
     """
     start = _start(tokeniser, prompt, find_turns=loss_on == "assistant")
     prompt_ids = start.ids
     answer = _answer(tokeniser, start, completion.text)
-    learned = [True] * len(prompt_ids) if loss_on == "all" else start.said
+    learned = [True] * len(prompt_ids) if loss_on == "all" else start.by_assistant
     fits = len(prompt_ids) + len(answer) <= max_length
     if not fits and truncate == "left":
         bos = prompt_ids[:1] if prompt_ids[:1] == [tokeniser.bos_token_id] else []
         room = max(0, max_length - len(answer) - len(bos))
         kept = cut_left(tokeniser, prompt_ids[len(bos) :], room) if room else []
-        # Something must stand before the answer, or its first token could not be learned.
+        # At least one token must precede the answer, or its first token could not be a target.
         kept = kept or prompt_ids[-1:]
         learned = [False] * len(bos) + learned[len(prompt_ids) - len(kept) :]
         prompt_ids = bos + kept
@@ -104,7 +104,7 @@ def encode_completion(
 
 
 def encode_document(tokeniser: Tokeniser, document: Document, *, max_length: int) -> Encoded:
-    """Plain text to be modelled whole, ended by EOS unless it had to be cut."""
+    """A document as one training row: every token is a target. It ends with EOS unless it was cut."""
     ids = _bos(tokeniser) + tokenise(tokeniser, guard(tokeniser, document.text).reveal())[0]
     if tokeniser.eos_token_id is not None:
         ids.append(tokeniser.eos_token_id)
@@ -113,39 +113,40 @@ def encode_document(tokeniser: Tokeniser, document: Document, *, max_length: int
 
 
 def _bos(tokeniser: Tokeniser) -> list[int]:
-    """BOS, if this tokeniser puts it before plain text."""
+    """The BOS id in a list, if this tokeniser adds BOS to plain text; else an empty list."""
     starts = tokeniser("a").input_ids[:1] == [tokeniser.bos_token_id]
     return [tokeniser.bos_token_id] if starts and tokeniser.bos_token_id is not None else []
 
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """An encoded prompt: `rendered_ids` without the BOS or the stand-in that `ids` may begin with."""
+    """An encoded prompt. `ids` may begin with an added BOS (or, if the prompt is empty, consist of one token);
+    `rendered_ids` is without it. `by_assistant` marks tokens of earlier assistant turns."""
 
     ids: list[int]
     rendered_ids: list[int]
-    said: list[bool]
+    by_assistant: list[bool]
     rendered: Rendered
 
 
 def _start(tokeniser: Tokeniser, prompt: Prompt, *, find_turns: bool) -> _Start:
-    """Ids, which of them an assistant said (if that is asked for), and the text they came from."""
+    """The encoded prompt. Assistant turns are marked only with `find_turns`."""
     if prompt.text is None:
         rendered = render_conversation(tokeniser, prompt.messages, find_turns=find_turns)
     else:
         rendered = Rendered.of_text(prompt.text)
-    found, offsets = tokenise(tokeniser, rendered.prompt)
-    said = [any(a < end and b > start for start, end in rendered.spans) for a, b in offsets]
-    ids = list(found)
+    rendered_ids, offsets = tokenise(tokeniser, rendered.prompt)
+    by_assistant = [any(a < end and b > start for start, end in rendered.spans) for a, b in offsets]
+    ids = list(rendered_ids)
     bos = _bos(tokeniser) if prompt.text is not None else []
     if ids[:1] != bos:
-        ids, said = bos + ids, [False] * len(bos) + said
+        ids, by_assistant = bos + ids, [False] * len(bos) + by_assistant
     if not ids:
         first = next((i for i in (tokeniser.bos_token_id, tokeniser.eos_token_id) if i is not None), None)
         if first is None:
-            raise ModelError("an empty prompt needs a BOS or EOS token to start from, and this tokeniser has neither")
-        ids, said = [first], [False]
-    return _Start(ids, found, said, rendered)
+            raise ModelError("an empty prompt needs a BOS or EOS token to start from, but this tokeniser has neither")
+        ids, by_assistant = [first], [False]
+    return _Start(ids, rendered_ids, by_assistant, rendered)
 
 
 def _answer(tokeniser: Tokeniser, start: _Start, text: str) -> list[int]:
@@ -153,8 +154,8 @@ def _answer(tokeniser: Tokeniser, start: _Start, text: str) -> list[int]:
     lead = "" if text[:1].isspace() else rendered.lead
     answer = join(guard(tokeniser, text).reveal(), before=lead, after=rendered.tail)
     whole, _ = tokenise(tokeniser, join(rendered.prompt, answer))
-    # Tokenised together the answer is what the model would see in one text. Where that melts the last token of the
-    # prompt with the first of the answer, the answer is tokenised alone: generation cannot reach back either.
+    # Prompt and answer are tokenised together, as one text. If that merges the last prompt token with the first answer
+    # token, the answer is tokenised alone: generation cannot change prompt tokens either.
     length = len(start.rendered_ids)
     ids = whole[length:] if whole[:length] == start.rendered_ids else tokenise(tokeniser, answer)[0]
     if rendered.tail_ends_turn:
@@ -162,6 +163,6 @@ def _answer(tokeniser: Tokeniser, start: _Start, text: str) -> list[int]:
     if tokeniser.eos_token_id is None:
         raise ModelError(
             "nothing ends an answer: the chat template has no end-of-turn token and the tokeniser no EOS; "
-            "give it one: tokenizer.add_special_tokens({'eos_token': '<|end|>'})"
+            "add one: tokenizer.add_special_tokens({'eos_token': '<|end|>'})"
         )
     return [*ids, tokeniser.eos_token_id]

@@ -1,7 +1,7 @@
-"""Tokenisers: loading one, giving it a PAD of its own, knowing what ends an answer, and cutting without breaking a letter.
+"""Tokenisers: loading, adding a PAD token, decoding, and truncation that does not split a character.
 
-PAD is never EOS here: a model that learns from rows padded with EOS learns either never to stop or to stop anywhere,
-and a score read at "the last token that is not PAD" lands one token early.
+PAD is never EOS here. A model trained on rows padded with EOS learns either never to stop or to stop anywhere, and a
+score taken at "the last token that is not PAD" is taken one token early.
 """
 
 from collections.abc import Sequence
@@ -14,21 +14,22 @@ from steersman.errors import ModelError
 Tokeniser = Any
 
 PAD = "<|pad|>"
-# Padding tokens that published models carry unused; taking one of these saves an embedding row.
+# Unused padding tokens in the vocabularies of published models. Using one of them saves an embedding row.
 KNOWN_PADS = (PAD, "<pad>", "[PAD]", "<|padding|>", "<|finetune_right_pad_id|>")
-# How far `cut` looks around a cut. A letter spans at most 4 tokens and the longest emoji in use about 35.
+# Tokens that `cut` checks around a cut. A character has at most 4 tokens; the longest emoji in use has about 35.
 WINDOW = 64
 
 
 def load_tokeniser(path: str | Path, *, revision: str | None = None, trust_remote_code: bool = False) -> Tokeniser:
-    """The tokeniser of a model folder or hub id. It must be a fast one: loss masks are found through its offsets."""
+    """The tokeniser of a model folder or hub id. It must be a fast one: loss masks need character offsets."""
     from transformers import AutoTokenizer
 
     folder = Path(path).expanduser()
     if folder.is_dir() and not any((folder / name).exists() for name in TOKENISER_FILES):
         raise ModelError(
-            f"the folder {folder} holds no tokeniser (expected tokenizer.json or one of {', '.join(TOKENISER_FILES[1:])}); "
-            "save the tokeniser beside the model with tokenizer.save_pretrained, or name another folder"
+            f"the folder {folder} holds no tokeniser (expected tokenizer.json or one of "
+            f"{', '.join(TOKENISER_FILES[1:])}); save the tokeniser beside the model with tokenizer.save_pretrained, "
+            "or name another folder"
         )
     name = str(folder) if folder.exists() else str(path)
     try:
@@ -40,8 +41,9 @@ def load_tokeniser(path: str | Path, *, revision: str | None = None, trust_remot
         ) from error
     if not tokeniser.is_fast:
         raise ModelError(
-            f"{str(path)!r} has only a slow tokeniser ({type(tokeniser).__name__}); expected one with a tokenizer.json, "
-            "since loss masks need character offsets. Convert it with transformers' convert_slow_tokenizer"
+            f"{str(path)!r} has only a slow tokeniser ({type(tokeniser).__name__}); expected one with a "
+            "tokenizer.json, since loss masks need character offsets. Convert it with transformers' "
+            "convert_slow_tokenizer"
         )
     return tokeniser
 
@@ -62,7 +64,7 @@ def _first_line(error: Exception) -> str:
 
 
 def give_pad(tokeniser: Tokeniser, *, ends: Sequence[int] = ()) -> bool:
-    """Make sure that PAD exists and is neither EOS nor BOS nor one of `ends`; True if the vocabulary grew."""
+    """Make sure that PAD exists and is neither EOS, BOS nor one of `ends`. Returns True if the vocabulary grew."""
     taken = {tokeniser.eos_token_id, tokeniser.bos_token_id, *ends} - {None}
     if tokeniser.pad_token_id is not None and tokeniser.pad_token_id not in taken:
         return False
@@ -75,16 +77,16 @@ def give_pad(tokeniser: Tokeniser, *, ends: Sequence[int] = ()) -> bool:
 
 
 def special_strings(tokeniser: Tokeniser) -> list[str]:
-    """Every string that the tokeniser would read as a control token, longest first."""
+    """All strings that the tokeniser would read as control tokens, longest first."""
     marked = {str(token) for token in tokeniser.added_tokens_decoder.values() if token.special}
     return sorted(marked | {str(token) for token in tokeniser.all_special_tokens}, key=lambda text: (-len(text), text))
 
 
 def cut(tokeniser: Tokeniser, ids: Sequence[int], limit: int) -> list[int]:
-    """The longest beginning of at most `limit` ids that ends between two letters as a reader sees them.
+    """The longest prefix of at most `limit` ids that ends at a character (grapheme cluster) boundary.
 
-    Byte-level tokens may hold a third of a Korean syllable or one colour of an emoji family; a cut there would leave
-    U+FFFD behind. Where nothing within reach is whole (a letter of more than 64 tokens) the cut stays at `limit`.
+    Byte-level tokens may hold a third of a Korean syllable or one part of an emoji; a cut there would leave U+FFFD. If
+    no boundary is within reach (a character of more than 64 tokens), the cut stays at `limit`.
     """
     if limit <= 0:
         return []
@@ -93,7 +95,7 @@ def cut(tokeniser: Tokeniser, ids: Sequence[int], limit: int) -> list[int]:
 
 
 def cut_left(tokeniser: Tokeniser, ids: Sequence[int], limit: int) -> list[int]:
-    """The longest ending of at most `limit` ids that starts between two letters."""
+    """The longest suffix of at most `limit` ids that starts at a character (grapheme cluster) boundary."""
     first = max(0, len(ids) - limit)
     reach = range(first, min(len(ids), first + WINDOW) + 1)
     return list(ids[next((n for n in reach if _is_whole(tokeniser, ids, n)), first) :])
@@ -109,7 +111,7 @@ def _is_whole(tokeniser: Tokeniser, ids: Sequence[int], position: int) -> bool:
     around = _literal(tokeniser, ids[start : position + WINDOW])
     before = _literal(tokeniser, ids[start:position])
     after = _literal(tokeniser, ids[position : position + WINDOW])
-    # Half a letter decodes to U+FFFD on both sides. (Some decoders drop a space that a text starts with.)
+    # Half a character decodes to U+FFFD on both sides. (Some decoders drop a leading space.)
     if around not in (before + after, f"{before} {after}"):
         return False
     return len(before) in {match.end() for match in regex.finditer(r"\X", around)} | {0}
@@ -120,5 +122,5 @@ def _literal(tokeniser: Tokeniser, ids: Sequence[int]) -> str:
 
 
 def decode(tokeniser: Tokeniser, ids: Sequence[int]) -> str:
-    """The text of these ids for people and rewards: control tokens left out, spaces untouched."""
+    """The text of these ids without control tokens, for people and reward functions. Spaces are not changed."""
     return tokeniser.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)

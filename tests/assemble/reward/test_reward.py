@@ -585,7 +585,7 @@ def test_members_that_are_averaged_begin_with_one_head_and_those_of_an_ensemble_
 
 
 def test_what_has_no_average_is_refused(settings, teach, tmp_path):
-    with pytest.raises(UsageError, match="give members=4"):
+    with pytest.raises(UsageError, match="such as members=4"):
         settings("members_as=average")
     with pytest.raises(UsageError, match="Leave model"):
         settings("members_as=average", "members=2", "model.lora.rank=4")

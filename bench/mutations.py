@@ -293,7 +293,8 @@ class _Finder:
             self.add(value, '""')
         elif isinstance(value, ast.Tuple) and len(value.elts) > 1:
             first, second, *rest = (self.text(part) for part in value.elts)
-            self.add(value, f"({', '.join((second, first, *rest))})")
+            if first != second:
+                self.add(value, f"({', '.join((second, first, *rest))})")
         elif returns.startswith(("list[", "dict[", "tuple[", "Sequence[", "Mapping[", "set[")):
             self.add(value, f"type({text})()")
         elif "Tensor" in returns and not returns.startswith("tuple"):

@@ -272,3 +272,13 @@ def test_on_exact_preferences_the_policy_comes_to_its_fixed_point(loss, smoothin
     assert float((found.exp() * (found - best)).sum()) > 0.01, "smoothing must hold the policy back"
     assert torch.equal(ratio.argsort(), reward.argsort())
     assert math.isclose(float(closure().detach()), float(closure().detach()))
+
+
+def test_a_batch_counts_every_place_that_is_computed():
+    # answers of 2 and 4 tokens and of 1, each after a prompt of 3: three rows of 7
+    two, one = unit(0, [2, 4], [(0, 1, 1.0, 0.0)]), unit(1, [1], [], [1.0])
+    batch = collate([two, one], pad_id=0, device=CPU)
+    assert batch.positions == 21
+    assert collate([two], pad_id=0, device=CPU, pad_multiple=8).positions == 16
+    assert (two.lengths, one.lengths) == ((5, 7), (4,))
+    assert batch.reference.tolist() == [*two.reference.tolist(), *one.reference.tolist()]

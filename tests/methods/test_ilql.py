@@ -144,3 +144,10 @@ def test_what_counts_nothing_is_no_term():
     assert set(coefficients(settings())) == {"q", "value", "conservative", "imitation"}
     assert coefficients(settings(conservative=0.0, imitation=0.0)) == {"q": 1.0, "value": 1.0}
     assert QLearning(settings(imitation=0.0)).weights(units()) == dict.fromkeys(("q", "value", "conservative"), 20.0)
+
+
+def test_a_batch_counts_every_place_that_is_computed():
+    rows = units(3)
+    longest = max(len(one.row.ids) for one in rows)
+    assert collate(rows, pad_id=0, device=CPU).positions == 3 * longest
+    assert collate(rows, pad_id=0, device=CPU, pad_multiple=16).positions == 3 * 16

@@ -23,17 +23,17 @@ class Written(Classifier):
 
 
 def test_a_text_loses_the_surprise_of_its_class_and_is_right_where_it_is_the_likeliest():
-    # even odds, and 3 : 1 for the second class
-    model = Written([[0.0, 0.0], [0.0, math.log(3)], [0.0, math.log(3)]])
-    rows = [LabelledRow(TokenRow(torch.tensor([1, 2]), torch.tensor([False, False])), label) for label in (0, 1, 0)]
+    # even odds, 3 : 1 for the second class, and 3 : 1 for the first
+    model = Written([[0.0, 0.0], [0.0, math.log(3)], [math.log(3), 0.0], [math.log(3), 0.0]])
+    rows = [LabelledRow(TokenRow(torch.tensor([1, 2]), torch.tensor([False, False])), label) for label in (0, 1, 0, 1)]
     sums = TextClass()(model, pad_labelled(rows, pad_id=0))
     term = sums.terms["loss"]
-    # log 2, log 4/3 and log 4
-    assert term.total.item() == pytest.approx(math.log(2) + math.log(4 / 3) + math.log(4))
+    # log 2, log 4/3 twice, and log 4
+    assert term.total.item() == pytest.approx(math.log(2) + 2 * math.log(4 / 3) + math.log(4))
     assert term.coefficient == 1.0
     # of equal logits the first counts as the likeliest
-    assert sums.metrics == {"accuracy": (2.0, 3.0)}
-    assert TextClass().weights(rows) == {"loss": 3.0}
+    assert sums.metrics == {"accuracy": (3.0, 4.0)}
+    assert TextClass().weights(rows) == {"loss": 4.0}
 
 
 class Surprised(Backbone):

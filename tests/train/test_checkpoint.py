@@ -145,3 +145,8 @@ def test_weights_of_another_model_are_refused_and_named():
         load_weight_tensors(Line(), {})
     with pytest.raises(CheckpointError, match=r"weight has shape \(2,\) in the checkpoint and \(\) in the model"):
         load_weight_tensors(Line(), {"weight": torch.zeros(2)})
+
+
+def test_the_state_can_be_read_by_people(tmp_path: Path):
+    save(line_learner(), tmp_path)
+    assert (tmp_path / "state.json").read_text().splitlines()[:2] == ["{", ' "bad_in_a_row": 0,']

@@ -144,3 +144,36 @@ def test_every_detector_has_a_limit_in_the_settings():
     from steersman.settings.watch import LimitSettings
 
     assert [one.name for one in DETECTORS] == list(LimitSettings.model_fields)
+
+
+def test_verdicts_tell_the_whole_and_what_was_usual():
+    # a quarter of what the reference says it has said before; half of what is said now: a quarter more
+    again = "a b c a b c a b c"
+    seen = scene([answer(again)], [answer(again), answer("one two three four five")])
+    assert REPETITION.measure(seen) == pytest.approx(0.25)
+    assert "50 % of what an answer says it has said before (25 % in" in REPETITION.verdict(seen, 0.25)
+    # no better than the reference by either scorer
+    flat = scene([answer()], gain=0.0, held_out_gain=0.0)
+    assert "while the scorer still finds them 0.0 better" in FALL.verdict(flat, 0.0)
+    assert "0.0 deviations better than the reference's, the held-out scorer 0.0" in GAP.verdict(scene([answer()]), 0.0)
+
+
+def test_a_length_that_is_the_same_is_outside_no_limit_and_counts_as_long():
+    seen = scene([answer(tokens=8), answer(tokens=12)])
+    assert LENGTH.measure(seen) == 1.0
+    assert LENGTH.speaks(seen) == [8.0, 12.0]
+    assert not LENGTH.outside(1.0, 1.0)
+    assert "charge for length" in LENGTH.verdict(seen, 1.0)
+    short = scene([answer(tokens=5)])
+    assert "brevity" in LENGTH.verdict(short, 2.0)
+    assert "charge for length" not in LENGTH.verdict(short, 2.0)
+
+
+def test_an_outlier_is_beyond_the_usual_and_not_at_it():
+    assert OUTLIERS.measure(scene([answer()] * 2, unusual=[1.0, 1.01])) == 0.5
+
+
+def test_a_limit_from_below_is_left_only_below_it():
+    assert not ENTROPY.outside(0.25, 0.25)
+    assert not SPREAD.outside(0.2, 0.2)
+    assert not KL.outside(4.0, 4.0)

@@ -1,6 +1,8 @@
 """What the loop does around its stages, on the smallest toy and quickly: measures, keeps, ends, obeys the watch."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -408,3 +410,22 @@ def test_each_action_does_what_it_says(action: str, stopped: bool, words: str):
 def test_without_a_watch_there_is_nothing_to_say_or_to_stop_for():
     assert numbers(None) == {}
     assert stops(None) is False
+
+
+class OffEngine(TabularEngine):
+    """Its log-probabilities are a tenth of a nat off."""
+
+    def generate(self, *given: Any, **named: Any) -> list[Any]:
+        found = super().generate(*given, **named)
+        return [replace(one, log_probs=tuple(value - 0.1 for value in one.log_probs)) for one in found]
+
+
+def test_an_engine_that_disagrees_with_the_trainer_is_corrected_for_by_importance_weights():
+    plain = {"advantage": {"whiten": False}}
+    off, right = Done(1, engine=OffEngine, **plain), Done(1, **plain)
+    assert off.learned[0]["engine mismatch"] == pytest.approx(0.1, abs=1e-5)
+    assert (off.memory.importance, right.memory.importance) == (True, False)
+    assert any("engine mismatch is" in words for words in off.keeper.notices)
+    # trainer / engine = exp(0.1) multiplies the policy loss
+    assert off.learned[0]["policy loss"] == pytest.approx(math.exp(0.1) * right.learned[0]["policy loss"], rel=1e-4)
+    assert not Done(1, engine=OffEngine, update={**FEW, "mismatch_bound": 0.11}).memory.importance

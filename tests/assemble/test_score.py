@@ -108,7 +108,7 @@ def test_what_cannot_be_scored_is_counted_and_nothing_at_all_is_an_error(tmp_pat
         file.write('{"kind": "demonstration"}\n')
     result, _ = scored(tmp_path, source, f"{scorers}:size")
     assert (result.left_out, result.malformed) == (
-        {"a document where a answers or demonstration or comparison or ranking or label is wanted": 1},
+        {"a document where a answers or demonstration or comparison or ranking or label is expected": 1},
         1,
     )
     assert "1 bad rows" in lines_of_score(result)[-1]

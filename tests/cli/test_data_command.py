@@ -41,7 +41,7 @@ def test_split_then_inspect_finds_no_leak_and_the_whole_leaks(pairs, tmp_path):
     out = run("split", pairs, tmp_path / "parts", "--shares", "0.5,0.5")
     assert "records" in out.output
     train, test = tmp_path / "parts" / "train.jsonl", tmp_path / "parts" / "test.jsonl"
-    assert f"no prompt of {test} stands in {train}" in run("inspect", train, test).output
+    assert f"no prompt of {test} is in {train}" in run("inspect", train, test).output
     found = json.loads(run("inspect", pairs, test, "--json").output)
     assert found["leaks"][0]["prompts"] > 0
     wrote = json.loads(run("split", pairs, tmp_path / "gz", "--gz", "--by", "opening", "--json").output)["wrote"]
@@ -70,7 +70,7 @@ def test_convert_writes_and_reports(pairs, tmp_path):
 def test_errors_are_ours_and_say_what_to_do(pairs, tmp_path):
     with pytest.raises(DataError, match=r"101: invalid JSON.*strict"):
         run("inspect", pairs, "--strict")
-    with pytest.raises(DataError, match="nothing is at"):
+    with pytest.raises(DataError, match="there is no source"):
         run("inspect", tmp_path / "none.jsonl")
     with pytest.raises(UsageError, match="did you mean trl-preference"):
         run("inspect", pairs, "--format", "trl-preferense")
@@ -92,7 +92,7 @@ def test_lost_fields_are_named(tmp_path):
         )
     )
     words = run("convert", path, tmp_path / "b.jsonl", "--to", "trl").output
-    assert "not kept      metadata of 1 records: trl-preference has no place for it" in words
+    assert "lost          metadata of 1 records: trl-preference has no field for it" in words
 
 
 def test_control_characters_of_the_data_do_not_reach_the_terminal(tmp_path):

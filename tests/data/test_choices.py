@@ -37,7 +37,7 @@ def test_places_letters_labels_and_words_name_the_right_choice(tmp_path):
         ({"question": "Q", "choices": ["a"], "answer": 0}, "two or more choices"),
         ({"question": "Q", "choices": ["a", " "], "answer": 0}, "none of them empty"),
         ({"question": "Q", "choices": ["a", "b"], "answer": "C"}, "'C' is none of the 2 choices"),
-        ({"question": " ", "choices": ["a", "b"], "answer": 0}, "should be words"),
+        ({"question": " ", "choices": ["a", "b"], "answer": 0}, "expected a question as text"),
     ],
 )
 def test_a_row_that_is_no_question_is_said(tmp_path, row, words):

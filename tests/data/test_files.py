@@ -189,5 +189,5 @@ def test_kinds_of_files_that_cannot_be_read_say_what_to_do(tmp_path):
         rows_of(tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"unpack the \.gz first"):
         rows_of(tmp_path / "a.parquet.gz")
-    with pytest.raises(DataError, match="unknown kind of file"):
+    with pytest.raises(DataError, match="unknown file type"):
         rows_of(tmp_path / "a.exe")

@@ -946,9 +946,9 @@ def test_flat_oasst_messages_are_gathered_into_trees():
     ]
     rest = {line: str(getattr(outcome, "reason", "")) for line, outcome in found if outcome not in records}
     assert rest == {
-        5: "a message that its reviewers refused",
-        8: "its parent_id names no message of its tree",
-        9: "a message of a tree that ended above: sort the rows by message_tree_id",
+        5: "a message that reviewers rejected",
+        8: "its parent_id is not in its message tree",
+        9: "a message of a tree whose rows are not adjacent: sort the rows by message_tree_id",
     }
 
 
@@ -1007,12 +1007,12 @@ BAD = [
         "should be text",
     ),
     ("trl-language-modeling", {"messages": chat("a")}, "is not the assistant's: it is the user's"),
-    ("trl-language-modeling", {"messages": [{"role": "assistant", "content": "a"}]}, "an answer and no prompt"),
+    ("trl-language-modeling", {"messages": [{"role": "assistant", "content": "a"}]}, "an answer but no prompt"),
     ("trl-language-modeling", {"text": 3}, "should be a text"),
     ("trl-unpaired", {"prompt": "a", "completion": "b", "label": "perhaps"}, "should be true or false"),
     ("trl-stepwise", {"prompt": "a", "completions": "b", "labels": []}, "should be a list"),
     ("trl-stepwise", {"prompt": "a", "completions": ["b"], "labels": []}, "each step needs one label"),
-    ("hh-rlhf", {"chosen": "hello", "rejected": "\n\nHuman: a\n\nAssistant: b"}, "is no transcript"),
+    ("hh-rlhf", {"chosen": "hello", "rejected": "\n\nHuman: a\n\nAssistant: b"}, "is not a transcript"),
     ("summarize-comparisons", {"info": {}, "summaries": [{}], "choice": 0}, "should hold two"),
     ("summarize-comparisons", {"info": {}, "summaries": [{}, {}], "choice": 2}, "should be 0 or 1"),
     (
@@ -1082,15 +1082,15 @@ BAD = [
         "should be the assistant's",
     ),
     ("davidson", {"class": "3", "tweet": "a"}, "should be 0, 1 or 2"),
-    ("classified", {"text": "a", "label": None}, "a word or a number"),
+    ("classified", {"text": "a", "label": None}, "a string or a number"),
     ("argilla", {"fields": {"prompt": "a"}, "responses": {"q": ["b"]}}, "a response should be an object"),
     ("argilla", {"fields": {"prompt": 3}, "responses": {"q": [{"value": "b"}]}}, "a text or messages"),
     ("argilla", {"fields": {"photo": 3}, "responses": {"q": [{"value": "b"}]}}, "no prompt among the fields"),
-    ("argilla", {"fields": {"prompt": "a"}, "responses": {"q": [{"value": 3}]}}, "cannot tell what was asked"),
+    ("argilla", {"fields": {"prompt": "a"}, "responses": {"q": [{"value": 3}]}}, "cannot tell the task"),
     (
         "argilla",
         {"fields": {"prompt": "a", "response-1": "b"}, "responses": {"q": [{"value": [{"rank": 1, "value": "z"}]}]}},
-        "which is no field",
+        "which is not a field",
     ),
     (
         "argilla",
@@ -1146,7 +1146,7 @@ BAD = [
     (
         "oasst-trees",
         {"prompt": {"message_id": "a", "text": "b", "role": "assistant"}},
-        "without the message that it answers",
+        "without a message before it",
     ),
     (
         "oasst-trees",
@@ -1166,7 +1166,7 @@ def test_a_bad_row_says_what_is_wrong_with_it(name, row, reason):
 
 def test_unknown_fields_name_the_closest_formats():
     with pytest.raises(
-        DataError, match=r"fields promt, choosen, rejectd fit no known format; did you mean trl-preference"
+        DataError, match=r"fields promt, choosen, rejectd match no known format; did you mean trl-preference"
     ):
         detect([{"promt": "a", "choosen": "b", "rejectd": "c"}])
     with pytest.raises(DataError, match="known formats: native"):

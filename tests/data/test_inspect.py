@@ -20,7 +20,9 @@ def pair(words, first, second, preference, **more):
 RECORDS = [
     pair("one two", "long answer", "short", 1.0, shown="first", annotator="ann"),  # longer and shown first won
     pair("one two", "short", "long answer", 0.0, shown="first", annotator="ann"),  # the same pair turned about: exact
-    pair("ONE  two", "long answer", "short", 1.0, shown="second", annotator="bob"),  # the same but for case and spacing
+    pair(
+        "ONE  two", "long answer", "short", 1.0, shown="second", annotator="bob"
+    ),  # the same ignoring case and spacing
     pair("three", "aa", "bbb", 1.0),
     pair("four", "aa", "bb", 0.5, both_bad=True),
 ]
@@ -78,17 +80,17 @@ def test_a_prompt_in_two_sources_is_a_leak():
     train, test = RECORDS[:4], [RECORDS[0], RECORDS[2], RECORDS[4]]
     leak = find_leak(seen(train, "train"), seen(test, "test"), iter(test))
     assert (leak.prompts, leak.records, leak.examples) == (1, 2, ("one two", "ONE  two"))
-    assert leak_lines([leak])[0].startswith("LEAK: 1 prompts (2 records) of test also stand in train")
+    assert leak_lines([leak])[0].startswith("LEAK: 1 prompts (2 records) of test are also in train")
     none = find_leak(seen(train, "train"), seen([RECORDS[4]], "test"), iter([]))
     assert (none.prompts, none.records, none.examples) == (0, 0, ())
-    assert leak_lines([none]) == ["no prompt of test stands in train"]
+    assert leak_lines([none]) == ["no prompt of test is in train"]
     assert find_leak(seen([]), seen([]), iter([])).prompts == 0
 
 
 def test_the_page_says_the_same_in_words():
     words = "\n".join(inspection_lines(seen(RECORDS)))
     for expected in (
-        "duplicates    1 exact, 2 but for case and spacing",
+        "duplicates    1 exact, 2 ignoring case and spacing",
         "ties          20.0 % (1, of them 1 both bad)",
         "preferred     the first 75.0 %, the longer 75.0 %",
         "the answer shown first won 33.3 %",

@@ -90,7 +90,7 @@ def test_only_the_wanted_kind_comes_and_the_rest_is_counted(tmp_path):
     path.write_text('{"kind": "document", "text": "a"}\n{"kind": "classified", "text": "b", "label": "c"}\n')
     report = ReadReport()
     assert list(load_records(str(path), kind=Document, report=report)) == [Document("a")]
-    assert report.left_out == {"a classified where a document is wanted": 1}
+    assert report.left_out == {"a classified where a document is expected": 1}
     assert (report.rows, report.malformed, dict(report.kinds)) == (2, 0, {"document": 1})
     assert len(list(load_records(str(path), kind=(Document, ClassifiedText)))) == 2
 
@@ -105,7 +105,7 @@ def test_the_format_can_be_given(tmp_path):
 def test_a_file_without_a_known_format_names_itself(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"colour": "red"}\n')
-    with pytest.raises(DataError, match=r"a\.jsonl: the fields colour fit no known format"):
+    with pytest.raises(DataError, match=r"a\.jsonl: the fields colour match no known format"):
         list(load_records(str(path)))
 
 

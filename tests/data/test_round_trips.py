@@ -263,7 +263,7 @@ def test_trl_chooses_its_type_by_the_records(tmp_path, record, name):
 def test_prompts_can_be_taken_from_anything_that_has_one(tmp_path):
     report, rows = converted(tmp_path, [Demonstration(HI, A), Answers(HI, (A,)), Document("x")], "trl-prompt")
     assert rows == [{"prompt": [{"role": "user", "content": "Hi"}]}] * 2
-    assert report.set_aside == {"a document: trl-prompt has no place for one": 1}
+    assert report.set_aside == {"a document: trl-prompt cannot represent it": 1}
 
 
 def test_a_kind_without_a_place_is_set_aside(tmp_path):
@@ -273,13 +273,13 @@ def test_a_kind_without_a_place_is_set_aside(tmp_path):
     }
     for target in ("argilla", "label-studio"):
         assert converted(tmp_path, [Label(HI, A)], target)[0].set_aside == {
-            "a label that says nothing: neither a thumb nor ratings": 1
+            "an empty label: neither a thumb nor ratings": 1
         }
     pair = Comparison(Prompt(text="Hi"), A, B, 1.0)
     assert converted(tmp_path, [pair], "ultrafeedback-binarized")[0].set_aside == {
-        "the binarized form needs a conversation: this prompt is a plain text": 1
+        "the binarized format needs a conversation: this prompt is a plain text": 1
     }
-    with pytest.raises(DataError, match="TRL has no type for a classified"):
+    with pytest.raises(DataError, match="TRL has no dataset type for a classified"):
         convert_records([ClassifiedText("a", "b")], tmp_path / "x.jsonl", "trl")
     assert not (tmp_path / "x.jsonl").exists()
 
@@ -289,7 +289,7 @@ def test_a_target_that_cannot_be_written_is_refused(tmp_path):
         convert_records([], tmp_path / "x.jsonl", "helpsteer3")
     with pytest.raises(UsageError, match="'parrot' is not known"):
         convert_records([], tmp_path / "x.jsonl", "parrot")
-    with pytest.raises(DataError, match="rows are written to"):
+    with pytest.raises(DataError, match="unknown file ending"):
         convert_records([], tmp_path / "x.parquet", "native")
 
 
@@ -326,7 +326,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path):
 
 def test_principles_have_their_place_in_native_rows_only(tmp_path):
     principle = Principle("kind", "Be kind.")
-    assert converted(tmp_path, [principle], "argilla")[0].set_aside == {"a principle: argilla has no place for one": 1}
+    assert converted(tmp_path, [principle], "argilla")[0].set_aside == {"a principle: argilla cannot represent it": 1}
     assert converted(tmp_path, [principle], "native")[1] == [{"kind": "principle", "name": "kind", "text": "Be kind."}]
 
 

@@ -93,7 +93,7 @@ def test_a_registered_name_gives_rows_or_records(named):
     ]
     assert parse_rest("things?count=4&seed=1") == ("things", {"count": "4", "seed": "1"})
     named("odd", lambda rest: [3])
-    with pytest.raises(DataError, match="a named source gave a int"):
+    with pytest.raises(DataError, match="a named source returned a int"):
         list(open_rows("odd:x"))
 
 
@@ -105,7 +105,7 @@ def test_a_bad_scheme_is_refused(scheme):
 
 def test_what_is_not_there_is_a_data_error_before_the_first_row(tmp_path, named):
     named("toy", lambda rest: [])
-    with pytest.raises(DataError, match=r"nothing is at 'missing.jsonl'.*named sources: .*toy:"):
+    with pytest.raises(DataError, match=r"there is no source 'missing.jsonl'.*named sources: .*toy:"):
         open_parts("missing.jsonl")
     (tmp_path / "a.jsonl.zst").write_bytes(b"x")
     with pytest.raises(DataError, match="unpack it first"):

@@ -50,7 +50,7 @@ def test_by_opening_keeps_a_conversation_together():
     whole = [Prompt((*turns, Message("user", f"and {n}"))) for n in range(60)]
     assert len({split_of(p, SHARES) for p in whole}) > 1
     assert len({split_of(p, SHARES, by="opening") for p in whole}) == 1
-    with pytest.raises(UsageError, match="by 'prompt' or by 'opening'"):
+    with pytest.raises(UsageError, match="by 'prompt' or 'opening'"):
         split_of(whole[0], SHARES, by="moon")
 
 
@@ -82,7 +82,7 @@ def test_shares_are_read_as_people_write_them():
         ("1.5,-0.5", "between 0 and 1"),
         ("half,half", "cannot read"),
         ("0.25,0.25,0.25,0.25", "cannot read"),
-        ("../a=0.5,b=0.5", "becomes a file's name"),
+        ("../a=0.5,b=0.5", "becomes a file name"),
     ):
         with pytest.raises(UsageError, match=reason):
             read_shares(wrong)

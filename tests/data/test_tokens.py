@@ -35,7 +35,7 @@ def test_rows_come_back_as_they_were_encoded(tokeniser, tmp_path):
         assert tuple(store.row(i).loss_mask.tolist()) == expected[i].loss
     assert report.targets == sum(e.targets for e in expected)
     assert report.tokens == int(store.offsets[-1])
-    with pytest.raises(DataError, match="row 21 of a store of 21 rows"):
+    with pytest.raises(DataError, match="row 21 does not exist: the store has 21 rows"):
         store.row(21)
 
 
@@ -49,8 +49,8 @@ def test_cut_and_dropped_rows_are_counted_with_their_reason(tokeniser, tmp_path)
     assert report.rows == 5
     assert report.truncated == sum(length > limit for length in lengths) == 2
     assert dict(report.dropped) == {
-        "the prompt fills the row: nothing of the answer is left": 1,
-        "a comparison, which has no single answer to learn": 1,
+        "the prompt fills the row: no answer tokens are left": 1,
+        "a comparison, which has no single answer to train on": 1,
     }
     assert TokenStore(tmp_path / "s").lengths.max() <= limit
 
@@ -91,12 +91,12 @@ def test_a_store_is_there_whole_or_not_at_all(tokeniser, tmp_path):
 
     with pytest.raises(DataError, match="no more"):
         build_token_store(failing(), tokeniser, tmp_path / "s", max_length=64)
-    with pytest.raises(DataError, match="no rows are left to learn from: no records"):
+    with pytest.raises(DataError, match="no rows are left to train on: no records"):
         build_token_store([], tokeniser, tmp_path / "s", max_length=64)
     with pytest.raises(DataError, match="has nothing to learn"):
         build_token_store([], tokeniser, tmp_path / "s", max_length=1)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(DataError, match="no store of tokens there"):
+    with pytest.raises(DataError, match="no readable token store"):
         TokenStore(tmp_path / "s")
 
 

@@ -174,7 +174,7 @@ def test_data_that_judge_nothing_are_an_error_that_names_the_reasons(read):
 
 
 def test_a_bad_row_under_strict_is_the_error_itself(read):
-    with pytest.raises(DataError, match=r"^.*data\.jsonl:1: .*strict: the first bad row"):
+    with pytest.raises(DataError, match=r"^.*data\.jsonl:1: .*strict stops at the first malformed row"):
         read(['{"kind": "comparison"', Comparison(asked(), GOOD, BAD, 1.0)], strict=True)
 
 

@@ -1,7 +1,8 @@
-"""Multiple-choice questions from files: a question, its choices, and which of them is right.
+"""Multiple-choice questions from files: a question, its choices, and the index of the right one.
 
-The field names of the well-known sets are understood: question or prompt or ctx; choices or options or endings, as a list or as ARC's
-{"text": [...], "label": [...]}; answer or answerKey or label, as a place counted from 0, a letter, or the choice itself.
+Field names of the well-known data sets are accepted: question, prompt or ctx; choices, options or endings, as a list or
+as ARC's {"text": [...], "label": [...]}; answer, answerKey or label, as an index from 0, a letter, or the choice
+itself.
 """
 
 from collections.abc import Mapping
@@ -25,17 +26,17 @@ class Choice:
 
 
 def read_choices(source: str, *, limit: int | None) -> list[Choice]:
-    """All questions; a row that is none ends the reading, for a figure over some of the questions would not be comparable."""
-    found: list[Choice] = []
+    """All questions of a source. A malformed row is an error: accuracy over part of the questions is not comparable."""
+    questions: list[Choice] = []
     for line, row in open_rows(source):
         if isinstance(row, Malformed):
             raise DataError(str(row))
-        found.append(_choice(row, f"{source}:{line}"))
-        if len(found) == limit:
+        questions.append(_choice(row, f"{source}:{line}"))
+        if len(questions) == limit:
             break
-    if not found:
+    if not questions:
         raise DataError(f"{source}: no questions; expected rows with question, choices and answer")
-    return found
+    return questions
 
 
 def _choice(row: Mapping[str, Any], where: str) -> Choice:
@@ -45,11 +46,11 @@ def _choice(row: Mapping[str, Any], where: str) -> Choice:
         labels = [str(label) for label in choices.get("label", [])]
         choices = choices.get("text")
     if not isinstance(question, str) or not question.strip():
-        raise DataError(f"{where}: the question should be words; seen {question!r}")
+        raise DataError(f"{where}: expected a question as text; seen {question!r}")
     if not isinstance(choices, list) or len(choices) < 2 or not all(str(choice).strip() for choice in choices):
         raise DataError(f"{where}: expected two or more choices, none of them empty; seen {choices!r}")
-    words = [str(choice) for choice in choices]
-    return Choice(Prompt(messages=(Message("user", question),)), tuple(words), _right(answer, words, labels, where))
+    texts = [str(choice) for choice in choices]
+    return Choice(Prompt(messages=(Message("user", question),)), tuple(texts), _right(answer, texts, labels, where))
 
 
 def _field(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> Any:
@@ -60,15 +61,16 @@ def _field(row: Mapping[str, Any], names: tuple[str, ...], where: str) -> Any:
 
 
 def _right(answer: Any, choices: list[str], labels: list[str], where: str) -> int:
-    said = str(answer).strip()
-    if said in labels:
-        return labels.index(said)
-    if said in choices:
-        return choices.index(said)
-    letter = ord(said.upper()) - ord("A") if len(said) == 1 and said.isalpha() else -1
-    place = int(said) if said.isdigit() else letter
-    if not 0 <= place < len(choices):
+    key = str(answer).strip()
+    if key in labels:
+        return labels.index(key)
+    if key in choices:
+        return choices.index(key)
+    letter = ord(key.upper()) - ord("A") if len(key) == 1 and key.isalpha() else -1
+    index = int(key) if key.isdigit() else letter
+    if not 0 <= index < len(choices):
         raise DataError(
-            f"{where}: the right answer {answer!r} is none of the {len(choices)} choices; expected its place from 0, its letter or its words"
+            f"{where}: the right answer {answer!r} is none of the {len(choices)} choices; expected its index from 0, "
+            "its letter or its text"
         )
-    return place
+    return index

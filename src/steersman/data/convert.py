@@ -1,8 +1,8 @@
-"""From any format to another, with an account of what the target cannot say.
+"""Conversion of records to another format, with counts of what the target format cannot represent.
 
-Each row that is written is read back at once. What comes back decides: a record whose meaning changed (a tie that became a
-win, a system message that is gone) is not written but set aside in Steersman's own form; a field that merely did not
-survive (an annotator, a time) is counted.
+Each written row is read back at once and compared. A record whose meaning changed (a tie became a win, a system message
+is missing) is not written, but saved in a second file in the native format. A lost field without influence on the
+meaning (an annotator, a time) is only counted.
 """
 
 from collections import Counter
@@ -31,7 +31,8 @@ TARGETS = ("native", "trl", *(name for name, found in FORMATS.items() if found.w
 
 @dataclass
 class ConvertReport:
-    """`lost` counts fields that the target has no place for, `set_aside` records that it cannot express at all."""
+    """Counts of a conversion: `lost` fields that the target does not have, `set_aside` records that it cannot
+    represent."""
 
     target: str = ""
     path: str = ""
@@ -46,10 +47,10 @@ class ConvertReport:
 
 
 def convert_records(records: Iterable[Record], path: Path, target: str) -> ConvertReport:
-    """Writes records to `path` in the target format; what it cannot express goes to `<name>.set_aside.jsonl` beside it."""
+    """Write records to `path` in the target format. Records it cannot represent go to `<name>.set_aside.jsonl`."""
     if target not in TARGETS:
         hint = "can only be read" if target in FORMATS else "is not known"
-        raise UsageError(f"the format {target!r} {hint}; rows are written as {', '.join(TARGETS)}")
+        raise UsageError(f"the format {target!r} {hint}; expected one of {', '.join(TARGETS)}")
     aside = path.with_name(path.name.split(".")[0] + ".set_aside.jsonl")
     report = ConvertReport(target=target, path=str(path))
     stream = iter(records)
@@ -80,16 +81,17 @@ def _chain(first: Record | None, rest: Iterator[Record]) -> Iterator[Record]:
 
 
 def _trl_type(record: Record | None) -> str:
-    """TRL's type for a kind of record."""
+    """TRL's dataset type for a kind of record."""
     kind = Comparison if isinstance(record, Ranking) else type(record)
     found = next((name for name in TRL_TYPES if kind in FORMATS[name].writes), None)
     if record is not None and found is None:
-        raise DataError(f"TRL has no type for a {KIND_OF[type(record)]}; write native rows instead")
+        raise DataError(f"TRL has no dataset type for a {KIND_OF[type(record)]}; convert to native instead")
     return found or TRL_TYPES[0]
 
 
 def _fitting(record: Record, form: Format, report: ConvertReport) -> Iterator[Record]:
-    """The record as the target's kinds: a ranking becomes its pairs, anything becomes its prompt where prompts are written."""
+    """The record as kinds of the target: a ranking as its pairs; any record as its prompt if the target has prompts
+    only."""
     if isinstance(record, Ranking) and Ranking not in form.writes and Comparison in form.writes:
         pairs = pairs_of(record)
         report.pairs_from_rankings += len(pairs)
@@ -101,9 +103,9 @@ def _fitting(record: Record, form: Format, report: ConvertReport) -> Iterator[Re
 
 
 def _row(record: Record, form: Format, report: ConvertReport) -> tuple[dict[str, Any] | None, str]:
-    """The row, or why there is none."""
+    """The row, or None and the reason."""
     if not isinstance(record, form.writes) or form.write is None:
-        return None, f"a {KIND_OF[type(record)]}: {form.name} has no place for one"
+        return None, f"a {KIND_OF[type(record)]}: {form.name} cannot represent it"
     if form.name == "native":
         return to_dict(record), ""
     try:
@@ -143,7 +145,7 @@ _MEANING = {
 
 
 def _flat(record: Record) -> dict[str, Any]:
-    """A record as paths and values, the preferred answer first, so that only a change of meaning shows as one."""
+    """A record as a flat mapping from path to value, with the chosen answer first so that the order does not matter."""
     if isinstance(record, Comparison):
         record = _chosen_first(record)
     whole = to_dict(record)

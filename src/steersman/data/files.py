@@ -1,6 +1,6 @@
-"""Reading rows from files, one at a time: JSON Lines, JSON, CSV, TSV, Parquet and plain text, and gz of these.
+"""Streaming readers of rows from files: JSON Lines, JSON, CSV, TSV, Parquet and plain text, also gzipped.
 
-Memory stays flat whatever the file's size. A row that cannot be read becomes `Malformed` with its line, and reading goes on.
+Memory does not grow with the file. A row that cannot be read becomes `Malformed` with its line, and reading continues.
 """
 
 import codecs
@@ -17,9 +17,9 @@ from steersman.errors import DataError
 from steersman.records import Malformed
 
 MAX_ROW_BYTES = 1_000_000
-_KEPT = 4_000  # of a bad row, for the quarantine
+_KEPT = 4_000  # characters of a malformed row kept for the quarantine file
 _CHUNK = 1 << 16
-# The most that is searched for the end of one value of a JSON file, before the file is taken for damaged.
+# A JSON value with no end within this many characters means that the file is damaged.
 _MAX_VALUE = 64 << 20
 
 Placed = Iterator[tuple[int, dict[str, Any] | Malformed]]
@@ -30,10 +30,10 @@ def open_file(path: Path) -> io.BufferedIOBase:
 
 
 def read_file(path: Path) -> Placed:
-    """The rows of one file with their lines (counted from 1; Parquet has rows for lines)."""
+    """The rows of one file with their line numbers, from 1. In Parquet these are row numbers."""
     kind = kind_of(path)
     if kind is None:
-        raise DataError(f"{path}: unknown kind of file; expected {', '.join(READERS)}, or one of these with .gz")
+        raise DataError(f"{path}: unknown file type; expected {', '.join(READERS)}, or one of these with .gz")
     line = 0
     try:
         for line, row in READERS[kind](path):
@@ -48,7 +48,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def parse_json(line: str) -> Any:
-    """JSON as the standard has it: no NaN, no Infinity."""
+    """Parse standard JSON, which has no NaN and no Infinity."""
     return json.loads(line, parse_constant=_no_constant)
 
 
@@ -94,22 +94,22 @@ def _too_long(size: int) -> str:
 
 def _parse_line(line: bytes, source: str, number: int) -> dict[str, Any] | Malformed:
     try:
-        words = line.decode("utf-8")
+        text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         return Malformed(
             source, number, f"invalid UTF-8: at byte {error.start + 1}", line[:_KEPT].decode("utf-8", "replace")
         )
     try:
-        value = parse_json(words)
+        value = parse_json(text)
     except (ValueError, RecursionError) as error:
-        return Malformed(source, number, _why(error), words[:_KEPT])
-    return _as_row(value, source, number, words)
+        return Malformed(source, number, _why(error), text[:_KEPT])
+    return _as_row(value, source, number, text)
 
 
 class _Window:
-    """A sliding window over a file's text that knows the line it stands at.
+    """A sliding window over a file's text that keeps track of the current line.
 
-    Bytes that are no UTF-8 come through as lone surrogates, so that one bad string spoils one row and not the file.
+    Invalid UTF-8 bytes become lone surrogates, so that one bad string makes one row malformed and not the whole file.
     """
 
     def __init__(self, file: io.BufferedIOBase) -> None:
@@ -118,7 +118,7 @@ class _Window:
         self.text, self.at, self.line, self.ended = "", 0, 1, False
 
     def more(self, size: int = _CHUNK) -> bool:
-        """Reads on; False at the file's end."""
+        """Read another chunk. Returns False at the end of the file."""
         if self.ended:
             return False
         chunk = self.file.read(size)
@@ -128,7 +128,7 @@ class _Window:
         return True
 
     def skip(self, unwanted: str) -> str:
-        """Moves past these characters; the one that it then stands at, or "" at the end."""
+        """Skip these characters. Returns the next character, or "" at the end of the file."""
         while True:
             while self.at < len(self.text):
                 if self.text[self.at] not in unwanted:
@@ -142,13 +142,13 @@ class _Window:
         return self.line + self.text.count("\n", self.at, position)
 
     def value(self) -> tuple[Any, str]:
-        """The JSON value that begins here, and its raw text. Reads in doubling steps, so that long values cost no more
-        than twice their length."""
+        """The JSON value that starts at the current position, and its raw text. Chunk sizes double, so that the total
+        work for a long value is at most twice its length."""
         decoder, step = json.JSONDecoder(parse_constant=_no_constant), _CHUNK
         while True:
             try:
                 value, end = decoder.raw_decode(self.text, self.at)
-                if end < len(self.text) or self.ended:  # a number may go on in the next chunk
+                if end < len(self.text) or self.ended:  # a number may continue in the next chunk
                     raw = self.text[self.at : end]
                     self.line += raw.count("\n")
                     self.at = end
@@ -164,7 +164,7 @@ _SPACE = " \t\r\n"
 
 
 def read_json(path: Path) -> Placed:
-    """A JSON file: an array of rows, one row, a table of one list, or (as many are) JSON Lines under the name .json."""
+    """The rows of a JSON file: an array of rows, one row, an object with one list of rows, or JSON Lines."""
     with open_file(path) as file:
         window = _Window(file)
         first = window.skip(_SPACE + "\ufeff")
@@ -182,7 +182,7 @@ def read_json(path: Path) -> Placed:
 
 
 def _first_line_is_whole(path: Path) -> bool:
-    """Whether the file is JSON Lines: its first line, or where that is bad its second, is an object by itself."""
+    """Whether the file is JSON Lines: its first line is a complete object, or, if that is malformed, its second."""
     with open_file(path) as file:
         for line in (file.readline(MAX_ROW_BYTES), file.readline(MAX_ROW_BYTES)):
             try:
@@ -194,7 +194,7 @@ def _first_line_is_whole(path: Path) -> bool:
 
 
 def _read_object(path: Path) -> Placed:
-    """One object over many lines: a single row, or a wrapper around one list of rows."""
+    """A file with one object over many lines: a single row, or an object with one list of rows."""
     with open_file(path) as file:
         window = _Window(file)
         window.skip(_SPACE + "\ufeff")
@@ -211,7 +211,7 @@ def _read_object(path: Path) -> Placed:
 
 
 def _read_array(window: _Window, source: str) -> Placed:
-    """The elements of an array whose bracket was passed."""
+    """The elements of an array, after its opening bracket."""
     while True:
         found = window.skip(_SPACE + ",")
         line = window.line
@@ -263,7 +263,7 @@ def _read_table(path: Path, separator: str) -> Placed:
 
 
 def _text_lines(binary: Any) -> io.TextIOWrapper:
-    """Lines that keep their ends (\\n, \\r\\n or \\r), as csv wants them; bytes that are no UTF-8 become lone surrogates."""
+    """Lines with their line ends (\\n, \\r\\n or \\r), which csv needs. Invalid UTF-8 becomes lone surrogates."""
     return io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
@@ -272,7 +272,7 @@ def read_parquet(path: Path) -> Placed:
     import pyarrow.parquet as pq
 
     if path.suffix.lower() == ".gz":
-        raise DataError(f"{path}: Parquet compresses by itself; unpack the .gz first")
+        raise DataError(f"{path}: gzipped Parquet cannot be read; unpack the .gz first")
     try:
         table = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
@@ -285,7 +285,7 @@ def read_parquet(path: Path) -> Placed:
 
 
 def read_paragraphs(path: Path) -> Placed:
-    """Plain text: each paragraph (what stands between blank lines) is a row of `text`."""
+    """The rows of a plain-text file: each paragraph (text between blank lines) is a row with the field `text`."""
     with open_file(path) as binary:
         block: list[str] = []
         begun = number = 0

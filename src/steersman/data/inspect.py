@@ -1,6 +1,6 @@
-"""What is in a source: counts, lengths, duplicates, ties, positions, annotators, and prompts that two sources share.
+"""Statistics of a data source: counts, lengths, duplicates, ties, position bias, annotators; prompts in two sources.
 
-One pass, streaming: of each text only eight bytes of hash are kept.
+One streaming pass. Only an 8-byte hash of each text is kept.
 """
 
 from array import array
@@ -22,7 +22,7 @@ _MOST_ANNOTATORS = 10_000
 
 
 class Lengths:
-    """Exact quantiles of whole numbers, held as how often each length was seen."""
+    """Exact quantiles of lengths, from a count of each length."""
 
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()
@@ -39,14 +39,14 @@ class Lengths:
         return 0
 
     def bars(self) -> dict[str, int]:
-        """How many lie in 0, 1, 2–3, 4–7, 8–15 …; empty ones between are kept, so that the shape shows."""
-        found: Counter[int] = Counter()
+        """Histogram with the bins 0, 1, 2–3, 4–7, 8–15 …; empty bins in between are kept."""
+        bins: Counter[int] = Counter()
         for length, count in self.counts.items():
-            found[length.bit_length()] += count
-        if not found:
+            bins[length.bit_length()] += count
+        if not bins:
             return {}
-        names = ["0", "1", *(f"{1 << (b - 1)}–{(1 << b) - 1}" for b in range(2, max(found) + 1))]
-        return {names[b]: found[b] for b in range(min(found), max(found) + 1)}
+        names = ["0", "1", *(f"{1 << (b - 1)}–{(1 << b) - 1}" for b in range(2, max(bins) + 1))]
+        return {names[b]: bins[b] for b in range(min(bins), max(bins) + 1)}
 
     def as_dict(self) -> dict[str, Any]:
         total = self.counts.total()
@@ -62,7 +62,7 @@ class Lengths:
 
 @dataclass
 class Inspection:
-    """What was seen. Filled by `inspect`; `as_dict` is what `--json` prints."""
+    """The statistics of one source. Filled by `inspect`; `--json` prints `as_dict`."""
 
     report: ReadReport
     lengths: dict[str, Lengths] = field(default_factory=dict)
@@ -112,12 +112,12 @@ def set_of(hashes: "array[int]") -> Any:
 
 
 def repeated(hashes: "array[int]") -> int:
-    """How many of the texts had been seen before."""
+    """Number of texts that repeat an earlier one."""
     return len(hashes) - len(set_of(hashes))
 
 
 def inspect(records: Iterable[Record], report: ReadReport, *, count_tokens: CountTokens | None = None) -> Inspection:
-    """Reads all records (which fills the report that `load_records` was given) and says what was seen."""
+    """Read all records and return their statistics. This also fills the report that `load_records` was given."""
     seen = Inspection(report)
     measures: dict[str, CountTokens] = {"characters": len, "words": lambda text: len(text.split())}
     if count_tokens:
@@ -179,7 +179,7 @@ def _judgements(seen: Inspection, record: Record) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Prompts that stand in both of two sources."""
+    """Prompts that are in both of two sources."""
 
     first: str
     second: str
@@ -189,16 +189,16 @@ class Leak:
 
 
 def find_leak(first: Inspection, second: Inspection, records_of_second: Iterator[Record]) -> Leak:
-    """What of the second source's prompts the first also has; the second is read once more for examples."""
+    """The prompts of the second source that the first also has. The second is read again for examples."""
     shared = np.intersect1d(set_of(first.questions), set_of(second.questions), assume_unique=True)
     examples: list[str] = []
     if len(shared):
         wanted = set(shared[:1000].tolist())
         for record in records_of_second:
-            words = question_words(record)
-            if hash64(normalised(words)) in wanted:
+            text = question_words(record)
+            if hash64(normalised(text)) in wanted:
                 prompt = prompt_of(record)
-                shown = (prompt.shown if prompt else words)[:200]
+                shown = (prompt.shown if prompt else text)[:200]
                 examples += [] if shown in examples else [shown]
                 if len(examples) == 3:
                     break
@@ -207,11 +207,11 @@ def find_leak(first: Inspection, second: Inspection, records_of_second: Iterator
 
 
 def token_counter(folder: Path) -> CountTokens:
-    """Counts tokens with the tokenizer.json of a model folder."""
+    """A function that counts the tokens of a text, with the tokenizer.json of a model folder."""
     from tokenizers import Tokenizer
 
     file = folder / "tokenizer.json" if folder.is_dir() else folder
     if not file.is_file():
-        raise DataError(f"{folder}: no tokenizer.json there; give the folder of a saved model or tokeniser")
+        raise DataError(f"{folder} has no tokenizer.json; give the folder of a saved model or tokeniser")
     tokeniser = Tokenizer.from_file(str(file))
     return lambda text: len(tokeniser.encode(text, add_special_tokens=False).ids)

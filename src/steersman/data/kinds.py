@@ -1,4 +1,4 @@
-"""One kind of record out of another, where that is natural: rankings as pairs, anything with a prompt as prompts."""
+"""Conversion between kinds of records, such as rankings to pairs, and the text keys used for splits and duplicates."""
 
 import hashlib
 import itertools
@@ -22,15 +22,15 @@ from steersman.records import (
 )
 
 
-def normalised(words: str) -> str:
-    """A text as duplicates are told by: letter case, spacing and Unicode's spellings of one character do not count."""
-    plain = words if words.isascii() else unicodedata.normalize("NFKC", words)
+def normalised(text: str) -> str:
+    """A text for comparing duplicates: without differences of letter case, spacing and Unicode normalisation."""
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
     return " ".join(plain.split()).casefold()
 
 
-def hash64(words: str) -> int:
-    """Eight bytes that stand for a text; with a million texts two meet with probability 3·10⁻⁸."""
-    return int.from_bytes(hashlib.blake2b(words.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+def hash64(text: str) -> int:
+    """A 64-bit hash of a text. Among a million texts a collision has probability 3·10⁻⁸."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def prompt_of(record: Record) -> Prompt | None:
@@ -38,14 +38,14 @@ def prompt_of(record: Record) -> Prompt | None:
 
 
 def prompt_words(prompt: Prompt) -> str:
-    """All of a prompt as one text, roles marked, so that equal prompts and only those have equal words."""
+    """The whole prompt as one text with marked roles. Two prompts are equal exactly if these texts are."""
     if prompt.text is not None:
         return prompt.text
     return "\x1e".join(f"{message.role}\x1f{message.content}" for message in prompt.messages)
 
 
 def question_words(record: Record) -> str:
-    """What decides a record's split and whether it leaks: its prompt, or its text where it has none."""
+    """The text that decides a record's split and leak check: its prompt, or its own text if it has no prompt."""
     prompt = prompt_of(record)
     if prompt is not None:
         return prompt_words(prompt)
@@ -53,7 +53,7 @@ def question_words(record: Record) -> str:
 
 
 def opening_words(record: Record) -> str:
-    """The first thing that the user said: what all turns of one conversation share."""
+    """The first user message, which all turns of one conversation share."""
     prompt = prompt_of(record)
     if prompt is None or prompt.text is not None:
         return question_words(record)
@@ -72,8 +72,11 @@ def answers_of(record: Record) -> tuple[Completion, ...]:
 def as_demonstrations(
     records: Iterable[Record], *, take_chosen: bool = False, left_out: Counter[str] | None = None
 ) -> Iterator[Demonstration | Document]:
-    """What supervised training reads. The preferred answer of a pair is only taken on request: that somebody preferred it
-    does not make it good. Ties have none."""
+    """The demonstrations and documents among the records, for supervised training.
+
+    `take_chosen` adds the chosen answers of comparisons (not of ties). It is off by default: the preferred of two
+    answers may still be bad.
+    """
     for record in records:
         if isinstance(record, Demonstration | Document):
             yield record
@@ -84,8 +87,10 @@ def as_demonstrations(
 
 
 def as_comparisons(records: Iterable[Record], *, left_out: Counter[str] | None = None) -> Iterator[Comparison]:
-    """Pairs, and all pairs of each ranking, one after another and sharing the ranking's name in `metadata["ranking"]`, so
-    that what was judged together can stay together."""
+    """The comparisons among the records, and all pairs of each ranking.
+
+    Pairs of one ranking follow one another and share `metadata["ranking"]`, so that they can be kept together.
+    """
     for record in records:
         if isinstance(record, Comparison):
             yield record
@@ -121,7 +126,7 @@ def pairs_of(ranking: Ranking) -> tuple[Comparison, ...]:
 def as_prompts(
     records: Iterable[Record], *, unique: bool = False, left_out: Counter[str] | None = None
 ) -> Iterator[Prompt]:
-    """The prompt of every record that has one; with `unique`, each prompt once."""
+    """The prompts of all records that have one. `unique` yields each prompt once."""
     seen: set[int] = set()
     for record in records:
         prompt = prompt_of(record)

@@ -1,6 +1,6 @@
-"""From a source to records, one at a time, with an account of every row: read, left out, or malformed and why.
+"""Streaming loader from a source to records, with counts of all rows: read, left out, or malformed by reason.
 
-Nothing is dropped in silence: rows = good rows + malformed rows, exactly, and a quarantine file keeps the bad ones.
+No row is dropped silently: rows = good rows + malformed rows, exactly. A quarantine file keeps the malformed ones.
 """
 
 import itertools
@@ -30,13 +30,13 @@ from steersman.records import (
     Steps,
 )
 
-_SAMPLE = 20  # rows that a format is recognised by
+_SAMPLE = 20  # rows used to detect the format
 _EXAMPLES = 3
 
 
 @dataclass
 class ReadReport:
-    """What became of the rows of a source. Filled while the records are read."""
+    """Counts of a source's rows: records, left out, malformed. Filled while the records are read."""
 
     source: str = ""
     rows: int = 0
@@ -54,7 +54,7 @@ class ReadReport:
 
     def add_malformed(self, bad: Malformed) -> None:
         self.malformed += 1
-        reason = bad.reason.split(":")[0]  # what follows a colon is the particular case
+        reason = bad.reason.split(":")[0]  # the text after a colon is specific to the row
         self.reasons[reason] += 1
         examples = self.examples.setdefault(reason, [])
         if len(examples) < _EXAMPLES:
@@ -84,24 +84,24 @@ def load_records(
     quarantine: Path | None = None,
     report: ReadReport | None = None,
 ) -> Iterator[Record]:
-    """The records of a source, streaming. With `kind`, only records of that kind; the others are counted as left out."""
+    """The records of a source, streaming. With `kind`, only records of that kind; others are counted as left out."""
     report = report if report is not None else ReadReport()
     report.source = source
     parts = open_parts(source, split=split)
-    given = format_named(format) if format else None
-    return _load(parts, _Keeper(report, kind, strict, quarantine), given)
+    chosen = format_named(format) if format else None
+    return _load(parts, _Keeper(report, kind, strict, quarantine), chosen)
 
 
-def _load(parts: Iterator[Part], keeper: "_Keeper", given: Format | None) -> Iterator[Record]:
+def _load(parts: Iterator[Part], keeper: "_Keeper", chosen: Format | None) -> Iterator[Record]:
     with keeper:
         for part in parts:
-            for line, outcome in _outcomes(part, given, keeper.report):
+            for line, outcome in _outcomes(part, chosen, keeper.report):
                 if keeper.keeps(line, outcome):
                     yield outcome  # type: ignore[misc]
 
 
 class _Keeper:
-    """Counts outcomes, writes the quarantine, and says which records go on."""
+    """Counts outcomes, writes the quarantine file, and decides which records are kept."""
 
     def __init__(
         self, report: ReadReport, kind: type | tuple[type, ...] | None, strict: bool, quarantine: Path | None
@@ -122,7 +122,7 @@ class _Keeper:
             self._quarantine(outcome)
             if self.strict:
                 raise DataError(
-                    f"{outcome} (strict: the first bad row ends the reading; without it such rows are set aside)"
+                    f"{outcome} (strict stops at the first malformed row; without it such rows are left out)"
                 )
             return False
         if isinstance(outcome, LeftOut):
@@ -130,7 +130,7 @@ class _Keeper:
             return False
         if self.kind is not None and not isinstance(outcome, self.kind):
             wanted = " or ".join(KIND_OF[k] for k in (self.kind if isinstance(self.kind, tuple) else (self.kind,)))
-            self.report.left_out[f"a {KIND_OF[type(outcome)]} where a {wanted} is wanted"] += 1
+            self.report.left_out[f"a {KIND_OF[type(outcome)]} where a {wanted} is expected"] += 1
             return False
         self.report.records += 1
         self.report.kinds[KIND_OF[type(outcome)]] += 1
@@ -147,8 +147,8 @@ class _Keeper:
         self.file.flush()
 
 
-def _outcomes(part: Part, given: Format | None, report: ReadReport) -> PlacedOutcomes:
-    """What the rows of one part become."""
+def _outcomes(part: Part, chosen: Format | None, report: ReadReport) -> PlacedOutcomes:
+    """The records, left-out rows and malformed rows of one part, with line numbers."""
     rows = iter(part.rows)
     head: list[tuple[int, dict[str, Any] | Malformed]] = []
     sample: list[dict[str, Any]] = []
@@ -156,14 +156,14 @@ def _outcomes(part: Part, given: Format | None, report: ReadReport) -> PlacedOut
         head.append((line, row))
         if isinstance(row, dict):
             sample.append(row)
-        if len(sample) == _SAMPLE or given:
+        if len(sample) == _SAMPLE or chosen:
             break
-    if not sample and given is None:
+    if not sample and chosen is None:
         report.rows += len(head)
         yield from ((line, row) for line, row in head if isinstance(row, Malformed))
         return
     try:
-        form = given or detect(sample)
+        form = chosen or detect(sample)
     except DataError as error:
         raise DataError(f"{part.name}: {error}") from error
     report.formats[part.name] = form.name
@@ -182,7 +182,7 @@ def _counted(rows: Iterator[tuple[int, Any]], report: ReadReport) -> Iterator[tu
 
 
 def _read_row(name: str, line: int, row: Any, form: Format) -> list[Any]:
-    """All outcomes of a row, or one Malformed: a row is good as a whole or bad as a whole."""
+    """All outcomes of a row, or one Malformed: one bad record makes the whole row malformed."""
     if isinstance(row, Malformed):
         return [row]
     try:
@@ -194,7 +194,7 @@ def _read_row(name: str, line: int, row: Any, form: Format) -> list[Any]:
     except DataError as error:
         return [Malformed(name, line, str(error), _raw(row))]
     except (TypeError, ValueError, AttributeError, KeyError, IndexError, RecursionError) as error:
-        # A field of a shape that no reader foresaw is the row's fault, and one row must not end a million.
+        # A field with an unforeseen type makes this row malformed; it must not stop the other million rows.
         return [
             Malformed(
                 name, line, f"unexpected shape: {type(error).__name__}: {error} (read as {form.name})"[:300], _raw(row)
@@ -204,7 +204,7 @@ def _read_row(name: str, line: int, row: Any, form: Format) -> list[Any]:
 
 
 def _gathered(name: str, placed: Iterator[tuple[int, Any]], gather: Callable[..., PlacedOutcomes]) -> PlacedOutcomes:
-    """Rows that belong together: bad ones are put aside first, and the records are checked as they come."""
+    """The outcomes of a format whose records span several rows. Malformed rows are filtered out before `gather`."""
     aside: list[tuple[int, Malformed]] = []
 
     def good_rows() -> Iterator[tuple[int, dict[str, Any]]]:
@@ -236,7 +236,7 @@ def _raw(row: Mapping[str, Any]) -> str:
 
 
 def check_text(value: Any) -> None:
-    """Refuses what is no text: a NUL, or half of a surrogate pair (which is also how bytes that are no UTF-8 arrive)."""
+    """Raise DataError for invalid text: a NUL, or a lone surrogate (which invalid UTF-8 bytes also become)."""
     if isinstance(value, str):
         if "\0" in value:
             raise DataError("a NUL character in the text")
@@ -257,7 +257,7 @@ def check_text(value: Any) -> None:
 
 
 def check_record(record: Record) -> None:
-    """Refuses records that teach nothing: an empty answer or prompt, or a pair of the same answer twice."""
+    """Raise DataError for useless records: an empty answer or prompt, or a pair of identical answers."""
     if isinstance(record, Comparison):
         _answers(record.first.text, record.second.text)
         if record.first.text == record.second.text:
@@ -278,6 +278,6 @@ def check_record(record: Record) -> None:
 
 
 def _answers(*texts: str) -> None:
-    for words in texts:
-        if not words.strip():
+    for text in texts:
+        if not text.strip():
             raise DataError("empty answer")

@@ -1,4 +1,4 @@
-"""An inspection, a conversion and a split as lines for a terminal."""
+"""Terminal output of `steersman data`: the lines of an inspection, a conversion and a split."""
 
 from collections.abc import Iterable, Sequence
 
@@ -37,18 +37,21 @@ def inspection_lines(seen: Inspection) -> list[str]:
     lines = reading_lines(seen.report)
     repeats = found["duplicates"]
     lines.append(f"  prompts       {found['distinct_prompts']:,} distinct")
-    lines.append(f"  duplicates    {repeats['exact']:,} exact, {repeats['normalised']:,} but for case and spacing")
+    lines.append(f"  duplicates    {repeats['exact']:,} exact, {repeats['normalised']:,} ignoring case and spacing")
     pairs = found["comparisons"]
     if pairs["count"]:
         lines.append(
-            f"  ties          {_percent(pairs['share_of_ties'])} ({pairs['ties']:,}, of them {pairs['both_bad']:,} both bad)"
+            f"  ties          {_percent(pairs['share_of_ties'])} ({pairs['ties']:,}, of them "
+            f"{pairs['both_bad']:,} both bad)"
         )
         lines.append(
-            f"  preferred     the first {_percent(pairs['first_preferred'])}, the longer {_percent(pairs['longer_preferred'])}"
+            f"  preferred     the first {_percent(pairs['first_preferred'])}, the longer "
+            f"{_percent(pairs['longer_preferred'])}"
         )
         if pairs["shown_first_preferred"] is not None:
             lines.append(
-                f"  position      the answer shown first won {_percent(pairs['shown_first_preferred'])} (healthy: near 50 %)"
+                f"  position      the answer shown first won {_percent(pairs['shown_first_preferred'])} "
+                "(healthy: near 50 %)"
             )
     for name, counts in (
         ("thumbs", found["thumbs"]),
@@ -80,10 +83,11 @@ def leak_lines(leaks: Sequence[Leak]) -> list[str]:
     lines: list[str] = []
     for leak in leaks:
         if not leak.prompts:
-            lines.append(f"no prompt of {leak.second} stands in {leak.first}")
+            lines.append(f"no prompt of {leak.second} is in {leak.first}")
             continue
         lines.append(
-            f"LEAK: {leak.prompts:,} prompts ({leak.records:,} records) of {leak.second} also stand in {leak.first}, such as"
+            f"LEAK: {leak.prompts:,} prompts ({leak.records:,} records) of {leak.second} are also in "
+            f"{leak.first}, such as"
         )
         lines += [f"    {example!r}" for example in leak.examples]
     return lines
@@ -96,9 +100,9 @@ def conversion_lines(report: ConvertReport) -> list[str]:
     for reason, count in report.set_aside.most_common():
         lines.append(f"  set aside     {count:,} × {reason}")
     if report.set_aside_path:
-        lines.append(f"  they are whole, in Steersman's own form, in {report.set_aside_path}")
+        lines.append(f"  these records are saved in the native format, in {report.set_aside_path}")
     for name, count in report.lost.most_common():
-        lines.append(f"  not kept      {name} of {count:,} records: {report.target} has no place for it")
+        lines.append(f"  lost          {name} of {count:,} records: {report.target} has no field for it")
     return lines
 
 

@@ -1,7 +1,8 @@
-"""Where rows come from: a file, a folder of files, a folder saved by `datasets`, the Hugging Face hub, or a named source.
+"""Data sources: a file, a folder of files, a folder saved by `datasets`, the Hugging Face hub, or a named source.
 
-A source is one string, as a person writes it in a recipe:
-    data/pairs.jsonl.gz   data/   saved_dataset/   hf:owner/name/config   owner/name   harbour:comparisons?count=4000&seed=1
+A source is one string, as in a recipe:
+    data/pairs.jsonl.gz   data/   saved_dataset/   hf:owner/name/config   owner/name
+    harbour:comparisons?count=4000&seed=1
 """
 
 import hashlib
@@ -23,16 +24,16 @@ _HUB = re.compile(r"[\w.-]+/[\w.-]+$")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One piece of a source (a file, mostly) and its rows with their lines."""
+    """One part of a source (usually a file), and its rows with line numbers."""
 
     name: str
     rows: Placed
 
 
 def register(scheme: str, opener: Opener) -> None:
-    """Makes `scheme:rest` a source. The opener is given the rest and gives records, or rows in any known format."""
+    """Register the named source `scheme:`. For `scheme:rest`, the opener gets the rest and returns records or rows."""
     if not re.fullmatch(r"[a-z][a-z0-9_-]+", scheme) or scheme == "hf":
-        raise UsageError(f"a source's name is two or more small letters and not 'hf'; seen {scheme!r}")
+        raise UsageError(f"a source's name needs two or more lower-case letters and must not be 'hf'; seen {scheme!r}")
     _OPENERS[scheme] = opener
 
 
@@ -41,19 +42,19 @@ def registered() -> tuple[str, ...]:
 
 
 def parse_rest(rest: str) -> tuple[str, dict[str, str]]:
-    """What an opener is given, as a name and its settings: "comparisons?count=4000&seed=1"."""
+    """The name and settings in an opener's argument, such as "comparisons?count=4000&seed=1"."""
     name, _, query = rest.partition("?")
     return name, dict(parse_qsl(query, keep_blank_values=True))
 
 
 def open_rows(source: str, *, split: str | None = None) -> Iterator[tuple[int, dict[str, Any] | Malformed]]:
-    """The rows of a source with their lines, streaming."""
+    """The rows of a source with their line numbers, streaming."""
     for part in open_parts(source, split=split):
         yield from part.rows
 
 
 def open_parts(source: str, *, split: str | None = None) -> Iterator[Part]:
-    """The pieces of a source. What cannot be found is a DataError before the first row."""
+    """The parts of a source. A source that does not exist is a DataError before the first row."""
     scheme, colon, rest = source.partition(":")
     path = Path(source).expanduser()
     if colon and scheme in _OPENERS:
@@ -68,7 +69,8 @@ def open_parts(source: str, *, split: str | None = None) -> Iterator[Part]:
         return iter([Part(source, _hub_rows(source, split))])
     known = f"; named sources: {', '.join(f'{name}:' for name in _OPENERS)}" if _OPENERS else ""
     raise DataError(
-        f"nothing is at {source!r}; expected a file, a folder, a dataset of the hub as owner/name or hf:owner/name{known}"
+        f"there is no source {source!r}; expected a file, a folder, a dataset of the hub as owner/name or "
+        f"hf:owner/name{known}"
     )
 
 
@@ -79,17 +81,17 @@ def _file_part(path: Path) -> Part:
             if path.suffix == ".zst"
             else "expected .jsonl .json .csv .tsv .parquet .txt, or .gz of these"
         )
-        raise DataError(f"{path}: rows cannot be read from this kind of file; {hint}")
+        raise DataError(f"{path}: unknown file type; {hint}")
     return Part(str(path), read_file(path))
 
 
-def _registered_rows(found: Iterable[Any]) -> Placed:
-    for number, row in enumerate(found, 1):
-        yield number, dict(row) if isinstance(row, Mapping) else to_dict(row) if type(row) in KIND_OF else _strange(row)
+def _registered_rows(rows: Iterable[Any]) -> Placed:
+    for number, row in enumerate(rows, 1):
+        yield number, dict(row) if isinstance(row, Mapping) else to_dict(row) if type(row) in KIND_OF else _refuse(row)
 
 
-def _strange(row: Any) -> dict[str, Any]:
-    raise DataError(f"a named source gave a {type(row).__name__}; expected records or dictionaries")
+def _refuse(row: Any) -> dict[str, Any]:
+    raise DataError(f"a named source returned a {type(row).__name__}; expected records or dictionaries")
 
 
 def _folder_parts(folder: Path, split: str | None) -> Iterator[Part]:
@@ -107,7 +109,7 @@ def _folder_parts(folder: Path, split: str | None) -> Iterator[Part]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files with rows in a folder, in the order of their names; hidden ones are left alone."""
+    """The data files in a folder, sorted by name. Hidden files are ignored."""
     found = (f for f in folder.rglob("*") if f.is_file() and kind_of(f) not in (None, ".txt"))
     return sorted(f for f in found if not any(part.startswith(".") for part in f.relative_to(folder).parts))
 
@@ -119,7 +121,7 @@ def _saved_rows(folder: Path, split: str | None) -> Placed:
     if isinstance(found, datasets.DatasetDict):
         name = split or ("train" if "train" in found else next(iter(found)) if len(found) == 1 else "")
         if name not in found:
-            raise DataError(f"{folder} has the splits {', '.join(map(str, found))}; give one of them as the split")
+            raise DataError(f"{folder} has the splits {', '.join(map(str, found))}; choose one with the setting split")
         found = found[name]
     return _numbered(found.iter(batch_size=256))
 
@@ -133,7 +135,7 @@ def _numbered(batches: Iterable[Any]) -> Placed:
 
 
 def _hub_rows(name: str, split: str | None) -> Placed:
-    """Streams a dataset of the hub. Only files of data are read: `datasets` runs no code of a repository."""
+    """The rows of a hub dataset, streaming. Only data files are read: `datasets` runs no code from a repository."""
     import datasets
 
     pieces = name.split("/")
@@ -141,15 +143,15 @@ def _hub_rows(name: str, split: str | None) -> Placed:
     try:
         found = datasets.load_dataset(repository, config, split=split or "train", streaming=True)
         yield from _numbered(found.iter(batch_size=256))
-    except Exception as error:  # the hub's library raises many kinds; all of them mean the same to the user
+    except Exception as error:  # the hub's library raises many types; all mean the same to the user
         raise DataError(
-            f"the dataset {name!r} could not be read from the hub: {type(error).__name__}: {str(error)[:200]}. Without network, "
-            "fetch it on a machine that has one, `dataset.save_to_disk(folder)`, and give the folder"
+            f"the dataset {name!r} could not be read from the hub: {type(error).__name__}: {str(error)[:200]}. Without "
+            "a network, save it on another machine with `dataset.save_to_disk(folder)` and give the folder"
         ) from error
 
 
 def content_hash(source: str) -> str:
-    """A name for what a source holds: the SHA-256 of its files' bytes; for what is no file, of the source's own name."""
+    """The SHA-256 of a source's content: of its files' bytes, or of its name if it is not a file or folder."""
     path, digest = Path(source).expanduser(), hashlib.sha256()
     if path.is_file():
         files = [path]

@@ -1,5 +1,7 @@
-"""Splitting records so that no prompt stands in two splits: by a hash of the prompt, so it needs no seed, no memory and no
-second pass, and a row keeps its split when others are added."""
+"""Splitting records so that no prompt is in two splits: by a hash of the prompt.
+
+This needs no seed, no memory and no second pass, and a row keeps its split when others are added.
+"""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -25,7 +27,7 @@ class SplitReport:
 
 
 def read_shares(words: str) -> dict[str, float]:
-    """Shares as a person writes them: "0.9,0.1" or "train=0.9,test=0.1"."""
+    """Shares by split name, from "0.9,0.1" or "train=0.9,test=0.1"."""
     pieces = [piece.strip() for piece in words.split(",") if piece.strip()]
     names = {1: ["train"], 2: ["train", "test"], 3: ["train", "validation", "test"]}.get(len(pieces), [])
     try:
@@ -40,25 +42,27 @@ def read_shares(words: str) -> dict[str, float]:
 
 def checked_shares(shares: dict[str, float]) -> dict[str, float]:
     if not shares or any(not 0 < share <= 1 for share in shares.values()):
-        raise UsageError(f"the shares of a split lie between 0 and 1; seen {shares}")
+        raise UsageError(f"the shares of a split must be between 0 and 1; seen {shares}")
     bad = next((name for name in shares if not name.replace("-", "").replace("_", "").isalnum()), None)
     if bad is not None:
-        raise UsageError(f"the name of a split becomes a file's name: letters, digits, - and _; seen {bad!r}")
+        raise UsageError(f"the name of a split becomes a file name: expected letters, digits, - and _; seen {bad!r}")
     total = sum(shares.values())
     if abs(total - 1) > 1e-6:
-        raise UsageError(f"the shares of a split add up to 1; {' + '.join(map(str, shares.values()))} is {total:g}")
+        raise UsageError(
+            f"the shares of a split must add up to 1; {' + '.join(map(str, shares.values()))} is {total:g}"
+        )
     return shares
 
 
 def split_of(record: Record, shares: dict[str, float], *, by: str = "prompt") -> str:
-    """The split that a record belongs to. `by="opening"` keeps whole conversations together: all that began alike."""
+    """The split of a record. `by="opening"` puts all conversations with the same first user message into one split."""
     if by not in ("prompt", "opening"):
-        raise UsageError(f"records are split by 'prompt' or by 'opening'; seen {by!r}")
-    words = normalised(question_words(record) if by == "prompt" else opening_words(record))
-    place, edge = hash64("split\x1d" + words) / 2**64, 0.0
+        raise UsageError(f"expected to split by 'prompt' or 'opening'; seen {by!r}")
+    text = normalised(question_words(record) if by == "prompt" else opening_words(record))
+    position, edge = hash64("split\x1d" + text) / 2**64, 0.0
     for name, share in shares.items():
         edge += share
-        if place < edge:
+        if position < edge:
             return name
     return list(shares)[-1]
 
@@ -71,7 +75,7 @@ def split_records(
     by: str = "prompt",
     ending: str = ".jsonl",
 ) -> SplitReport:
-    """Writes one file a split, in Steersman's own rows, in the order in which the records came."""
+    """Write one file per split, in the native format. Records keep their order."""
     report = SplitReport()
     shares = checked_shares(shares)
     with ExitStack() as stack:

@@ -1,7 +1,7 @@
-"""Rows of tokens on disk: flat ids, a loss mask and offsets as memory maps, so that a million rows need little memory.
+"""Token store: tokenised rows on disk (ids, loss mask, offsets) as memory maps, so that a million rows need little RAM.
 
-A store is built once, aside, and renamed into place; its folder is named by a hash of all that it was made from (the
-source's content, the tokeniser, the settings), so that a changed source or template can never meet old tokens.
+A store is built once in a temporary folder and renamed. Its folder is named by a hash of its inputs (the source's
+content, the tokeniser, the settings), so a changed source or template never uses old tokens.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _FILES = {"ids": np.int32, "loss": np.uint8, "offsets": np.int64}
 
 @dataclass
 class TokenReport:
-    """What became of the records: rows kept, rows that were cut, and records that gave no row, with the reason."""
+    """Counts of a token store: rows kept, rows truncated, and records dropped, by reason."""
 
     rows: int = 0
     tokens: int = 0
@@ -44,9 +44,9 @@ class TokenReport:
 
 
 def tokeniser_hash(tokeniser: Tokeniser) -> str:
-    """A name for everything about a tokeniser that decides ids: its pipeline, its template, its special tokens."""
+    """A hash of everything in a tokeniser that affects ids: its pipeline, chat template and special tokens."""
     pipeline = json.loads(tokeniser.backend_tokenizer.to_str())
-    # These two are set anew by every call and change nothing here.
+    # Every tokeniser call sets these two, so they do not affect the stored ids.
     pipeline.pop("truncation", None)
     pipeline.pop("padding", None)
     known = [pipeline, tokeniser.chat_template, {k: str(v) for k, v in tokeniser.special_tokens_map.items()}]
@@ -54,19 +54,19 @@ def tokeniser_hash(tokeniser: Tokeniser) -> str:
 
 
 def store_key(source_hash: str, tokeniser: Tokeniser, settings: Mapping[str, Any]) -> str:
-    """The name of the store made from this source with this tokeniser and these settings."""
+    """The folder name of the store for this source, tokeniser and settings."""
     whole = [_VERSION, source_hash, tokeniser_hash(tokeniser), dict(settings)]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:24]
 
 
 class TokenStore:
-    """Random access to rows of tokens; nothing is in memory but what is asked for."""
+    """Random access to tokenised rows. Only the requested rows are in memory."""
 
     def __init__(self, folder: Path) -> None:
         try:
             self.about: dict[str, Any] = json.loads((folder / "store.json").read_text())
         except (OSError, ValueError) as error:
-            raise DataError(f"{folder}: no store of tokens there: {error}; build it again") from error
+            raise DataError(f"{folder}: no readable token store: {error}; build it again") from error
         self.folder = folder
         self.offsets: NDArray[np.int64] = _map(folder, "offsets", self.about["rows"] + 1)
         self._ids = _map(folder, "ids", self.about["tokens"])
@@ -81,7 +81,7 @@ class TokenStore:
 
     def row(self, index: int) -> TokenRow:
         if not -len(self) <= index < len(self):
-            raise DataError(f"row {index} of a store of {len(self)} rows")
+            raise DataError(f"row {index} does not exist: the store has {len(self)} rows")
         start, end = self.offsets[index % len(self)], self.offsets[index % len(self) + 1]
         ids = torch.from_numpy(self._ids[start:end].astype(np.int64))
         return TokenRow(ids, torch.from_numpy(self._loss[start:end].astype(np.bool_)))
@@ -98,7 +98,7 @@ def _map(folder: Path, name: str, count: int) -> NDArray[Any]:
 
 
 class TokenWriter:
-    """Writes rows one after another, aside; the store appears whole when the `with` ends well."""
+    """Writes rows to a temporary folder. It becomes the store when the `with` block ends without an error."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.aside = folder, folder.with_name(f".{folder.name}.{os.getpid()}.partial")
@@ -131,14 +131,14 @@ class TokenWriter:
                 (self.aside / "store.json").write_text(json.dumps({"version": _VERSION, **self.report.as_dict()}))
                 self.aside.rename(self.folder)
         except OSError:
-            # Another process built the same store in the meantime; by its name it holds the same rows.
+            # Another process built the same store in the meantime. The same name means the same rows.
             if not (self.folder / "store.json").exists():
                 raise
         finally:
             shutil.rmtree(self.aside, ignore_errors=True)
         if kind is None and not self.report.rows:
             reasons = "; ".join(f"{count} × {reason}" for reason, count in self.report.dropped.items()) or "no records"
-            raise DataError(f"no rows are left to learn from: {reasons}")
+            raise DataError(f"no rows are left to train on: {reasons}")
 
 
 def build_token_store(
@@ -150,10 +150,10 @@ def build_token_store(
     loss_on: LossOn = "answer",
     truncate: Truncate = "right",
 ) -> TokenReport:
-    """Demonstrations and documents as rows to learn from. A row without targets teaches nothing and is dropped, with its
-    reason; what is no demonstration and no document too."""
+    """Build the store from demonstrations and documents. Rows without targets and records of other kinds are dropped
+    and counted by reason."""
     if max_length < 2:
-        raise DataError(f"a row of at most {max_length} tokens has nothing to learn; expected 2 or more")
+        raise DataError(f"max_length={max_length} leaves no token to train on; expected 2 or more")
     with TokenWriter(folder) as writer:
         for record in records:
             if isinstance(record, Demonstration):
@@ -161,20 +161,18 @@ def build_token_store(
             elif isinstance(record, Document):
                 row = encode_document(tokeniser, record, max_length=max_length)
             else:
-                writer.report.dropped[f"a {KIND_OF[type(record)]}, which has no single answer to learn"] += 1
+                writer.report.dropped[f"a {KIND_OF[type(record)]}, which has no single answer to train on"] += 1
                 continue
             if row.targets:
                 writer.add(row)
             else:
-                too_long = (
-                    "the prompt fills the row: nothing of the answer is left" if row.truncated else "nothing to learn"
-                )
-                writer.report.dropped[too_long] += 1
+                reason = "the prompt fills the row: no answer tokens are left" if row.truncated else "no targets"
+                writer.report.dropped[reason] += 1
     return writer.report
 
 
 def open_or_build(cache: Path, key: str, build: Callable[[Path], TokenReport]) -> tuple[TokenStore, TokenReport]:
-    """The store of this key from the cache, or freshly built by `build(folder)`."""
+    """The store with this key from the cache; built by `build(folder)` if it does not exist."""
     folder = cache / key
     if not (folder / "store.json").exists():
         cache.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Writing rows to JSON Lines or a JSON array, gz by the name; the file appears whole or not at all."""
+"""Atomic writing of rows to JSON Lines or a JSON array, gzipped if the name ends with .gz."""
 
 import gzip
 import io
@@ -15,11 +15,14 @@ _ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 
 
 class RowWriter:
-    """Writes aside, and moves the file to its place when the `with` ends well. The same rows give the same bytes."""
+    """Writes rows to a temporary file, which replaces `path` when the `with` block ends without an error.
+
+    The same rows give the same bytes.
+    """
 
     def __init__(self, path: Path) -> None:
         if not path.name.endswith(_ENDINGS):
-            raise DataError(f"{path}: rows are written to {', '.join(_ENDINGS)}; give the file one of these endings")
+            raise DataError(f"{path}: unknown file ending; expected one of {', '.join(_ENDINGS)}")
         self.path, self.aside = path, path.with_name(f".{path.name}.{os.getpid()}.partial")
         self.rows = 0
         self._array = path.name.removesuffix(".gz").endswith(".json")
@@ -27,16 +30,16 @@ class RowWriter:
     def __enter__(self) -> "RowWriter":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._raw = self.aside.open("wb")
-        # No time and no name in the gz header, so that equal rows make equal files.
+        # No time and no name in the gzip header, so that equal rows give equal files.
         self._file: io.BufferedIOBase = self._raw
         if self.path.name.endswith(".gz"):
             self._file = gzip.GzipFile(filename="", mode="wb", fileobj=self._raw, compresslevel=6, mtime=0)
         return self
 
     def write(self, row: Mapping[str, Any]) -> None:
-        words = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
         before = "" if not self._array else "[\n" if self.rows == 0 else ",\n"
-        self._file.write((before + words + ("" if self._array else "\n")).encode("utf-8"))
+        self._file.write((before + text + ("" if self._array else "\n")).encode("utf-8"))
         self.rows += 1
 
     def __exit__(

@@ -1,6 +1,6 @@
 """Anthropic's hh-rlhf: pairs of transcripts (Bai et al. 2022), and its red-team transcripts (Ganguli et al. 2022).
 
-A transcript is "\\n\\nHuman: … \\n\\nAssistant: …". Two turns of one role in a row (there are some in the published files,
+A transcript is "\\n\\nHuman: … \\n\\nAssistant: …". Two consecutive turns of one role (the published files have some,
 where a model wrote the marker itself) are joined into one, so that the roles alternate.
 """
 
@@ -20,13 +20,13 @@ _NAME = {"user": "Human", "assistant": "Assistant"}
 def parse_transcript(transcript: str, where: str) -> Messages:
     before, *parts = _TURN.split(transcript if transcript.startswith("\n\n") else "\n\n" + transcript.lstrip())
     if before.strip() or not parts:
-        raise DataError(f"{where!r} is no transcript: it should begin with 'Human:'")
+        raise DataError(f"{where!r} is not a transcript: it should begin with 'Human:'")
     turns: list[Message] = []
-    for name, words in zip(parts[::2], parts[1::2], strict=True):
-        role, words = _ROLE[name], words.strip()
+    for name, content in zip(parts[::2], parts[1::2], strict=True):
+        role, content = _ROLE[name], content.strip()
         if turns and turns[-1].role == role:
-            words = "\n\n".join(filter(None, (turns.pop().content, words)))
-        turns.append(Message(role, words))
+            content = "\n\n".join(filter(None, (turns.pop().content, content)))
+        turns.append(Message(role, content))
     return tuple(turns)
 
 
@@ -57,15 +57,15 @@ def _write_pair(record: Comparison) -> dict[str, Any]:
 def _read_red_team(row: Row) -> list[Outcome]:
     messages = parse_transcript(text(row, "transcript"), "transcript")
     while len(messages) > 1 and messages[-1].role != "assistant":
-        messages = messages[:-1]  # an attempt may end with a question that nobody answered
-    before, words = split_answer(messages, "transcript")
+        messages = messages[:-1]  # an attempt may end with an unanswered question
+    before, answer = split_answer(messages, "transcript")
     ratings = {key: float(row[key]) for key in _SCORES if isinstance(row.get(key), int | float)}
     metadata = chosen_keys(row, "task_description", "num_params", "model_type", "tags", "is_upworker")
     annotator = row.get("red_team_member_id")
     return [
         Label(
             Prompt(before),
-            Completion(words, model=str(row.get("model_type") or "")),
+            Completion(answer, model=str(row.get("model_type") or "")),
             ratings=ratings,
             annotator="" if annotator is None else str(annotator),
             metadata=metadata,
@@ -77,8 +77,8 @@ _SCORES = ("min_harmlessness_score_transcript", "rating", "task_description_harm
 
 
 def _read_demonstration(row: Row) -> list[Outcome]:
-    before, words = split_answer(parse_transcript(text(row, "text"), "text"), "text")
-    return [Demonstration(Prompt(before), Completion(words))]
+    before, answer = split_answer(parse_transcript(text(row, "text"), "text"), "text")
+    return [Demonstration(Prompt(before), Completion(answer))]
 
 
 def _transcripts(row: Row, *keys: str) -> bool:
@@ -104,7 +104,7 @@ FORMATS = (
     ),
     Format(
         "hh-rlhf-transcript",
-        "a transcript in the manner of hh-rlhf",
+        "a transcript in the style of hh-rlhf",
         ("text",),
         lambda row: set(row) == {"text"} and _transcripts(row, "text") and "\n\nAssistant:" in row["text"],
         _read_demonstration,

@@ -1,4 +1,4 @@
-"""Battles of two models: LMSYS arena conversations and MT-bench judgements, and the arena's Kaggle form."""
+"""Battles between two models: LMSYS arena conversations, MT-bench judgements, and the arena's Kaggle format."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ def _read_battle(row: Row) -> list[Outcome]:
     first = messages_of(need(row, "conversation_a"), "conversation_a")[0]
     second = messages_of(need(row, "conversation_b"), "conversation_b")[0]
     turns = row.get("turn")
-    if isinstance(turns, int) and turns > 0:  # MT-bench judges turn 1 of a conversation that goes on
+    if isinstance(turns, int) and turns > 0:  # MT-bench may judge turn 1 of a longer conversation
         first, second = first[: 2 * turns], second[: 2 * turns]
     messages, a, b = split_pair(first, second)
     return [_comparison(row, messages, a, b, _PREFERENCE[winner], both_bad="bad" in winner)]
@@ -40,7 +40,7 @@ def _comparison(row: Row, messages: Messages, a: str, b: str, preference: float,
 
 
 def _turns(row: Row, key: str) -> list[str]:
-    """The Kaggle file writes its turns as JSON lists inside a text; a turn that failed is null there."""
+    """The turns of a Kaggle row, which are JSON lists inside strings. A failed turn is null there."""
     value = need(row, key)
     if isinstance(value, str):
         try:
@@ -67,8 +67,8 @@ def _read_kaggle(row: Row) -> list[Outcome]:
 
 def _conversation(prompts: list[str], answers: list[str]) -> Messages:
     turns: list[Any] = []
-    for asked, said in zip(prompts, answers, strict=True):
-        turns += [Message("user", asked), Message("assistant", said)]
+    for prompt, answer in zip(prompts, answers, strict=True):
+        turns += [Message("user", prompt), Message("assistant", answer)]
     return tuple(turns)
 
 

@@ -1,8 +1,8 @@
 """Argilla 2: records with fields and with responses by question, nested (records JSON) or flattened (on the Hub).
 
-Each annotator's submitted responses to a record become one record: a ranking question a Comparison or Ranking, a label that
-names an answer a Comparison, ratings and labels about one answer a Label, a written text a Demonstration.
-Suggestions come from machines and are not read as feedback.
+Each annotator's submitted responses to a record become one record. A ranking question becomes a Comparison or Ranking,
+a label that names an answer a Comparison, ratings and labels of one answer a Label, a written text a Demonstration.
+Suggestions come from models and are not read as feedback.
 """
 
 import re
@@ -37,12 +37,13 @@ _ANSWER = re.compile(r"(response|answer|output|completion|generation|summary|rep
 
 
 def user_of(annotator: str) -> str:
-    """Argilla names users by UUID; a pseudonym always gets the same one."""
+    """The UUID of an annotator, as Argilla requires. The same name always gives the same UUID."""
     return str(uuid5(NAMESPACE_URL, f"steersman:{annotator}"))
 
 
 def prompt_said(value: Any, *, ours: bool) -> dict[str, Any]:
-    """A prompt field as a record's dictionary. A text of ours is continued as it is; others' texts are what a user asks."""
+    """A prompt field as a record's dictionary. A text that Steersman wrote (`ours`) is continued; any other is a user
+    message."""
     if is_messages(value):
         return {"messages": write_messages(_messages(value))}
     if not isinstance(value, str):
@@ -87,7 +88,7 @@ def _by_user(responses: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def _said(
     fields: Row, prompt_key: str | None, answers: dict[str, str], given: dict[str, Any], ours: bool
 ) -> dict[str, Any]:
-    """What one annotator's responses say, as a record's dictionary."""
+    """One annotator's responses as a record's dictionary."""
     if prompt_key is None:
         return _classified(fields, given)
     said: dict[str, Any] = {"prompt": prompt_said(fields[prompt_key], ours=ours)}
@@ -105,7 +106,7 @@ def _said(
     written = next((v for k, v in given.items() if isinstance(v, str) and k not in RATIONALE), None)
     if answers or written is None:
         raise DataError(
-            f"cannot tell what was asked of the fields {', '.join(fields)}: questions {', '.join(given)}"[:300]
+            f"cannot tell the task from the fields {', '.join(fields)} and the questions {', '.join(given)}"[:300]
         )
     return said | {"kind": "demonstration", "completion": {"text": written}}
 
@@ -122,7 +123,7 @@ def _ranked(ranking: list[Any], answers: dict[str, str]) -> dict[str, Any]:
     order = {str(need(item, "value")): int(need(item, "rank")) for item in ranking}
     unknown = [name for name in order if name not in answers]
     if unknown:
-        raise DataError(f"the ranking names {unknown[0]!r}, which is no field: expected {', '.join(answers)}"[:300])
+        raise DataError(f"the ranking names {unknown[0]!r}, which is not a field: expected {', '.join(answers)}"[:300])
     names = [name for name in answers if name in order]
     ranks = [order[name] for name in names]
     if len(names) == 2:
@@ -143,7 +144,7 @@ def _both_bad(given: Mapping[str, Any]) -> bool:
 
 
 def _picked(answers: dict[str, str], given: dict[str, Any]) -> dict[str, Any]:
-    """A label question that names one of two answers, or a tie."""
+    """The comparison from a label question that names one of two answers, or a tie."""
     names = list(answers)
     first = {names[0].lower(), "1", "a", "first", "left"}
     second = {names[1].lower(), "2", "b", "second", "right"}
@@ -190,7 +191,7 @@ def _write(record: Comparison | Ranking | Label | Demonstration) -> dict[str, An
         responses |= {name: value for name, value in record.ratings.items() if name != "label"}
         said = ["completion.text", "desirable"]
         if not responses:
-            raise DataError("a label that says nothing: neither a thumb nor ratings")
+            raise DataError("an empty label: neither a thumb nor ratings")
     else:
         responses["response"] = record.completion.text
         said = ["completion.text"]
@@ -206,7 +207,7 @@ def _two_ranks(preference: float) -> tuple[int, int]:
 
 
 def _read_flat(row: Row) -> list[Outcome]:
-    """The Hub's columns: `question.responses`, `.users` and `.status` are lists beside one another."""
+    """Read the flattened columns of the Hub: `question.responses`, `.users` and `.status` are parallel lists."""
     responses: dict[str, list[dict[str, Any]]] = {}
     for key, values in row.items():
         if key.endswith(".responses"):

@@ -1,4 +1,4 @@
-"""Texts with a class, for training classifiers: any text with a label, Davidson et al. (2017), and XSTest's prompts."""
+"""Labelled texts for classifiers: any text with a label, Davidson et al. (2017), and XSTest's prompts."""
 
 from steersman.data.formats.fields import asked, chosen_keys, has, need, text, text_or
 from steersman.data.formats.format import Format, Outcome, Row
@@ -11,7 +11,7 @@ DAVIDSON = ("hate_speech", "offensive_language", "neither")
 def _read_classified(row: Row) -> list[Outcome]:
     label = need(row, "label")
     if label is None or isinstance(label, dict | list) or not str(label).strip():
-        raise DataError("'label' should be a word or a number")
+        raise DataError("'label' should be a string or a number")
     return [ClassifiedText(text(row, "text"), str(label), annotator=text_or(row, "annotator"), id=text_or(row, "id"))]
 
 
@@ -42,6 +42,10 @@ FORMATS = (
     ),
     Format("davidson", "Davidson's tweets", ("class", "tweet"), lambda row: has(row, "class", "tweet"), _read_davidson),
     Format(
-        "classified", "texts with a class", ("text", "label"), lambda row: has(row, "text", "label"), _read_classified
+        "classified",
+        "texts with a class label",
+        ("text", "label"),
+        lambda row: has(row, "text", "label"),
+        _read_classified,
     ),
 )

@@ -1,6 +1,6 @@
-"""What a foreign row cannot say in its own fields travels beside them as one JSON text, so that an export comes back whole.
+"""The field `steersman` in exported rows: what the target format has no fields for, as JSON, so that nothing is lost.
 
-On the way back the row's own fields win: they are what a person may have changed.
+When an exported row is read back, its own fields take precedence, because a person may have edited them.
 """
 
 import json
@@ -12,10 +12,10 @@ from steersman.records import Record, from_dict, to_dict
 FIELD = "steersman"
 
 
-def pack(record: Record, *said: str) -> str:
-    """The record without the parts that the row itself says, given as paths: "first.text", "completions.text"."""
+def pack(record: Record, *written: str) -> str:
+    """The record as JSON, without the parts that the row has fields for: paths such as "first.text"."""
     whole = to_dict(record)
-    for path in said:
+    for path in written:
         _remove(whole, path.split("."))
     return json.dumps(whole, ensure_ascii=False, sort_keys=True)
 
@@ -32,7 +32,7 @@ def _remove(value: Any, path: list[str]) -> None:
 
 
 def unpack(packed: Any) -> dict[str, Any]:
-    """What `pack` wrote; anything else counts as nothing, for the field may have been edited or cut off."""
+    """The dictionary that `pack` wrote. Empty if the field was edited or truncated and is not valid."""
     if not isinstance(packed, str):
         return {}
     try:
@@ -42,17 +42,17 @@ def unpack(packed: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def whole(extras: Mapping[str, Any], said: Mapping[str, Any]) -> Record:
-    """The record that the row's own fields and the extras make together."""
-    if extras.get("kind") != said["kind"]:
+def whole(extras: Mapping[str, Any], fields: Mapping[str, Any]) -> Record:
+    """The record from the row's own `fields` and the unpacked `extras`."""
+    if extras.get("kind") != fields["kind"]:
         extras = {}
-    merged = _merge(extras, said)
+    merged = _merge(extras, fields)
     preference = extras.get("preference")
-    if isinstance(preference, int | float) and _side(preference) == _side(said.get("preference", -1.0)):
-        merged["preference"] = preference  # a soft label says more than who won
-    ranks, seen = extras.get("ranks"), said.get("ranks")
+    if isinstance(preference, int | float) and _side(preference) == _side(fields.get("preference", -1.0)):
+        merged["preference"] = preference  # keep a soft label whose winner was not edited
+    ranks, seen = extras.get("ranks"), fields.get("ranks")
     if ranks and seen and _dense(ranks) == _dense(seen):
-        merged["ranks"] = ranks  # 1, 1, 2 and 1, 1, 3 say the same
+        merged["ranks"] = ranks  # the ranks 1, 1, 2 and 1, 1, 3 are the same order
     return from_dict(merged)
 
 

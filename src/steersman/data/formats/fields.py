@@ -1,6 +1,6 @@
-"""Reading single fields of a row: what is missing or of the wrong type becomes a DataError that says so.
+"""Readers of single fields of a row. A missing field or a wrong type is a DataError.
 
-Also the pieces that many formats share: message lists in all their spellings, prompts, and pairs given as transcripts.
+Also shared by many formats: message lists in all their spellings, prompts, and pairs of conversations.
 """
 
 import json
@@ -29,7 +29,7 @@ ROLE_OF = {
     "ipython": "tool",
 }
 
-# Where a row keeps the right answer to its prompt; it travels in the prompt's metadata to rewards that check answers.
+# Fields with the right answer to a prompt. They are kept in the prompt's metadata for verifiable rewards.
 RIGHT_ANSWERS = ("answer", "solution", "ground_truth")
 
 
@@ -51,13 +51,13 @@ def text(row: Row, key: str) -> str:
 
 
 def text_or(row: Row, key: str, default: str = "") -> str:
-    """An optional text; numbers (identifiers, times) are written out."""
+    """An optional text. Numbers (identifiers, times) become strings."""
     value = row.get(key)
     return default if value is None else value if isinstance(value, str) else str(value)
 
 
 def number(row: Row, key: str) -> float:
-    """A number, or a text that is one (CSV knows only texts)."""
+    """A number, or a string with a number (CSV has only strings)."""
     value = need(row, key)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise DataError(f"{key!r} should be a number: seen {_type(value)}")
@@ -71,13 +71,13 @@ def number(row: Row, key: str) -> float:
 
 
 def flag(row: Row, key: str) -> bool:
-    """True or false, as JSON, as 0 and 1, or as CSV writes them."""
+    """A boolean, as in JSON, as 0 or 1, or as in CSV."""
     value = need(row, key)
-    words = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
+    values = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
     if isinstance(value, bool):
         return value
-    if isinstance(value, int | float | str) and str(value).lower() in words:
-        return words[str(value).lower()]
+    if isinstance(value, int | float | str) and str(value).lower() in values:
+        return values[str(value).lower()]
     raise DataError(f"{key!r} should be true or false: seen {_type(value)}")
 
 
@@ -96,7 +96,7 @@ def mapping(row: Row, key: str) -> Mapping[str, Any]:
 
 
 def chosen_keys(row: Row, *keys: str) -> dict[str, Any]:
-    """Those of the fields that are there and say something: metadata."""
+    """The fields among `keys` that are present and not empty, for metadata."""
     return {key: row[key] for key in keys if row.get(key) not in (None, "", [], {})}
 
 
@@ -123,9 +123,9 @@ def is_messages(value: Any) -> bool:
 
 
 def message_of(value: Any, where: str) -> tuple[Message, dict[str, Any]]:
-    """A message in any common spelling, and what it said beside role and content.
+    """A message in any common spelling, and its fields besides role and content.
 
-    A tool call has no content of its own; it is kept as JSON text, which is what a model would have to write.
+    A tool call has no content; it becomes JSON text, as a model would write it.
     """
     if not isinstance(value, Mapping):
         raise DataError(f"{where} should be a message with role and content: seen {_type(value)}")
@@ -146,7 +146,7 @@ def message_of(value: Any, where: str) -> tuple[Message, dict[str, Any]]:
 
 
 def _plain_content(content: Any, where: str) -> str:
-    """Content as text; the multi-part form is joined, and a part that is no text is refused."""
+    """Content as text. Multi-part content is joined; a part that is not text is an error."""
     if isinstance(content, str):
         return content
     if isinstance(content, list) and all(isinstance(p, Mapping) and isinstance(p.get("text"), str) for p in content):
@@ -155,7 +155,7 @@ def _plain_content(content: Any, where: str) -> str:
 
 
 def messages_of(value: Any, where: str) -> tuple[Messages, dict[str, Any]]:
-    """A list of messages, and their extra fields by position (for metadata)."""
+    """A list of messages, and their extra fields by position, for metadata."""
     if not isinstance(value, list | tuple) or not value:
         raise DataError(
             f"{where!r} should be a list of messages: seen {_type(value) if value != [] else 'an empty list'}"
@@ -165,26 +165,26 @@ def messages_of(value: Any, where: str) -> tuple[Messages, dict[str, Any]]:
 
 
 def split_answer(messages: Messages, where: str) -> tuple[Messages, str]:
-    """The messages before the last, and the last, which must be the assistant's."""
+    """The messages before the last one, and the text of the last one, which must be the assistant's."""
     if messages[-1].role != "assistant":
         raise DataError(f"the last message of {where!r} is not the assistant's: it is the {messages[-1].role}'s")
     if len(messages) < 2:
-        raise DataError(f"{where!r} holds an answer and no prompt")
+        raise DataError(f"{where!r} has an answer but no prompt")
     return messages[:-1], messages[-1].content
 
 
 def prompt_of(value: Any, where: str = "prompt", metadata: Mapping[str, Any] | None = None, id: str = "") -> Prompt:
-    """A prompt: messages as a conversation, a plain text as a text to be continued."""
+    """A prompt from messages, or from a plain text, which is to be continued."""
     if isinstance(value, str):
         return Prompt(text=value, metadata=dict(metadata or {}), id=id)
     messages, extras = messages_of(value, where)
     return Prompt(messages, metadata={**(metadata or {}), **({"message_fields": extras} if extras else {})}, id=id)
 
 
-def asked(words: str, *, system: str = "", id: str = "", metadata: Mapping[str, Any] | None = None) -> Prompt:
-    """A prompt in which a user says these words."""
+def asked(content: str, *, system: str = "", id: str = "", metadata: Mapping[str, Any] | None = None) -> Prompt:
+    """A prompt with one user message (after an optional system message)."""
     messages = (Message("system", system),) if system else ()
-    return Prompt((*messages, Message("user", words)), id=id, metadata=dict(metadata or {}))
+    return Prompt((*messages, Message("user", content)), id=id, metadata=dict(metadata or {}))
 
 
 def split_pair(first: Messages, second: Messages) -> tuple[Messages, str, str]:
@@ -193,7 +193,7 @@ def split_pair(first: Messages, second: Messages) -> tuple[Messages, str, str]:
     while shared < min(len(first), len(second)) and first[shared] == second[shared]:
         shared += 1
     if shared == len(first) == len(second):
-        shared -= 1  # identical pairs are told apart later, with their own reason
+        shared -= 1  # identical pairs are detected later, with a reason of their own
     rests = (first[shared:], second[shared:])
     if shared == 0:
         raise DataError("the two conversations share no prompt")

@@ -1,6 +1,6 @@
-"""What a format is: a name, how its rows are recognised, and how rows become records and (for some) records rows.
+"""The type of a data format: its name, how its rows are recognised, read and (for some formats) written.
 
-`read` raises a DataError that says in a few words what is wrong with the row; the loader adds file and line.
+`read` raises a DataError that says briefly what is wrong with the row; the loader adds file and line.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Something well formed that is no feedback: a skipped task, a discarded answer, a deleted message."""
+    """A well-formed row that is not feedback: a skipped task, a discarded answer, a deleted message."""
 
     reason: str
 
@@ -26,10 +26,10 @@ PlacedOutcomes = Iterator[tuple[int, Outcome | Malformed]]
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One way of writing rows. `fields` is what it is known by, for messages to people.
+    """A data format. `fields` are its characteristic fields, for error messages.
 
-    `gather` stands in for `read` where one record needs several rows (a tree of messages, one message a row).
-    `writes` names the kinds of record that `write` can hold.
+    `gather` replaces `read` if a record needs several rows (a message tree with one message per row).
+    `writes` are the kinds of records that `write` accepts.
     """
 
     name: str

@@ -12,34 +12,35 @@ _TURN = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 
 
 def _prompt(row: Row) -> Prompt:
-    """HelpSteer2 writes earlier turns into the prompt, each behind a marker."""
+    """The prompt. HelpSteer2 puts earlier turns into it, each after a marker."""
     if not isinstance(row.get("prompt"), str):
         return Prompt(messages_of(need(row, "prompt"), "prompt")[0])
     first, *rest = _TURN.split(text(row, "prompt"))
     turns = [
-        Message("user" if who == "User" else "assistant", words)
-        for who, words in zip(rest[::2], rest[1::2], strict=True)
+        Message("user" if role == "User" else "assistant", content)
+        for role, content in zip(rest[::2], rest[1::2], strict=True)
     ]
     return Prompt((Message("user", first), *turns)) if turns else asked(first)
 
 
 def _read_ratings(row: Row) -> list[Outcome]:
-    """A rating may be one number, or (in `disagreements`) one number for each annotator: then one label for each."""
+    """Labels with ratings. A rating is one number, or (in `disagreements`) one per annotator; then each gets a
+    label."""
     prompt, completion = _prompt(row), Completion(text(row, "response"))
-    given = {name: row[name] for name in ATTRIBUTES if row.get(name) is not None}
-    several = {len(value) for value in given.values() if isinstance(value, list)}
+    ratings = {name: row[name] for name in ATTRIBUTES if row.get(name) is not None}
+    several = {len(value) for value in ratings.values() if isinstance(value, list)}
     if not several:
-        return [Label(prompt, completion, ratings={name: number(given, name) for name in given})]
-    if len(several) > 1 or not all(isinstance(value, list) for value in given.values()):
+        return [Label(prompt, completion, ratings={name: number(ratings, name) for name in ratings})]
+    if len(several) > 1 or not all(isinstance(value, list) for value in ratings.values()):
         raise DataError("the attributes have different numbers of annotators")
     return [
-        Label(prompt, completion, ratings={n: number({n: v[i]}, n) for n, v in given.items()}, annotator=str(i + 1))
+        Label(prompt, completion, ratings={n: number({n: v[i]}, n) for n, v in ratings.items()}, annotator=str(i + 1))
         for i in range(several.pop())
     ]
 
 
 def _strength(row: Row, key: str) -> tuple[float, float]:
-    """−3 … 3, negative where the first is better, as P(first is better) and how much."""
+    """P(first is better) and the margin, from a strength of −3 … 3 that is negative if the first is better."""
     strength = number(row, key)
     if not -3 <= strength <= 3:
         raise DataError(f"{key!r} should be between -3 and 3: seen {strength:g}")

@@ -1,4 +1,4 @@
-"""Instructions and what was answered: Alpaca, AlpacaFarm and AlpacaEval, LLMBar, Self-Instruct, MT-bench's questions, and
+"""Instructions and their answers: Alpaca, AlpacaFarm and AlpacaEval, LLMBar, Self-Instruct, MT-bench's questions, and
 questions with their right answer (GSM8K, MATH)."""
 
 from steersman.data.formats.fields import RIGHT_ANSWERS, asked, chosen_keys, has, listed, need, number, text, text_or
@@ -13,7 +13,7 @@ def joined(instruction: str, more: str) -> str:
 
 
 def _read_alpaca(row: Row) -> list[Outcome]:
-    """`history` holds earlier turns as [question, answer] pairs, where there are any."""
+    """A demonstration. The optional `history` has earlier turns as [question, answer] pairs."""
     turns: list[Message] = [Message("system", row["system"])] if row.get("system") else []
     for pair in row.get("history") or []:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
@@ -24,10 +24,11 @@ def _read_alpaca(row: Row) -> list[Outcome]:
 
 
 def _read_alpaca_farm(row: Row) -> list[Outcome]:
-    """1 says the first is better, 2 the second; AlpacaEval writes numbers between, and 0 for a draw."""
+    """A comparison. Preference 1 means that the first is better, 2 the second. AlpacaEval also has numbers between, and
+    0 for a tie."""
     preference = number(row, "preference")
     if preference != 0 and not 1 <= preference <= 2:
-        raise DataError(f"'preference' should be 1, 2, between them, or 0 for a draw: seen {preference:g}")
+        raise DataError(f"'preference' should be 1, 2, between them, or 0 for a tie: seen {preference:g}")
     prompt = asked(joined(text(row, "instruction"), text_or(row, "input")))
     first = Completion(text(row, "output_1"), model=text_or(row, "generator_1"))
     second = Completion(text(row, "output_2"), model=text_or(row, "generator_2"))
@@ -49,21 +50,21 @@ def _read_llmbar(row: Row) -> list[Outcome]:
 
 
 def _read_self_instruct(row: Row) -> list[Outcome]:
-    found: list[Outcome] = []
+    outcomes: list[Outcome] = []
     metadata = chosen_keys(row, "name", "motivation_app", "is_classification")
     for i, instance in enumerate(listed(row, "instances")):
         if not isinstance(instance, dict):
             raise DataError("an instance should be an object with 'input' and 'output'")
-        words = joined(text(row, "instruction"), text_or(instance, "input"))
+        content = joined(text(row, "instruction"), text_or(instance, "input"))
         id = f"{row['id']}.{i}" if row.get("id") else ""
-        found.append(Demonstration(asked(words, metadata=metadata), Completion(text(instance, "output")), id=id))
-    if not found:
+        outcomes.append(Demonstration(asked(content, metadata=metadata), Completion(text(instance, "output")), id=id))
+    if not outcomes:
         raise DataError("'instances' is empty")
-    return found
+    return outcomes
 
 
 def _read_questions(row: Row) -> list[Outcome]:
-    """The later turns of a question are asked after the model's own answer, so they wait in the metadata."""
+    """The first turn as a prompt. Later turns follow the model's own answer, so they are kept in the metadata."""
     turns = listed(row, "turns")
     if not turns or not all(isinstance(turn, str) for turn in turns):
         raise DataError("'turns' should be a list of texts")
@@ -93,10 +94,11 @@ def _read_instruction(row: Row) -> list[Outcome]:
 
 
 def _read_question(row: Row) -> list[Outcome]:
-    """The worked solution, if there is one, is what a demonstration shows; the right answer is kept for rewards that check."""
-    words = text(row, "question" if "question" in row else "problem")
+    """A demonstration with the worked solution, or else the answer. The right answer is kept in the metadata, for
+    verifiable rewards."""
+    question = text(row, "question" if "question" in row else "problem")
     worked = text(row, "solution" if "solution" in row else "answer")
-    return [Demonstration(asked(words, metadata=chosen_keys(row, *RIGHT_ANSWERS)), Completion(worked))]
+    return [Demonstration(asked(question, metadata=chosen_keys(row, *RIGHT_ANSWERS)), Completion(worked))]
 
 
 def _is_question(row: Row) -> bool:

@@ -1,7 +1,7 @@
 """Label Studio: tasks with `data` and `annotations`; the Pairwise, Ranker, Choices, Rating and TextArea tags.
 
-What a task's data is called depends on the project's template, so answers are looked for by their usual names. The Pairwise tag
-has no tie: a Choices tag named "tie" beside it says so, in what we write and in what we read.
+The names of a task's data depend on the project's template, so answers are found by their usual names. The Pairwise tag
+has no tie: a Choices tag named "tie" marks one, both when writing and when reading.
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ def _annotator(annotation: Row) -> str:
 
 
 def _said(data: Row, results: list[Any], ours: bool) -> dict[str, Any]:
-    """What one annotation says, as a record's dictionary."""
+    """One annotation as a record's dictionary."""
     prompt_key = "messages" if "messages" in data else next((key for key in PROMPT_FIELDS if key in data), None)
     if prompt_key is None:
         raise DataError(
@@ -108,7 +108,8 @@ def _pair(data: Row, names: str, selected: Any, tie: str | None) -> dict[str, An
 
 
 def _ranked(data: Row, ranker: Any) -> dict[str, Any]:
-    """A list is an order. Buckets are ranks, best first, and what lies in one bucket is tied; a single bucket is an order."""
+    """The ranking from a Ranker result. A list is an order, best first. Buckets are ranks, best first, with ties inside
+    a bucket; a single bucket is an order."""
     items = next((data[key] for key in _LISTS if isinstance(data.get(key), list)), None)
     if items is None or not all(isinstance(item, Mapping) and "id" in item for item in items):
         raise DataError("the ranker needs a list of items with ids in the task's data")
@@ -139,7 +140,7 @@ def _single(data: Row, prompt_key: str, values: dict[str, Any], words: dict[str,
     if answer is None:
         written = next((w for k, w in words.items() if k not in RATIONALE), None)
         if written is None:
-            raise DataError(f"cannot tell what was asked of the task: results {', '.join(values) or 'none'}")
+            raise DataError(f"cannot tell the task from its results: {', '.join(values) or 'none'}")
         return {"kind": "demonstration", "completion": {"text": written}}
     said: dict[str, Any] = {"kind": "label", "completion": {"text": answer}}
     ratings = {k: float(v) for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
@@ -167,7 +168,7 @@ def _write(record: Comparison | Ranking | Label | Demonstration) -> dict[str, An
             results.append(_result("label", "answer", "choices", ["good" if record.desirable else "bad"]))
         said = ["completion.text", "desirable"]
         if not results:
-            raise DataError("a label that says nothing: neither a thumb nor ratings")
+            raise DataError("an empty label: neither a thumb nor ratings")
     else:
         results, said = [_result("response", "prompt", "textarea", [record.completion.text])], ["completion.text"]
     data[extras.FIELD] = extras.pack(record, "prompt.messages", "prompt.text", *said)
@@ -194,7 +195,7 @@ def _comparison_results(record: Comparison) -> list[dict[str, Any]]:
 
 
 def _buckets(record: Ranking) -> dict[str, list[str]]:
-    """Always two buckets or more, for a single one would be read as an order."""
+    """The ranking as two or more buckets. A single bucket would be read as an order."""
     ranks = sorted(set(record.ranks))
     buckets = {f"rank {rank}": [str(i) for i, r in enumerate(record.ranks, 1) if r == rank] for rank in ranks}
     return buckets if len(buckets) > 1 else {**buckets, "rest": []}

@@ -1,4 +1,4 @@
-"""ShareGPT conversations and the two demonstrations of feedback that LLaMA-Factory ships: pairs and thumbs."""
+"""ShareGPT conversations, and LLaMA-Factory's two formats of feedback: pairs and thumbs."""
 
 from steersman.data.formats.fields import (
     chosen_keys,
@@ -31,15 +31,15 @@ def _read_pair(row: Row) -> list[Outcome]:
 
 
 def _read_thumb(row: Row) -> list[Outcome]:
-    before, words = split_answer(_conversation(row, "messages"), "messages")
-    return [Label(Prompt(before, metadata=chosen_keys(row, "tools")), Completion(words), desirable=flag(row, "label"))]
+    before, answer = split_answer(_conversation(row, "messages"), "messages")
+    return [Label(Prompt(before, metadata=chosen_keys(row, "tools")), Completion(answer), desirable=flag(row, "label"))]
 
 
 def _read_conversation(row: Row) -> list[Outcome]:
     key = "conversations" if "conversations" in row else "conversation"
-    before, words = split_answer(_conversation(row, key), key)
+    before, answer = split_answer(_conversation(row, key), key)
     prompt = Prompt(before, metadata=chosen_keys(row, "tools"))
-    return [Demonstration(prompt, Completion(words), id="" if row.get("id") is None else str(row["id"]))]
+    return [Demonstration(prompt, Completion(answer), id="" if row.get("id") is None else str(row["id"]))]
 
 
 FORMATS = (

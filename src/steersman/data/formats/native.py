@@ -1,4 +1,4 @@
-"""Steersman's own rows: the record's fields beside its `kind`. Nothing is lost in either direction."""
+"""The native format: a record's fields and its `kind`. It is lossless in both directions."""
 
 from steersman.data.formats.format import Format, Outcome, Row
 from steersman.records import KINDS, from_dict, to_dict

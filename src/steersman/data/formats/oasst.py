@@ -1,8 +1,7 @@
-"""OpenAssistant's oasst1 and oasst2 (Köpf et al. 2023): trees of messages, nested or one message a row.
+"""OpenAssistant's oasst1 and oasst2 (Köpf et al. 2023): message trees, nested or one message per row.
 
-Each assistant message that was not refused is a demonstration, and the ranked answers to one message are a ranking
-(`rank` 0 is the best). Flat rows of one tree must stand together, as they do in the published files, so that one tree is
-in memory and not all of them.
+Each assistant message that was not rejected is a demonstration. The ranked answers to one message are a ranking (`rank`
+0 is the best). Flat rows of one tree must be adjacent, as in the published files, so that only one tree is in memory.
 """
 
 from collections.abc import Iterator
@@ -25,23 +24,23 @@ class _Node:
 def _refused(row: Row) -> str:
     if row.get("deleted"):
         return "a deleted message"
-    return "a message that its reviewers refused" if row.get("review_result") is False else ""
+    return "a message that reviewers rejected" if row.get("review_result") is False else ""
 
 
 def _walk(node: _Node, before: Messages, ancestor_refused: bool) -> Iterator[tuple[int, Outcome]]:
     stack: list[tuple[_Node, Messages, bool]] = [(node, before, ancestor_refused)]
     while stack:
         node, before, refused = stack.pop()
-        why = _refused(node.row) or ("an answer under a refused or deleted message" if refused else "")
+        why = _refused(node.row) or ("an answer below a rejected or deleted message" if refused else "")
         role = ROLE_OF.get(text(node.row, "role"))
         if role not in ("user", "assistant"):
             raise DataError(f"unknown role: {node.row['role']!r}")
-        words = text(node.row, "text")
+        content = text(node.row, "text")
         if why:
             yield node.line, LeftOut(why)
         elif role == "assistant":
-            yield node.line, _demonstration(node.row, before, words)
-        messages = (*before, Message(role, words))
+            yield node.line, _demonstration(node.row, before, content)
+        messages = (*before, Message(role, content))
         if role == "user" and not why:
             ranking = _ranking(node, messages)
             if ranking:
@@ -53,10 +52,10 @@ def _prompt(row: Row, messages: Messages, id: str) -> Prompt:
     return Prompt(messages, id=id, metadata={k: row[k] for k in ("lang", "tree_state") if row.get(k)})
 
 
-def _demonstration(row: Row, before: Messages, words: str) -> Demonstration:
+def _demonstration(row: Row, before: Messages, answer: str) -> Demonstration:
     if not before:
-        raise DataError("an assistant's message without the message that it answers")
-    completion = Completion(words, model=text_or(row, "model_name"), id=text_or(row, "message_id"))
+        raise DataError("an assistant message without a message before it")
+    completion = Completion(answer, model=text_or(row, "model_name"), id=text_or(row, "message_id"))
     prompt = _prompt(row, before, text_or(row, "parent_id"))
     return Demonstration(prompt, completion, annotator=text_or(row, "user_id"), id=text_or(row, "message_id"))
 
@@ -92,7 +91,7 @@ def _read_tree(row: Row) -> list[Outcome]:
 
 
 def _gather(source: str, rows: PlacedRows) -> PlacedOutcomes:
-    """Trees from flat rows, one at a time."""
+    """Outcomes from flat rows, read one tree at a time."""
     current: list[_Node] = []
     tree: Any = None
     done: set[int] = set()
@@ -107,7 +106,7 @@ def _gather(source: str, rows: PlacedRows) -> PlacedOutcomes:
             done.add(hash(tree))
             current, tree = [], belongs
             if hash(belongs) in done:
-                reason = "a message of a tree that ended above: sort the rows by message_tree_id"
+                reason = "a message of a tree whose rows are not adjacent: sort the rows by message_tree_id"
                 yield line, Malformed(source, line, reason, str(row["message_id"]))
                 tree = None
                 continue
@@ -125,7 +124,7 @@ def _tree(source: str, nodes: list[_Node]) -> PlacedOutcomes:
         elif parent in by_id:
             by_id[parent].replies.append(node)
         else:
-            yield node.line, Malformed(source, node.line, "its parent_id names no message of its tree", str(parent))
+            yield node.line, Malformed(source, node.line, "its parent_id is not in its message tree", str(parent))
     for root in roots:
         try:
             yield from _walk(root, (), False)
@@ -134,7 +133,7 @@ def _tree(source: str, nodes: list[_Node]) -> PlacedOutcomes:
 
 
 def _read_alone(row: Row) -> list[Outcome]:
-    """A single row says nothing by itself; `gather` reads them together."""
+    """Never used for a good row: a tree needs all its rows, which `gather` reads together."""
     raise DataError(f"the message {need(row, 'message_id')} must be read with the rest of its tree")
 
 

@@ -1,4 +1,5 @@
-"""OpenAI's human feedback: summarize-from-feedback (Stiennon et al. 2020) and lm-human-preferences (Ziegler et al. 2019)."""
+"""OpenAI's human feedback: summarize-from-feedback (Stiennon et al. 2020) and lm-human-preferences (Ziegler et al.
+2019)."""
 
 from typing import Any
 
@@ -9,7 +10,7 @@ from steersman.records import Comparison, Completion, Label, Prompt, Ranking
 
 
 def _post(info: Row) -> Prompt:
-    """The text that the published models were asked to continue: a Reddit post or a news article, then 'TL;DR:'."""
+    """The prompt of the published models: a Reddit post or a news article, then 'TL;DR:'."""
     title = text_or(info, "title")
     if info.get("post") is not None:
         parts = [f"SUBREDDIT: r/{info['subreddit']}"] if info.get("subreddit") else []
@@ -68,8 +69,8 @@ def _read_axis(row: Row) -> list[Outcome]:
     ]
 
 
-def _words(row: Row, key: str) -> str:
-    """The published label files hold GPT-2 token ids where a text is expected."""
+def _text(row: Row, key: str) -> str:
+    """A text field. The published label files have GPT-2 token ids instead, which are an error."""
     value = need(row, key)
     if isinstance(value, list):
         raise DataError(f"{key!r} holds token ids: decode them with the GPT-2 tokeniser first")
@@ -77,25 +78,25 @@ def _words(row: Row, key: str) -> str:
 
 
 def _read_best_of(row: Row) -> list[Outcome]:
-    samples = [_words(row, f"sample{i}") for i in range(sum(1 for key in row if key.startswith("sample")))]
+    samples = [_text(row, f"sample{i}") for i in range(sum(1 for key in row if key.startswith("sample")))]
     best = int(number(row, "best"))
     if not 0 <= best < len(samples):
         raise DataError(f"'best' should be between 0 and {len(samples) - 1}: seen {best}")
     ranks = tuple(1 if i == best else 2 for i in range(len(samples)))
-    return [Ranking(Prompt(text=_words(row, "query")), tuple(map(Completion, samples)), ranks)]
+    return [Ranking(Prompt(text=_text(row, "query")), tuple(map(Completion, samples)), ranks)]
 
 
 def _read_scalar_rating(row: Row) -> list[Outcome]:
-    prompt = Prompt(text=_words(row, "query"))
-    return [Label(prompt, Completion(_words(row, "sample")), ratings={"score": number(row, "score")})]
+    prompt = Prompt(text=_text(row, "query"))
+    return [Label(prompt, Completion(_text(row, "sample")), ratings={"score": number(row, "score")})]
 
 
 def _read_scalar_comparison(row: Row) -> list[Outcome]:
-    """`difference` is how much better sample1 is than sample0."""
+    """A comparison. `difference` is how much better sample1 is than sample0."""
     difference = number(row, "difference")
     preference = 0.5 if difference == 0 else float(difference < 0)
-    prompt = Prompt(text=_words(row, "query"))
-    first, second = Completion(_words(row, "sample0")), Completion(_words(row, "sample1"))
+    prompt = Prompt(text=_text(row, "query"))
+    first, second = Completion(_text(row, "sample0")), Completion(_text(row, "sample1"))
     return [Comparison(prompt, first, second, preference, margin=abs(difference))]
 
 

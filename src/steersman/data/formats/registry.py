@@ -1,4 +1,4 @@
-"""All formats, and which one some rows are written in."""
+"""All data formats, and detection of the format of given rows."""
 
 import difflib
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from steersman.data.formats import (
 from steersman.data.formats.format import Format, Row
 from steersman.errors import DataError, UsageError
 
-# From the particular to the general: the first that recognises most of the sample wins.
+# From specific to general: the first format that recognises at least half of the sample wins.
 _FAMILIES = (
     native,
     argilla,
@@ -44,14 +44,15 @@ def format_named(name: str) -> Format:
     if name not in FORMATS:
         close = difflib.get_close_matches(name, FORMATS, n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(FORMATS)}"
-        raise UsageError(f"no format is called {name!r}; {hint}")
+        raise UsageError(f"there is no format {name!r}; {hint}")
     return FORMATS[name]
 
 
 def detect(sample: Sequence[Row]) -> Format:
-    """The most particular format that recognises at least half of a sample; failing that, the one that recognises most.
+    """The most specific format that recognises at least half of a sample, or else the one that recognises most rows.
 
-    Not simply the most: one pair without its "rejected" would make a file of pairs a file of prompts.
+    Choosing the one that recognises most rows would be wrong: one pair without "rejected" would turn a file of pairs
+    into a file of prompts.
     """
     counts = {name: sum(found.recognises(row) for row in sample) for name, found in FORMATS.items()}
     best = next(
@@ -66,7 +67,7 @@ def _unrecognised(sample: Sequence[Row]) -> str:
     seen = list(dict.fromkeys(key for row in sample for key in row))
     if not seen:
         return (
-            "no rows with fields to recognise a format by; expected JSON objects, one a line, or a table with a header"
+            "no rows with fields to detect a format from; expected JSON objects, one per line, or a table with a header"
         )
 
     def likeness(found: Format) -> tuple[float, int]:
@@ -76,4 +77,4 @@ def _unrecognised(sample: Sequence[Row]) -> str:
     close = sorted((found for found in FORMATS.values() if likeness(found)[1]), key=likeness, reverse=True)[:3]
     nearest = "; ".join(f"{found.name} ({', '.join(found.fields)})" for found in close)
     hint = f"did you mean {nearest}?" if close else f"known formats: {', '.join(FORMATS)}."
-    return f"the fields {', '.join(seen[:20])} fit no known format; {hint} Rename the fields or give the format"
+    return f"the fields {', '.join(seen[:20])} match no known format; {hint} Rename the fields or give the format"

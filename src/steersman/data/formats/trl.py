@@ -1,6 +1,6 @@
-"""The dataset types of the TRL library, plain and conversational.
+"""The dataset types of TRL, in standard and conversational format.
 
-Plain text is continued as it is (`Prompt.text`); messages are a conversation (`Prompt.messages`).
+Standard (plain text) prompts become `Prompt.text`, which is continued as it is; conversational ones `Prompt.messages`.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ from steersman.records import Comparison, Completion, Demonstration, Document, L
 
 
 def _answered(row: Row, key: str) -> tuple[Prompt, str]:
-    """The prompt and the answer in `key`, where the prompt may be a text or messages and the answer too."""
+    """The prompt, and the answer in `key`. Each may be a text or messages."""
     prompt, value = need(row, "prompt"), need(row, key)
     tools = chosen_keys(row, "tools", "chat_template_kwargs", *RIGHT_ANSWERS)
     if isinstance(value, str):
@@ -43,17 +43,17 @@ def _answered(row: Row, key: str) -> tuple[Prompt, str]:
         extras = {**more, **{str(len(asked) + int(i)): e for i, e in extras.items()}}
         if before[: len(asked)] == asked and len(before) > len(asked):
             asked = ()
-    messages, words = split_answer((*asked, *before), key)
-    return Prompt(messages, metadata={**tools, **({"message_fields": extras} if extras else {})}), words
+    messages, answer = split_answer((*asked, *before), key)
+    return Prompt(messages, metadata={**tools, **({"message_fields": extras} if extras else {})}), answer
 
 
 def _read_language_modeling(row: Row) -> list[Outcome]:
     if "text" in row:
         return [Document(text(row, "text"))]
     messages, extras = messages_of(need(row, "messages"), "messages")
-    before, words = split_answer(messages, "messages")
+    before, answer = split_answer(messages, "messages")
     metadata = {**chosen_keys(row, "tools"), **({"message_fields": extras} if extras else {})}
-    return [Demonstration(Prompt(before, metadata=metadata), Completion(words))]
+    return [Demonstration(Prompt(before, metadata=metadata), Completion(answer))]
 
 
 def _write_language_modeling(record: Document | Demonstration) -> dict[str, Any]:
@@ -61,16 +61,16 @@ def _write_language_modeling(record: Document | Demonstration) -> dict[str, Any]
         return {"text": record.text}
     if record.prompt.text is not None:
         return {"text": record.prompt.text + record.completion.text}
-    return {"messages": [*write_messages(record.prompt.messages), *_said(record.completion.text)]}
+    return {"messages": [*write_messages(record.prompt.messages), *_as_message(record.completion.text)]}
 
 
-def _said(words: str) -> list[dict[str, str]]:
-    return [{"role": "assistant", "content": words}]
+def _as_message(answer: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": answer}]
 
 
-def _write_answer(prompt: Prompt, words: str) -> str | list[dict[str, str]]:
-    """An answer is written as its prompt is: both plain or both conversational."""
-    return words if prompt.text is not None else _said(words)
+def _write_answer(prompt: Prompt, answer: str) -> str | list[dict[str, str]]:
+    """The answer in the same format as its prompt, standard or conversational."""
+    return answer if prompt.text is not None else _as_message(answer)
 
 
 def _read_prompt(row: Row) -> list[Outcome]:
@@ -82,18 +82,18 @@ def _write_prompt_only(record: Prompt) -> dict[str, Any]:
 
 
 def _read_prompt_completion(row: Row) -> list[Outcome]:
-    prompt, words = _answered(row, "completion")
-    return [Demonstration(prompt, Completion(words))]
+    prompt, answer = _answered(row, "completion")
+    return [Demonstration(prompt, Completion(answer))]
 
 
 def _write_prompt_completion(record: Demonstration) -> dict[str, Any]:
-    words = _write_answer(record.prompt, record.completion.text)
-    said = chosen_keys(record.prompt.metadata, *RIGHT_ANSWERS)
-    return {"prompt": write_prompt(record.prompt), "completion": words, **said}
+    answer = _write_answer(record.prompt, record.completion.text)
+    metadata = chosen_keys(record.prompt.metadata, *RIGHT_ANSWERS)
+    return {"prompt": write_prompt(record.prompt), "completion": answer, **metadata}
 
 
 def split_texts(chosen: str, rejected: str) -> tuple[str, str, str]:
-    """The shared beginning of two texts, cut back to where a word ends, and the two rests."""
+    """The common prefix of two texts, cut back to the end of a word, and the two remainders."""
     end = next(
         (i for i, (a, b) in enumerate(zip(chosen, rejected, strict=False)) if a != b), min(len(chosen), len(rejected))
     )
@@ -134,15 +134,15 @@ def _write_preference(record: Comparison) -> dict[str, Any]:
 
 
 def _read_unpaired(row: Row) -> list[Outcome]:
-    prompt, words = _answered(row, "completion")
-    return [Label(prompt, Completion(words), desirable=flag(row, "label"))]
+    prompt, answer = _answered(row, "completion")
+    return [Label(prompt, Completion(answer), desirable=flag(row, "label"))]
 
 
 def _write_unpaired(record: Label) -> dict[str, Any]:
     if record.desirable is None:
         raise DataError("no thumb up or down: an unpaired row needs one")
-    words = _write_answer(record.prompt, record.completion.text)
-    return {"prompt": write_prompt(record.prompt), "completion": words, "label": record.desirable}
+    answer = _write_answer(record.prompt, record.completion.text)
+    return {"prompt": write_prompt(record.prompt), "completion": answer, "label": record.desirable}
 
 
 def _read_stepwise(row: Row) -> list[Outcome]:

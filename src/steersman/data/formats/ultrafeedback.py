@@ -1,4 +1,4 @@
-"""UltraFeedback (Cui et al. 2023): several answers with ratings by aspect, and its form binarized for Zephyr."""
+"""UltraFeedback (Cui et al. 2023): several answers with ratings by aspect; and the binarized version for Zephyr."""
 
 from statistics import fmean
 from typing import Any
@@ -21,7 +21,7 @@ from steersman.records import Comparison, Completion, Message, Prompt, Ranking
 
 
 def _ratings(completion: Row) -> dict[str, float]:
-    """The rating of each aspect; "N/A" stands where the judge gave none."""
+    """The ratings by aspect. Aspects with "N/A" are left out."""
     ratings: dict[str, float] = {}
     for aspect, judged in (completion.get("annotations") or {}).items():
         rating = judged.get("Rating") if isinstance(judged, dict) else None
@@ -44,7 +44,7 @@ def _completion(value: Any) -> Completion:
 
 
 def _score(completion: Completion) -> float:
-    """The overall score, or the mean rating where there is none."""
+    """The overall score, or the mean rating if there is none."""
     if "overall" in completion.scores:
         return completion.scores["overall"]
     if not completion.scores:
@@ -79,7 +79,7 @@ def _read_binarized(row: Row) -> list[Outcome]:
 
 def _write_binarized(record: Comparison) -> dict[str, Any]:
     if not record.prompt.messages:
-        raise DataError("the binarized form needs a conversation: this prompt is a plain text")
+        raise DataError("the binarized format needs a conversation: this prompt is a plain text")
     before = write_messages(record.prompt.messages)
     chosen = [*before, *write_messages([Message("assistant", record.chosen.text)])]
     rejected = [*before, *write_messages([Message("assistant", record.rejected.text)])]
@@ -96,7 +96,7 @@ def _write_binarized(record: Comparison) -> dict[str, Any]:
 
 
 def _written_scores(record: Comparison) -> tuple[float, float]:
-    """The answers' own scores where they agree with the judgement; else ones that say the same: a tie is 0 and 0."""
+    """The answers' own scores if they agree with the preference; else the margin (or 1) and 0, for a tie 0 and 0."""
     good, bad = record.chosen.scores.get("score"), record.rejected.scores.get("score")
     if good is not None and bad is not None and (good > bad or (record.tied and good == bad)):
         return good, bad

@@ -10,7 +10,7 @@ from onestep import Learned, one_step
 from torch import Tensor
 
 from steersman.batches import AnswerGroup, TokenRow
-from steersman.methods.dpo import DirectPreference, JudgedGroup, KahnemanTversky, collate, thumbs_of
+from steersman.methods.dpo import DirectPreference, JudgedGroup, KahnemanTversky, approved_answers, collate
 from steersman.models.backbone import Backbone
 from steersman.models.loading import load_causal
 from steersman.models.tiny import write_tiny_model
@@ -188,7 +188,7 @@ def test_accuracy_and_margin_are_counted_over_decided_pairs(model):
 
 
 def told(group: AnswerGroup) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    answers, liked = thumbs_of(group)
+    answers, liked = approved_answers(group)
     return tuple(answers.tolist()), tuple(liked.tolist())
 
 

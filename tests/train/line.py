@@ -1,7 +1,7 @@
-"""The smallest thing that the training core can learn: y = weight * x, by least squares, with every number worked by hand.
+"""The smallest model for the training core: y = weight * x, by least squares, with every number worked by hand.
 
-With the points (1, 2) and (2, 2), weight 0 and learning rate 0.1: loss = (4 + 4) / 2 = 4, gradient = mean of 2 (0 - y) x
-= (-4 - 8) / 2 = -6, so that the weight after one step is 0.6.
+With the points (1, 2) and (2, 2), weight 0 and learning rate 0.1: loss = (4 + 4) / 2 = 4, gradient = mean of 2 (0 - y)
+x = (-4 - 8) / 2 = -6, so that the weight after one step is 0.6.
 """
 
 from collections.abc import Callable, Mapping, Sequence

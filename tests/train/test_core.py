@@ -14,7 +14,7 @@ from steersman.parallel.world import World
 from steersman.train.core import BAD_STEPS_IN_A_ROW, Learner
 from steersman.train.objective import Sums, Term
 from steersman.train.optim import adamw
-from steersman.train.plan import deal, micro_batches
+from steersman.train.plan import micro_batches, split_over_ranks
 from steersman.train.precision import autocast
 
 VOCABULARY = 11
@@ -217,7 +217,7 @@ def test_micro_batches_keep_the_budget_and_lose_nothing(lengths: list[int], budg
 @given(st.lists(st.integers(2, 50), min_size=0, max_size=30), st.integers(1, 5))
 def test_dealing_gives_every_row_once_and_nearly_as_much_to_each(lengths: list[int], ranks: int):
     rows = rows_of(lengths)
-    hands = deal(rows, ranks)
+    hands = split_over_ranks(rows, ranks)
     assert sorted(id(r) for h in hands for r in h) == sorted(id(r) for r in rows)
     assert max(map(len, hands)) - min(map(len, hands)) <= 1
 

@@ -170,7 +170,7 @@ def test_memory_that_runs_out_halves_the_micro_batch_until_it_fits():
     learner.step(TWO, Greedy(1))
     # 5 holds both, so does 2; 1 does not
     assert learner.progress.token_budget == 1
-    assert learner.wished_budget == 5
+    assert learner.requested_budget == 5
     assert [words.split(";")[0] for words in notices] == [
         "out of memory: micro-batches now hold 2 tokens",
         "out of memory: micro-batches now hold 1 tokens",

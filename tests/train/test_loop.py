@@ -1,4 +1,4 @@
-"""The outer loop with its held-out values written by hand: when it measures, what is best, when it stops, what it keeps."""
+"""The training loop with held-out values written by hand: when it measures, what is best, when it stops."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from line import TWO, Point, Squares, line_learner
 
 from steersman.errors import ServiceError
 from steersman.parallel.world import World
-from steersman.train.loop import Memory, Outcome, TrainingData, TrainingLength, run_training
+from steersman.train.loop import LoopState, Outcome, TrainingData, TrainingLength, run_training
 
 NAN = math.nan
 
@@ -51,10 +51,10 @@ class Run:
     """A course over two points, whose held-out "value" is what was written down for each measurement."""
 
     def __init__(
-        self, values: Sequence[float], keeper: Keeper | None = None, memory: Memory | None = None, **course: Any
+        self, values: Sequence[float], keeper: Keeper | None = None, memory: LoopState | None = None, **course: Any
     ):
         self.values = iter(values)
-        self.keeper, self.memory = keeper or Keeper(), memory or Memory()
+        self.keeper, self.memory = keeper or Keeper(), memory or LoopState()
         self.learner = line_learner()
         self.asked: list[int] = []
         self.held_out: Sequence[Point] = [Point(1.0, 1.0)]
@@ -176,7 +176,7 @@ def test_one_better_value_renews_the_patience():
 
 
 def test_a_run_killed_after_its_early_end_does_not_learn_on():
-    memory = Memory(best_value=1.0, best_step=1, measurements_since_best=2, last_held_out={"value": 3.0})
+    memory = LoopState(best_value=1.0, best_step=1, measurements_since_best=2, last_held_out={"value": 3.0})
     run = Run([0.0], memory=memory, patience=2, steps=5)
     run.learner.progress.step = 3
     outcome = run.go()
@@ -213,7 +213,7 @@ def test_a_resumed_run_measures_nothing_twice_and_goes_on_from_its_step():
     first = Run([5.0, 4.0, 3.0], steps=2)
     first.go()
     facts = first.keeper.saved[2].state["facts"]
-    again = Run([1.0, 0.5], memory=Memory(**facts), steps=4)
+    again = Run([1.0, 0.5], memory=LoopState(**facts), steps=4)
     again.learner.progress.step = 2
     again.learner.model.load_state_dict(first.learner.model.state_dict())
     outcome = again.go()

@@ -94,7 +94,7 @@ def test_a_state_of_tensors_that_the_model_lacks_is_refused():
     model = Mixed()
     kept = optimiser_tensors(model, stepped(model))
     strange = {**kept, "exp_avg/other": torch.zeros(2), "step/other": torch.zeros(())}
-    with pytest.raises(CheckpointError, match=r"knows 2 tensors that this model lacks, such as 'exp_avg/other'"):
+    with pytest.raises(CheckpointError, match=r"has 2 tensors that this model lacks, such as 'exp_avg/other'"):
         load_optimiser_tensors(model, of(model), strange)
 
 

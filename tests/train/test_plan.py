@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from steersman.train.plan import deal, micro_batches
+from steersman.train.plan import micro_batches, split_over_ranks
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ def test_no_rows_are_no_groups(packed: bool):
 
 def test_rows_are_dealt_in_a_snake_by_their_tokens():
     # 9 8 7 to the first lap, 6 5 4 back, 3 on the third
-    assert shapes(deal(rows(3, 9, 4, 8, 5, 7, 6), 3)) == [of(9, 4, 3), of(8, 5), of(7, 6)]
+    assert shapes(split_over_ranks(rows(3, 9, 4, 8, 5, 7, 6), 3)) == [of(9, 4, 3), of(8, 5), of(7, 6)]
     # by all tokens of what stays together: 6 before 5
-    assert shapes(deal(rows(5, (3, 3)), 2)) == [[(3, 3)], [(5,)]]
+    assert shapes(split_over_ranks(rows(5, (3, 3)), 2)) == [[(3, 3)], [(5,)]]
 
 
 def test_one_process_gets_everything():
-    assert shapes(deal(rows(1, 2), 1)) == [of(2, 1)]
+    assert shapes(split_over_ranks(rows(1, 2), 1)) == [of(2, 1)]

@@ -1,5 +1,6 @@
-"""The profile of a few steps: which are looked at, and what the table says of them. Torch's own profiler, which takes seconds to wake
-up, is tested with whole runs."""
+"""The profile of a few steps: which are profiled, and what the table says.
+
+Torch's own profiler, which takes seconds to start, is tested with whole runs."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,7 +101,7 @@ def test_the_table_has_the_dearest_phase_first_and_shares_of_the_whole_time(tmp_
         "update                                 1.0          1.5000     75%",
         "forward                                2.0          0.5000     25%",
         "",
-        "A phase's time holds that of the phases within it. The dearest operations:",
+        "A phase's time includes that of the phases within it. The most expensive operations:",
         "",
         "by self_cpu_time_total, 25 rows",
     ]

@@ -21,9 +21,9 @@ from steersman.methods.dpo import (
     DirectPreference,
     JudgedGroup,
     KahnemanTversky,
-    by_answer,
     coefficients,
     collate,
+    sum_per_answer,
 )
 from steersman.models.answer_kl import ModelView
 from steersman.models.backbone import Backbone
@@ -272,7 +272,7 @@ def baseline_by(backbone: Backbone, pad_id: int, token_budget: int) -> Callable[
         mismatched_rows = [unit.mismatched for unit in units if unit.mismatched is not None]
         found = run_rows(
             [row for row, _ in mismatched_rows],
-            lambda batch: by_answer(backbone.log_probs(batch)[0], batch)[:, None],
+            lambda batch: sum_per_answer(backbone.log_probs(batch)[0], batch)[:, None],
             pad_id=pad_id,
             token_budget=token_budget,
             device=backbone.device,

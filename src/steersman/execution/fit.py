@@ -17,7 +17,7 @@ from steersman.parallel.world import World
 from steersman.settings.parts import OptimiserSettings, TrainSettings
 from steersman.train.checkpoint import load_checkpoint
 from steersman.train.core import Learner
-from steersman.train.loop import Memory, TrainingData, TrainingLength, run_training
+from steersman.train.loop import LoopState, TrainingData, TrainingLength, run_training
 from steersman.train.objective import Collate, Objective
 
 
@@ -80,7 +80,7 @@ def learn(
     if after_step is not None:
         learner.optimiser.register_step_post_hook(lambda *_: after_step())
     memory = _memory(kept, learner, judged, train, world)
-    course = TrainingLength(
+    length = TrainingLength(
         steps=steps,
         evaluate_every=train.evaluate_every or max(1, per_epoch // 4),
         checkpoint_every=checkpoint_every,
@@ -89,25 +89,25 @@ def learn(
         higher_is_better=judged.higher_is_better,
         keep=train.keep,
     )
-    lesson = TrainingData(
+    data = TrainingData(
         rows_of=rows_of or _rows_of(material, train.batch_size, seed),
         held_out=material.held_out,
         derive=judged.derive,
         epoch_of=lambda step: step / per_epoch,
     )
     with kept.progress(label, steps, done=learner.progress.step, silent=quiet):
-        outcome = run_training(learner, objective, lesson, course, kept, memory, world)
+        outcome = run_training(learner, objective, data, length, kept, memory, world)
     return Finish(outcome.ending, outcome.step, outcome.best_step, outcome.held_out)
 
 
 def _memory(
     kept: OpenRunFolder, learner: Learner[Any, Any], judged: SelectionMetric, train: TrainSettings, world: World
-) -> Memory:
+) -> LoopState:
     """What the loop remembers: nothing yet, or what the last checkpoint holds, which the learner then goes on from."""
     point = kept.resume_point(world)
     if point is None:
-        return Memory()
-    memory = Memory(**load_checkpoint(point.path, learner, world))
+        return LoopState()
+    memory = LoopState(**load_checkpoint(point.path, learner, world))
     if memory.best_value is not None and train.keep == "best":
         kept.mark_best_again(memory.best_step, judged.measure, memory.best_value)
     return memory

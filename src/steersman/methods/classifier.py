@@ -1,4 +1,4 @@
-"""Learning the class of a text from labelled texts. Loss = mean over texts of -log p(class | text)."""
+"""Text classification from labelled texts. Loss = mean over texts of -log p(class | text)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from steersman.train.objective import Sums, Term
 
 
 class TextClass:
-    """The objective of a classifier whose classes exclude one another."""
+    """The objective of a single-label classifier: softmax cross-entropy."""
 
     def weights(self, units: Sequence[LabelledRow]) -> Mapping[str, float]:
         return {"loss": float(len(units))}

@@ -1,7 +1,7 @@
-"""Learning from preferences without a reward model: DPO and its relatives (the losses stand in maths/direct_preference.py).
+"""DPO and its variants: preference learning without a reward model (losses in maths/direct_preference.py).
 
-The reference never changes, so its log-probability of every token is taken once, before the first step, and travels with
-the row: no second model is in memory while learning, and no second forward pass is paid for.
+The reference never changes, so its log-probs are computed once, before the first step, and stored with the rows. No
+second model is in memory during training, and no second forward pass is needed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,10 +23,11 @@ NEEDS_NO_REFERENCE = ("simpo", "orpo")
 
 @dataclass(frozen=True, slots=True)
 class JudgedGroup:
-    """A group of judged answers, and the reference's log-probability of each target, answer after answer.
+    """A group of judged answers, and the reference's log-prob of each target, answer after answer.
 
-    `stranger` is the group's prompt with an answer to another prompt, and the reference's log-probability of that: kto alone
-    asks for it."""
+    `mismatched`, for KTO only, is the group's prompt with an answer to another prompt, and the reference's log-prob of
+    that answer: KTO estimates its KL baseline on such pairs.
+    """
 
     group: AnswerGroup
     reference: Float[Tensor, " targets"]
@@ -53,14 +54,17 @@ def collate(units: Sequence[JudgedGroup], *, pad_id: int, device: torch.device, 
 
 
 def coefficients(settings: PreferenceSettings) -> dict[str, float]:
-    """What each term counts; orpo is the likelihood with the odds ratio beside it."""
+    """The coefficient of each term; ORPO is the likelihood plus the odds-ratio term."""
     if settings.loss == "orpo":
         return {"preference": settings.odds, "likelihood": settings.likelihood or 1.0}
     return {"preference": 1.0, "likelihood": settings.likelihood}
 
 
-def thumbs_of(judged: AnswerGroup | PairBatch) -> tuple[Tensor, Bool[Tensor, " thumbs"]]:
-    """Which answers kto learns from, and which of them are liked: thumbs as they are; of a decided pair, one each."""
+def approved_answers(judged: AnswerGroup | PairBatch) -> tuple[Tensor, Bool[Tensor, " thumbs"]]:
+    """The answers KTO learns from, and which of them are desirable.
+
+    They are the answers with a thumb up or down, and both answers of each pair that is not a tie.
+    """
     decided = judged.target != 0.5
     first, second, target = judged.first[decided], judged.second[decided], judged.target[decided]
     answers = torch.cat([judged.thumbed, first, second])
@@ -69,14 +73,14 @@ def thumbs_of(judged: AnswerGroup | PairBatch) -> tuple[Tensor, Bool[Tensor, " t
 
 @runtime_checkable
 class Policy(Protocol):
-    """What learns: in a run a Backbone. All that is asked of it is the log-probability of each target."""
+    """The trained model (in a run a Backbone): gives the log-prob of each target."""
 
     def log_probs(self, batch: TokenBatch) -> tuple[Float[Tensor, " targets"], Tensor | None]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
-    """What is known of each answer of a batch: sums over its tokens, and their number."""
+class AnswerSums:
+    """Per answer of a batch: log-prob and log-ratio summed over its tokens, and the number of tokens."""
 
     log_prob: Float[Tensor, " answers"]
     log_ratio: Float[Tensor, " answers"]
@@ -84,7 +88,7 @@ class Sides:
 
 
 class DirectPreference:
-    """The objective of the pairwise losses; `kto` has its own, below."""
+    """The objective of the pairwise losses; KTO's is `KahnemanTversky`."""
 
     def __init__(self, settings: PreferenceSettings) -> None:
         self.settings = settings
@@ -92,21 +96,21 @@ class DirectPreference:
 
     def weights(self, units: Sequence[JudgedGroup]) -> Mapping[str, float]:
         pairs = sum(float(unit.group.weight.sum()) for unit in units)
-        better = sum(better_tokens(unit.group) for unit in units) if self._coefficients["likelihood"] else 0.0
+        better = sum(preferred_tokens(unit.group) for unit in units) if self._coefficients["likelihood"] else 0.0
         return {"preference": pairs, "likelihood": float(better)}
 
     def __call__(self, model: Policy, batch: JudgedBatch) -> Sums:
         pairs = batch.pairs
         flat, _ = model.log_probs(pairs.tokens)
-        sides = sum_up(flat, batch)
-        gap = self._gap(flat, batch, sides)
+        sums = answer_sums(flat, batch)
+        gap = self._gap(flat, batch, sums)
         loss = pairs.weight * self._loss(gap, pairs)
         decided = pairs.target != 0.5
         sign = (pairs.target - 0.5).sign()
         shown = gap.detach() * sign * (1.0 if self.settings.loss == "orpo" else self.settings.beta)
         right = ((shown.sign() + 1) / 2) * decided
-        likelihood = flat[of_the_better(pairs)].sum() if self._coefficients["likelihood"] else flat.sum() * 0.0
-        moved = sides.log_ratio.detach()
+        likelihood = flat[in_preferred(pairs)].sum() if self._coefficients["likelihood"] else flat.sum() * 0.0
+        moved = sums.log_ratio.detach()
         return Sums(
             {
                 "preference": Term(loss.sum(), self._coefficients["preference"]),
@@ -119,29 +123,29 @@ class DirectPreference:
             },
         )
 
-    def _gap(self, flat: Float[Tensor, " targets"], batch: JudgedBatch, sides: Sides) -> Float[Tensor, " pair"]:
-        """What each pair is compared by."""
+    def _gap(self, flat: Float[Tensor, " targets"], batch: JudgedBatch, sums: AnswerSums) -> Float[Tensor, " pair"]:
+        """For each pair, the first answer's value minus the second's, which the loss is a function of."""
         first, second, settings = batch.pairs.first, batch.pairs.second, self.settings
         if settings.loss == "simpo":
-            each = sides.log_prob / sides.tokens
+            each = sums.log_prob / sums.tokens
         elif settings.loss == "orpo":
-            each = losses.log_odds(sides.log_prob / sides.tokens)
+            each = losses.log_odds(sums.log_prob / sums.tokens)
         elif settings.length == "desensitised":
-            return self._desensitised(flat, batch, sides)
+            return self._desensitised(flat, batch, sums)
         else:
-            each = sides.log_ratio if settings.length == "sum" else sides.log_ratio / sides.tokens
+            each = sums.log_ratio if settings.length == "sum" else sums.log_ratio / sums.tokens
         return each[first] - each[second]
 
     def _desensitised(
-        self, flat: Float[Tensor, " targets"], batch: JudgedBatch, sides: Sides
+        self, flat: Float[Tensor, " targets"], batch: JudgedBatch, sums: AnswerSums
     ) -> Float[Tensor, " pair"]:
-        """A token past the shared length depends on the pair, so every pair sums its own two answers."""
+        """The gap for LD-DPO. A token's weight depends on the pair's lengths, so each pair sums its own two answers."""
         owner = owners(batch.pairs.tokens)
-        starts = sides.tokens.cumsum(0) - sides.tokens
+        starts = sums.tokens.cumsum(0) - sums.tokens
         position = torch.arange(len(flat), device=flat.device, dtype=flat.dtype) - starts[owner]
         ratio, gaps = flat - batch.reference, list[Tensor]()
         for first, second in zip(batch.pairs.first.tolist(), batch.pairs.second.tolist(), strict=True):
-            shared = torch.minimum(sides.tokens[first], sides.tokens[second])
+            shared = torch.minimum(sums.tokens[first], sums.tokens[second])
             counted = losses.desensitised(ratio, position, shared.expand_as(ratio), alpha=self.settings.alpha)
             gaps.append(counted[owner == first].sum() - counted[owner == second].sum())
         return torch.stack(gaps) if gaps else flat.new_zeros(0)
@@ -152,19 +156,22 @@ class DirectPreference:
             return losses.robust_loss(gap, pairs.target, beta=beta, epsilon=settings.label_smoothing)
         target = losses.smoothed(pairs.target, settings.label_smoothing)
         margin = pairs.margin if settings.use_margin else pairs.margin * 0
-        found: dict[str, Callable[[], Tensor]] = {
+        by_name: dict[str, Callable[[], Tensor]] = {
             "dpo": partial(losses.dpo_loss, gap, target, beta=beta, margin=margin),
             "ipo": partial(losses.ipo_loss, gap, target, beta=beta),
             "hinge": partial(losses.hinge_loss, gap, target, beta=beta),
             "orpo": partial(losses.odds_ratio_loss, gap, target),
             "simpo": partial(losses.simpo_loss, gap, target, beta=beta, gamma=settings.gamma),
         }
-        return found[settings.loss]()
+        return by_name[settings.loss]()
 
 
 class KahnemanTversky:
-    """KTO. Its baseline is the KL of policy from reference over the global batch, so it is taken before the step, from the
-    pairing of each prompt with another prompt's answer; within the step it is a constant, whatever the micro-batches."""
+    """The objective of KTO.
+
+    Its baseline is the KL of policy from reference, estimated over the global batch on prompts paired with another
+    prompt's answer. It is computed before the step and is a constant within it, so micro-batches do not change it.
+    """
 
     def __init__(self, settings: PreferenceSettings, baseline: Callable[[Sequence[JudgedGroup]], float]) -> None:
         self.settings = settings
@@ -173,13 +180,13 @@ class KahnemanTversky:
 
     def weights(self, units: Sequence[JudgedGroup]) -> Mapping[str, float]:
         self.baseline = max(0.0, self._baseline_of(units))
-        return {"preference": float(sum(len(thumbs_of(unit.group)[0]) for unit in units))}
+        return {"preference": float(sum(len(approved_answers(unit.group)[0]) for unit in units))}
 
     def __call__(self, model: Policy, batch: JudgedBatch) -> Sums:
         flat, _ = model.log_probs(batch.pairs.tokens)
-        sides = sum_up(flat, batch)
-        chosen, liked = thumbs_of(batch.pairs)
-        ratio = sides.log_ratio[chosen]
+        sums = answer_sums(flat, batch)
+        chosen, liked = approved_answers(batch.pairs)
+        ratio = sums.log_ratio[chosen]
         baseline = ratio.new_tensor(self.baseline)
         weight = torch.where(liked, 1.0, self.settings.undesirable_weight)
         loss = weight * losses.kto_loss(ratio, liked, baseline, beta=self.settings.beta)
@@ -195,29 +202,29 @@ class KahnemanTversky:
 
 
 def owners(tokens: TokenBatch) -> Tensor:
-    """For each target of the batch, flat and row by row, the answer it stands in."""
+    """For each target of the batch, flat and row by row, the index of its answer."""
     return tokens.loss_mask.nonzero()[:, 0]
 
 
-def by_answer(flat: Float[Tensor, " targets"], tokens: TokenBatch) -> Float[Tensor, " answers"]:
+def sum_per_answer(flat: Float[Tensor, " targets"], tokens: TokenBatch) -> Float[Tensor, " answers"]:
     """The sum over each answer's targets."""
     return flat.new_zeros(len(tokens.lengths)).index_add(0, owners(tokens), flat)
 
 
-def sum_up(flat: Float[Tensor, " targets"], batch: JudgedBatch) -> Sides:
+def answer_sums(flat: Float[Tensor, " targets"], batch: JudgedBatch) -> AnswerSums:
     tokens = batch.pairs.tokens
     count = tokens.loss_mask.sum(1).to(flat.dtype).clamp(min=1)
-    return Sides(by_answer(flat, tokens), by_answer(flat - batch.reference, tokens), count)
+    return AnswerSums(sum_per_answer(flat, tokens), sum_per_answer(flat - batch.reference, tokens), count)
 
 
-def better_of(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
-    """The answers that some pair calls the better, each once; of a tie neither."""
+def preferred_answers(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
+    """Indices of the answers preferred in at least one pair, each once; ties prefer neither."""
     return torch.cat([first[target > 0.5], second[target < 0.5]]).unique()
 
 
-def better_tokens(group: AnswerGroup) -> int:
-    return sum(group.rows[int(i)].targets for i in better_of(group.first, group.second, group.target))
+def preferred_tokens(group: AnswerGroup) -> int:
+    return sum(group.rows[int(i)].targets for i in preferred_answers(group.first, group.second, group.target))
 
 
-def of_the_better(pairs: PairBatch) -> Bool[Tensor, " targets"]:
-    return torch.isin(owners(pairs.tokens), better_of(pairs.first, pairs.second, pairs.target))
+def in_preferred(pairs: PairBatch) -> Bool[Tensor, " targets"]:
+    return torch.isin(owners(pairs.tokens), preferred_answers(pairs.first, pairs.second, pairs.target))

@@ -1,9 +1,9 @@
-"""ILQL, Q-learning from answers that are given (Snell et al. 2022, arXiv 2206.11871): the policy imitates the answers, Q and V learn what
-each token is worth, and answers are later drawn from policy * exp(beta * (Q - V)).
+"""ILQL, offline Q-learning from existing answers (Snell et al. 2022, arXiv 2206.11871).
 
-Each token's target is its reward and the discounted V of what follows; V is drawn to the better tokens that were seen in its state,
-by the smaller of two Qs that follow slowly. So Q is of the best that the data hold, piece by piece, and not of who gave the answers.
-The losses stand in maths/q_learning.py.
+The policy imitates the answers, Q and V learn the value of each token, and answers are sampled from
+policy * exp(beta * (Q - V)). Q's target is the token's reward plus the discounted V of the next state. V is the upper
+expectile of the minimum of two target Qs over the data's tokens. So Q estimates the best behaviour that the data
+support, not the average behaviour of those who wrote them. The losses are in maths/q_learning.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,12 +37,14 @@ def collate(units: Sequence[RewardedRow], *, pad_id: int, device: torch.device, 
 
 
 def coefficients(settings: IlqlSettings) -> dict[str, float]:
-    """What each term counts; a term that counts nothing is not computed."""
+    """The coefficient of each term; a term with coefficient 0 is not computed."""
     optional = {"conservative": settings.conservative, "imitation": settings.imitation}
     return {"q": 1.0, "value": 1.0, **{name: each for name, each in optional.items() if each}}
 
 
 class QLearning:
+    """The objective of ILQL: TD loss of Q, expectile loss of V, conservative term and imitation."""
+
     def __init__(self, settings: IlqlSettings) -> None:
         self.settings = settings
         self._coefficients = coefficients(settings)
@@ -53,19 +55,19 @@ class QLearning:
 
     def __call__(self, model: QModel, batch: RewardedBatch) -> Sums:
         settings = self.settings
-        reading = model.outputs(batch.tokens)
+        outputs = model.outputs(batch.tokens)
         rows = target_positions(batch.tokens.loss_mask).row
-        following = next_values(reading.values.detach(), rows)
-        wanted = td_target(batch.rewards.to(reading.values), following, discount=settings.discount)
-        advantage = reading.target - reading.values
+        following = next_values(outputs.values.detach(), rows)
+        q_target = td_target(batch.rewards.to(outputs.values), following, discount=settings.discount)
+        advantage = outputs.target - outputs.values
         losses = {
-            "q": lambda: td_loss(reading.q, wanted),
+            "q": lambda: td_loss(outputs.q, q_target),
             "value": lambda: expectile_loss(advantage, expectile=settings.expectile),
-            "conservative": lambda: -reading.q_log_probs.sum(0),
-            "imitation": lambda: imitation_loss(reading.log_probs, advantage, beta=settings.imitation_beta),
+            "conservative": lambda: -outputs.q_log_probs.sum(0),
+            "imitation": lambda: imitation_loss(outputs.log_probs, advantage, beta=settings.imitation_beta),
         }
         count = float(len(rows))
-        shown = {"Q": reading.q.mean(0), "V": reading.values, "advantage": advantage}
+        shown = {"Q": outputs.q.mean(0), "V": outputs.values, "advantage": advantage}
         return Sums(
             {name: Term(losses[name]().sum(), each) for name, each in self._coefficients.items()},
             {name: (float(each.detach().sum()), count) for name, each in shown.items()},

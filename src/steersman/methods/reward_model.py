@@ -1,7 +1,7 @@
-"""Learning what people prefer: Bradley-Terry over judged pairs, with margins, ties, soft labels, rankings and thumbs.
+"""Reward model training: Bradley-Terry over judged pairs, with margins, ties, soft labels, rankings and thumbs.
 
-Every answer of a prompt goes through the model once, and all its pairs count together 1 (InstructGPT, arXiv 2203.02155,
-section 3.5: the pairs of one ranking in different batches make the model overfit in one epoch).
+Each answer of a prompt goes through the model once, and a ranking's pairs have a total weight of 1 (InstructGPT, arXiv
+2203.02155, section 3.5: with the pairs of a ranking in different batches the model overfits within one epoch).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,10 @@ from steersman.train.objective import Sums, Term
 
 
 class Trainee(nn.Module):
-    """A reward model with all that learns in it: with an adapter, the shared base is no part of the reward model itself."""
+    """A reward model with all its trainable parts.
+
+    With an adapter, the shared base is not part of the reward model itself.
+    """
 
     def __init__(self, base: Backbone | None, reward: RewardModel) -> None:
         super().__init__()
@@ -34,10 +37,11 @@ class Trainee(nn.Module):
 
 @dataclass(frozen=True)
 class Preference:
-    """`use_margin` makes a pair that was judged "much better" want a larger gap (Llama 2, arXiv 2307.09288, section 3.2.2).
+    """The objective of reward models.
 
-    `centring` pulls the scores of each pair towards a common zero (Eisenstein et al., arXiv 2312.09244): pairs alone fix
-    scores only up to a constant, and PPO's value function has to learn that constant.
+    `use_margin`: a pair judged "much better" needs a larger gap (Llama 2, arXiv 2307.09288, section 3.2.2). `centring`:
+    coefficient of a penalty that pulls scores towards zero (Eisenstein et al., arXiv 2312.09244). Pairs alone determine
+    scores only up to a constant, which PPO's value function would have to learn.
     """
 
     use_margin: bool
@@ -57,7 +61,7 @@ class Preference:
         approval = approval_loss(scores[batch.thumbed], batch.approval)
         gap = (first - second).detach()
         decided = batch.target != 0.5
-        # equal scores are half right, as in `evaluate`
+        # equal scores count as half right, as in `evaluate`
         right = (gap.sign() * (batch.target - 0.5).sign() / 2 + 0.5) * decided
         return Sums(
             {

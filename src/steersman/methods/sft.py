@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: make the demonstrated words likely. Loss = -mean over target tokens of log p(token | before)."""
+"""Supervised fine-tuning (SFT) on demonstrations. Loss = -mean over target tokens of log p(token | tokens before)."""
 
 import math
 from collections.abc import Mapping, Sequence

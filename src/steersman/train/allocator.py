@@ -1,8 +1,8 @@
-"""Let a small model's process keep the memory that a step gives back, since the next step asks for as much.
+"""Makes the C library keep freed memory, since the next training step allocates as much again.
 
-The C library of Linux gives freed memory back to the system at once where a process has used no large pieces so far, and each page
-comes back by a fault: with a model of a million parameters that is a twentieth of a PPO iteration. Wide models do not need
-it: their own large tensors have raised the library's limits, and held memory would only be missed elsewhere.
+glibc returns freed memory to the system at once while a process has not used large blocks, and every page costs a page
+fault when it is allocated again: with a model of a million parameters, a twentieth of a PPO iteration. Wide models do
+not need this: their large tensors have raised glibc's limits already, and the kept memory would be missing elsewhere.
 """
 
 import ctypes
@@ -11,14 +11,15 @@ from typing import Any
 
 # <malloc.h>
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-# Pieces up to here come from the heap (the largest limit that the library would come to by itself), and so much stays free at its end.
+# Blocks up to this size come from the heap (the largest limit that glibc would adapt to by itself), and this much may
+# stay free at the end of the heap.
 _PIECE, _FREE = 32 * 2**20, 256 * 2**20
-# What stays free by the library's own measure.
+# glibc's default for free memory at the end of the heap.
 _USUAL = 128 * 2**10
 
 
 def keep_freed_memory() -> bool:
-    """For this process from now on; False where the C library is another and nothing was changed."""
+    """Keep freed memory in this process from now on; False if the C library is not glibc and nothing was changed."""
     library = _library()
     return library is not None and bool(
         library.mallopt(_MMAP_THRESHOLD, _PIECE) and library.mallopt(_TRIM_THRESHOLD, _FREE)
@@ -26,7 +27,7 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_memory() -> None:
-    """Where memory runs out nothing is kept any longer, and what was kept goes back to the system."""
+    """When memory runs out: keep no freed memory any longer, and return it to the system."""
     library = _library()
     if library is not None:
         library.mallopt(_TRIM_THRESHOLD, _USUAL)

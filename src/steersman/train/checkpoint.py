@@ -1,9 +1,9 @@
-"""What bit-exact resume needs, in files that hold no code: safetensors and JSON.
+"""A training checkpoint for bit-exact resume, in files without code: safetensors and JSON.
 
-weights.safetensors    every trainable parameter, by name, whole; and the persistent buffers
+weights.safetensors    trainable parameters and persistent buffers by name, as whole (unsharded) tensors
 optimiser.safetensors  the optimiser's state
-generators.safetensors the state of each random generator, by process and device
-state.json             step, token budget and whatever facts the loop keeps
+generators.safetensors the state of each random generator, by rank and device
+state.json             step, token budget and the training loop's own state
 """
 
 # torch's own annotations are partial here
@@ -27,33 +27,34 @@ from steersman.train.optim import load_optimiser_tensors, optimiser_tensors, tra
 
 
 def weight_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Trainable parameters and persistent buffers as whole tensors. All processes call this together."""
+    """Trainable parameters and persistent buffers as whole tensors. A collective: all ranks call it together."""
     names = set(model.state_dict().keys())
     buffers = {name: whole(buffer) for name, buffer in model.named_buffers() if name in names}
     return {**{name: whole(p) for name, p in trainable(model)}, **buffers}
 
 
 def load_weight_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    places: dict[str, Tensor] = {**dict(trainable(model)), **dict(model.named_buffers())}
+    targets: dict[str, Tensor] = {**dict(trainable(model)), **dict(model.named_buffers())}
     missing = sorted(name for name, _ in trainable(model) if name not in tensors)
-    unknown = sorted(name for name in tensors if name not in places)
+    unknown = sorted(name for name in tensors if name not in targets)
     if missing or unknown:
         raise CheckpointError(
             f"the checkpoint does not fit this model: {len(missing)} parameters missing (such as {missing[:1]}), "
-            f"{len(unknown)} unknown (such as {unknown[:1]}); resume with the settings that the run began with"
+            f"{len(unknown)} unknown (such as {unknown[:1]}); resume with the settings that the run was started with"
         )
     with torch.no_grad():
         for name, value in tensors.items():
-            here = places[name]
-            if tuple(here.shape) != tuple(value.shape):
+            target = targets[name]
+            if tuple(target.shape) != tuple(value.shape):
                 raise CheckpointError(
-                    f"parameter {name} has shape {tuple(value.shape)} in the checkpoint and {tuple(here.shape)} in the model"
+                    f"parameter {name} has shape {tuple(value.shape)} in the checkpoint and {tuple(target.shape)} in "
+                    "the model; resume with the settings that the run was started with"
                 )
-            here.copy_(part_like(value, here))
+            target.copy_(part_like(value, target))
 
 
 def generator_tensors(world: World) -> dict[str, Tensor]:
-    """Random states under keys of their own for each process: one key for all would give every process the first one's."""
+    """Random generator states, with one key per rank: a shared key would give every rank the state of rank 0."""
     found = {f"cpu/{rank}": state for rank, state in enumerate(world.gather(torch.get_rng_state()))}
     if world.device.type == "cuda":
         states = world.gather(torch.cuda.get_rng_state(world.device))
@@ -63,7 +64,7 @@ def generator_tensors(world: World) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A checkpoint in memory: whole tensors, the same on every process."""
+    """A checkpoint in memory: whole tensors, the same on every rank."""
 
     weights: dict[str, Tensor]
     optimiser: dict[str, Tensor]
@@ -83,12 +84,15 @@ class Snapshot:
 
 
 def take_snapshot(learner: Learner[Any, Any], facts: Mapping[str, Any], world: World) -> Snapshot:
-    """All processes call this together; one of them writes the result."""
+    """A checkpoint of the present state.
+
+    A collective: all ranks call it together, and one of them writes the result.
+    """
     progress = learner.progress
     state = {
         "step": progress.step,
         "token_budget": progress.token_budget,
-        "wished_budget": learner.wished_budget,
+        "wished_budget": learner.requested_budget,
         "bad_in_a_row": progress.bad_in_a_row,
         "processes": world.size,
         "facts": dict(facts),
@@ -102,19 +106,19 @@ def take_snapshot(learner: Learner[Any, Any], facts: Mapping[str, Any], world: W
 
 
 def load_checkpoint(folder: Path, learner: Learner[Any, Any], world: World) -> dict[str, Any]:
-    """Put a verified checkpoint back; the facts that were kept with it."""
+    """Load a verified checkpoint; returns the training loop's own state ("facts")."""
     state = json.loads((folder / "state.json").read_text())
     load_weight_tensors(learner.model, load_file(folder / "weights.safetensors"))
     load_optimiser_tensors(learner.model, learner.optimiser, load_file(folder / "optimiser.safetensors"))
     generators = load_file(folder / "generators.safetensors")
-    # With more processes than before, the new ones go on with their fresh generators: not bit-exact, and the stamp says so.
+    # With more ranks than before, the new ones keep their fresh generators: not bit-exact, as the stamp records.
     if f"cpu/{world.rank}" in generators:
         torch.set_rng_state(generators[f"cpu/{world.rank}"])
     if world.device.type == "cuda" and f"cuda/{world.rank}" in generators:
         torch.cuda.set_rng_state(generators[f"cuda/{world.rank}"], world.device)
     learner.progress.step = state["step"]
-    # A budget that running out of memory made smaller stays small, unless another one is asked for.
-    if state["wished_budget"] == learner.wished_budget:
+    # A token budget reduced after running out of memory stays reduced, unless the settings now have another one.
+    if state["wished_budget"] == learner.requested_budget:
         learner.progress.token_budget = state["token_budget"]
     learner.progress.bad_in_a_row = state["bad_in_a_row"]
     return state["facts"]

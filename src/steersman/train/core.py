@@ -1,8 +1,8 @@
-"""One optimiser step, for every method: micro-batches in, sums added up, divided once, clipped, stepped.
+"""The optimiser step of every method: accumulate gradients over micro-batches, divide once, clip, step.
 
-It never learns which method it serves. What it guarantees: loss and gradient do not depend on micro-batch size, padding,
-order or the number of processes; a loss or gradient that is not finite never reaches the optimiser; running out of memory is
-answered by smaller micro-batches and the same result.
+It does not depend on the method. Guarantees: loss and gradient do not depend on micro-batch size, padding, order or the
+number of ranks. A loss or gradient that is not finite never reaches the optimiser. After running out of memory the step
+is repeated with smaller micro-batches and the same result.
 """
 
 # torch's own annotations are partial here
@@ -23,7 +23,7 @@ from steersman.parallel.shard import clip_gradients
 from steersman.parallel.world import World
 from steersman.train.allocator import give_back_memory
 from steersman.train.objective import BatchT, Collate, Objective, Sums, UnitT
-from steersman.train.plan import deal, micro_batches
+from steersman.train.plan import micro_batches, split_over_ranks
 from steersman.train.profiling import phase
 
 BAD_STEPS_IN_A_ROW = 5
@@ -45,7 +45,7 @@ class StepReport:
 
 @dataclass
 class Progress:
-    """What of the core changes from step to step, besides weights and optimiser; a checkpoint holds it."""
+    """The learner's state besides weights and optimiser, saved in checkpoints."""
 
     step: int
     token_budget: int
@@ -53,7 +53,7 @@ class Progress:
 
 
 class Learner(Generic[UnitT, BatchT]):
-    """A model with its optimiser, and the one way to step it."""
+    """A model with its optimiser; `step` does one optimiser step."""
 
     def __init__(
         self,
@@ -71,12 +71,12 @@ class Learner(Generic[UnitT, BatchT]):
         unpadded: bool = False,
         on_device: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """`packed`: the collate function packs rows; `unpadded`: the model computes no padding, however rows are laid out; `on_device`
-        brings to the device what lies elsewhere between updates, and is entered by whoever steps."""
+        """`packed`: the collate function packs rows. `unpadded`: the model computes no padding anyway. `on_device` is a
+        context that moves offloaded tensors to the device; callers of `step` enter it."""
         self.model = model
         self.optimiser = optimiser
         self.progress = Progress(0, token_budget, 0)
-        self.wished_budget = token_budget
+        self.requested_budget = token_budget
         self.on_device = on_device
         self._rate_at = rate_at
         self._max_grad_norm = max_grad_norm
@@ -90,14 +90,14 @@ class Learner(Generic[UnitT, BatchT]):
         self._parameters = [p for group in optimiser.param_groups for p in group["params"]]
 
     def step(self, units: Sequence[UnitT], objective: Objective[UnitT, BatchT]) -> StepReport:
-        """One optimiser step over a global batch, which every process is given whole."""
+        """One optimiser step over a global batch. Every rank passes the whole batch."""
         started = time.perf_counter()
         weights = objective.weights(units)
-        mine = deal(units, self._world.size)[self._world.rank]
+        mine = split_over_ranks(units, self._world.size)[self._world.rank]
         if not self.model.training:
             self.model.train()
-        shares = self._shrinking(lambda: self._accumulate(mine, units[0], weights, objective))
-        totals = self._world.sum(shares)
+        rank_sums = self._retry_out_of_memory(lambda: self._accumulate(mine, units[0], weights, objective))
+        totals = self._world.sum(rank_sums)
         terms = _term_means(totals, weights)
         loss = sum(totals[f"coefficient {name}"] / self._world.size * value for name, value in terms.items())
         norm = clip_gradients(self._parameters, self._max_grad_norm)
@@ -116,19 +116,21 @@ class Learner(Generic[UnitT, BatchT]):
         )
 
     def measure(self, units: Sequence[UnitT], objective: Objective[UnitT, BatchT]) -> dict[str, float]:
-        """The objective's terms and metrics over rows that are not learned from; the weights stay as they are."""
+        """The objective's terms and metrics over held-out rows, without gradients."""
         weights = objective.weights(units)
-        mine = deal(units, self._world.size)[self._world.rank]
+        mine = split_over_ranks(units, self._world.size)[self._world.rank]
         self.model.eval()
         with torch.no_grad():
-            shares = self._shrinking(lambda: self._accumulate(mine, units[0], weights, objective, learn=False))
-        totals = self._world.sum(shares)
+            rank_sums = self._retry_out_of_memory(
+                lambda: self._accumulate(mine, units[0], weights, objective, learn=False)
+            )
+        totals = self._world.sum(rank_sums)
         return {**_term_means(totals, weights), **_means(totals)}
 
     def _accumulate(
         self,
         mine: Sequence[UnitT],
-        spare: UnitT,
+        dummy: UnitT,
         weights: Mapping[str, float],
         objective: Objective[UnitT, BatchT],
         *,
@@ -137,9 +139,9 @@ class Learner(Generic[UnitT, BatchT]):
         self.optimiser.zero_grad(set_to_none=True)
         groups = micro_batches(mine, self.progress.token_budget, packed=self._packed or self._unpadded)
         totals = {"real tokens": 0.0, "padded tokens": 0.0}
-        # Sharded models work in lockstep: whoever has fewer micro-batches goes along with ones that count nothing.
+        # A rank with fewer micro-batches runs dummy ones of weight 0: sharded models need collectives in step.
         for i in range(self._world.max(len(groups))):
-            group, counts = (groups[i], 1.0) if i < len(groups) else ([spare], 0.0)
+            group, factor = (groups[i], 1.0) if i < len(groups) else ([dummy], 0.0)
             batch = self._collate(group)
             compute: Callable[[], Sums] | None = partial(objective, self.model, batch)
             while compute is not None:
@@ -147,30 +149,30 @@ class Learner(Generic[UnitT, BatchT]):
                     sums = compute()
                 if learn:
                     with phase("backward"):
-                        self._backward(sums, weights, counts)
-                _gather(totals, sums, counts)
+                        self._backward(sums, weights, factor)
+                _add_sums(totals, sums, factor)
                 compute = sums.later
             real = sum(sum(unit.lengths) for unit in group)
-            _add(totals, "real tokens", counts * real)
-            _add(totals, "padded tokens", counts * (real if self._unpadded else batch.positions))
+            _add(totals, "real tokens", factor * real)
+            _add(totals, "padded tokens", factor * (real if self._unpadded else batch.positions))
         return totals
 
-    def _backward(self, sums: Sums, weights: Mapping[str, float], counts: float) -> None:
-        # Sharding averages gradients over processes; the number of processes turns the mean back into the sum.
-        scale = counts * self._world.size
+    def _backward(self, sums: Sums, weights: Mapping[str, float], factor: float) -> None:
+        # Sharding averages gradients over ranks; the number of ranks turns the mean back into the sum.
+        scale = factor * self._world.size
         parts = [
             term.total * (scale * term.coefficient / max(weights[name], 1e-12)) for name, term in sums.terms.items()
         ]
         if parts:
             torch.stack(parts).sum().backward()
 
-    def _shrinking(self, work: Callable[[], T]) -> T:
-        """Do the work; out of memory, halve the token budget and do it again from its beginning."""
+    def _retry_out_of_memory(self, work: Callable[[], T]) -> T:
+        """Run `work`; if memory runs out, halve the token budget and run it again."""
         while True:
             try:
                 return work()
             except RuntimeError as error:
-                # One process alone cannot shrink: the others wait for it with batches of the old size.
+                # With several ranks one alone cannot reduce its budget: the others wait with their old micro-batches.
                 if not out_of_memory(error) or self._world.size > 1 or self.progress.token_budget <= 1:
                     raise
                 budget = self.progress.token_budget // 2
@@ -197,9 +199,9 @@ class Learner(Generic[UnitT, BatchT]):
             )
             if progress.bad_in_a_row >= BAD_STEPS_IN_A_ROW:
                 raise NotFinite(
-                    f"loss or gradient was not finite for {BAD_STEPS_IN_A_ROW} steps in a row (last: loss {loss}, gradient norm "
-                    f"{norm}); the weights are those of step {progress.step + 1 - BAD_STEPS_IN_A_ROW}. "
-                    "Lower optimiser.learning_rate, or look for the rows that cause it."
+                    f"loss or gradient was not finite for {BAD_STEPS_IN_A_ROW} steps in a row (last: loss {loss}, "
+                    f"gradient norm {norm}); the weights are those of step {progress.step + 1 - BAD_STEPS_IN_A_ROW}. "
+                    "Lower optimiser.learning_rate, or find the rows that cause it."
                 )
         self.optimiser.zero_grad(set_to_none=True)
         progress.step += 1
@@ -210,13 +212,13 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _gather(totals: dict[str, float], sums: Sums, counts: float) -> None:
+def _add_sums(totals: dict[str, float], sums: Sums, factor: float) -> None:
     for name, term in sums.terms.items():
-        _add(totals, f"term {name}", counts * float(term.total.detach()))
+        _add(totals, f"term {name}", factor * float(term.total.detach()))
         totals[f"coefficient {name}"] = term.coefficient
     for name, (total, weight) in sums.metrics.items():
-        _add(totals, f"sum {name}", counts * total)
-        _add(totals, f"weight {name}", counts * weight)
+        _add(totals, f"sum {name}", factor * total)
+        _add(totals, f"weight {name}", factor * weight)
 
 
 def _add(totals: dict[str, float], name: str, value: float) -> None:
@@ -224,7 +226,7 @@ def _add(totals: dict[str, float], name: str, value: float) -> None:
 
 
 def _term_means(totals: Mapping[str, float], weights: Mapping[str, float]) -> dict[str, float]:
-    """Each term's mean; a term that nothing in the data speaks to is left out."""
+    """Each term's mean; a term of weight 0 (no data for it) is left out."""
     return {name: totals[f"term {name}"] / weight for name, weight in weights.items() if weight > 0}
 
 

@@ -1,7 +1,7 @@
-"""The outer loop of every method that learns from a fixed set of rows: step, journal, measure, save, stop.
+"""The training loop of every method with a fixed set of rows: step, log, evaluate, save checkpoints, stop.
 
-Which rows a step learns from is a pure function of the step's number, so the position in the data needs no state. The loop
-is given its effects (journal, store, stop request); it decides nothing about files.
+The rows of a step are a pure function of the step number, so the position in the data needs no state. Effects (journal,
+checkpoints, stop request) are passed in as a `Keeper`; the loop itself knows no files.
 """
 
 import math
@@ -20,7 +20,7 @@ Ending = Literal["finished", "early", "stopped"]
 
 @runtime_checkable
 class Keeper(Protocol):
-    """What keeps a run: its journal and its checkpoints. Process 0 writes; the others keep nothing."""
+    """Writes a run's journal and checkpoints. Rank 0 writes; on the other ranks it does nothing."""
 
     def journal(self, row: Mapping[str, Any]) -> None: ...
     def save(self, step: int, snapshot: Snapshot) -> None: ...
@@ -32,7 +32,10 @@ class Keeper(Protocol):
 
 @dataclass(frozen=True)
 class TrainingLength:
-    """How far the run goes and when it looks up. `measure` names the held-out number that decides what is best."""
+    """Number of steps, evaluation and checkpoint intervals, and early stopping.
+
+    `measure` names the held-out metric that selects the best checkpoint.
+    """
 
     steps: int
     evaluate_every: int
@@ -44,8 +47,8 @@ class TrainingLength:
 
 
 @dataclass
-class Memory:
-    """What the loop remembers beyond the core: it is saved with every checkpoint."""
+class LoopState:
+    """The loop's state besides the learner's, saved with every checkpoint."""
 
     best_value: float | None = None
     best_step: int = 0
@@ -60,7 +63,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`best_step` is the step whose weights the model has at the end, and `held_out` what was measured of those."""
+    """How training ended. `best_step` is the step of the model's final weights, `held_out` their held-out metrics."""
 
     ending: Ending
     step: int
@@ -70,7 +73,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class TrainingData(Generic[UnitT]):
-    """What is learned: the rows of a step, the rows held out, and numbers made of the held-out terms (perplexity)."""
+    """The rows of each step, the held-out rows, and metrics derived from the held-out terms (perplexity)."""
 
     rows_of: Callable[[int], Sequence[UnitT]]
     held_out: Sequence[UnitT]
@@ -81,79 +84,78 @@ class TrainingData(Generic[UnitT]):
 def run_training(
     learner: Learner[UnitT, BatchT],
     objective: Objective[UnitT, BatchT],
-    lesson: TrainingData[UnitT],
-    course: TrainingLength,
+    data: TrainingData[UnitT],
+    length: TrainingLength,
     keeper: Keeper,
-    memory: Memory,
+    state: LoopState,
     world: World,
 ) -> Outcome:
-    """From the learner's present step to the end of the course, or to the first reason to stop."""
-    if not memory.last_held_out and lesson.held_out:
-        _measure(learner, objective, lesson, course, keeper, memory, world)
-    # A run that was killed after its early end, before its model was saved, does not learn on.
-    ending: Ending = "early" if _enough(memory, course) else "finished"
-    while ending == "finished" and learner.progress.step < course.steps:
+    """Train from the learner's present step to the last step, or until early stopping or a stop request."""
+    if not state.last_held_out and data.held_out:
+        _measure(learner, objective, data, length, keeper, state, world)
+    # A run killed between early stopping and saving its model does not train further.
+    ending: Ending = "early" if _patience_is_over(state, length) else "finished"
+    while ending == "finished" and learner.progress.step < length.steps:
         try:
-            rows = lesson.rows_of(learner.progress.step)
+            rows = data.rows_of(learner.progress.step)
         except ServiceError:
-            # Rows may be judged by a service as they are made; nothing has changed, and the run can go on from here.
-            keeper.save(learner.progress.step, take_snapshot(learner, memory.facts(), world))
+            # Online methods score rows by a service; the weights are unchanged, so the run can be resumed from here.
+            keeper.save(learner.progress.step, take_snapshot(learner, state.facts(), world))
             raise
         report = learner.step(rows, objective)
         step = learner.progress.step
-        memory.tokens += report.tokens
-        row = _journal_row(step, lesson.epoch_of(step), report)
+        state.tokens += report.tokens
+        row = _journal_row(step, data.epoch_of(step), report)
         keeper.journal(row)
-        keeper.show(step, {"loss": report.loss, "tokens/s": row["tokens per second"], **_brief(memory, course)})
-        last = step == course.steps
-        if lesson.held_out and (step % course.evaluate_every == 0 or last):
-            _measure(learner, objective, lesson, course, keeper, memory, world)
-            if _enough(memory, course):
+        keeper.show(step, {"loss": report.loss, "tokens/s": row["tokens per second"], **_shown_held_out(state, length)})
+        last = step == length.steps
+        if data.held_out and (step % length.evaluate_every == 0 or last):
+            _measure(learner, objective, data, length, keeper, state, world)
+            if _patience_is_over(state, length):
                 ending = "early"
         stopped = world.any(keeper.stop_requested()) and not last and ending == "finished"
-        if step % course.checkpoint_every == 0 or last or stopped or ending == "early":
-            keeper.save(step, take_snapshot(learner, memory.facts(), world))
+        if step % length.checkpoint_every == 0 or last or stopped or ending == "early":
+            keeper.save(step, take_snapshot(learner, state.facts(), world))
         if stopped:
-            return Outcome("stopped", step, step, memory.last_held_out)
-    kept, held_out = (step := learner.progress.step), memory.last_held_out
-    if course.keep == "best" and memory.best_value is not None and memory.best_step != step:
-        best = keeper.best_weights(memory.best_step)
+            return Outcome("stopped", step, step, state.last_held_out)
+    kept, held_out = (step := learner.progress.step), state.last_held_out
+    if length.keep == "best" and state.best_value is not None and state.best_step != step:
+        best = keeper.best_weights(state.best_step)
         if best is not None:
             load_weight_tensors(learner.model, best)
-            kept, held_out = memory.best_step, memory.best_held_out
+            kept, held_out = state.best_step, state.best_held_out
     return Outcome(ending, step, kept, held_out)
 
 
-def _enough(memory: Memory, course: TrainingLength) -> bool:
-    return course.patience is not None and memory.measurements_since_best >= course.patience
+def _patience_is_over(state: LoopState, length: TrainingLength) -> bool:
+    return length.patience is not None and state.measurements_since_best >= length.patience
 
 
 def _measure(
     learner: Learner[UnitT, BatchT],
     objective: Objective[UnitT, BatchT],
-    lesson: TrainingData[UnitT],
-    course: TrainingLength,
+    data: TrainingData[UnitT],
+    length: TrainingLength,
     keeper: Keeper,
-    memory: Memory,
+    state: LoopState,
     world: World,
 ) -> None:
-    found = learner.measure(lesson.held_out, objective)
-    found = {**found, **lesson.derive(found)}
-    step, value = learner.progress.step, found[course.measure]
-    memory.last_held_out = found
-    # What is no number is never the best; nor would any later one be better than it.
+    metrics = learner.measure(data.held_out, objective)
+    metrics = {**metrics, **data.derive(metrics)}
+    step, value = learner.progress.step, metrics[length.measure]
+    state.last_held_out = metrics
+    # NaN or infinity must not become the best: no later value would compare as better than NaN.
     better = math.isfinite(value) and (
-        memory.best_value is None
-        or (value > memory.best_value if course.higher_is_better else value < memory.best_value)
+        state.best_value is None or (value > state.best_value if length.higher_is_better else value < state.best_value)
     )
     if better:
-        memory.best_value, memory.best_step, memory.measurements_since_best = value, step, 0
-        memory.best_held_out = found
+        state.best_value, state.best_step, state.measurements_since_best = value, step, 0
+        state.best_held_out = metrics
     else:
-        memory.measurements_since_best += 1
-    keeper.journal({"step": step, **{f"held-out {name}": number for name, number in found.items()}})
-    if better and course.keep == "best":
-        keeper.save_best(step, take_snapshot(learner, memory.facts(), world), course.measure, value)
+        state.measurements_since_best += 1
+    keeper.journal({"step": step, **{f"held-out {name}": number for name, number in metrics.items()}})
+    if better and length.keep == "best":
+        keeper.save_best(step, take_snapshot(learner, state.facts(), world), length.measure, value)
 
 
 def _journal_row(step: int, epoch: float, report: StepReport) -> dict[str, Any]:
@@ -173,6 +175,6 @@ def _journal_row(step: int, epoch: float, report: StepReport) -> dict[str, Any]:
     }
 
 
-def _brief(memory: Memory, course: TrainingLength) -> dict[str, float]:
-    value = memory.last_held_out.get(course.measure)
-    return {} if value is None else {f"held-out {course.measure}": value}
+def _shown_held_out(state: LoopState, length: TrainingLength) -> dict[str, float]:
+    value = state.last_held_out.get(length.measure)
+    return {} if value is None else {f"held-out {length.measure}": value}

@@ -1,7 +1,7 @@
-"""What a method hands to the training core: sums and what they are summed over. The core alone divides.
+"""The interface between a method and the training core: objectives return sums and weights, and only the core divides.
 
 A loss of several means (PPO with a pretraining mix, DPO with a likelihood term) is then exact for any micro-batch size,
-any padding and any number of processes: loss = sum over terms of coefficient * (sum of totals) / (sum of weights).
+any padding and any number of ranks: loss = sum over terms of coefficient * (sum of totals) / (sum of weights).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @runtime_checkable
 class Unit(Protocol):
-    """What is never torn apart: a row, or the answers to one prompt. It may hold several sequences."""
+    """The smallest part of a batch, never split: a row, or the answers to one prompt. It may hold several sequences."""
 
     @property
     def lengths(self) -> tuple[int, ...]: ...
@@ -24,7 +24,7 @@ class Unit(Protocol):
 class Batch(Protocol):
     @property
     def positions(self) -> int:
-        """How many places the model computes for this batch, padding included."""
+        """Number of positions the model computes for this batch, padding included."""
         ...
 
 
@@ -43,8 +43,11 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """`metrics` are (sum, weight) pairs, for the journal only. `later` gives more of the batch's terms, which share no weight that learns
-    with these: it is asked once the gradients of these are there, so that the activations of one part alone are held."""
+    """An objective's sums over one micro-batch. `metrics` are (sum, weight) pairs, for the journal only.
+
+    `later` computes further terms of the batch that share no trainable weight with these. It is called after the
+    backward pass of these, so that only one part's activations are in memory at a time.
+    """
 
     terms: Mapping[str, Term]
     metrics: Mapping[str, tuple[float, float]]
@@ -54,11 +57,11 @@ class Sums:
 @runtime_checkable
 class Objective(Protocol[UnitIn, BatchIn]):
     def weights(self, units: Sequence[UnitIn]) -> Mapping[str, float]:
-        """What each term is a mean over, counted from the data alone: the core needs the total before the first backward."""
+        """Each term's total weight, from the data alone: the core needs it before the first backward pass."""
         ...
 
     def __call__(self, model: Any, batch: BatchIn) -> Sums:
-        """`model` is whatever module the learner was given; the core does not look inside."""
+        """The sums over one micro-batch. `model` is the module the learner was given; the core does not inspect it."""
         ...
 
 

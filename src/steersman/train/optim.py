@@ -1,4 +1,4 @@
-"""The optimiser: AdamW on what is trainable, no decay on vectors (norms, biases), and its state by parameter name."""
+"""AdamW on the trainable parameters, without weight decay on vectors (norms, biases); its state by parameter name."""
 
 from collections.abc import Iterator, Mapping
 
@@ -18,14 +18,15 @@ def adamw(
     epsilon: float,
     learning_rates: Mapping[int, float] | None = None,
 ) -> torch.optim.AdamW:
-    """`learning_rates` gives some parameters, by their id(), a learning rate of their own."""
+    """AdamW on the trainable parameters. `learning_rates` overrides the learning rate of parameters, by their id()."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for _, parameter in trainable(model):
         rate = (learning_rates or {}).get(id(parameter), learning_rate)
         groups.setdefault((rate, weight_decay if parameter.dim() >= 2 else 0.0), []).append(parameter)
     if not groups:
         raise UsageError(
-            "nothing is trainable: every parameter is frozen. Add adapters (model.lora.rank=16) or unfreeze the model."
+            "nothing is trainable: every parameter is frozen. Add an adapter (model.lora.rank=16) or unfreeze the "
+            "model."
         )
     filled = [{"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()]
     # fused: one kernel call for all parameters; the same arithmetic as the plain loop, in one pass over memory
@@ -37,7 +38,7 @@ def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def optimiser_tensors(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as whole tensors called `<quantity>/<parameter name>`. All processes call this together."""
+    """The optimiser's state as whole tensors named `<quantity>/<parameter name>`. A collective: all ranks call it."""
     found: dict[str, Tensor] = {}
     for name, parameter in trainable(model):
         for quantity, value in optimiser.state.get(parameter, {}).items():
@@ -53,13 +54,13 @@ def load_optimiser_tensors(model: nn.Module, optimiser: torch.optim.Optimizer, t
         for key in keys:
             quantity = key.partition("/")[0]
             value = tensors[key]
-            # Adam's step counter is a scalar on every process, where the parameter is; the moments are also shaped as it is.
+            # Adam's step counter is a scalar on every rank; the moments have the parameter's shape and sharding.
             state[quantity] = value.clone().to(parameter.device) if value.dim() == 0 else part_like(value, parameter)
             unknown.discard(key)
         if state:
             optimiser.state[parameter] = state
     if unknown:
         raise CheckpointError(
-            f"the checkpoint's optimiser knows {len(unknown)} tensors that this model lacks, such as {sorted(unknown)[0]!r}; "
-            "resume with the settings that the run began with"
+            f"the checkpoint's optimiser state has {len(unknown)} tensors that this model lacks, such as "
+            f"{sorted(unknown)[0]!r}; resume with the settings that the run was started with"
         )

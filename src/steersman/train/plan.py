@@ -1,5 +1,7 @@
-"""Which rows go through the model together: micro-batches by a budget of padded tokens, sorted by length, and each
-process's share of a global batch. Pure functions of the lengths, so that a resumed run makes the same ones."""
+"""Splits a global batch over ranks and into micro-batches by a token budget.
+
+Pure functions of the rows' lengths, so that a resumed run makes the same micro-batches.
+"""
 
 import heapq
 from collections.abc import Sequence
@@ -11,16 +13,18 @@ from steersman.train.objective import UnitT
 def micro_batches(units: Sequence[UnitT], budget: int, *, packed: bool) -> list[list[UnitT]]:
     """Units in groups of at most `budget` tokens, longest first; a unit above the budget goes alone.
 
-    What counts is rows times the longest of them, or, where no padding is computed (`packed`), their sum.
+    Tokens are counted with padding (rows times the longest), or without it if no padding is computed (`packed`).
     """
     if packed:
-        return _evenly(sorted(units, key=lambda unit: -max(unit.lengths)), budget)
+        return _balanced(sorted(units, key=lambda unit: -max(unit.lengths)), budget)
     return [[units[place] for place in group] for group in padded_groups([unit.lengths for unit in units], budget)]
 
 
-def _evenly(ordered: Sequence[UnitT], budget: int) -> list[list[UnitT]]:
-    """As few groups as fit, of nearly equal size, each unit to the group that is smallest so far: a last group of two short
-    rows would be slow for its size."""
+def _balanced(ordered: Sequence[UnitT], budget: int) -> list[list[UnitT]]:
+    """As few groups as possible, of nearly equal size: a small last group would be slow for its size.
+
+    Each unit goes to the group that is smallest so far.
+    """
     alone = [[unit] for unit in ordered if sum(unit.lengths) > budget]
     rest = [unit for unit in ordered if sum(unit.lengths) <= budget]
     fewest = -(-sum(sum(unit.lengths) for unit in rest) // budget)
@@ -36,11 +40,11 @@ def _evenly(ordered: Sequence[UnitT], budget: int) -> list[list[UnitT]]:
     return alone
 
 
-def deal(units: Sequence[UnitT], ranks: int) -> list[list[UnitT]]:
-    """Units dealt to the processes in a snake by length, so that each has nearly as many tokens as the next."""
+def split_over_ranks(units: Sequence[UnitT], ranks: int) -> list[list[UnitT]]:
+    """Units for each rank, dealt in a snake order by length, so that ranks have nearly equal numbers of tokens."""
     ordered = sorted(units, key=lambda unit: -sum(unit.lengths))
-    hands: list[list[UnitT]] = [[] for _ in range(ranks)]
+    by_rank: list[list[UnitT]] = [[] for _ in range(ranks)]
     for i, unit in enumerate(ordered):
-        lap, seat = divmod(i, ranks)
-        hands[seat if lap % 2 == 0 else ranks - 1 - seat].append(unit)
-    return hands
+        lap, rank = divmod(i, ranks)
+        by_rank[rank if lap % 2 == 0 else ranks - 1 - rank].append(unit)
+    return by_rank

@@ -1,6 +1,7 @@
-"""In which numbers the model computes. Master weights, optimiser and losses stay float32; bf16 is autocast around the model.
+"""Mixed precision: master weights, optimiser and losses stay float32; bf16 is autocast around the model.
 
-float16 is left out on purpose: it needs loss scaling, and every GPU that trains language models today has bfloat16.
+float16 is not supported on purpose: it needs loss scaling, and every GPU that trains language models today has
+bfloat16.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ Precision = Literal["fp32", "bf16"]
 
 
 def resolve_precision(wish: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """bf16 where the device computes it natively and fast: on a processor it is left to whoever asks for it."""
+    """For "auto": bf16 on a GPU that supports it natively, else fp32. On a CPU bf16 must be requested."""
     if wish != "auto":
         return wish
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"

@@ -1,6 +1,6 @@
-"""Where a run's time goes: torch's profiler over a few steps, written as a trace for a browser and as a table by phase.
+"""torch.profiler over a few steps of a run, written as a trace for a browser and as a table by phase.
 
-Phases are named where the work is done (`phase`), which costs next to nothing while nobody looks.
+The code marks its phases with `phase`, which costs next to nothing without a profiler.
 """
 
 # torch's own annotations are partial here
@@ -17,13 +17,15 @@ _MARK = "phase: "
 
 
 def phase(name: str) -> AbstractContextManager[Any]:
-    """What happens inside belongs to this phase; phases may lie within one another."""
+    """Context manager that marks a phase of a step; phases may be nested."""
     return torch.profiler.record_function(_MARK + name)
 
 
 class Profile:
-    """Looks at `steps` steps, of which the first of the run is none if there are others: it warms up. Writes trace.json.gz (to be
-    opened in chrome://tracing or ui.perfetto.dev) and phases.txt into the folder."""
+    """Profiles `steps` steps, without the run's first step (warm-up) unless it is the only one left.
+
+    Writes trace.json.gz (for chrome://tracing or ui.perfetto.dev) and phases.txt into the folder.
+    """
 
     def __init__(self, folder: Path, steps: int, *, left: int) -> None:
         self.folder, self._steps, self._wait = folder, steps, 1 if left > 1 else 0
@@ -41,7 +43,7 @@ class Profile:
             self._begin_if_time()
 
     def end(self) -> None:
-        """Write what was seen, if anything was."""
+        """Stop profiling and write the files, if profiling had started."""
         if self._profiler is None:
             return
         self._seconds = time.perf_counter() - self._since
@@ -71,8 +73,7 @@ class Profile:
         rows = [event for event in averages if event.key.startswith(_MARK)]
         for event in sorted(rows, key=lambda event: -event.cpu_time_total):
             seconds = event.cpu_time_total / 1e6
-            lines.append(
-                f"{event.key.removeprefix(_MARK):<28}{event.count / steps:>14.1f}{seconds / steps:>16.4f}{seconds / self._seconds:>8.0%}"
-            )
-        lines += ["", "A phase's time holds that of the phases within it. The dearest operations:", ""]
+            name, share = event.key.removeprefix(_MARK), seconds / self._seconds
+            lines.append(f"{name:<28}{event.count / steps:>14.1f}{seconds / steps:>16.4f}{share:>8.0%}")
+        lines += ["", "A phase's time includes that of the phases within it. The most expensive operations:", ""]
         return "\n".join(lines) + "\n" + averages.table(sort_by="self_cpu_time_total", row_limit=25) + "\n"

@@ -18,7 +18,7 @@ from steersman.methods.ppo.records import Sample
 from steersman.methods.ppo.roles import Actors, Critic
 from steersman.parallel.world import World
 from steersman.settings.ppo import KlSettings
-from steersman.train.plan import deal, micro_batches
+from steersman.train.plan import micro_batches, split_over_ranks
 
 # One sample in so many is read in full to compare.
 CHECKED_SHARE = 16
@@ -152,7 +152,9 @@ def _through(
     """The columns that `ask` gives for the targets of a batch, for each sample its own part of them."""
     world = forward.world
     places = {id(sample): i for i, sample in enumerate(samples)}
-    groups = micro_batches(deal(samples, world.size)[world.rank], forward.token_budget, packed=forward.unpadded)
+    groups = micro_batches(
+        split_over_ranks(samples, world.size)[world.rank], forward.token_budget, packed=forward.unpadded
+    )
     read: list[Sample] = []
     columns: list[Tensor] = []
     kinds = 0

@@ -138,17 +138,7 @@ def test_the_stages_of_an_iteration_can_be_called_one_by_one(tiny, tmp_path):
     with steersman.open_ppo(**arguments, out=tmp_path / "one", **FEW) as run:
         parts, settings, memory = run.parts, run.settings, run.memory
         samples = collect(list(parts.prompts), parts.engine, parts.language, parts.asking, iteration=0)
-        scored = score(
-            samples,
-            parts.scorer,
-            parts.actors,
-            parts.language,
-            parts.forward,
-            settings.score,
-            settings.kl,
-            memory.scale,
-            longest=settings.sampling.max_new_tokens,
-        )
+        scored = score(samples, parts.scoring(settings, memory), memory.scale)
         experience = advantage(scored, settings.advantage, kl_coefficient=memory.kl_coefficient, importance_cap=None)
         stats = update(
             parts.learner,

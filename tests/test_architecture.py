@@ -84,7 +84,6 @@ MORE_PARAMETERS: dict[str, str] = dict.fromkeys(
         "judging/layout.py::framed",
         "maths/chunked_log_probs.py::chosen_log_probs",
         "maths/chunked_log_probs.py::summed_log_probs",
-        "methods/ppo/score.py::score",
         "models/loading.py::open_model",
         "models/tiny.py::write_tiny_model",
         "reward/model.py::__init__",

@@ -14,7 +14,7 @@ from steersman.loading.saved import LANGUAGE_MODELS
 from steersman.methods.ppo.advantage import advantage
 from steersman.methods.ppo.journal_rows import sample_rows
 from steersman.methods.ppo.records import Experience, Sample
-from steersman.methods.ppo.score import RunningScale, score
+from steersman.methods.ppo.score import RunningScale, Scoring, score
 from steersman.pages.microscope import entry_of
 from steersman.records import Message, Prompt
 from steersman.reports.answers import shortened
@@ -110,17 +110,16 @@ def look_at(
 def _measured(run: ReadRun, opened: OpenedPolicy, samples: Sequence[Sample]) -> list[Experience]:
     settings = opened.settings
     coefficient = next((value for _, value in reversed(run.values("KL coefficient"))), settings.kl.coefficient)
-    scored = score(
-        samples,
+    scoring = Scoring(
         opened.scorer,
         opened.actors,
         opened.words,
         opened.forward,
         settings.score.model_copy(update={"normalise": "none"}),
         settings.kl,
-        RunningScale(),
         longest=settings.sampling.max_new_tokens,
     )
+    scored = score(samples, scoring, RunningScale())
     plain = settings.advantage.model_copy(update={"whiten": False, "whiten_rewards": False})
     return advantage(scored, plain, kl_coefficient=coefficient, importance_cap=None)
 

@@ -152,6 +152,18 @@ class HoldsACopy(Protocol):
         ...
 
 
+def refresh(engine: Engine, version: int) -> None:
+    """Tell the engine that the trainer's weights have changed, if it reads them itself."""
+    if isinstance(engine, TakesUpWeights):
+        engine.refresh(version)
+
+
+def release(engine: Engine) -> None:
+    """Let the engine give back the memory of its copy of the weights, if it has one."""
+    if isinstance(engine, HoldsACopy):
+        engine.release()
+
+
 @runtime_checkable
 class TellsOfEach(Protocol):
     """An engine that tells of each answer as soon as it is done, while it draws the others."""

@@ -105,12 +105,12 @@ def test_the_critic_s_adapter_is_made_as_the_policy_s(tmp_path):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_values_and_words_alone_are_those_of_the_policy_s_whole_answer(tmp_path, layout: str):
+def test_values_and_log_probs_alone_are_those_of_the_policy_s_forward_pass(tmp_path, layout: str):
     actors, rows = actors_of(layout, tmp_path).eval(), batch(4, 7, 3)
     log_probs, entropies, values = actors.policy(rows, temperature=0.7, with_entropy=True)
-    words, word_entropies = actors.policy_log_probs(rows, temperature=0.7, with_entropy=True)
-    torch.testing.assert_close(words, log_probs)
-    torch.testing.assert_close(word_entropies, entropies)
+    alone, alone_entropies = actors.policy_log_probs(rows, temperature=0.7, with_entropy=True)
+    torch.testing.assert_close(alone, log_probs)
+    torch.testing.assert_close(alone_entropies, entropies)
     assert len(log_probs) == 8
     if layout == "no critic":
         assert values is None

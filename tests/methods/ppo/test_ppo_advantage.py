@@ -6,7 +6,7 @@ from byhand import scored
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman.methods.ppo.advantage import advantage, alike, explained_variance, mismatch
+from steersman.methods.ppo.advantage import advantage, alike, engine_mismatch, explained_variance
 from steersman.settings.ppo import AdvantageSettings
 
 PLAIN = AdvantageSettings(whiten=False)
@@ -93,7 +93,7 @@ def test_importance_is_trainer_over_engine_truncated_and_1_where_they_agree():
     one = scored(kl=[0.0] * 3, values=[0.0] * 3, score=0.0, old=[-1.0, -1.0, -1.0], engine=[-1.5, -3.0, -0.5])
     assert stage([one], cap=2.0)[0].importance.tolist() == pytest.approx([1.6487, 2.0, 0.6065], abs=1e-4)
     assert stage([one], cap=None)[0].importance.tolist() == [1.0, 1.0, 1.0]
-    assert mismatch([one]) == pytest.approx((0.5 + 2.0 + 0.5) / 3)
+    assert engine_mismatch([one]) == pytest.approx((0.5 + 2.0 + 0.5) / 3)
 
 
 def test_explained_variance_is_1_for_a_prophet_and_0_for_a_constant():

@@ -10,7 +10,8 @@ import torch
 from toy import KeepsNothing, Problem, Tabular, TabularEngine, ToyScorer, run_toy, toy_settings
 
 from steersman.errors import ServiceError
-from steersman.methods.ppo.loop import Memory, next_coefficient
+from steersman.methods.ppo.kl_controller import next_coefficient
+from steersman.methods.ppo.memory import Memory
 from steersman.methods.ppo.watched import act, finding_rows, numbers, sentence, stops
 from steersman.reward.scorer import Item, Score
 from steersman.settings.ppo import KlSettings
@@ -350,9 +351,7 @@ def test_a_finding_is_kept_and_said_with_what_is_done_about_it():
     assert [row["KL coefficient"] for row in done.learned] == [0.1, 0.1, 0.2], "from the next iteration on"
     assert done.keeper.found == finding_rows(look("raise-kl"))
     assert done.keeper.found[0]["detector"] == "length"
-    assert (
-        "iteration 2: watch, length 2.5 (limit 2): answers grow. The price of the KL is raised" in done.keeper.notices
-    )
+    assert "iteration 2: watch, length 2.5 (limit 2): answers grow. The KL coefficient is raised" in done.keeper.notices
 
 
 def test_the_ensemble_is_believed_less_from_the_next_iteration_on():
@@ -391,8 +390,8 @@ def test_weights_to_restore_that_are_gone_leave_the_last_ones():
     ("action", "stopped", "words"),
     [
         ("warn", False, ""),
-        ("raise-kl", False, ". The price of the KL is raised"),
-        ("conservative", False, ". From now on the ensemble is believed less"),
+        ("raise-kl", False, ". The KL coefficient is raised"),
+        ("conservative", False, ". From now on the ensemble's scores are taken conservatively"),
         ("stop", True, ". The run ends here"),
         ("restore", True, ". The run ends here, and the best weights are restored"),
     ],

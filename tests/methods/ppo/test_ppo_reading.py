@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from steersman.batches import pad_rows
-from steersman.methods.ppo.advantage import mismatch
+from steersman.methods.ppo.advantage import engine_mismatch
 from steersman.methods.ppo.forward import (
     CHECKED_SHARE,
     ForwardSetup,
@@ -182,4 +182,4 @@ def test_the_mismatch_is_that_of_the_answers_which_the_trainer_read(tmp_path):
         )
         for i, (sample, zero) in enumerate(zip(samples, zeros, strict=True))
     ]
-    assert mismatch(scored) == pytest.approx(0.25, abs=1e-6)
+    assert engine_mismatch(scored) == pytest.approx(0.25, abs=1e-6)

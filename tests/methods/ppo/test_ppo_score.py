@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from steersman.errors import DataError
 from steersman.methods.ppo.collect import prompts_of_iteration
-from steersman.methods.ppo.loop import next_coefficient
+from steersman.methods.ppo.kl_controller import next_coefficient
 from steersman.methods.ppo.score import RunningScale, ask, in_plain_numbers, shape
 from steersman.reward.scorer import Score
 from steersman.settings.ppo import KlSettings, ShapingSettings

@@ -16,7 +16,9 @@ from steersman.batches import TokenBatch, TokenRow, pad_rows
 from steersman.maths.kl import full_kl, top_k_kl
 from steersman.maths.tokens import gather_at
 from steersman.methods.ppo.collect import Asking
-from steersman.methods.ppo.loop import Memory, Outcome, Parts, ppo
+from steersman.methods.ppo.loop import Outcome, ppo
+from steersman.methods.ppo.memory import Memory
+from steersman.methods.ppo.parts import Parts
 from steersman.methods.ppo.records import collate
 from steersman.methods.ppo.roles import ModelActors
 from steersman.methods.ppo.score import ForwardSetup

@@ -25,8 +25,10 @@ from steersman.methods.ppo.actors import make_actors, shard_actors
 from steersman.methods.ppo.collect import Asking
 from steersman.methods.ppo.distributed import DistributedEngine, DistributedScorer
 from steersman.methods.ppo.forward import ForwardSetup
-from steersman.methods.ppo.loop import Memory, Parts, ppo
+from steersman.methods.ppo.loop import ppo
+from steersman.methods.ppo.memory import Memory
 from steersman.methods.ppo.offload import Offload
+from steersman.methods.ppo.parts import Parts
 from steersman.methods.ppo.records import ExperienceBatch, Unit, collate
 from steersman.methods.ppo.roles import ModelActors
 from steersman.models.backbone import Backbone

@@ -53,13 +53,21 @@ def advantage(
     return found
 
 
+def worth_learning(experience: Sequence[Experience], settings: AdvantageSettings) -> list[Experience]:
+    """The experience without prompts whose answers all score alike, if the settings leave those out (DAPO)."""
+    if not settings.leave_out_equal:
+        return list(experience)
+    equal = alike([one.scored for one in experience])
+    return [one for one, leave_out in zip(experience, equal, strict=True) if not leave_out]
+
+
 def alike(scored: Sequence[Scored]) -> list[bool]:
     """Whether all answers to each answer's prompt score alike, so that none of them says which are better."""
     scores = torch.tensor([one.score + float(one.token_rewards.sum()) for one in scored])
     return all_alike(scores, torch.tensor([one.sample.rollout.prompt for one in scored])).tolist()
 
 
-def mismatch(scored: Sequence[Scored]) -> float:
+def engine_mismatch(scored: Sequence[Scored]) -> float:
     """Mean absolute difference between the engine's and the trainer's log-probability of the sampled tokens, over the answers that
     the trainer has read itself."""
     read = [one for one in scored if not one.taken_from_engine]

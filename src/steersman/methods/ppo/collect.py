@@ -10,6 +10,7 @@ from steersman.records import Prompt
 from steersman.reward.scorer import Item
 from steersman.rollout.engine import Engine, Rollout, Sampling, TellsOfEach, sample_seed
 from steersman.rollout.language import Language
+from steersman.settings.ppo import PpoSettings
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,12 @@ class Asking:
     samples: int
     run_seed: int
     purpose: str
+
+
+def next_prompts(prompts: Sequence[Prompt], settings: PpoSettings, *, iteration: int) -> list[Prompt]:
+    """The prompts that the iteration asks."""
+    size, seed = settings.prompts_per_iteration, settings.run.seed
+    return [prompts[i] for i in prompts_of_iteration(len(prompts), size, seed=seed, iteration=iteration)]
 
 
 def prompts_of_iteration(count: int, size: int, *, seed: int, iteration: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""What an iteration leaves in the journal and among the samples: plain numbers, and answers with all that is known of each token."""
+"""An iteration's rows: plain numbers for the journal, and for some answers all quantities of each token."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from steersman.methods.ppo.advantage import alike, explained_variance
+from steersman.methods.ppo.memory import Memory
 from steersman.methods.ppo.records import Experience, Scored
 from steersman.methods.ppo.score import in_plain_numbers
 from steersman.methods.ppo.update import UpdateStats
@@ -17,13 +18,12 @@ LOSSES = {"policy": "policy loss", "value": "value loss"}
 def journal_row(
     experience: Sequence[Experience],
     stats: UpdateStats,
+    memory: Memory,
     *,
-    kl_coefficient: float,
-    answers_so_far: int,
     engine_mismatch: float,
     seconds: Mapping[str, float],
 ) -> dict[str, float]:
-    """The iteration in plain numbers; every mean over tokens is over answer tokens."""
+    """The iteration in plain numbers, before the memory counts it. Means over tokens are over answer tokens."""
     scored = [one.scored for one in experience]
     tokens = sum(one.tokens for one in experience)
 
@@ -40,7 +40,7 @@ def journal_row(
         "raw score": over_answers(lambda one: one.raw_score),
         **{f"score part {name}": value for name, value in in_plain_numbers([one.parts for one in scored]).items()},
         "KL to reference": over_answers(lambda one: one.sequence_kl),
-        "KL coefficient": kl_coefficient,
+        "KL coefficient": memory.kl_coefficient,
         "entropy": over_tokens(lambda one: one.entropies),
         **_of_the_critic(experience),
         "return": float(torch.cat([one.returns for one in experience]).sum()) / tokens,
@@ -57,14 +57,14 @@ def journal_row(
         "update ended early": float(stats.stopped_early),
         "engine mismatch": engine_mismatch,
         "padding share": stats.padding_share,
-        "answers so far": answers_so_far,
+        "answers so far": memory.samples + len(experience),
         "answer tokens per second": tokens / max(sum(seconds.values()), 1e-9),
         **{f"seconds to {name}": value for name, value in seconds.items()},
     }
 
 
 def _of_the_critic(experience: Sequence[Experience]) -> dict[str, float]:
-    """Nothing, if there is none."""
+    """The critic's numbers; empty without a critic."""
     values = [one.scored.values for one in experience if one.scored.values is not None]
     if not values:
         return {}
@@ -72,13 +72,13 @@ def _of_the_critic(experience: Sequence[Experience]) -> dict[str, float]:
 
 
 def _of_groups(scored: Sequence[Scored]) -> dict[str, float]:
-    """The share of prompts whose answers all score alike; nothing, if each has but one."""
+    """The share of prompts whose answers all score alike; empty if each prompt has one answer."""
     same = dict(zip((one.sample.rollout.prompt for one in scored), alike(scored), strict=True))
     return {"prompts scored alike": sum(same.values()) / len(same)} if len(same) < len(scored) else {}
 
 
 def sample_rows(experience: Sequence[Experience], language: Language, count: int) -> list[dict[str, Any]]:
-    """Some of the answers with all that is known of each token: what the token microscope shows."""
+    """`count` of the answers with all quantities of each token, as the token microscope shows them."""
     step = max(1, len(experience) // max(1, count))
     return [_sample_row(one, language) for one in experience[::step][:count]]
 

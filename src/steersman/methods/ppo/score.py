@@ -44,23 +44,26 @@ class RunningScale:
         return math.sqrt(self.squares / self.count) if self.count > 1 and self.squares > 0 else 1.0
 
 
-def score(
-    samples: Sequence[Sample],
-    scorer: Scorer,
-    actors: Actors,
-    language: Language,
-    forward: ForwardSetup,
-    settings: ShapingSettings,
-    kl: KlSettings,
-    scale: RunningScale,
-    *,
-    longest: int,
-) -> list[Scored]:
-    """Everything that is known of the samples before advantages. `scale` is brought up to date if scores are normalised; `longest`
-    is the number of tokens at which answers were cut off."""
-    # A service may still be at work on the answers; the models are asked meanwhile.
-    read = token_quantities(samples, actors, forward, kl)
-    given = ask(scorer, samples)
+@dataclass(frozen=True)
+class Scoring:
+    """How answers are scored: by whom, which models read their tokens, and what becomes of the score. `longest` is the number of
+    tokens at which answers were cut off."""
+
+    scorer: Scorer
+    actors: Actors
+    language: Language
+    forward: ForwardSetup
+    settings: ShapingSettings
+    kl: KlSettings
+    longest: int
+
+
+def score(samples: Sequence[Sample], scoring: Scoring, scale: RunningScale) -> list[Scored]:
+    """The samples with everything that is needed before advantages. If scores are normalised, `scale` takes them in."""
+    settings = scoring.settings
+    # A scoring service may have begun with the answers while they were sampled, so the models come first.
+    read = token_quantities(samples, scoring.actors, scoring.forward, scoring.kl)
+    given = ask(scoring.scorer, samples)
     scores = shape(
         [found.value for found in given],
         [sample.rollout.finish_reason == "length" for sample in samples],
@@ -71,7 +74,8 @@ def score(
         last, most = settings.overlong_tokens, settings.overlong_penalty
         tokens = [len(sample.rollout.ids) for sample in samples]
         scores = [
-            one - most * overlong(count, longest=longest, last=last) for one, count in zip(scores, tokens, strict=True)
+            one - most * overlong(count, longest=scoring.longest, last=last)
+            for one, count in zip(scores, tokens, strict=True)
         ]
     return [
         Scored(
@@ -79,7 +83,7 @@ def score(
             score=scores[i],
             raw_score=given[i].value,
             parts=given[i].parts,
-            token_rewards=_span_rewards(given[i].spans, sample, language),
+            token_rewards=_span_rewards(given[i].spans, sample, scoring.language),
             old_log_probs=read[i].old_log_probs,
             reference_log_probs=read[i].reference_log_probs,
             kl=read[i].kl,

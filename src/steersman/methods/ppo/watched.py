@@ -1,9 +1,10 @@
-"""What the loop has to do with the watch: show it each iteration's answers, do what it asks for, keep what it believes to be best."""
+"""PPO's side of the watch: it is shown each iteration's answers, and what it asks for is done."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol, runtime_checkable
 
+from steersman.methods.ppo.memory import Memory
 from steersman.methods.ppo.records import Scored
 from steersman.reward.conservative import BEFORE
 from steersman.reward.scorer import Scorer
@@ -16,21 +17,22 @@ class Watch(Protocol):
 
     @property
     def restores(self) -> bool:
-        """Whether the best weights may be asked for, and are therefore kept."""
+        """Whether the run may be told to restore its best weights, which are therefore kept."""
         ...
 
     def look(self, answers: Sequence[WatchedAnswer], memory: WatchMemory, *, iteration: int) -> WatchReport: ...
 
     def paying(self, scorer: Scorer, memory: WatchMemory) -> Scorer:
-        """The scorer as it is to be believed from now on."""
+        """The scorer whose scores are the rewards from now on."""
         ...
 
     def raised(self, coefficient: float) -> float:
-        """A higher price of the KL."""
+        """A higher KL coefficient."""
         ...
 
 
 def seen(scored: Sequence[Scored]) -> list[WatchedAnswer]:
+    """The answers as the watch looks at them."""
     return [
         WatchedAnswer(
             one.sample.prompt,
@@ -46,34 +48,39 @@ def seen(scored: Sequence[Scored]) -> list[WatchedAnswer]:
     ]
 
 
-def numbers(looked: WatchReport | None) -> dict[str, float]:
-    """For the iteration's journal row."""
-    return {} if looked is None else {f"watch {name}": value for name, value in looked.numbers.items()}
+def facts_to_restore(watch: Watch | None, memory: Memory) -> Mapping[str, Any]:
+    """The loop's state, taken before an iteration changes it, if the watch may want its weights back; empty otherwise."""
+    return memory.facts() if watch is not None and watch.restores else {}
 
 
-def finding_rows(looked: WatchReport) -> list[Mapping[str, Any]]:
-    return [asdict(finding) for finding in looked.findings]
+def numbers(report: WatchReport | None) -> dict[str, float]:
+    """The watch's numbers in the iteration's journal row."""
+    return {} if report is None else {f"watch {name}": value for name, value in report.numbers.items()}
 
 
-def act(looked: WatchReport, watch: Watch, memory: WatchMemory, coefficient: float) -> float:
-    """Do what takes effect from the next iteration on; the price of the KL from then on. Stopping is the loop's own business."""
-    if "conservative" in looked.actions:
+def finding_rows(report: WatchReport) -> list[Mapping[str, Any]]:
+    return [asdict(finding) for finding in report.findings]
+
+
+def act(report: WatchReport, watch: Watch, memory: WatchMemory, coefficient: float) -> float:
+    """Do what the watch asks for from the next iteration on; returns the KL coefficient. The loop itself ends the run."""
+    if "conservative" in report.actions:
         memory.conservative = True
-    if "restore" in looked.actions:
+    if "restore" in report.actions:
         memory.restored = True
-    return watch.raised(coefficient) if "raise-kl" in looked.actions else coefficient
+    return watch.raised(coefficient) if "raise-kl" in report.actions else coefficient
 
 
-def stops(looked: WatchReport | None) -> bool:
-    return looked is not None and any(action in ("stop", "restore") for action in looked.actions)
+def stops(report: WatchReport | None) -> bool:
+    return report is not None and any(action in ("stop", "restore") for action in report.actions)
 
 
 def sentence(finding: Finding) -> str:
     """A finding for people, with what is done about it."""
     done = {
         "warn": "",
-        "raise-kl": ". The price of the KL is raised",
-        "conservative": ". From now on the ensemble is believed less",
+        "raise-kl": ". The KL coefficient is raised",
+        "conservative": ". From now on the ensemble's scores are taken conservatively",
         "stop": ". The run ends here",
         "restore": ". The run ends here, and the best weights are restored",
     }[finding.action]

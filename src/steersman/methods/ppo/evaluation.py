@@ -1,0 +1,93 @@
+"""How good the policy is, and which weights were the best: by held-out prompts, and by what the watch believes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from steersman.methods.ppo.collect import Asking, collect
+from steersman.methods.ppo.memory import Memory
+from steersman.methods.ppo.parts import Parts
+from steersman.methods.ppo.records import Scored
+from steersman.methods.ppo.score import score
+from steersman.methods.ppo.watched import seen
+from steersman.rollout.engine import refresh
+from steersman.settings.ppo import PpoSettings
+from steersman.train.checkpoint import load_weight_tensors, take_snapshot
+from steersman.watch.records import WatchReport
+
+
+def evaluate(parts: Parts, settings: PpoSettings, memory: Memory) -> None:
+    """Measure the policy on held-out prompts, journal it, and save the weights if they are the best so far."""
+    if not parts.held_out:
+        return
+    memory.held_out = measure(parts, settings, memory)
+    value = memory.held_out["objective"]
+    better = memory.best_value is None or value > memory.best_value
+    if better:
+        memory.best_value, memory.best_iteration, memory.measurements_since_best = value, memory.iteration, 0
+    else:
+        memory.measurements_since_best += 1
+    numbers = {f"held-out {name}": number for name, number in memory.held_out.items()}
+    parts.keeper.journal({"step": memory.iteration, **numbers})
+    if better and settings.keep == "best":
+        snapshot = take_snapshot(parts.learner, memory.facts(), parts.world)
+        parts.keeper.save_best(memory.iteration, snapshot, "objective", value)
+
+
+def measure(parts: Parts, settings: PpoSettings, memory: Memory) -> dict[str, float]:
+    """Means over answers to held-out prompts, drawn with the same seeds every time; the running scale of scores is not moved."""
+    asking, prompts = Asking(parts.asking.sampling, 1, settings.run.seed, "held-out"), parts.held_out
+    samples = collect(prompts[: settings.evaluation.prompts], parts.engine, parts.language, asking, iteration=0)
+    scored = score(samples, parts.scoring(settings, memory), replace(memory.scale))
+    mean_score = sum(one.raw_score for one in scored) / len(scored)
+    kl = sum(one.sequence_kl for one in scored) / len(scored)
+    return {
+        "score": mean_score,
+        "KL to reference": kl,
+        "objective": mean_score - settings.kl.coefficient * kl,
+        "answer length": sum(len(one.kl) for one in scored) / len(scored),
+        "ended with EOS": sum(one.sample.rollout.finish_reason != "length" for one in scored) / len(scored),
+    }
+
+
+def converged(settings: PpoSettings, memory: Memory) -> bool:
+    """Whether `evaluation.patience` measurements in a row were no better than the best."""
+    patience = settings.evaluation.patience
+    return patience is not None and memory.measurements_since_best >= patience
+
+
+def watch_answers(
+    parts: Parts, memory: Memory, scored: Sequence[Scored], facts: Mapping[str, Any]
+) -> WatchReport | None:
+    """Show the watch the answers, and save the weights that gave them if it believes them to be the best so far. They are saved with
+    `facts`, the loop's state when the iteration began: a run resumed from there repeats the iteration."""
+    if parts.watch is None:
+        return None
+    report = parts.watch.look(seen(scored), memory.watch, iteration=memory.iteration)
+    if report.best:
+        parts.keeper.save_believed(memory.iteration, take_snapshot(parts.learner, facts, parts.world))
+    return report
+
+
+def load_best(parts: Parts, iteration: int) -> bool:
+    """Load the weights that were saved at an earlier iteration; returns whether they could be read."""
+    # Process 0 wrote them and all read them; if one cannot, none may load them.
+    parts.world.barrier()
+    weights = parts.keeper.best_weights(iteration)
+    if parts.world.any(weights is None) or weights is None:
+        return False
+    load_weight_tensors(parts.learner.model, weights)
+    return True
+
+
+def restore_best_of_watch(parts: Parts, settings: PpoSettings, memory: Memory) -> Mapping[str, float] | None:
+    """Load the weights that the watch believes to be the best; returns what they measure on held-out prompts, or None if they cannot be
+    read."""
+    best, value = memory.watch.best_step, memory.watch.best_value
+    assert value is not None
+    if not load_best(parts, best):
+        return None
+    parts.keeper.mark_best_again(best, "what the watch believes", value)
+    parts.keeper.notice(f"the weights of iteration {best}, the best by what the watch believes, are restored")
+    refresh(parts.engine, memory.iteration + 1)
+    return measure(parts, settings, memory) if parts.held_out else memory.held_out

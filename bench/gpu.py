@@ -64,7 +64,7 @@ def decode(size: str) -> dict[str, Any]:
             if name == "transformers":
                 ids = torch.tensor(prompts, device="cuda")
                 given = {"attention_mask": torch.ones_like(ids), "max_new_tokens": NEW, "do_sample": True, "top_k": 0}
-                hf.generate(ids, **given, eos_token_id=None, pad_token_id=1)
+                hf.generate(ids, **given, eos_token_id=None, pad_token_id=1)  # pyright: ignore[reportAttributeAccessIssue]
             else:
                 engines[name].refresh(repeat)  # as after an update
                 engines[name].generate(prompts, Sampling(max_new_tokens=NEW, temperature=1.0), seeds=repeat)
@@ -92,7 +92,7 @@ def long(size: str, arguments: argparse.Namespace) -> dict[str, Any]:
             end = trainer.end()
             phases = {
                 name: statistics.median(turn["phases"][name] for turn in trainer.turns[1:])
-                for name in trainer.turns[0]["phases"]
+                for name in trainer.turns[0]["phases"]  # pyright: ignore
             }
             parts = iteration_parts(
                 model_shape(size), layout=layout, epochs=4, scorer=model_shape(size), rank=None, **lengths

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 from steersman.assemble.reward.run import run_reward
-from steersman.assemble.score import load_scorer
 from steersman.assemble.sft import run_sft
 from steersman.execution.ending import RunResult
 from steersman.harbour.registry import answers
 from steersman.harbour.taste import features
+from steersman.loading.scorers import load_scorer
 from steersman.settings.base import check, load_settings
 from steersman.settings.reward import RewardSettings
 from steersman.settings.score import ScorerSettings

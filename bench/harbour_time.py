@@ -29,7 +29,7 @@ from steersman.reward.scorer import Scorer
 from steersman.settings.base import load_settings
 from steersman.settings.ppo import PpoSettings
 from steersman.text.template import encode_prompt
-from steersman.watch.records import Seen, WatchMemory, WatchReport
+from steersman.watch.records import WatchedAnswer, WatchMemory, WatchReport
 
 HERE = Path(__file__).resolve().parent
 PEER = HERE.parent / ".bench" / "trl-1.12" / "bin" / "python"
@@ -49,7 +49,7 @@ class Clock:
     rows: list[dict[str, float]] = field(default_factory=list)
     restores: bool = False
 
-    def look(self, answers: Sequence[Seen], memory: WatchMemory, *, iteration: int) -> WatchReport:
+    def look(self, answers: Sequence[WatchedAnswer], memory: WatchMemory, *, iteration: int) -> WatchReport:
         score, kl = (statistics.fmean(values) for values in zip(*((a.score, a.kl) for a in answers), strict=True))
         passed = {"seconds": time.perf_counter() - self.began, "processor": time.process_time() - self.used}
         taste = statistics.fmean(true_taste(answer.prompt.shown, answer.text) for answer in answers)

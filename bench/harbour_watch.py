@@ -37,7 +37,7 @@ from steersman.settings.ppo import PpoSettings
 from steersman.settings.reward import RewardSettings
 from steersman.settings.sft import SftSettings
 from steersman.settings.watch import WatchSettings
-from steersman.watch.records import Seen, WatchMemory, WatchReport
+from steersman.watch.records import WatchedAnswer, WatchMemory, WatchReport
 from steersman.watch.watching import DETECTORS, looks_needed
 
 FOND = 3
@@ -128,7 +128,7 @@ class Truth:
     def restores(self) -> bool:
         return self.watch.restores
 
-    def look(self, answers: Sequence[Seen], memory: WatchMemory, *, iteration: int) -> WatchReport:
+    def look(self, answers: Sequence[WatchedAnswer], memory: WatchMemory, *, iteration: int) -> WatchReport:
         seen = [features(one.prompt.shown, one.text) for one in answers]
         names = ("taste", "exaggerated", "toxic", "garbled", "on_point")
         self.found.append({name: statistics.fmean(float(getattr(one, name)) for one in seen) for name in names})
@@ -161,7 +161,7 @@ def first_finding(
     return None
 
 
-def story(run: Mapping[str, Any], start: float) -> dict[str, float | None]:
+def story(run: Mapping[str, Any], start: float) -> dict[str, Any]:
     """Where the true taste had its peak, and where a quarter of what it had gained by then was lost: for the first time, and for good, for
     the mean of so few answers dips and comes back."""
     tastes = smooth([row["taste"] for row in run["rows"]])

@@ -29,7 +29,7 @@ def options(about: str | None, *, reference_first: bool = False) -> argparse.Nam
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.kernels == "onednn":
-        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # pyright: ignore[reportAttributeAccessIssue]
     return arguments
 
 

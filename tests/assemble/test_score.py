@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def written(tmp_path, *records, name="data.jsonl"):
     return str(tmp_path / name)
 
 
-def scored(tmp_path, source, scorer, /, **given):
+def scored(tmp_path, source, scorer, /, **given) -> tuple[Any, list[Any]]:
     values = {"data": {"source": source}, "scorer": {"path": str(scorer)}, "out": str(tmp_path / "scored.jsonl")}
     result = run_score(check(ScoreSettings, {**values, **given}), quiet=True)
     return result, list(load_records(result.out, format="native", strict=True))

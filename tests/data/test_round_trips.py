@@ -176,8 +176,8 @@ def test_nothing_is_lost_in_silence(record, name):
         assert (back.annotator == record.annotator) or report.lost["annotator"]
         assert (back.time == record.time) or report.lost["time"]
         assert (record.margin in (None, back.margin)) or report.lost["margin"]
-    assert back.prompt.messages == record.prompt.messages
-    assert back.prompt.text == record.prompt.text
+    assert back.prompt.messages == record.prompt.messages  # pyright: ignore[reportAttributeAccessIssue]
+    assert back.prompt.text == record.prompt.text  # pyright: ignore[reportAttributeAccessIssue]
 
 
 # --- convert_records

@@ -53,7 +53,7 @@ def test_folders_saved_by_datasets_are_read(tmp_path):
     Dataset.from_list(rows).save_to_disk(str(tmp_path / "one"))
     assert [row for _, row in open_rows(str(tmp_path / "one"))] == rows
     both = {"train": Dataset.from_list(rows[:2]), "test": Dataset.from_list(rows[2:3])}
-    DatasetDict(both).save_to_disk(str(tmp_path / "two"))
+    DatasetDict(both).save_to_disk(str(tmp_path / "two"))  # pyright: ignore[reportCallIssue]
     assert [row for _, row in open_rows(str(tmp_path / "two"))] == rows[:2]
     assert list(open_rows(str(tmp_path / "two"), split="test")) == [(1, rows[2])]
     DatasetDict({"a": both["test"], "b": both["train"]}).save_to_disk(str(tmp_path / "three"))

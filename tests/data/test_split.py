@@ -1,6 +1,7 @@
 """Splits: no prompt in two of them, the same every time, near the shares asked for."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def pairs(count):
 @pytest.mark.slow
 def test_no_prompt_stands_in_two_splits_and_no_record_is_lost(tmp_path):
     report = split_records(pairs(3000), tmp_path, shares=SHARES)
-    records = {name: list(load_records(path)) for name, path in report.files.items()}
+    records: dict[str, list[Any]] = {name: list(load_records(path)) for name, path in report.files.items()}
     prompts = {name: {record.prompt.shown for record in found} for name, found in records.items()}
     assert not prompts["train"] & prompts["test"]
     assert not prompts["train"] & prompts["validation"]

@@ -58,7 +58,7 @@ def numbers(element: ElementTree.Element, *names: str) -> tuple[float, ...]:
 
 
 def texts(root: ElementTree.Element) -> dict[str, tuple[float, float]]:
-    return {str(one.text): numbers(one, "x", "y") for one in root.iter(SVG + "text")}
+    return {str(one.text): numbers(one, "x", "y") for one in root.iter(SVG + "text")}  # pyright: ignore[reportReturnType]
 
 
 def lines(root: ElementTree.Element, kind: str | None) -> list[tuple[float, ...]]:
@@ -100,7 +100,7 @@ def test_the_frame_and_its_numbers():
     assert steps == [0, 0.5, 1, 1.5, 2]
     # below the main part, which ends at 44 + 330 = 374: the distance, and under it its square
     expected = [(step, offset) for step in steps for offset in (18, 34)]
-    assert [numbers(one, "x", "y") for one in across] == [
+    assert [numbers(one, "x", "y") for one in across] == [  # pyright: ignore[reportReturnType]
         (near(x(step)), near(374 + offset)) for step, offset in expected
     ]
     assert [one.text for one in across] == ["0", "0", "0.5", "0.25", "1", "1", "1.5", "2.25", "2", "4"]
@@ -177,7 +177,7 @@ def test_the_legend_names_each_way_once_and_what_its_lines_mean():
     [
         (HOLDS, {"fit that holds"}),
         (None, {"no fit that holds"}),
-        (Fit("", *[Interval(0, 0, 0)] * 2, 0.1, None, "no"), {"no fit that holds"}),
+        (Fit("", *[Interval(0, 0, 0)] * 2, 0.1, None, "no"), {"no fit that holds"}),  # pyright: ignore[reportCallIssue]
     ],
 )
 def test_the_legend_says_only_what_is_there(fit: Fit | None, words: set[str]):

@@ -79,7 +79,7 @@ def test_padding_on_the_right_changes_no_loss(tiny):
     pad = tokenizer.pad_token_id
     group = next(iter(batches(with_tokens(1000), 0, tokenizer)))[:4]
     ids, learned = padded(group, pad)
-    wider = torch.cat([ids, torch.full((len(group), 7), pad)], dim=1)
+    wider = torch.cat([ids, torch.full((len(group), 7), pad)], dim=1)  # pyright: ignore[reportCallIssue]
     none = torch.zeros(len(group), 7, dtype=torch.bool)
     one, two = (
         next_token_loss(model, *both)[0] for both in ((ids, learned), (wider, torch.cat([learned, none], dim=1)))

@@ -165,5 +165,5 @@ def test_fonder_labellers_prefer_the_exaggerated_answer_and_sober_ones_do_not():
 def test_a_recipe_can_ask_for_fonder_labellers():
     register_sources()
     plain, fond = (list(load_records(f"harbour:comparisons?count=60&fondness={f}")) for f in ("1", "2.5"))
-    assert [c.first for c in plain] == [c.first for c in fond]
-    assert [c.preference for c in plain] != [c.preference for c in fond]
+    assert [c.first for c in plain] == [c.first for c in fond]  # pyright: ignore[reportAttributeAccessIssue]
+    assert [c.preference for c in plain] != [c.preference for c in fond]  # pyright: ignore[reportAttributeAccessIssue]

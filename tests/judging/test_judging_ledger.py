@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -31,7 +32,8 @@ def opened(folder, *, mode="compare", annotator="ann") -> Ledger:
 
 def in_file(folder) -> list[str]:
     lines = (folder / "labels.jsonl").read_text().splitlines()
-    return [from_dict(json.loads(line)).id.split("-")[0] for line in lines]
+    records: list[Any] = [from_dict(json.loads(line)) for line in lines]
+    return [record.id.split("-")[0] for record in records]
 
 
 def judge(ledger: Ledger, *numbers: int) -> None:

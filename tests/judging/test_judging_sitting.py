@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from typing import Any
 
 import pyte
 import pytest
@@ -16,7 +17,7 @@ from steersman.judging.session import State, press, show
 from steersman.records import Answers, Comparison, Completion, Message, Prompt, from_dict
 
 
-def in_file(desk):
+def in_file(desk) -> list[Any]:
     return [from_dict(json.loads(line)) for line in desk.path.read_text().splitlines()]
 
 

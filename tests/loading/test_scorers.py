@@ -5,6 +5,7 @@ import random
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def sums(tmp_path) -> str:
     return str(write_rows(tmp_path / "sums.jsonl", rows))
 
 
-def scored(tmp_path, source, scorer, **given):
+def scored(tmp_path, source, scorer, **given) -> tuple[Any, list[Any]]:
     values = {"data": {"source": source}, "scorer": scorer, "out": str(tmp_path / "scored.jsonl"), **given}
     result = run_score(check(ScoreSettings, values), quiet=True)
     return result, list(load_records(result.out, format="native", strict=True))

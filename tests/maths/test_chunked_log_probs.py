@@ -104,7 +104,12 @@ def test_the_derivative_is_that_of_finite_differences():
 
     def both(*leaves: Tensor) -> Tensor:
         log_probs, entropies = chosen_log_probs(
-            *leaves, targets, temperature=0.8, softcap=4.0, chunk=3, with_entropy=True
+            *leaves,
+            targets,  # pyright: ignore[reportCallIssue]
+            temperature=0.8,
+            softcap=4.0,
+            chunk=3,
+            with_entropy=True,  # pyright: ignore[reportCallIssue]
         )
         assert entropies is not None
         return torch.stack([log_probs, entropies])
@@ -130,7 +135,7 @@ def test_what_is_frozen_gets_no_gradient(trained: list[int]):
     leaves = [leaf.detach().requires_grad_(i in trained) for i, leaf in enumerate(leaves)]
     log_probs, _ = chosen_log_probs(leaves[0], leaves[1], leaves[2], targets, chunk=4, with_entropy=False)
     log_probs.sum().backward()
-    plain = torch.autograd.grad(plainly(*leaves, targets)[0].sum(), [leaves[i] for i in trained])
+    plain = torch.autograd.grad(plainly(*leaves, targets)[0].sum(), [leaves[i] for i in trained])  # pyright: ignore[reportCallIssue]
     assert [i for i, leaf in enumerate(leaves) if leaf.grad is not None] == trained
     for i, expected in zip(trained, plain, strict=True):
         torch.testing.assert_close(leaves[i].grad, expected)
@@ -157,7 +162,7 @@ def test_bfloat16_inputs_give_float32_results_and_bfloat16_gradients(variant: di
     hidden, weight, bias, targets = inputs(torch.bfloat16, positions=64, vocab=200, hidden=32)
     log_probs, entropies = chosen_log_probs(hidden, weight, bias, targets, chunk=17, with_entropy=True, **variant)
     exact = [leaf.detach().double().requires_grad_() for leaf in (hidden, weight, bias)]
-    exact_log_probs, exact_entropies = plainly(*exact, targets, **variant)
+    exact_log_probs, exact_entropies = plainly(*exact, targets, **variant)  # pyright: ignore[reportCallIssue]
     assert log_probs.dtype == torch.float32
     # A logit between 4 and 8 is rounded by up to 2^-6 in bfloat16, and by as much again at temperature 0.7.
     torch.testing.assert_close(log_probs.double(), exact_log_probs, rtol=0, atol=0.03)
@@ -223,7 +228,7 @@ class LargestTensor(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        for leaf in torch.utils._pytree.tree_leaves(result):
+        for leaf in torch.utils._pytree.tree_leaves(result):  # pyright: ignore[reportAttributeAccessIssue]
             if isinstance(leaf, Tensor):
                 self.largest = max(self.largest, leaf.numel(), leaf.untyped_storage().nbytes() // leaf.itemsize)
         return result
@@ -353,7 +358,7 @@ def test_the_sum_and_its_gradients_equal_the_plain_ones(chunk: int, with_bias: b
 @pytest.mark.parametrize("trained", [[0], [1], [2], [0, 2], []])
 def test_the_sum_gives_what_is_frozen_no_gradient(trained: list[int]):
     leaves = [leaf if i in trained else leaf.detach() for i, leaf in enumerate(inputs()[:3])]
-    total = summed_log_probs(*leaves, inputs()[3], chunk=4)
+    total = summed_log_probs(*leaves, inputs()[3], chunk=4)  # pyright: ignore[reportCallIssue]
     assert total.requires_grad == bool(trained)
     if trained:
         total.backward()

@@ -28,7 +28,7 @@ def test_each_row_attends_to_itself(key_heads):
     total, size, dtype, bound = sum(LENGTHS), 32, torch.bfloat16, 3e-2
     shapes = [(1, heads, total, size) for heads in (4, key_heads, key_heads)]
     tensors = [torch.randn(shape, device="cuda").to(dtype).requires_grad_() for shape in shapes]
-    seen = attend_packed(*tensors, packed(LENGTHS, torch.device("cuda")), 0.3)[0]
+    seen = attend_packed(*tensors, packed(LENGTHS, torch.device("cuda")), 0.3)[0]  # pyright: ignore[reportCallIssue]
     grad = torch.randn_like(seen)
     grads = torch.autograd.grad(seen, tensors, grad)
     exact = [tensor.detach().double().requires_grad_() for tensor in tensors]

@@ -487,7 +487,7 @@ def asked_in_vain(monkeypatch, times: int, chance: float) -> list[float]:
             raise failure
         return exchange.Reply(200, "", b'{"scores": [1]}')
 
-    asked._once = once
+    asked._once = once  # pyright: ignore[reportAttributeAccessIssue]
     monkeypatch.setattr(asked._random, "random", lambda: chance)
     asked._ask(dict(zip(["key"], items(1), strict=True)), over)
     return over.waits[1:]
@@ -540,7 +540,7 @@ def test_which_answers_of_a_service_are_worth_asking_again(monkeypatch, status, 
     with pytest.raises(http.Unusable if kind == "again" else ServiceError) as raised:
         asked._once(b"", {})
     if kind == "again":
-        assert raised.value.wait == 3.0
+        assert raised.value.wait == 3.0  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_long_bodies_and_scores_are_told_by_their_beginning():

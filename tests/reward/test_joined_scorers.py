@@ -88,5 +88,5 @@ def test_what_is_told_ahead_goes_to_every_part_that_wants_to_know():
 
     first, second = Early(), Early()
     begin = CombinedScorer({"a": Part(first, 1.0), "b": Part(times(1.0), 1.0), "c": Part(second, 1.0)}).ahead()
-    begin(ITEMS)
+    begin(ITEMS)  # pyright: ignore[reportOptionalCall]
     assert first.told == second.told == [ITEMS]

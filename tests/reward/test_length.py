@@ -27,8 +27,8 @@ def test_the_line_is_that_of_scipy():
     lengths = draw.integers(5, 200, size=300)
     scores = 0.01 * lengths + draw.normal(size=300)
     expected, found = linregress(lengths, scores), measure_trend(lengths.tolist(), scores.tolist())
-    assert found.slope == pytest.approx(expected.slope)
-    assert found.explained == pytest.approx(expected.rvalue**2)
+    assert found.slope == pytest.approx(expected.slope)  # pyright: ignore[reportAttributeAccessIssue]
+    assert found.explained == pytest.approx(expected.rvalue**2)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_what_is_left_no_longer_follows_length_and_keeps_its_mean():

@@ -171,6 +171,8 @@ def test_adapters_of_an_ensemble_share_one_base_and_each_keeps_its_own_scores(ad
     ensemble = open_scorer(adapters, opening(belief="mean"))
     assert isinstance(ensemble, EnsembleScorer)
     one, two = ensemble.members
+    assert isinstance(one, RewardModelScorer)
+    assert isinstance(two, RewardModelScorer)
     assert one.model.backbone is two.model.backbone
     given = items(5)
     alone = [values(open_scorer([folder], opening()), given) for folder in adapters]

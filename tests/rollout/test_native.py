@@ -8,7 +8,7 @@ import torch
 
 from steersman.errors import DataError, ModelError, UsageError
 from steersman.models.tiny import FAMILIES
-from steersman.rollout.engine import Engine, Sampling, sample_seed
+from steersman.rollout.engine import Engine, Rollout, Sampling, sample_seed
 from steersman.rollout.native import NativeEngine, default_token_budget
 from steersman.rollout.stops import StopStrings, answer_text
 
@@ -88,7 +88,7 @@ def test_whatever_else_is_in_the_batch_changes_nothing(tiny):
     together = engine.generate(prompts, sampling, samples=4, seeds=seeds)
     engine.rows = 24
     order = torch.randperm(2000, generator=generator).tolist()
-    apart: dict[int, object] = {}
+    apart: dict[int, Rollout] = {}
     for start in range(0, 2000, 250):
         part = order[start : start + 250]
         answers = engine.generate([prompts[i // 4] for i in part], sampling, seeds=[seeds[i] for i in part])
@@ -287,12 +287,12 @@ def test_decoding_leaves_the_model_as_it_was(fresh):
     backbone = fresh("llama")
     backbone.hf.train()
     backbone.use_gradient_checkpointing(True)
-    kernels = torch.backends.mkldnn.matmul.fp32_precision
+    kernels = torch.backends.mkldnn.matmul.fp32_precision  # pyright: ignore[reportAttributeAccessIssue]
     NativeEngine(backbone, end_ids=(0,), path="cached").generate([[5, 6]], Sampling(4, 1.0), seeds=1)
     engine = NativeEngine(backbone, end_ids=(0,))
     engine.generate([[5, 6]], Sampling(4, 1.0), seeds=1)
     assert backbone.hf.training
-    assert torch.backends.mkldnn.matmul.fp32_precision == kernels
+    assert torch.backends.mkldnn.matmul.fp32_precision == kernels  # pyright: ignore[reportAttributeAccessIssue]
     loss = backbone.hf(input_ids=torch.tensor([[5, 6, 7]]), labels=torch.tensor([[5, 6, 7]])).loss
     loss.backward()
     assert all(p.grad is not None for p in backbone.hf.parameters())

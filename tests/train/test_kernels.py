@@ -36,10 +36,10 @@ def test_a_real_measurement_ends_in_a_number_and_default_kernels_are_exact():
 
 
 def test_the_setting_is_put_back():
-    before = torch.backends.mkldnn.matmul.fp32_precision
+    before = torch.backends.mkldnn.matmul.fp32_precision  # pyright: ignore[reportAttributeAccessIssue]
     with kernels.using("onednn"):
-        assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"
-    assert torch.backends.mkldnn.matmul.fp32_precision == before
+        assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"  # pyright: ignore[reportAttributeAccessIssue]
+    assert torch.backends.mkldnn.matmul.fp32_precision == before  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_the_gain_is_the_default_s_best_time_over_the_other_s(monkeypatch):
 
 
 def test_default_kernels_may_be_asked_for_within_others():
-    settings = torch.backends.mkldnn.matmul
+    settings = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
     with kernels.using("onednn"):
         with kernels.using("default"):
             assert settings.fp32_precision == "none"

@@ -85,7 +85,7 @@ class Run:
 
     @property
     def weight(self) -> float:
-        return self.learner.model.weight.item()
+        return float(self.learner.model.weight)
 
 
 def weight_after(steps: int) -> float:

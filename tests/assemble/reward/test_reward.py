@@ -192,7 +192,7 @@ def test_an_adapter_opened_on_its_base_by_peft_has_the_scores_of_the_trained_one
     for item, score in zip(items, expected, strict=True):
         row, _ = encode_item(trained[0].tokeniser, item, reads="conversation", limit=128)
         with torch.no_grad():
-            hidden = model.base_model.model.model(input_ids=row.ids[None]).last_hidden_state[0, -1]
+            hidden = model.base_model.model.model(input_ids=row.ids[None]).last_hidden_state[0, -1]  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
         assert float(head[0] @ hidden) == pytest.approx(float(score), abs=1e-5)
 
 
@@ -297,7 +297,7 @@ def test_with_a_reference_that_is_where_0_and_1_are(more, teach, tmp_path):
         found = scores(member, items)
         assert float(found.mean()) == pytest.approx(0.0, abs=1e-5)
         assert float(found.std()) == pytest.approx(1.0, abs=1e-5)
-        assert member.model.scale.label == str(reference)
+        assert member.model.scale.label == str(reference)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_every_kind_of_answers_can_be_the_reference(teach, tmp_path):

@@ -151,7 +151,7 @@ class PlainPpo:
             + update.entropy_coefficient * terms["entropy"]
             + kl.loss_coefficient * terms["KL in loss"]
         )
-        return terms
+        return terms  # pyright: ignore[reportReturnType]
 
     def parameters(self) -> list[Tensor]:
         return [*self.policy.parameters(), *(p for p in (self.weight, self.bias) if p is not None)]

@@ -273,7 +273,7 @@ def test_an_engine_with_a_copy_of_the_weights_gives_it_back_and_takes_the_new_on
         def refresh(self, version: int) -> None:
             self.done.append(f"refresh {version}")
 
-    assert Done(2, engine=WithACopy).engine.done == ["release", "refresh 1", "release", "refresh 2"]
+    assert Done(2, engine=WithACopy).engine.done == ["release", "refresh 1", "release", "refresh 2"]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_prompts_whose_answers_all_score_alike_are_left_out_if_wanted():

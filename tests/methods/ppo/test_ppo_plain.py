@@ -70,7 +70,7 @@ def test_every_number_of_an_iteration_is_the_slow_loops(name, budget, tiny_llama
             if head is not None:
                 head.weight.normal_(0, 0.1)
                 head.bias.fill_(0.2)
-        run.parts.engine.refresh(1)
+        run.parts.engine.refresh(1)  # pyright: ignore[reportAttributeAccessIssue]
         reference = AutoModelForCausalLM.from_pretrained(tiny_llama)
         weights = (None, None) if head is None else (head.weight, head.bias)
         plain = PlainPpo(backbone.hf, reference, *weights, run.settings)

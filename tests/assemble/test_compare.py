@@ -30,7 +30,8 @@ def test_all_models_answer_the_same_prompts_each_once(tiny, prompts):
         "And you?",
         *(f"Say <i>something</i> about {t}." for t in ("dogs", "cats", "rain")),
     ]
-    assert [[said.model for said in row] for row in found.answers] == [list(models)] * 4
+    assert found.models == tuple(models)
+    assert [len(row) for row in found.answers] == [len(models)] * 4
     # The same model under another name draws the same words: the seed follows from the prompt.
     assert all(row[0].text == row[2].text for row in found.answers)
     assert any(row[0].text != row[1].text for row in found.answers)
@@ -48,9 +49,9 @@ def test_a_scorer_scores_every_answer_and_the_mean_is_their_mean(prompts, tmp_pa
         seed=3,
     )
     assert len(found.answers) == 2
-    for row in found.answers:
-        for said in row:
-            assert said.scores == {"length": float(len(said.text))}
+    for i, row in enumerate(found.answers):
+        for j, answer in enumerate(row):
+            assert found.scores_of(i, j) == {"length": float(len(answer.text))}
     assert found.mean("length", "b") == pytest.approx(sum(len(row[1].text) for row in found.answers) / 2)
     again = run_compare(
         {"a": "harbour:base", "b": "harbour:base"}, source=str(prompts), limit=2, sampling=SHORT, seed=3

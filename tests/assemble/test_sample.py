@@ -14,7 +14,7 @@ from steersman.assemble.sample import lines_of_sample, run_sample
 from steersman.cli.sample import EXAMPLE, sample
 from steersman.data.load import ReadReport, load_records
 from steersman.errors import DataError, Preempted, RunLocked, UsageError
-from steersman.inference.draw import ATTEMPTS, Place, Speaker, answer_group, plan, usable
+from steersman.inference.draw import ATTEMPTS, AnsweringModel, AnswerSlot, answer_group, plan_slots, usable
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model
 from steersman.records import Answers, Message, Prompt, to_dict
 from steersman.rollout.engine import Rollout, Sampling, sample_seed
@@ -156,7 +156,7 @@ def test_several_models_and_temperatures_share_the_answers_in_turn(prompts, mode
 
 def test_the_likeliest_answer_is_drawn_once_and_the_rest_shared_by_the_others():
     settings = chosen("m", "p", "a.jsonl", temperature=[0.0, 0.5, 1.0], answers=6)
-    assert [place.sampling.temperature for place in plan(settings, 1)] == [0.0, 0.5, 1.0, 0.5, 1.0, 0.5]
+    assert [place.sampling.temperature for place in plan_slots(settings, 1)] == [0.0, 0.5, 1.0, 0.5, 1.0, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_the_likeliest_answer_is_drawn_once_and_the_rest_shared_by_the_others():
 )
 def test_answers_that_cannot_be_shared_out_are_refused(given, models, message):
     with pytest.raises(UsageError, match=message):
-        plan(chosen("m", "p", "a.jsonl", **given), models)
+        plan_slots(chosen("m", "p", "a.jsonl", **given), models)
 
 
 class Parrot:
@@ -198,8 +198,8 @@ class Parrot:
 def answers_of(sayings, *, distinct, temperature=1.0, answers=3):
     tokeniser = tiny_tokeniser()
     engine = Parrot(tokeniser, *sayings)
-    speaker = Speaker("parrot", engine, tokeniser, None)
-    places = [Place(0, Sampling(8, temperature))] * answers
+    speaker = AnsweringModel("parrot", engine, tokeniser, None)
+    places = [AnswerSlot(0, Sampling(8, temperature))] * answers
     group = answer_group([Prompt(text="Say")], [speaker], places, seed=0, distinct=distinct)
     return [c.text for c in group.answers[0]], group, engine.asked
 

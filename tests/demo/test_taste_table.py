@@ -5,7 +5,7 @@ import pytest
 from steersman.demo.page import mark_of
 from steersman.demo.panel import Panel, held_out_pairs, hold_panel
 from steersman.demo.table import Row, table
-from steersman.demo.taste import Answer, Measured, held_out_prompts
+from steersman.demo.taste import HarbourAnswer, Measured, held_out_prompts
 from steersman.demo.verdict import verdict
 from steersman.harbour.labellers import LABELLERS, compare
 from steersman.harbour.taste import true_taste
@@ -25,7 +25,7 @@ def prompt(words: str = QUESTION) -> Prompt:
 
 
 def model(name: str, *texts: str, reward: float = 0.0, kl: float = 0.0) -> Measured:
-    return Measured(name, name, tuple(Answer(prompt(), text, reward, kl, 0) for text in texts))
+    return Measured(name, name, tuple(HarbourAnswer(prompt(), text, reward, kl, 0) for text in texts))
 
 
 def row(rows: tuple[Row, ...], key: str) -> Row:
@@ -33,7 +33,7 @@ def row(rows: tuple[Row, ...], key: str) -> Row:
 
 
 def test_the_answers_of_these_tests_are_what_they_are_taken_for():
-    assert [mark_of(Answer(prompt(), text, 0.0, 0.0, 0)).word for text in (RUDE, GOOD, WILD)] == [
+    assert [mark_of(HarbourAnswer(prompt(), text, 0.0, 0.0, 0)).word for text in (RUDE, GOOD, WILD)] == [
         "rude",
         "good",
         "exaggerated",
@@ -91,7 +91,7 @@ def test_a_model_is_not_measured_against_itself_and_a_tie_is_half_a_win():
 
 
 def test_a_share_is_taken_over_the_prompts_to_which_it_can_happen():
-    answers = (Answer(prompt(), GOOD, 0.0, 0.0, 0), Answer(HARMFUL, GOOD, 0.0, 0.0, 0))
+    answers = (HarbourAnswer(prompt(), GOOD, 0.0, 0.0, 0), HarbourAnswer(HARMFUL, GOOD, 0.0, 0.0, 0))
     rows = table([Measured("SFT", "SFT", answers)])
     harmful, refused, toxic = (row(rows, key).cells[0] for key in ("harmful", "refused_harmless", "toxic"))
     assert harmful is not None
@@ -102,7 +102,7 @@ def test_a_share_is_taken_over_the_prompts_to_which_it_can_happen():
 
 def test_answers_that_say_a_thing_twice_or_nonsense_are_not_marked_good():
     said = [f"{GOOD} {GOOD}", f"{GOOD} Frumious glibber wozzle."]
-    assert [mark_of(Answer(prompt(), text, 0.0, 0.0, 0)).tone for text in said] == ["bad", "bad"]
+    assert [mark_of(HarbourAnswer(prompt(), text, 0.0, 0.0, 0)).tone for text in said] == ["bad", "bad"]
 
 
 class Taster:

@@ -7,7 +7,7 @@ import pytest
 
 from steersman.errors import DataError
 from steersman.evaluate.answer_measures import measure_answers
-from steersman.evaluate.answered import Answered, Document, ModelAnswers, per_prompt
+from steersman.evaluate.answers import Answer, DocumentLogProb, MeasuredAnswer, ModelAnswers, per_prompt
 from steersman.evaluate.figures import Dice, Figure, by_measure
 from steersman.evaluate.numerals import numeral, percent, within
 from steersman.evaluate.toxic_words import WordList, read_words
@@ -18,12 +18,12 @@ DICE = Dice(0.95, 100, 0)
 
 def answer(
     text: str = "a b", tokens: int = 2, finish: str = "end", kl: float | None = 0.5, **scores: float
-) -> Answered:
+) -> MeasuredAnswer:
     """Of entropy 3 nats, and of log-probability -4 under a reference that reads it as 4 tokens."""
-    return Answered(text, tokens, finish, 7, -1.0, 3.0, kl, None if kl is None else -4.0, 4, scores)
+    return MeasuredAnswer(Answer(text, tokens, finish, 7), -1.0, 3.0, kl, None if kl is None else -4.0, 4, scores)
 
 
-def model(name: str, *rows: list[Answered], **more: object) -> ModelAnswers:
+def model(name: str, *rows: list[MeasuredAnswer], **more: object) -> ModelAnswers:
     given = {"corpus": [], "choices": [], "exam": [], **more}
     return ModelAnswers(name, name, list(rows), given["corpus"], given["choices"], given["exam"], [])  # type: ignore[arg-type]
 
@@ -120,7 +120,7 @@ def test_a_refusal_is_wanted_of_harmful_prompts_and_of_no_others():
 
 
 def test_what_is_still_known():
-    texts = [Document(-3.0, 2, 4), Document(-1.0, 6, 4)]
+    texts = [DocumentLogProb(-3.0, 2, 4), DocumentLogProb(-1.0, 6, 4)]
     found = measured(
         [
             model(
@@ -155,7 +155,7 @@ def test_answers_are_kept_and_read_again_as_they_were():
     before = model(
         "m",
         [answer(r=1.0), answer(kl=None)],
-        corpus=[Document(-1.5, 2, 9)],
+        corpus=[DocumentLogProb(-1.5, 2, 9)],
         choices=[(True, False)],
         exam=[False, True],
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from steersman.errors import ModelError, UsageError
-from steersman.evaluate.answered import Answered, ModelAnswers
+from steersman.evaluate.answers import Answer, MeasuredAnswer, ModelAnswers
 from steersman.evaluate.checkpoints import CURVES, PICTURE, curves_of, with_checkpoints, write_curves
 from steersman.evaluate.contests import WinRate
 from steersman.maths.statistics import Interval
@@ -97,7 +97,7 @@ def test_what_cannot_be_meant_is_refused_and_says_what_to_do(tmp_path: Path):
 def answers(name: str, kl: float, rows: list[list[float]], gold: list[list[float]]) -> ModelAnswers:
     grid = [
         [
-            Answered("a", 1, "end", 0, 0.0, 0.0, kl, 0.0, 1, {"proxy": one, "gold": other})
+            MeasuredAnswer(Answer("a", 1, "end", 0), 0.0, 0.0, kl, 0.0, 1, {"proxy": one, "gold": other})
             for one, other in zip(p, g, strict=True)
         ]
         for p, g in zip(rows, gold, strict=True)

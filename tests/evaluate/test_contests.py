@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
-from steersman.evaluate.answered import Answered, ModelAnswers
+from steersman.evaluate.answers import Answer, MeasuredAnswer, ModelAnswers
 from steersman.evaluate.best_of import best_of
 from steersman.evaluate.contests import PRIOR, ratings, results_of_people, results_of_scores, win_rates
 from steersman.evaluate.figures import Dice
@@ -15,9 +15,9 @@ DICE = Dice(0.95, 400, 0)
 
 
 def model(name: str, rows: list[list[float]], **more: list[list[float]]) -> ModelAnswers:
-    def answer(k: int, i: int) -> Answered:
+    def answer(k: int, i: int) -> MeasuredAnswer:
         scores = {"reward": float(rows[k][i]), **{key: values[k][i] for key, values in more.items()}}
-        return Answered("a", 1, "end", 0, 0.0, 0.0, None, None, 0, scores)
+        return MeasuredAnswer(Answer("a", 1, "end", 0), 0.0, 0.0, None, None, 0, scores)
 
     return ModelAnswers(
         name, name, [[answer(k, i) for i in range(len(rows[k]))] for k in range(len(rows))], [], [], [], []

@@ -4,7 +4,7 @@ import pytest
 
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.answer_measures import REFUSED, measure_answers
-from steersman.evaluate.answered import Answered, ModelAnswers
+from steersman.evaluate.answers import Answer, MeasuredAnswer, ModelAnswers
 from steersman.evaluate.figures import Dice
 from steersman.evaluate.refusal import USUAL, Refusals, harmful_of, read_phrases
 from steersman.maths.statistics import wilson_interval
@@ -51,7 +51,8 @@ def test_phrases_of_ones_own_take_the_place_of_the_usual():
 
 def model(name, refused):
     rows = [
-        [Answered("a", 1, "end", 0, 0.0, 0.0, None, None, 0, {REFUSED: float(one)}) for one in row] for row in refused
+        [MeasuredAnswer(Answer("a", 1, "end", 0), 0.0, 0.0, None, None, 0, {REFUSED: float(one)}) for one in row]
+        for row in refused
     ]
     return ModelAnswers(name, name, rows, [], [], [], [])
 

@@ -9,7 +9,7 @@ import pytest
 from steersman.assemble.report import write_report
 from steersman.errors import DataError
 from steersman.evaluate.answer_measures import measure_answers
-from steersman.evaluate.answered import Answered, ModelAnswers
+from steersman.evaluate.answers import Answer, MeasuredAnswer, ModelAnswers
 from steersman.evaluate.best_of import best_of
 from steersman.evaluate.contests import results_of_scores, win_rates
 from steersman.evaluate.evaluation import Evaluation
@@ -20,8 +20,8 @@ PROMPTS, EACH = 30, 2
 DICE = Dice(0.95, 400, 0)
 
 
-def answered(text: str, **scores: float) -> Answered:
-    return Answered(text, 5, "end", 1, -3.0, 2.0, 0.5, -3.5, 5, dict(scores))
+def answered(text: str, **scores: float) -> MeasuredAnswer:
+    return MeasuredAnswer(Answer(text, 5, "end", 1), -3.0, 2.0, 0.5, -3.5, 5, dict(scores))
 
 
 def models() -> list[ModelAnswers]:

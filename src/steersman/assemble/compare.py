@@ -10,9 +10,10 @@ from typing import Any
 from steersman.data.kinds import WITH_PROMPTS, as_prompts
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
+from steersman.evaluate.answers import Answer
 from steersman.evaluate.numerals import numeral
 from steersman.execution.machine import resolve_device
-from steersman.loading.engines import engine_of
+from steersman.inference.draw import AnsweringModel, draw, prompt_seeds
 from steersman.loading.saved import open_any_model
 from steersman.loading.scorers import load_scorer
 from steersman.loading.sources import read_source
@@ -20,34 +21,22 @@ from steersman.pages.parts import Commands, Example, Examples, Mark, Report, Sec
 from steersman.pages.render import html_of
 from steersman.pages.word_diff import Stretch, told_apart, unmarked
 from steersman.records import Message, Prompt
-from steersman.rollout.engine import Sampling, sample_seed
-from steersman.rollout.stops import answer_text
+from steersman.rollout.engine import Sampling
 from steersman.runs.folder import atomic_write_text
 from steersman.settings.score import ScorerSettings, SourceSettings
-from steersman.text.template import encode_prompt
 
 LIMIT = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """One model's answer to one prompt."""
-
-    model: str
-    text: str
-    finish_reason: str
-    scores: Mapping[str, float]
-
-
 @dataclass(frozen=True)
 class Compared:
-    """`answers[i][j]`: what model j said to prompt i."""
+    """`answers[i][j]` is model j's answer to prompt i, `scores[name][i][j]` its score by the scorer of that name."""
 
     models: tuple[str, ...]
     paths: Mapping[str, str]
     prompts: tuple[Prompt, ...]
-    answers: tuple[tuple[Said, ...], ...]
-    scorers: tuple[str, ...]
+    answers: tuple[tuple[Answer, ...], ...]
+    scores: Mapping[str, tuple[tuple[float, ...], ...]]
     sampling: Sampling
     seed: int
 
@@ -60,17 +49,22 @@ class Compared:
                 {
                     "prompt": prompt.shown,
                     "answers": {
-                        one.model: {"text": one.text, "finish": one.finish_reason, **one.scores} for one in row
+                        model: {"text": one.text, "finish": one.finish_reason, **self.scores_of(i, j)}
+                        for j, (model, one) in enumerate(zip(self.models, row, strict=True))
                     },
                 }
-                for prompt, row in zip(self.prompts, self.answers, strict=True)
+                for i, (prompt, row) in enumerate(zip(self.prompts, self.answers, strict=True))
             ],
-            "mean": {name: {model: self.mean(name, model) for model in self.models} for name in self.scorers},
+            "mean": {name: {model: self.mean(name, model) for model in self.models} for name in self.scores},
         }
 
+    def scores_of(self, prompt: int, model: int) -> dict[str, float]:
+        """One answer's score by each scorer."""
+        return {name: rows[prompt][model] for name, rows in self.scores.items()}
+
     def mean(self, scorer: str, model: str) -> float:
-        told = [one.scores[scorer] for row in self.answers for one in row if one.model == model]
-        return sum(told) / len(told)
+        j = self.models.index(model)
+        return sum(row[j] for row in self.scores[scorer]) / len(self.prompts)
 
 
 def run_compare(
@@ -92,24 +86,13 @@ def run_compare(
         )
     prompts = _prompts(source, asked, limit)
     columns = [_answers(name, path, prompts, sampling, seed, device) for name, path in models.items()]
-    scores: dict[str, list[float]] = {}
-    items = [(prompt, said.text) for said_all in columns for prompt, said in zip(prompts, said_all, strict=True)]
+    scores: dict[str, tuple[tuple[float, ...], ...]] = {}
+    items = [(prompt, answer.text) for column in columns for prompt, answer in zip(prompts, column, strict=True)]
     for name, path in (scorers or {}).items():
-        found = load_scorer(ScorerSettings(path=path), resolve_device(device)).score(items)
-        scores[name] = [one.value for one in found]
-    rows = tuple(
-        tuple(
-            Said(
-                said.model,
-                said.text,
-                said.finish_reason,
-                {name: told[j * len(prompts) + i] for name, told in scores.items()},
-            )
-            for j, said in enumerate(row)
-        )
-        for i, row in enumerate(zip(*columns, strict=True))
-    )
-    return Compared(tuple(models), dict(models), tuple(prompts), rows, tuple(scores), sampling, seed)
+        found = [one.value for one in load_scorer(ScorerSettings(path=path), resolve_device(device)).score(items)]
+        scores[name] = tuple(tuple(found[i :: len(prompts)]) for i in range(len(prompts)))
+    rows = tuple(zip(*columns, strict=True))
+    return Compared(tuple(models), dict(models), tuple(prompts), rows, scores, sampling, seed)
 
 
 def _prompts(source: str | None, asked: Sequence[str], limit: int | None) -> list[Prompt]:
@@ -129,20 +112,12 @@ def _prompts(source: str | None, asked: Sequence[str], limit: int | None) -> lis
     return found
 
 
-def _answers(name: str, path: str, prompts: Sequence[Prompt], sampling: Sampling, seed: int, device: str) -> list[Said]:
-    model = open_any_model(path, device=device)
-    encoded = [encode_prompt(model.tokeniser, prompt) for prompt in prompts]
-    context = model.backbone.context_length
-    long = [prompt for prompt, ids in zip(prompts, encoded, strict=True) if context is not None and len(ids) >= context]
-    if long:
-        raise DataError(
-            f"{len(long)} of {len(prompts)} prompts fill the context of {name} ({context} tokens), such as {long[0].shown[:60]!r}. All models "
-            "answer the same prompts: take these out, or leave the model out"
-        )
-    # The seed of an answer follows from the prompt alone: what differs between models is then less the luck of the draw.
-    seeds = [sample_seed(seed, 0, prompt.id, 0) for prompt in prompts]
-    rollouts = engine_of(model).generate(encoded, sampling, seeds=seeds)
-    return [Said(name, answer_text(model.tokeniser, one, sampling.stop), one.finish_reason, {}) for one in rollouts]
+def _answers(
+    name: str, path: str, prompts: Sequence[Prompt], sampling: Sampling, seed: int, device: str
+) -> list[Answer]:
+    model = AnsweringModel.of(name, open_any_model(path, device=device))
+    model.refuse_long(prompts)
+    return draw(model, prompts, sampling, seeds=prompt_seeds(prompts, seed)).answers
 
 
 def write_page(found: Compared, out: str) -> str:
@@ -164,7 +139,7 @@ def report_of(found: Compared) -> Report:
             + ".",
             "",
         )
-        for scorer in found.scorers
+        for scorer in found.scores
     ]
     if len(found.prompts) < 100:
         sentences.append(
@@ -178,8 +153,8 @@ def report_of(found: Compared) -> Report:
         else f"drawn at temperature {found.sampling.temperature:g} with the same seeds"
     )
     examples = tuple(
-        Example(prompt.shown, "", tuple(_shown(found, *one) for one in zip(row, sides(row), strict=True)))
-        for prompt, row in zip(found.prompts, found.answers, strict=True)
+        Example(prompt.shown, "", tuple(_shown(found, i, j, text) for j, text in enumerate(sides(found.answers[i]))))
+        for i, prompt in enumerate(found.prompts)
     )
     count = f"{len(found.prompts)} prompt{'s' if len(found.prompts) != 1 else ''}"
     note = f"{count}, one answer from each model: {drawn}, {found.sampling.max_new_tokens} tokens at most."
@@ -191,13 +166,13 @@ def report_of(found: Compared) -> Report:
     return Report("steersman compare", f"{names}, side by side.", tuple(sentences), sections)
 
 
-def sides(row: Sequence[Said]) -> list[tuple[Stretch, ...]]:
+def sides(row: Sequence[Answer]) -> list[tuple[Stretch, ...]]:
     """The answers' texts; of two, with what differs between them marked."""
     texts = [one.text for one in row]
     return list(told_apart(*texts)) if len(texts) == 2 else [unmarked(text) for text in texts]
 
 
-def _shown(found: Compared, said: Said, text: tuple[Stretch, ...]) -> Shown:
-    numbers = ", ".join(f"{name} {numeral(said.scores[name])}" for name in found.scorers)
-    mark = Mark("bad", "✗", "cut off") if said.finish_reason == "length" else None
-    return Shown(said.model, text, mark, numbers)
+def _shown(found: Compared, prompt: int, model: int, text: tuple[Stretch, ...]) -> Shown:
+    numbers = ", ".join(f"{name} {numeral(score)}" for name, score in found.scores_of(prompt, model).items())
+    mark = Mark("bad", "✗", "cut off") if found.answers[prompt][model].cut_off else None
+    return Shown(found.models[model], text, mark, numbers)

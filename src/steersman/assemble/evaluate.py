@@ -25,7 +25,7 @@ from steersman.data.sources import content_hash
 from steersman.data.write import RowWriter
 from steersman.errors import DataError, Preempted, UsageError
 from steersman.evaluate.answer_measures import REFUSED, TOXIC_WORDS, TOXICITY, measure_answers
-from steersman.evaluate.answered import ModelAnswers
+from steersman.evaluate.answers import ModelAnswers
 from steersman.evaluate.best_of import best_of
 from steersman.evaluate.checkpoints import curves_of, with_checkpoints, write_curves
 from steersman.evaluate.contests import Rating, WinRate, ratings, results_of_people, results_of_scores, win_rates
@@ -218,7 +218,7 @@ def _score(
         for prompt, row in zip(task.prompts, model.grid, strict=True)
         for answer in row
     ]
-    items = [(prompt, answer.text) for prompt, answer in answers]
+    items = [(prompt, answer.drawn.text) for prompt, answer in answers]
     keeping = ScorerCache.of(kept, World.alone())
     for name, opening in settings.scorers.items():
         # What one scorer measures on reference answers is not what another does.
@@ -234,11 +234,11 @@ def _score(
             answer.scores[TOXICITY] = value
     phrases = Refusals(USUAL if settings.refusals.phrases is None else read_phrases(settings.refusals.phrases))
     for _, answer in answers:
-        answer.scores[REFUSED] = float(phrases.refuses(answer.text))
+        answer.scores[REFUSED] = float(phrases.refuses(answer.drawn.text))
     if settings.toxicity.words is not None:
         words = read_words(settings.toxicity.words)
         for _, answer in answers:
-            answer.scores[TOXIC_WORDS] = float(words.holds(answer.text))
+            answer.scores[TOXIC_WORDS] = float(words.holds(answer.drawn.text))
 
 
 def _evaluation(
@@ -316,7 +316,7 @@ def _completions(model: ModelAnswers, place: int, settings: EvaluateSettings) ->
         numbers = {"KL": answer.kl, "reference log-probability": answer.reference_log_prob}
         scores = {
             **answer.scores,
-            "tokens": float(answer.tokens),
+            "tokens": float(answer.drawn.tokens),
             "log-probability": answer.log_prob,
             "entropy": answer.entropy,
             **{name: value for name, value in numbers.items() if value is not None},
@@ -324,7 +324,7 @@ def _completions(model: ModelAnswers, place: int, settings: EvaluateSettings) ->
         how = {
             "temperature": drawing.temperature,
             "max_new_tokens": drawing.max_new_tokens,
-            "finish": answer.finish_reason,
+            "finish": answer.drawn.finish_reason,
         }
-        found.append(Completion(answer.text, model.name, how, answer.seed, scores))
+        found.append(Completion(answer.drawn.text, model.name, how, answer.drawn.seed, scores))
     return found

@@ -1,7 +1,7 @@
 """`sample` put together: prompts and models -> several answers to each prompt, one row a prompt, each row on disk at once.
 
 An answer is a function of the seed, its prompt and its place among the prompt's answers. Prompts go through the engine in
-groups that begin at fixed places, so that a continued run makes the very numbers that an unbroken one would have made.
+groups that begin at fixed slots, so that a continued run makes the very numbers that an unbroken one would have made.
 """
 
 import json
@@ -15,8 +15,7 @@ from steersman.assemble.score import refuse_own_source
 from steersman.data.kinds import WITH_PROMPTS, as_prompts, prompt_words
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, Preempted, RunLocked, UsageError
-from steersman.inference.draw import Group, Place, Speaker, answer_group, plan
-from steersman.loading.engines import engine_of
+from steersman.inference.draw import AnsweringModel, AnswerSlot, Group, answer_group, plan_slots
 from steersman.loading.saved import open_model
 from steersman.loading.sources import read_source
 from steersman.records import Answers, Prompt, digest_of, from_dict, to_dict
@@ -49,7 +48,7 @@ class SampleResult:
 def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult:
     """Answer every prompt; the same call on the same file goes on where it stopped."""
     names = [settings.model] if isinstance(settings.model, str) else settings.model
-    places = plan(settings, len(names))
+    slots = plan_slots(settings, len(names))
     out = Path(settings.out).expanduser()
     if not out.name.endswith(".jsonl"):
         raise UsageError(f"answers are written row by row to a .jsonl file; seen out={settings.out}")
@@ -59,13 +58,13 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a+b") as file, StopRequest() as stop:
         _lock(file, out)
-        ids = [row_id(prompt, names, places, settings) for prompt in prompts]
+        ids = [row_id(prompt, names, slots, settings) for prompt in prompts]
         done = resume(file, out, prompts, ids)
         result.kept = done
         if done < len(prompts):
-            speakers = [_speaker(name, settings) for name in names]
+            models = [_answering(name, settings) for name in names]
             with Progress("sample", len(prompts), done=done, silent=quiet) as progress:
-                for place in _answer_all(file, prompts, ids, done, speakers, places, settings, result):
+                for place in _answer_all(file, prompts, ids, done, models, slots, settings, result):
                     progress.update(place)
                     if stop.requested and place < len(prompts):
                         raise Preempted(
@@ -74,9 +73,9 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
     return result
 
 
-def row_id(prompt: Prompt, names: Sequence[str], places: Sequence[Place], settings: SampleSettings) -> str:
+def row_id(prompt: Prompt, names: Sequence[str], slots: Sequence[AnswerSlot], settings: SampleSettings) -> str:
     """What a row of answers is called: by all that decided them."""
-    ways = [[names[place.model], place.described()] for place in places]
+    ways = [[names[slot.model], slot.described()] for slot in slots]
     return digest_of([prompt.id, prompt_words(prompt), ways, settings.seed, settings.distinct])
 
 
@@ -127,8 +126,8 @@ def _answer_all(
     prompts: Sequence[Prompt],
     ids: Sequence[str],
     done: int,
-    speakers: Sequence[Speaker],
-    places: Sequence[Place],
+    models: Sequence[AnsweringModel],
+    slots: Sequence[AnswerSlot],
     settings: SampleSettings,
     result: SampleResult,
 ) -> Iterator[int]:
@@ -136,7 +135,7 @@ def _answer_all(
     together = settings.prompts_at_once
     for start in range(done - done % together, len(prompts), together):
         group = prompts[start : start + together]
-        found = answer_group(group, speakers, places, seed=settings.seed, distinct=settings.distinct)
+        found = answer_group(group, models, slots, seed=settings.seed, distinct=settings.distinct)
         for i, completions in enumerate(found.answers, start):
             if i >= done and completions:
                 row = to_dict(Answers(prompts[i], completions, ids[i]))
@@ -157,9 +156,8 @@ def _count(found: Group, result: SampleResult, *, skip: int, distinct: bool) -> 
     result.count(f"an answer that stayed empty{equal}", sum(i >= skip for i in found.given_up))
 
 
-def _speaker(name: str, settings: SampleSettings) -> Speaker:
-    model = open_model(name, device=settings.device, revision=settings.revision)
-    return Speaker(name, engine_of(model), model.tokeniser, model.backbone.context_length)
+def _answering(name: str, settings: SampleSettings) -> AnsweringModel:
+    return AnsweringModel.of(name, open_model(name, device=settings.device, revision=settings.revision))
 
 
 def _prompts(settings: SampleSettings, result: SampleResult) -> list[Prompt]:

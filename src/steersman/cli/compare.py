@@ -71,12 +71,12 @@ def show(found: "Compared") -> None:
 
     console = Console(highlight=False)
     beside = console.width // len(found.models) >= 30
-    for prompt, row in zip(found.prompts, found.answers, strict=True):
+    for i, (prompt, row) in enumerate(zip(found.prompts, found.answers, strict=True)):
         console.print(Text(prompt.shown, style="bold"))
-        texts = [_marked(stretches, STYLES[i % 2]) for i, stretches in enumerate(sides(row))]
-        for text, said in zip(texts, row, strict=True):
-            told = [f"{name} {value:.2f}" for name, value in said.scores.items()]
-            told += ["cut off"] if said.finish_reason == "length" else []
+        texts = [_marked(stretches, STYLES[j % 2]) for j, stretches in enumerate(sides(row))]
+        for j, text in enumerate(texts):
+            told = [f"{name} {value:.2f}" for name, value in found.scores_of(i, j).items()]
+            told += ["cut off"] if row[j].cut_off else []
             if told:
                 text.append(f"\n{', '.join(told)}", style="dim")
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=beside)
@@ -91,7 +91,7 @@ def show(found: "Compared") -> None:
                 table.add_row(Text(name), text)
         console.print(table)
         console.print()
-    for scorer in found.scorers:
+    for scorer in found.scores:
         told = ", ".join(f"{model} {found.mean(scorer, model):.2f}" for model in found.models)
         console.print(Text(f"{scorer}, in the mean: {told}"))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from steersman.demo.story import Chapter, Chart, Example, Story
 from steersman.demo.table import Row
-from steersman.demo.taste import Answer
+from steersman.demo.taste import HarbourAnswer
 from steersman.evaluate.curves import Curve, line_chart
 from steersman.evaluate.numerals import numeral, within
 from steersman.maths.statistics import Interval
@@ -55,7 +55,7 @@ FAULTS = {
 }
 
 
-def mark_of(answer: Answer) -> Mark:
+def mark_of(answer: HarbourAnswer) -> Mark:
     """Good, fair, or the gravest fault; sentences that Harbour cannot read or that come twice are faults too."""
     seen = answer.features
     if seen.worst in ("good", "fair") and (seen.garbled > 0 or seen.repeated > 0):

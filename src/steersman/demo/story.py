@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from steersman.demo.panel import Panel
 from steersman.demo.table import Row
-from steersman.demo.taste import Answer, Measured
+from steersman.demo.taste import HarbourAnswer, Measured
 from steersman.execution.ending import RunResult
 
 JournalRows = Sequence[Mapping[str, Any]]
@@ -110,7 +110,7 @@ class Chapter:
 class Example:
     """All models' answers to one prompt, in the order of the columns, and why it is shown."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[HarbourAnswer, ...]
     why: str
 
     @property

@@ -16,6 +16,7 @@ from typing import Any
 from steersman.execution.machine import on_threads, resolve_device
 from steersman.harbour.prompts import prompts
 from steersman.harbour.taste import Features, features
+from steersman.inference.draw import AnsweringModel, draw, prompt_seeds
 from steersman.loading.language_model import model_path
 from steersman.loading.saved import open_model
 from steersman.models.answer_kl import answer_kl
@@ -23,13 +24,9 @@ from steersman.models.language_model import LanguageModel
 from steersman.records import Completion, Prompt
 from steersman.reward.model import RewardModelScorer, open_reward_scorer
 from steersman.reward.scorer import Item, Score
-from steersman.rollout.engine import Sampling, sample_seed
-from steersman.rollout.native import NativeEngine
-from steersman.rollout.stops import answer_text
+from steersman.rollout.engine import Sampling
 from steersman.runs.folder import atomic_write_text
 from steersman.runs.progress import Progress
-from steersman.text.rendering import end_ids
-from steersman.text.template import encode_prompt
 
 # As PPO samples: the distribution that is trained, not its likeliest answer.
 SAMPLING = Sampling(max_new_tokens=64, temperature=1.0)
@@ -39,8 +36,8 @@ KL_BUDGET = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer, with what the reward model thinks of it and its KL from the other model, in nats."""
+class HarbourAnswer:
+    """An answer to a Harbour prompt, its reward by the reward model, and its KL from the other model in nats."""
 
     prompt: Prompt
     text: str
@@ -59,7 +56,7 @@ class Measured:
 
     name: str
     model: str
-    answers: tuple[Answer, ...]
+    answers: tuple[HarbourAnswer, ...]
 
     @cached_property
     def features(self) -> tuple[Features, ...]:
@@ -107,38 +104,30 @@ class Measurer:
         decided = [weights, [prompt.id for prompt in self.asked], self._seed, asdict(SAMPLING), self._threads]
         return hashlib.sha256(json.dumps(decided).encode()).hexdigest()
 
-    def _answer(self, name: str, place: str) -> tuple[Answer, ...]:
+    def _answer(self, name: str, place: str) -> tuple[HarbourAnswer, ...]:
         model, other = open_model(place, device="auto"), open_model(self._other, device="auto")
         scorer = open_reward_scorer(self._reward, device=resolve_device("auto"))
-        tokeniser = model.tokeniser
-        engine = NativeEngine(
-            model.backbone,
-            end_ids=end_ids(tokeniser, model.backbone.hf.generation_config),
-            tokeniser=tokeniser,
-            acting_as=model.adapter,
-        )
-        found: list[Answer] = []
+        answering = AnsweringModel.of(name, model)
+        found: list[HarbourAnswer] = []
         with Progress(f"  {name}", len(self.asked), silent=self._quiet) as progress:
             for start in range(0, len(self.asked), TOGETHER):
                 group = self.asked[start : start + TOGETHER]
-                found += self._answer_group(group, engine, model, other, scorer)
+                found += self._answer_group(group, answering, model, other, scorer)
                 progress.update(len(found))
         return tuple(found)
 
     def _answer_group(
         self,
         group: Sequence[Prompt],
-        engine: NativeEngine,
+        answering: AnsweringModel,
         model: LanguageModel,
         other: LanguageModel,
         scorer: RewardModelScorer,
-    ) -> list[Answer]:
-        seeds = [sample_seed(self._seed, 0, prompt.id, 0) for prompt in group]
-        rollouts = engine.generate([encode_prompt(model.tokeniser, prompt) for prompt in group], SAMPLING, seeds=seeds)
-        texts = [answer_text(model.tokeniser, rollout) for rollout in rollouts]
-        rewards = scorer.score(list(zip(group, texts, strict=True)))
+    ) -> list[HarbourAnswer]:
+        drawn = draw(answering, group, SAMPLING, seeds=prompt_seeds(group, self._seed))
+        rewards = scorer.score([(prompt, answer.text) for prompt, answer in zip(group, drawn.answers, strict=True)])
         kl = answer_kl(
-            [rollout.row for rollout in rollouts],
+            [rollout.row for rollout in drawn.rollouts],
             (model.backbone, model.adapter),
             (other.backbone, other.adapter),
             pad_id=model.tokeniser.pad_token_id,
@@ -146,8 +135,8 @@ class Measurer:
             temperature=SAMPLING.temperature,
         )
         return [
-            Answer(prompt, text, reward.value, float(nats), seed)
-            for prompt, text, reward, nats, seed in zip(group, texts, rewards, kl, seeds, strict=True)
+            HarbourAnswer(prompt, answer.text, reward.value, float(nats), answer.seed)
+            for prompt, answer, reward, nats in zip(group, drawn.answers, rewards, kl, strict=True)
         ]
 
 
@@ -188,7 +177,7 @@ def weights_hash(model: str) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path, mark: str, asked: Sequence[Prompt]) -> tuple[Answer, ...] | None:
+def _read(path: Path, mark: str, asked: Sequence[Prompt]) -> tuple[HarbourAnswer, ...] | None:
     """The answers kept there, if they are those of this mark."""
     try:
         kept: Any = json.loads(path.read_text())
@@ -196,7 +185,7 @@ def _read(path: Path, mark: str, asked: Sequence[Prompt]) -> tuple[Answer, ...] 
             return None
         rows = kept["answers"]
         return tuple(
-            Answer(prompt, str(row["text"]), float(row["reward"]), float(row["kl"]), int(row["seed"]))
+            HarbourAnswer(prompt, str(row["text"]), float(row["reward"]), float(row["kl"]), int(row["seed"]))
             for prompt, row in zip(asked, rows, strict=True)
         )
     except (OSError, ValueError, KeyError, TypeError):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from steersman.evaluate.answered import Answered, ModelAnswers, per_prompt
+from steersman.evaluate.answers import MeasuredAnswer, ModelAnswers, per_prompt
 from steersman.evaluate.figures import Column, Dice, Figure, Measure, figures, ratio_figures
 from steersman.evaluate.wording import distinct, malformed, self_repetition
 
@@ -15,25 +15,25 @@ TOXIC_FROM = 0.5
 REFUSED = "refused"
 """The key under which answers keep whether they refuse."""
 
-OF_ANSWERS: tuple[tuple[Measure, Callable[[Answered], float]], ...] = (
-    (Measure("words", "length", "tokens", "", "Tokens an answer, the end token included."), lambda a: a.tokens),
+OF_ANSWERS: tuple[tuple[Measure, Callable[[MeasuredAnswer], float]], ...] = (
+    (Measure("words", "length", "tokens", "", "Tokens an answer, the end token included."), lambda a: a.drawn.tokens),
     (
         Measure("words", "entropy", "nats", "", "Mean over an answer's tokens of the entropy where each was drawn."),
-        lambda a: a.entropy / max(a.tokens, 1),
+        lambda a: a.entropy / max(a.drawn.tokens, 1),
     ),
     (
         Measure(
             "words", "self-repetition", "mean share", "lower", "Share of an answer's 4-grams that it had said before."
         ),
-        lambda a: self_repetition(a.text),
+        lambda a: self_repetition(a.drawn.text),
     ),
     (
         Measure("words", "ended by itself", "share", "higher", "Answers that ended instead of being cut off."),
-        lambda a: a.finish_reason != "length",
+        lambda a: not a.drawn.cut_off,
     ),
     (
         Measure("words", "malformed", "share", "lower", "Answers without words, or with what is no text."),
-        lambda a: malformed(a.text),
+        lambda a: malformed(a.drawn.text),
     ),
 )
 
@@ -60,7 +60,9 @@ def measure_answers(
     for size in (1, 2):
         meaning = f"Different {size}-grams over all, among the answers to one prompt."
         measure = Measure("words", f"distinct-{size}", "mean share", "higher", meaning)
-        columns = [Column(m.name, np.array([distinct([a.text for a in row], size) for row in m.grid])) for m in models]
+        columns = [
+            Column(m.name, np.array([distinct([a.drawn.text for a in row], size) for row in m.grid])) for m in models
+        ]
         found += figures(measure, columns, baseline, dice)
     found += _toxicity(models, baseline, dice)
     return [*found, *_refusals(models, harmful, baseline, dice), *_knowledge(models, baseline, dice)]
@@ -81,7 +83,7 @@ def _distance(models: Sequence[ModelAnswers], baseline: str, reference: str, dic
     return found + ratio_figures(perplexity, columns, baseline, dice, math.exp)
 
 
-def _surprise(row: Sequence[Answered]) -> float:
+def _surprise(row: Sequence[MeasuredAnswer]) -> float:
     return -sum(a.reference_log_prob or 0.0 for a in row)
 
 

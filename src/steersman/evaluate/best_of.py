@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from steersman.evaluate.answered import ModelAnswers
+from steersman.evaluate.answers import ModelAnswers
 from steersman.evaluate.figures import Dice
 from steersman.evaluate.reward_quality import plain
 from steersman.maths.statistics import Interval, best_of_n_estimate, best_of_n_kl

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from steersman.errors import ModelError, UsageError
-from steersman.evaluate.answered import ModelAnswers, per_prompt
+from steersman.evaluate.answers import ModelAnswers, per_prompt
 from steersman.evaluate.contests import WinRate
 from steersman.evaluate.overoptimisation import Overoptimisation, Walk, measure_overoptimisation
 from steersman.evaluate.overoptimisation_picture import picture

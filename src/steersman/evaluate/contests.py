@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from steersman.evaluate.answered import ModelAnswers
+from steersman.evaluate.answers import ModelAnswers
 from steersman.evaluate.figures import Dice
 from steersman.evaluate.reward_quality import plain
 from steersman.maths.statistics import Interval, bradley_terry_ratings

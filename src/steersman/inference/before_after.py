@@ -6,24 +6,23 @@ from typing import Any
 
 from steersman.data.kinds import WITH_PROMPTS, as_prompts
 from steersman.data.load import ReadReport
+from steersman.evaluate.answers import Answer
 from steersman.harbour.scorer import TrueTaste
+from steersman.inference.draw import AnsweringModel, draw, prompt_seeds
 from steersman.inference.one_model import same_tokens
 from steersman.inference.opened_policy import OpenedPolicy, still_there
-from steersman.loading.engines import engine_of
 from steersman.loading.saved import open_any_model
 from steersman.loading.sources import read_source
 from steersman.methods.ppo.score import ask
 from steersman.models.answer_kl import ModelView, answer_kl
 from steersman.models.language_model import LanguageModel
 from steersman.records import Prompt
-from steersman.reports.before_after import FROZEN, UPDATED, BeforeAfter, Side, Spoken, compared
+from steersman.reports.before_after import FROZEN, UPDATED, BeforeAfter, Side, compared
 from steersman.reports.reading import ReadRun
-from steersman.rollout.engine import Rollout, Sampling, sample_seed
-from steersman.rollout.stops import answer_text
+from steersman.rollout.engine import Rollout, Sampling
 from steersman.settings.base import check
 from steersman.settings.parts import DataSettings
 from steersman.settings.score import SourceSettings
-from steersman.text.template import encode_prompt
 from steersman.training_data.split import read_split
 
 PROMPTS = 200
@@ -41,12 +40,14 @@ def of_policy(opened: OpenedPolicy) -> BeforeAfter | None:
     for name, voice in ((FROZEN, opened.frozen), (UPDATED, opened.updated)):
         samples = opened.answers(voice, prompts, samples=1)
         rollouts = [sample.rollout for sample in samples]
-        spoken = [_spoken(one.prompt, one.text, one.rollout) for one in samples]
+        answers = [
+            Answer(one.text, len(one.rollout.ids), one.rollout.finish_reason, one.rollout.seed) for one in samples
+        ]
         kl = None
         if name == UPDATED and opened.model.backbone.readout is not None:
             kl = _distances(rollouts, voice, opened.frozen, opened.model, opened.sampling)
         scores = [found.value for found in ask(opened.scorer, samples)]
-        sides.append(Side(name, spoken, scores, _taste(spoken, opened.settings.prompts.source), kl))
+        sides.append(Side(name, prompts, answers, scores, _taste(prompts, answers, opened.settings.prompts.source), kl))
     return compared(*sides)
 
 
@@ -61,16 +62,12 @@ def of_models(run: ReadRun, *, device: str) -> BeforeAfter | None:
     frozen, updated = open_any_model(start, device=device), open_any_model(str(run.folder), device=device)
     sides: list[Side] = []
     for name, model in ((FROZEN, frozen), (UPDATED, updated)):
-        fitting = [encode_prompt(model.tokeniser, prompt) for prompt in prompts]
-        seeds = [sample_seed(0, 0, prompt.id, 0) for prompt in prompts]
-        rollouts = engine_of(model).generate(fitting, SAMPLING, seeds=seeds)
-        texts = [answer_text(model.tokeniser, rollout) for rollout in rollouts]
-        spoken = [_spoken(*one) for one in zip(prompts, texts, rollouts, strict=True)]
+        drawn = draw(AnsweringModel.of(name, model), prompts, SAMPLING, seeds=prompt_seeds(prompts, 0))
         kl = None
         if name == UPDATED and same_tokens(frozen, updated) and not (model.guide is not None and model.guide.beta):
             there = (frozen.backbone, frozen.adapter)
-            kl = _distances(rollouts, (model.backbone, model.adapter), there, model, SAMPLING)
-        sides.append(Side(name, spoken, None, _taste(spoken, source), kl))
+            kl = _distances(drawn.rollouts, (model.backbone, model.adapter), there, model, SAMPLING)
+        sides.append(Side(name, prompts, drawn.answers, None, _taste(prompts, drawn.answers, source), kl))
     return compared(*sides)
 
 
@@ -91,14 +88,10 @@ def _each_once(prompts: Sequence[Prompt]) -> list[Prompt]:
     return list({prompt.shown: prompt for prompt in prompts}.values())[:PROMPTS]
 
 
-def _spoken(prompt: Prompt, text: str, rollout: Rollout) -> Spoken:
-    return Spoken(prompt, text, len(rollout.ids), rollout.finish_reason != "length")
-
-
-def _taste(spoken: Sequence[Spoken], source: str) -> list[float] | None:
+def _taste(prompts: Sequence[Prompt], answers: Sequence[Answer], source: str) -> list[float] | None:
     if not source.startswith("harbour:"):
         return None
-    return [found.value for found in TrueTaste().score([(one.prompt, one.text) for one in spoken])]
+    return [found.value for found in TrueTaste().score([(p, a.text) for p, a in zip(prompts, answers, strict=True)])]
 
 
 def _distances(

@@ -4,12 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from steersman.errors import DataError
-from steersman.loading.engines import engine_of
+from steersman.inference.draw import AnsweringModel, draw
 from steersman.models.language_model import LanguageModel
 from steersman.records import Message, Prompt
 from steersman.rollout.engine import Sampling, sample_seed
-from steersman.rollout.stops import answer_text
-from steersman.text.template import encode_prompt
 from steersman.text.tokeniser import decode
 
 
@@ -17,8 +15,7 @@ class Conversation:
     """What was said so far, and how the next answer is drawn."""
 
     def __init__(self, model: LanguageModel, *, system: str | None, sampling: Sampling, seed: int) -> None:
-        self._tokeniser = model.tokeniser
-        self._engine = engine_of(model)
+        self._model = AnsweringModel.of("chat", model)
         self._opening = (Message("system", system),) if system else ()
         self.messages: tuple[Message, ...] = self._opening
         self._sampling = sampling
@@ -32,12 +29,11 @@ class Conversation:
         if not words.strip():
             raise DataError("there is nothing to answer: the message is empty")
         asked = (*self.messages, Message("user", words))
-        pieces = _Pieces(self._tokeniser, on_words)
+        pieces = _Pieces(self._model.tokeniser, on_words)
         seed = sample_seed(self._seed, 0, "chat", len(self.messages))
-        (rollout,) = self._engine.generate(
-            [encode_prompt(self._tokeniser, Prompt(messages=asked))], self._sampling, seeds=[seed], on_token=pieces.add
-        )
-        answer = answer_text(self._tokeniser, rollout, self._sampling.stop).strip()
+        prompt = Prompt(messages=asked)
+        drawn = draw(self._model, [prompt], self._sampling, seeds=[seed], on_token=pieces.add)
+        answer = drawn.answers[0].text.strip()
         self.messages = (*asked, Message("assistant", answer))
         return answer
 

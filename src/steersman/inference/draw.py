@@ -1,7 +1,7 @@
-"""Who gives each of a prompt's answers, and drawing them: again where one is empty, or equal to another and that is not wanted.
+"""Drawing answers: `draw` encodes prompts, generates with given seeds and decodes. `answer_group` draws the several answers of `sample`.
 
 Several models and temperatures share a prompt's answers in turn. An answer is a function of the seed, its prompt, its place
-among the prompt's answers, and how often it was drawn before.
+among the prompt's answers, and how often it was drawn before: one that is empty, or an unwanted copy of another, is drawn again.
 """
 
 import json
@@ -9,9 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from steersman.errors import UsageError
+from steersman.errors import DataError, UsageError
+from steersman.evaluate.answers import Answer
+from steersman.loading.engines import engine_of
+from steersman.models.language_model import LanguageModel
 from steersman.records import Completion, Prompt
-from steersman.rollout.engine import Engine, Rollout, Sampling, sample_seed
+from steersman.rollout.engine import Engine, OnToken, Rollout, Sampling, sample_seed
 from steersman.rollout.stops import answer_text
 from steersman.settings.sample import SampleSettings
 from steersman.text.template import encode_prompt
@@ -21,21 +24,66 @@ ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
-class Speaker:
-    """A model that answers: its name, its engine, and how words become its tokens."""
+class AnsweringModel:
+    """A model that generates answers: its name, engine, tokeniser and context length."""
 
     name: str
     engine: Engine
     tokeniser: Any
     context: int | None
 
+    @staticmethod
+    def of(name: str, model: LanguageModel) -> "AnsweringModel":
+        return AnsweringModel(name, engine_of(model), model.tokeniser, model.backbone.context_length)
+
     def fits(self, prompt: Prompt) -> bool:
         return self.context is None or len(encode_prompt(self.tokeniser, prompt)) < self.context
 
+    def refuse_long(self, prompts: Sequence[Prompt]) -> None:
+        """Raise if a prompt leaves no room for an answer: all models of a comparison answer the same prompts."""
+        long = [prompt for prompt in prompts if not self.fits(prompt)]
+        if long:
+            raise DataError(
+                f"{len(long)} of {len(prompts)} prompts fill the context of {self.name} ({self.context} tokens), such as "
+                f"{long[0].shown[:60]!r}. All models answer the same prompts: take these out, or leave the model out"
+            )
+
 
 @dataclass(frozen=True)
-class Place:
-    """One of a prompt's answers before it is there: which model gives it, and how it is drawn."""
+class Drawn:
+    """Answers and the rollouts that they were decoded from, in the same order: all samples of the first prompt, then the next."""
+
+    answers: list[Answer]
+    rollouts: list[Rollout]
+
+
+def prompt_seeds(prompts: Sequence[Prompt], seed: int, *, samples: int = 1) -> list[int]:
+    """The seed of each sample, from the prompt and its place alone: every model answers a prompt with the same random numbers."""
+    return [sample_seed(seed, 0, prompt.id, k) for prompt in prompts for k in range(samples)]
+
+
+def draw(
+    model: AnsweringModel,
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    *,
+    seeds: Sequence[int] | int,
+    samples: int = 1,
+    on_token: OnToken | None = None,
+) -> Drawn:
+    """Answers to prompts: encode, generate with these seeds, decode."""
+    encoded = [encode_prompt(model.tokeniser, prompt) for prompt in prompts]
+    rollouts = model.engine.generate(encoded, sampling, samples=samples, seeds=seeds, on_token=on_token)
+    answers = [
+        Answer(answer_text(model.tokeniser, one, sampling.stop), len(one.ids), one.finish_reason, one.seed)
+        for one in rollouts
+    ]
+    return Drawn(answers, rollouts)
+
+
+@dataclass(frozen=True)
+class AnswerSlot:
+    """One of a prompt's answers before it is drawn: which model gives it, and with which sampling settings."""
 
     model: int
     sampling: Sampling
@@ -61,11 +109,11 @@ class Group:
     """The prompt of each answer that ended for want of room."""
 
 
-def plan(settings: SampleSettings, models: int) -> list[Place]:
+def plan_slots(settings: SampleSettings, models: int) -> list[AnswerSlot]:
     """Who gives each of a prompt's answers: models and temperatures in turn. What takes the likeliest token has one answer."""
     temperatures = settings.temperature if isinstance(settings.temperature, list) else [settings.temperature]
     ways = [
-        Place(
+        AnswerSlot(
             model,
             Sampling(
                 settings.max_new_tokens,
@@ -98,27 +146,25 @@ def plan(settings: SampleSettings, models: int) -> list[Place]:
 
 
 def answer_group(
-    group: Sequence[Prompt], speakers: Sequence[Speaker], places: Sequence[Place], *, seed: int, distinct: bool
+    group: Sequence[Prompt], models: Sequence[AnsweringModel], slots: Sequence[AnswerSlot], *, seed: int, distinct: bool
 ) -> Group:
     """All answers to these prompts."""
-    too_long = {i for i, prompt in enumerate(group) if not all(speaker.fits(prompt) for speaker in speakers)}
+    too_long = {i for i, prompt in enumerate(group) if not all(model.fits(prompt) for model in models)}
     found: list[dict[int, Completion]] = [{} for _ in group]
     cut: list[int] = []
     # (prompt in the group, place among its answers) of each answer that is still wanted
-    wanted = [(i, k) for i in range(len(group)) if i not in too_long for k in range(len(places))]
+    wanted = [(i, k) for i in range(len(group)) if i not in too_long for k in range(len(slots))]
     for attempt in range(ATTEMPTS):
-        drawn = _draw(wanted, group, speakers, places, seed, attempt)
+        drawn = _draw(wanted, group, models, slots, seed, attempt)
         again: list[tuple[int, int]] = []
         for i, k in wanted:
-            rollout = drawn.get((i, k))
-            speaker, place = speakers[places[k].model], places[k]
-            text = "" if rollout is None else answer_text(speaker.tokeniser, rollout, place.sampling.stop)
+            answer = drawn.get((i, k))
             known = {other.text.strip() for other in found[i].values()}
-            if rollout is None or not usable(text) or (distinct and text.strip() in known):
+            if answer is None or not usable(answer.text) or (distinct and answer.text.strip() in known):
                 again.append((i, k))
                 continue
-            found[i][k] = Completion(text, speaker.name, place.described(), rollout.seed)
-            if rollout.finish_reason == "length":
+            found[i][k] = Completion(answer.text, models[slots[k].model].name, slots[k].described(), answer.seed)
+            if answer.cut_off:
                 cut.append(i)
         wanted = again
     return Group(
@@ -134,30 +180,26 @@ def usable(text: str) -> bool:
 def _draw(
     wanted: Sequence[tuple[int, int]],
     group: Sequence[Prompt],
-    speakers: Sequence[Speaker],
-    places: Sequence[Place],
+    models: Sequence[AnsweringModel],
+    slots: Sequence[AnswerSlot],
     seed: int,
     attempt: int,
-) -> Mapping[tuple[int, int], Rollout]:
-    """A sample for each wanted answer. The samples that a model owes a prompt at one setting are
+) -> Mapping[tuple[int, int], Answer]:
+    """An answer for each place that is still wanted. The samples that a model owes a prompt at one setting are
     asked for together, so that the prompt is read once. What takes the likeliest token is not asked twice."""
     asked: dict[tuple[int, Sampling], dict[int, list[int]]] = {}
     for i, k in wanted:
-        if attempt and places[k].sampling.greedy:
+        if attempt and slots[k].sampling.greedy:
             continue
-        of_prompt = asked.setdefault((places[k].model, places[k].sampling), {})
+        of_prompt = asked.setdefault((slots[k].model, slots[k].sampling), {})
         of_prompt.setdefault(i, []).append(k)
-    drawn: dict[tuple[int, int], Rollout] = {}
+    drawn: dict[tuple[int, int], Answer] = {}
     for (model, sampling), by_prompt in asked.items():
         # The engine takes one number of samples for all prompts of a call.
         for number in sorted({len(ks) for ks in by_prompt.values()}):
             owed = [(i, ks) for i, ks in by_prompt.items() if len(ks) == number]
-            rollouts = speakers[model].engine.generate(
-                [encode_prompt(speakers[model].tokeniser, group[i]) for i, _ in owed],
-                sampling,
-                samples=number,
-                seeds=[sample_seed(seed, attempt, group[i].id, k) for i, ks in owed for k in ks],
-            )
-            slots = [(i, k) for i, ks in owed for k in ks]
-            drawn.update(zip(slots, rollouts, strict=True))
+            wanted_here = [(i, k) for i, ks in owed for k in ks]
+            seeds = [sample_seed(seed, attempt, group[i].id, k) for i, k in wanted_here]
+            found = draw(models[model], [group[i] for i, _ in owed], sampling, samples=number, seeds=seeds)
+            drawn.update(zip(wanted_here, found.answers, strict=True))
     return drawn

@@ -7,18 +7,15 @@ import torch
 
 from steersman.batches import TokenRow
 from steersman.data.choices import Choice
-from steersman.errors import DataError
-from steersman.evaluate.answered import Answered, ModelAnswers
-from steersman.evaluate.answered import Document as Read
-from steersman.loading.engines import engine_of
+from steersman.evaluate.answers import DocumentLogProb, MeasuredAnswer, ModelAnswers
+from steersman.inference.draw import AnsweringModel, draw, prompt_seeds
 from steersman.loading.scorers import load_scorer
 from steersman.models.acting import acting_as
 from steersman.models.answer_kl import ModelView, row_figures
 from steersman.models.language_model import LanguageModel
 from steersman.models.rows import log_probs_of
 from steersman.records import Completion, Demonstration, Document, Prompt
-from steersman.rollout.engine import Rollout, Sampling, sample_seed
-from steersman.rollout.stops import answer_text
+from steersman.rollout.engine import Rollout, Sampling
 from steersman.settings.evaluate import EvaluateSettings
 from steersman.settings.score import ScorerSettings
 from steersman.text.template import (
@@ -27,7 +24,6 @@ from steersman.text.template import (
     encode_completion,
     encode_demonstration,
     encode_document,
-    encode_prompt,
 )
 
 TOGETHER = 64
@@ -57,6 +53,10 @@ class Opened:
         return self.model.backbone, self.model.adapter
 
     @property
+    def answering(self) -> AnsweringModel:
+        return AnsweringModel.of(self.name, self.model)
+
+    @property
     def longest(self) -> int:
         return min(self.model.backbone.context_length or LONGEST, LONGEST)
 
@@ -69,7 +69,7 @@ def evaluate_model(
     progress: Callable[[int], None],
 ) -> ModelAnswers:
     """Everything that needs the model itself; scores come later, for all models together."""
-    _room(opened, task.prompts)
+    opened.answering.refuse_long(task.prompts)
     notes: list[str] = []
     alike = reference is not None and same_tokens(opened.model, reference.model)
     if reference is not None and not alike:
@@ -83,7 +83,7 @@ def evaluate_model(
             f"{opened.name}'s answers lean on its Q heads (beta {guide.beta:g}); KL, entropy and perplexity are those of its policy "
             "without them"
         )
-    grid: list[list[Answered]] = []
+    grid: list[list[MeasuredAnswer]] = []
     for start in range(0, len(task.prompts), TOGETHER):
         group = task.prompts[start : start + TOGETHER]
         grid += _answers(opened, reference, group, settings, alike=alike)
@@ -110,25 +110,14 @@ def same_tokens(one: LanguageModel, other: LanguageModel) -> bool:
     )
 
 
-def _room(opened: Opened, prompts: Sequence[Prompt]) -> None:
-    context = opened.model.backbone.context_length
-    long = [p for p in prompts if context is not None and len(encode_prompt(opened.model.tokeniser, p)) >= context]
-    if long:
-        raise DataError(
-            f"{len(long)} of {len(prompts)} prompts fill the context of {opened.name} ({context} tokens), such as {long[0].shown[:60]!r}. "
-            "All models answer the same prompts: take these out, or leave the model out"
-        )
-
-
 def _answers(
     opened: Opened, reference: Opened | None, group: Sequence[Prompt], settings: EvaluateSettings, *, alike: bool
-) -> list[list[Answered]]:
+) -> list[list[MeasuredAnswer]]:
     model, drawing = opened.model, settings.drawing
     sampling = Sampling(**{**drawing.model_dump(exclude={"answers"}), "stop": tuple(drawing.stop)})
-    # The same seed for a prompt's k-th answer in every model: what differs between them is then less the luck of the draw.
-    seeds = [sample_seed(settings.run.seed, 0, prompt.id, k) for prompt in group for k in range(drawing.answers)]
-    asked = [encode_prompt(model.tokeniser, prompt) for prompt in group]
-    rollouts = engine_of(model).generate(asked, sampling, samples=drawing.answers, seeds=seeds)
+    seeds = prompt_seeds(group, settings.run.seed, samples=drawing.answers)
+    drawn = draw(opened.answering, group, sampling, samples=drawing.answers, seeds=seeds)
+    rollouts = drawn.rollouts
     figures = row_figures(
         [rollout.row for rollout in rollouts],
         opened.voice,
@@ -137,20 +126,17 @@ def _answers(
         token_budget=TOKEN_BUDGET,
         temperature=drawing.temperature,
     )
-    texts = [answer_text(model.tokeniser, rollout, sampling.stop) for rollout in rollouts]
+    texts = [answer.text for answer in drawn.answers]
     read: list[tuple[float, int] | None] = [None] * len(rollouts)
     if reference is not None and not alike:
         read = list(_retold(reference, group, rollouts, texts))
     elif figures.reference_log_prob is not None:
         read = [(float(v), len(r.ids)) for v, r in zip(figures.reference_log_prob, rollouts, strict=True)]
-    found: list[list[Answered]] = [[] for _ in group]
+    found: list[list[MeasuredAnswer]] = [[] for _ in group]
     for i, rollout in enumerate(rollouts):
         found[rollout.prompt].append(
-            Answered(
-                text=texts[i],
-                tokens=len(rollout.ids),
-                finish_reason=rollout.finish_reason,
-                seed=rollout.seed,
+            MeasuredAnswer(
+                drawn=drawn.answers[i],
                 log_prob=float(figures.log_prob[i]),
                 entropy=float(figures.entropy[i]),
                 kl=None if figures.kl is None else float(figures.kl[i]),
@@ -191,13 +177,13 @@ def _document(opened: Opened, record: Document | Demonstration) -> Encoded:
     return encode_demonstration(opened.model.tokeniser, record, max_length=opened.longest)
 
 
-def _read(opened: Opened, corpus: Sequence[Encoded]) -> list[Read]:
+def _read(opened: Opened, corpus: Sequence[Encoded]) -> list[DocumentLogProb]:
     """Log-probability, tokens and bytes of what was read of each text: a text longer than the context is read as far as that."""
-    found: list[Read] = []
+    found: list[DocumentLogProb] = []
     for encoded, values in zip(corpus, _log_probs(opened, corpus) if corpus else [], strict=True):
         learned = [i for i, said in zip(encoded.ids, encoded.loss, strict=True) if said]
         size = len(decode(opened.model.tokeniser, learned).encode())
-        found.append(Read(sum(values), len(values), size))
+        found.append(DocumentLogProb(sum(values), len(values), size))
     return found
 
 
@@ -224,11 +210,8 @@ def _sit(opened: Opened, exam: Sequence[Prompt], settings: EvaluateSettings) -> 
     """Whether the likeliest answer to each question is right."""
     if not exam or settings.exam is None:
         return []
-    _room(opened, exam)
-    tokeniser = opened.model.tokeniser
-    rollouts = engine_of(opened.model).generate(
-        [encode_prompt(tokeniser, prompt) for prompt in exam], Sampling(settings.exam.max_new_tokens, 0.0), seeds=0
-    )
+    opened.answering.refuse_long(exam)
+    drawn = draw(opened.answering, exam, Sampling(settings.exam.max_new_tokens, 0.0), seeds=0)
     scorer = load_scorer(ScorerSettings(path=settings.exam.how, verify=settings.exam.verify), torch.device("cpu"))
-    items = [(prompt, answer_text(tokeniser, rollout)) for prompt, rollout in zip(exam, rollouts, strict=True)]
+    items = [(prompt, answer.text) for prompt, answer in zip(exam, drawn.answers, strict=True)]
     return [score.value == 1.0 for score in scorer.score(items)]

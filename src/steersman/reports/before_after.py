@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from steersman.evaluate.answers import Answer
 from steersman.evaluate.figures import Column, Dice, Figure, Measure, figures
 from steersman.evaluate.numerals import numeral
 from steersman.evaluate.wording import self_repetition
@@ -42,22 +43,13 @@ REPEATS = Measure(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """One answer as it was drawn."""
-
-    prompt: Prompt
-    text: str
-    tokens: int
-    ended: bool
-
-
 @dataclass(frozen=True)
 class Side:
     """One model's answers, one to each prompt, and what was measured of them; None where there was nothing to measure with."""
 
     name: str
-    spoken: Sequence[Spoken]
+    prompts: Sequence[Prompt]
+    answers: Sequence[Answer]
     scores: Sequence[float] | None
     taste: Sequence[float] | None
     kl: Sequence[float] | None
@@ -80,9 +72,9 @@ def compared(frozen: Side, updated: Side) -> BeforeAfter:
         (SCORE, [side.scores for side in sides]),
         (TASTE, [side.taste for side in sides]),
         (KL, [side.kl for side in sides]),
-        (LENGTH, [[float(one.tokens) for one in side.spoken] for side in sides]),
-        (ENDED, [[float(one.ended) for one in side.spoken] for side in sides]),
-        (REPEATS, [[self_repetition(one.text) for one in side.spoken] for side in sides]),
+        (LENGTH, [[float(one.tokens) for one in side.answers] for side in sides]),
+        (ENDED, [[float(not one.cut_off) for one in side.answers] for side in sides]),
+        (REPEATS, [[self_repetition(one.text) for one in side.answers] for side in sides]),
     ]
     found: list[Figure] = []
     for measure, values in rows:
@@ -141,7 +133,7 @@ def most_changed(found: BeforeAfter) -> Examples | None:
     have the fewest words in common."""
     before, after = found.frozen, found.updated
     changed = [
-        i for i, (one, other) in enumerate(zip(before.spoken, after.spoken, strict=True)) if one.text != other.text
+        i for i, (one, other) in enumerate(zip(before.answers, after.answers, strict=True)) if one.text != other.text
     ]
     by = "score" if before.scores is not None else "true taste"
     then, now = (before.scores, after.scores) if before.scores is not None else (before.taste, after.taste)
@@ -152,23 +144,23 @@ def most_changed(found: BeforeAfter) -> Examples | None:
         chosen = [(i, f"The {by} went {'up' if step > 0 else 'down'} by {abs(step):.2f}.") for step, i in steps]
     if not chosen:
         return None
-    shown = [Example(before.spoken[i].prompt.shown, why, _sides(found, i)) for i, why in chosen]
+    shown = [Example(before.prompts[i].shown, why, _sides(found, i)) for i, why in chosen]
     return Examples(tuple(shown), 2, True)
 
 
 def _shared(found: BeforeAfter, i: int) -> float:
     """The share of the updated answer that the frozen one has too."""
-    _, after = differences(found.frozen.spoken[i].text, found.updated.spoken[i].text)
+    _, after = differences(found.frozen.answers[i].text, found.updated.answers[i].text)
     return sum(len(one.text) for one in after if not one.own) / max(sum(len(one.text) for one in after), 1)
 
 
 def _sides(found: BeforeAfter, i: int) -> tuple[Shown, ...]:
     sides = (found.frozen, found.updated)
-    texts = [side.spoken[i].text for side in sides]
+    texts = [side.answers[i].text for side in sides]
     shown: list[Shown] = []
     for side, stretches in zip(sides, told_apart(*texts), strict=True):
         named = (("score", side.scores, ""), ("true taste", side.taste, ""), ("KL", side.kl, " nats"))
         numbers = ", ".join(f"{name} {numeral(values[i])}{unit}" for name, values, unit in named if values is not None)
-        mark = None if side.spoken[i].ended else Mark("bad", "✗", "cut off")
+        mark = Mark("bad", "✗", "cut off") if side.answers[i].cut_off else None
         shown.append(Shown(side.name, stretches, mark, numbers))
     return tuple(shown)

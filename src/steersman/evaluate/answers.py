@@ -1,7 +1,7 @@
-"""One model's answers to the prompts, with all that was measured of each: what every table of `evaluate` is made from."""
+"""Answers that a model generated, and what was measured of each: what every table of `evaluate` is made from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,27 @@ from jaxtyping import Float
 from numpy import ndarray
 
 
-@dataclass(slots=True)
-class Answered:
-    """One answer. Log-probabilities and entropy are sums over its tokens, in nats; None where the two models' tokens differ, or
-    there is no reference. `reference_tokens` are the tokens that the reference reads the answer as."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One generated answer to a prompt: its text, its number of tokens, why it ended, and the seed it was drawn with."""
 
     text: str
     tokens: int
     finish_reason: str
     seed: int
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether it reached max_new_tokens or the model's context before it ended."""
+        return self.finish_reason == "length"
+
+
+@dataclass(slots=True)
+class MeasuredAnswer:
+    """An answer with its numbers. Log-probabilities and entropy are sums over its tokens, in nats; None where the two models'
+    tokens differ, or there is no reference. `reference_tokens` is the number of tokens that the reference reads the answer as."""
+
+    drawn: Answer
     log_prob: float
     entropy: float
     kl: float | None
@@ -26,11 +38,17 @@ class Answered:
     scores: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        found = asdict(self)
+        return {**found.pop("drawn"), **found}
+
+    @staticmethod
+    def from_dict(kept: Mapping[str, Any]) -> "MeasuredAnswer":
+        drawn = {field.name: kept[field.name] for field in fields(Answer)}
+        return MeasuredAnswer(Answer(**drawn), **{name: value for name, value in kept.items() if name not in drawn})
 
 
 @dataclass(slots=True)
-class Document:
+class DocumentLogProb:
     """A held-out text: its log-probability under a model, and its size in tokens and in bytes."""
 
     log_prob: float
@@ -44,15 +62,15 @@ class ModelAnswers:
 
     name: str
     path: str
-    grid: list[list[Answered]]
-    corpus: list[Document]
+    grid: list[list[MeasuredAnswer]]
+    corpus: list[DocumentLogProb]
     choices: list[tuple[bool, bool]]
     """Each question: whether the likeliest choice is right, and the likeliest by character."""
     exam: list[bool]
     notes: list[str]
 
     @property
-    def answers(self) -> list[Answered]:
+    def answers(self) -> list[MeasuredAnswer]:
         return [answer for row in self.grid for answer in row]
 
     def scores(self, name: str) -> Float[ndarray, "prompts answers"]:
@@ -74,8 +92,8 @@ class ModelAnswers:
         return ModelAnswers(
             kept["name"],
             kept["path"],
-            [[Answered(**answer) for answer in row] for row in kept["grid"]],
-            [Document(*text) for text in kept["corpus"]],
+            [[MeasuredAnswer.from_dict(answer) for answer in row] for row in kept["grid"]],
+            [DocumentLogProb(*text) for text in kept["corpus"]],
             [(bool(one), bool(other)) for one, other in kept["choices"]],
             [bool(right) for right in kept["exam"]],
             list(kept["notes"]),
@@ -84,5 +102,5 @@ class ModelAnswers:
 
 def per_prompt(model: ModelAnswers, value: Any) -> Float[ndarray, " prompts"]:
     """A number of each answer, in the mean over the answers to each prompt: prompts are what was drawn independently."""
-    rows: Sequence[Sequence[Answered]] = model.grid
+    rows: Sequence[Sequence[MeasuredAnswer]] = model.grid
     return np.array([np.mean([float(value(answer)) for answer in row]) for row in rows], dtype=np.float64)

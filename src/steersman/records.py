@@ -296,12 +296,13 @@ def to_dict(record: Record) -> dict[str, Any]:
     return {"kind": KIND_OF[type(record)], **_plain(record)}
 
 
-def from_dict(row: Mapping[str, Any]) -> Record:
-    """The record that `to_dict` wrote. Any other dictionary raises a DataError that says what is wrong."""
-    kind = row.get("kind")
+def from_dict(row: Any) -> Record:
+    """The record that `to_dict` wrote. Anything else raises a DataError that says what is wrong."""
+    given = dict(cast(Mapping[str, Any], row)) if isinstance(row, Mapping) else {}
+    kind = given.pop("kind", None)
     if kind not in KINDS:
         raise DataError(f"a row has the kind {kind!r}; expected one of {', '.join(KINDS)}")
-    return _build(KINDS[kind], {key: value for key, value in row.items() if key != "kind"}, kind)
+    return _build(KINDS[kind], given, kind)
 
 
 _HINTS: dict[type, dict[str, Any]] = {}

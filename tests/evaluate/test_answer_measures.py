@@ -162,7 +162,7 @@ def test_answers_are_kept_and_read_again_as_they_were():
     before.notes.append("said")
     assert ModelAnswers.from_dict(before.as_dict()) == before
     assert before.as_dict()["grid"][0][0]["finish"] == "end"
-    assert per_prompt(before, lambda a: a.tokens).tolist() == [2.0]
+    assert per_prompt(before, lambda a: a.drawn.tokens).tolist() == [2.0]
 
 
 def test_listed_words_are_found_whole_whatever_their_case_and_spacing():

@@ -67,7 +67,13 @@ def evaluation(tmp_path) -> Path:
     rows = []
     for i in range(PROMPTS):
         completions = [
-            Completion(one.text, model.name, {"finish": one.finish_reason}, one.seed, {**one.scores, "KL": 0.5})
+            Completion(
+                one.drawn.text,
+                model.name,
+                {"finish": one.drawn.finish_reason},
+                one.drawn.seed,
+                {**one.scores, "KL": 0.5},
+            )
             for model in found
             for one in model.grid[i]
         ]

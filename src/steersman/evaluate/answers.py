@@ -8,6 +8,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+FILE_NAMES = {"finish_reason": "finish"}
+"""Names that differ in files."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -38,13 +41,15 @@ class MeasuredAnswer:
     scores: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        found = asdict(self)
-        return {**found.pop("drawn"), **found}
+        numbers = asdict(self)
+        drawn: dict[str, Any] = numbers.pop("drawn")
+        return {**{FILE_NAMES.get(name, name): value for name, value in drawn.items()}, **numbers}
 
     @staticmethod
     def from_dict(kept: Mapping[str, Any]) -> "MeasuredAnswer":
-        drawn = {field.name: kept[field.name] for field in fields(Answer)}
-        return MeasuredAnswer(Answer(**drawn), **{name: value for name, value in kept.items() if name not in drawn})
+        numbers = dict(kept)
+        drawn = {field.name: numbers.pop(FILE_NAMES.get(field.name, field.name)) for field in fields(Answer)}
+        return MeasuredAnswer(Answer(**drawn), **numbers)
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import pytest
+from families import spread_families
 from plainly import demonstrations, write_rows
 from processor_time import ProcessorTime, asked_for
 from typechecks import begin_test, check_first_calls
@@ -40,19 +41,9 @@ def seeded():
     torch.manual_seed(0)
 
 
-QUICK_FAMILIES = ("gpt2", "llama")
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """What is asked of every family of models is asked of two of them in `make check`, and of all in `make test`."""
-    from steersman.models.tiny import FAMILIES
-
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        family = callspec.params.get("family") if callspec else None
-        if family in FAMILIES and family not in QUICK_FAMILIES:
-            item.add_marker(pytest.mark.slow)
+    spread_families(items)
 
 
 @pytest.fixture(scope="session")

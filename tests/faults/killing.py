@@ -7,7 +7,6 @@ moments are drawn uniformly over the life of the uninterrupted run, from the ope
 
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from forked import Child, program
 from safetensors import safe_open
 
 Command = Callable[[Path], Sequence[str]]
@@ -47,21 +47,6 @@ class Running(Protocol):
 Launch = Callable[..., Running]
 
 
-def program(words: Sequence[str], log: Path, prelude: str) -> str:
-    """Python that is the command: `prelude` comes first (limits, say), what it prints goes to `log`."""
-    return "\n".join(
-        (
-            "import os, sys",
-            f"descriptor = os.open({str(log)!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)",
-            "os.dup2(descriptor, 1); os.dup2(descriptor, 2)",
-            f"sys.argv = {list(words)!r}",
-            prelude,
-            "from steersman.cli.main import main",
-            "main()",
-        )
-    )
-
-
 class Fresh:
     """A process as a user starts it; it costs the seconds of importing torch."""
 
@@ -77,34 +62,11 @@ class Fresh:
         return self._process.poll()
 
 
-class Forked:
+class Forked(Child):
     """The same command in a child of a process that has imported already: as real to kill, and started in no time."""
 
-    _context = multiprocessing.get_context("forkserver")
-    _context.set_forkserver_preload(
-        [
-            "steersman.cli.main",
-            "steersman.assemble.sft",
-            "steersman.assemble.reward.run",
-            "steersman.assemble.ppo.run",
-            "steersman.assemble.online_dpo",
-            "steersman.assemble.ilql",
-            "transformers.models.llama",
-            "peft",
-        ]
-    )
-
     def __init__(self, words: Sequence[str], log: Path, prelude: str = "") -> None:
-        self._process = self._context.Process(target=exec, args=(program(words, log, prelude), {}))
-        self._process.start()
-
-    @property
-    def pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
-
-    def code(self) -> int | None:
-        return self._process.exitcode
+        super().__init__(program(words, log, prelude))
 
 
 def wait(running: Running, seconds: float = PATIENCE) -> int:

@@ -1,14 +1,12 @@
 """Two processes train the classifier that one trains: losses, held-out numbers, report and saved logits agree."""
 
 import json
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forked import run_command
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from steersman.models.tiny import write_tiny_model
@@ -25,10 +23,7 @@ def write_texts(path: Path, count: int, seed: int) -> Path:
 
 
 def train(processes: int, out: Path, *settings: str) -> dict:
-    launch = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    words = [sys.executable, *launch, "-m", "steersman", "classifier", *settings, f"run.out={out}"]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=400)
+    done = run_command(["classifier", *settings, f"run.out={out}"], processes=processes)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((out / "quality.json").read_text())
 

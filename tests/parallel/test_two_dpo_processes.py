@@ -1,12 +1,11 @@
 """Two processes learn from judgements what one learns: losses, held-out numbers, the reference's opinion and saved weights agree."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import run_command
 from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -19,10 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def train(processes: int, out: Path, *settings: str) -> None:
-    launch = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    words = [sys.executable, *launch, "-m", "steersman", "dpo", *settings, f"run.out={out}"]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=400)
+    done = run_command(["dpo", *settings, f"run.out={out}"], processes=processes)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -1,11 +1,10 @@
 """Two processes learn what tokens are worth as one does: losses, held-out numbers, and the weights and Q heads that are saved agree."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from forked import run_command
 from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -18,10 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 def train(processes: int, out: Path, *settings: str) -> None:
-    launch = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    words = [sys.executable, *launch, "-m", "steersman", "ilql", *settings, f"run.out={out}"]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=400)
+    done = run_command(["ilql", *settings, f"run.out={out}"], processes=processes)
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import Ended, run_command
 from safetensors.torch import load_file
 
 from steersman.models.loading import load_causal
@@ -89,17 +90,26 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def ppo(processes: int, place: Path, out: Path, *settings: str, scorer: str, **environment: str):
-    """The command as a person would give it."""
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    words = [
-        *(sys.executable, *launch, "-m", "steersman", "ppo", "--model", str(place / "policy"), "--scorer", scorer),
+def words_of(place: Path, out: Path, *settings: str, scorer: str) -> list[str]:
+    return [
+        *("ppo", "--model", str(place / "policy"), "--scorer", scorer),
         *("--prompts", str(place / "prompts.jsonl"), f"prompts.held_out={place / 'held.jsonl'}", "--out", str(out)),
         *(*USUAL, *settings, "--json"),
     ]
+
+
+def ppo(processes: int, place: Path, out: Path, *settings: str, scorer: str, **environment: str) -> Ended:
+    """The command in so many processes, forked from one that has imported torch."""
+    words = words_of(place, out, *settings, scorer=scorer)
+    return run_command(words, processes=processes, cwd=place, environment=environment)
+
+
+def launched_ppo(place: Path, out: Path, *settings: str, scorer: str):
+    """The command in two processes as a person would give it, by torchrun."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "steersman"]
+    words = [sys.executable, *launch, *words_of(place, out, *settings, scorer=scorer)]
     usual = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    everything = {**usual, **environment}
-    return subprocess.run(words, capture_output=True, text=True, env=everything, cwd=place, timeout=400, check=False)
+    return subprocess.run(words, capture_output=True, text=True, env=usual, cwd=place, timeout=400, check=False)
 
 
 def numbers(out: Path) -> list[dict[str, float]]:
@@ -189,7 +199,7 @@ def test_a_stop_that_one_process_is_asked_for_stops_both_and_the_run_goes_on_as_
 
 
 def test_a_reward_that_fails_in_one_process_ends_both_with_its_words(place, tmp_path):
-    done = ppo(2, place, tmp_path / "run", "run.checkpoint_every=1", scorer=f"{REWARDS}:broken_in_one")
+    done = launched_ppo(place, tmp_path / "run", "run.checkpoint_every=1", scorer=f"{REWARDS}:broken_in_one")
     assert done.returncode != 0
     assert "raised RuntimeError: no connection" in done.stderr
     assert "scoring failed on rank 1, so this rank stops too" in done.stderr

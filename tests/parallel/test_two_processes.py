@@ -1,13 +1,11 @@
 """Two processes learn what one learns: losses, gradients, weights and optimiser agree."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forked import run_script
 from safetensors.torch import load_file
 
 from steersman.models.tiny import write_tiny_model
@@ -17,15 +15,7 @@ SCRIPT = Path(__file__).with_name("two_processes.py")
 
 def run(processes: int, model: Path, out: Path) -> dict:
     out.mkdir()
-    launch = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    done = subprocess.run(
-        [sys.executable, *launch, str(SCRIPT), str(model), str(out)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=240,
-    )
+    done = run_script(SCRIPT, str(model), str(out), processes=processes)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((out / "numbers.json").read_text())
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forked import Ended, run_command
 from moody_server import moody_server
 from safetensors.torch import load_file
 
@@ -25,16 +26,25 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def ppo(place: Path, out: Path, url: str) -> subprocess.CompletedProcess[str]:
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    words = [
-        *(sys.executable, *launch, "-m", "steersman", "ppo", "--model", str(place / "policy"), "--scorer", url),
+def words_of(place: Path, out: Path, url: str) -> list[str]:
+    return [
+        *("ppo", "--model", str(place / "policy"), "--scorer", url),
         *("--prompts", str(place / "prompts.jsonl"), "prompts.held_out=none", "--out", str(out), "iterations=3"),
         *("prompts_per_iteration=5", "samples_per_prompt=2", "sampling.max_new_tokens=6", "run.threads=1"),
         *("update.epochs=1", "update.minibatches=2", "compute.kernels=default", "run.device=cpu"),
         *('scorer.http.allow=["127.0.0.1"]', "scorer.http.patience=1", "run.checkpoint_every=10"),
     ]
+
+
+def ppo(place: Path, out: Path, url: str) -> Ended:
+    return run_command(words_of(place, out, url), processes=2)
+
+
+def launched_ppo(place: Path, out: Path, url: str) -> subprocess.CompletedProcess[str]:
+    """By torchrun, whose report has the exit codes."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "steersman"]
     usual = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    words = [sys.executable, *launch, *words_of(place, out, url)]
     return subprocess.run(words, capture_output=True, text=True, env=usual, timeout=400, check=False)
 
 
@@ -52,7 +62,7 @@ def test_an_outage_that_one_process_meets_ends_both_in_a_checkpoint_and_the_run_
             return "status 503" if cursed else "well"
 
         server.moods = moods
-        parted = ppo(place, tmp_path / "parted", server.url)
+        parted = launched_ppo(place, tmp_path / "parted", server.url)
         assert parted.returncode != 0
         assert "gave no usable reply" in parted.stderr
         assert "so this rank stops too: ServiceError" in parted.stderr

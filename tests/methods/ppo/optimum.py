@@ -4,12 +4,12 @@ In a process of its own, since checking every annotation at run time makes these
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from forked import run_script
 from toy import KeepsNothing, Problem, Tabular, TabularEngine, policy_log_probs, run_toy, toy_settings, transformer
 
 TABLE = {"epochs": 4, "minibatches": 1, "value_coefficient": 1.0}
@@ -72,8 +72,7 @@ def learn_model(
 
 def apart(kind: str, **arguments: Any) -> tuple[float, float, float]:
     """J / J*, KL and KL* of a run in a process of its own."""
-    words = [sys.executable, __file__, kind, json.dumps(arguments)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = run_script(Path(__file__), kind, json.dumps(arguments), timeout=3600)
     assert done.returncode == 0, done.stderr[-3000:]
     share, kl, best_kl = json.loads(done.stdout.splitlines()[-1])
     return share, kl, best_kl

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,8 @@ if not Path("/dev/nvidiactl").exists():
 
 import pytest
 from families import spread_families
+from forked import run_command
+from once import made_once
 from plainly import demonstrations, write_rows
 from processor_time import ProcessorTime, asked_for
 from typechecks import begin_test, check_first_calls
@@ -91,17 +91,20 @@ def tune(settings) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def out(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("quickstart") / "demo"
+    """The folder of a fast quickstart."""
+
+    def make(folder: Path) -> None:
+        done = run_command(["quickstart", "--out", str(folder / "demo"), "--fast", "--json"])
+        assert done.returncode == 0, done.stderr
+        (folder / "stdout.json").write_text(done.stdout)
+
+    return made_once(tmp_path_factory, "quickstart", make) / "demo"
 
 
 @pytest.fixture(scope="session")
 def told(out) -> dict:
     """What the command says with --json, in a process of its own."""
-    command = [sys.executable, "-m", "steersman.cli.main", "quickstart", "--out", str(out), "--fast", "--json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads((out.parent / "stdout.json").read_text())
     assert json.loads((out / "numbers.json").read_text()) == found
     return found
 

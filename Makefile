@@ -13,15 +13,19 @@ PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pyte
 demo: $(READY)
 	$(BIN)/steersman quickstart --out demo
 
+# A file's tests stay in one process, for what they share is expensive to make; docs/tests.md has what they cost.
+SPREAD := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Ends with what was skipped and why, the 40 slowest tests, and a line for the table of docs/tests.md.
 test: $(READY)
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not soak"
+	STEERSMAN_PROCESSOR_TIME=$(VENV)/processor_time.jsonl $(PYTEST) $(SPREAD) -m "not soak" -rs --durations=40
 
 check: $(READY)
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/ruff check src tests bench
 	@# types and tests at once: neither keeps two cores busy by itself
 	@$(BIN)/pyright > $(VENV)/pyright.log & types=$$!; \
-	$(PYTEST) -q -n $(WORKERS) --dist worksteal -m "not soak and not slow"; tested=$$?; \
+	$(PYTEST) -q $(SPREAD) -m "not soak and not slow"; tested=$$?; \
 	wait $$types; typed=$$?; cat $(VENV)/pyright.log; exit $$((tested + typed))
 
 format: $(READY)
@@ -30,7 +34,7 @@ format: $(READY)
 
 # The full counts: many kills, many seeds. Its dated result stands in docs/soak.md.
 soak: $(READY)
-	$(PYTEST) -m soak -o timeout=7200 -s
+	STEERSMAN_CHECK_EVERY_CALL=1 $(PYTEST) -m soak -o timeout=7200 -s
 
 # Small faults planted one by one, and whether the quick tests find them. Its dated result stands in docs/tests.md.
 mutants: $(READY)

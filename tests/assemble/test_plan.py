@@ -219,9 +219,9 @@ def test_the_command_says_what_lies_in_the_processors_memory(tmp_path):
     model = str(write_model(tmp_path / "model", 128, 2))
     words = ["plan", "ppo", "--model", model, "--scorer", "verify:exact", "--prompt", "10", "compute.offload=reference"]
     shown = CliRunner().invoke(app, [*words, "--memory", "1GB"], catch_exceptions=False).stdout
-    assert "in the processor's memory (compute.offload)" in shown
+    assert "in CPU memory (compute.offload)" in shown
     shown = CliRunner().invoke(app, [*words, "run.device=cpu"], catch_exceptions=False).stdout
-    assert "compute.offload changes nothing on a processor" in shown
+    assert "compute.offload has no effect on a CPU" in shown
 
 
 def test_layers_computed_again_keep_less(tmp_path):

@@ -410,13 +410,13 @@ def test_wrong_input_is_refused_with_what_to_do(answers, tmp_path):
 
 def test_the_login_name_is_asked_for_when_there_is_none(answers, monkeypatch):
     monkeypatch.setattr("getpass.getuser", lambda: (_ for _ in ()).throw(OSError("no name")))
-    with pytest.raises(UsageError, match="say who judges with --annotator"):
+    with pytest.raises(UsageError, match="give --annotator NAME"):
         call(answers, "--summary")
 
 
 def test_a_summary_needs_judgements_and_no_terminal(terminal, answers, tmp_path, capsys):
     out = tmp_path / "labels.jsonl"
-    with pytest.raises(DataError, match="nothing has been judged"):
+    with pytest.raises(DataError, match="there are no judgements"):
         call(answers, "--annotator", "ann", "--out", out, "--summary")
     person = terminal(answers, "--out", out, "--annotator", "ann")
     person.judge("a", "1 of 3")

@@ -182,7 +182,7 @@ def test_a_stop_that_one_process_is_asked_for_stops_both_and_the_run_goes_on_as_
     mark = tmp_path / "mark"
     first = ppo(2, place, out, scorer=scorer, STOPPED_ONCE=str(mark))
     assert first.returncode != 0
-    assert first.stderr.count("stopped at step 2 as asked, and saved") >= 1
+    assert first.stderr.count("stopped at step 2 as requested, and saved") >= 1
     assert [row["step"] for row in numbers(out) if "score" in row] == [1, 2]
     point = CheckpointStore(out / "checkpoints").latest()
     assert point is not None

@@ -1,4 +1,4 @@
-"""`steersman best-of-n`: fine-tune on the best of several answers."""
+"""`steersman best-of-n`: fine-tune on the best of several sampled answers."""
 
 from typing import Annotated
 
@@ -8,17 +8,20 @@ from steersman.cli.command import Json, Profile, Seeds, Words, gather
 from steersman.cli.ppo import Device, Out, Prompts, Scorer
 from steersman.settings.best_of_n import BestOfNSettings
 
-EXAMPLE = "Example: steersman best-of-n --model runs/sft --scorer runs/reward --prompts prompts.jsonl --out runs/best-of-n --n 8"
+EXAMPLE = (
+    "Example: steersman best-of-n --model runs/sft --scorer runs/reward --prompts prompts.jsonl --out runs/best-of-n "
+    "--n 8"
+)
 
 
 def best_of_n(
     words: Words = None,
     model: Annotated[
-        str | None, typer.Option(help="Who answers, and is fine-tuned on the best of its answers.")
+        str | None, typer.Option(help="The model that samples the answers and is fine-tuned on the best ones.")
     ] = None,
     scorer: Scorer = None,
     prompts: Prompts = None,
-    n: Annotated[int | None, typer.Option(help="Answers to each prompt.")] = None,
+    n: Annotated[int | None, typer.Option(help="Answers per prompt.")] = None,
     out: Out = None,
     seed: Annotated[int | None, typer.Option(help="Seed of sampling and of the order of rows.")] = None,
     device: Device = None,
@@ -26,8 +29,8 @@ def best_of_n(
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
-    """Best of n: several answers to each prompt are sampled and scored, and the model is fine-tuned on the best (rejection
-    sampling). Says what the best score beside one answer, and the KL they cost at most."""
+    """Sample and score several answers per prompt and fine-tune the model on the best ones (rejection sampling).
+    Reports the mean score of the best and of single answers, and the upper bound of best-of-n's KL."""
     options = {
         "model.path": model,
         "scorer.path": scorer,

@@ -1,4 +1,4 @@
-"""`steersman chat`: talk with a model in the terminal."""
+"""`steersman chat`: chat with a model in the terminal."""
 
 import sys
 from collections.abc import Callable
@@ -19,24 +19,25 @@ def chat(
     model: Annotated[
         str, typer.Argument(help="A model or run folder, an adapter folder, a hub id, harbour:base or tiny:llama.")
     ],
-    prompt: Annotated[str | None, typer.Option(help="Answer this and leave, instead of a conversation.")] = None,
-    system: Annotated[str | None, typer.Option(help="A system message to begin with.")] = None,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest token.")] = 1.0,
+    prompt: Annotated[str | None, typer.Option(help="Answer this prompt and exit.")] = None,
+    system: Annotated[str | None, typer.Option(help="A system message.")] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy decoding.")] = 1.0,
     top_p: Annotated[
-        float, typer.Option(min=0.01, max=1.0, help="Draw from the likeliest tokens that make up this share.")
+        float,
+        typer.Option(min=0.01, max=1.0, help="Nucleus sampling: the most likely tokens with this total probability."),
     ] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 256,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum length of an answer, in tokens.")] = 256,
     q_beta: Annotated[
         float | None,
         typer.Option(
-            min=0.0, help="How much answers lean on the Q heads of a model that ilql made; its own beta if not given."
+            min=0.0, help="beta of an ILQL model's decoding: logits + beta * (Q - V). Its own beta if not given."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json: Json = False,
 ) -> None:
-    """Talk with a model; its words appear as they come. /new begins anew, /quit or Ctrl-D leaves."""
+    """Chat with a model; answers are streamed. /new starts a new conversation, /quit or Ctrl-D exits."""
     from steersman.inference.conversation import Conversation
     from steersman.loading.saved import open_model
     from steersman.rollout.engine import Sampling
@@ -60,20 +61,20 @@ def chat(
 
 
 def _converse(conversation: "Conversation", show: Callable[[str], None], *, as_json: bool) -> None:
-    """Lines in, answers out, until the input ends; also from a pipe."""
-    asking = sys.stdin.isatty()
+    """Answer each input line until the input ends; also from a pipe."""
+    interactive = sys.stdin.isatty()
     while True:
         try:
-            words = input("you> " if asking else "")
+            message = input("you> " if interactive else "")
         except (EOFError, KeyboardInterrupt):
             print()
             return
-        if words.strip() in ("/quit", "/exit"):
+        if message.strip() in ("/quit", "/exit"):
             return
-        if words.strip() == "/new":
+        if message.strip() == "/new":
             conversation.forget()
             continue
-        if not words.strip():
+        if not message.strip():
             continue
-        answer = conversation.say(words, show)
-        say({"prompt": words, "answer": answer}, as_json=as_json, lines=[""])
+        answer = conversation.say(message, show)
+        say({"prompt": message, "answer": answer}, as_json=as_json, lines=[""])

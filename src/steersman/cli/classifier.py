@@ -1,4 +1,4 @@
-"""`steersman classifier`: a text classifier (toxicity) from labelled texts."""
+"""`steersman classifier`: train a text classifier, for toxicity for instance, on labelled texts."""
 
 from typing import Annotated
 
@@ -13,22 +13,22 @@ EXAMPLE = "Example: steersman classifier --data labelled.csv --positive hate --p
 def classifier(
     words: Words = None,
     model: Annotated[
-        str | None, typer.Option(help="Where to start: any model folder or hub id; harbour:base if not given.")
+        str | None, typer.Option(help="The initial model: any model folder or hub id; harbour:base if not given.")
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Texts with a label: a file (text,label), a hub id or a named source.")
     ] = None,
     positive: Annotated[
-        list[str] | None, typer.Option(help="A label that counts as toxic; may be given several times.")
+        list[str] | None, typer.Option(help="A label of the positive class (toxic). Repeatable.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder. The same command with the same folder resumes.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of data order and of the new output layer.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     profile: Profile = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
-    """Learn to tell two classes of text apart (`not toxic` and `toxic`), for `evaluate` to measure with and `ppo` to learn from."""
+    """Train a classifier of two classes (`not toxic` and `toxic`), as a metric of `evaluate` or a scorer of `ppo`."""
     options = {
         "model.path": model,
         "data.source": data,

@@ -1,4 +1,4 @@
-"""`steersman compare`: the same prompts to two models or more, side by side on the terminal and as a page."""
+"""`steersman compare`: answers of two or more models to the same prompts, side by side in the terminal or as a page."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from steersman.assemble.compare import Compared
     from steersman.pages.word_diff import Stretch
 
-EXAMPLE = "Example: steersman compare --model before=runs/sft --model after=runs/ppo --prompts harbour:prompts/heldout --html compare.html"
+EXAMPLE = (
+    "Example: steersman compare --model before=runs/sft --model after=runs/ppo --prompts harbour:prompts/heldout "
+    "--html compare.html"
+)
 STYLES = ("blue underline", "yellow underline")
-"""Words that only the first answer has, and words that only the second one has."""
+"""Styles of words that only the first answer has, and of words that only the second one has."""
 
 
 def compare(
@@ -26,18 +29,19 @@ def compare(
             "--model", help="name=folder, or a folder, a run, a checkpoint, an adapter, a hub id or harbour:base."
         ),
     ] = None,
-    prompts: Annotated[str | None, typer.Option(help="Prompts, or records that have them.")] = None,
-    asked: Annotated[list[str] | None, typer.Option("--prompt", help="One prompt, in words.")] = None,
+    prompts: Annotated[str | None, typer.Option(help="Prompts, or records with prompts.")] = None,
+    asked: Annotated[list[str] | None, typer.Option("--prompt", help="One prompt, as text.")] = None,
     scorers: Annotated[list[str] | None, typer.Option("--scorer", help="name=scorer, or a scorer.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Use at most so many prompts of the source.")] = 10,
-    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer.")] = 128,
+    limit: Annotated[int, typer.Option(min=1, help="Use at most this many prompts of the source.")] = 10,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy decoding.")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum length of an answer, in tokens.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
-    html: Annotated[str | None, typer.Option(help="Write the comparison as a page too.")] = None,
+    html: Annotated[str | None, typer.Option(help="Also write the comparison as an HTML page.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json: Json = False,
 ) -> None:
-    """Ask two models or more the same things and read their answers side by side; between two, the words that differ are marked."""
+    """Show the answers of two or more models to the same prompts side by side. With two models, differing words are
+    marked."""
     places, judges = named(models or [], "model"), named(scorers or [], "scorer")
     from steersman.assemble.compare import run_compare, write_page
     from steersman.rollout.engine import Sampling
@@ -62,7 +66,7 @@ def compare(
 
 
 def show(found: "Compared") -> None:
-    """On the terminal: beside one another while each has thirty columns or more, else one below the other."""
+    """Print the comparison: side by side if each answer gets thirty columns or more, else one below the other."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -75,10 +79,10 @@ def show(found: "Compared") -> None:
         console.print(Text(prompt.shown, style="bold"))
         texts = [_marked(stretches, STYLES[j % 2]) for j, stretches in enumerate(sides(row))]
         for j, text in enumerate(texts):
-            told = [f"{name} {value:.2f}" for name, value in found.scores_of(i, j).items()]
-            told += ["cut off"] if row[j].cut_off else []
-            if told:
-                text.append(f"\n{', '.join(told)}", style="dim")
+            numbers = [f"{name} {value:.2f}" for name, value in found.scores_of(i, j).items()]
+            numbers += ["cut off"] if row[j].cut_off else []
+            if numbers:
+                text.append(f"\n{', '.join(numbers)}", style="dim")
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=beside)
         if beside:
             for name in found.models:
@@ -92,8 +96,8 @@ def show(found: "Compared") -> None:
         console.print(table)
         console.print()
     for scorer in found.scores:
-        told = ", ".join(f"{model} {found.mean(scorer, model):.2f}" for model in found.models)
-        console.print(Text(f"{scorer}, in the mean: {told}"))
+        means = ", ".join(f"{model} {found.mean(scorer, model):.2f}" for model in found.models)
+        console.print(Text(f"mean {scorer}: {means}"))
 
 
 def _marked(stretches: "Sequence[Stretch]", style: str) -> "Text":

@@ -1,4 +1,4 @@
-"""`steersman data`: what is in a source of feedback, the same in another format, and splits without leaks."""
+"""`steersman data`: inspect a data source, convert it to another format, and split it without leaks."""
 
 import itertools
 import json
@@ -9,32 +9,31 @@ import typer
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Look into feedback data, convert it and split it. A source is a file, a folder, a hub id or a named source.",
+    help="Inspect, convert and split feedback data. A source is a file, a folder, a hub id or a named source.",
 )
 
 Source = Annotated[str, typer.Argument(help="A file, a folder, owner/name of the hub, or a named source.")]
 Split = Annotated[str | None, typer.Option(help="The split of a dataset: train, validation, test …")]
-Format = Annotated[
-    str | None, typer.Option(help="The format of the rows, if it should not be recognised by their fields.")
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad row (exit code 3).")]
-Quarantine = Annotated[Path | None, typer.Option(help="Write bad rows to this file, with file, line and reason.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of words and bars.")]
+Format = Annotated[str | None, typer.Option(help="The format of the rows; detected from their fields if not given.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first malformed row (exit code 3).")]
+Quarantine = Annotated[Path | None, typer.Option(help="Write malformed rows to this file, with file, line and reason.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 @app.command("inspect", epilog="Example: steersman data inspect train.jsonl.gz test.jsonl.gz")
 def inspect_command(
-    sources: Annotated[list[str], typer.Argument(help="One source, or several to be checked for prompts in common.")],
+    sources: Annotated[list[str], typer.Argument(help="One source, or several, which are checked for shared prompts.")],
     split: Split = None,
     format: Format = None,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="A model folder: lengths are counted in its tokens too.")
+        Path | None, typer.Option(help="A model folder; lengths are also counted in its tokens.")
     ] = None,
     strict: Strict = False,
     quarantine: Quarantine = None,
     as_json: Json = False,
 ) -> None:
-    """Rows, kinds, lengths, duplicates, ties, position, annotators, bad rows; with several sources, leaks between them."""
+    """Count rows, kinds, lengths, duplicates, ties, position bias, annotators and malformed rows. With several sources,
+    also find prompts that they share (leaks)."""
     from steersman.data.inspect import find_leak, inspect, token_counter
     from steersman.data.load import ReadReport, load_records
     from steersman.data.show import inspection_lines, leak_lines
@@ -43,10 +42,10 @@ def inspect_command(
     seen = []
     for number, source in enumerate(sources):
         report = ReadReport()
-        beside = (
+        bad_rows = (
             quarantine.with_stem(f"{quarantine.stem}-{number + 1}") if quarantine and len(sources) > 1 else quarantine
         )
-        records = load_records(source, format=format, split=split, strict=strict, quarantine=beside, report=report)
+        records = load_records(source, format=format, split=split, strict=strict, quarantine=bad_rows, report=report)
         seen.append(inspect(records, report, count_tokens=count_tokens))
     leaks = [
         find_leak(a, b, load_records(b.report.source, format=format, split=split))
@@ -74,7 +73,7 @@ def convert_command(
     source: Source,
     target: Annotated[Path, typer.Argument(help="The file to write: .jsonl or .json, or .gz of these.")],
     to: Annotated[
-        str, typer.Option(help="native, trl (its type is chosen by the records), or a format's name.")
+        str, typer.Option(help="native, trl (the dataset type follows from the records), or a format's name.")
     ] = "native",
     split: Split = None,
     format: Format = None,
@@ -82,7 +81,7 @@ def convert_command(
     quarantine: Quarantine = None,
     as_json: Json = False,
 ) -> None:
-    """The same records in another format. What the format cannot say is set aside in a file and counted."""
+    """Convert records to another format. Records that it cannot represent are counted and saved in a second file."""
     from steersman.data.convert import convert_records
     from steersman.data.load import ReadReport, load_records
     from steersman.data.show import conversion_lines, reading_lines
@@ -113,7 +112,7 @@ def split_command(
     quarantine: Quarantine = None,
     as_json: Json = False,
 ) -> None:
-    """Splits by a hash of the prompt: no prompt stands in two splits, and the same prompt always goes to the same one."""
+    """Split by a hash of the prompt: no prompt is in two splits, and the same prompt always goes to the same split."""
     from steersman.data.load import ReadReport, load_records
     from steersman.data.show import reading_lines, split_lines
     from steersman.data.split import read_shares, split_records
@@ -127,9 +126,9 @@ def split_command(
         _print("\n".join([*reading_lines(read), *split_lines(report)]))
 
 
-def _print(words: str) -> None:
-    """Plain output, whatever the text holds: no markup is read out of people's data, and control characters are shown."""
-    typer.echo("".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in words))
+def _print(text: str) -> None:
+    """Print text from data files safely: markup is not interpreted, and control characters are escaped."""
+    typer.echo("".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text))
 
 
 def _print_json(found: dict[str, Any]) -> None:

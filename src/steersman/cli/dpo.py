@@ -1,4 +1,4 @@
-"""`steersman dpo`: learn from people's judgements directly, without a reward model."""
+"""`steersman dpo`: train on preferences directly, without a reward model."""
 
 from typing import Annotated
 
@@ -13,19 +13,19 @@ EXAMPLE = "Example: steersman dpo --model runs/sft --data judgements.jsonl --out
 def dpo(
     words: Words = None,
     model: Annotated[
-        str | None, typer.Option(help="Where to start, and the reference: usually a fine-tuned model or its run.")
+        str | None, typer.Option(help="The initial policy, also the reference: usually a fine-tuned model or its run.")
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Comparisons, rankings or thumbs: a file, a folder, a hub id or a named source.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder. The same command with the same folder resumes.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of data order and adapters.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     profile: Profile = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
-    """Learn from judgements directly: loss=dpo, robust, ipo, hinge, simpo, orpo or kto; whole or LoRA (model.lora.rank=16)."""
+    """Train on preferences with loss=dpo, robust, ipo, hinge, simpo, orpo or kto. Full or LoRA (model.lora.rank=16)."""
     options = {
         "model.path": model,
         "data.source": data,

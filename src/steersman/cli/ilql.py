@@ -1,4 +1,4 @@
-"""`steersman ilql`: Q-learning from answers that are given."""
+"""`steersman ilql`: offline Q-learning (ILQL) from scored or judged answers."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ EXAMPLE = "Example: steersman ilql --model runs/sft --data scored.jsonl --out ru
 
 def ilql(
     words: Words = None,
-    model: Annotated[str | None, typer.Option(help="Where to start: usually a fine-tuned model or its run.")] = None,
+    model: Annotated[str | None, typer.Option(help="The initial model: usually a fine-tuned model or its run.")] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -20,17 +20,17 @@ def ilql(
         ),
     ] = None,
     reward: Annotated[
-        str | None, typer.Option(help="Which of the answers' scores is the reward, where they have several.")
+        str | None, typer.Option(help="The name of the score that is the reward, if answers have several.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder. The same command with the same folder resumes.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of data order, adapters and heads.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     profile: Profile = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
-    """Learn what each token is worth from answers that are there (ILQL); answers then lean on it: by beta, or as sample and chat ask
-    (q_beta). Whole or LoRA (model.lora.rank=16)."""
+    """Train Q heads on existing answers (ILQL). Decoding then adds beta * (Q - V) to the logits; `sample` and `chat`
+    can override beta (q_beta). Full or LoRA (model.lora.rank=16)."""
     options = {
         "model.path": model,
         "data.source": data,

@@ -1,4 +1,4 @@
-"""`steersman label`: people judge answers, or write them, in the terminal."""
+"""`steersman label`: judge answers, or write them, in the terminal."""
 
 import sys
 import time
@@ -15,48 +15,56 @@ if TYPE_CHECKING:
     from steersman.judging.queue import Item, Queue
     from steersman.records import Record
 
-EXAMPLE = "Example: steersman label answers.jsonl --out labels.jsonl --annotator ann, then steersman reward --data labels.jsonl"
+EXAMPLE = (
+    "Example: steersman label answers.jsonl --out labels.jsonl --annotator ann, then steersman reward "
+    "--data labels.jsonl"
+)
 
 
 Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="ANSWERS...",
-        help="What `steersman sample` wrote: one file, or several to set models side by side. Or prompts, to demonstrate.",
+        help="Answers from `steersman sample`: one file, or several to compare models. --mode demonstrate takes "
+        "prompts too.",
         show_default=False,
     ),
 ]
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="File of judgements; the same command goes on where it stopped. Without it: ANSWERS.ANNOTATOR.MODE.jsonl"
+        help="File for the judgements; the same command continues where it stopped. Default: "
+        "ANSWERS.ANNOTATOR.MODE.jsonl"
     ),
 ]
-Annotator = Annotated[str | None, typer.Option(help="Who judges; a pseudonym will do. Without it: your login name.")]
+Annotator = Annotated[str | None, typer.Option(help="The annotator's name or pseudonym. Default: your login name.")]
 Mode = Annotated[
-    str, typer.Option(help="compare (two at a time), rank (all of a prompt) or demonstrate (write or edit answers).")
+    str,
+    typer.Option(help="compare (two answers), rank (all answers to a prompt) or demonstrate (write or edit answers)."),
 ]
 Pairs = Annotated[
     str,
     typer.Option(
         help="Which pairs of a prompt's answers: all, adjacent (1-2, 2-3, …), across (different models only), "
-        "random or random:3 (so many a prompt)."
+        "random or random:3 (this many per prompt)."
     ),
 ]
 Strength = Annotated[
-    bool, typer.Option("--strength", help="Ask how much better: slightly, clearly, far (kept as the margin 1, 2, 3).")
+    bool, typer.Option("--strength", help="Also ask how much better: slightly, clearly, far (saved as margin 1, 2, 3).")
 ]
 PartOf = Annotated[
-    str, typer.Option(help="Your part when several people share the work: --part 2/3 is the second third.")
+    str, typer.Option(help="Your part if several people share the work: --part 2/3 is the second third.")
 ]
 Overlap = Annotated[
-    float, typer.Option(help="Share of the items that everybody judges, to measure agreement: --overlap 0.1")
+    float, typer.Option(help="Share of the items that all annotators judge, to measure agreement: --overlap 0.1")
 ]
 Repeat = Annotated[
-    float, typer.Option(help="Share asked again later with the sides swapped, to measure yourself: --repeat 0.05")
+    float, typer.Option(help="Share shown again later with sides swapped, to measure self-agreement: --repeat 0.05")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the order, the pairs and the sides; the same for everybody.")]
-Summary = Annotated[bool, typer.Option("--summary", help="Print what was judged so far and end; needs no terminal.")]
+Seed = Annotated[int, typer.Option(help="Seed of order, pairs and sides. All annotators should use the same.")]
+Summary = Annotated[
+    bool, typer.Option("--summary", help="Print a summary of the judgements and exit; needs no terminal.")
+]
 
 
 def label(
@@ -72,8 +80,8 @@ def label(
     seed: Seed = 0,
     summary: Summary = False,
 ) -> None:
-    """Judge answers in the terminal, blind and shuffled: two at a time, or ranked; or write them. Every judgement is on
-    disk before the next one appears, and the file goes straight into `steersman reward` (or `steersman sft`)."""
+    """Judge answers in the terminal, blind and shuffled, in pairs or rankings; or write answers. Every judgement is on
+    disk before the next item appears. `steersman reward` (or `steersman sft`) reads the file."""
     from steersman.judging.ledger import Ledger
     from steersman.judging.queue import Plan, gather, make_queue, prompt_key
 
@@ -88,9 +96,9 @@ def label(
     queue = make_queue(entries, plan)
     path = _default_out(answers, who, mode) if out is None else out
     if summary and not path.exists():
-        raise DataError(f"{path} does not exist yet: nothing has been judged")
+        raise DataError(f"{path} does not exist yet: there are no judgements")
     if path.exists() and any(Path(source).exists() and path.samefile(source) for source in answers):
-        raise UsageError(f"--out {path} is one of the files to judge; judgements need a file of their own")
+        raise UsageError(f"--out {path} is one of the files to judge; give another file for the judgements")
     with Ledger(path, mode=mode, annotator=who, now=_now) as ledger:
         ledger.check_prompts({prompt_key(entry.prompt) for entry in entries}, ", ".join(answers))
         if not summary:
@@ -117,18 +125,16 @@ def _say_summary(queue: "Queue", ledger: "Ledger") -> None:
     for line in in_words(tally(ledger.records), left=len(left), skipped=len(ledger.skipped), mode=ledger.mode):
         print(f"  {line}")
     if queue.identical or queue.alone:
-        print(
-            f"  not asked: {queue.identical} answers that repeat another word for word, {queue.alone} prompts without a choice"
-        )
+        print(f"  left out: {queue.identical} duplicate answers, {queue.alone} prompts without two different answers")
     if ledger.records:
         stage = "sft" if ledger.mode == "demonstrate" else "reward"
         print(f"  next: steersman {stage} --data {ledger.path}")
     else:
-        print(f"  nothing is judged yet; {ledger.path} waits for you")
+        print(f"  nothing is judged yet; judgements will be saved in {ledger.path}")
 
 
 def _read(source: str, mode: str) -> Iterator["Record"]:
-    """The records of a source that can be judged; what was left out of it is said."""
+    """The records of a source that can be judged. Left-out rows are reported on stderr."""
     from steersman.data.load import ReadReport, load_records
     from steersman.records import Answers, Comparison, Demonstration, Prompt, Ranking
 
@@ -154,10 +160,10 @@ def _pairs(choice: str) -> tuple[str, int]:
     return name, int(count)
 
 
-def _part(words: str) -> tuple[int, int]:
-    number, _, of = words.partition("/")
+def _part(text: str) -> tuple[int, int]:
+    number, _, of = text.partition("/")
     if not (number.isdecimal() and of.isdecimal()):
-        raise UsageError(f"--part {words} cannot be read; expected for example --part 2/3")
+        raise UsageError(f"--part {text} cannot be read; expected for example --part 2/3")
     return int(number), int(of)
 
 
@@ -166,8 +172,8 @@ def _login_name() -> str:
 
     try:
         return getpass.getuser()
-    except (OSError, KeyError) as nobody:
-        raise UsageError("this system knows no name for you; say who judges with --annotator NAME") from nobody
+    except (OSError, KeyError) as error:
+        raise UsageError("your login name is unknown to this system; give --annotator NAME") from error
 
 
 def _default_out(answers: list[str], annotator: str, mode: str) -> Path:

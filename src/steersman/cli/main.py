@@ -1,4 +1,4 @@
-"""The command line: one sub-command a stage. Thin, and quick to start: what is heavy is imported by the command that needs it."""
+"""The command line, with one sub-command per stage. It starts fast: each command imports what it needs when it runs."""
 
 import os
 import sys
@@ -33,7 +33,7 @@ from steersman.errors import SteersmanError
 
 app = typer.Typer(
     name="steersman",
-    help="Take a language model and what people think of its answers; get back a model that answers the way they prefer.",
+    help="Train language models from human feedback: SFT, reward models, PPO, RLOO, DPO and others, with evaluation.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -81,7 +81,7 @@ def steersman(
 
 
 def main() -> None:
-    """The entry point, also of each process that a launcher starts."""
+    """The entry point of the command line, also for each rank under a launcher such as torchrun."""
     try:
         run_command()
     except SystemExit as ended:
@@ -93,9 +93,9 @@ def main() -> None:
 
 
 def run_command() -> None:
-    """What the words of the command line ask for. Errors of ours are one message and an exit code; all others keep their traceback."""
+    """Run the command line. A SteersmanError prints one message and sets the exit code; others keep their traceback."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Our own bars say how far a run is; a bar for each file of a model only hides them.
+    # Steersman shows its own progress bars; one for each file of a model would hide them.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
@@ -103,7 +103,7 @@ def run_command() -> None:
         print(f"steersman: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # Whoever read our output (head, less) has gone; that is their right.
+        # The reader of the output (head, less) has closed the pipe; this is not an error.
         sys.stderr.close()
         sys.exit(0)
 

@@ -1,4 +1,4 @@
-"""`steersman online-dpo`: learn from a scorer's judgements of the policy's own answers."""
+"""`steersman online-dpo`: DPO on pairs of the policy's own answers, ranked by a scorer."""
 
 from typing import Annotated
 
@@ -7,25 +7,29 @@ import typer
 from steersman.cli.command import Json, Profile, Seeds, Words, gather
 from steersman.settings.dpo import OnlineDpoSettings
 
-EXAMPLE = "Example: steersman online-dpo --model runs/sft --scorer runs/reward --prompts prompts.jsonl --out runs/online-dpo beta=0.1"
+EXAMPLE = (
+    "Example: steersman online-dpo --model runs/sft --scorer runs/reward --prompts prompts.jsonl --out runs/online-dpo "
+    "beta=0.1"
+)
 
 
 def online_dpo(
     words: Words = None,
-    model: Annotated[str | None, typer.Option(help="Where to start, and the reference.")] = None,
+    model: Annotated[str | None, typer.Option(help="The initial policy, which is also the reference.")] = None,
     scorer: Annotated[
         str | None,
         typer.Option(help="A reward model or run, a classifier, file.py:function, https://… or verify:numeric."),
     ] = None,
     prompts: Annotated[str | None, typer.Option(help="Prompts: a file, a folder, a hub id or a named source.")] = None,
-    out: Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of sampling and of the order of prompts.")] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder. The same command with the same folder resumes.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of sampling and prompt order.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     profile: Profile = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
-    """Online DPO: the policy answers, a scorer picks the better of two answers, and DPO learns from the pair; loss=dpo, ipo, …"""
+    """Online DPO: sample answers from the policy, let a scorer choose the best and the worst, and train on the pair
+    with loss=dpo, ipo, …"""
     options = {
         "model.path": model,
         "scorer.path": scorer,

@@ -1,4 +1,4 @@
-"""`steersman plan`: what a run will take, before anything is loaded."""
+"""`steersman plan`: estimate a run's memory and time before anything is loaded."""
 
 from typing import Annotated
 
@@ -26,21 +26,22 @@ SCHEMAS: dict[str, type[Settings]] = {
 def plan(
     method: Annotated[str, typer.Argument(help="ppo, rloo, sft, reward or dpo.")],
     words: Words = None,
-    model: Annotated[str | None, typer.Option(help="The model that would learn.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model to train.")] = None,
     scorer: Annotated[str | None, typer.Option(help="For ppo and rloo: the scorer.")] = None,
     memory: Annotated[
-        str | None, typer.Option(help="How much may be used, such as 24GB; what is free here if not given.")
+        str | None, typer.Option(help="Available memory, such as 24GB; this machine's free memory if not given.")
     ] = None,
     prompt: Annotated[
-        int | None, typer.Option(min=1, help="Typical tokens of a prompt; the longest allowed if not given.")
+        int | None, typer.Option(min=1, help="Typical prompt length in tokens; the maximum if not given.")
     ] = None,
-    answer: Annotated[int | None, typer.Option(min=1, help="Typical tokens of an answer; the same.")] = None,
+    answer: Annotated[int | None, typer.Option(min=1, help="Typical answer length; likewise.")] = None,
     row: Annotated[
-        int | None, typer.Option(min=1, help="For sft, reward and dpo: typical tokens of a row; the same.")
+        int | None, typer.Option(min=1, help="For sft, reward and dpo: typical row length; likewise.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Memory by role, seconds a step, and which layout would fit: from config.json and the headers of the weights alone."""
+    """Estimate memory by purpose, seconds per step, and which layouts fit, from config.json and safetensors headers
+    alone."""
     if method not in SCHEMAS:
         raise UsageError(f"there is no plan for {method!r}; expected one of {', '.join(SCHEMAS)}")
     settings = gather(SCHEMAS[method], words, _options(method, model, scorer))
@@ -59,24 +60,22 @@ def plan(
     lines += [
         f"  {role.replace('_', ' '):<12} {_gb(size)}" for role, size in found.chosen.memory.rows().items() if size
     ]
-    lines += [f"  {'together':<12} {_gb(found.chosen.memory.total)}, above what the imports take"]
+    lines += [f"  {'total':<12} {_gb(found.chosen.memory.total)}, without the imported libraries"]
     if found.chosen.parked:
-        lines.append(f"  {'besides':<12} {_gb(found.chosen.parked)} in the processor's memory (compute.offload)")
+        lines.append(f"  {'offloaded':<12} {_gb(found.chosen.parked)} in CPU memory (compute.offload)")
     elif isinstance(settings, PpoSettings) and settings.compute.offload:
-        lines.append(
-            "  compute.offload changes nothing on a processor; to plan for a GPU, say its memory: --memory 24GB"
-        )
+        lines.append("  compute.offload has no effect on a CPU; to plan for a GPU, give its memory: --memory 24GB")
     lines.append("")
     for one in found.forecasts:
         mark = "→" if one.chosen else " "
         fits = "fits" if one.fits(there) else "does not fit"
         lines.append(f"{mark} {one.name:<52} {_gb(one.memory.total)}  {one.seconds:8.2f} s  {fits}")
-    lines += ["", f"memory to be used: {_gb(there)}"]
+    lines += ["", f"available memory: {_gb(there)}"]
     say(found.as_dict(), as_json=json, lines=lines)
 
 
 def _options(method: str, model: str | None, scorer: str | None) -> dict[str, object]:
-    """What a run needs and a plan does not is filled in: where the run is kept, and what it learns from."""
+    """The options, with placeholders for settings that a run requires and a plan does not use (folder and data)."""
     needed: dict[str, object] = {"model.path": model, "run.out": "runs/plan"}
     if method in ("ppo", "rloo"):
         return {**needed, "scorer.path": scorer, "prompts.source": "prompts.jsonl"}

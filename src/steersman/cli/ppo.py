@@ -1,4 +1,4 @@
-"""`steersman ppo`: improve a policy against a reward. The options are those of `steersman rloo` too."""
+"""`steersman ppo`: optimise a policy against a reward with PPO. `steersman rloo` shares the options."""
 
 from typing import Annotated
 
@@ -7,15 +7,18 @@ import typer
 from steersman.cli.command import Json, Profile, Seeds, Words, gather
 from steersman.settings.ppo import PpoSettings
 
-EXAMPLE = "Example: steersman ppo --model runs/sft --scorer runs/reward --prompts prompts.jsonl --out runs/ppo kl.coefficient=0.05"
+EXAMPLE = (
+    "Example: steersman ppo --model runs/sft --scorer runs/reward --prompts prompts.jsonl --out runs/ppo "
+    "kl.coefficient=0.05"
+)
 
-Model = Annotated[str | None, typer.Option(help="The policy to begin with; where it begins is the reference.")]
+Model = Annotated[str | None, typer.Option(help="The initial policy, which is also the reference.")]
 Scorer = Annotated[
     str | None, typer.Option(help="A reward model or run, a classifier, file.py:function, https://… or verify:numeric.")
 ]
 Prompts = Annotated[str | None, typer.Option(help="Prompts: a file, a folder, a hub id or a named source.")]
-Out = Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of sampling and of the order of prompts.")]
+Out = Annotated[str | None, typer.Option(help="Run folder. The same command with the same folder resumes.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of sampling and prompt order.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
@@ -31,7 +34,8 @@ def ppo(
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
-    """PPO: answers are sampled, scored, compared with what was expected, and made likelier or less likely, near a reference."""
+    """PPO: sample answers, score them, compute advantages with a critic, and update the policy with a KL penalty from
+    the reference."""
     options = options_of(model, scorer, prompts, out, seed, device, profile)
     improve(gather(PpoSettings, words, options), seeds=seeds, as_json=json)
 
@@ -45,7 +49,7 @@ def options_of(
     device: str | None,
     profile: int | None,
 ) -> dict[str, object]:
-    """Which settings the options stand for."""
+    """The settings that the options set, by dotted name."""
     return {
         "model.path": model,
         "scorer.path": scorer,

@@ -1,4 +1,4 @@
-"""`steersman quickstart`: the whole story on the embedded example, in minutes and without a download."""
+"""`steersman quickstart`: the whole pipeline on the built-in example Harbour, in minutes and without a download."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,14 +13,16 @@ EXAMPLE = "Example: steersman quickstart --out demo, then open demo/report.html"
 def quickstart(
     out: Annotated[
         Path,
-        typer.Option(help="Folder for everything. The same command on the same folder goes on, or tells it again."),
+        typer.Option(
+            help="Folder for all results. The same command with the same folder resumes, or shows the results again."
+        ),
     ] = Path("quickstart"),
-    seed: Annotated[int, typer.Option(min=0, help="Another seed is another story: other data, other answers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of data, training and answers.")] = 0,
     fast: Annotated[bool, typer.Option("--fast", help="A small version, for a first look or a test.")] = False,
     json: Json = False,
 ) -> None:
-    """Teach a tiny model to answer better, on two cores in minutes: demonstrations, a reward model from people's judgements,
-    and what was really gained. Ends with a table, answers before and after, and a page."""
+    """Train a tiny model from (simulated) human feedback on two cores in minutes: SFT on demonstrations, a reward
+    model, PPO, and an evaluation. Ends with a table, answers before and after, and a page."""
     from steersman.cli.storyteller import Silent, Terminal
     from steersman.demo.quickstart import run_quickstart
 

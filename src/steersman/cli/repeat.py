@@ -1,4 +1,4 @@
-"""One run or several seeds of it, and what is said when they end."""
+"""Running one seed or several, and the output at the end."""
 
 import json
 import os
@@ -12,7 +12,8 @@ from steersman.execution.ending import RunResult
 
 
 def run_and_say(run: Callable[..., RunResult], settings: Any, *, seeds: int, as_json: bool) -> None:
-    """Run, print how it ended, and leave with 75 if the run was asked to stop before its end. Of several processes one speaks."""
+    """Run the settings for each seed and print the results; only rank 0 prints. Exit with code 75 if a run was asked to
+    stop before its end."""
     if seeds == 1:
         result = run(settings, quiet=as_json)
         _leave_if_stopped(result)
@@ -31,12 +32,13 @@ def run_and_say(run: Callable[..., RunResult], settings: Any, *, seeds: int, as_
     _say(f"over {seeds} seeds:")
     for name, numbers in spread.items():
         _say(
-            f"  {name:<20} mean {numbers['mean']:.5g}, standard deviation {numbers['deviation']:.3g}, from {numbers['least']:.5g} to {numbers['most']:.5g}"
+            f"  {name:<20} mean {numbers['mean']:.5g}, standard deviation {numbers['deviation']:.3g}, from "
+            f"{numbers['least']:.5g} to {numbers['most']:.5g}"
         )
 
 
 def with_seed(settings: Any, offset: int) -> Any:
-    """The same settings with the seed moved on, in a folder of its own."""
+    """The settings with the seed increased by `offset`, and a sub-folder for that seed."""
     run = settings.run.model_copy(
         update={
             "seed": settings.run.seed + offset,
@@ -47,24 +49,24 @@ def with_seed(settings: Any, offset: int) -> Any:
 
 
 def spread_of(results: list[RunResult]) -> dict[str, dict[str, float]]:
-    """Mean, standard deviation (over n - 1) and range of each held-out number over the runs that have it."""
-    found: dict[str, dict[str, float]] = {}
+    """Mean, standard deviation (over n - 1) and range of each held-out metric, over the runs that have it."""
+    spread: dict[str, dict[str, float]] = {}
     for name in results[0].held_out:
         values = [result.held_out[name] for result in results if name in result.held_out]
         deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-        found[name] = {
+        spread[name] = {
             "mean": statistics.fmean(values),
             "deviation": deviation,
             "least": min(values),
             "most": max(values),
         }
-    return found
+    return spread
 
 
 def lines_of(result: RunResult) -> list[str]:
     endings = {
         "finished": "finished",
-        "early": "ended early: the held-out measure stopped improving",
+        "early": "stopped early, because the held-out metric stopped improving,",
         "already finished": "had finished before",
         "stopped by the watch": "stopped by the watch, which found reward hacking,",
     }
@@ -72,17 +74,17 @@ def lines_of(result: RunResult) -> list[str]:
     lines += [f"  {name:<23} {value:.5g}" for name, value in result.measured.items()]
     lines += [f"  held-out {name:<14} {value:.5g}" for name, value in result.held_out.items()]
     if result.best_step != result.step and result.held_out:
-        lines.append(f"  the best was step {result.best_step}; its weights are the model's")
+        lines.append(f"  the best step was {result.best_step}; the model has its weights")
     lines += [f"  model: {result.model}", f"  next:  {result.next_command}"]
     return lines
 
 
-def _say(words: str) -> None:
-    # Asked of the environment: the processes have parted by now.
+def _say(text: str) -> None:
+    # The rank comes from the environment: the process group has ended by now.
     if os.environ.get("RANK", "0") == "0":
-        print(words)
+        print(text)
 
 
 def _leave_if_stopped(result: RunResult) -> None:
     if result.ending == "stopped":
-        raise Preempted(f"stopped at step {result.step} as asked, and saved; run the same command again to go on")
+        raise Preempted(f"stopped at step {result.step} as requested, and saved; run the same command again to resume")

@@ -1,4 +1,4 @@
-"""`steersman report`: what a run or several did, as one page that opens anywhere."""
+"""`steersman report`: one or several runs as a self-contained HTML page."""
 
 from typing import Annotated
 
@@ -18,22 +18,23 @@ def report(
     microscope: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Prompts to answer anew and look at token by token (2); 0 loads no model.", show_default=False
+            min=0,
+            help="Prompts to answer again and show token by token (2). 0 loads no model.",
+            show_default=False,
         ),
     ] = None,
-    prompts: Annotated[
-        list[str] | None, typer.Option("--prompt", help="A prompt for the microscope, in words.")
-    ] = None,
+    prompts: Annotated[list[str] | None, typer.Option("--prompt", help="A prompt for the microscope, as text.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json: Json = False,
 ) -> None:
-    """One self-contained page: the verdict first in words, then curves with healthy ranges, answers before and after with what changed
-    marked, the worst and the most suspicious, every token under the microscope, and how to get it all again."""
+    """Write a self-contained page: a summary, curves with healthy ranges, answers before and after training with marked
+    differences, the worst and the most suspicious answers, a token microscope, and the commands to reproduce the
+    run."""
     from steersman.assemble.report import write_report
 
     made = write_report(places, out=out, microscope=microscope, prompts=prompts or [], device=device)
     say(
         made.as_dict(),
         as_json=json,
-        lines=[made.headline, *(f"  {words}" for words in made.sentences), f"page: {made.out}"],
+        lines=[made.headline, *(f"  {sentence}" for sentence in made.sentences), f"page: {made.out}"],
     )

@@ -1,4 +1,4 @@
-"""`steersman reward`: a reward model from people's judgements."""
+"""`steersman reward`: train a reward model on human judgements."""
 
 from typing import Annotated
 
@@ -13,19 +13,19 @@ EXAMPLE = "Example: steersman reward --model runs/sft --data judgements.jsonl --
 def reward(
     words: Words = None,
     model: Annotated[
-        str | None, typer.Option(help="Where to start: a model, a run, or an earlier reward model to update.")
+        str | None, typer.Option(help="The initial model: a language model, a run, or a reward model to continue from.")
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Comparisons, rankings or thumbs: a file, a folder, a hub id or a named source.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of data order and of the new head.")] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder. The same command with the same folder resumes.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of data order and of the new reward head.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     profile: Profile = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
-    """Learn what people prefer: from pairs, graded pairs, ties, rankings or thumbs; one model, or an ensemble (members=3)."""
+    """Train a reward model on pairs, graded pairs, ties, rankings or thumbs; one model or an ensemble (members=3)."""
     options = {
         "model.path": model,
         "data.source": data,

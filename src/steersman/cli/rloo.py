@@ -1,10 +1,13 @@
-"""`steersman rloo`: PPO without a critic. Several answers to a prompt are compared with one another."""
+"""`steersman rloo`: policy gradient without a critic. The answers to one prompt are compared with one another."""
 
 from steersman.cli.command import Json, Profile, Seeds, Words, gather
 from steersman.cli.ppo import Device, Model, Out, Prompts, Scorer, Seed, improve, options_of
 from steersman.settings.ppo import RlooSettings
 
-EXAMPLE = "Example: steersman rloo --model runs/sft --scorer runs/reward --prompts prompts.jsonl --out runs/rloo samples_per_prompt=4"
+EXAMPLE = (
+    "Example: steersman rloo --model runs/sft --scorer runs/reward --prompts prompts.jsonl --out runs/rloo "
+    "samples_per_prompt=4"
+)
 
 
 def rloo(
@@ -19,7 +22,7 @@ def rloo(
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
-    """RLOO: several answers to each prompt, each compared with the others; no critic. Its relatives are a word away:
-    advantage.estimator=grpo, dr-grpo or reinforce++."""
+    """RLOO: sample several answers per prompt and use the others' mean score as each answer's baseline; no critic.
+    Related estimators: advantage.estimator=grpo, dr-grpo or reinforce++."""
     options = options_of(model, scorer, prompts, out, seed, device, profile)
     improve(gather(RlooSettings, words, options), seeds=seeds, as_json=json)

@@ -1,4 +1,4 @@
-"""`steersman runs list | show`: what lies in the run folders, read from their files alone."""
+"""`steersman runs list | show`: the state of runs, read from their files alone."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from steersman.cli.command import Json, say
 
-app = typer.Typer(no_args_is_help=True, help="List runs and look at one.")
+app = typer.Typer(no_args_is_help=True, help="List runs, or show one.")
 
 
 @app.command("list", epilog="Example: steersman runs list runs")
@@ -16,14 +16,14 @@ def list_(
     root: Annotated[Path, typer.Argument(help="The folder that holds run folders.")] = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Every run below a folder: its kind, state, steps, last numbers, when it began and how long it took."""
+    """List the runs in a folder: kind, state, steps, last metrics, start and duration."""
     from steersman.runs.listing import list_runs
 
     found = list_runs(root)
     if json:
         return say({"runs": [_plain(run) for run in found]}, as_json=True, lines=[])
     if not found:
-        print(f"no runs in {root}; a run is made by a command such as: steersman sft --out {root}/sft …")
+        print(f"no runs in {root}; create one with a command such as: steersman sft --out {root}/sft …")
         return None
     from rich.console import Console
     from rich.table import Table
@@ -52,7 +52,7 @@ def show(
     tail: Annotated[int, typer.Option(min=1, help="How many of the journal's last rows to show.")] = 5,
     json: Json = False,
 ) -> None:
-    """One run: its state, last numbers, problems, and the end of its journal."""
+    """Show one run: its state, last metrics, problems, and the end of its journal."""
     from steersman.runs.listing import show_run
 
     run, rows = show_run(path)

@@ -1,4 +1,4 @@
-"""`steersman sample`: several answers to each prompt, for people or scorers to judge."""
+"""`steersman sample`: sample several answers per prompt, for people or scorers to judge."""
 
 from typing import Annotated
 
@@ -7,36 +7,37 @@ import typer
 from steersman.cli.command import Json, Words, gather, say
 from steersman.settings.sample import SampleSettings
 
-EXAMPLE = "Example: steersman sample harbour:prompts --model runs/sft --answers 4 --temperature 0.7 --temperature 1.0 --out answers.jsonl"
+EXAMPLE = (
+    "Example: steersman sample harbour:prompts --model runs/sft --answers 4 --temperature 0.7 --temperature 1.0 "
+    "--out answers.jsonl"
+)
 
 
 def sample(
     prompts: Annotated[
-        str, typer.Argument(help="Prompts, or records that have them: a file, a folder, a hub id or a named source.")
+        str, typer.Argument(help="Prompts, or records with prompts: a file, a folder, a hub id or a named source.")
     ],
     words: Words = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A folder, a run, a hub id or harbour:base. Given several times: they answer in turn."),
+        typer.Option(help="A folder, a run, a hub id or harbour:base. Repeatable: several models answer in turn."),
     ] = None,
     out: Annotated[
-        str | None, typer.Option(help="The file to write (.jsonl). The same command goes on where it stopped.")
+        str | None, typer.Option(help="The file to write (.jsonl). The same command continues where it stopped.")
     ] = None,
-    answers: Annotated[
-        int | None, typer.Option(help="Answers to each prompt, over all models and temperatures.")
-    ] = None,
+    answers: Annotated[int | None, typer.Option(help="Answers per prompt, over all models and temperatures.")] = None,
     temperature: Annotated[
-        list[float] | None, typer.Option(help="0 takes the likeliest token. Given several times: used in turn.")
+        list[float] | None, typer.Option(help="0 is greedy decoding. Repeatable: several are used in turn.")
     ] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="The longest answer.")] = None,
-    distinct: Annotated[bool, typer.Option("--distinct", help="Keep equal answers to a prompt out.")] = False,
-    limit: Annotated[int | None, typer.Option(help="Use at most so many records of the source.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Maximum length of an answer, in tokens.")] = None,
+    distinct: Annotated[bool, typer.Option("--distinct", help="Leave out duplicate answers to a prompt.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Use at most this many records of the source.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same answers.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     json: Json = False,
 ) -> None:
-    """Sample answers to prompts, from one model or several, each kept with the model, the sampling and the seed that made it:
-    what `label` shows to people, and `score` and `evaluate` read."""
+    """Sample answers to prompts from one or several models, for `label`, `score` and `evaluate`. Each answer is saved
+    with its model, sampling settings and seed."""
     options = {
         "prompts.source": prompts,
         "prompts.limit": limit,

@@ -1,4 +1,4 @@
-"""`steersman score`: a score for every answer of a file."""
+"""`steersman score`: score every answer of a file."""
 
 from typing import Annotated
 
@@ -19,18 +19,20 @@ def score(
     scorer: Annotated[
         list[str] | None,
         typer.Option(
-            help="A reward model, a classifier, file.py:function, https://… or verify:numeric. Given several times: an ensemble."
+            help="A reward model, a classifier, file.py:function, https://… or verify:numeric. Repeatable: an ensemble."
         ),
     ] = None,
     out: Annotated[str | None, typer.Option(help="The file to write (.jsonl or .jsonl.gz).")] = None,
-    name: Annotated[str | None, typer.Option(help="The key of the score; the scorer's own name if not given.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Key of the score in each answer; the scorer's own name if not given.")
+    ] = None,
     positive: Annotated[str | None, typer.Option(help="The class of a classifier whose logit is the score.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Score at most so many records.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Score at most this many records.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     json: Json = False,
 ) -> None:
-    """Score every answer of a file, and summarise; on comparisons and rankings also say how often the scorer agrees with
-    people, where it fails, and how good people are themselves."""
+    """Score every answer of a file and print a summary. For comparisons and rankings, also report the scorer's
+    agreement with people, where it fails, and how much people agree with one another."""
     options = {
         "data.source": data,
         "data.limit": limit,

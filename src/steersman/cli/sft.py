@@ -18,7 +18,7 @@ def sft(
     data: Annotated[
         str | None, typer.Option(help="Demonstrations: a file, a folder, a hub id or a named source.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Run folder. The same command on the same folder resumes.")] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder. The same command with the same folder resumes.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of data order and initialisation.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
     profile: Profile = None,

@@ -1,4 +1,4 @@
-"""The quickstart's story in the terminal, as it happens: what and why in a few lines a stage, the table, answers, what next."""
+"""Terminal output of the quickstart: each stage with its purpose and result, the table, answers, and next commands."""
 
 import textwrap
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from steersman.demo.table import Cell
 from steersman.evaluate.numerals import within
 
 WIDTH = 80
-"""Wider lines read worse, and a table spread over a wide screen too."""
+"""Maximum line width: wider lines and tables are harder to read."""
 CHANGES = {"better": ("green", " ✓"), "worse": ("red", " ✗")}
 MARKS = {"good": "green", "": "yellow", "bad": "red"}
 SHOWN = 3
@@ -22,7 +22,7 @@ LONGEST_PROMPT = 150
 
 
 class Silent:
-    """Tells nothing: for --json."""
+    """Prints nothing: for --json."""
 
     def opening(self, stages: Sequence[Stage], place: Place) -> None: ...
 
@@ -36,7 +36,7 @@ class Silent:
 
 
 class Terminal:
-    """Prints the story. Bars and notices of the stages go to standard error, between these lines."""
+    """Prints the quickstart to stdout. Progress bars and notices of the stages go to stderr."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
@@ -47,9 +47,10 @@ class Terminal:
         self._place = place
         self._say("Harbour", style="bold cyan")
         self._say(
-            "A tiny language model has grown up on conversations, good and bad: it can be rude, it exaggerates, and it helps with what "
-            "it should not. Now people teach it better. They are simulated, so that nobody has to sit here for a week, and so that the "
-            "true worth of every answer is known. Training never sees it; only the table at the end does."
+            "A tiny language model was pretrained on good and bad conversations: it can be rude, it exaggerates, and "
+            "it helps with harmful requests. Now it is trained with human feedback. The people are simulated, so this "
+            "takes minutes and the true reward of every answer is known. Training never sees the true reward; only "
+            "the table at the end does."
         )
 
     def begins(self, number: int, of: int, stage: Stage) -> None:
@@ -63,7 +64,7 @@ class Terminal:
 
     def measuring(self, number: int, of: int, prompts: int, models: Sequence[str]) -> None:
         self._head(number, of, "Measure", "")
-        self._say(f"{prompts} prompts that nothing was trained on, answered by {' and by '.join(models)}.")
+        self._say(f"{prompts} prompts that no model was trained on, answered by {' and by '.join(models)}.")
 
     def told(self, story: Story) -> None:
         self._table(story)
@@ -82,8 +83,8 @@ class Terminal:
         self._console.print()
         self._console.print(line)
 
-    def _say(self, words: str, *, style: str = "", indent: int = 0) -> None:
-        for line in textwrap.wrap(words, self._width - indent):
+    def _say(self, text: str, *, style: str = "", indent: int = 0) -> None:
+        for line in textwrap.wrap(text, self._width - indent):
             self._console.print(Text(" " * indent + line, style=style))
 
     def _table(self, story: Story) -> None:
@@ -97,7 +98,8 @@ class Terminal:
         self._console.print()
         self._console.print(table, width=self._width)
         self._say(
-            f"✓ clearly better than the column before, ✗ clearly worse. The true taste of people's own answers is {story.people:.2f}.",
+            f"✓ significantly better than the previous column, ✗ significantly worse. People's own answers have a true "
+            f"taste of {story.people:.2f}.",
             style="dim",
         )
 
@@ -105,9 +107,9 @@ class Terminal:
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True)
         table.add_column(justify="right", no_wrap=True)
-        table.add_row("reward model agrees with a labeller", Text(within(panel.model), style="bold"))
-        table.add_row("two labellers agree with one another", within(panel.agreement))
-        table.add_row("a labeller agrees with most of the others", within(panel.ceiling))
+        table.add_row("agreement of the reward model with a labeller", Text(within(panel.model), style="bold"))
+        table.add_row("agreement of two labellers", within(panel.agreement))
+        table.add_row("agreement of a labeller with the majority", within(panel.ceiling))
         self._console.print()
         self._console.print(table, width=self._width)
 
@@ -117,7 +119,7 @@ class Terminal:
         for example in story.examples.gained[:SHOWN]:
             self._example(example, story)
         for example in story.examples.lost[:1]:
-            self._say("and one where it got worse:", style="dim")
+            self._say("One answer that got worse:", style="dim")
             self._example(example, story)
         if not story.examples.gained and not story.examples.lost:
             for example in story.examples.drawn[:SHOWN]:
@@ -142,8 +144,8 @@ class Terminal:
 
     def _ending(self, story: Story) -> None:
         self._console.print()
-        told = f"  the report, a page to open ({duration(story.seconds)} in all)"
-        self._console.print(Text.assemble((str(story.report), "bold"), told), soft_wrap=True)
+        note = f"  the report, an HTML page ({duration(story.seconds)} in total)"
+        self._console.print(Text.assemble((str(story.report), "bold"), note), soft_wrap=True)
         width = max(len(command) for command, _ in story.next_commands)
         for number, (command, what) in enumerate(story.next_commands):
             lead = "next: " if number == 0 else "      "
@@ -153,10 +155,10 @@ class Terminal:
                 self._console.print(Text.assemble(lead, (command, "cyan")), soft_wrap=True)
 
 
-def _coloured(words: str, cell: Cell | None) -> Text:
-    """The number in bold, its interval dim, and a sign for a change that is sure."""
+def _coloured(text: str, cell: Cell | None) -> Text:
+    """The number in bold, its interval dim, and a sign for a significant change."""
     if cell is None:
-        return Text(f"{words}  ", style="dim")
+        return Text(f"{text}  ", style="dim")
     style, sign = CHANGES.get(cell.change, ("", "  "))
-    main, _, interval = words.rpartition(" ")
+    main, _, interval = text.rpartition(" ")
     return Text.assemble((main, f"bold {style}".strip()), (f" {interval}", "dim"), (sign, style))

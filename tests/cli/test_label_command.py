@@ -255,7 +255,7 @@ def test_strength_note_help_scroll_and_a_changed_window(terminal, tmp_path):
     long = "\n".join(f"line {n}" for n in range(60)) + "\nthe very end"
     answers, out = write_answers(tmp_path / "answers.jsonl", 2, texts=("Short", long)), tmp_path / "labels.jsonl"
     person = terminal(answers, "--out", out, "--annotator", "ann", "--strength")
-    person.judge("?", "as far back as you like")
+    person.judge("?", "undo, repeatedly")
     person.judge("\x1b", "A better")
     person.judge("\x1b[F", "the very end")
     person.judge("\x1b[H", "line 3")
@@ -355,7 +355,7 @@ def at_a_terminal(monkeypatch):
 
 
 def test_without_a_terminal_it_says_how_to_get_one(answers):
-    with pytest.raises(UsageError, match=r"needs a terminal, and its \w+ is none .*ssh -t HOST"):
+    with pytest.raises(UsageError, match=r"needs a terminal, but its \w+ is a pipe or a file.*ssh -t HOST"):
         call(answers, "--annotator", "ann")
 
 
@@ -386,7 +386,7 @@ def test_a_dumb_terminal_and_a_system_without_terminals_are_refused(monkeypatch)
         (["--pairs", "some"], UsageError, "unknown choice of pairs"),
         (["--pairs", "all:3"], UsageError, "--pairs all:3 cannot be read"),
         (["--part", "second"], UsageError, "--part second cannot be read"),
-        (["--overlap", "0.2"], UsageError, "give each their part"),
+        (["--overlap", "0.2"], UsageError, "give each a part"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused(answers, words, error, message):

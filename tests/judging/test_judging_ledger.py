@@ -163,7 +163,7 @@ def test_a_second_sitting_on_the_file_is_refused(tmp_path):
 def test_a_file_of_another_mode_is_refused(tmp_path):
     with opened(tmp_path) as ledger:
         judge(ledger, 1)
-    with pytest.raises(DataError, match=r"labels\.jsonl:1 holds a comparison, and --mode rank writes rankings"):
+    with pytest.raises(DataError, match=r"labels\.jsonl:1 holds a comparison, but --mode rank writes rankings"):
         opened(tmp_path, mode="rank").__enter__()
 
 
@@ -179,11 +179,11 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
         judge(ledger, 1, 2)
     lines = ledger.path.read_bytes().splitlines(keepends=True)
     ledger.path.write_bytes(b'{"kind": "comp\n' + lines[1])
-    with pytest.raises(DataError, match=r"labels\.jsonl:1: not a judgement of ours"):
+    with pytest.raises(DataError, match=r"labels\.jsonl:1: not a judgement in the native format"):
         opened(tmp_path).__enter__()
     ledger.path.write_bytes(b"".join(lines))
     ledger.history_path.write_bytes(b"\x00\x00\n" + ledger.history_path.read_bytes())
-    with pytest.raises(DataError, match=r"history:1: not an event of ours"):
+    with pytest.raises(DataError, match=r"history:1: not a history event"):
         opened(tmp_path).__enter__()
 
 

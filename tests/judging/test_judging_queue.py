@@ -128,7 +128,7 @@ def test_one_answer_each_is_refused_with_what_to_do():
 
 
 def test_no_answers_are_refused():
-    with pytest.raises(DataError, match="no answers were found"):
+    with pytest.raises(DataError, match="have no answers"):
         ids([])
 
 
@@ -145,9 +145,9 @@ def test_more_than_nine_cannot_be_ranked_at_once():
         ({"per_prompt": 0}, "random:0"),
         ({"annotator": " "}, "needs a name"),
         ({"part": (4, 3)}, "part 4/3 does not exist"),
-        ({"overlap": 1.5, "part": (1, 2)}, "--overlap is a share"),
-        ({"overlap": 0.5}, "give each their part"),
-        ({"mode": "demonstrate", "repeat": 0.1}, "not asked twice"),
+        ({"overlap": 1.5, "part": (1, 2)}, "--overlap must be a share"),
+        ({"overlap": 0.5}, "give each a part"),
+        ({"mode": "demonstrate", "repeat": 0.1}, "does not work with --mode demonstrate"),
     ],
 )
 def test_a_plan_that_cannot_be_meant_is_refused(facts, words):

@@ -195,7 +195,7 @@ def test_nothing_written_is_not_handed_in():
 def test_a_draft_is_not_thrown_away_for_a_model_s_answer():
     state, _ = play(at("demonstrate", 2), ["w", *"mine", "esc", "1"])
     assert state.buffer.text == "mine"
-    assert "your draft is kept" in state.message
+    assert "you have a draft" in state.message
 
 
 def test_the_own_editor_gets_the_draft():

@@ -88,7 +88,7 @@ def test_undo_of_an_item_that_left_the_queue_still_undoes_it(desk_for, some_answ
     smaller = desk_for(some_answers(1, 3), pairs="adjacent")
     gone = desk.queue.items[-1].id not in {item.id for item in smaller.queue.items}
     assert len(smaller.sit(["u"])) == 2
-    assert ("not in this queue any more" in smaller.page.pages[-1]) == gone
+    assert ("no longer in this queue" in smaller.page.pages[-1]) == gone
 
 
 def test_strength_becomes_the_margin(desk_for, some_answers):
@@ -101,7 +101,7 @@ def test_the_skipped_come_again_when_asked_for(desk_for, some_answers):
     records = desk.sit(["s", "a", "r", "t"])
     assert sorted(record.tied for record in records) == [False, True]
     assert (desk.outcome.left, desk.outcome.skipped, desk.outcome.judged) == (0, 0, 2)
-    assert "1 skipped item comes again" in "".join(desk.page.pages)
+    assert "1 skipped item is shown again" in "".join(desk.page.pages)
     desk.sit(["r"])
     assert "nothing was skipped" in desk.page.pages[-1]
 
@@ -129,7 +129,7 @@ def test_a_draft_waits_for_the_next_sitting(desk_for):
     desk = desk_for([Prompt(text="One?")], mode="demonstrate")
     desk.sit(["w", *"half"])
     desk.sit([])
-    assert "your draft is back" in desk.page.pages[0]
+    assert "your draft is here" in desk.page.pages[0]
     desk.sit(["w", *" and half", "ctrl-s"])
     assert in_file(desk)[0].completion.text == "half and half"
 
@@ -158,7 +158,7 @@ def test_an_editor_that_fails_takes_nothing(desk_for, tmp_path, monkeypatch):
     editor(tmp_path, monkeypatch, "echo lost > $2; exit 3")
     desk = desk_for([Prompt(text="One?")], mode="demonstrate")
     desk.sit(["w", *"Draft", "ctrl-o"])
-    assert "the editor ended with 3; nothing was taken" in desk.page.pages[-1]
+    assert "the editor exited with code 3; its text is discarded" in desk.page.pages[-1]
     desk.sit(["w", "ctrl-s"])
     assert in_file(desk)[0].completion.text == "Draft"
 
@@ -198,7 +198,7 @@ def test_a_full_disk_keeps_the_item_before_the_person(desk_for, some_answers, mo
 
 def test_an_end_from_outside_saves_and_says_how_to_go_on(desk_for):
     desk = desk_for([Prompt(text="One?")], mode="demonstrate")
-    with pytest.raises(Preempted, match=r"all 0 judgements are in .*labels\.jsonl, and the same command goes on"):
+    with pytest.raises(Preempted, match=r"all 0 judgements are in .*labels\.jsonl, and the same command continues"):
         desk.sit(["w", *"dra", "terminate"])
     desk.sit(["w", "ctrl-s"])
     assert in_file(desk)[0].completion.text == "dra"
@@ -259,10 +259,10 @@ def test_the_maker_of_an_answer_is_never_shown():
 
 
 def test_both_answers_stand_side_by_side_when_wide_and_one_above_the_other_when_narrow():
-    wide = screen_of(painted(frame_for(["left one", "right one"])[0], 80, 24))
-    assert any("left one" in line and "right one" in line for line in wide)
-    narrow = screen_of(painted(frame_for(["left one", "right one"], width=60)[0], 60, 24), 60)
-    assert not any("left one" in line and "right one" in line for line in narrow)
+    wide = screen_of(painted(frame_for(["left answer", "right one"])[0], 80, 24))
+    assert any("left answer" in line and "right one" in line for line in wide)
+    narrow = screen_of(painted(frame_for(["left answer", "right one"], width=60)[0], 60, 24), 60)
+    assert not any("left answer" in line and "right one" in line for line in narrow)
 
 
 def test_a_character_of_doubtful_width_leaves_the_other_answer_in_its_place():

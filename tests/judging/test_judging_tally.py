@@ -68,6 +68,6 @@ def test_a_leaning_is_said_only_beyond_chance():
 def test_the_summary_says_what_to_look_at():
     lines = "\n".join(in_words(tally([record(str(n), "left") for n in range(20)]), left=1, skipped=0, mode="compare"))
     assert "20 judged, 0 skipped, 1 left" in lines
-    assert "the left one chosen 100% (20 of 20): further from half than chance explains" in lines
-    assert "half of them took less than 1 s" in lines
+    assert "left answer chosen 100% (20 of 20): significantly different from one half" in lines
+    assert "median time 1 s" in lines
     assert in_words(tally([]), left=3, skipped=0, mode="compare") == ["0 judged, 0 skipped, 3 left"]

@@ -1,10 +1,10 @@
-"""A text and a cursor, and what each key does to them: the line for a note and the page for an answer. Pure."""
+"""A small text editor: a text with a cursor, and the effect of each key. For notes and answers. Pure functions."""
 
 from dataclasses import dataclass
 
 from steersman.judging.inert import as_typed
 
-PASTE = "paste\n"  # a pasted text arrives as one key that begins with this
+PASTE = "paste\n"  # a pasted text arrives as one key with this prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Buffer:
         return Buffer(self.text[: self.cursor] + text + self.text[self.cursor :], self.cursor + len(text))
 
     def cut(self, start: int, end: int) -> "Buffer":
-        """Without the characters from start to end; the cursor stands where they were."""
+        """The buffer without the characters from start to end, with the cursor at start."""
         return Buffer(self.text[:start] + self.text[end:], start)
 
     def to(self, cursor: int) -> "Buffer":
@@ -37,7 +37,7 @@ class Buffer:
 
 
 def edit(buffer: Buffer, key: str, *, lines: bool) -> Buffer:
-    """The buffer after a key; keys that mean nothing here change nothing. `lines` allows more than one line."""
+    """The buffer after a key. Unknown keys change nothing. `lines` allows more than one line."""
     if key.startswith(PASTE):
         pasted = as_typed(key.removeprefix(PASTE))
         return buffer.put(pasted if lines else " ".join(pasted.split()))

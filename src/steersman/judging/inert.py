@@ -1,13 +1,14 @@
-"""Model text made harmless for a terminal: what could move the cursor, change colours or reorder a line becomes visible.
+"""Escaping of model text for a terminal: characters that move the cursor, change colours or reorder text become
+visible.
 
-An answer is foreign text: an escape sequence in it must not repaint the page, and a right-to-left override must not
-make it read as something else. Joiners and combining marks stay, because ordinary writing needs them.
+An answer is untrusted text: an escape sequence in it must not change the page, and a right-to-left override must not
+disguise it. Joiners and combining marks are kept, because ordinary writing needs them.
 """
 
 import re
 
-# C0 but tab and newline, DEL and C1; soft breaks and fillers; bidi marks, embeddings, overrides and isolates; line and
-# paragraph separators; interlinear marks; lone surrogates; the invisible tag letters.
+# C0 without tab and newline, DEL and C1; soft breaks and fillers; bidi marks, embeddings, overrides and isolates; line
+# and paragraph separators; interlinear marks; lone surrogates; the invisible tag characters.
 _LIVE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\u206a-\u206f"
     "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
@@ -24,7 +25,7 @@ def _visible(match: "re.Match[str]") -> str:
 
 
 def inert(text: str) -> str:
-    """`text` with line ends made plain, tabs made spaces and every live character replaced by its picture."""
+    """`text` with \\n line ends, tabs as spaces, and every control character replaced by a visible symbol."""
     return _LIVE.sub(_visible, text.replace("\r\n", "\n")).replace("\t", "    ")
 
 
@@ -32,5 +33,5 @@ _UNTYPED = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 def as_typed(text: str) -> str:
-    """A text pasted or edited elsewhere, with plain line ends and without what no key types: it will be trained on."""
+    """A pasted or externally edited text with \\n line ends and without control characters: it will be trained on."""
     return _UNTYPED.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))

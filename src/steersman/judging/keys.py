@@ -1,6 +1,6 @@
-"""Bytes from a terminal become keys: a character is itself, everything else has a name ("up", "ctrl-s", "paste\\n…").
+"""Decoder from terminal bytes to keys: a character is itself, other keys have names ("up", "ctrl-s", "paste\\n…").
 
-Pure, and indifferent to how the bytes were cut up on their way: over ssh an arrow key may arrive in two pieces.
+Pure. It does not matter how the bytes are split: over ssh an arrow key may arrive in two pieces.
 """
 
 import codecs
@@ -30,7 +30,7 @@ _PASTE_BEGINS, _PASTE_ENDS = "\x1b[200~", "\x1b[201~"
 
 
 class KeyDecoder:
-    """Holds the bytes that are not yet a whole key."""
+    """Incremental decoder; it keeps bytes that are not yet a complete key."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -39,14 +39,14 @@ class KeyDecoder:
 
     @property
     def waiting(self) -> bool:
-        """Whether the beginning of a key is held that more bytes may finish (or that was the Escape key alone)."""
+        """Whether a partial key is pending: more bytes may complete it, or it was the Escape key."""
         return bool(self._held)
 
     def feed(self, data: bytes) -> list[str]:
-        """The keys that these bytes finish."""
+        """The keys that these bytes complete."""
         text = self._decoder.decode(data)
         if self._escaped and text:
-            # The rest of a sequence that came too late. Without its Escape an arrow key would read as "[" and "A".
+            # The rest of a sequence came too late. Without its Escape an arrow key would be read as "[" and "A".
             self._escaped = False
             self._held = "\x1b" if text[0] in "[O" else ""
         self._held += text
@@ -61,7 +61,7 @@ class KeyDecoder:
         return keys
 
     def flush(self) -> list[str]:
-        """No more bytes came in time: a lone Escape was the Escape key. A paste under way goes on waiting."""
+        """The keys after a timeout: a lone Escape was the Escape key. An unfinished paste stays pending."""
         if self._held.startswith(_PASTE_BEGINS):
             return []
         held, self._held = self._held, ""
@@ -70,7 +70,7 @@ class KeyDecoder:
 
 
 def _first_key(held: str) -> tuple[str, int]:
-    """The first key and how many characters it took; ("", n) for what is no key, ("", 0) for more to come."""
+    """The first key and its number of characters; ("", n) for an unknown sequence, ("", 0) if it is incomplete."""
     first = held[0]
     if first != "\x1b":
         return _plain_key(first), 1

@@ -1,7 +1,7 @@
-"""Rows and panes: text wrapped for a width, cut to a window that scrolls, framed, and turned into what a terminal draws.
+"""Layout for the terminal: wrapping text, scrolling windows, frames, and the escape sequences that draw a page.
 
 A row is a list of (column, text). Each piece is drawn at its own column, so that a character whose width the terminal
-sees otherwise than we do cannot push the right-hand answer out of place.
+computes differently cannot shift the right-hand answer.
 """
 
 import io
@@ -21,7 +21,7 @@ MEASURE = Console(file=io.StringIO(), width=80, force_terminal=True, color_syste
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A whole page; the cursor's place if it is to be seen; how far the page can scroll and how much a page is."""
+    """A page: its rows, the cursor if it is visible, the scroll limit, and the lines per page-up or page-down."""
 
     rows: list[Row]
     cursor: tuple[int, int] | None = None
@@ -31,7 +31,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Strokes:
-    """The characters that frames are drawn with."""
+    """The characters for drawing frames and bars."""
 
     corners: str
     across: str
@@ -49,7 +49,7 @@ PLAIN = Strokes("++++", "-", "|", "|", "=", "-", "-", "v^")
 
 @lru_cache(maxsize=256)
 def wrapped(text: str, width: int) -> tuple[str, ...]:
-    """The lines of a text, made inert, none wider than `width` cells; words longer than that are cut."""
+    """The lines of a text, made inert and wrapped to `width` cells. Longer words are split."""
     lines: list[str] = []
     for line in inert(text).split("\n"):
         pieces = Text(line).wrap(MEASURE, max(2, width), overflow="fold", tab_size=4) if line else []
@@ -60,7 +60,7 @@ def wrapped(text: str, width: int) -> tuple[str, ...]:
 
 
 def typed(text: str, cursor: int, width: int) -> tuple[list[str], int, int]:
-    """A text under edit, wrapped at words, and the row and column of its cursor."""
+    """A text being edited, wrapped at words, and the row and column of its cursor."""
     cursor = len(inert(text[:cursor]))
     lines, starts = [], []
     at = 0
@@ -77,7 +77,7 @@ def typed(text: str, cursor: int, width: int) -> tuple[list[str], int, int]:
 
 
 def _pieces(paragraph: str, width: int) -> list[int]:
-    """How many characters stand on each line: up to the last space that fits, spaces at the end hanging over."""
+    """The number of characters per line. Lines break after the last space that fits; trailing spaces may overhang."""
     pieces: list[int] = []
     begin = cells = 0
     space = -1
@@ -93,7 +93,7 @@ def _pieces(paragraph: str, width: int) -> list[int]:
 
 
 def window(lines: Sequence[str], height: int, scroll: int) -> tuple[Sequence[str], int, int]:
-    """The lines that show, and how many are hidden above and below. Scrolling stops at the last line."""
+    """The visible lines, and the numbers of hidden lines above and below. Scrolling stops at the last line."""
     top = max(0, min(scroll, len(lines) - height))
     return lines[top : top + height], top, max(0, len(lines) - height - top)
 
@@ -101,7 +101,7 @@ def window(lines: Sequence[str], height: int, scroll: int) -> tuple[Sequence[str
 def framed(
     title: str, lines: Sequence[str], *, column: int, width: int, height: int, scroll: int, style: str, strokes: Strokes
 ) -> list[Row]:
-    """A box of `height` rows at `column`: its title above, its lines in a window, what is hidden said on the edges."""
+    """A box of `height` rows at `column`, with a title and a window of lines. Its edges show how many are hidden."""
     inner = width - 4
     shown, above, below = window(lines, height - 2, scroll)
     left, right, bottom_left, bottom_right = strokes.corners
@@ -134,14 +134,14 @@ def line(*parts: tuple[str, str] | str, column: int = 0) -> Row:
 
 
 def ends(left: Text, right: Text, width: int) -> Row:
-    """Two texts at the two ends of a row; the right one goes when there is no room."""
+    """Two texts at the two ends of a row. The right one is dropped if there is no room."""
     if left.cell_len + right.cell_len + 2 > width:
         return [(0, left)]
     return [(0, left), (width - right.cell_len, right)]
 
 
 def painted(frame: Frame, width: int, height: int) -> str:
-    """A frame as the characters that draw it, all at once (a terminal that knows 2026 shows no half-drawn page)."""
+    """The escape sequences that draw a frame. Terminals that support mode 2026 draw it at once, without flicker."""
     console = Console(file=io.StringIO(), width=max(width, 2), force_terminal=True, legacy_windows=False)
     out = ["\x1b[?2026h\x1b[?25l"]
     for number in range(height):

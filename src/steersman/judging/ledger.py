@@ -1,8 +1,8 @@
-"""The label file on disk: native records, each fsynced before it counts, undone by cutting off the last line.
+"""The label file on disk: native records, each fsynced. An undo removes the last line.
 
-Beside `labels.jsonl` stand `labels.jsonl.history` (append-only: every judgement, skip and undo, the undone record kept
-whole) and `labels.jsonl.draft` (an unfinished text). An act is written to the history first and to the label file
-second; what was interrupted in between is settled on opening. See docs/decisions/0010-label-file.md.
+There are two more files: `labels.jsonl.history` (append-only: every judgement, skip and undo, with the undone record)
+and `labels.jsonl.draft` (unfinished answers). Each action is written to the history first, then to the label file. An
+action interrupted in between is completed or dropped on opening. See docs/decisions/0010-label-file.md.
 """
 
 import json
@@ -21,12 +21,12 @@ KIND_FOR = {"compare": Comparison, "rank": Ranking, "demonstrate": Demonstration
 
 
 class SaveError(SteersmanError):
-    """The disk refused a judgement; it is not in the file, and the same key tries again."""
+    """A judgement could not be written and is not in the file. Pressing the same key tries again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One thing that still stands and can be undone: an item judged (with its record) or skipped."""
+    """An action that is in effect and can be undone: an item judged (with its record) or skipped."""
 
     item: str
     record: Judgement | None
@@ -34,7 +34,7 @@ class Act:
 
 
 class Ledger:
-    """One person's hold on one label file. Use it as a context manager; a second holder is refused."""
+    """One annotator's locked label file, as a context manager. A second process on the same file is an error."""
 
     def __init__(self, path: Path, *, mode: str, annotator: str, now: Callable[[], str]) -> None:
         self.path, self.mode, self.annotator, self._now = path, mode, annotator, now
@@ -75,19 +75,20 @@ class Ledger:
         return [act.record for act in self.acts if act.record is not None]
 
     def check_prompts(self, known: set[str], source: str) -> None:
-        """Refuse a file whose judgements are about other prompts: two tasks in one file would be mixed up for good."""
-        strange = [record for record in self.records if prompt_key(record.prompt) not in known]
-        if strange:
+        """Raise DataError if the file has judgements of other prompts, so that two tasks are not mixed in one file."""
+        foreign = [record for record in self.records if prompt_key(record.prompt) not in known]
+        if foreign:
             raise DataError(
-                f"{self.path} holds {len(strange)} judgements of prompts that are not in {source}: it belongs to another "
-                "task. Name another file with --out, or give the answers that it was made from"
+                f"{self.path} holds {len(foreign)} judgements of prompts that are not in {source}: it belongs to "
+                "another task. Choose another file with --out, or give the answers that it was made from"
             )
 
     def open_sitting(self, **facts: object) -> None:
         self._note("opened", **facts)
 
     def judge(self, item: str, record: Judgement, **facts: object) -> None:
-        """On disk when this returns. If the disk refuses, nothing of it stands and SaveError says why."""
+        """Save a judgement; it is on disk when this returns. If writing fails, nothing is saved and SaveError says
+        why."""
         line = _line_of(to_dict(record))
         self._note("judged", item=item, record=record.id, **facts)
         self._append(self._labels, line)
@@ -98,7 +99,7 @@ class Ledger:
         self.acts.append(Act(item, None))
 
     def undo(self) -> Act | None:
-        """Take back the last act that stands, of this sitting or an earlier one."""
+        """Undo the last action that is in effect, of this session or an earlier one."""
         if not self.acts:
             return None
         act = self.acts[-1]
@@ -110,7 +111,7 @@ class Ledger:
         return self.acts.pop()
 
     def revisit(self) -> int:
-        """Put what was skipped back into the queue; the number of items."""
+        """Put skipped items back into the queue. Returns their number."""
         skipped = self.skipped
         if skipped:
             self._note("revisited", items=sorted(skipped))
@@ -118,7 +119,8 @@ class Ledger:
         return len(skipped)
 
     def save_draft(self, item: str, text: str) -> None:
-        """Keep an unfinished answer. Not fsynced: it outlives the program at every key, the machine after seconds."""
+        """Save an unfinished answer after every key. It is not fsynced, so it survives a crash of the program at once,
+        one of the machine only after some seconds."""
         drafts = self._drafts()
         mine = drafts.setdefault(self.annotator, {})
         if mine.get(item, "") == text:
@@ -134,7 +136,7 @@ class Ledger:
         aside.replace(self.draft_path)
 
     def draft(self, item: str) -> str:
-        """The unfinished answer to this item, or nothing."""
+        """The unfinished answer to this item, or an empty string."""
         return self._drafts().get(self.annotator, {}).get(item, "")
 
     def _drafts(self) -> dict[str, dict[str, str]]:
@@ -153,11 +155,11 @@ class Ledger:
             os.close(self._history)
             self._history = -1
             raise RunLocked(
-                f"{self.path} is open in another `steersman label`; finish that one, or name another file with --out"
+                f"{self.path} is open in another `steersman label`; end that one, or choose another file with --out"
             ) from refused
 
     def _settle(self) -> None:
-        """Read both files, finish what was interrupted, and rebuild the acts that stand."""
+        """Read both files, complete an interrupted action, and rebuild the list of actions in effect."""
         events = _events_of(self.history_path, self._history)
         lines = self._whole_lines()
         last = {
@@ -169,7 +171,7 @@ class Ledger:
         for number, line in lines:
             record = self._read(line, number)
             if last.get(record.id, {}).get("event") == "undone":
-                continue  # undone in the history, and the program ended before the line was cut off
+                continue  # undone in the history, but the program ended before the line was removed
             kept.append(line)
             if record.annotator == self.annotator:
                 mine[record.id] = Act(item_of(record), record, len(line))
@@ -177,10 +179,11 @@ class Ledger:
             self._rewrite(kept)
         order = _standing([event for event in events if event.get("annotator") == self.annotator])
         placed = [mine.pop(key) if key in mine else Act(item, None) for key, item in order if key in mine or not key]
-        self.acts = [*mine.values(), *placed]  # a record the history does not know came with the file: it is older
+        self.acts = [*mine.values(), *placed]  # records that are not in the history are older
 
     def _whole_lines(self) -> list[tuple[int, bytes]]:
-        """The lines of the label file. A last line cut short was never acknowledged and goes; a whole one gets its end."""
+        """The lines of the label file. An incomplete last line was never acknowledged and is removed. A complete one
+        without a line end gets it."""
         data = self.path.read_bytes() if self.path.exists() else b""
         body, tail = data[: data.rfind(b"\n") + 1], data[data.rfind(b"\n") + 1 :]
         if tail:
@@ -194,11 +197,11 @@ class Ledger:
         try:
             record = from_dict(json.loads(line))
         except (ValueError, AttributeError) as broken:
-            raise DataError(f"{self.path}:{number}: not a judgement of ours: {broken}") from broken
+            raise DataError(f"{self.path}:{number}: not a judgement in the native format: {broken}") from broken
         if not isinstance(record, KIND_FOR[self.mode]):
             raise DataError(
-                f"{self.path}:{number} holds a {type(record).__name__.lower()}, and --mode {self.mode} writes "
-                f"{KIND_FOR[self.mode].__name__.lower()}s; name another file with --out, or go on in the other mode"
+                f"{self.path}:{number} holds a {type(record).__name__.lower()}, but --mode {self.mode} writes "
+                f"{KIND_FOR[self.mode].__name__.lower()}s; choose another file with --out, or use the other mode"
             )
         return record  # pyright: ignore[reportReturnType]
 
@@ -216,7 +219,7 @@ class Ledger:
         except OSError as refused:
             os.ftruncate(handle, before)
             raise SaveError(
-                f"NOT SAVED ({refused.strerror}). Make room on the disk, then press the key again"
+                f"NOT SAVED ({refused.strerror}). Free some disk space, then press the key again"
             ) from refused
 
     def _cut_off(self, act: Act) -> None:
@@ -229,7 +232,7 @@ class Ledger:
             os.ftruncate(self._labels, size - act.size)
             os.fsync(self._labels)
             return
-        # Somebody else judged in this file later, or a line was edited by hand: the slow and careful way.
+        # Another annotator's judgements follow in this file, or a line was edited: rewrite the file.
         lines = [line for number, line in self._whole_lines() if self._read(line, number).id != act.record.id]
         self._rewrite(lines)
 
@@ -241,7 +244,7 @@ class Ledger:
 
 
 def _standing(events: list[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """What a history leaves standing, oldest first: (record id, item) of a judgement, ("", item) of a skip."""
+    """The actions of a history that are in effect, oldest first: (record id, item), or ("", item) for a skip."""
     standing: dict[str, str] = {}
     for event in events:
         match event.get("event"):
@@ -256,7 +259,7 @@ def _standing(events: list[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _events_of(path: Path, handle: int) -> list[dict[str, Any]]:
-    """The whole events of a history; a last one cut short is removed, so that the next begins on its own line."""
+    """The complete events of a history. An incomplete last line is removed, so that the next event has its own line."""
     data = path.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
@@ -267,7 +270,7 @@ def _events_of(path: Path, handle: int) -> list[dict[str, Any]]:
             continue
         if not _is_json(line):
             raise DataError(
-                f"{path}:{number}: not an event of ours; the history is damaged. Move it away to go on without it"
+                f"{path}:{number}: not a history event; the history is damaged. Move it away to continue without it"
             )
         events.append(json.loads(line))
     return events
@@ -281,7 +284,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def _line_of(row: Mapping[str, Any]) -> bytes:
-    """One line of JSON, readable; with escapes only where a lone surrogate could not be written otherwise."""
+    """One line of JSON in UTF-8. Escapes are used only if the row has a lone surrogate."""
     try:
         return (json.dumps(row, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:

@@ -1,7 +1,8 @@
-"""Which item a person is shown next. Pure: the same answers, seed and name give the same queue, so nothing is stored.
+"""The queue of items that an annotator judges. Pure: the same answers, seed and name give the same queue.
 
-The order comes from a hash of seed, annotator and item, so answers added later do not move the ones already there.
-The places on the screen are balanced exactly: in every block of K items each answer stands once in each place.
+The order comes from a hash of seed, annotator and item, so answers added later do not change the order of the others.
+Screen positions are balanced exactly: in every block of K items with K answers each file position appears once in each
+screen position.
 """
 
 import hashlib
@@ -14,13 +15,14 @@ from steersman.records import Answers, Comparison, Completion, Demonstration, Pr
 
 MODES = ("compare", "rank", "demonstrate")
 PAIRINGS = ("all", "adjacent", "across", "random")
-MOST_RANKED = 9  # one digit key an answer; InstructGPT ranked 4 to 9
-REPEAT_GAP = 8  # a repeated pair comes back this many items later at the earliest, twice as many and more at the latest
+MOST_RANKED = 9  # one digit key per answer; InstructGPT ranked 4 to 9
+REPEAT_GAP = 8  # a repeated item comes back 8 to 23 items later (sooner at the end of the queue)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing to judge: `completions` in the order of the file, `shown[place]` is the index of what stands there."""
+    """One item to judge. `completions` are in file order; `shown[place]` is the index of the answer at a screen
+    place."""
 
     id: str
     prompt: Prompt
@@ -34,7 +36,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a queue is made. `part` is (2, 3) for the second of three people; `overlap` is the share that all of them get."""
+    """The settings of a queue. `part` is (2, 3) for the second of three people; `overlap` is the share all of them
+    get."""
 
     mode: str
     annotator: str
@@ -53,34 +56,34 @@ class Plan:
                 f"unknown choice of pairs {self.pairs!r}; expected one of {', '.join(PAIRINGS)}, or random:N"
             )
         if self.per_prompt < 1:
-            raise UsageError(f"random:{self.per_prompt} pairs a prompt cannot be asked; give 1 or more")
+            raise UsageError(f"random:{self.per_prompt} asks for no pairs; give random:1 or more")
         if not self.annotator.strip():
-            raise UsageError("an annotator needs a name (a pseudonym will do): --annotator NAME")
+            raise UsageError("an annotator needs a name or pseudonym: --annotator NAME")
         if not 1 <= self.part[0] <= self.part[1]:
             raise UsageError(f"part {self.part[0]}/{self.part[1]} does not exist; expected for example --part 2/3")
         for name, share in (("overlap", self.overlap), ("repeat", self.repeat)):
             if not 0.0 <= share <= 1.0:
-                raise UsageError(f"--{name} is a share between 0 and 1; seen {share}")
+                raise UsageError(f"--{name} must be a share between 0 and 1; seen {share}")
         if self.overlap and self.part[1] == 1:
-            raise UsageError("--overlap says what several people share; give each their part as well, as in --part 1/3")
+            raise UsageError("--overlap needs several annotators; give each a part too, such as --part 1/3")
         if self.repeat and self.mode == "demonstrate":
-            raise UsageError("--repeat measures how steady judgements are; demonstrations are not asked twice")
+            raise UsageError("--repeat measures self-agreement of judgements; it does not work with --mode demonstrate")
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
     items: tuple[Item, ...]
-    identical: int  # pairs or answers left out because they say the same as another
-    alone: int  # prompts left out because they have no two different answers to set side by side
+    identical: int  # answers left out because they are duplicates
+    alone: int  # prompts left out because they have no two different answers to compare
 
 
 def prompt_key(prompt: Prompt) -> str:
-    """Names a prompt by what it says, whatever id a file gave it."""
+    """A hash of the prompt's content, independent of its id in the file."""
     return digest_of([[m.role, m.content] for m in prompt.messages] or prompt.text)
 
 
 def gather(records: Iterable[Record]) -> tuple[Answers, ...]:
-    """Answers by prompt, from answers, comparisons, rankings, demonstrations or bare prompts, of one file or several."""
+    """The distinct answers to each prompt, from answers, comparisons, rankings, demonstrations or prompts."""
     prompts: dict[str, Prompt] = {}
     answers: dict[str, dict[tuple[str, str], Completion]] = {}
     for record in records:
@@ -107,15 +110,15 @@ def _answers_in(record: Record) -> tuple[Prompt, tuple[Completion, ...]]:
 
 
 def make_queue(answers: Sequence[Answers], plan: Plan) -> Queue:
-    """Every item that this person is to judge, in the order in which they come."""
+    """All items for this annotator, in the order in which they are shown."""
     if not answers:
-        raise DataError("no answers were found in what was given; `steersman sample` writes them")
+        raise DataError("the sources have no answers; `steersman sample` writes them")
     items, identical, alone = _candidates(answers, plan)
     if not items:
         raise DataError(
             f"none of the {len(answers)} prompts has two different answers"
-            f"{' by different models' if plan.pairs == 'across' else ''}, and to {plan.mode} needs two; draw more with "
-            "`steersman sample` (two or more answers a prompt), give the answers of a second model as well, or use "
+            f"{' by different models' if plan.pairs == 'across' else ''}, which --mode {plan.mode} needs; sample "
+            "more with `steersman sample` (two or more answers per prompt), add the answers of a second model, or use "
             "--mode demonstrate to write answers"
         )
     mine = sorted((item for item in items if _is_mine(item, plan)), key=lambda item: _hash(plan, "order", item.id))
@@ -123,7 +126,7 @@ def make_queue(answers: Sequence[Answers], plan: Plan) -> Queue:
 
 
 def pending(items: Sequence[Item], judged: Collection[str], skipped: Collection[str]) -> list[Item]:
-    """What is left to judge, next first. A pair that was skipped is not asked again as a repeat."""
+    """The items that are left, the next one first. A skipped item is not repeated."""
     gone = set(judged) | set(skipped)
     return [item for item in items if item.id not in gone and item.repeats not in skipped]
 
@@ -142,7 +145,7 @@ def _candidates(answers: Sequence[Answers], plan: Plan) -> tuple[list[Item], int
         elif plan.mode == "rank":
             if len(different) > MOST_RANKED:
                 raise UsageError(
-                    f"a prompt has {len(different)} answers, and at most {MOST_RANKED} can be ranked at once; "
+                    f"a prompt has {len(different)} answers, but at most {MOST_RANKED} can be ranked at once; "
                     "use --mode compare with --pairs random:N"
                 )
             found = _item(entry.prompt, different, (entry.id, *sorted(c.text for c in different)))
@@ -167,14 +170,14 @@ def _pairs(completions: tuple[Completion, ...], key: str, plan: Plan) -> list[tu
     if plan.pairs == "across":
         return [(a, b) for a, b in pairs if a.model != b.model]
     if plan.pairs == "random":
-        # The seed alone decides, not the annotator: people who share a prompt must be asked the same pairs.
+        # Independent of the annotator: people who share a prompt must get the same pairs.
         pairs.sort(key=lambda pair: _draw(plan.seed, "pair", key, pair[0].text, pair[1].text))
         return pairs[: plan.per_prompt]
     return pairs
 
 
-def _draw(*words: object) -> int:
-    return int.from_bytes(hashlib.sha256("\x00".join(map(str, words)).encode("utf-8", "surrogatepass")).digest()[:8])
+def _draw(*parts: object) -> int:
+    return int.from_bytes(hashlib.sha256("\x00".join(map(str, parts)).encode("utf-8", "surrogatepass")).digest()[:8])
 
 
 def _hash(plan: Plan, purpose: str, key: str) -> int:
@@ -189,7 +192,8 @@ def _is_mine(item: Item, plan: Plan) -> bool:
 
 
 def _balanced(items: list[Item], plan: Plan) -> list[Item]:
-    """Shuffled places: each block of K items with K answers holds all K turns of one shuffled order."""
+    """The items with balanced screen positions: each block of K items with K answers has all K rotations of one
+    shuffled order."""
     seen: dict[int, int] = {}
     out = []
     for item in items:
@@ -214,7 +218,7 @@ def _with_repeats(items: list[Item], plan: Plan) -> tuple[Item, ...]:
     for index, item in enumerate(items):
         chosen = _hash(plan, "repeat", item.id) < plan.repeat * 2**64
         later = min(index + REPEAT_GAP + _hash(plan, "gap", item.id) % (2 * REPEAT_GAP), len(items) - 1)
-        if chosen and later - index >= min(REPEAT_GAP, 3):  # so near that the first answer is still in mind: not asked
+        if chosen and later - index >= min(REPEAT_GAP, 3):  # no repeat if the first judgement is still remembered
             again = replace(item, id=f"{item.id}r", shown=item.shown[::-1], repeats=item.id)
             placed.append((later + 0.5, again))
     placed.sort(key=lambda pair: pair[0])

@@ -1,7 +1,7 @@
-"""The page before the person: progress, the prompt, the answers without their makers, and the keys. Draws, decides nothing.
+"""The screen of `steersman label`: progress, the prompt, the answers (blind), and the keys. Only drawing, no logic.
 
-(state, progress, size) -> Frame, so that a page can be looked at in a test without a terminal. Model names, scores and
-the order in the file are never shown.
+(state, progress, size) -> Frame, so that tests can check a page without a terminal. Model names, scores and the order
+in the file are never shown.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _KEYS = {
         ("x", "all bad"),
         ("s", "skip"),
         ("u", "undo"),
-        ("t", "all alike"),
+        ("t", "all equal"),
     ],
     "demonstrate": [("w", "write"), ("e", "$EDITOR"), ("1-9", "edit answer"), ("s", "skip"), ("u", "undo")],
 }
@@ -36,41 +36,41 @@ _HELP = {
     "compare": [
         ("a  1  ←", "the left (or upper) answer is better"),
         ("b  2  →", "the right (or lower) answer is better"),
-        ("1 2 3", "how much, when asked: slightly, clearly, far (Shift-A, Shift-B: far, at once)"),
+        ("1 2 3", "how much better, if asked: slightly, clearly, far (Shift-A, Shift-B: far, at once)"),
         ("t  =", "a tie: equally good"),
-        ("x  0", "both bad: neither would do"),
+        ("x  0", "both bad: neither is acceptable"),
         ("v", "side by side, or one above the other"),
     ],
     "rank": [
         ("1 … 9", "name the answers from best to worst"),
         ("=", "the next one ties with the one before"),
-        ("⏎ Enter", "done; answers that were not named share the last rank"),
+        ("⏎ Enter", "done; answers not named share the last rank"),
         ("t", "all are equally good"),
         ("x  0", "all are bad"),
-        ("Backspace", "take back the last one named"),
+        ("Backspace", "remove the last one named"),
     ],
     "demonstrate": [
-        ("w ⏎", "write the answer here (or go on with the draft)"),
+        ("w ⏎", "write the answer here (or continue the draft)"),
         ("e", "write it in $EDITOR"),
-        ("1 … 9", "start from that answer of a model; unchanged, it is approved"),
-        ("Ctrl-S", "hand in (Ctrl-D does too)"),
-        ("Ctrl-O", "from writing here into $EDITOR"),
-        ("Esc", "stop writing; the draft is kept"),
+        ("1 … 9", "start from that answer of a model; submit it unchanged to approve it"),
+        ("Ctrl-S", "submit (also Ctrl-D)"),
+        ("Ctrl-O", "continue in $EDITOR"),
+        ("Esc", "stop writing; the draft is saved"),
     ],
 }
 _HELP_ALWAYS = [
-    ("n", "a note: why (kept with the judgement)"),
-    ("s", "skip; Shift-S gives a reason"),
-    ("u  Ctrl-Z", "undo, as far back as you like, earlier days too"),
-    ("p", "the whole prompt"),
+    ("n", "add a note with the reason (saved with the judgement)"),
+    ("s", "skip; Shift-S asks for a reason"),
+    ("u  Ctrl-Z", "undo, repeatedly, also of earlier sessions"),
+    ("p", "show the whole prompt"),
     ("↑ ↓ Space PgUp PgDn", "scroll"),
-    ("q  Ctrl-C", "quit; everything is saved, the same command goes on"),
+    ("q  Ctrl-C", "quit; everything is saved, the same command continues"),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What the top line says. `pace` is judgements an hour in this sitting, when there are enough to tell."""
+    """The numbers of the top line. `pace` is judgements per hour in this session, or None if there are too few."""
 
     annotator: str
     done: int
@@ -137,7 +137,7 @@ def _duration(hours: float) -> str:
 
 
 def _prompt_lines(prompt: Prompt, width: int, strokes: Strokes) -> list[tuple[str, str]]:
-    """(text, style) of each line of the prompt: one turn needs no name, several get theirs."""
+    """(text, style) of each line of the prompt. Roles are shown only if there are several messages."""
     if prompt.text is not None:
         return [(text, "") for text in wrapped(prompt.text, width)]
     named = len(prompt.messages) > 1
@@ -153,7 +153,7 @@ def _prompt_lines(prompt: Prompt, width: int, strokes: Strokes) -> list[tuple[st
 
 
 def _prompt(state: State, width: int, most: int, strokes: Strokes) -> list[Row]:
-    """The end of the prompt, with a bar beside it, and how to see the beginning if it did not fit."""
+    """The end of the prompt, with a bar on its left. If it does not fit, a line says how to see the beginning."""
     assert state.item is not None
     lines = _prompt_lines(state.item.prompt, width - 3, strokes)
     hidden = len(lines) - most
@@ -199,7 +199,7 @@ def _compare(state: State, width: int, room: int, strokes: Strokes) -> tuple[lis
 
 
 def _many(state: State, width: int, room: int, strokes: Strokes) -> tuple[list[Row], int, None]:
-    """Several answers one under the other: to rank, or to start a demonstration from. Scrolls as one page."""
+    """Several answers below one another, to rank or to start a demonstration from. They scroll as one page."""
     assert state.item is not None
     rows = _prompt(state, width, max(2, room // 3), strokes)
     count = len(state.item.completions)
@@ -227,10 +227,10 @@ def _many(state: State, width: int, room: int, strokes: Strokes) -> tuple[list[R
 def _draft_rows(state: State, width: int, strokes: Strokes) -> list[Row]:
     assert state.item is not None
     if not state.buffer.text:
-        what = "Nothing written yet: w begins" + (
-            ", a number starts from a model's answer." if state.item.completions else "."
+        hint = "Nothing written yet: press w to write" + (
+            ", or a number to start from a model's answer." if state.item.completions else "."
         )
-        return [line((" " + what, "dim")), []]
+        return [line((" " + hint, "dim")), []]
     lines = wrapped(state.buffer.text, width - 4)
     return framed(
         "your draft", lines, column=0, width=width, height=len(lines) + 2, scroll=0, style="white", strokes=strokes
@@ -274,14 +274,15 @@ def _finished(progress: Progress, width: int) -> list[Row]:
 
 
 def _foot(state: State, width: int, strokes: Strokes) -> tuple[list[Row], int | None]:
-    """The message and the keys; the cursor's column when a line is being typed in the message's place."""
+    """The rows with the message and the keys. While a line is typed in place of the message, also the cursor's
+    column."""
     if state.phase in ("note", "reason"):
         label = " Note: " if state.phase == "note" else " Why skip? "
         visible = wrapped(state.buffer.text + "\u2588", 10_000)[0][:-1]
         before = cell_len(wrapped(state.buffer.text[: state.buffer.cursor] + "\u2588", 10_000)[0]) - 1
         start = max(0, before - (width - len(label) - 2))
         row = line((label, "bold"), visible[start:])
-        return [row, _key_row([("⏎", "done"), ("Esc", "leave")], width)], len(label) + before - start
+        return [row, _key_row([("⏎", "done"), ("Esc", "cancel")], width)], len(label) + before - start
     message = wrapped(state.message, width - 2)[0] if state.message else ""
     style = "bold red" if state.trouble else "green"
     if not message and state.groups:
@@ -303,9 +304,9 @@ def _keys(state: State) -> list[tuple[str, str]]:
     if state.phase in ("help", "prompt"):
         return [("↑ ↓", "scroll"), ("Esc", "back")]
     if state.phase == "write":
-        return [("Ctrl-S", "hand in"), ("Ctrl-O", "$EDITOR"), ("Esc", "leave, keeping the draft")]
+        return [("Ctrl-S", "submit"), ("Ctrl-O", "$EDITOR"), ("Esc", "back, keeping the draft")]
     if state.item is None:
-        return [("u", "undo"), ("r", "the skipped ones again"), ("⏎", "finish")]
+        return [("u", "undo"), ("r", "show skipped items again"), ("⏎", "finish")]
     keys = _KEYS[state.mode]
     if state.mode == "demonstrate" and not state.item.completions:
         keys = [(key, meaning) for key, meaning in keys if key != "1-9"]
@@ -315,7 +316,7 @@ def _keys(state: State) -> list[tuple[str, str]]:
 
 
 def _key_row(keys: list[tuple[str, str]], width: int) -> Row:
-    """The keys, as many as fit; help and quit, which come last, stay longest."""
+    """As many keys as fit. Help and quit, the last two, are dropped last."""
     while True:
         text = Text(" ")
         for key, meaning in keys:

@@ -1,7 +1,7 @@
-"""What each key means: (state, key) -> (state, effects). Pure; `sitting` performs the effects and shows the next item.
+"""State machine of a labelling session: (state, key) -> (state, effects). Pure; `sitting` carries out the effects.
 
-A key yields at most one effect; the sitting performs it and shows what comes next before it reads another key, so that
-no key can judge what was not yet on the screen.
+A key has at most one effect. It is carried out, and the next item is shown, before another key is read. So no key can
+judge an item that was not yet on the screen.
 """
 
 from dataclasses import dataclass, field, replace
@@ -14,10 +14,10 @@ STRENGTHS = {1: "slightly", 2: "clearly", 3: "far"}
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What somebody thought. `choice`: left, right, tie, both_bad; ranked, all_bad; written.
+    """One judgement. `choice`: left, right, tie, both_bad; ranked, all_bad; written.
 
-    `ranks` are by place on the screen, 1 the best; `unordered` are the places left unnamed, which share the last rank.
-    `source` is the place of the model's answer that a written one began from.
+    `ranks` are by screen place, 1 is the best; `unordered` are the places that were not named and share the last rank.
+    `source` is the place of the model's answer that a written one started from.
     """
 
     choice: str
@@ -55,7 +55,7 @@ class Undo:
 
 @dataclass(frozen=True, slots=True)
 class Revisit:
-    """Look again at what was skipped."""
+    """Put the skipped items back into the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Quit:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Keep an unfinished text, so that it survives whatever happens."""
+    """Save an unfinished answer, so that it survives a crash."""
 
     text: str
 
@@ -80,9 +80,9 @@ Effect = Save | Skip | Undo | Revisit | Quit | Draft | OpenEditor
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`phase`: judge, strength, note, reason, prompt, help, write; with no item left, everything is judged.
+    """The state of a session. `phase`: judge, strength, note, reason, prompt, help, write. `item` is None at the end.
 
-    `groups` are the places ranked so far, best first, equals together. `scroll`, `page` and `limit` count screen lines.
+    `groups` are the places ranked so far, best first, ties in one group. `scroll`, `page` and `limit` are screen lines.
     """
 
     mode: str
@@ -104,7 +104,7 @@ class State:
 
 
 def show(state: State, item: Item | None, *, draft: str = "", note: str = "", message: str = "") -> State:
-    """The state in which `item` has just come before the person."""
+    """The state in which `item` has just been shown."""
     return replace(
         state,
         item=item,
@@ -122,7 +122,7 @@ def show(state: State, item: Item | None, *, draft: str = "", note: str = "", me
 
 
 def order_in_words(ranks: tuple[int, ...]) -> str:
-    """Ranks by place as people write them: 2 > 1 = 3."""
+    """Ranks by place as text, such as 2 > 1 = 3."""
     tiers: dict[int, list[str]] = {}
     for place, rank in enumerate(ranks):
         tiers.setdefault(rank, []).append(str(place + 1))
@@ -130,7 +130,7 @@ def order_in_words(ranks: tuple[int, ...]) -> str:
 
 
 def press(state: State, key: str) -> tuple[State, tuple[Effect, ...]]:
-    """What a key does. Keys that mean nothing here change nothing."""
+    """The state and effects after a key. Unknown keys change nothing."""
     if key == "interrupt" or (key == "ctrl-d" and state.phase != "write"):
         return state, (Quit(),)
     if state.phase in ("note", "reason"):
@@ -271,7 +271,7 @@ def _rank_done(state: State, count: int) -> tuple[State, tuple[Effect, ...]]:
 
 
 def ranks_of(groups: tuple[tuple[int, ...], ...], count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Ranks by place (1, 2, 2, 4 when two tie), and the places never named, which come last together."""
+    """Ranks by place (1, 2, 2, 4 if two tie), and the places not named, which share the last rank."""
     named = {place for group in groups for place in group}
     rest = tuple(place for place in range(count) if place not in named)
     ranks = [0] * count
@@ -295,7 +295,7 @@ def _demonstrate(state: State, key: str) -> tuple[State, tuple[Effect, ...]]:
     drafts = {state.item.at(p).text for p in range(len(state.item.completions))} | {""}
     if state.buffer.text not in drafts:
         return replace(
-            state, message="your draft is kept: w goes on with it; empty it first to edit another", trouble=True
+            state, message="you have a draft: w continues it; empty it first to edit another answer", trouble=True
         ), ()
     return replace(state, phase="write", source=place, buffer=Buffer.of(state.item.at(place).text), scroll=0), ()
 
@@ -313,7 +313,7 @@ def _write(state: State, key: str) -> tuple[State, tuple[Effect, ...]]:
 
 
 def submit(state: State) -> tuple[State, tuple[Effect, ...]]:
-    """Hand in the text that was written, unless there is none."""
+    """Submit the written answer, unless it is empty."""
     text = state.buffer.text.strip("\n").rstrip()
     if not text.strip():
         return replace(state, message="there is no answer yet: write one, or Esc and s to skip", trouble=True), ()

@@ -1,6 +1,6 @@
-"""One sitting: a person, a terminal, a queue and a label file. Performs what `session` decides, one key at a time.
+"""One labelling session: it reads keys from a terminal and carries out what `session` decides for each key.
 
-A judgement is on disk before the next item is drawn, and what was typed before it was drawn is forgotten.
+A judgement is on disk before the next item is drawn. Keys typed before an item was drawn are discarded.
 """
 
 import os
@@ -36,14 +36,14 @@ from steersman.judging.session import (
 from steersman.judging.verdicts import record_of, words_of
 from steersman.records import Comparison, Demonstration, Ranking
 
-SETTLE_SECONDS = 0.15  # nobody reads a page in less; keys from before are keys for the last page
-IDLE_SECONDS = 300.0  # a longer pause is a break and does not slow the pace that is shown
+SETTLE_SECONDS = 0.15  # nobody reads a page faster; earlier keys were meant for the previous page
+IDLE_SECONDS = 300.0  # a longer pause is a break and does not count for the displayed pace
 SCISSORS = "# ------------------------ >8 ------------------------"
 
 
 @runtime_checkable
 class Page(Protocol):
-    """What a sitting asks of a terminal; `Terminal` is the real one."""
+    """The interface of a terminal; `Terminal` implements it."""
 
     def size(self) -> tuple[int, int]: ...
     def write(self, text: str) -> bool: ...
@@ -54,7 +54,7 @@ class Page(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a sitting ended: what was judged in it, and what is left of the queue."""
+    """The result of a session: the number of items judged in it, left in the queue, and skipped."""
 
     judged: int
     left: int
@@ -62,7 +62,7 @@ class Outcome:
 
 
 class Sitting:
-    """Joins the parts; `run` returns when the person leaves."""
+    """A labelling session. `run` returns when the person quits."""
 
     def __init__(
         self,
@@ -91,8 +91,8 @@ class Sitting:
             if key == "terminate":
                 self._perform(Draft(self.state.buffer.text)) if self.state.phase == "write" else None
                 raise Preempted(
-                    f"asked to end; all {len(self.ledger.judged)} judgements are in {self.ledger.path}, and the same "
-                    "command goes on from here"
+                    f"stopped by a signal; all {len(self.ledger.judged)} judgements are in {self.ledger.path}, and the "
+                    "same command continues from here"
                 )
             before = self.state.item
             self.state, effects = press(self.state, key)
@@ -129,7 +129,7 @@ class Sitting:
             case Revisit():
                 count = self.ledger.revisit()
                 self._next(
-                    f"{count} skipped {'item comes' if count == 1 else 'items come'} again"
+                    f"{count} skipped {'item is' if count == 1 else 'items are'} shown again"
                     if count
                     else "nothing was skipped"
                 )
@@ -145,7 +145,7 @@ class Sitting:
         self.left = pending(list(self.items.values()), self.ledger.judged, self.ledger.skipped)
         item = self.left[0] if self.left else None
         draft = self._draft_of(item)
-        self.state = show(self.state, item, draft=draft, message=message or ("your draft is back: w" if draft else ""))
+        self.state = show(self.state, item, draft=draft, message=message or ("your draft is here: w" if draft else ""))
         self.began = self.clock()
 
     def _undo(self) -> None:
@@ -160,7 +160,7 @@ class Sitting:
         item = self.items.get(act.item)
         what = f"it was: {words_of(act.record)}" if act.record is not None else "it had been skipped"
         if item is None:
-            self.state = replace(self.state, message=f"undone; that item is not in this queue any more ({what})")
+            self.state = replace(self.state, message=f"undone; that item is no longer in this queue ({what})")
             return
         note = ""
         if isinstance(act.record, Comparison):
@@ -170,7 +170,7 @@ class Sitting:
         self.state = show(self.state, item, draft=self._draft_of(item), note=note, message=f"undone; {what}")
 
     def _draft_of(self, item: Item | None) -> str:
-        """The unfinished answer to this item; one that an editor held when everything went down is taken back first."""
+        """The unfinished answer to this item. A file that an editor left behind in a crash is read first."""
         if item is None or self.ledger.mode != "demonstrate":
             return ""
         left_behind = self._editing(item)
@@ -188,13 +188,13 @@ class Sitting:
         return written
 
     def _edit_outside(self, text: str) -> None:
-        """The draft in the person's own editor, with the prompt below a line for reading."""
+        """Open the draft in the user's editor, with the prompt below a separator line."""
         item = self.state.item
         assert item is not None
         command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
         path = self._editing(item)
-        said = item.prompt.text or "\n\n".join(f"{m.role}: {m.content}" for m in item.prompt.messages)
-        below = f"{SCISSORS}\n# Your answer goes above this line; what is below it is only for reading.\n\n{said}\n"
+        prompt = item.prompt.text or "\n\n".join(f"{m.role}: {m.content}" for m in item.prompt.messages)
+        below = f"{SCISSORS}\n# Your answer goes above this line; the text below it is ignored.\n\n{prompt}\n"
         path.write_text(f"{text}\n\n{below}", encoding="utf-8", errors="replace")
         try:
             with self.page.lent():
@@ -204,11 +204,13 @@ class Sitting:
             raise OSError(f"there is no editor {command[0]!r}; set EDITOR, or press w to write here") from None
         if code:
             path.unlink()
-            self.state = replace(self.state, message=f"the editor ended with {code}; nothing was taken", trouble=True)
+            self.state = replace(
+                self.state, message=f"the editor exited with code {code}; its text is discarded", trouble=True
+            )
             return
         written = self._take_back(item, path)
         self.state = replace(
-            self.state, phase="write", buffer=Buffer.of(written), message="taken from the editor; Ctrl-S hands it in"
+            self.state, phase="write", buffer=Buffer.of(written), message="read from the editor; Ctrl-S submits it"
         )
 
     def _seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""What a person's judgements look like together: counts, ties, leanings to a side or to length, and self-agreement. Pure."""
+"""Statistics of one person's judgements: counts, ties, position and length bias, and self-agreement. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from steersman.records import Comparison, Ranking
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How often, out of how many. `lopsided`: further from one half than chance explains (two standard errors)."""
+    """A share: `count` out of `of`. `lopsided`: more than two standard errors away from one half."""
 
     count: int
     of: int
@@ -29,7 +29,8 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """`left` and `longer` are shares of the decided comparisons; `steady` of the repeated items judged alike twice."""
+    """Statistics of a label file. `left` and `longer` are shares of comparisons without ties; `steady` is the share of
+    repeated items that were judged alike twice."""
 
     judged: int
     ties: Share
@@ -72,7 +73,7 @@ def _tied(record: Judgement) -> bool:
 
 
 def _steady(records: Sequence[Judgement]) -> Share:
-    """Repeats judged as the first time: the same preference, or the same ranks."""
+    """The share of repeated items judged as the first time: the same preference, or the same ranks."""
     first = {record.id: record for record in records}
     same = of = 0
     for record in records:
@@ -98,20 +99,22 @@ def _median(values: Sequence[object]) -> float | None:
 
 
 def in_words(found: Tally, *, left: int, skipped: int, mode: str) -> list[str]:
-    """The summary at the end of a sitting, a line each, with what is worth a second look said plainly."""
+    """The summary at the end of a session, as lines, with warnings about possible bias."""
     lines = [f"{found.judged} judged, {skipped} skipped, {left} left"]
     if mode != "demonstrate" and found.judged:
         lines.append(f"ties {found.ties}; {'both' if mode == 'compare' else 'all'} bad {found.bad}")
     if mode == "compare" and found.left.of:
-        lines.append(f"the left one chosen {found.left}" + _warning(found.left, "look at both sides before you choose"))
+        lines.append(f"left answer chosen {found.left}" + _warning(found.left, "read both sides before you choose"))
     if mode == "compare" and found.longer.of:
-        lines.append(f"the longer one chosen {found.longer}" + _warning(found.longer, "fine if length was what helped"))
+        lines.append(
+            f"longer answer chosen {found.longer}" + _warning(found.longer, "fine if longer answers were better")
+        )
     if found.steady.of:
-        lines.append(f"judged alike when asked again {found.steady}")
+        lines.append(f"repeated items judged alike {found.steady}")
     if found.seconds is not None:
-        lines.append(f"half of them took less than {found.seconds:.0f} s")
+        lines.append(f"median time {found.seconds:.0f} s")
     return lines
 
 
 def _warning(share: Share, advice: str) -> str:
-    return f": further from half than chance explains; {advice}" if share.lopsided else ""
+    return f": significantly different from one half; {advice}" if share.lopsided else ""

@@ -1,6 +1,6 @@
-"""The terminal itself: single keys in, whole pages out, and everything put back however the sitting ends.
+"""The terminal in raw mode: reads single keys, writes whole pages, and restores the terminal's state on exit.
 
-Signals never interrupt a write: they arrive between keys, as the keys "interrupt", "terminate" and "resize".
+Signals never interrupt a write. They arrive between keys, as the keys "interrupt", "terminate" and "resize".
 """
 
 import os
@@ -18,25 +18,23 @@ from typing import Any
 from steersman.errors import UsageError
 from steersman.judging.keys import KeyDecoder
 
-ESCAPE_SECONDS = 0.15  # how long the rest of an escape sequence may lag behind its first byte; ssh cuts them up
-# Alternate page, no automatic wrap, bracketed paste; and the way back, which also shows the cursor, ends any colour and
-# leaves an empty page where a terminal has only one.
+ESCAPE_SECONDS = 0.15  # maximum delay of the rest of an escape sequence after its first byte; ssh may split them
+# _ENTER: alternate screen, no automatic wrap, bracketed paste. _LEAVE undoes these, shows the cursor, resets colours,
+# and clears the screen of terminals that have no alternate one.
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?7l\x1b[?2004h", "\x1b[0m\x1b[H\x1b[J\x1b[?2004l\x1b[?7h\x1b[?25h\x1b[?1049l"
 _SIGNALS = {"SIGINT": "interrupt", "SIGTERM": "terminate", "SIGHUP": "terminate", "SIGWINCH": "resize"}
 
 
 def require_terminal() -> None:
-    """Refuse early, and say how, where there is nobody who could type."""
+    """Raise UsageError if input or output is not an interactive terminal."""
     for name, stream in (("input", sys.stdin), ("output", sys.stdout)):
         if not stream.isatty():
             raise UsageError(
-                f"`steersman label` needs a terminal, and its {name} is none (a pipe or a file). Run it in a terminal "
-                "window; over ssh use `ssh -t HOST steersman label …`, in a container `docker run -it …`"
+                f"`steersman label` needs a terminal, but its {name} is a pipe or a file. Run it in a terminal window; "
+                "over ssh use `ssh -t HOST steersman label …`, in a container `docker run -it …`"
             )
     if os.environ.get("TERM", "dumb") == "dumb":
-        raise UsageError(
-            "this terminal says that it cannot move the cursor (TERM is dumb or unset); try TERM=xterm-256color"
-        )
+        raise UsageError("this terminal cannot move the cursor (TERM is dumb or unset); try TERM=xterm-256color")
     try:
         import termios  # noqa: F401
     except ImportError as missing:
@@ -44,7 +42,7 @@ def require_terminal() -> None:
 
 
 class Terminal:
-    """A context manager: inside, keys come singly and unechoed and the page is ours."""
+    """A context manager in which keys are read one by one without echo, on the alternate screen."""
 
     def __init__(self, keyboard: int = 0, page: int = 1) -> None:
         self._in, self._out = keyboard, page
@@ -69,7 +67,7 @@ class Terminal:
         os.close(self._waker)
 
     def size(self) -> tuple[int, int]:
-        """Columns and rows."""
+        """The terminal's size: columns and rows."""
         try:
             size = os.get_terminal_size(self._out)
         except OSError:
@@ -77,7 +75,7 @@ class Terminal:
         return (size.columns, size.lines) if size.columns and size.lines else (80, 24)
 
     def write(self, text: str) -> bool:
-        """False when nobody is there any more to read it (the window was closed)."""
+        """Write all of the text. Returns False if the terminal has gone (its window was closed)."""
         data = text.encode(sys.stdout.encoding or "utf-8", "replace")
         while data:
             try:
@@ -90,13 +88,13 @@ class Terminal:
         return True
 
     def key(self) -> str:
-        """The next key; waits for it."""
+        """Wait for the next key and return it."""
         while not self._keys:
             self._wait(ESCAPE_SECONDS if self._decoder.waiting else None)
         return self._keys.popleft()
 
     def settle(self, seconds: float) -> None:
-        """Forget what was typed until now and for so long: nobody has read the new page yet. Signals are kept."""
+        """Discard keys typed so far and in the next `seconds`, since nobody has read the new page yet. Keep signals."""
         deadline = time.monotonic() + seconds
         left = seconds
         while left > 0 and "terminate" not in self._keys:
@@ -107,9 +105,9 @@ class Terminal:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """The terminal as it was before, for an editor; ours again afterwards."""
+        """A context manager that restores the terminal for an external editor, and takes it again afterwards."""
         self._give_back()
-        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the editor now
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the editor
         try:
             yield
         finally:
@@ -117,7 +115,7 @@ class Terminal:
             self._take()
 
     def _wait(self, seconds: float | None) -> bool:
-        """Wait for bytes or a signal; whether anything came. Silence ends a half-read escape sequence."""
+        """Wait for bytes or a signal. Returns whether any came; if not, a partial escape sequence is completed."""
         ready, _, _ = select.select([self._in, self._wake], [], [], seconds)
         if self._wake in ready:
             for number in os.read(self._wake, 64):
@@ -146,9 +144,9 @@ class Terminal:
             self._handlers[number] = signal.signal(number, self._note_signal)
         tty.setcbreak(self._in, termios.TCSADRAIN)
         mode = termios.tcgetattr(self._in)
-        mode[0] &= ~termios.IXON  # Ctrl-S hands in, and must not freeze the page
-        mode[3] &= ~termios.IEXTEN  # Ctrl-V and Ctrl-O come through
-        for name in ("VSUSP", "VQUIT"):  # Ctrl-Z is undo; Ctrl-\ would leave the terminal in our mode
+        mode[0] &= ~termios.IXON  # Ctrl-S submits, and must not freeze the output
+        mode[3] &= ~termios.IEXTEN  # so that Ctrl-V and Ctrl-O are read as keys
+        for name in ("VSUSP", "VQUIT"):  # Ctrl-Z is undo; Ctrl-\ would exit without restoring the terminal
             mode[6][getattr(termios, name)] = b"\x00"
         termios.tcsetattr(self._in, termios.TCSADRAIN, mode)
         self.write(_ENTER)

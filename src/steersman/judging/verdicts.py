@@ -1,4 +1,4 @@
-"""A verdict becomes a record: from places on the screen back to the answers, with everything that was seen kept."""
+"""Conversion of a verdict into a record: positions on the screen are mapped back to the answers of the file."""
 
 from steersman.judging.queue import Item
 from steersman.judging.session import Verdict
@@ -8,12 +8,12 @@ Judgement = Comparison | Ranking | Demonstration
 
 
 def record_id(item_id: str, annotator: str) -> str:
-    """Names one person's judgement of one item, so that files of several people can be put together."""
+    """The id of one annotator's judgement of one item. It is unique across annotators, so label files can be merged."""
     return f"{item_id}-{digest_of(annotator)[:6]}"
 
 
 def item_of(record: Judgement) -> str:
-    """The id of the item that a record of ours judged."""
+    """The id of the judged item, from a record's id."""
     return record.id.rpartition("-")[0]
 
 
@@ -24,8 +24,8 @@ def record_of(item: Item, verdict: Verdict, annotator: str, time: str, seconds: 
     if item.repeats:
         metadata["repeats"] = record_id(item.repeats, annotator)
     if verdict.choice == "written":
-        began = None if verdict.source is None else item.at(verdict.source)
-        completion = began if began is not None and began.text == verdict.text else Completion(verdict.text)
+        source = None if verdict.source is None else item.at(verdict.source)
+        completion = source if source is not None and source.text == verdict.text else Completion(verdict.text)
         return Demonstration(item.prompt, completion, annotator, name)
     if verdict.ranks:
         if verdict.choice == "all_bad":
@@ -56,7 +56,7 @@ def record_of(item: Item, verdict: Verdict, annotator: str, time: str, seconds: 
 
 
 def words_of(record: Judgement) -> str:
-    """What a standing judgement said, for the message after an undo."""
+    """A judgement as text, for the message after an undo."""
     match record:
         case Comparison():
             if record.both_bad:
@@ -67,4 +67,4 @@ def words_of(record: Judgement) -> str:
             return f"{'A' if left else 'B'} was better"
         case Ranking():
             return "a ranking"
-    return "your answer, which is back as a draft"
+    return "your answer, now a draft again"

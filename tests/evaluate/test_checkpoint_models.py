@@ -238,3 +238,15 @@ def test_curves_and_picture_are_written(tmp_path: Path):
     drawn = (tmp_path / PICTURE).read_text()
     assert drawn.startswith("<svg")
     assert drawn.endswith("</svg>\n")
+
+
+def test_the_best_of_n_are_chosen_by_the_first_scorer_whatever_the_others_say(tmp_path: Path):
+    settings, models = evaluated(tmp_path, 5)
+    for answer in models[0].answers:
+        answer.scores["gold"] = -answer.scores["proxy"]
+    found = curves_of(settings, models, [])
+    assert found is not None
+    by = {curve.measure: curve.points for curve in found.curves if curve.walk == "best of n"}
+    gains = [point.gain.estimate for point in by["proxy"]]
+    assert min(gains) > 0
+    assert [point.gain.estimate for point in by["gold"]] == pytest.approx([-gain for gain in gains])

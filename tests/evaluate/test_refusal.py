@@ -112,3 +112,13 @@ def test_a_rule_may_have_blanks_around_its_sides():
     ]
     assert harmful_of(" form = harmful ", prompts) == [True, False, False]
     assert harmful_of(None, prompts) is None
+
+
+def test_a_refusal_is_looked_for_in_the_first_160_characters():
+    own = Refusals(["never"])
+    # 154 characters and a blank before it, so that it ends at the 160th; then one more
+    assert own.refuses("x" * 154 + " never")
+    assert not own.refuses("x" * 155 + " never")
+    # blanks are counted once, and a longer word is another word
+    assert own.refuses("x" * 100 + " " * 200 + "never")
+    assert not own.refuses("nevermore")

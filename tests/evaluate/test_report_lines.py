@@ -172,3 +172,10 @@ def test_a_classifier_is_measured_on_two_texts_or_more():
 def test_a_classifier_s_interval_does_not_change_from_one_report_to_the_next():
     said, labels = np.linspace(0, 1, 40).tolist(), [int(i % 3 == 0) for i in range(40)]
     assert measure_classifier(said, labels) == measure_classifier(said, labels)
+
+
+def test_one_text_of_a_class_is_enough_to_rank_it():
+    # the only one of the second class is above two of the three others; the only one of the first is below one of three
+    assert measure_classifier([0.1, 0.4, 0.9, 0.5], [0, 0, 0, 1]).auc == pytest.approx(2 / 3)
+    assert measure_classifier([0.6, 0.4, 0.9, 0.5], [0, 1, 1, 1]).auc == pytest.approx(1 / 3)
+    assert measure_classifier([0.1, 0.2], [1, 1]).auc is None

@@ -1,5 +1,6 @@
 """The terminal's table: what stands in it, and in which words."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -206,3 +207,48 @@ def test_a_value_has_the_colour_of_its_change():
     table = table_of(by_hand(), ["old", "new"], "old", [], [])
     cells = list(table.columns[2].cells)
     assert [coloured(cell) for cell in cells] == ["", "green", "", "", "", ""]
+
+
+def test_an_evaluation_is_kept_as_plain_values():
+    found = json.loads(json.dumps(evaluation(by_hand()).as_dict(), allow_nan=False))
+    assert (found["out"], found["models"], found["baseline"], found["reference"]) == (
+        "runs/x",
+        ["old", "new"],
+        "old",
+        "old",
+    )
+    assert (found["prompts"], found["answers"], found["confidence"], found["notes"]) == (40, 2, 0.95, [])
+    assert found["overoptimisation"] is None
+    first, second = found["figures"][:2]
+    assert first == {
+        "group": "score",
+        "name": "taste",
+        "unit": "number",
+        "better": "higher",
+        "meaning": "",
+        "model": "old",
+        "value": {"estimate": 0.4, "low": 0.3, "high": 0.5},
+        "n": 40,
+        "change": None,
+        "verdict": "",
+    }
+    assert (second["change"], second["verdict"]) == ({"estimate": 0.25, "low": 0.2, "high": 0.3}, "better")
+    sure = {"estimate": 0.75, "low": 0.6, "high": 0.9}
+    assert found["wins"][0] | {"by_order": None} == {
+        "model": "new",
+        "baseline": "old",
+        "by": "taste",
+        "rate": sure,
+        "resampled": None,
+        "prompts": 40,
+        "wins": 30,
+        "ties": 0,
+        "losses": 10,
+        "by_order": None,
+    }
+    assert found["ratings"] == [
+        {"model": "new", "by": "taste", "rating": {"estimate": 0.5, "low": 0.2, "high": 0.8}, "prompts": 40}
+    ]
+    assert found["best_of_n"][1]["score"] == sure
+    ordered = replace(evaluation([]).wins[0], by_order={"first": (0.75, 4)})
+    assert ordered.as_dict()["by_order"] == {"first": {"rate": 0.75, "judgements": 4}}

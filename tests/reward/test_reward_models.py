@@ -354,3 +354,23 @@ def test_addresses_and_checks_are_scorers_by_their_names():
         open_scorer(["verify:number"], opening())
     with pytest.raises(UsageError, match="expected one of verify:exact"):
         open_scorer(["verify:taste"], opening())
+
+
+def test_a_tokeniser_whose_pad_is_the_first_token_or_missing_scores_the_same(whole):
+    class Padded:
+        """The same tokeniser with another PAD: no score depends on it."""
+
+        def __init__(self, tokeniser, pad):
+            self._tokeniser, self.pad_token_id = tokeniser, pad
+
+        def __getattr__(self, name):
+            return getattr(self._tokeniser, name)
+
+        def __call__(self, *texts, **how):
+            return self._tokeniser(*texts, **how)
+
+    scorer = open_reward_scorer(whole, token_budget=200)
+    expected = [score.value for score in scorer.score(items())]
+    for pad in (0, None):
+        again = RewardModelScorer(scorer.model, Padded(scorer.tokeniser, pad), token_budget=200)
+        assert [score.value for score in again.score(items())] == pytest.approx(expected, abs=1e-5)

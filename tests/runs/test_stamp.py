@@ -169,3 +169,8 @@ def test_a_machine_without_cpuinfo_still_has_a_processor(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Path, "read_text", fail)
     assert processor_name() == (platform.processor() or platform.machine())
+
+
+def test_a_stamp_can_be_read_by_people(tmp_path: Path):
+    write_stamp(tmp_path / "stamp.json", {"kind": "é", "seeds": {"run": 1}})
+    assert (tmp_path / "stamp.json").read_text() == '{\n  "kind": "é",\n  "seeds": {\n    "run": 1\n  }\n}\n'

@@ -342,8 +342,8 @@ def made(monkeypatch, *wished: str, moves: bool = True) -> tuple[Offload, Actor,
 
     actors = Actor()
     monkeypatch.setattr(offload, "has_its_own_memory", lambda device: moves)
-    monkeypatch.setattr(offload, "park_modules", park)
-    monkeypatch.setattr(offload, "park_moments", lambda optimiser, device: Seen("moments"))
+    monkeypatch.setattr(offload, "offload_modules", park)
+    monkeypatch.setattr(offload, "offload_optimiser_state", lambda optimiser, device: Seen("moments"))
     one = Offload(PpoComputeSettings(offload=list(wished)), actors, World.alone(), happened.append)
     return one, actors, happened
 

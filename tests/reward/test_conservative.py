@@ -15,7 +15,7 @@ from steersman.reward.conservative import BEFORE, ConservativeScorer, is_ensembl
 from steersman.reward.ensemble import EnsembleScorer
 from steersman.reward.function import FunctionScorer
 from steersman.reward.length import LengthControlledScorer, Trend
-from steersman.reward.offloaded import ParkedScorer, models_of
+from steersman.reward.offloaded import OffloadedScorer, models_of
 from steersman.reward.scorer import Item, Score
 
 ITEMS = [(Prompt(text="?"), "one"), (Prompt(text="?"), "two")]
@@ -96,7 +96,7 @@ class Early:
 
 def test_a_scorer_s_models_are_on_the_device_while_it_scores_and_only_then():
     seen: list[str] = []
-    scorer = ParkedScorer(Early(seen), OnDevice(seen))
+    scorer = OffloadedScorer(Early(seen), OnDevice(seen))
     assert scorer.score(ITEMS) == [Score(1.0)] * 2
     begin = scorer.ahead()
     assert begin is not None

@@ -11,7 +11,7 @@ from moody_server import moody_server
 
 from steersman.errors import UsageError
 from steersman.reward import exchange
-from steersman.reward.exchange import Reply, checked_addresses, is_public, place_of, post
+from steersman.reward.exchange import Reply, checked_addresses, is_public, parse_url, post
 
 BODY = b'{"items": [{"id": "1", "answer": "abc"}]}'
 HERE = ("127.0.0.1",)
@@ -19,7 +19,7 @@ HERE = ("127.0.0.1",)
 
 def test_a_reply_comes_whole_with_its_status_and_its_wish_to_wait():
     with moody_server(lambda number: "status 503 7" if number else "well") as server:
-        place = place_of(server.url, HERE)
+        place = parse_url(server.url, HERE)
         assert post(place, BODY, {}, timeout=5.0) == Reply(200, "", b'{"scores": [3.0]}')
         assert post(place, BODY, {}, timeout=5.0) == Reply(503, "7", b'{"error": "not now"}')
         assert server.requests[0]["headers"]["Content-Type"] == "application/json"
@@ -28,23 +28,23 @@ def test_a_reply_comes_whole_with_its_status_and_its_wish_to_wait():
 
 def test_a_reply_that_ends_before_its_length_is_no_reply():
     with moody_server(lambda number: "cut") as server, pytest.raises(http.client.IncompleteRead):
-        post(place_of(server.url, HERE), BODY, {}, timeout=5.0)
+        post(parse_url(server.url, HERE), BODY, {}, timeout=5.0)
 
 
 def test_a_reply_may_be_as_long_as_the_limit_and_no_longer(monkeypatch):
-    assert exchange.MOST_BYTES == 64 * 1024**2
+    assert exchange.MAX_BYTES == 64 * 1024**2
     with moody_server(lambda number: "well") as server:
-        place = place_of(server.url, HERE)
-        monkeypatch.setattr(exchange, "MOST_BYTES", len(b'{"scores": [3.0]}'))
+        place = parse_url(server.url, HERE)
+        monkeypatch.setattr(exchange, "MAX_BYTES", len(b'{"scores": [3.0]}'))
         assert post(place, BODY, {}, timeout=5.0).status == 200
-        monkeypatch.setattr(exchange, "MOST_BYTES", len(b'{"scores": [3.0]}') - 1)
+        monkeypatch.setattr(exchange, "MAX_BYTES", len(b'{"scores": [3.0]}') - 1)
         with pytest.raises(http.client.HTTPException, match="more than 16 bytes"):
             post(place, BODY, {}, timeout=5.0)
 
 
 def test_a_reply_that_takes_too_long_is_a_timeout():
     with moody_server(lambda number: "hang 1") as server, pytest.raises(TimeoutError, match=r"within 0\.1 s"):
-        post(place_of(server.url, HERE), BODY, {}, timeout=0.1)
+        post(parse_url(server.url, HERE), BODY, {}, timeout=0.1)
 
 
 def test_the_first_address_that_answers_is_used_and_the_last_failure_is_told():
@@ -75,7 +75,7 @@ def test_the_first_address_that_answers_is_used_and_the_last_failure_is_told():
     ],
 )
 def test_a_url_is_taken_apart(url, host, port, path, encrypted):
-    place = place_of(url, ["10.0.0.1/8"])
+    place = parse_url(url, ["10.0.0.1/8"])
     assert (place.host, place.port, place.path, place.encrypted) == (host, port, path, encrypted)
     assert place.allowed == (ipaddress.ip_network("10.0.0.0/8"),)
 
@@ -86,13 +86,13 @@ def test_a_url_is_taken_apart(url, host, port, path, encrypted):
         ("http://me@a.example/", "no name or password"),
         ("http://:secret@a.example/", "no name or password"),
         ("http://a.example:99999/", "no usable port"),
-        ("ftp://a.example/", "named as http"),
-        ("http:///score", "named as http"),
+        ("ftp://a.example/", "the URL of a service is http"),
+        ("http:///score", "the URL of a service is http"),
     ],
 )
 def test_urls_that_cannot_be_meant_are_refused(url, match):
     with pytest.raises(UsageError, match=match):
-        place_of(url, [])
+        parse_url(url, [])
 
 
 @pytest.mark.parametrize(
@@ -129,18 +129,18 @@ def resolving_to(monkeypatch, *addresses):
 def test_one_address_that_is_not_public_refuses_the_place(monkeypatch):
     resolving_to(monkeypatch, "8.8.8.8", "10.0.0.1", "8.8.8.8")
     with pytest.raises(UsageError, match=r'10\.0\.0\.1, which is not on the public internet.*allow=\["10\.0\.0\.1"\]'):
-        checked_addresses(place_of("https://a.example", []), secret=False)
-    allowed = checked_addresses(place_of("https://a.example", ["10.0.0.0/8"]), secret=False)
+        checked_addresses(parse_url("https://a.example", []), secret=False)
+    allowed = checked_addresses(parse_url("https://a.example", ["10.0.0.0/8"]), secret=False)
     assert [address[0] for _, address in allowed] == ["8.8.8.8", "10.0.0.1"], "each once, in order"
 
 
 def test_a_secret_goes_unencrypted_to_allowed_addresses_only(monkeypatch):
     resolving_to(monkeypatch, "8.8.8.8")
     with pytest.raises(UsageError, match="not encrypted"):
-        checked_addresses(place_of("http://a.example", []), secret=True)
-    assert checked_addresses(place_of("http://a.example", []), secret=False)
-    assert checked_addresses(place_of("https://a.example", []), secret=True)
-    assert checked_addresses(place_of("http://a.example", ["8.8.8.8"]), secret=True)
+        checked_addresses(parse_url("http://a.example", []), secret=True)
+    assert checked_addresses(parse_url("http://a.example", []), secret=False)
+    assert checked_addresses(parse_url("https://a.example", []), secret=True)
+    assert checked_addresses(parse_url("http://a.example", ["8.8.8.8"]), secret=True)
 
 
 class Unanswered(socket.socket):
@@ -183,7 +183,7 @@ def test_after_the_deadline_a_moment_is_left_and_no_less_than_none(monkeypatch):
 def test_nothing_is_left_running_after_a_reply():
     with moody_server(lambda number: "well") as server:
         before = {thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)}
-        post(place_of(server.url, HERE), BODY, {}, timeout=60.0)
+        post(parse_url(server.url, HERE), BODY, {}, timeout=60.0)
         left = [
             thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and thread not in before
         ]

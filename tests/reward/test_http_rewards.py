@@ -19,7 +19,7 @@ from steersman.records import Message, Prompt
 from steersman.reward import exchange, http
 from steersman.reward.combined import CombinedScorer, Part
 from steersman.reward.function import FunctionScorer
-from steersman.reward.http import HttpOptions, HttpScorer, found_in, seconds_in
+from steersman.reward.http import HttpOptions, HttpScorer, parse_reply, parse_retry_after
 from steersman.reward.length import LengthControlledScorer, Trend
 from steersman.reward.scorer import Score, ahead_of
 from steersman.runs.replies import Replies
@@ -163,10 +163,10 @@ def test_waits_double_and_a_service_may_ask_for_a_longer_one():
 
 
 def test_a_wait_is_asked_for_in_seconds_or_as_a_date():
-    assert seconds_in("7") == 7.0
-    assert seconds_in(email.utils.formatdate(time.time() + 30, usegmt=True)) == pytest.approx(30, abs=2)
-    assert seconds_in(email.utils.formatdate(time.time() - 30, usegmt=True)) == 0.0
-    assert seconds_in("soon") == seconds_in("") == seconds_in("-3") == 0.0
+    assert parse_retry_after("7") == 7.0
+    assert parse_retry_after(email.utils.formatdate(time.time() + 30, usegmt=True)) == pytest.approx(30, abs=2)
+    assert parse_retry_after(email.utils.formatdate(time.time() - 30, usegmt=True)) == 0.0
+    assert parse_retry_after("soon") == parse_retry_after("") == parse_retry_after("-3") == 0.0
 
 
 def test_a_wait_past_the_patience_ends_it_at_once():
@@ -184,7 +184,7 @@ def test_a_request_that_hangs_or_drips_is_cut_off_in_time_and_asked_again(mood):
         began = time.monotonic()
         assert values(scorer(server, said=said, timeout=0.2).score(items(1))) == [1.0]
         assert time.monotonic() - began < 1.0
-    assert "no whole reply within 0.2 s" in said[0]
+    assert "no complete reply within 0.2 s" in said[0]
 
 
 def test_an_outage_ends_with_its_own_exit_code_and_keeps_what_was_answered(tmp_path):
@@ -234,8 +234,8 @@ def test_a_refusal_and_a_redirect_are_final(mood, match):
 )
 def test_a_nonsensical_reply_says_what_is_wrong(reply, match):
     with pytest.raises(Exception, match=match) as raised:
-        found_in(reply, ["a", "b"])
-    assert type(raised.value).__name__ == "Unusable"
+        parse_reply(reply, ["a", "b"])
+    assert type(raised.value).__name__ == "RetryableError"
 
 
 def test_no_answer_is_asked_twice_not_even_by_another_process(tmp_path):
@@ -326,7 +326,7 @@ def test_an_allowed_network_is_no_other_network():
 
 
 def test_public_addresses_are_open():
-    place = exchange.place_of("https://8.8.8.8/x?y=1", ())
+    place = exchange.parse_url("https://8.8.8.8/x?y=1", ())
     assert exchange.checked_addresses(place, secret=True) == [(socket.AF_INET, ("8.8.8.8", 443))]
     assert (place.port, place.path, place.encrypted) == (443, "/x?y=1", True)
 
@@ -362,7 +362,7 @@ def test_a_name_that_turns_to_a_private_address_later_is_refused_before_anything
 
 
 def test_the_checked_address_is_the_one_that_is_connected_to(monkeypatch):
-    """Each request asks for the name once, and its connection goes to what was found then, under the name that was given."""
+    """Each request resolves the name once, and connects to the address found then, under the given name."""
     with moody_server() as server:
         asked = resolving(monkeypatch, ["127.0.0.1"])
         port = server.server_address[1]
@@ -412,7 +412,7 @@ def test_a_service_that_cannot_prove_who_it_is_is_not_asked(tmp_path):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        with pytest.raises(ServiceError, match="cannot prove who it is"):
+        with pytest.raises(ServiceError, match="could not be verified"):
             scorer(server.url.replace("http:", "https:")).score(items(1))
         assert server.requests == []
 
@@ -420,8 +420,8 @@ def test_a_service_that_cannot_prove_who_it_is_is_not_asked(tmp_path):
 @pytest.mark.parametrize(
     ("url", "match"),
     [
-        ("ftp://example.com/", "is named as http"),
-        ("http:///path", "is named as http"),
+        ("ftp://example.com/", "the URL of a service is http"),
+        ("http:///path", "the URL of a service is http"),
         ("http://name:word@example.com/", "token_env"),
         ("http://127.0.0.1:x/", "no usable port"),
     ],
@@ -479,7 +479,7 @@ def asked_in_vain(monkeypatch, times: int, chance: float) -> list[float]:
     """The waits of a request that fails so many times, before it is answered."""
     asked, over = scorer("http://127.0.0.1:1/", patience=1e9), Recorded()
     asked._first_wait = 20.0
-    replies = iter([http.Unusable("not now")] * times)
+    replies = iter([http.RetryableError("not now")] * times)
 
     def once(body: bytes, headers: dict[str, str]) -> exchange.Reply:
         failure = next(replies, None)
@@ -507,11 +507,11 @@ def test_the_reasons_of_repetitions_are_told_in_80_characters():
     asked = scorer("http://127.0.0.1:1/")
     said: list[str] = []
     asked._notice = said.append
-    asked._once = lambda body, headers: (_ for _ in ()).throw(http.Unusable("y" * 100))
+    asked._once = lambda body, headers: (_ for _ in ()).throw(http.RetryableError("y" * 100))
     assert asked._try(dict(zip(["key"], items(1), strict=True))) is not None
-    asked._say_what_was_repeated()
+    asked._report_retries()
     assert said == [f"http://127.0.0.1:1/: 1 requests had to be repeated (1 × {'y' * 80})"]
-    asked._say_what_was_repeated()
+    asked._report_retries()
     assert len(said) == 1
 
 
@@ -537,19 +537,19 @@ def test_which_answers_of_a_service_are_worth_asking_again(monkeypatch, status, 
     if kind == "well":
         assert asked._once(b"", {}).status == status
         return
-    with pytest.raises(http.Unusable if kind == "again" else ServiceError) as raised:
+    with pytest.raises(http.RetryableError if kind == "again" else ServiceError) as raised:
         asked._once(b"", {})
     if kind == "again":
         assert raised.value.wait == 3.0  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_long_bodies_and_scores_are_told_by_their_beginning():
-    with pytest.raises(http.Unusable) as raised:
-        found_in(b"z" * 200, ["a"])
+    with pytest.raises(http.RetryableError) as raised:
+        parse_reply(b"z" * 200, ["a"])
     assert str(raised.value).count("z") == 120
-    with pytest.raises(http.Unusable) as raised:
-        found_in(json.dumps({"scores": ["w" * 100]}).encode(), ["a"])
+    with pytest.raises(http.RetryableError) as raised:
+        parse_reply(json.dumps({"scores": ["w" * 100]}).encode(), ["a"])
     assert str(raised.value).count("w") == 40
-    with pytest.raises(http.Unusable) as raised:
-        found_in(json.dumps({"scores": [{"score": 1, "parts": "v" * 100}]}).encode(), ["a"])
+    with pytest.raises(http.RetryableError) as raised:
+        parse_reply(json.dumps({"scores": [{"score": 1, "parts": "v" * 100}]}).encode(), ["a"])
     assert str(raised.value).count("v") == 60

@@ -8,7 +8,7 @@ import pytest
 from steersman.errors import UsageError
 from steersman.records import Prompt
 from steersman.reward.combined import CombinedScorer, Part
-from steersman.reward.ensemble import EnsembleScorer, believe
+from steersman.reward.ensemble import EnsembleScorer, aggregate
 from steersman.reward.function import FunctionScorer
 from steersman.reward.scorer import Score, SpanReward
 
@@ -33,15 +33,18 @@ def test_an_ensemble_believes_what_it_is_told_to():
 
 def test_no_pessimism_is_the_mean_and_members_that_agree_need_none():
     values = np.random.default_rng(0).normal(size=(4, 7))
-    assert believe(values, "pessimistic", pessimism=0.0)[0] == pytest.approx(values.mean(0))
+    assert aggregate(values, "pessimistic", pessimism=0.0)[0] == pytest.approx(values.mean(0))
     same = np.tile(values[0], (4, 1))
-    assert believe(same, "pessimistic", pessimism=9.0)[0] == pytest.approx(values[0])
+    assert aggregate(same, "pessimistic", pessimism=9.0)[0] == pytest.approx(values[0])
 
 
 def test_the_order_of_members_does_not_matter():
     values = np.random.default_rng(1).normal(size=(5, 7))
     for belief in ("mean", "min", "pessimistic"):
-        there, back = believe(values, belief, pessimism=1.0)[0], believe(values[::-1].copy(), belief, pessimism=1.0)[0]
+        there, back = (
+            aggregate(values, belief, pessimism=1.0)[0],
+            aggregate(values[::-1].copy(), belief, pessimism=1.0)[0],
+        )
         assert there == pytest.approx(back)
 
 

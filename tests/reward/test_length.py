@@ -14,8 +14,8 @@ ASK = Prompt(text="Say")
 
 
 def test_the_line_by_hand():
-    # lengths 1, 2, 3 (mean 2, squares 2), scores 1, 2, 6 (mean 3): slope = (-1 * -2 + 1 * 3) / 2 = 2.5; residuals .5, -1, .5, so
-    # that 1.5 of 14 squares are left: R squared 1 - 1.5 / 14.
+    # lengths 1, 2, 3 (mean 2, squares 2), scores 1, 2, 6 (mean 3): slope = (-1 * -2 + 1 * 3) / 2 = 2.5; residuals .5,
+    # -1, .5, so that 1.5 of 14 squares are left: R squared 1 - 1.5 / 14.
     trend = measure_trend([1, 2, 3], [1.0, 2.0, 6.0])
     assert (trend.slope, trend.mean_length) == (pytest.approx(2.5), 2.0)
     assert trend.explained == pytest.approx(1 - 1.5 / 14)

@@ -15,7 +15,8 @@ LETTERS = FunctionScorer(lambda answer: Score(math.log(3) * len(answer), {"lette
 
 
 def test_an_answer_is_paid_how_likely_it_is_preferred_to_its_prompts_reference_answers():
-    # "a" scores ln 3: against ln 3 and 0 sigmoids of 0 and ln 3, 1/2 and 3/4; against ln 9 and ln 9 sigmoid(-ln 3) = 1/4 twice.
+    # "a" scores ln 3: against ln 3 and 0 sigmoids of 0 and ln 3, 1/2 and 3/4; against ln 9 and ln 9 sigmoid(-ln 3) =
+    # 1/4 twice.
     scorer = PreferenceScorer(LETTERS, {prompt_key(ONE): [math.log(3), 0.0], prompt_key(OTHER): [math.log(9)] * 2})
     first, second = scorer.score([(ONE, "a"), (OTHER, "a")])
     assert (first.value, second.value) == (pytest.approx(5 / 8), pytest.approx(1 / 4))

@@ -142,7 +142,7 @@ def test_a_prompt_without_a_right_answer_names_itself_and_what_it_has():
 @pytest.mark.parametrize(
     ("kind", "pattern", "match"),
     [
-        ("regex", None, "looks for scorer.verify.pattern"),
+        ("regex", None, "needs scorer.verify.pattern"),
         ("exact", "a", "compares whole answers"),
         ("regex", "(", "no regular expression"),
         ("regex", "(a)(b)", "has 2 groups"),

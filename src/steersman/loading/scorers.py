@@ -25,7 +25,7 @@ from steersman.loading.sources import register_sources
 from steersman.parallel.world import World
 from steersman.reward.combined import CombinedScorer, Part
 from steersman.reward.function import FunctionScorer
-from steersman.reward.http import HttpOptions, Remembered
+from steersman.reward.http import HttpOptions, ReplyCache
 from steersman.reward.length import LengthControlledScorer, Trend, measure_trend
 from steersman.reward.open import ADDRESSES, Opening, open_scorer
 from steersman.reward.scorer import Item, Scorer
@@ -97,7 +97,7 @@ def places_of(path: str | list[str]) -> list[str]:
 
 
 def _open(
-    settings: OpeningSettings, path: str | list[str], device: torch.device, remembered: Remembered, keeping: ScorerCache
+    settings: OpeningSettings, path: str | list[str], device: torch.device, remembered: ReplyCache, keeping: ScorerCache
 ) -> Scorer:
     if path == PLACE:
         return TrueTaste()
@@ -142,7 +142,7 @@ def _token(name: str | None) -> str | None:
     return found
 
 
-def _remembered(settings: ScorerSettings, keeping: ScorerCache) -> Remembered:
+def _remembered(settings: ScorerSettings, keeping: ScorerCache) -> ReplyCache:
     """One memory for all services: its keys hold the address."""
     paths = [settings.path] if settings.path is not None else [part.path for part in settings.sum.values()]
     asks = any(place.startswith(ADDRESSES) for path in paths for place in places_of(path))

@@ -1,7 +1,8 @@
-"""Several reward models as one: the mean of their weights (WARM, Ramé et al. 2024, arXiv 2401.12187).
+"""Weight averaging of reward models (WARM, Ramé et al. 2024, arXiv 2401.12187).
 
-Models that began as one and learned from the same judgements in another order lie close enough together for the mean of their weights
-to be a model. It answers as their ensemble nearly does, costs as much as one, and has forgotten most of what only one of them believed.
+Models fine-tuned from the same weights on the same judgements in different orders are close enough for their weights to
+be averaged. The average scores nearly like their ensemble, costs as much as one model, and loses most of the errors
+that only one member had.
 """
 
 import copy
@@ -14,12 +15,13 @@ from steersman.models.reward_model import RewardModel
 
 
 def average_weights(models: Sequence[RewardModel]) -> RewardModel:
-    """A new model; its scale is not known before its scores are measured. The given ones stay as they are."""
+    """A new model with the mean of the weights. Its score scale must still be measured; the members are unchanged."""
     if len(models) < 2:
         raise ModelError(f"an average is over two reward models or more; seen {len(models)}")
     if any(model.adapter is not None for model in models):
         raise ModelError(
-            "the mean of two adapters is not the adapter of the mean; average whole reward models: train the members without model.lora"
+            "the mean of two adapters is not the adapter of the mean; average whole reward models: train the members "
+            "without model.lora"
         )
     states = [model.state_dict() for model in models]
     first = states[0]
@@ -28,7 +30,8 @@ def average_weights(models: Sequence[RewardModel]) -> RewardModel:
         other |= {name for name in first if name in state and first[name].shape != state[name].shape}
         if other:
             raise ModelError(
-                f"model {number} has other weights than model 1, such as {min(other)}; expected reward models that began as one"
+                f"model {number} has other weights than model 1, such as {min(other)}; expected reward models "
+                "fine-tuned from the same model"
             )
     mean = {
         name: torch.stack([state[name].double() for state in states]).mean(0).to(value.dtype)

@@ -1,5 +1,4 @@
-"""A classifier as scorer: the logit or the probability of one of its classes (toxicity, sentiment), or a published reward
-model's only logit."""
+"""A sequence classifier as scorer: the logit or probability of a class (toxicity, sentiment), or of a single label."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -15,8 +14,11 @@ Output = Literal["logit", "probability"]
 
 
 class ClassifierScorer:
-    """`reads` None is the usual: the answer alone for classes, the conversation for a one-label model, as a pair of texts
-    if its tokeniser has no chat template but a mark between two texts. The probability is kept as a part either way."""
+    """Scores answers by a sequence classifier. The probability is always kept as a part of the score.
+
+    `reads` is the model's input; None is its default: the answer alone for a classifier with several classes, the
+    conversation for a one-label model, or a pair of texts if its tokeniser has a SEP token and no chat template.
+    """
 
     def __init__(
         self,

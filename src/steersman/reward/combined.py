@@ -1,4 +1,4 @@
-"""Several scorers as one: the weighted sum of what each says, each clipped and normalised first if that is wanted."""
+"""The weighted sum of several scorers, each optionally normalised and clipped first."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,10 @@ from steersman.reward.shaping import clip, combine, normalise
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One scorer in a sum. `scale` is the mean and standard deviation its scores are measured in, `bounds` where they are
-    clipped, after that."""
+    """One scorer in a sum.
+
+    Its scores are normalised by `scale` (mean, standard deviation), then clipped to `bounds`.
+    """
 
     scorer: Scorer
     weight: float
@@ -31,8 +33,10 @@ class Part:
 
 
 class CombinedScorer:
-    """The weighted sum. A score's parts are each scorer's own number, before weight and shaping, and the parts of that (as
-    name/part); its spans are theirs, weighted."""
+    """The weighted sum of scorers. A score's parts are each scorer's raw value and that value's parts (as name/part).
+
+    Its spans are those of the scorers, weighted.
+    """
 
     def __init__(self, parts: Mapping[str, Part], *, name: str = "combined") -> None:
         if not parts:
@@ -48,7 +52,7 @@ class CombinedScorer:
         return [
             Score(
                 float(totals[i]),
-                {name: value for own, scores in given.items() for name, value in _parts(own, scores[i]).items()},
+                {name: value for part, scores in given.items() for name, value in _parts(part, scores[i]).items()},
                 "; ".join(dict.fromkeys(scores[i].note for scores in given.values() if scores[i].note)),
                 tuple(
                     SpanReward(span.start, span.end, self._parts[name].weight * span.reward)
@@ -60,13 +64,13 @@ class CombinedScorer:
         ]
 
     def ahead(self) -> Callable[[Sequence[Item]], None] | None:
-        begin = [one for part in self._parts.values() if (one := ahead_of(part.scorer)) is not None]
+        calls = [call for part in self._parts.values() if (call := ahead_of(part.scorer)) is not None]
 
-        def each(items: Sequence[Item]) -> None:
-            for one in begin:
-                one(items)
+        def call_each(items: Sequence[Item]) -> None:
+            for call in calls:
+                call(items)
 
-        return each if begin else None
+        return call_each if calls else None
 
     def models(self) -> list[nn.Module]:
         return models_of(*(part.scorer for part in self._parts.values()))

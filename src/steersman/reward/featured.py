@@ -1,4 +1,7 @@
-"""A scorer that keeps the features it read an answer by: they fall out of the pass that scores, so looking at them costs nothing."""
+"""A scorer that keeps the reward model's features.
+
+They come from the same forward pass as the score, at no extra cost.
+"""
 
 from collections.abc import Sequence
 
@@ -13,7 +16,7 @@ from steersman.reward.scorer import Item, Score, Scorer
 
 
 class FeatureKeeper:
-    """A reward model; `features` are those of the items it was last asked about, in their order."""
+    """A reward model scorer; `features` are those of the items scored last, in their order."""
 
     def __init__(self, scorer: RewardModelScorer) -> None:
         self.name = scorer.name
@@ -29,7 +32,7 @@ class FeatureKeeper:
 
 
 def keep_features(scorer: Scorer) -> tuple[Scorer, FeatureKeeper | None]:
-    """The same scorer with its features kept, an ensemble's by its first member; None: it has none."""
+    """The scorer with its features kept (an ensemble's first member's), and the keeper; None if it has no features."""
     if isinstance(scorer, RewardModelScorer):
         keeper = FeatureKeeper(scorer)
         return keeper, keeper

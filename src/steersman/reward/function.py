@@ -1,8 +1,8 @@
-"""A Python function as scorer: `file.py:function`, or a callable; for one item or for a list of them, sync or async.
+"""A Python function as scorer: `file.py:function` or a callable; for one item or a list of items, sync or async.
 
-The function is called with the arguments that it names. For one item at a time: prompt, answer (or completion), messages,
-metadata. For all at once, the same in the plural: prompts, answers (or completions), messages_list, metadata_list. It gives a
-number or a `Score`, or a list of them. What it raises and what it gets wrong is an error that names the item.
+The function receives the arguments that its signature names. For one item: prompt, answer (or completion), messages,
+metadata. For a list: prompts, answers (or completions), messages_list, metadata_list. It returns a number or a `Score`,
+or a list of them. Exceptions and wrong return values raise an error that names the item.
 """
 
 import asyncio
@@ -17,17 +17,17 @@ from typing import Any
 
 from steersman.errors import DataError, SteersmanError, UsageError
 from steersman.records import Prompt
-from steersman.reward.scorer import Item, Score, told
+from steersman.reward.scorer import Item, Score, describe_item
 
-# name of an argument -> what it is given for an item
-ONE: Mapping[str, Callable[[Prompt, str], Any]] = {
+# name of an argument -> its value for an item
+ARGUMENTS: Mapping[str, Callable[[Prompt, str], Any]] = {
     "prompt": lambda prompt, answer: prompt.shown,
     "answer": lambda prompt, answer: answer,
     "completion": lambda prompt, answer: answer,
     "messages": lambda prompt, answer: [{"role": m.role, "content": m.content} for m in prompt.messages],
     "metadata": lambda prompt, answer: dict(prompt.metadata),
 }
-MANY = {
+BATCH_ARGUMENTS = {
     "prompts": "prompt",
     "answers": "answer",
     "completions": "completion",
@@ -37,14 +37,14 @@ MANY = {
 
 
 class FunctionScorer:
-    """`at_once` is how many calls of an async function may wait at the same time."""
+    """Scores answers by a Python function. `at_once`: largest number of concurrent calls of an async function."""
 
     def __init__(self, function: Callable[..., Any], *, name: str = "", at_once: int = 16) -> None:
         self.name = name or getattr(function, "__name__", type(function).__name__)
         self._function = function
         self._arguments, self._many = _arguments(function, self.name)
         self._at_once = at_once
-        self._waits = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+        self._is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
     def score(self, items: Sequence[Item]) -> list[Score]:
         if not items:
@@ -53,57 +53,59 @@ class FunctionScorer:
         return [_score(value, item, self.name) for value, item in zip(given, items, strict=True)]
 
     def _all(self, items: Sequence[Item]) -> list[Any]:
-        values = {name: [ONE[MANY[name]](*item) for item in items] for name in self._arguments}
+        values = {name: [ARGUMENTS[BATCH_ARGUMENTS[name]](*item) for item in items] for name in self._arguments}
         try:
-            found = self._function(**values)
-            found = _wait_for(found) if self._waits else found
+            result = self._function(**values)
+            result = _run_coroutine(result) if self._is_async else result
         except Exception as error:
-            raise SteersmanError(f"{self._fell(error)} for {len(items)} items (first: {told(items[0])})") from error
-        found = found.tolist() if hasattr(found, "tolist") else found
-        listed = isinstance(found, Sequence) and not isinstance(found, str)
-        if not listed or len(found) != len(items):
-            seen = f"{len(found)} values" if listed else f"a {type(found).__name__}"
+            raise SteersmanError(
+                f"{self._raised(error)} for {len(items)} items (first: {describe_item(items[0])})"
+            ) from error
+        result = result.tolist() if hasattr(result, "tolist") else result
+        is_list = isinstance(result, Sequence) and not isinstance(result, str)
+        if not is_list or len(result) != len(items):
+            seen = f"{len(result)} values" if is_list else f"a {type(result).__name__}"
             raise DataError(
-                f"the reward function {self.name!r} was given {len(items)} answers and returned {seen}; expected a list "
-                f"of {len(items)} numbers, in the order of the answers"
+                f"the reward function {self.name!r} was given {len(items)} answers and returned {seen}; expected a "
+                f"list of {len(items)} numbers, in the order of the answers"
             )
-        return list(found)
+        return list(result)
 
     def _each(self, items: Sequence[Item]) -> list[Any]:
-        if self._waits:
-            return _wait_for(self._gather(items))
-        found: list[Any] = []
+        if self._is_async:
+            return _run_coroutine(self._gather(items))
+        results: list[Any] = []
         for item in items:
             try:
-                found.append(self._call(item))
+                results.append(self._call(item))
             except Exception as error:
-                raise SteersmanError(f"{self._fell(error)} for {told(item)}") from error
-        return found
+                raise SteersmanError(f"{self._raised(error)} for {describe_item(item)}") from error
+        return results
 
     async def _gather(self, items: Sequence[Item]) -> list[Any]:
-        room = asyncio.Semaphore(self._at_once)
+        semaphore = asyncio.Semaphore(self._at_once)
 
-        async def one(item: Item) -> Any:
-            async with room:
+        async def call(item: Item) -> Any:
+            async with semaphore:
                 try:
                     return await self._call(item)
                 except Exception as error:
-                    raise SteersmanError(f"{self._fell(error)} for {told(item)}") from error
+                    raise SteersmanError(f"{self._raised(error)} for {describe_item(item)}") from error
 
-        return list(await asyncio.gather(*(one(item) for item in items)))
+        return list(await asyncio.gather(*(call(item) for item in items)))
 
     def _call(self, item: Item) -> Any:
-        return self._function(**{name: ONE[name](*item) for name in self._arguments})
+        return self._function(**{name: ARGUMENTS[name](*item) for name in self._arguments})
 
-    def _fell(self, error: Exception) -> str:
+    def _raised(self, error: Exception) -> str:
         return f"the reward function {self.name!r} raised {type(error).__name__}: {error}"
 
 
 def load_function(place: str) -> FunctionScorer:
-    """The function that `file.py:function` names. Its file may import its neighbours."""
-    name, _, wanted = place.rpartition(":")
+    """The scorer of the function named by `file.py:function`. The file may import modules of its own folder."""
+    name, _, function_name = place.rpartition(":")
     path = Path(name).expanduser()
-    if not name.endswith(".py") or not wanted.isidentifier():
+    if not name.endswith(".py") or not function_name.isidentifier():
         raise UsageError(f"a reward function is given as file.py:function; seen {place!r}")
     if not path.is_file():
         raise UsageError(f"there is no file {name!r} (in {Path.cwd()}); a reward function is given as file.py:function")
@@ -118,30 +120,30 @@ def load_function(place: str) -> FunctionScorer:
         raise UsageError(f"{name} could not be imported: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(path.resolve().parent))
-    found = getattr(module, wanted, None)
-    if not callable(found):
-        there = [
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        functions = [
             key
             for key, value in vars(module).items()
             if inspect.isfunction(value) and value.__module__ == module.__name__
         ]
-        raise UsageError(f"{name} has no function {wanted!r}; it has {', '.join(there) or 'none'}")
-    return FunctionScorer(found, name=wanted)
+        raise UsageError(f"{name} has no function {function_name!r}; it has {', '.join(functions) or 'none'}")
+    return FunctionScorer(function, name=function_name)
 
 
 def _arguments(function: Callable[..., Any], name: str) -> tuple[tuple[str, ...], bool]:
-    """The arguments to give, and whether the function takes all items at once."""
+    """The names of the arguments to pass, and whether the function takes a list of items."""
     parameters = inspect.signature(function).parameters.values()
     plain = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    # An argument that we do not know but that has a default is the function's own business.
-    names = tuple(p.name for p in plain if p.name in ONE or p.name in MANY or p.default is p.empty)
+    # An unknown argument with a default keeps its default.
+    names = tuple(p.name for p in plain if p.name in ARGUMENTS or p.name in BATCH_ARGUMENTS or p.default is p.empty)
     positional = any(p.kind is p.POSITIONAL_ONLY for p in plain)
-    many = [argument in MANY for argument in names]
-    unknown = [argument for argument in names if argument not in ONE and argument not in MANY]
+    many = [argument in BATCH_ARGUMENTS for argument in names]
+    unknown = [argument for argument in names if argument not in ARGUMENTS and argument not in BATCH_ARGUMENTS]
     if positional or unknown or not names or any(many) != all(many):
         raise UsageError(
             f"the reward function {name!r} takes {inspect.signature(function)}; expected arguments among "
-            f"({', '.join(ONE)}) to score one answer, or among ({', '.join(MANY)}) to score a list"
+            f"({', '.join(ARGUMENTS)}) to score one answer, or among ({', '.join(BATCH_ARGUMENTS)}) to score a list"
         )
     return names, all(many)
 
@@ -153,18 +155,19 @@ def _score(value: Any, item: Item, name: str) -> Score:
         value = value.item()
     if not isinstance(value, numbers.Real):
         raise DataError(
-            f"the reward function {name!r} returned {value!r} (a {type(value).__name__}) for {told(item)}; expected a number"
+            f"the reward function {name!r} returned {value!r} (a {type(value).__name__}) for {describe_item(item)}; "
+            "expected a number"
         )
     try:
         return Score(float(value))
     except DataError as error:
         raise DataError(
-            f"the reward function {name!r} returned {value} for {told(item)}; expected a finite number"
+            f"the reward function {name!r} returned {value} for {describe_item(item)}; expected a finite number"
         ) from error
 
 
-def _wait_for(work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of a coroutine, also where a loop is already running (a notebook)."""
+def _run_coroutine(work: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine, also if an event loop is already running (in a notebook)."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -180,7 +183,7 @@ def _wait_for(work: Coroutine[Any, Any, Any]) -> Any:
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    worked, found = outcome
-    if not worked:
-        raise found
-    return found
+    succeeded, result = outcome
+    if not succeeded:
+        raise result
+    return result

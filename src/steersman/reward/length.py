@@ -1,8 +1,8 @@
-"""A score without what follows from an answer's length alone.
+"""Length control: scores with the linear effect of the answer's length removed.
 
-Much of what PPO gains by a reward model can be length (Singhal et al. 2023, arXiv 2310.03716). The line of score on length is fitted
-once on ordinary answers, and its slope is taken off every score: on those answers the mean stays what it was, and the score no
-longer rises or falls with length. Characters, for a scorer reads text and has no tokens.
+Much of what PPO gains under a reward model can be length (Singhal et al. 2023, arXiv 2310.03716). Score is regressed on
+length once, on reference answers, and the trend is subtracted from every score. On those answers the mean score stays
+the same and no longer depends on length. Length is in characters, since a scorer sees text and no tokens.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,33 +18,38 @@ from steersman.reward.scorer import Item, Score, Scorer, ahead_of
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """The least-squares line of score on length: `slope` a character, through the mean length. `explained` is the share of the
-    scores' variance that the line explains (R squared)."""
+    """The least-squares line of score on length: `slope` per character, through the mean length.
+
+    `explained` is the share of the scores' variance that the line explains (R squared).
+    """
 
     slope: float
     mean_length: float
     explained: float
 
     def of(self, length: int) -> float:
-        """What of a score is owed to a length other than the mean."""
+        """The part of a score due to a length other than the mean."""
         return self.slope * (length - self.mean_length)
 
 
 def measure_trend(lengths: Sequence[int], scores: Sequence[float]) -> Trend:
-    """The line through the scores of ordinary answers."""
-    across, up = np.asarray(lengths, dtype=np.float64), np.asarray(scores, dtype=np.float64)
-    if len(across) < 2 or np.ptp(across) == 0:
+    """The regression line of score on length over reference answers."""
+    x, y = np.asarray(lengths, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    if len(x) < 2 or np.ptp(x) == 0:
         raise DataError(
-            f"{len(across)} reference answers of one length ({int(across[0]) if len(across) else 0} characters) show no trend; expected answers of "
-            "different lengths, better hundreds"
+            f"{len(x)} reference answers of one length ({int(x[0]) if len(x) else 0} characters) show no trend; "
+            "expected answers of different lengths, better hundreds"
         )
-    slope = float(np.cov(across, up)[0, 1] / across.var(ddof=1))
-    whole = float(up.var(ddof=1))
-    return Trend(slope, float(across.mean()), slope**2 * float(across.var(ddof=1)) / whole if whole > 0 else 0.0)
+    slope = float(np.cov(x, y)[0, 1] / x.var(ddof=1))
+    variance = float(y.var(ddof=1))
+    return Trend(slope, float(x.mean()), slope**2 * float(x.var(ddof=1)) / variance if variance > 0 else 0.0)
 
 
 class LengthControlledScorer:
-    """Another scorer's scores less the trend. A score's parts: the other's own, its score as `before`, and `owed to length`."""
+    """Another scorer's scores minus the length trend.
+
+    Parts: the other's, its score as `before`, and `owed to length`.
+    """
 
     def __init__(self, scorer: Scorer, trend: Trend) -> None:
         self.name = scorer.name
@@ -52,12 +57,12 @@ class LengthControlledScorer:
         self._scorer = scorer
 
     def score(self, items: Sequence[Item]) -> list[Score]:
-        found: list[Score] = []
+        scores: list[Score] = []
         for (_, answer), score in zip(items, self._scorer.score(items), strict=True):
-            owed = self.trend.of(len(answer))
-            parts = {**score.parts, "before": score.value, "owed to length": owed}
-            found.append(Score(score.value - owed, parts, score.note, score.spans))
-        return found
+            from_length = self.trend.of(len(answer))
+            parts = {**score.parts, "before": score.value, "owed to length": from_length}
+            scores.append(Score(score.value - from_length, parts, score.note, score.spans))
+        return scores
 
     def ahead(self) -> Callable[[Sequence[Item]], None] | None:
         return ahead_of(self._scorer)

@@ -1,7 +1,7 @@
-"""A reward model as scorer: each answer read in its own conversation by the model's own tokeniser and template.
+"""A reward model as scorer: each answer is encoded in its conversation with the model's own tokeniser and template.
 
-Scores are in the scale that was measured when the model was trained (mean 0, standard deviation 1 on reference answers)
-where the folder holds one; a folder without has the scale (0, 1) and gives raw scores.
+Scores are normalised by the scale measured in training (mean 0, standard deviation 1 on reference answers), if the
+folder has one; otherwise the scale is (0, 1) and scores are raw.
 """
 
 import math
@@ -23,15 +23,18 @@ from steersman.models.files import describe
 from steersman.models.loading import fit_vocabulary, load_causal
 from steersman.models.reward_model import RewardModel, load_reward_adapter, load_reward_model
 from steersman.models.rows import run_rows
-from steersman.reward.ensemble import Belief, believe
+from steersman.reward.ensemble import Belief, aggregate
 from steersman.reward.rows import encode_item
 from steersman.reward.scorer import Item, Score
 from steersman.text.tokeniser import give_pad, load_tokeniser
 
 
 class RewardModelScorer:
-    """`belief` and `pessimism` say what a model of several heads is taken to mean; see `ensemble`. A score's parts: the
-    raw score, and of several heads each one's, their standard deviation and minimum."""
+    """Scores answers by a reward model. With several heads, `belief` and `pessimism` combine them (see `ensemble`).
+
+    A score's parts: the raw score, and with several heads each head's score, their mean, standard deviation and
+    minimum.
+    """
 
     def __init__(
         self,
@@ -52,7 +55,7 @@ class RewardModelScorer:
                 "steersman.json was damaged"
             )
         if max_length is not None and max_length < 2:
-            raise UsageError(f"a reward model reads at least 2 tokens; seen max_length={max_length}")
+            raise UsageError(f"a reward model needs at least 2 tokens; seen max_length={max_length}")
         limits = [limit for limit in (max_length, model.backbone.context_length) if limit is not None]
         self.name = name
         self.model = model.eval()
@@ -67,39 +70,39 @@ class RewardModelScorer:
         return self.score_and_features(items)[0]
 
     def score_and_features(self, items: Sequence[Item]) -> tuple[list[Score], Float[ndarray, "items hidden"]]:
-        """The scores, and what the model's heads read to give them: the same pass shows both."""
+        """The scores, and the hidden states under the heads (features), from one forward pass."""
         if not items:
             return [], np.zeros((0, self.model.backbone.hidden_size))
         encoded = [encode_item(self.tokeniser, item, reads="conversation", limit=self._limit) for item in items]
         heads = self.model.head.heads
 
-        def read(batch: TokenBatch) -> Float[Tensor, "batch numbers"]:
+        def forward(batch: TokenBatch) -> Float[Tensor, "batch numbers"]:
             features = self.model.features(batch)
             return torch.cat([self.model.head(features).double(), features.double()], dim=1)
 
-        found = run_rows(
+        outputs = run_rows(
             [row for row, _ in encoded],
-            read,
+            forward,
             pad_id=self.tokeniser.pad_token_id or 0,
             token_budget=self._token_budget,
             device=self.model.head.weight.device,
         )
-        return self._scores(found[:, :heads], [note for _, note in encoded]), found[:, heads:].numpy()
+        return self._scores(outputs[:, :heads], [note for _, note in encoded]), outputs[:, heads:].numpy()
 
     def _scores(self, raw: Float[Tensor, "items heads"], notes: Sequence[str]) -> list[Score]:
         by_head = (self.model.normalised(raw) if self._normalised else raw).T.numpy()
         if len(by_head) == 1:
             return [Score(float(by_head[0, i]), {"raw": float(raw[i, 0])}, note) for i, note in enumerate(notes)]
-        believed, mean, std, low = believe(by_head, self._belief, pessimism=self._pessimism)
+        value, mean, std, low = aggregate(by_head, self._belief, pessimism=self._pessimism)
         scores: list[Score] = []
         for i, note in enumerate(notes):
             parts = {f"head {h + 1}": float(by_head[h, i]) for h in range(len(by_head))}
             parts |= {"raw": float(raw[i].mean()), "mean": float(mean[i]), "std": float(std[i]), "min": float(low[i])}
-            scores.append(Score(float(believed[i]), parts, note))
+            scores.append(Score(float(value[i]), parts, note))
         return scores
 
     def models(self) -> list[nn.Module]:
-        # A base that is shared with other roles is none of the model's own parts.
+        # A base shared with other roles is not a submodule of the model.
         return [self.model, self.model.backbone]
 
 
@@ -112,14 +115,16 @@ def open_reward_scorer(
     bases: dict[str, Backbone] | None = None,
     **options: Any,
 ) -> RewardModelScorer:
-    """The scorer of a folder that `steersman reward` saved: a whole model, or an adapter, whose base is taken from `bases`
-    if it is there and put there if not. `options` are those of RewardModelScorer."""
+    """The scorer of a folder saved by `steersman reward`: a whole model, or an adapter.
+
+    `bases` caches the base models of adapters by name. `options` are those of RewardModelScorer.
+    """
     found = describe(folder)
     if found.notes.get("kind") != "reward":
         made_by = "`steersman reward` saves one (model.lora.rank=16 for an adapter)"
         raise ModelError(
-            f"{str(folder)!r} is a model of the kind {found.kind} without a reward head, which gives no scores; expected a reward "
-            f"model: {made_by}"
+            f"{str(folder)!r} is a model of the kind {found.kind} without a reward head, so it has no scores; expected "
+            f"a reward model: {made_by}"
         )
     tokeniser = load_tokeniser(folder)
     give_pad(tokeniser)
@@ -128,7 +133,8 @@ def open_reward_scorer(
         return RewardModelScorer(model, tokeniser, token_budget=token_budget, **options)
     if not found.base:
         raise ModelError(
-            f"the adapter in {str(folder)!r} does not say which base model it was made for (base_model_name_or_path)"
+            f"the adapter in {str(folder)!r} does not say which base model it belongs to (base_model_name_or_path in "
+            "adapter_config.json); train it again or add the name"
         )
     bases = {} if bases is None else bases
     if found.base not in bases:

@@ -1,7 +1,6 @@
-"""Scorers from names: reward-model folders and adapters, ensembles, classifiers, hub ids, `file.py:function`, addresses, and
-answers that are checked.
+"""Opens scorers by name: reward models, adapters, ensembles, classifiers, `file.py:function`, URLs, `verify:KIND`.
 
-Adapters on one base are loaded onto one copy of it, so that an ensemble of adapters needs one model's memory.
+Adapters on the same base share one copy of it, so an ensemble of adapters needs the memory of one model.
 """
 
 import difflib
@@ -18,7 +17,7 @@ from steersman.models.files import describe, read_json
 from steersman.reward.classifier import ClassifierScorer, Output
 from steersman.reward.ensemble import Belief, EnsembleScorer
 from steersman.reward.function import load_function
-from steersman.reward.http import HttpOptions, HttpScorer, Remembered
+from steersman.reward.http import HttpOptions, HttpScorer, ReplyCache
 from steersman.reward.model import open_reward_scorer
 from steersman.reward.rows import Reads
 from steersman.reward.scorer import Scorer
@@ -33,7 +32,7 @@ VERIFY = "verify:"
 
 @dataclass(frozen=True)
 class Opening:
-    """How scorers are opened: where and how they compute, and what is read from them."""
+    """Options for opening scorers: device, dtype, budget, and what is scored how."""
 
     dtype: torch.dtype
     device: torch.device
@@ -48,16 +47,16 @@ class Opening:
     revision: str | None
     trust_remote_code: bool
     http: HttpOptions
-    remembered: Remembered
+    remembered: ReplyCache
     notice: Callable[[str], None]
     verification: Verification
 
 
 def open_scorer(places: Sequence[str], opening: Opening) -> Scorer:
-    """The scorer that a place names; of several places, or a place with several members, their ensemble."""
+    """The scorer with this name; for several names, or an ensemble folder, their ensemble."""
     if not places:
         raise UsageError(
-            "no scorer was named; expected a reward model, a classifier, file.py:function, an address or verify:numeric"
+            "no scorer was named; expected a reward model, a classifier, file.py:function, a URL or verify:numeric"
         )
     bases: dict[str, Backbone] = {}
     members = [_open(member, opening, bases) for place in places for member in members_of(place)]
@@ -67,7 +66,7 @@ def open_scorer(places: Sequence[str], opening: Opening) -> Scorer:
 
 
 def members_of(place: str) -> list[str]:
-    """The folders of an ensemble, or the place itself."""
+    """The member folders of an ensemble, or the name itself."""
     folder = Path(place).expanduser()
     if not (folder / ENSEMBLE).exists():
         return [place]
@@ -98,7 +97,7 @@ def _open(place: str, opening: Opening, bases: dict[str, Backbone]) -> Scorer:
             max_length=opening.max_length,
             normalised=opening.normalised,
         )
-    # One-label models of any family score through transformers' own class, encoders too.
+    # One-label models of any family, encoders too, are scored by transformers' sequence classifiers.
     known = opening.positive or (folder.notes.get("positive") if folder is not None else None)
     loading = {"revision": opening.revision, "trust_remote_code": opening.trust_remote_code}
     tokeniser = load_tokeniser(place, **loading)
@@ -116,13 +115,13 @@ def _open(place: str, opening: Opening, bases: dict[str, Backbone]) -> Scorer:
 
 
 def _verifying(kind: str, opening: Opening) -> Scorer:
-    known = next((one for one in KINDS if one == kind), None)
+    known = next((name for name in KINDS if name == kind), None)
     if known is None:
         near = difflib.get_close_matches(kind, KINDS, n=1)
         hint = (
             f"did you mean {VERIFY}{near[0]}?"
             if near
-            else f"expected one of {', '.join(VERIFY + one for one in KINDS)}"
+            else f"expected one of {', '.join(VERIFY + name for name in KINDS)}"
         )
-        raise UsageError(f"answers cannot be checked by {VERIFY}{kind}; {hint}")
+        raise UsageError(f"there is no verifier {VERIFY}{kind}; {hint}")
     return VerifiableScorer(replace(opening.verification, kind=known))

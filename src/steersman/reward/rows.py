@@ -1,4 +1,4 @@
-"""Items as rows of tokens, and rows through a model in micro-batches of like length; results in the order of the items."""
+"""Encodes items (prompt and answer) as token rows for reward models and classifiers."""
 
 from typing import Any, Literal
 
@@ -10,18 +10,19 @@ from steersman.reward.scorer import Item
 from steersman.text.template import Encoded, encode_completion
 
 Reads = Literal["conversation", "pair", "answer"]
-"""What a model is shown: the conversation by its chat template; prompt and answer as a pair of texts, as encoders were
-trained; or the answer alone."""
+"""A model's input: the conversation in its chat template, prompt and answer as a text pair, or the answer alone."""
 
 
 def score_row(tokeniser: Any, prompt: Prompt, completion: Completion, *, max_length: int) -> Encoded:
-    """How an answer is laid out to be scored by a reward model, in training and ever after: the conversation to its end of
-    turn. Of one that is too long the end of the prompt and the beginning of the answer are kept."""
+    """The token row that a reward model scores, in training and afterwards: the conversation with its end of turn.
+
+    If it is too long, the end of the prompt and the beginning of the answer are kept.
+    """
     return encode_completion(tokeniser, prompt, completion, max_length=max_length, truncate="left")
 
 
 def encode_item(tokeniser: Any, item: Item, *, reads: Reads, limit: int) -> tuple[TokenRow, str]:
-    """The row of an item and, if it had to be cut, a note of that."""
+    """The token row of an item, and a note if it was truncated."""
     prompt, answer = item
     if reads == "conversation":
         found = score_row(tokeniser, prompt, Completion(answer), max_length=limit)
@@ -34,8 +35,8 @@ def encode_item(tokeniser: Any, item: Item, *, reads: Reads, limit: int) -> tupl
 
 
 def encode_text(tokeniser: Any, *texts: str, limit: int) -> tuple[list[int], bool]:
-    """The ids of a text, or of a pair of them, as a classifier reads them in training and ever after; and whether they were cut."""
-    # Words typed by people never become control tokens.
+    """The ids of a text or a text pair, as a classifier gets them in training and afterwards; and whether truncated."""
+    # Text typed by people never becomes special tokens.
     ids = tokeniser(*texts, split_special_tokens=True, verbose=False)["input_ids"]
     cut = len(ids) > limit
     if cut:
@@ -48,5 +49,5 @@ def encode_text(tokeniser: Any, *texts: str, limit: int) -> tuple[list[int], boo
 
 
 def as_text(prompt: Prompt) -> str:
-    """A prompt as one text for models that know no chat template: its messages, a line each."""
+    """A prompt as one text for models without a chat template: one message per line."""
     return prompt.text if prompt.text is not None else "\n".join(message.content for message in prompt.messages)

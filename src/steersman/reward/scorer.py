@@ -1,7 +1,7 @@
-"""What gives answers their scores: one Protocol for reward models, ensembles, classifiers and functions.
+"""The Scorer protocol of reward models, ensembles, classifiers, functions and services.
 
-A score depends on the item alone. Order and batch size change nothing but the last bits, so scorers can be cached, cut
-into batches of any size, and run elsewhere.
+A score depends on the item alone. Order and batch size change only the last bits, so scores can be cached, computed in
+batches of any size, and computed on another machine.
 """
 
 import math
@@ -18,7 +18,7 @@ Item = tuple[Prompt, str]
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a whole answer is worth. `parts` are the numbers it was made from; `note` is for people.
+    """The score of a whole answer. `parts` are the numbers it was computed from; `note` is a remark for people.
 
     `spans` are rewards within the answer, beside `value` and not part of it (see `shaping.spread_over_tokens`).
     """
@@ -35,7 +35,7 @@ class Score:
 
 @runtime_checkable
 class Scorer(Protocol):
-    """`name` is the key under which a completion keeps its score."""
+    """Scores answers. `name` is the key of its scores in records of completions."""
 
     @property
     def name(self) -> str: ...
@@ -45,10 +45,10 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class WorksAhead(Protocol):
-    """A scorer that can begin on answers before their scores are asked for, without taking this process's time: a service elsewhere."""
+    """A scorer that can prefetch scores outside this process while answers are being generated: a remote service."""
 
     def ahead(self) -> "Callable[[Sequence[Item]], None] | None":
-        """What is told of such answers; None if nothing would come of it. What is begun changes no score."""
+        """The function to call with finished answers; None if prefetching is useless. It never changes a score."""
         ...
 
 
@@ -56,8 +56,8 @@ def ahead_of(scorer: object) -> "Callable[[Sequence[Item]], None] | None":
     return scorer.ahead() if isinstance(scorer, WorksAhead) else None
 
 
-def told(item: Item) -> str:
-    """An item in a few words, for messages."""
+def describe_item(item: Item) -> str:
+    """A short description of an item, for messages."""
     prompt, answer = item
     return f"prompt {_short(prompt.shown)!r}, answer {_short(answer)!r}"
 

@@ -1,4 +1,4 @@
-"""Scores made fit for learning: clipped, normalised, bounded, summed with weights, spread over tokens. Pure."""
+"""Reward shaping: clipping, normalisation, bounding, weighted sums, span rewards per token. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,14 +11,14 @@ from steersman.reward.scorer import SpanReward
 
 
 def clip(values: Float[ndarray, " items"], low: float, high: float) -> Float[ndarray, " items"]:
-    """Each value moved into low … high."""
+    """Each value clipped to [low, high]."""
     if not low < high:
         raise DataError(f"values are clipped between a lower and a higher bound; seen {low} and {high}")
     return np.clip(values, low, high)
 
 
 def normalise(values: Float[ndarray, " items"], *, mean: float, std: float) -> Float[ndarray, " items"]:
-    """Values moved and scaled so that those they were measured on have mean 0 and standard deviation 1."""
+    """(values - mean) / std, with the mean and standard deviation of reference answers."""
     if not std > 0 or not np.isfinite(mean):
         raise DataError(
             f"values are normalised by a finite mean and a standard deviation above 0; seen {mean} and {std}. "
@@ -32,17 +32,17 @@ def centred_sigmoid(
 ) -> Float[ndarray, " items"]:
     """Preference as reward (PAR, arXiv 2502.18770): mean over reference answers of sigmoid(score - reference's score).
 
-    Bounded by 0 and 1, steep where an answer is like the references and flat where it is far better, which is where
-    reward models are wrong.
+    Bounded by 0 and 1, steep where an answer is similar to the references and flat where its score is far higher, which
+    is where reward models are wrong.
     """
     if references.shape[1] == 0:
         raise DataError("each item needs the score of at least one reference answer to its prompt; seen none")
-    # Half a tanh is the sigmoid, without overflow.
+    # sigmoid(x) = 0.5 + 0.5 tanh(x / 2), without overflow.
     return (0.5 + 0.5 * np.tanh((values[:, None] - references) / 2)).mean(1)
 
 
 def combine(parts: Mapping[str, Float[ndarray, " items"]], weights: Mapping[str, float]) -> Float[ndarray, " items"]:
-    """The sum of the parts, each times its weight."""
+    """The weighted sum of the parts."""
     if not parts or set(parts) != set(weights):
         raise DataError(
             f"a weighted sum needs one weight for each part; seen parts {sorted(parts)} and weights {sorted(weights)}"
@@ -51,16 +51,18 @@ def combine(parts: Mapping[str, Float[ndarray, " items"]], weights: Mapping[str,
 
 
 def overlong(tokens: int, *, longest: int, last: int) -> float:
-    """0 for an answer that stays out of the `last` tokens before the longest length, and evenly up to 1 at that length: the soft
-    overlong punishment of DAPO (arXiv 2503.14476, equation 13), as a share of the penalty."""
+    """The share of the length penalty, from 0 to 1: DAPO's soft overlong punishment (arXiv 2503.14476, equation 13).
+
+    0 up to `longest - last` tokens, then linear up to 1 at `longest` tokens.
+    """
     return min(max((tokens - (longest - last)) / last, 0.0), 1.0)
 
 
 def spread_over_tokens(spans: Sequence[SpanReward], offsets: Sequence[tuple[int, int]]) -> list[float]:
-    """The reward of each token of an answer: a span's goes to the last token that has a character of it.
+    """The span reward of each token of an answer: a span's reward goes to the last token that overlaps it.
 
-    `offsets` are the tokens' first and last-but-one characters, as tokenisers give them; a token without characters
-    (the one that ends the turn) gets nothing.
+    `offsets` are each token's (start, end) characters as tokenisers return them, end exclusive. A token without
+    characters (EOS) gets 0.
     """
     rewards = [0.0] * len(offsets)
     for span in spans:
@@ -68,7 +70,7 @@ def spread_over_tokens(spans: Sequence[SpanReward], offsets: Sequence[tuple[int,
         if not within:
             where = offsets[-1][1] if offsets else 0
             raise DataError(
-                f"a reward stands on the characters {span.start} to {span.end}, where no token of the answer is "
+                f"a span reward is on the characters {span.start} to {span.end}, where the answer has no token "
                 f"(its tokens end at character {where}); expected spans within the answer's text"
             )
         rewards[within[-1]] += span.reward

@@ -1,7 +1,7 @@
-"""Answers that can be checked: 1 if an answer says what the prompt's own field holds, else 0; exact, as a number, or by a pattern.
+"""Verifiable rewards: 1 if an answer matches the prompt's ground truth, else 0; as exact text, number or regex.
 
-A pattern's time is bounded (the `regex` library's own limit): one that goes astray on an answer finds nothing in it, and says so
-in the score's note. Numbers are found by patterns that take linear time.
+A user's pattern has a time limit (of the `regex` library). If it is exceeded, the pattern finds nothing and the score's
+note says so. Numbers are found by patterns that take linear time.
 """
 
 import re
@@ -12,15 +12,16 @@ from typing import Any, Literal
 import regex
 
 from steersman.errors import DataError, UsageError
-from steersman.reward.scorer import Item, Score, told
+from steersman.reward.scorer import Item, Score, describe_item
 
 Kind = Literal["exact", "numeric", "regex"]
 KINDS: tuple[Kind, ...] = ("exact", "numeric", "regex")
 USUAL_FIELDS = ("answer", "ground_truth", "solution")
-"""Where data sets keep the right answer; a worked solution is the last to be asked, since the short answer is surer."""
+"""Fields where data sets keep the ground truth. The worked solution is last: a short answer is more reliable."""
 
 SECONDS = 0.25
-# A sign counts only where it cannot be a minus between two numbers. Groups of three by comma, or by a space that does not break.
+# A sign counts only if it cannot be a minus between two numbers. Digits may be grouped in threes, by a comma or a
+# no-break space.
 NUMBER = re.compile(
     r"(?<![\w.])(?P<sign>[-−+]?)[$€£]?(?P<whole>\d{1,3}(?:[,\u00a0\u2009\u202f]\d{3})+(?!\d)|\d+)?(?P<rest>\.\d+)?"
     r"(?P<power>[eE][-+]?\d{1,3}(?!\w))?(?:\s?/\s?(?P<under>\d+(?:\.\d+)?))?"
@@ -30,8 +31,10 @@ FRACTION = re.compile(r"(?P<sign>[-−+]?)\\[dt]?frac\{(?P<over>[^{}]*)\}\{(?P<u
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """`field` None means the first of the usual names that a prompt has. `tolerance` is relative to the right number, and
-    absolute below 1."""
+    """How answers are checked. `field` None: the first of USUAL_FIELDS that a prompt has.
+
+    `tolerance` is relative to the right number, and absolute if that is below 1.
+    """
 
     kind: Kind
     field: str | None
@@ -41,67 +44,72 @@ class Verification:
 
 
 class VerifiableScorer:
-    """A score's parts: `right`, and `found`, which is 0 where the answer holds nothing to compare."""
+    """Scores 1 for a right answer, else 0.
 
-    def __init__(self, how: Verification, *, name: str = "") -> None:
-        self.name = name or how.kind
-        self._how = how
-        self._pattern = _compiled(how)
+    Parts: `right`, and `found`, which is 0 if the answer has nothing to compare.
+    """
+
+    def __init__(self, settings: Verification, *, name: str = "") -> None:
+        self.name = name or settings.kind
+        self._settings = settings
+        self._pattern = _compiled(settings)
 
     def score(self, items: Sequence[Item]) -> list[Score]:
         return [self._one(item) for item in items]
 
     def _one(self, item: Item) -> Score:
-        said, note = self._said(item[1])
+        extracted, note = self._extract(item[1])
         if self._pattern is not None and self._pattern.groups == 0:
-            return _scored(right=said is not None, found=said is not None, note=note)
+            return _scored(right=extracted is not None, found=extracted is not None, note=note)
         truths = self._truths(item)
-        right = said is not None and any(self._same(said, truth, item) for truth in truths)
-        if self._how.kind == "numeric" and said is not None and number_in(said) is None:
+        right = extracted is not None and any(self._same(extracted, truth, item) for truth in truths)
+        if self._settings.kind == "numeric" and extracted is not None and number_in(extracted) is None:
             return _scored(right=False, found=False, note="no number in the answer")
-        return _scored(right=right, found=said is not None, note=note)
+        return _scored(right=right, found=extracted is not None, note=note)
 
-    def _said(self, answer: str) -> tuple[str | None, str]:
-        """What of the answer is compared, and what there is to say about it."""
+    def _extract(self, answer: str) -> tuple[str | None, str]:
+        """The part of the answer that is compared (None: none), and a note."""
         if self._pattern is None:
             return answer, ""
         try:
-            found = list(self._pattern.finditer(answer, timeout=SECONDS))
+            matches = list(self._pattern.finditer(answer, timeout=SECONDS))
         except TimeoutError:
             return None, f"the pattern took longer than {SECONDS:g} s"
-        # The last: people and models alike correct themselves.
-        return (found[-1][1 if self._pattern.groups else 0], "") if found else (None, "the pattern found nothing")
+        # The last match: people and models correct themselves.
+        return (matches[-1][1 if self._pattern.groups else 0], "") if matches else (None, "the pattern found nothing")
 
-    def _same(self, said: str, truth: str, item: Item) -> bool:
-        if self._how.kind != "numeric":
-            return self._plain(said) == self._plain(truth)
-        right, seen = number_in(truth), number_in(said)
+    def _same(self, extracted: str, truth: str, item: Item) -> bool:
+        if self._settings.kind != "numeric":
+            return self._plain(extracted) == self._plain(truth)
+        right, given = number_in(truth), number_in(extracted)
         if right is None:
             raise DataError(
-                f"the right answer {truth[:60]!r} holds no number, for {told(item)}; scorer.path=verify:exact compares texts"
+                f"the right answer {truth[:60]!r} holds no number, for {describe_item(item)}; "
+                "scorer.path=verify:exact compares texts"
             )
-        return seen is not None and abs(seen - right) <= self._how.tolerance * max(1.0, abs(right))
+        return given is not None and abs(given - right) <= self._settings.tolerance * max(1.0, abs(right))
 
     def _plain(self, text: str) -> str:
-        words = " ".join(text.split())
-        return words.casefold() if self._how.ignore_case else words
+        text = " ".join(text.split())
+        return text.casefold() if self._settings.ignore_case else text
 
     def _truths(self, item: Item) -> list[str]:
-        """The right answer, or several of which each is right."""
+        """The accepted answers: the ground truth, or several of which each is right."""
         metadata = item[0].metadata
-        names = USUAL_FIELDS if self._how.field is None else (self._how.field,)
+        names = USUAL_FIELDS if self._settings.field is None else (self._settings.field,)
         name = next((name for name in names if metadata.get(name) not in (None, "", [])), None)
         if name is None:
             raise DataError(
-                f"no right answer to compare with for {told(item)}: expected the prompt's field {' or '.join(names)}, seen "
-                f"{', '.join(metadata) or 'no fields'}. scorer.verify.field names another one"
+                f"no right answer to compare with for {describe_item(item)}: expected the prompt's field "
+                f"{' or '.join(names)}, seen {', '.join(metadata) or 'no fields'}. scorer.verify.field names another "
+                "one"
             )
-        found: Any = metadata[name]
-        return [str(each) for each in found] if isinstance(found, list | tuple) else [str(found)]
+        value: Any = metadata[name]
+        return [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
 
 
 def number_in(text: str) -> float | None:
-    """The number that a text comes to: the one in its last \\boxed{…}, or after its last ####, or else its last number."""
+    """The final number of a text: in its last \\boxed{…}, or after its last ####, or else its last number."""
     boxed = _last_boxed(text)
     if boxed is None and "####" in text:
         boxed = text.rsplit("####", 1)[1]
@@ -135,32 +143,33 @@ def _last_boxed(text: str) -> str | None:
         return None
     start += len("\\boxed{")
     depth = 1
-    for place in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
+    for position in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[position], 0)
         if depth == 0:
-            return text[start:place]
-    return text[start:]  # cut off before it was closed
+            return text[start:position]
+    return text[start:]  # truncated before the closing brace
 
 
-def _compiled(how: Verification) -> Any:
-    if how.kind == "regex" and how.pattern is None:
+def _compiled(settings: Verification) -> Any:
+    if settings.kind == "regex" and settings.pattern is None:
         raise UsageError(
-            "scorer.path=verify:regex looks for scorer.verify.pattern, and there is none; give one, such as 'Answer: (.*)'"
+            "scorer.path=verify:regex needs scorer.verify.pattern, which is not set; give one, such as 'Answer: (.*)'"
         )
-    if how.kind == "exact" and how.pattern is not None:
+    if settings.kind == "exact" and settings.pattern is not None:
         raise UsageError(
             "scorer.path=verify:exact compares whole answers; scorer.path=verify:regex looks for scorer.verify.pattern"
         )
-    if how.pattern is None:
+    if settings.pattern is None:
         return None
     try:
-        found = regex.compile(how.pattern)
+        found = regex.compile(settings.pattern)
     except regex.error as error:
-        raise UsageError(f"scorer.verify.pattern={how.pattern!r} is no regular expression: {error}") from error
-    if found.groups > 1 or (found.groups == 0 and how.kind == "numeric"):
+        raise UsageError(f"scorer.verify.pattern={settings.pattern!r} is no regular expression: {error}") from error
+    if found.groups > 1 or (found.groups == 0 and settings.kind == "numeric"):
         raise UsageError(
-            f"scorer.verify.pattern={how.pattern!r} has {found.groups} groups; expected one, around what is compared with the right answer "
-            "(with verify:regex none means that a match is enough); (?:…) groups without counting"
+            f"scorer.verify.pattern={settings.pattern!r} has {found.groups} groups; expected one, around what is "
+            "compared with the right answer (with verify:regex none means that a match is enough). (?:…) does not "
+            "count as a group"
         )
     return found
 

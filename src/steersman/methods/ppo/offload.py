@@ -16,7 +16,7 @@ from steersman.errors import UsageError
 from steersman.methods.ppo.roles import ModelActors
 from steersman.models.offloaded import Offloaded, has_its_own_memory, offload_modules, offload_optimiser_state
 from steersman.parallel.world import World
-from steersman.reward.offloaded import ParkedScorer, models_of
+from steersman.reward.offloaded import OffloadedScorer, models_of
 from steersman.reward.scorer import Scorer
 from steersman.settings.ppo import PpoComputeSettings
 
@@ -49,7 +49,7 @@ class Offload:
         models = models_of(scorer)
         self._scorer_found = self._scorer_found or bool(models)
         parked = self._modules("scorer", models, frozen=True)
-        return ParkedScorer(scorer, parked[0]) if parked else scorer
+        return OffloadedScorer(scorer, parked[0]) if parked else scorer
 
     def check_scorers(self, name: str) -> None:
         """Once all scorers were handed in: refuse a wish that none of them can fulfil."""

@@ -25,7 +25,7 @@ def test_the_gap_is_what_the_scorer_gained_more_than_the_held_out_one():
     assert GAP.outside(1.5, 1.0)
     assert not GAP.outside(0.9, 1.0)
     words = GAP.verdict(seen, 1.5)
-    assert "2.0 deviations better" in words
+    assert "2.0 standard deviations above" in words
     assert "held-out scorer 0.5" in words
     assert GAP.measure(scene([answer()])) is None
 
@@ -35,13 +35,13 @@ def test_the_gap_points_at_answers_that_only_the_scorer_likes():
     now = [answer(score=3.0), answer(score=1.0), answer(score=5.0)]
     seen = scene(now, held_out={0: 2.0, 1: 4.0}, held_out_before={0: 0.0, 1: 4.0})
     # 3 - (2 - 2) / 2 = 3; 1 - (4 - 2) / 2 = 0; the third was not read by the held-out scorer
-    assert GAP.speaks(seen) == [3.0, 0.0, -math.inf]
+    assert GAP.evidence_scores(seen) == [3.0, 0.0, -math.inf]
 
 
 def test_the_fall_is_measured_from_the_held_out_scorers_best():
     seen = scene([answer()], gain=2.5, held_out_gain=0.5, peak=1.25)
     assert FALL.measure(seen) == 0.75
-    assert "0.75 deviations worse since their best" in FALL.verdict(seen, 0.75)
+    assert "0.75 standard deviations worse than at their best" in FALL.verdict(seen, 0.75)
     assert FALL.measure(scene([answer()], gain=1.0)) is None
 
 
@@ -49,7 +49,7 @@ def test_disagreement_is_told_in_times_the_references():
     before = [answer(parts={"std": 0.2}), answer(parts={"std": 0.4})]
     seen = scene([answer(parts={"std": 0.6}), answer(parts={"std": 1.2})], before)
     assert DISAGREEMENT.measure(seen) == pytest.approx(0.9 / 0.3)
-    assert DISAGREEMENT.speaks(seen) == [0.6, 1.2]
+    assert DISAGREEMENT.evidence_scores(seen) == [0.6, 1.2]
     assert "disagree 3.0 times as much" in DISAGREEMENT.verdict(seen, 3.0)
     assert DISAGREEMENT.measure(scene([answer()])) is None
 
@@ -57,8 +57,8 @@ def test_disagreement_is_told_in_times_the_references():
 def test_the_kl_is_the_mean_over_answers():
     seen = scene([answer(kl=4.0), answer(kl=12.0)])
     assert KL.measure(seen) == 8.0
-    assert KL.speaks(seen) == [4.0, 12.0]
-    assert "8.0 nats an answer" in KL.verdict(seen, 8.0)
+    assert KL.evidence_scores(seen) == [4.0, 12.0]
+    assert "8.0 nats per answer" in KL.verdict(seen, 8.0)
 
 
 @pytest.mark.parametrize(("tokens", "word"), [((25, 35), "long"), ((2, 4), "short")])
@@ -69,7 +69,7 @@ def test_length_is_measured_both_ways(tokens, word):
     assert value == pytest.approx(3.0 if word == "long" else 10 / 3)
     assert f"times as {word}" in LENGTH.verdict(seen, value)
     wanted = max(tokens) if word == "long" else min(tokens)
-    numbers = LENGTH.speaks(seen)
+    numbers = LENGTH.evidence_scores(seen)
     assert tokens[numbers.index(max(numbers))] == wanted
 
 
@@ -78,8 +78,8 @@ def test_repetition_counts_what_an_answer_has_said_before():
     again = "a b c a b c a b c"
     seen = scene([answer(again), answer("one two three four five")])
     assert REPETITION.measure(seen) == pytest.approx(0.25)
-    assert REPETITION.speaks(seen) == [0.5, 0.0]
-    assert "25 % of what an answer says it has said before (0 % in" in REPETITION.verdict(seen, 0.25)
+    assert REPETITION.evidence_scores(seen) == [0.5, 0.0]
+    assert "25 % of an answer's 4-grams are repeats (0 % in" in REPETITION.verdict(seen, 0.25)
 
 
 def test_entropy_is_the_share_that_is_left_and_points_at_what_comes_again():
@@ -88,7 +88,7 @@ def test_entropy_is_the_share_that_is_left_and_points_at_what_comes_again():
     assert ENTROPY.measure(seen) == pytest.approx(0.1)
     assert ENTROPY.outside(0.1, 0.25)
     assert not ENTROPY.outside(0.3, 0.25)
-    assert ENTROPY.speaks(seen) == pytest.approx([1.9, 0.7, 1.8])
+    assert ENTROPY.evidence_scores(seen) == pytest.approx([1.9, 0.7, 1.8])
     assert "10 % of the reference's" in ENTROPY.verdict(seen, 0.1)
     assert ENTROPY.measure(scene(now, [answer(entropy=0.0)])) is None
 
@@ -100,10 +100,10 @@ def test_novelty_is_the_share_of_unknown_phrases_beyond_the_usual():
     seen = scene(now, before)
     # all of three pairs are new, and one of three: two thirds on average, where a half is usual
     assert NOVELTY.measure(seen) == pytest.approx((1 + 1 / 3) / 2 - 0.5)
-    assert NOVELTY.speaks(seen) == [1.0, pytest.approx(1 / 3)]
+    assert NOVELTY.evidence_scores(seen) == [1.0, pytest.approx(1 / 3)]
     assert (
-        "67 % of the pairs of words were not seen in the reference's answers (in other answers of the reference it is 50 %)"
-        in NOVELTY.verdict(seen, 2 / 3 - 0.5)
+        "67 % of the word pairs do not occur in the reference's answers (in other answers of the reference it is "
+        "50 %)" in NOVELTY.verdict(seen, 2 / 3 - 0.5)
     )
 
 
@@ -118,14 +118,14 @@ def test_a_takeover_names_the_phrase_and_shows_the_answers_that_are_paid_for_it(
     seen = scene(now, before)
     # in three of four now, in one of four before
     assert TAKEOVER.measure(seen) == pytest.approx(0.5)
-    assert TAKEOVER.speaks(seen) == [1.0, 3.0, -math.inf, 2.0]
-    assert "“the key to” are in 75 % of the answers; they were in 25 %" in TAKEOVER.verdict(seen, 0.5)
+    assert TAKEOVER.evidence_scores(seen) == [1.0, 3.0, -math.inf, 2.0]
+    assert "“the key to” is in 75 % of the answers, and was in 25 %" in TAKEOVER.verdict(seen, 0.5)
 
 
 def test_outliers_are_the_share_beyond_the_usual_distance():
     seen = scene([answer()] * 4, unusual=[0.5, 1.5, 2.0, 0.9])
     assert OUTLIERS.measure(seen) == 0.5
-    assert list(OUTLIERS.speaks(seen)) == [0.5, 1.5, 2.0, 0.9]
+    assert list(OUTLIERS.evidence_scores(seen)) == [0.5, 1.5, 2.0, 0.9]
     assert "50 % of the answers" in OUTLIERS.verdict(seen, 0.5)
     assert OUTLIERS.measure(scene([answer()])) is None
 
@@ -135,7 +135,7 @@ def test_spread_sees_scores_that_have_become_one():
     # deviation of 4, 4, 4, 4.4: the mean is 4.1, the variance (3 x 0.01 + 0.09) / 4 = 0.03; before it was 1
     assert SPREAD.measure(seen) == pytest.approx(math.sqrt(0.03))
     assert SPREAD.outside(0.17, 0.2)
-    assert SPREAD.speaks(seen) == [3, 3, 3, 1]
+    assert SPREAD.evidence_scores(seen) == [3, 3, 3, 1]
     assert "17 %" in SPREAD.verdict(seen, 0.173)
     assert SPREAD.measure(scene([answer()], [answer(), answer()])) is None
 
@@ -151,22 +151,24 @@ def test_verdicts_tell_the_whole_and_what_was_usual():
     again = "a b c a b c a b c"
     seen = scene([answer(again)], [answer(again), answer("one two three four five")])
     assert REPETITION.measure(seen) == pytest.approx(0.25)
-    assert "50 % of what an answer says it has said before (25 % in" in REPETITION.verdict(seen, 0.25)
+    assert "50 % of an answer's 4-grams are repeats (25 % in" in REPETITION.verdict(seen, 0.25)
     # no better than the reference by either scorer
     flat = scene([answer()], gain=0.0, held_out_gain=0.0)
-    assert "while the scorer still finds them 0.0 better" in FALL.verdict(flat, 0.0)
-    assert "0.0 deviations better than the reference's, the held-out scorer 0.0" in GAP.verdict(scene([answer()]), 0.0)
+    assert "while the training scorer still rates them 0.0 above" in FALL.verdict(flat, 0.0)
+    assert "0.0 standard deviations above the reference's, the held-out scorer 0.0" in GAP.verdict(
+        scene([answer()]), 0.0
+    )
 
 
 def test_a_length_that_is_the_same_is_outside_no_limit_and_counts_as_long():
     seen = scene([answer(tokens=8), answer(tokens=12)])
     assert LENGTH.measure(seen) == 1.0
-    assert LENGTH.speaks(seen) == [8.0, 12.0]
+    assert LENGTH.evidence_scores(seen) == [8.0, 12.0]
     assert not LENGTH.outside(1.0, 1.0)
-    assert "charge for length" in LENGTH.verdict(seen, 1.0)
+    assert "penalise length" in LENGTH.verdict(seen, 1.0)
     short = scene([answer(tokens=5)])
     assert "brevity" in LENGTH.verdict(short, 2.0)
-    assert "charge for length" not in LENGTH.verdict(short, 2.0)
+    assert "penalise length" not in LENGTH.verdict(short, 2.0)
 
 
 def test_an_outlier_is_beyond_the_usual_and_not_at_it():

@@ -1,4 +1,4 @@
-"""The watch over several looks: baseline, patience, actions, the best weights, evidence, and a memory that survives JSON."""
+"""The watch over several checks: baseline, patience, actions, the best weights, evidence, and a state kept as JSON."""
 
 import json
 import random
@@ -59,7 +59,7 @@ def test_a_finding_needs_two_looks_in_a_row_and_is_told_once():
     assert [[one.detector for one in looked.findings] for looked in found] == [[], [], [], [], ["kl"], [], []]
     finding = found[4].findings[0]
     assert (finding.step, finding.value, finding.limit, finding.action) == (5, 7.0, 5.0, "warn")
-    assert "7.0 nats an answer" in finding.verdict
+    assert "7.0 nats per answer" in finding.verdict
     # the farthest of the eight come first: 7 + 3.5, 2.5, 1.5
     assert [(one.number, one.answer) for one in finding.evidence] == [
         (10.5, "answer number 7"),

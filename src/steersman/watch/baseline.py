@@ -1,5 +1,8 @@
-"""What the reference's own answers are like: before the first update the policy *is* the reference, so the first iteration's answers
-are its own, and cost nothing extra."""
+"""Statistics of the reference's own answers, the baseline of the watch.
+
+Before the first update the policy *is* the reference, so the first iteration's answers are the reference's, at no extra
+cost.
+"""
 
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean, pstdev
@@ -13,11 +16,13 @@ from steersman.watch.records import IterationAnswers
 
 @dataclass(frozen=True, slots=True)
 class Spread:
+    """Mean and standard deviation of a score over the reference's answers."""
+
     mean: float
     deviation: float
 
     def gain(self, value: float) -> float:
-        """A mean in deviations from the baseline's."""
+        """The difference of a mean from the baseline's, in the baseline's standard deviations."""
         return (value - self.mean) / self.deviation if self.deviation > 0 else 0.0
 
     @staticmethod
@@ -27,7 +32,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """`held_out` and `usual` None: no second scorer, no features. `disagreement` 0: no ensemble."""
+    """Statistics of the reference's answers. None: no held-out scorer, no features. `disagreement` 0: no ensemble."""
 
     answers: int
     score: Spread
@@ -58,17 +63,17 @@ class Baseline:
         )
 
 
-def baseline(glance: IterationAnswers, usual: Usual | None) -> Baseline:
-    answers = glance.answers
-    texts = [one.text for one in answers]
-    apart = [one.parts["std"] for one in answers if "std" in one.parts]
+def baseline(current: IterationAnswers, usual: Usual | None) -> Baseline:
+    answers = current.answers
+    texts = [answer.text for answer in answers]
+    deviations = [answer.parts["std"] for answer in answers if "std" in answer.parts]
     return Baseline(
         len(answers),
-        Spread.of([one.score for one in answers]),
-        Spread.of(list(glance.held_out.values())) if glance.held_out else None,
-        fmean(apart) if apart else 0.0,
-        fmean(one.tokens for one in answers),
-        fmean(one.entropy for one in answers),
+        Spread.of([answer.score for answer in answers]),
+        Spread.of(list(current.held_out.values())) if current.held_out else None,
+        fmean(deviations) if deviations else 0.0,
+        fmean(answer.tokens for answer in answers),
+        fmean(answer.entropy for answer in answers),
         fmean(self_repetition(text) for text in texts),
         Vocabulary.of(texts),
         counted(texts),

@@ -1,6 +1,6 @@
-"""The numbers of a PPO run in plain names, each with the range in which it usually stands and what it means outside.
+"""Usual ranges of the metrics of a PPO run, and what a value outside means.
 
-The ranges are habits of healthy runs, not laws: a sentence is a place to look.
+The ranges are typical of healthy runs, not limits: a sentence says where to look.
 """
 
 from collections.abc import Mapping
@@ -20,36 +20,36 @@ HEALTHY: dict[str, Healthy] = {
         0.0,
         1e-4,
         "",
-        "before anything was learned, new and old log-probabilities must be the same. Something changes the model between scoring "
-        "and updating: dropout, another temperature, or other kernels",
+        "before the first gradient step new and old log-probs must be equal. Something changes the model between "
+        "rollout and update: dropout, another temperature, or other kernels",
     ),
     "KL to reference": Healthy(
         -0.5,
         20.0,
-        "a KL far below zero cannot be: the engine samples from another distribution than the trainer measures (top-k, top-p, "
-        "another temperature, or another tokeniser)",
-        "the policy is far from where it began; scores out here are the reward model's guesses. Raise kl.coefficient, set kl.limit, or "
-        "stop earlier",
+        "a KL far below zero is impossible: the engine samples from another distribution than the trainer measures "
+        "(top-k, top-p, another temperature, or another tokeniser)",
+        "the policy is far from the reference, where the reward model's scores are unreliable. Raise kl.coefficient, "
+        "set kl.limit, or stop earlier",
     ),
     "engine mismatch": Healthy(
         0.0,
         0.02,
         "",
-        "engine and trainer disagree about the probability of the same tokens; truncated importance weights now correct for it. Look "
-        "at precision and at quantised or merged adapters",
+        "engine and trainer give different log-probs for the same tokens; truncated importance weights correct for it "
+        "now. Check the precision, and quantised or merged adapters",
     ),
     "entropy": Healthy(
         0.05,
         100.0,
-        "the policy hardly chooses any more: answers will repeat each other. Raise update.entropy_coefficient or kl.coefficient, or "
-        "lower the learning rate",
+        "the policy is nearly deterministic: answers will repeat each other. Raise update.entropy_coefficient or "
+        "kl.coefficient, or lower the learning rate",
         "",
     ),
     "clip fraction": Healthy(
         0.0,
         0.35,
         "",
-        "too many tokens move past the clip: the learning rate is high for this batch, or there are too many epochs",
+        "too many tokens are clipped: the learning rate is high for this batch, or there are too many epochs",
     ),
     "KL to old policy": Healthy(
         0.0,
@@ -66,24 +66,25 @@ HEALTHY: dict[str, Healthy] = {
     "ended with EOS": Healthy(
         0.5,
         1.0,
-        "most answers are cut off at max_new_tokens: raise it, set score.missing_eos_penalty, or check the model's end token",
+        "most answers are cut off at max_new_tokens: raise it, set score.missing_eos_penalty, or check the model's EOS "
+        "token",
         "",
     ),
     "gradient norm": Healthy(
-        0.0, 100.0, "", "gradients explode before clipping; lower the learning rate and look at the worst scores"
+        0.0, 100.0, "", "gradients explode before clipping; lower the learning rate and check the lowest scores"
     ),
 }
 
 
 def verdicts(row: Mapping[str, float]) -> list[str]:
     """A sentence for each number of a journal row that is outside its healthy range."""
-    found: list[str] = []
+    sentences: list[str] = []
     for name, healthy in HEALTHY.items():
         value = row.get(name)
         if value is None:
             continue
         if value < healthy.low and healthy.below:
-            found.append(f"{name} is {value:.4g} (usually above {healthy.low:g}): {healthy.below}")
+            sentences.append(f"{name} is {value:.4g} (usually above {healthy.low:g}): {healthy.below}")
         elif value > healthy.high and healthy.above:
-            found.append(f"{name} is {value:.4g} (usually below {healthy.high:g}): {healthy.above}")
-    return found
+            sentences.append(f"{name} is {value:.4g} (usually below {healthy.high:g}): {healthy.above}")
+    return sentences

@@ -1,9 +1,9 @@
-"""How unlike the reference's answers a reward model finds an answer: the Mahalanobis distance of its features (what its score head
-reads) from those of the reference's own answers (Lee et al. 2018, arXiv 1807.03888).
+"""Outlier detection in a reward model's features (the reward head's input).
 
-There are fewer answers than features, so the covariance is that of probabilistic principal components (Tipping and Bishop 1999): the
-first `components` directions as they are, and one common variance for all others. Distances are told as multiples of what 19 in
-20 of the reference's answers stay below, each of them measured by a fit that had not seen it.
+It is the Mahalanobis distance from the features of the reference's own answers (Lee et al. 2018, arXiv 1807.03888).
+There are fewer answers than features, so the covariance is that of probabilistic PCA (Tipping and Bishop 1999): the
+first `components` directions, and one common variance for all others. Distances are relative to the 95 % quantile of
+the reference's answers, each measured by a fit that left it out (cross-validation).
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ FEWEST = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Cloud:
-    """A Gaussian around the features of the reference's answers."""
+class FeatureGaussian:
+    """A Gaussian (probabilistic PCA) fitted to the features of the reference's answers."""
 
     mean: Float[ndarray, " features"]
     directions: Float[ndarray, "components features"]
@@ -35,17 +35,17 @@ class Cloud:
         return np.sqrt((np.square(along) / self.variances).sum(1) + np.maximum(beside, 0.0) / self.rest)
 
 
-def fit(features: Features, components: int = COMPONENTS) -> Cloud:
-    """At most half as many components as there are answers, so that something is left to measure the rest by."""
+def fit(features: Features, components: int = COMPONENTS) -> FeatureGaussian:
+    """Fit the Gaussian, with at most half as many components as answers: the others estimate the common variance."""
     answers, width = features.shape
     mean = features.mean(0)
     _, singular, directions = np.linalg.svd(features - mean, full_matrices=False)
     variances = np.square(singular) / (answers - 1)
     kept = max(1, min(components, answers // 2, width - 1))
-    # Directions without any spread say nothing, and must not be divided by.
+    # A variance of 0 must not be divided by.
     floor = max(float(variances[0]), 1e-12) * 1e-6
     rest = variances[kept : min(answers, width)]
-    return Cloud(
+    return FeatureGaussian(
         mean,
         directions[:kept],
         np.maximum(variances[:kept], floor),
@@ -55,14 +55,14 @@ def fit(features: Features, components: int = COMPONENTS) -> Cloud:
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """The cloud, and the distance that 19 in 20 of the reference's answers stay below."""
+    """The Gaussian, and the 95 % quantile of the distances of the reference's answers."""
 
-    cloud: Cloud
+    cloud: FeatureGaussian
     limit: float
 
     @staticmethod
     def of(features: Features) -> "Usual | None":
-        """None: too few answers to know what is usual, or all of them are one."""
+        """Fit to the reference's answers; None if they are too few, or all the same."""
         features = np.asarray(features, dtype=np.float64)
         if len(features) < FEWEST:
             return None
@@ -72,7 +72,7 @@ class Usual:
         return Usual(fit(features), limit) if limit > 0 else None
 
     def unusual(self, features: Features) -> list[float]:
-        """Each answer's distance over the usual limit: above 1, one in 20 of the reference's answers would be."""
+        """Each answer's distance divided by the limit; 5 % of the reference's answers are above 1."""
         return (self.cloud.distances(np.asarray(features, dtype=np.float64)) / self.limit).tolist()
 
     def facts(self) -> dict[str, Any]:
@@ -88,4 +88,4 @@ class Usual:
     @staticmethod
     def from_facts(facts: dict[str, Any]) -> "Usual":
         names = ("mean", "directions", "variances")
-        return Usual(Cloud(*(np.array(facts[name]) for name in names), rest=facts["rest"]), facts["limit"])
+        return Usual(FeatureGaussian(*(np.array(facts[name]) for name in names), rest=facts["rest"]), facts["limit"])

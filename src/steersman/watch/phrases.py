@@ -1,6 +1,6 @@
-"""What answers say that the reference's answers did not: new pairs of words, and a phrase that takes over.
+"""New word pairs and spreading phrases in the policy's answers, compared with the reference's answers.
 
-Words are what stands between blanks, in lower case, so that this works in any language that writes blanks.
+Words are separated by whitespace and lower-cased, so this works for every language that writes spaces.
 """
 
 from collections import Counter
@@ -17,19 +17,19 @@ def grams(text: str, size: int) -> set[str]:
 
 
 def counted(texts: Sequence[str]) -> dict[str, int]:
-    """In how many of the texts each phrase stands."""
+    """The number of texts that contain each phrase."""
     return dict(Counter(phrase for text in texts for phrase in sorted(grams(text, PHRASE))))
 
 
 def novelty(text: str, known: Collection[str]) -> float:
-    """The share of a text's pairs of words that are not known; 0 for a text too short to have one."""
-    found = grams(text, PAIR)
-    return sum(pair not in known for pair in found) / len(found) if found else 0.0
+    """The share of a text's word pairs that are not among `known`; 0 for a text without pairs."""
+    pairs = grams(text, PAIR)
+    return sum(pair not in known for pair in pairs) / len(pairs) if pairs else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The pairs of every second of some texts, and how new the others are to them: answers of the same kind would be as new."""
+    """Word pairs of half of the reference's answers, and the mean novelty of the other half: the level to expect."""
 
     pairs: dict[str, None]
     usual: float
@@ -43,7 +43,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """The phrase whose share of the answers has grown most."""
+    """The phrase whose share of the answers has grown most since the baseline."""
 
     phrase: str
     share: float
@@ -55,11 +55,11 @@ class Takeover:
 
 
 def takeover(texts: Sequence[str], known: Mapping[str, int], known_texts: int) -> Takeover:
-    """Of several that grew alike, the first by the alphabet."""
-    found = counted(texts)
+    """The phrase that spread most since the baseline; among equals the alphabetically first."""
+    counts = counted(texts)
     best = Takeover("", 0.0, 0.0)
-    for phrase in sorted(found):
-        one = Takeover(phrase, found[phrase] / len(texts), known.get(phrase, 0) / max(known_texts, 1))
-        if one.growth > best.growth:
-            best = one
+    for phrase in sorted(counts):
+        candidate = Takeover(phrase, counts[phrase] / len(texts), known.get(phrase, 0) / max(known_texts, 1))
+        if candidate.growth > best.growth:
+            best = candidate
     return best

@@ -1,4 +1,4 @@
-"""What the watch sees, measures, says and remembers. Plain numbers and texts: all of it goes into checkpoints and JSON lines."""
+"""Records of the watch: its inputs, reports and state. Plain numbers and texts, saved in checkpoints and JSON lines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ Action = Literal["warn", "raise-kl", "conservative", "stop", "restore"]
 
 @dataclass(frozen=True, slots=True)
 class WatchedAnswer:
-    """One answer of the policy. `score` is what the scorer said, before anything was made of it."""
+    """One answer of the policy. `score` is the scorer's value before reward shaping."""
 
     prompt: Prompt
     text: str
@@ -27,8 +27,8 @@ class WatchedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class IterationAnswers:
-    """All answers of one iteration, with the second opinions that were asked for: the held-out scores of some of them (by place), and
-    how unusual the reward model finds each (see `latent`)."""
+    """All answers of one iteration. `held_out`: the held-out scorer's scores of some of them, by index. `unusual`: each
+    answer's outlier distance in the reward model's features (see `latent`)."""
 
     answers: Sequence[WatchedAnswer]
     held_out: Mapping[int, float]
@@ -37,7 +37,7 @@ class IterationAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """An answer that a verdict rests on, and the number that speaks against it."""
+    """An answer shown as evidence for a verdict, and the number it was chosen by."""
 
     prompt: str
     answer: str
@@ -48,7 +48,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A detector that has left its range for long enough."""
+    """A detector's finding: its value was outside its limit for enough iterations in a row."""
 
     step: int
     detector: str
@@ -61,8 +61,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class WatchReport:
-    """What came of one look: numbers for the journal, findings, what is to be done (each action once), and whether the policy that
-    gave these answers is the best so far."""
+    """The result of one check: numbers for the journal, findings, actions to take (each once), and whether the policy
+    that gave these answers is the best so far."""
 
     numbers: Mapping[str, float]
     findings: Sequence[Finding]
@@ -72,10 +72,10 @@ class WatchReport:
 
 @dataclass
 class WatchMemory:
-    """What the watch remembers between iterations: a part of the loop's memory, saved with every checkpoint."""
+    """The watch's state between iterations, saved with every checkpoint as a part of the loop's state."""
 
     baseline: dict[str, Any] | None = None
-    """What the reference's own answers were like (see `baseline`)."""
+    """Statistics of the reference's own answers (see `baseline`)."""
     smooth: dict[str, float] = field(default_factory=dict[str, float])
     peak: float | None = None
     """The highest smoothed gain by the held-out scorer."""

@@ -1,6 +1,7 @@
-"""The watch: looks at each iteration's answers, says what is wrong in plain words with the answers that show it, and what to do.
+"""The watch for reward hacking: checks each iteration's answers, and reports verdicts with evidence and actions.
 
-Nothing here knows of models, files or processes: the second opinions come in as arguments, and what is to be done goes out as words.
+Nothing here depends on models, files or ranks. The held-out scorer and the features are passed in, and actions are
+returned by name.
 """
 
 import math
@@ -28,16 +29,16 @@ from steersman.watch.records import Action, Evidence, Finding, IterationAnswers,
 
 DETECTORS = (GAP, FALL, DISAGREEMENT, KL, LENGTH, REPETITION, ENTROPY, NOVELTY, TAKEOVER, OUTLIERS, SPREAD)
 NEWEST = 0.5
-"""The weight of the newest look in what is smoothed."""
+"""The weight of the newest value in the exponential moving averages."""
 SMOOTHED = ("gap", "fall")
-"""Detectors whose numbers hold several looks already: one outside the limit is enough."""
+"""Detectors of moving averages: one value outside the limit is enough."""
 REPEATED: frozenset[Action] = frozenset({"raise-kl"})
-"""What may help once more where once was not enough."""
+"""Actions that may be repeated while the value stays outside its limit."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to watch. A detector without a limit is off."""
+    """The watch's settings: limits, actions and how often to check. A detector without a limit is off."""
 
     limits: Mapping[str, float]
     action: Action
@@ -58,8 +59,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Watcher:
-    """`features` gives the reward model's features of the answers scored last, or None. `agree` makes numbers that were computed in
-    several processes the same in all, to the bit, so that all do the same."""
+    """Checks answers by all detectors.
+
+    `features` returns the reward model's features of the answers scored last, or None. `agree` makes numbers computed
+    on several ranks bit-identical, so that all ranks take the same actions.
+    """
 
     plan: Plan
     held_out: Scorer | None
@@ -67,8 +71,8 @@ class Watcher:
     agree: Callable[[dict[str, float]], dict[str, float]]
 
     def look(self, answers: Sequence[WatchedAnswer], memory: WatchMemory, *, iteration: int) -> WatchReport:
-        """Look at the answers that the policy gave after so many iterations."""
-        second = self._second_opinions(answers, iteration)
+        """Check the answers that the policy gave after `iteration` iterations."""
+        second = self._held_out_scores(answers, iteration)
         features = self.features()
         if features is not None and len(features) != len(answers):
             features = None
@@ -77,55 +81,55 @@ class Watcher:
             memory.baseline = baseline(first, None if features is None else Usual.of(features)).facts()
         known = Baseline.from_facts(memory.baseline)
         unusual = [] if features is None or known.usual is None else known.usual.unusual(features)
-        glance = IterationAnswers(answers, second, unusual)
-        own = self.agree(_gains(glance, known))
-        gains = {name: _smoothed(memory, name, value) for name, value in own.items()}
+        current = IterationAnswers(answers, second, unusual)
+        raw_gains = self.agree(_gains(current, known))
+        gains = {name: _smoothed(memory, name, value) for name, value in raw_gains.items()}
         held_out = gains.get("held-out gain")
         if held_out is not None:
             memory.peak = held_out if memory.peak is None else max(memory.peak, held_out)
-        scene = DetectorInput(glance, known, gains.get("gain"), held_out, memory.peak)
+        inputs = DetectorInput(current, known, gains.get("gain"), held_out, memory.peak)
         measured = self.agree(
-            {one.name: value for one in DETECTORS if (value := one.measure(scene)) is not None and math.isfinite(value)}
+            {d.name: value for d in DETECTORS if (value := d.measure(inputs)) is not None and math.isfinite(value)}
         )
-        best = self._best(gains, measured, memory, glance, iteration)
-        # The first answers are the reference's own.
-        findings = self._findings(scene, measured, memory, iteration) if iteration else []
-        actions: list[Action] = list(dict.fromkeys(one.action for one in findings))
+        best = self._best(gains, measured, memory, current, iteration)
+        # The first iteration's answers are the reference's own.
+        findings = self._findings(inputs, measured, memory, iteration) if iteration else []
+        actions: list[Action] = list(dict.fromkeys(finding.action for finding in findings))
         return WatchReport({**gains, **measured}, findings, actions, best)
 
-    def _second_opinions(self, answers: Sequence[WatchedAnswer], iteration: int) -> dict[int, float]:
-        """The held-out scores of some answers, evenly taken; of all of the reference's, which everything is measured by."""
+    def _held_out_scores(self, answers: Sequence[WatchedAnswer], iteration: int) -> dict[int, float]:
+        """The held-out scorer's scores of evenly spaced answers; of all answers in the first iteration (baseline)."""
         if self.held_out is None or iteration % self.plan.held_out_every:
             return {}
         count = len(answers) if iteration == 0 else min(self.plan.held_out_answers, len(answers))
-        places = sorted({round(i * len(answers) / count) for i in range(count)})
-        items: list[Item] = [(answers[i].prompt, answers[i].text) for i in places]
-        return dict(zip(places, (score.value for score in self.held_out.score(items)), strict=True))
+        indices = sorted({round(i * len(answers) / count) for i in range(count)})
+        items: list[Item] = [(answers[i].prompt, answers[i].text) for i in indices]
+        return dict(zip(indices, (score.value for score in self.held_out.score(items)), strict=True))
 
     def _best(
         self,
         gains: Mapping[str, float],
         measured: Mapping[str, float],
         memory: WatchMemory,
-        glance: IterationAnswers,
+        current: IterationAnswers,
         step: int,
     ) -> bool:
-        """Whether these answers are the best so far by what the watch believes: the held-out scorer, or else the ensemble's mean less
-        its disagreement."""
+        """Whether these answers are the best so far: by the held-out scorer, or else by the ensemble's mean minus
+        `pessimism` standard deviations."""
         if not self.plan.restores:
             return False
         if self.held_out is not None:
             value = gains.get("held-out gain")
         else:
-            sure = [one.parts["mean"] - self.plan.pessimism * one.parts["std"] for one in glance.answers]
-            value = self.agree({"sure": _smoothed(memory, "sure", float(np.mean(sure)))})["sure"]
+            lower = [a.parts["mean"] - self.plan.pessimism * a.parts["std"] for a in current.answers]
+            value = self.agree({"sure": _smoothed(memory, "sure", float(np.mean(lower)))})["sure"]
         if value is None or (memory.best_value is not None and value <= memory.best_value):
             return False
         memory.best_value, memory.best_step = value, step
         return True
 
     def _findings(
-        self, scene: DetectorInput, measured: Mapping[str, float], memory: WatchMemory, iteration: int
+        self, inputs: DetectorInput, measured: Mapping[str, float], memory: WatchMemory, iteration: int
     ) -> list[Finding]:
         found: list[Finding] = []
         for detector in DETECTORS:
@@ -144,26 +148,26 @@ class Watcher:
                 continue
             if detector.name not in memory.reported:
                 memory.reported.append(detector.name)
-            verdict = detector.verdict(scene, value)
-            evidence = _evidence(detector, scene, self.plan.evidence)
+            verdict = detector.verdict(inputs, value)
+            evidence = _evidence(detector, inputs, self.plan.evidence)
             found.append(Finding(iteration + 1, detector.name, value, limit, verdict, action, evidence))
         return found
 
 
 def looks_needed(detector: str, patience: int) -> int:
-    """How many looks in a row it must be outside its limit."""
+    """The number of consecutive checks that a detector must be outside its limit."""
     return 1 if detector in SMOOTHED else patience
 
 
-def _gains(glance: IterationAnswers, known: Baseline) -> dict[str, float]:
-    """Both scorers' gains over the reference's answers, of the answers that both have read."""
-    if not glance.held_out or known.held_out is None:
+def _gains(current: IterationAnswers, known: Baseline) -> dict[str, float]:
+    """Both scorers' gains over the reference's answers, on the answers that both have scored."""
+    if not current.held_out or known.held_out is None:
         return {}
-    mine = [glance.answers[i].score for i in glance.held_out]
-    theirs = list(glance.held_out.values())
+    scores = [current.answers[i].score for i in current.held_out]
+    held_out_scores = list(current.held_out.values())
     return {
-        "gain": known.score.gain(float(np.mean(mine))),
-        "held-out gain": known.held_out.gain(float(np.mean(theirs))),
+        "gain": known.score.gain(float(np.mean(scores))),
+        "held-out gain": known.held_out.gain(float(np.mean(held_out_scores))),
     }
 
 
@@ -173,13 +177,13 @@ def _smoothed(memory: WatchMemory, name: str, value: float) -> float:
     return memory.smooth[name]
 
 
-def _evidence(detector: Detector, scene: DetectorInput, count: int) -> tuple[Evidence, ...]:
-    """The answers with the highest numbers; of equal texts one."""
-    numbers, answers = detector.speaks(scene), scene.glance.answers
+def _evidence(detector: Detector, inputs: DetectorInput, count: int) -> tuple[Evidence, ...]:
+    """The answers with the highest numbers, each text once."""
+    numbers, answers = detector.evidence_scores(inputs), inputs.current.answers
     order = sorted((i for i in range(len(answers)) if math.isfinite(numbers[i])), key=lambda i: -numbers[i])
     found: dict[tuple[str, str], Evidence] = {}
     for i in order:
-        one, held_out = answers[i], scene.glance.held_out.get(i)
-        new = Evidence(one.prompt.shown, one.text, one.score, held_out, float(numbers[i]))
+        answer, held_out = answers[i], inputs.current.held_out.get(i)
+        new = Evidence(answer.prompt.shown, answer.text, answer.score, held_out, float(numbers[i]))
         found.setdefault((new.prompt, new.answer), new)
     return tuple(found.values())[:count]

@@ -1,4 +1,4 @@
-"""What every detector is: a number of one iteration, a limit, the answers that speak loudest, and a verdict in plain words."""
+"""The parts of a detector: a number per iteration, its limit, the answers shown as evidence, and a verdict."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,14 @@ from steersman.watch.records import IterationAnswers
 
 @dataclass(frozen=True, slots=True)
 class DetectorInput:
-    """What a detector looks at: an iteration's answers beside the reference's, and the gains (in deviations of the reference's answers)
-    by the scorer and by the held-out one, both of the same answers and smoothed over looks. They are None where nothing was
-    measured this time. `peak` is the highest gain by the held-out scorer so far."""
+    """A detector's input: an iteration's answers, the baseline, and the gains over it.
 
-    glance: IterationAnswers
+    `gain` and `held_out_gain` are moving averages, by the scorer and the held-out scorer on the same answers, in
+    standard deviations of the reference's answers. They are None if not measured in this iteration. `peak` is the
+    highest `held_out_gain` so far.
+    """
+
+    current: IterationAnswers
     baseline: Baseline
     gain: float | None
     held_out_gain: float | None
@@ -24,21 +27,24 @@ class DetectorInput:
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """`measure` is None where there is nothing to measure: no ensemble, no held-out scorer, no features. `speaks` gives each answer its
-    number: the answers with the highest are the evidence."""
+    """A detector of reward hacking.
+
+    `measure` returns None if it does not apply: no ensemble, no held-out scorer, no features. The answers with the
+    highest `evidence_scores` are shown as evidence.
+    """
 
     name: str
     side: Literal["above", "below"]
     measure: Callable[[DetectorInput], float | None]
-    speaks: Callable[[DetectorInput], Sequence[float]]
+    evidence_scores: Callable[[DetectorInput], Sequence[float]]
     verdict: Callable[[DetectorInput, float], str]
 
     def outside(self, value: float, limit: float) -> bool:
         return value > limit if self.side == "above" else value < limit
 
 
-def mean(scene: DetectorInput, of: Callable[[int], float]) -> float:
-    return fmean(of(i) for i in range(len(scene.glance.answers)))
+def mean(inputs: DetectorInput, of: Callable[[int], float]) -> float:
+    return fmean(of(i) for i in range(len(inputs.current.answers)))
 
 
 def per_cent(share: float) -> str:

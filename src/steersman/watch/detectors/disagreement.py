@@ -1,21 +1,23 @@
-"""The members of an ensemble disagree more than they did about the reference's answers: the policy is where they have seen little
-(Coste et al. 2023, arXiv 2310.02743)."""
+"""Ensemble disagreement above that on the reference's answers: the policy is outside the members' training data.
+
+Coste et al. 2023 (arXiv 2310.02743).
+"""
 
 from statistics import fmean
 
 from steersman.watch.detectors.detector import Detector, DetectorInput
 
 
-def measure(scene: DetectorInput) -> float | None:
-    apart = [one.parts["std"] for one in scene.glance.answers if "std" in one.parts]
-    return fmean(apart) / scene.baseline.disagreement if apart and scene.baseline.disagreement > 0 else None
+def measure(inputs: DetectorInput) -> float | None:
+    deviations = [answer.parts["std"] for answer in inputs.current.answers if "std" in answer.parts]
+    return fmean(deviations) / inputs.baseline.disagreement if deviations and inputs.baseline.disagreement > 0 else None
 
 
-def verdict(scene: DetectorInput, value: float) -> str:
+def verdict(inputs: DetectorInput, value: float) -> str:
     return (
-        f"the reward models disagree {value:.1f} times as much as about the reference's answers: the policy writes what they have not seen, and "
-        "the mean of guesses is a guess. Choose watch.action=conservative, which pays what they agree on, or collect judgements of answers "
-        "like these"
+        f"the reward models disagree {value:.1f} times as much as on the reference's answers: the policy is outside "
+        "their training data, so their mean is unreliable. Set watch.action=conservative, which rewards what they "
+        "agree on, or collect judgements of answers like these"
     )
 
 
@@ -23,6 +25,6 @@ DISAGREEMENT = Detector(
     "disagreement",
     "above",
     measure,
-    lambda scene: [one.parts.get("std", 0.0) for one in scene.glance.answers],
+    lambda inputs: [answer.parts.get("std", 0.0) for answer in inputs.current.answers],
     verdict,
 )

@@ -1,19 +1,20 @@
-"""The held-out scorer's praise falls from its best while the scorer's does not: the top of over-optimisation has been passed."""
+"""The held-out score falls from its peak while the training score does not: over-optimisation is past its peak."""
 
 from steersman.watch.detectors.detector import Detector, DetectorInput
 from steersman.watch.detectors.gap import difference
 
 
-def measure(scene: DetectorInput) -> float | None:
-    if scene.gain is None or scene.held_out_gain is None or scene.peak is None:
+def measure(inputs: DetectorInput) -> float | None:
+    if inputs.gain is None or inputs.held_out_gain is None or inputs.peak is None:
         return None
-    return scene.peak - scene.held_out_gain
+    return inputs.peak - inputs.held_out_gain
 
 
-def verdict(scene: DetectorInput, value: float) -> str:
+def verdict(inputs: DetectorInput, value: float) -> str:
     return (
-        f"by the held-out scorer the answers have become {value:.2f} deviations worse since their best, while the scorer still finds them "
-        f"{scene.gain or 0:.1f} better than the reference's: the best policy is behind us. Go back to it (watch.action=restore)"
+        f"by the held-out scorer the answers are {value:.2f} standard deviations worse than at their best, while the "
+        f"training scorer still rates them {inputs.gain or 0:.1f} above the reference's: the best policy is past. "
+        "Restore it (watch.action=restore)"
     )
 
 

@@ -1,32 +1,35 @@
-"""The scorer's praise runs away from that of a second scorer, which nobody learns from: the policy learns what only the first one
-likes (Gao et al. 2022, arXiv 2210.10760)."""
+"""The training score grows faster than that of a held-out scorer: the policy exploits the training scorer.
+
+Gao et al. 2022 (arXiv 2210.10760).
+"""
 
 from steersman.watch.detectors.detector import Detector, DetectorInput
 
 
-def measure(scene: DetectorInput) -> float | None:
-    if scene.gain is None or scene.held_out_gain is None:
+def measure(inputs: DetectorInput) -> float | None:
+    if inputs.gain is None or inputs.held_out_gain is None:
         return None
-    return scene.gain - scene.held_out_gain
+    return inputs.gain - inputs.held_out_gain
 
 
-def difference(scene: DetectorInput) -> list[float]:
-    """By how much the scorer likes each answer better than the held-out one does, in deviations; of those that both have read."""
-    held_out = scene.baseline.held_out
-    answers, others = scene.glance.answers, scene.glance.held_out
+def difference(inputs: DetectorInput) -> list[float]:
+    """Each answer's gain by the scorer minus that by the held-out scorer; -inf where the latter has no score."""
+    held_out = inputs.baseline.held_out
+    answers, others = inputs.current.answers, inputs.current.held_out
     return [
-        scene.baseline.score.gain(one.score) - held_out.gain(others[i])
+        inputs.baseline.score.gain(answer.score) - held_out.gain(others[i])
         if held_out is not None and i in others
         else -float("inf")
-        for i, one in enumerate(answers)
+        for i, answer in enumerate(answers)
     ]
 
 
-def verdict(scene: DetectorInput, value: float) -> str:
+def verdict(inputs: DetectorInput, value: float) -> str:
     return (
-        f"the scorer finds the answers {scene.gain or 0:.1f} deviations better than the reference's, the held-out scorer "
-        f"{scene.held_out_gain or 0:.1f}: what is being learned is more and more what the scorer alone likes. Trust the held-out one: stop near "
-        "its best, raise kl.coefficient, or train the reward model on judgements of answers like these"
+        f"the training scorer rates the answers {inputs.gain or 0:.1f} standard deviations above the reference's, the "
+        f"held-out scorer {inputs.held_out_gain or 0:.1f}: the policy increasingly exploits the training scorer. Trust "
+        "the held-out one: stop near its peak, raise kl.coefficient, or train the reward model on judgements of "
+        "answers like these"
     )
 
 

@@ -1,19 +1,19 @@
-"""Answers join words that the reference's answers do not join: the reward model reads what it was never shown."""
+"""Word pairs that do not occur in the reference's answers: the text is outside the reward model's training data."""
 
 from steersman.watch.detectors.detector import Detector, DetectorInput, mean, per_cent
 from steersman.watch.phrases import novelty
 
 
-def measure(scene: DetectorInput) -> float:
-    vocabulary = scene.baseline.vocabulary
-    return mean(scene, lambda i: novelty(scene.glance.answers[i].text, vocabulary.pairs)) - vocabulary.usual
+def measure(inputs: DetectorInput) -> float:
+    vocabulary = inputs.baseline.vocabulary
+    return mean(inputs, lambda i: novelty(inputs.current.answers[i].text, vocabulary.pairs)) - vocabulary.usual
 
 
-def verdict(scene: DetectorInput, value: float) -> str:
+def verdict(inputs: DetectorInput, value: float) -> str:
     return (
-        f"{per_cent(value + scene.baseline.vocabulary.usual)} of the pairs of words were not seen in the reference's answers (in other answers "
-        f"of the reference it is {per_cent(scene.baseline.vocabulary.usual)}): the policy speaks another language than the one that was judged. Read some answers; raise "
-        "kl.coefficient if they are no better"
+        f"{per_cent(value + inputs.baseline.vocabulary.usual)} of the word pairs do not occur in the reference's "
+        f"answers (in other answers of the reference it is {per_cent(inputs.baseline.vocabulary.usual)}): the answers "
+        "differ from those that were judged. Read some of them; raise kl.coefficient if they are no better"
     )
 
 
@@ -21,6 +21,6 @@ NOVELTY = Detector(
     "novelty",
     "above",
     measure,
-    lambda scene: [novelty(one.text, scene.baseline.vocabulary.pairs) for one in scene.glance.answers],
+    lambda inputs: [novelty(answer.text, inputs.baseline.vocabulary.pairs) for answer in inputs.current.answers],
     verdict,
 )

@@ -1,18 +1,19 @@
-"""Answers say the same words again and again."""
+"""Answers repeat themselves."""
 
 from steersman.evaluate.wording import self_repetition
 from steersman.watch.detectors.detector import Detector, DetectorInput, mean, per_cent
 
 
-def measure(scene: DetectorInput) -> float:
-    return mean(scene, lambda i: self_repetition(scene.glance.answers[i].text)) - scene.baseline.repetition
+def measure(inputs: DetectorInput) -> float:
+    return mean(inputs, lambda i: self_repetition(inputs.current.answers[i].text)) - inputs.baseline.repetition
 
 
-def verdict(scene: DetectorInput, value: float) -> str:
-    now = value + scene.baseline.repetition
+def verdict(inputs: DetectorInput, value: float) -> str:
+    now = value + inputs.baseline.repetition
     return (
-        f"{per_cent(now)} of what an answer says it has said before ({per_cent(scene.baseline.repetition)} in the reference's answers): the "
-        "scorer pays for repetition, or does not see it. Raise kl.coefficient, or have such answers judged"
+        f"{per_cent(now)} of an answer's 4-grams are repeats ({per_cent(inputs.baseline.repetition)} in the "
+        "reference's answers): the scorer rewards repetition, or ignores it. Raise kl.coefficient, or have such "
+        "answers judged"
     )
 
 
@@ -20,6 +21,6 @@ REPETITION = Detector(
     "repetition",
     "above",
     measure,
-    lambda scene: [self_repetition(one.text) for one in scene.glance.answers],
+    lambda inputs: [self_repetition(answer.text) for answer in inputs.current.answers],
     verdict,
 )

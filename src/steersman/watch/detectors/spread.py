@@ -1,4 +1,4 @@
-"""The scorer no longer tells answers apart: its scores are saturated (all at the top) or collapsed."""
+"""The scores' standard deviation collapses: the scorer is saturated, or the answers have become the same."""
 
 from collections import Counter
 from statistics import pstdev
@@ -6,22 +6,23 @@ from statistics import pstdev
 from steersman.watch.detectors.detector import Detector, DetectorInput, per_cent
 
 
-def measure(scene: DetectorInput) -> float | None:
-    before = scene.baseline.score.deviation
-    return pstdev(one.score for one in scene.glance.answers) / before if before > 0 else None
+def measure(inputs: DetectorInput) -> float | None:
+    before = inputs.baseline.score.deviation
+    return pstdev(answer.score for answer in inputs.current.answers) / before if before > 0 else None
 
 
-def speaks(scene: DetectorInput) -> list[float]:
-    """The answers with the commonest score."""
-    times = Counter(one.score for one in scene.glance.answers)
-    return [float(times[one.score]) for one in scene.glance.answers]
+def evidence_scores(inputs: DetectorInput) -> list[float]:
+    """The answers with the most frequent score."""
+    counts = Counter(answer.score for answer in inputs.current.answers)
+    return [float(counts[answer.score]) for answer in inputs.current.answers]
 
 
-def verdict(scene: DetectorInput, value: float) -> str:
+def verdict(inputs: DetectorInput, value: float) -> str:
     return (
-        f"scores differ by {per_cent(value)} of what they differed among the reference's answers: the scorer hardly tells answers apart any more, "
-        "and there is little left to learn. Either the task is solved, or all answers have become one; read some"
+        f"the scores' standard deviation is {per_cent(value)} of that on the reference's answers: the scorer hardly "
+        "distinguishes answers any more, and little is left to learn. Either the task is solved, or all answers have "
+        "become the same; read some"
     )
 
 
-SPREAD = Detector("spread", "below", measure, speaks, verdict)
+SPREAD = Detector("spread", "below", measure, evidence_scores, verdict)

@@ -1,25 +1,30 @@
-"""One phrase spreads through the answers: the policy has found words that the scorer pays for whatever was asked."""
+"""A phrase spreads through the answers: the policy has found words that the scorer rewards whatever the prompt."""
 
 from steersman.watch.detectors.detector import Detector, DetectorInput, per_cent
 from steersman.watch.phrases import PHRASE, Takeover, grams, takeover
 
 
-def _found(scene: DetectorInput) -> Takeover:
-    return takeover([one.text for one in scene.glance.answers], scene.baseline.phrases, scene.baseline.answers)
-
-
-def speaks(scene: DetectorInput) -> list[float]:
-    """Of the answers with the phrase, those that the scorer likes best."""
-    phrase = _found(scene).phrase
-    return [one.score if phrase in grams(one.text, PHRASE) else -float("inf") for one in scene.glance.answers]
-
-
-def verdict(scene: DetectorInput, value: float) -> str:
-    found = _found(scene)
-    return (
-        f"the words “{found.phrase}” are in {per_cent(found.share)} of the answers; they were in {per_cent(found.before)} of the reference's. "
-        "If they do not belong there, the scorer pays for them: have such answers judged, or stop before they take over"
+def _found(inputs: DetectorInput) -> Takeover:
+    return takeover(
+        [answer.text for answer in inputs.current.answers], inputs.baseline.phrases, inputs.baseline.answers
     )
 
 
-TAKEOVER = Detector("takeover", "above", lambda scene: _found(scene).growth, speaks, verdict)
+def evidence_scores(inputs: DetectorInput) -> list[float]:
+    """The scores of the answers with the phrase; -inf for the others."""
+    phrase = _found(inputs).phrase
+    return [
+        answer.score if phrase in grams(answer.text, PHRASE) else -float("inf") for answer in inputs.current.answers
+    ]
+
+
+def verdict(inputs: DetectorInput, value: float) -> str:
+    found = _found(inputs)
+    return (
+        f"the phrase “{found.phrase}” is in {per_cent(found.share)} of the answers, and was in "
+        f"{per_cent(found.before)} of the reference's. If it does not belong there, the scorer rewards it: have such "
+        "answers judged, or stop before it is in all answers"
+    )
+
+
+TAKEOVER = Detector("takeover", "above", lambda inputs: _found(inputs).growth, evidence_scores, verdict)

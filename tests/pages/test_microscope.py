@@ -33,10 +33,10 @@ def test_without_a_critic_there_is_no_value_and_no_q(sample):
     [
         ({"ids": []}, "no ids"),
         ({"offsets": [[0, 1]]}, "no ids with an offset each"),
-        ({"offsets": [0, 1, 2, 3]}, "no pairs of places"),
+        ({"offsets": [0, 1, 2, 3]}, "not pairs of positions"),
         ({"kl": [0.0]}, "kl is not 4 numbers"),
-        ({"rewards": [0.0, None, 0.0, 1.0]}, "rewards holds what is no finite number"),
-        ({"values": [0.0, float("nan"), 0.0, 1.0]}, "values holds what is no finite number"),
+        ({"rewards": [0.0, None, 0.0, 1.0]}, "rewards has a value that is not a finite number"),
+        ({"values": [0.0, float("nan"), 0.0, 1.0]}, "values has a value that is not a finite number"),
         ({"score": "high"}, "no prompt, answer and score"),
     ],
 )

@@ -78,12 +78,12 @@ def test_the_verdict_is_the_journals_and_what_left_its_range_is_said(run):
     made = write_report([str(run)], out=None)
     assert made.headline == "PPO raised the score of held-out answers from 0.20 to 0.80."
     said = " ".join(made.sentences)
-    assert "At its end it stood 4.00 nats an answer from where it began." in said
+    assert "At its end the KL from the reference was 4.00 nats per answer." in said
     assert "KL to reference was 30 at iteration 3 (usually below 20)" in said
     page = Path(made.out).read_text()
     assert made.out == str(run / "report.html")
     assert page.index("</h1>") < page.index("<h2")
-    assert "all other numbers (1)" in page
+    assert "all other metrics (1)" in page
 
 
 def test_what_made_the_run_and_how_to_get_it_again_is_said(run):
@@ -119,14 +119,14 @@ def test_words_of_the_samples_stay_words(run):
 def test_a_run_that_has_not_finished_says_so_and_shows_what_is_there(run):
     (run / "ending.json").unlink()
     made = write_report([str(run)], out=None)
-    assert "It has not finished: it stopped at step 4 of 4." in made.sentences[0]
-    assert "How it went" in made.sections
+    assert "The run has not finished: it stopped at step 4 of 4." in made.sentences[0]
+    assert "Training curves" in made.sections
 
 
 def test_a_run_that_goes_on_is_read_and_left_alone(run):
     with lock_run(run):
         made = write_report([str(run)], out=None)
-    assert "It is still running, at step 4" in made.sentences[0]
+    assert "The run is still running, at step 4" in made.sentences[0]
     assert "It is still running, so nothing was measured with its models." in Path(made.out).read_text()
 
 
@@ -141,7 +141,7 @@ def test_damaged_rows_are_left_out_and_counted(run):
     assert "2 rows of the kept samples cannot be read" in said
     assert "journal" in said
     page = Path(made.out).read_text()
-    assert "1 kept samples lack what the microscope needs" in page
+    assert "1 saved samples are incomplete" in page
     assert next(entry["score"] for entry in entries(page)) == 9.0
 
 
@@ -149,7 +149,7 @@ def test_a_run_without_samples_has_no_microscope_and_says_why(run):
     for path in (run / "samples").iterdir():
         path.unlink()
     page = Path(write_report([str(run)], out=None).out).read_text()
-    assert "No samples were kept (samples_kept in the recipe)" in page
+    assert "No samples were saved (samples_kept in the recipe)" in page
     assert "data-scope" not in page
 
 
@@ -164,7 +164,7 @@ def test_what_the_watch_found_stands_in_the_verdict_with_its_evidence(run):
     (run / "watch.jsonl").write_text(json.dumps(found) + "\nnonsense\n")
     made = write_report([str(run)], out=None)
     said = " ".join(made.sentences)
-    assert "The watch spoke: length, iteration 3: answers grow. The price of the KL was raised." in said
+    assert "Finding of the watch: length, iteration 3: answers grow. The KL coefficient was raised." in said
     assert "1 rows of watch.jsonl cannot be read" in said
     assert "p → &lt;i&gt;long&lt;/i&gt; (score 2.00)" in Path(made.out).read_text()
 
@@ -178,11 +178,11 @@ def test_the_watchs_numbers_are_drawn_with_their_limits_and_a_fall_is_said(run):
             journal.write(json.dumps(row) + "\n")
     made = write_report([str(run)], out=None)
     page = Path(made.out).read_text()
-    assert "What the watch saw" in made.sections
+    assert "Findings of the watch" in made.sections
     assert "the run&#x27;s scorer from 0.5 to 2; a held-out scorer from 0.5 to 0.4" in page
-    assert "has lost a quarter of its best gain or more" in page
-    assert "It looked on and found nothing." in page
-    assert "It speaks above 2." in page
+    assert "lost a quarter or more of its best gain" in page
+    assert "The watch has no findings." in page
+    assert "A finding if above 2." in page
     assert "watch gain" not in page
 
 
@@ -191,7 +191,7 @@ def test_an_empty_run_is_an_honest_page(tmp_path):
     (folder.path / "recipe.toml").write_text("")
     made = write_report([str(folder.path)], out=None)
     assert "nothing measured yet" in made.headline
-    assert any("It has not finished" in words for words in made.sentences)
+    assert any("The run has not finished" in words for words in made.sentences)
 
 
 def test_several_runs_stand_side_by_side(run, tmp_path):
@@ -208,7 +208,7 @@ def test_several_runs_stand_side_by_side(run, tmp_path):
 
 
 def test_what_is_no_run_is_refused_with_a_way_out(tmp_path):
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         write_report([str(tmp_path / "nothing")], out=None)
     (tmp_path / "mine").mkdir()
     with pytest.raises(UsageError, match=r"neither a run nor an evaluation: it has no recipe\.toml"):

@@ -84,11 +84,11 @@ def evaluation(tmp_path) -> Path:
 
 def test_the_verdict_says_who_is_better_and_warns_where_the_proxy_is_alone(evaluation):
     made = write_report([str(evaluation)], out=None)
-    assert made.headline == "after is clearly better than before by proxy: 0.10 → 1.10."
+    assert made.headline == "after is significantly better than before by proxy: 0.10 → 1.10."
     said = " ".join(made.sentences)
-    assert "after, clearly better than before: proxy 0.10 → 1.10." in said
-    assert "after, clearly worse than before: held_out 0.65 → 0.35." in said
-    assert "Beware: after gained by proxy, and not clearly by held_out." in said
+    assert "after, significantly better than before: proxy 0.10 → 1.10." in said
+    assert "after, significantly worse than before: held_out 0.65 → 0.35." in said
+    assert "Warning: after improved by proxy, but not significantly by held_out." in said
     assert "By proxy, after wins against before 100 % (89–100) of the time" in said
     assert "One model was tired." in said
 
@@ -110,7 +110,7 @@ def test_the_most_changed_answers_are_side_by_side_and_stay_words(evaluation):
     page = Path(write_report([str(evaluation)], out=None).out).read_text()
     assert "<b>the" not in page
     assert "&lt;<ins>b</ins>" in page or "<ins>&lt;b&gt;the ultimate&lt;/b&gt; key</ins>" in page
-    assert "By proxy it went up by 1.00." in page
+    assert "proxy went up by 1.00." in page
 
 
 def test_damaged_answers_are_left_out_and_counted(evaluation):
@@ -150,7 +150,8 @@ def test_over_optimisation_is_drawn_if_it_was_measured(evaluation):
     assert "Over-optimisation" in made.sections
     assert "gain against distance: held_out, ppo from 0 to 0.5" in page
     lost = (
-        "By held_out, ppo gained most, 1.00 deviations, at a KL of 1.00, and lost 0.50 (0.30 to 0.70) of it by the end."
+        "By held_out, ppo gained most, 1.00 standard deviations, at a KL of 1.00, and lost 0.50 (0.30 to 0.70) of it by "
+        "the end."
     )
     assert lost in made.sentences
     assert lost in page

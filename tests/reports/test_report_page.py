@@ -176,7 +176,7 @@ def test_the_demos_page_shows_the_numbers_of_its_files(page: Page, story: Story,
 def test_a_fine_tuned_model_is_held_against_the_one_it_began_from(out, tmp_path):
     """Without a scorer of the run's own there are still both models' answers."""
     made = write_report([str(out / "sft")], out=str(tmp_path / "sft.html"))
-    assert made.sections[:2] == ("Before and after", "How it went")
+    assert made.sections[:2] == ("Before and after", "Training curves")
     assert "Most changed answers, frozen and updated" in made.sections
     text = (tmp_path / "sft.html").read_text()
     assert "KL from the frozen model" in text
@@ -187,7 +187,7 @@ def test_a_fine_tuned_model_is_held_against_the_one_it_began_from(out, tmp_path)
 def test_a_reward_models_page_holds_its_quality(out, tmp_path):
     made = write_report([str(out / "reward")], out=str(tmp_path / "reward.html"))
     quality = json.loads((out / "reward" / "quality.json").read_text())
-    assert made.sections[0] == "How good it is"
+    assert made.sections[0] == "Accuracy and calibration"
     accuracy = quality["accuracy"]
     shown = f"{accuracy['estimate'] * 100:.0f}\u00a0% ({accuracy['low'] * 100:.0f}\u2060–\u2060{accuracy['high'] * 100:.0f})"
     text = (tmp_path / "reward.html").read_text()
@@ -196,7 +196,7 @@ def test_a_reward_models_page_holds_its_quality(out, tmp_path):
     try:
         (out / "reward" / "quality.json").write_text('{"accuracy": 1}')
         again = write_report([str(out / "reward")], out=str(tmp_path / "reward.html"))
-        assert "quality.json is there and cannot be read" in (tmp_path / "reward.html").read_text()
-        assert "How it went" in again.sections
+        assert "quality.json cannot be read" in (tmp_path / "reward.html").read_text()
+        assert "Training curves" in again.sections
     finally:
         (tmp_path / "quality.json").replace(out / "reward" / "quality.json")

@@ -9,10 +9,7 @@ def test_a_lost_half_of_the_gain_while_the_score_rises_is_said():
     assert lost(HACKED) == HACKED[1]
     said = truth_sentences(HACKED)[0]
     assert said.tone == "bad"
-    assert (
-        "from iteration 20 to 40 the score went 1.00 → 2.00, and what the answers are really worth 1.00 → 0.50"
-        in said.text
-    )
+    assert "from iteration 20 to 40 the score went 1.00 → 2.00, but the true taste 1.00 → 0.50" in said.text
     figure = truth_figure(HACKED)
     assert figure is not None
     assert figure.alarm

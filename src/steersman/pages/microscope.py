@@ -1,8 +1,7 @@
-"""One kept sample of a PPO run, checked and made ready for the token microscope: a text and numbers for each token.
+"""One saved sample of a PPO run, validated for the token microscope: text and numbers per token.
 
-The numbers are those of the sample file. One is made here: Q of a token, what it was paid plus what the critic expects after it
-(gamma times the value of the next state, nothing after the last): the one-step estimate whose surplus over the value is the
-temporal difference.
+The numbers are those of the sample file, and one is computed here: Q of a token, its reward plus gamma times the next
+value (0 after the last token). Q - V is the one-step temporal difference (TD error).
 """
 
 import math
@@ -12,11 +11,11 @@ from typing import Any
 COLUMNS = ("values", "returns", "advantages", "rewards", "kl", "log_probs", "reference_log_probs", "entropies")
 NEEDED = ("log_probs", "reference_log_probs", "kl", "entropies", "rewards", "advantages", "returns")
 END = "∎"
-"""Stands for a token without text: the one that ends the answer."""
+"""Shown for a token without text, such as EOS."""
 
 
 def entry_of(row: Mapping[str, Any], *, label: str, gamma: float, note: str) -> dict[str, Any]:
-    """A sample as the page reads it; a ValueError that says what is wrong with a row that is none."""
+    """The sample in the page's format. Raises ValueError, with the reason, if a row is not a complete sample."""
     ids = row.get("ids")
     offsets = row.get("offsets")
     if not isinstance(ids, Sequence) or not ids or not isinstance(offsets, Sequence) or len(offsets) != len(ids):
@@ -29,8 +28,10 @@ def entry_of(row: Mapping[str, Any], *, label: str, gamma: float, note: str) -> 
             continue
         columns[name] = _numbers(name, row[name], len(ids))
     if "values" in columns:
-        after = [*columns["values"][1:], 0.0]
-        columns["q"] = [round(paid + gamma * then, 6) for paid, then in zip(columns["rewards"], after, strict=True)]
+        following = [*columns["values"][1:], 0.0]
+        columns["q"] = [
+            round(reward + gamma * value, 6) for reward, value in zip(columns["rewards"], following, strict=True)
+        ]
     prompt, answer, score = row.get("prompt"), row.get("answer"), row.get("score")
     if not isinstance(prompt, str) or not isinstance(answer, str) or not _finite(score):
         raise ValueError("no prompt, answer and score")
@@ -48,11 +49,11 @@ def entry_of(row: Mapping[str, Any], *, label: str, gamma: float, note: str) -> 
 
 
 def texts_of(answer: str, offsets: Sequence[Any]) -> list[str]:
-    """The text of each token; the letters of one that two tokens share stand with the second."""
+    """The text of each token. A character that spans several tokens belongs to the last of them."""
     try:
         texts = [answer[int(start) : int(end)] for start, end in offsets]
     except (TypeError, ValueError) as error:
-        raise ValueError("offsets that are no pairs of places") from error
+        raise ValueError("the offsets are not pairs of positions") from error
     return [text or END for text in texts]
 
 
@@ -60,7 +61,7 @@ def _numbers(name: str, values: Any, length: int) -> list[float]:
     if not isinstance(values, Sequence) or len(values) != length:
         raise ValueError(f"{name} is not {length} numbers, one for each token")
     if not all(_finite(value) for value in values):
-        raise ValueError(f"{name} holds what is no finite number")
+        raise ValueError(f"{name} has a value that is not a finite number")
     return [float(value) for value in values]
 
 

@@ -1,6 +1,7 @@
-"""A report as one HTML file: it opens offline, asks nobody for anything, and runs only the script that it brings (by hash).
+"""A report as one self-contained HTML file. It works offline, and its security policy allows only its own script (by
+hash).
 
-Every text is escaped by the template engine; what stands in the page's data is JSON in which nothing can end the element.
+The template engine escapes every text. The page's data is JSON in which no text can close the script element.
 """
 
 import base64
@@ -19,7 +20,7 @@ SHELL, PARTS, STYLE, SCRIPT = "report.html.jinja", "parts.html.jinja", "report.c
 
 
 def html_of(report: Report) -> str:
-    """The page."""
+    """The HTML of a report."""
     script = _file(SCRIPT)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = Environment(
@@ -41,13 +42,14 @@ def html_of(report: Report) -> str:
 
 
 def held(sentence: str) -> str:
-    """With numbers held together: a line must not end inside "59–85" or "0.24 → 0.70", before "%", or inside "held-out"."""
+    """The sentence with non-breaking characters: no line break inside "59–85", "0.24 → 0.70" or "held-out", or before
+    "%"."""
     sentence = sentence.replace("held-out", "held\u2011out")
     return sentence.replace(" %", "\u00a0%").replace(" → ", "\u00a0→\u00a0").replace("–", "\u2060–\u2060")
 
 
 def data(content: Any) -> Markup:
-    """JSON that may stand inside a script element: no text in it can close the element or open another."""
+    """JSON for a script element, escaped so that no text in it can close the element or open another."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")

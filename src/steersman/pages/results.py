@@ -1,4 +1,4 @@
-"""Figures as rows of a report's table: the number, its range, whether it surely changed, and the interval drawn."""
+"""Figures as rows of a report's table: the number, its interval, whether the change is significant, and a bar."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ WORDS = {"better": "better", "worse": "worse", "other": "changed", "unclear": "u
 
 
 def row_of(figures: Sequence[Figure | None], *, group: str = "") -> Row:
-    """One measure's figures, a cell each; at least one must be there."""
+    """The row of one metric, with a cell per figure. At least one figure must not be None."""
     there = [one for one in figures if one is not None]
     measure = there[0].measure
     share = measure.unit.endswith("share")
@@ -21,7 +21,7 @@ def row_of(figures: Sequence[Figure | None], *, group: str = "") -> Row:
 
 
 def number(value: Interval, unit: Unit) -> tuple[str, str]:
-    """A number and its range, in the unit that it is said in."""
+    """A number and its interval as text, in the unit of the metric."""
     if unit.endswith("share"):
         places = 1 if max(value.high, value.estimate) < 0.1 else 0
         return (
@@ -39,6 +39,6 @@ def _cell(figure: Figure, low: float, high: float) -> Cell:
     if figure.change is not None and figure.verdict in ("better", "worse", "other"):
         change, _ = number(figure.change, figure.measure.unit)
         plus = "+" if figure.change.estimate > 0 else ""
-        # A change of shares is in points, not in per cent of anything.
+        # A change of shares is in percentage points, hence without the % sign.
         words = f"{words} {plus}{change.removesuffix(' %')}"
     return Cell(main, within, figure.verdict, words, bar_of(figure.value, low, high))

@@ -1,4 +1,4 @@
-"""Where two answers differ, word by word: stretches that both have, and those that only one has."""
+"""Word-level diff of two answers: stretches that both have, and stretches that only one has."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,23 +7,23 @@ from difflib import SequenceMatcher
 
 _PIECES = re.compile(r"\s+|\w+(?:['’]\w+)*|[^\w\s]")
 LONGEST = 4000
-"""Pieces of the longer text beyond which differences are not looked for: the search grows with the square."""
+"""Maximum number of pieces in the longer text. Beyond it no diff is computed, because its cost is quadratic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Some of an answer's text; `own` if the other answer lacks it."""
+    """A part of an answer's text. `own` means that the other answer does not have it."""
 
     text: str
     own: bool
 
 
 def differences(one: str, other: str) -> tuple[tuple[Stretch, ...], tuple[Stretch, ...]]:
-    """Both texts in stretches. Put together again they are the texts, letter by letter."""
+    """Both texts as stretches. Concatenated, the stretches are the texts, character by character."""
     left, right = _PIECES.findall(one), _PIECES.findall(other)
     if max(len(left), len(right)) > LONGEST:
         return _whole(one, other), _whole(other, one)
-    # Words are compared; the spaces between two equal words are equal to the reader whatever they are.
+    # Words are compared. Different whitespace between equal words does not count as a difference.
     same = SequenceMatcher(None, left, right, autojunk=False).get_matching_blocks()
     return (
         _stretches(left, [(block.a, block.size) for block in same]),
@@ -32,12 +32,12 @@ def differences(one: str, other: str) -> tuple[tuple[Stretch, ...], tuple[Stretc
 
 
 def unmarked(answer: str) -> tuple[Stretch, ...]:
-    """An answer by itself."""
+    """One answer as a single stretch without marks."""
     return (Stretch(_as_shown(answer), False),)
 
 
 def told_apart(one: str, other: str) -> tuple[tuple[Stretch, ...], tuple[Stretch, ...]]:
-    """Two answers as they are shown, with what differs between them marked."""
+    """Two answers as they are displayed, with their differences marked."""
     return differences(_as_shown(one), _as_shown(other))
 
 
@@ -53,11 +53,11 @@ def _stretches(pieces: Sequence[str], shared: Sequence[tuple[int, int]]) -> tupl
     marks = [True] * len(pieces)
     for start, size in shared:
         marks[start : start + size] = [False] * size
-    # A lone space that both have, between two words that only one has, is no island of agreement.
+    # A single space that both have, between two marked words, is marked too.
     for i in range(1, len(pieces) - 1):
         if pieces[i].isspace() and marks[i - 1] and marks[i + 1]:
             marks[i] = True
-    # Nor is a space at the edge of a difference a part of it.
+    # A space at the edge of a difference is not marked.
     for i in range(len(pieces)):
         if pieces[i].isspace() and marks[i] and not (0 < i < len(pieces) - 1 and marks[i - 1] and marks[i + 1]):
             marks[i] = False

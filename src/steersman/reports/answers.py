@@ -1,4 +1,4 @@
-"""The kept samples of a run as a report shows them: under the microscope, the worst, and the most suspicious."""
+"""The saved samples of a run in a report: those for the microscope, the worst, and the most suspicious."""
 
 import contextlib
 from collections.abc import Iterable, Sequence
@@ -13,20 +13,21 @@ from steersman.reports.reading import Kept, ReadRun
 
 WORST, SUSPICIOUS = 3, 6
 ITERATIONS, OF_EACH = 3, 3
-"""Under the microscope: the first, a middle and the last iteration; of each the best, a middle and the worst answer."""
+"""For the microscope: the first, the middle and the last iteration; of each the best, the median and the worst
+answer."""
 
 
 def microscope_entries(run: ReadRun) -> tuple[list[dict[str, Any]], int]:
-    """Some kept samples for the microscope, and how many rows were no whole samples."""
+    """Some saved samples for the microscope, and the number of rows that were not complete samples."""
     gamma = float(run.recipe.get("advantage", {}).get("gamma", 1.0))
     whitened = run.recipe.get("advantage", {}).get("whiten", True)
-    note = "Advantages are as the update used them: whitened over the whole batch." if whitened else ""
+    note = "Advantages are those of the update: whitened over the whole batch." if whitened else ""
     found: list[dict[str, Any]] = []
     bad = 0
     for kept in chosen(run.samples):
         score, prompt = kept.row.get("score"), kept.row.get("prompt")
-        told = numeral(score) if isinstance(score, int | float) else "?"
-        label = f"iteration {kept.step}, score {told}: {shortened(str(prompt))}"
+        value = numeral(score) if isinstance(score, int | float) else "?"
+        label = f"iteration {kept.step}, score {value}: {shortened(str(prompt))}"
         try:
             found.append(entry_of(kept.row, label=label, gamma=gamma, note=note))
         except ValueError:
@@ -35,7 +36,7 @@ def microscope_entries(run: ReadRun) -> tuple[list[dict[str, Any]], int]:
 
 
 def chosen(samples: Sequence[Kept]) -> list[Kept]:
-    """The best, a middle and the worst answer of the last, a middle and the first iteration."""
+    """The best, the median and the worst answer of the last, the middle and the first iteration."""
     steps = sorted({kept.step for kept in samples})
     found: list[Kept] = []
     for step in dict.fromkeys([steps[-1], steps[len(steps) // 2], steps[0]] if steps else []):
@@ -46,7 +47,7 @@ def chosen(samples: Sequence[Kept]) -> list[Kept]:
 
 
 def worst(run: ReadRun) -> Examples | None:
-    """The answers of the last iteration that scored least."""
+    """The answers of the last saved iteration with the lowest scores."""
     last = max((kept.step for kept in run.samples), default=0)
     lowest = sorted(_scored(run.samples, last), key=lambda kept: float(kept.row["score"]))[:WORST]
     if not lowest:
@@ -59,7 +60,7 @@ def worst(run: ReadRun) -> Examples | None:
 
 
 def suspicious(run: ReadRun) -> Examples | None:
-    """Of the last two iterations that were kept, the answers that were liked although something speaks against them."""
+    """Suspicious answers with high scores, from the last two saved iterations."""
     steps = sorted({kept.step for kept in run.samples})[-2:]
     recent = [kept for step in steps for kept in _scored(run.samples, step)]
     seen = [_seen(kept) for kept in recent]
@@ -71,7 +72,7 @@ def suspicious(run: ReadRun) -> Examples | None:
 
 
 def largest_steps(steps: Iterable[tuple[float, int]], *, up: int, down: int) -> list[tuple[float, int]]:
-    """So many of the largest steps up and of the largest down, each with what it is of; the largest first."""
+    """The `up` largest positive and the `down` largest negative steps, each with its index, by size."""
     ordered = sorted(steps, reverse=True)
     return [*[one for one in ordered if one[0] > 0][:up], *[one for one in ordered if one[0] < 0][-down:][::-1]]
 

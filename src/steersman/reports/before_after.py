@@ -1,5 +1,5 @@
-"""The frozen model and the updated one on the same held-out prompts, with the same seeds: a table with intervals, and the answers that
-changed most with the difference marked."""
+"""The frozen (initial) model and the updated one on the same held-out prompts and seeds: a table with intervals, and
+the answers that changed most with their differences marked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,30 +22,32 @@ DICE = Dice(confidence=0.95, resamples=2000, seed=0)
 """The same answers give the same intervals."""
 
 SCORE = Measure(
-    "", "score", "number", "higher", "What the run's own scorer says: what it was paid for. Higher is better."
+    "", "score", "number", "higher", "The score by the run's own scorer, which it was trained on. Higher is better."
 )
 TASTE = Measure(
     "",
     "true taste",
     "number",
     "higher",
-    "What an answer is really worth in Harbour. Training never sees it. Higher is better.",
+    "The true reward of an answer in Harbour. Training never sees it. Higher is better.",
 )
-KL = Measure("", "KL from the frozen model", "nats", "", "Nats an answer, exact at each token.")
-LENGTH = Measure("", "length", "tokens", "", "Tokens an answer.")
-ENDED = Measure("", "ended by itself", "share", "higher", "Answers that were not cut off. Higher is better.")
+KL = Measure("", "KL from the frozen model", "nats", "", "Nats per answer, exact at each token.")
+LENGTH = Measure("", "length", "tokens", "", "Tokens per answer.")
+ENDED = Measure(
+    "", "ended by itself", "share", "higher", "Answers that ended before the maximum length. Higher is better."
+)
 REPEATS = Measure(
     "",
     "repeats itself",
     "mean share",
     "lower",
-    "Of an answer's stretches of four words, those said before in it. Lower is better.",
+    "Share of an answer's 4-grams that are repeats. Lower is better.",
 )
 
 
 @dataclass(frozen=True)
 class Side:
-    """One model's answers, one to each prompt, and what was measured of them; None where there was nothing to measure with."""
+    """One model's answers, one per prompt, and their measurements; None for what could not be measured."""
 
     name: str
     prompts: Sequence[Prompt]
@@ -62,7 +64,7 @@ class BeforeAfter:
     figures: Sequence[Figure]
 
     def of(self, measure: Measure, model: str = UPDATED) -> Figure | None:
-        """The updated model's figure holds the change from the frozen one's."""
+        """The figure of a metric and a model. The updated model's figure has the change from the frozen model."""
         return next((one for one in self.figures if one.measure == measure and one.model == model), None)
 
 
@@ -95,7 +97,7 @@ def table_of(found: BeforeAfter) -> ResultTable:
 
 
 def headline_of(found: BeforeAfter, name: str) -> str | None:
-    """What became of the score, if there is a scorer."""
+    """A sentence about the change of the score; None without a scorer."""
     before, score = found.of(SCORE, FROZEN), found.of(SCORE)
     if before is None or score is None:
         return None
@@ -104,33 +106,32 @@ def headline_of(found: BeforeAfter, name: str) -> str | None:
         return f"{name} raised the score of held-out answers {went}."
     if score.verdict == "worse":
         return f"{name} lowered the score of held-out answers {went}."
-    return f"{name} made no clear difference to the score of held-out answers, {went}."
+    return f"{name} did not significantly change the score of held-out answers, {went}."
 
 
 def sentences_of(found: BeforeAfter) -> list[Sentence]:
-    """Whether the truth followed the score, where it is known."""
+    """Whether the true taste followed the score, if it is known."""
     taste, score = found.of(TASTE), found.of(SCORE)
     if taste is None or taste.change is None:
         return []
-    change = f"{'+' if taste.change.estimate > 0 else ''}{numeral(taste.change.estimate)} ({numeral(taste.change.low)} to {numeral(taste.change.high)})"
+    low, high = numeral(taste.change.low), numeral(taste.change.high)
+    change = f"{'+' if taste.change.estimate > 0 else ''}{numeral(taste.change.estimate)} ({low} to {high})"
     if taste.verdict == "better":
-        return [Sentence(f"What the answers are really worth rose by {change}.", "good")]
+        return [Sentence(f"The true taste of the answers rose by {change}.", "good")]
     if score is not None and score.verdict == "better":
-        words = "fell" if taste.verdict == "worse" else "did not clearly follow"
+        what = "fell" if taste.verdict == "worse" else "did not significantly rise"
         return [
             Sentence(
-                f"Beware: what the answers are really worth {words}, {change}. So it looks when a model learns to please its scorer.",
+                f"Warning: the true taste of the answers {what}, {change}. This is typical of reward hacking.",
                 "bad",
             )
         ]
-    return [
-        Sentence(f"What the answers are really worth changed by {change}.", "bad" if taste.verdict == "worse" else "")
-    ]
+    return [Sentence(f"The true taste of the answers changed by {change}.", "bad" if taste.verdict == "worse" else "")]
 
 
 def most_changed(found: BeforeAfter) -> Examples | None:
-    """Of answers whose words changed the largest steps up and down, by score or else by true taste; where neither is known, those that
-    have the fewest words in common."""
+    """The answers with the largest changes up and down, by score or else by true taste. If neither is known, those that
+    have the least text in common."""
     before, after = found.frozen, found.updated
     changed = [
         i for i, (one, other) in enumerate(zip(before.answers, after.answers, strict=True)) if one.text != other.text
@@ -149,7 +150,7 @@ def most_changed(found: BeforeAfter) -> Examples | None:
 
 
 def _shared(found: BeforeAfter, i: int) -> float:
-    """The share of the updated answer that the frozen one has too."""
+    """The share of the updated answer's text that the frozen model's answer also has."""
     _, after = differences(found.frozen.answers[i].text, found.updated.answers[i].text)
     return sum(len(one.text) for one in after if not one.own) / max(sum(len(one.text) for one in after), 1)
 

@@ -1,4 +1,4 @@
-"""A run's numbers as figures: those that one should look at first with the range in which they usually stand, and all others."""
+"""A run's metrics as charts: the most important ones with their usual ranges, and all others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +20,13 @@ NO_PICTURE = (
     "answers",
     "tokens",
 )
-"""Numbers that say how fast it went, or only go up: no curve of them tells anything."""
+"""Metrics without a chart: speeds, and counters that only go up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Which of a journal's numbers are drawn together: the name in the legend -> key. The first is drawn faint, as it jumps."""
+    """Metrics that are drawn in one chart. `each` is the legend of `key`, drawn faint because it is noisy; `dots` maps
+    legends to further keys."""
 
     title: str
     key: str
@@ -38,12 +39,15 @@ IN_THE_LOOP = (
         "Score of an answer",
         "score",
         "each iteration",
-        {"held out": "held-out score", "less the price of the KL": "held-out objective"},
+        {"held out": "held-out score", "held out, less the KL penalty": "held-out objective"},
     ),
     Chart(
-        "KL to reference, nats an answer", "KL to reference", "each iteration", {"held out": "held-out KL to reference"}
+        "KL to reference, nats per answer",
+        "KL to reference",
+        "each iteration",
+        {"held out": "held-out KL to reference"},
     ),
-    Chart("Entropy, nats a token", "entropy", "each iteration", {}),
+    Chart("Entropy, nats per token", "entropy", "each iteration", {}),
     Chart("Answer length, tokens", "answer length", "each iteration", {"held out": "held-out answer length"}),
     Chart(
         "Answers that ended with EOS",
@@ -53,15 +57,15 @@ IN_THE_LOOP = (
     ),
     Chart("Explained variance of the critic", "explained variance", "each iteration", {}),
     Chart("Clip fraction", "clip fraction", "each iteration", {}),
-    Chart("KL to the old policy, nats a token", "KL to old policy", "each iteration", {}),
+    Chart("KL to the old policy, nats per token", "KL to old policy", "each iteration", {}),
     Chart("Gradient norm", "gradient norm", "each iteration", {}),
 )
 CHECKS = ("ratio from 1, first minibatch", "engine mismatch")
-"""Numbers that must be near zero: told in a sentence, drawn only where they are not."""
+"""Metrics that must be near zero. They are drawn only if they are not."""
 
 
 def figures_of(run: ReadRun) -> tuple[Figures, Figures]:
-    """Those to look at, and the rest."""
+    """The charts of the most important metrics, and the charts of the rest."""
     charts = IN_THE_LOOP if run.in_the_loop else _charts(run)
     shown = [figure for chart in charts if (figure := _figure(run, chart)) is not None]
     shown += [
@@ -80,7 +84,8 @@ def figures_of(run: ReadRun) -> tuple[Figures, Figures]:
 
 
 def together(runs: Sequence[ReadRun]) -> Figures:
-    """The same number of several runs in one picture, a curve for each run: held out where it was, else of each step."""
+    """Charts that compare several runs, one chart per metric and one curve per run: held-out metrics, and a few
+    others."""
     found: list[Figure] = []
     keys = list(dict.fromkeys(key for run in runs for key in _keys(run)))
     wanted = [key for key in keys if key.startswith(HELD_OUT)] + [
@@ -99,7 +104,7 @@ def together(runs: Sequence[ReadRun]) -> Figures:
 
 
 def outside(run: ReadRun, name: str) -> list[tuple[float, float]]:
-    """Where one of the journal's numbers left its healthy range."""
+    """The (step, value) pairs at which a metric was outside its healthy range."""
     healthy = HEALTHY.get(name)
     if healthy is None:
         return []
@@ -107,7 +112,7 @@ def outside(run: ReadRun, name: str) -> list[tuple[float, float]]:
 
 
 def warnings_of(run: ReadRun) -> list[tuple[str, str]]:
-    """For each number that left its range: its name, and when and what it usually means."""
+    """For each metric that left its healthy range: its name, and a sentence with when and what it usually means."""
     if not run.in_the_loop:
         return []
     return [(name, _outside_words(name, found)) for name in HEALTHY if (found := outside(run, name))]
@@ -127,7 +132,7 @@ def _why(healthy: Healthy, value: float) -> str:
 
 def _figure(run: ReadRun, chart: Chart) -> Figure | None:
     lines = {chart.each: (chart.key, "faint"), **{name: (key, "dots") for name, key in chart.dots.items()}}
-    # A curve of one point is no curve, and the legend must not name it.
+    # A curve with one point is not drawn, so the legend must not list it.
     curves = [
         Curve(name, tuple(points), "dots" if style == "dots" else "faint")
         for name, (key, style) in lines.items()
@@ -151,10 +156,11 @@ def _figure(run: ReadRun, chart: Chart) -> Figure | None:
 
 
 def _charts(run: ReadRun) -> tuple[Chart, ...]:
-    """Of a run that is no PPO: every number that was also measured on held-out data, and the loss."""
+    """The charts of runs without KL to a reference (SFT, reward models and others): every metric that was also measured
+    on held-out data, and the loss."""
     keys = _keys(run)
     pairs = [key.removeprefix(HELD_OUT) for key in keys if key.startswith(HELD_OUT)]
-    # Trained and held-out losses go by different names where there are several terms.
+    # With several loss terms, training and held-out losses have different names.
     own = {name: name if name in keys else f"loss {name}" for name in pairs}
     charts = [
         Chart(name.capitalize(), key, "each step", {"held out": HELD_OUT + name})

@@ -1,5 +1,5 @@
-"""An evaluation's folder as parts of a report: the verdict in words, the table with intervals, the answers that changed most, and those
-to be looked at twice. Every number is read from results.json and answers.jsonl; nothing is measured again."""
+"""An evaluation's folder as parts of a report: summary, table with intervals, most changed and suspicious answers.
+Every number is read from results.json and answers.jsonl; nothing is measured again."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ from steersman.reports.overoptimisation import overoptimisation_of, overoptimisa
 GAINED, LOST, LEAST, SUSPICIOUS, TOXIC = 5, 3, 3, 6, 4
 TOXICITY = "toxicity"
 TOLD = ("score", "toxicity", "knowledge")
-"""Groups whose changes are worth a sentence."""
+"""Groups whose changes are mentioned in the summary."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ReadEvaluation:
 
     @property
     def updated(self) -> str | None:
-        """The model that the answers are shown of: the last that is not the baseline."""
+        """The model whose answers are shown: the last one that is not the baseline."""
         return next((name for name in reversed(self.models) if name != self.baseline), None)
 
     @property
@@ -77,13 +77,13 @@ def read_evaluation(place: Path) -> ReadEvaluation:
         assert results["baseline"] in results["models"]
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise DataError(
-            f"{path} cannot be read as an evaluation's results ({type(error).__name__}: {error}); run the same steersman evaluate again, "
-            "which writes it anew"
+            f"{path} cannot be read as an evaluation's results ({type(error).__name__}: {error}); run the same "
+            "steersman evaluate again, which rewrites it"
         ) from error
     answers, bad = _answers(place / "answers.jsonl")
     problems = [f"{bad:,} rows of answers.jsonl cannot be read and are left out"] if bad else []
     if not answers:
-        problems.append("answers.jsonl holds no answers, so none are shown")
+        problems.append("answers.jsonl has no answers, so none are shown")
     return ReadEvaluation(place.resolve().name, place, results, figures, answers, problems)
 
 
@@ -118,10 +118,10 @@ def headline_of(read: ReadEvaluation) -> str:
     scorer = read.scorers[0]
     before, now = (_of(read, "score", scorer, name) for name in (read.baseline, updated))
     went = f"{numeral(before.value.estimate)} → {numeral(now.value.estimate)}"
-    said = {"better": "clearly better", "worse": "clearly worse"}.get(now.verdict)
-    if said is None:
-        return f"No clear difference between {updated} and {read.baseline} by {scorer}: {went}."
-    return f"{updated} is {said} than {read.baseline} by {scorer}: {went}."
+    verdict = {"better": "significantly better", "worse": "significantly worse"}.get(now.verdict)
+    if verdict is None:
+        return f"No significant difference between {updated} and {read.baseline} by {scorer}: {went}."
+    return f"{updated} is {verdict} than {read.baseline} by {scorer}: {went}."
 
 
 def sentences_of(read: ReadEvaluation) -> Iterator[Sentence]:
@@ -130,43 +130,43 @@ def sentences_of(read: ReadEvaluation) -> Iterator[Sentence]:
         better = [one for one in changed if one.verdict == "better"]
         worse = [one for one in changed if one.verdict == "worse"]
         if better:
-            yield Sentence(f"{name}, clearly better than {read.baseline}: {_listed(read, better)}.", "good")
+            yield Sentence(f"{name}, significantly better than {read.baseline}: {_listed(read, better)}.", "good")
         if worse:
-            yield Sentence(f"{name}, clearly worse than {read.baseline}: {_listed(read, worse)}.", "bad")
+            yield Sentence(f"{name}, significantly worse than {read.baseline}: {_listed(read, worse)}.", "bad")
         yield from _beware(read, name)
     yield from overoptimisation_sentences(read.folder)
     for win in read.results.get("wins", []):
         rate = Interval(**win["rate"])
         if win["model"] != read.updated and rate.low <= 0.5 <= rate.high:
-            continue  # it stands in the table
+            continue  # the table has it
         tone = "good" if rate.low > 0.5 else "bad" if rate.high < 0.5 else ""
-        told = " ".join(number(rate, "share"))
+        share = " ".join(number(rate, "share"))
         yield Sentence(
-            f"By {win['by']}, {win['model']} wins against {win['baseline']} {told} of the time, ties being half.", tone
+            f"By {win['by']}, {win['model']} wins against {win['baseline']} {share} of the time; ties count half.", tone
         )
     for note in [*read.results.get("notes", []), *read.problems]:
         yield Sentence(f"{note[:1].upper()}{note[1:]}.".replace("..", "."), "")
 
 
 def _beware(read: ReadEvaluation, model: str) -> Iterator[Sentence]:
-    """Where the first scorer, which may have been trained against, is alone in its praise."""
+    """A warning if only the first scorer, which may have been trained against, improved significantly."""
     first, *others = [one for one in read.figures if one.model == model and one.measure.group == "score"] or [None]
     alone = [one.measure.name for one in others if one is not None and one.verdict in ("worse", "unclear")]
     if first is not None and first.verdict == "better" and alone:
         yield Sentence(
-            f"Beware: {model} gained by {first.measure.name}, and not clearly by {', '.join(alone)}. So it looks when a model learns to please "
-            "its scorer.",
+            f"Warning: {model} improved by {first.measure.name}, but not significantly by {', '.join(alone)}. This is "
+            "typical of reward hacking.",
             "bad",
         )
 
 
 def _listed(read: ReadEvaluation, figures: Sequence[Figure]) -> str:
-    told: list[str] = []
+    changes: list[str] = []
     for one in figures:
         before = _of(read, one.measure.group, one.measure.name, read.baseline)
         unit = one.measure.unit
-        told.append(f"{one.measure.name} {number(before.value, unit)[0]} → {number(one.value, unit)[0]}")
-    return ", ".join(told)
+        changes.append(f"{one.measure.name} {number(before.value, unit)[0]} → {number(one.value, unit)[0]}")
+    return ", ".join(changes)
 
 
 def _of(read: ReadEvaluation, group: str, name: str, model: str) -> Figure:
@@ -192,13 +192,12 @@ def _table(read: ReadEvaluation) -> Section:
     for of_measure in by_measure(list(read.figures)).values():
         there = {one.model: one for one in of_measure}
         rows.append(row_of([there.get(name) for name in read.models], group=of_measure[0].measure.group))
-    rows += _contests(read, "wins", "rate", f"wins against {read.baseline}", "Ties are half.", share=True)
-    rows += _contests(read, "ratings", "rating", "Bradley–Terry rating", "Log-strength, 0 in the mean.", share=False)
+    rows += _contests(read, "wins", "rate", f"wins against {read.baseline}", "Ties count half.", share=True)
+    rows += _contests(read, "ratings", "rating", "Bradley–Terry rating", "Log-strength, with mean 0.", share=False)
     note = (
-        f"{results['prompts']:,} prompts, {results['answers']} answer{'s' if results['answers'] != 1 else ''} each from every model, with the same seeds. Ranges are "
-        f"{results['confidence']:.0%} intervals over prompts; changes are from {read.baseline}, paired prompt by prompt.".replace(
-            "%", " %"
-        )
+        f"{results['prompts']:,} prompts, {results['answers']} answer{'s' if results['answers'] != 1 else ''} per "
+        f"model and prompt, with the same seeds. Ranges are {100 * results['confidence']:.0f} % intervals over "
+        f"prompts; changes are from {read.baseline}, paired by prompt."
     )
     columns = tuple(
         f"{name} (baseline)" if name == read.baseline and len(read.models) > 1 else name for name in read.models
@@ -227,7 +226,7 @@ def _cell(value: Interval | None, low: float, high: float, *, share: bool) -> Ce
 
 
 def _best_of(read: ReadEvaluation) -> Iterator[Section]:
-    """What choosing among a model's answers would give, without any training."""
+    """Scores of best-of-n sampling, without training."""
     found = [one for one in read.results.get("best_of_n", []) if one["n"] > 1]
     if not found:
         return
@@ -238,9 +237,9 @@ def _best_of(read: ReadEvaluation) -> Iterator[Section]:
             of = {one["gold"]: one for one in found if one["model"] == model and one["n"] == n}
             first = next(iter(of.values()))
             cells = [_plain_cell(Interval(**of[gold]["score"])) if gold in of else None for gold in golds]
-            meaning = f"Chosen by {first['proxy']}; costs {first['kl_at_most']:.2f} nats of KL at most."
+            meaning = f"Chosen by {first['proxy']}; KL at most {first['kl_at_most']:.2f} nats."
             rows.append(Row("", f"best of {n} of {model}", meaning, tuple(cells), None))
-    note = "What choosing the best of n answers would give, without any training. Its price is n answers each time."
+    note = "Scores of choosing the best of n answers, without training. Each prompt needs n answers."
     yield Section("Best of n", "Best of n", note, (ResultTable(tuple(golds), tuple(rows)),))
 
 
@@ -250,7 +249,7 @@ def _plain_cell(value: Interval) -> Cell:
 
 
 def _pairs(read: ReadEvaluation) -> Iterator[tuple[Answers, Completion, Completion]]:
-    """The baseline's and the updated model's first answers to each prompt: they were drawn with the same seed."""
+    """The baseline's and the updated model's first answers to each prompt, which were sampled with the same seed."""
     for row in read.answers:
         first = {
             model: next((one for one in row.completions if one.model == model), None)
@@ -276,13 +275,13 @@ def _changed(read: ReadEvaluation) -> Iterator[Section]:
     shown = [
         Example(
             pairs[i][0].prompt.shown,
-            f"By {scorer} it went {'up' if step > 0 else 'down'} by {abs(step):.2f}.",
+            f"{scorer} went {'up' if step > 0 else 'down'} by {abs(step):.2f}.",
             _sides(read, pairs[i][1], pairs[i][2]),
         )
         for step, i in chosen
     ]
     note = f"{read.baseline} and {read.updated} on the same prompt with the same seed; where {scorer} changed most."
-    yield Section("Most changed answers, frozen and updated", "Most changed", note, (Examples(tuple(shown), 2, True),))
+    yield Section("Most changed answers, before and after", "Most changed", note, (Examples(tuple(shown), 2, True),))
 
 
 def _sides(read: ReadEvaluation, before: Completion, after: Completion) -> tuple[Shown, ...]:
@@ -322,7 +321,10 @@ def _suspicious(read: ReadEvaluation) -> Iterator[Section]:
     found = suspicions(seen, SUSPICIOUS)
     if found:
         shown = [_single(read, *told[one.index], Mark("", "!", "look twice"), f"It {one.why}.") for one in found]
-        note = f"Answers of {read.updated or read.baseline} that {first} liked although something speaks against them. No proof, but the first place to look."
+        note = (
+            f"Answers of {read.updated or read.baseline} with a high {first} that look suspicious. This is no proof of "
+            "reward hacking, but the first place to look."
+        )
         yield Section("Suspicious answers", "Suspicious", note, (Examples(tuple(shown), 1, False),))
 
 
@@ -332,7 +334,7 @@ def _worst(read: ReadEvaluation) -> Iterator[Section]:
     if read.scorers:
         first = read.scorers[0]
         told = sorted((pair for pair in answers if first in pair[1].scores), key=lambda pair: pair[1].scores[first])
-        parts += [_single(read, row, one, Mark("bad", "✗", "scored least"), "") for row, one in told[:LEAST]]
+        parts += [_single(read, row, one, Mark("bad", "✗", "lowest score"), "") for row, one in told[:LEAST]]
     toxic = sorted(
         (pair for pair in answers if pair[1].scores.get(TOXICITY, 0.0) >= 0.5),
         key=lambda pair: -pair[1].scores[TOXICITY],

@@ -1,4 +1,4 @@
-"""What was run, on what data, with which versions, and the commands that do it again: from the stamps of runs."""
+"""Facts about runs (data, versions, machine) and the commands that reproduce them, from the runs' stamps."""
 
 import json
 import shlex
@@ -12,18 +12,18 @@ COMMANDS = ("sft", "reward", "classifier", "ppo", "rloo", "dpo", "ilql", "online
 
 
 def facts_of(stamps: Mapping[str, Mapping[str, Any]]) -> Facts:
-    """What made the runs; a fact in which they differ is shown for each by name."""
+    """The facts of the runs. A fact in which they differ is listed for each run by name."""
 
-    def told(read: Any) -> str:
+    def fact(read: Any) -> str:
         found = {name: str(read(stamp)) for name, stamp in stamps.items()}
         if len(set(found.values())) == 1:
             return next(iter(found.values()))
         return "; ".join(f"{name}: {value}" for name, value in found.items())
 
     def short(content: Any, key: str) -> str:
-        given = content.get(key) or {}
+        values = content.get(key) or {}
         return (
-            ", ".join(f"{name} {str(value)[:12] if key == 'data' else value}" for name, value in given.items())
+            ", ".join(f"{name} {str(value)[:12] if key == 'data' else value}" for name, value in values.items())
             or "none"
         )
 
@@ -31,29 +31,29 @@ def facts_of(stamps: Mapping[str, Mapping[str, Any]]) -> Facts:
         (
             (
                 "steersman",
-                told(lambda s: f"{s.get('steersman')}" + (f", commit {s['commit'][:12]}" if s.get("commit") else "")),
+                fact(lambda s: f"{s.get('steersman')}" + (f", commit {s['commit'][:12]}" if s.get("commit") else "")),
             ),
-            ("Python", told(lambda s: s.get("python"))),
-            ("libraries", told(lambda s: ", ".join(f"{k} {v}" for k, v in (s.get("libraries") or {}).items()))),
-            ("machine", told(lambda s: f"{s.get('platform')}, {s.get('processor')}, {s.get('cpus')} processors")),
+            ("Python", fact(lambda s: s.get("python"))),
+            ("libraries", fact(lambda s: ", ".join(f"{k} {v}" for k, v in (s.get("libraries") or {}).items()))),
+            ("machine", fact(lambda s: f"{s.get('platform')}, {s.get('processor')}, {s.get('cpus')} CPUs")),
             (
-                "computed on",
-                told(lambda s: f"{s.get('device')}, {s.get('threads')} thread{'s' if s.get('threads') != 1 else ''}"),
+                "device",
+                fact(lambda s: f"{s.get('device')}, {s.get('threads')} thread{'s' if s.get('threads') != 1 else ''}"),
             ),
-            ("seed", told(lambda s: json.dumps(list((s.get("seeds") or {}).values())).strip("[]"))),
-            ("data, by hash", told(lambda s: short(s, "data"))),
-            ("made from", told(lambda s: short(s, "parents"))),
-            ("began", told(lambda s: s.get("started"))),
+            ("seed", fact(lambda s: json.dumps(list((s.get("seeds") or {}).values())).strip("[]"))),
+            ("data, by hash", fact(lambda s: short(s, "data"))),
+            ("parents", fact(lambda s: short(s, "parents"))),
+            ("started", fact(lambda s: s.get("started"))),
         )
     )
 
 
 def commands_of(folder: Path, stamp: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The command as it was typed, and one that needs nothing but the resolved recipe in the folder."""
+    """The original command, and one that needs only the resolved recipe in the folder."""
     found: list[tuple[str, str]] = []
     typed = [str(word) for word in stamp.get("command") or []]
     if typed:
-        found.append((shlex.join(["steersman", *typed[1:]]), "as it was typed"))
+        found.append((shlex.join(["steersman", *typed[1:]]), "the original command"))
     kind = str(stamp.get("kind", ""))
     command = kind if kind in COMMANDS else "ppo"
     again = ["steersman", command, str(folder / "recipe.toml"), f"run.out={folder}-again"]

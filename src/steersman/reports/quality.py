@@ -1,5 +1,5 @@
-"""How good a reward model or a classifier is, from the quality.json that its run left: right answers beside the human ceiling, groups, and
-whether its probabilities can be believed."""
+"""Quality of a reward model or classifier, from its run's quality.json: accuracy with human agreement as a ceiling,
+accuracy by group, and calibration."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +13,8 @@ from steersman.reports.reading import ReadRun
 
 NAME = "quality.json"
 GROUPS = {
-    "by_grade": "by how much better people found it",
-    "by_length": "by the length of the preferred answer beside the other",
+    "by_grade": "by graded strength of the preference",
+    "by_length": "by length of the preferred answer relative to the other",
     "by_annotator": "by annotator",
 }
 
@@ -26,24 +26,24 @@ def quality_of(run: ReadRun) -> Iterator[Section]:
     try:
         parts = list(_parts(json.loads(path.read_text())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        parts = [Words(f"{NAME} is there and cannot be read ({type(error).__name__}: {error}).")]
-    note = "Measured on held-out judgements or texts, with 95 % intervals. Tossing a coin would reach 50 %."
-    yield Section("How good it is", "Quality", note, tuple(parts))
+        parts = [Words(f"{NAME} cannot be read ({type(error).__name__}: {error}).")]
+    note = "Measured on held-out judgements or texts, with 95 % intervals. Chance is 50 %."
+    yield Section("Accuracy and calibration", "Quality", note, tuple(parts))
 
 
 def _parts(found: Mapping[str, Any]) -> Iterator[Part]:
-    lines = [("right on what was held out", found["accuracy"], False)]
+    lines = [("accuracy on held-out data", found["accuracy"], False)]
     ceiling = found.get("ceiling")
     if ceiling:
         lines += [
-            ("the model, where several people judged", ceiling["model_there"], False),
-            ("one person against the others", ceiling["one_against_others"], True),
-            ("two people with one another", ceiling["agreement"], True),
+            ("the model, on items judged by several people", ceiling["model_there"], False),
+            ("one person against the majority of the others", ceiling["one_against_others"], True),
+            ("agreement of two people", ceiling["agreement"], True),
         ]
     lines += [(name, found[name], False) for name in ("precision", "recall", "f1") if found.get(name)]
     yield _gauges(lines)
     if "largest" in found:
-        yield Words(f"Always naming the larger class would be right {100 * found['largest']:.1f} % of the time.")
+        yield Words(f"Always predicting the larger class would have an accuracy of {100 * found['largest']:.1f} %.")
     curve = found.get("curve") or found.get("calibration", {}).get("whole", {}).get("curve") or []
     figure = _calibration(curve)
     if figure is not None:
@@ -52,7 +52,8 @@ def _parts(found: Mapping[str, Any]) -> Iterator[Part]:
     if length:
         own, people = length["gap"]["spearman"], length["people"]["spearman"]
         yield Words(
-            f"Of two answers it prefers the longer one as much as a rank correlation of {numeral(own)} says; people's own is {numeral(people)}."
+            f"Length bias: the rank correlation of its preference with the length difference is {numeral(own)}; "
+            f"people's is {numeral(people)}."
         )
     groups = [
         (title, [(one["group"], one["accuracy"], False) for one in found[key]])
@@ -72,11 +73,11 @@ def _gauges(lines: Sequence[tuple[str, Mapping[str, float], bool]]) -> Gauges:
 
 
 def _calibration(curve: Sequence[Mapping[str, float]]) -> Figure | None:
-    """What came true against what was promised; believed if it follows the diagonal."""
+    """The calibration curve: observed against predicted probability. A calibrated model follows the diagonal."""
     points = tuple((float(one["probability"]), float(one["outcome"])) for one in curve if one["size"])
     if len(points) < 2:
         return None
     ends = points[0][0], points[-1][0]
-    told = [Curve("promised", ((ends[0], ends[0]), (ends[1], ends[1])), "faint"), Curve("came true", points, "dots")]
-    svg = line_chart("how often it was right, by how sure it was", told, x_name="probability that it gave")
-    return Figure("Can its probabilities be believed?", ("promised", "came true"), svg, "", False, False)
+    curves = [Curve("predicted", ((ends[0], ends[0]), (ends[1], ends[1])), "faint"), Curve("observed", points, "dots")]
+    svg = line_chart("observed frequency by predicted probability", curves, x_name="predicted probability")
+    return Figure("Calibration", ("predicted", "observed"), svg, "", False, False)

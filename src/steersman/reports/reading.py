@@ -1,5 +1,7 @@
-"""A run as a report reads it: journal, recipe, stamp, kept samples, what the watch found. Nothing is loaded, locked or changed; what
-is damaged or missing is a sentence, not an end."""
+"""Reading a run's folder for a report: journal, recipe, stamp, saved samples, findings of the watch.
+
+No model is loaded; nothing is locked or changed. Damaged or missing files become problems in the report, not errors.
+"""
 
 import json
 import tomllib
@@ -17,20 +19,20 @@ from steersman.runs.listing import RunSummary, show_run
 from steersman.runs.stamp import read_stamp
 
 MOST_FILES = 24
-"""Sample files that are read: the first, the last, and others evenly between."""
+"""Maximum number of sample files to read: the first, the last, and evenly spaced ones between."""
 RESULTS = "results.json"
 DONE = {
-    "raise-kl": "The price of the KL was raised.",
-    "conservative": "From then on the ensemble was believed less.",
-    "stop": "The run ended there.",
-    "restore": "The run ended there, and the best weights were restored.",
+    "raise-kl": "The KL coefficient was raised.",
+    "conservative": "From then on the ensemble was scored conservatively.",
+    "stop": "The run was stopped.",
+    "restore": "The run was stopped, and the best weights were restored.",
 }
-"""What the watch did about a finding, besides saying it."""
+"""What the watch did about a finding, besides reporting it."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A sample from the run's folder, and the iteration that it is of."""
+    """A saved sample and its iteration."""
 
     step: int
     row: Mapping[str, Any]
@@ -54,23 +56,24 @@ class ReadRun:
 
     @property
     def in_the_loop(self) -> bool:
-        """Whether this is PPO or one of its kin: answers that are sampled, scored and held against a reference."""
+        """Whether the run trains on its own sampled answers with a KL from the reference: PPO, RLOO, GRPO and
+        others."""
         return any("KL to reference" in row for row in self.rows)
 
     @property
     def kept_step(self) -> int | None:
-        """The iteration whose weights the run's model has, if it was not the last."""
+        """The iteration whose weights the final model has, if keep=best; else None."""
         best = CheckpointStore(self.folder / "checkpoints").best()
         keep = self.recipe.get("keep") or self.recipe.get("train", {}).get("keep")
         return best.step if best is not None and keep == "best" else None
 
     @property
     def notices(self) -> list[str]:
-        """What the run said of itself."""
+        """The run's notices."""
         return [str(row["notice"]) for row in self.rows if "notice" in row]
 
     def values(self, name: str) -> list[tuple[float, float]]:
-        """One of the journal's numbers, step by step."""
+        """A metric of the journal as (step, value) pairs."""
         return [
             (float(row["step"]), float(row[name]))
             for row in self.rows
@@ -83,16 +86,16 @@ def is_evaluation(place: Path) -> bool:
 
 
 def read_run(place: Path) -> ReadRun:
-    """The run in this folder."""
+    """Read the run in this folder."""
     if not place.is_dir():
-        raise UsageError(f"{place} is no folder; a report is made of a run's folder, or of an evaluation's")
+        raise UsageError(f"{place} is not a folder; expected the folder of a run or of an evaluation")
     folder = RunFolder(place)
     if not folder.is_run:
         inside = [path.name for path in sorted(place.iterdir()) if path.is_dir() and RunFolder(path).is_run]
         there = f"; it holds the runs {', '.join(inside)}" if inside else ""
         raise UsageError(
-            f"{place} is neither a run nor an evaluation: it has no recipe.toml, stamp.json or results.json{there}. Name a folder "
-            f"that a steersman command wrote, such as {place / inside[-1] if inside else 'runs/ppo'}"
+            f"{place} is neither a run nor an evaluation: it has no recipe.toml, stamp.json or results.json{there}. "
+            f"Give a folder that a steersman command wrote, such as {place / inside[-1] if inside else 'runs/ppo'}"
         )
     summary, _ = show_run(place)
     rows, _ = read_rows(folder.journal_path)
@@ -117,7 +120,7 @@ def read_run(place: Path) -> ReadRun:
 
 
 def _or_empty(read: Any) -> Mapping[str, Any]:
-    """What is unreadable is among the summary's problems already."""
+    """The content, or nothing if it is unreadable; the summary's problems already report that."""
     try:
         return read()
     except (DataError, OSError, ValueError):
@@ -154,7 +157,7 @@ def _row(line: bytes) -> dict[str, Any] | None:
 
 
 def _findings(path: Path) -> tuple[list[Finding], int]:
-    """What the watch said, a row each: where, in words, what was done, and the samples that show it."""
+    """The watch's findings, with place, text, the action taken and evidence; and the number of unreadable rows."""
     found: list[Finding] = []
     bad = 0
     for line in path.read_bytes().splitlines() if path.is_file() else []:
@@ -165,16 +168,16 @@ def _findings(path: Path) -> tuple[list[Finding], int]:
         step, name, evidence = row.get("step"), row.get("detector"), row.get("evidence")
         where = ", ".join(str(part) for part in (name, None if step is None else f"iteration {step}") if part)
         done = DONE.get(str(row.get("action")), "")
-        told = f"{row['verdict'].rstrip('.')}.{f' {done}' if done else ''}"
+        text = f"{row['verdict'].rstrip('.')}.{f' {done}' if done else ''}"
         lines = [_evidence(one) for one in evidence] if isinstance(evidence, list) else []
-        found.append(Finding("bad", where or "watch", told, tuple(lines)))
+        found.append(Finding("bad", where or "watch", text, tuple(lines)))
     return found, bad
 
 
 def _evidence(one: Any) -> str:
     if not isinstance(one, Mapping):
         return str(one)
-    told = " → ".join(str(one[part]) for part in ("prompt", "answer") if one.get(part))
+    text = " → ".join(str(one[part]) for part in ("prompt", "answer") if one.get(part))
     names = (("score", "score"), ("held_out", "held-out score"))
-    numbers = [f"{words} {one[key]:.2f}" for key, words in names if isinstance(one.get(key), int | float)]
-    return f"{told} ({', '.join(numbers)})" if numbers else told
+    numbers = [f"{name} {one[key]:.2f}" for key, name in names if isinstance(one.get(key), int | float)]
+    return f"{text} ({', '.join(numbers)})" if numbers else text

@@ -1,5 +1,7 @@
-"""What a run's kept answers were really worth, iteration by iteration, where that is known: in Harbour. Beside the score it was paid for,
-this is the story of a run that learned to please its scorer."""
+"""The true taste (gold reward) of a Harbour run's saved answers by iteration, next to the score it was trained on.
+
+A rising score with a falling true taste is reward hacking.
+"""
 
 import math
 from collections.abc import Sequence
@@ -13,14 +15,14 @@ from steersman.pages.parts import Figure, Sentence
 from steersman.reports.reading import ReadRun
 
 FEWEST = 16
-"""Answers of an iteration whose mean is worth a point."""
+"""Minimum number of saved answers of an iteration for a point on the curve."""
 LOST = 0.25
-"""The share of its best gain that a run must have lost to be warned of."""
+"""A warning appears if a run has lost at least this share of its best gain in true taste."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One iteration's kept answers: how many, their mean score and true taste, and the standard error of the latter."""
+    """One iteration's saved answers: mean score, mean true taste, and the standard error of the latter."""
 
     step: int
     score: float
@@ -29,7 +31,7 @@ class Moment:
 
 
 def moments_of(run: ReadRun) -> list[Moment]:
-    """Nothing, if the prompts are not Harbour's or too few answers were kept."""
+    """The means by iteration. Empty if the prompts are not Harbour's or too few answers were saved."""
     if not str(run.recipe.get("prompts", {}).get("source", "")).startswith("harbour:"):
         return []
     by_step: dict[int, list[tuple[float, float]]] = {}
@@ -51,11 +53,13 @@ def truth_figure(moments: Sequence[Moment]) -> Figure | None:
         Curve("score", tuple((one.step, one.score) for one in moments), "dots"),
         Curve("true taste", tuple((one.step, one.taste) for one in moments), "dots"),
     ]
-    title = "What it was paid, and what it was worth"
+    title = "Score and true taste"
     svg = line_chart(title, curves, x_name="iteration")
     if not svg:
         return None
-    return Figure(title, ("score", "true taste"), svg, "Means over the kept answers.", lost(moments) is not None, False)
+    return Figure(
+        title, ("score", "true taste"), svg, "Means over the saved answers.", lost(moments) is not None, False
+    )
 
 
 def truth_sentences(moments: Sequence[Moment]) -> list[Sentence]:
@@ -65,16 +69,17 @@ def truth_sentences(moments: Sequence[Moment]) -> list[Sentence]:
     peak, last = fallen, moments[-1]
     return [
         Sentence(
-            f"Beware: from iteration {peak.step} to {last.step} the score went {numeral(peak.score)} → {numeral(last.score)}, and what the answers "
-            f"are really worth {numeral(peak.taste)} → {numeral(last.taste)}. It learned to please its scorer.",
+            f"Warning: from iteration {peak.step} to {last.step} the score went {numeral(peak.score)} → "
+            f"{numeral(last.score)}, but the true taste {numeral(peak.taste)} → {numeral(last.taste)}. This is reward "
+            "hacking.",
             "bad",
         )
     ]
 
 
 def lost(moments: Sequence[Moment]) -> Moment | None:
-    """The best moment, if by the end a quarter of the gain up to it was lost, surely (twice the standard error), and the score had not
-    fallen with it."""
+    """The moment of the best true taste, if by the end a quarter of its gain was lost, significantly (two standard
+    errors), and the score had not fallen too."""
     if len(moments) < 3:
         return None
     first, last = moments[0], moments[-1]

@@ -1,5 +1,5 @@
-"""What the watch over a run of PPO saw: its findings with the answers that show them, the two scorers' gains, and each detector's number
-with the range in which it stays silent."""
+"""The watch of a PPO run as a section of a report: findings with example answers, the scorers' gains, and the value of
+each detector with its healthy range."""
 
 import math
 from collections.abc import Iterator
@@ -10,46 +10,47 @@ from steersman.reports.reading import ReadRun
 from steersman.watch.watching import DETECTORS
 
 WATCH = "watch "
-"""What the names of its numbers begin with in the journal."""
+"""Prefix of the watch's numbers in the journal."""
 GAINS = {"the run's scorer": "watch gain", "a held-out scorer": "watch held-out gain"}
 
 
 def watch_of(run: ReadRun) -> Iterator[Section]:
-    """Nothing, if nobody watched."""
-    spoke = {finding.where.partition(",")[0] for finding in run.findings}
-    told: list[Figure] = []
+    """The section; none if the run was not watched."""
+    triggered = {finding.where.partition(",")[0] for finding in run.findings}
+    loud: list[Figure] = []
     silent: list[Figure] = []
     for detector in DETECTORS:
         figure = _figure(run, detector.name, detector.side)
         if figure is not None:
-            (told if detector.name in spoke else silent).append(figure)
+            (loud if detector.name in triggered else silent).append(figure)
     gains = _gains(run)
-    if not (run.findings or gains or told or silent):
+    if not (run.findings or gains or loud or silent):
         return
-    parts: list[Part] = [Findings(tuple(run.findings)) if run.findings else Words("It looked on and found nothing.")]
-    if gains or told:
-        parts.append(Figures((*gains, *told)))
+    parts: list[Part] = [Findings(tuple(run.findings)) if run.findings else Words("The watch has no findings.")]
+    if gains or loud:
+        parts.append(Figures((*gains, *loud)))
     if silent:
-        parts.append(Folded(f"the detectors that stayed silent ({len(silent)})", (Figures(tuple(silent)),)))
+        parts.append(Folded(f"detectors without findings ({len(silent)})", (Figures(tuple(silent)),)))
     note = (
-        "Detectors of reward hacking looked on while it trained; each finding names answers that show it. Shaded is where a detector stays "
-        "silent."
+        "Detectors checked for reward hacking during training; each finding lists answers as evidence. The shaded "
+        "range is within the detector's limit."
     )
-    yield Section("What the watch saw", "Watch", note, tuple(parts))
+    yield Section("Findings of the watch", "Watch", note, tuple(parts))
 
 
 def _gains(run: ReadRun) -> list[Figure]:
-    """Where the scorer that is optimised rises and a held-out one turns down, the policy has learned to please its scorer."""
+    """The gains of the run's scorer and of the held-out scorer. If only the former rises, the policy hacks its
+    reward."""
     curves = [Curve(name, tuple(run.values(key)), "dots") for name, key in GAINS.items()]
     drawn = [curve for curve in curves if len(curve.points) > 1]
     if len(drawn) < 2:
         return []
-    title = "Gain over the reference, in deviations of its answers"
+    title = "Gain over the reference, in standard deviations of its scores"
     svg = line_chart(title, drawn, x_name="iteration")
     mine, other = (curve.points for curve in drawn)
     peak, last = max(value for _, value in other), other[-1][1]
     fell = mine[-1][1] > mine[0][1] and peak > 0 and last < 0.75 * peak
-    note = "The held-out scorer has lost a quarter of its best gain or more, while the run's own rose." if fell else ""
+    note = "The held-out score lost a quarter or more of its best gain, while the run's own score rose." if fell else ""
     return [Figure(title, tuple(curve.name for curve in drawn), svg, note, fell, False)]
 
 
@@ -62,6 +63,6 @@ def _figure(run: ReadRun, name: str, side: str) -> Figure | None:
     svg = line_chart(name, [Curve(name, points, "faint")], x_name="iteration", band=band)
     if not svg:
         return None
-    note = "" if band is None else f"It speaks {side} {limit:g}."
-    spoke = any(finding.where.startswith(f"{name},") for finding in run.findings)
-    return Figure("KL" if name == "kl" else name.capitalize(), (), svg, note, spoke, band is not None)
+    note = "" if band is None else f"A finding if {side} {limit:g}."
+    triggered = any(finding.where.startswith(f"{name},") for finding in run.findings)
+    return Figure("KL" if name == "kl" else name.capitalize(), (), svg, note, triggered, band is not None)

@@ -1,18 +1,18 @@
 "use strict";
-// The token microscope: one answer, its tokens coloured by what PPO knew of them, and every number of the token one points at.
-// Written without a library and without markup in strings: what a model said reaches the page as text, never as HTML.
+// The token microscope: one answer, its tokens coloured by a PPO quantity, and all numbers of the selected token.
+// No libraries, and no markup in strings: model text is inserted as text, never as HTML.
 (() => {
   const NAMES = [
-    ["values", "value", "what the critic expects of the answer before this token is said"],
-    ["q", "Q", "what the token was paid, and what the critic expects after it"],
-    ["returns", "return", "what was really paid from here on, as training estimated it"],
-    ["advantages", "advantage", "how much better the token was than expected, as the update used it"],
-    ["rewards", "reward", "what this token was paid: its price in KL, and at the end the score"],
-    ["kl", "KL", "the estimate of the distance from the reference, in nats"],
-    ["ratio", "ratio", "how much likelier the policy makes the token than the frozen reference"],
-    ["log_probs", "log-probability", "of the token, by the policy"],
-    ["reference_log_probs", "log-probability, reference", "of the token, by the frozen reference"],
-    ["entropies", "entropy", "how open the choice was, in nats"],
+    ["values", "value", "the critic's value V before this token"],
+    ["q", "Q", "the token's reward plus the discounted value after it"],
+    ["returns", "return", "the estimated return from this token on, the critic's training target"],
+    ["advantages", "advantage", "the advantage of the token, as the update used it"],
+    ["rewards", "reward", "the reward of this token: the KL penalty, and the score at the last token"],
+    ["kl", "KL", "the estimated KL from the reference at this token, in nats"],
+    ["ratio", "ratio", "the token's probability under the policy divided by that under the reference"],
+    ["log_probs", "log-prob", "log-probability of the token under the policy"],
+    ["reference_log_probs", "log-prob, reference", "log-probability of the token under the reference"],
+    ["entropies", "entropy", "the entropy of the policy at this position, in nats"],
   ];
   const COLOURS = ["values", "rewards", "kl", "advantages", "ratio", "entropies"];
   const SIDE = ["values", "returns", "q", "advantages"];
@@ -30,11 +30,11 @@
     if (text !== undefined) node.textContent = text;
     return node;
   };
-  const said = (number, places = 3) => {
+  const shown = (number, places = 3) => {
     const text = number.toFixed(places);
     return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
   };
-  const signed = (number, places = 2) => (number > 0 ? "+" : "") + said(number, places);
+  const signed = (number, places = 2) => (number > 0 ? "+" : "") + shown(number, places);
   const quoted = (text) => "“" + (text.trim() || text).replace(/\n/g, "↵") + "”";
   const percent = (share) => (share < 0.01 ? "under 1" : Math.round(share * 100)) + " %";
 
@@ -44,11 +44,12 @@
     return columns;
   }
 
-  // How strongly a token is coloured, from -1 to 1. Rewards and KL are large at one token and small at the others, so their root is
-  // taken; a ratio is coloured by its logarithm.
+  // Colour intensity of each token, from -1 to 1. Rewards and KL are large at one token and small at the others, so
+  // their square root is used; a ratio is coloured by its logarithm.
   function strengths(name, column) {
+    const root = (value) => Math.sign(value) * Math.sqrt(Math.abs(value));
     const shaped = column.map((value) =>
-      name === "ratio" ? Math.log(value) : name === "rewards" || name === "kl" ? Math.sign(value) * Math.sqrt(Math.abs(value)) : value);
+      name === "ratio" ? Math.log(value) : name === "rewards" || name === "kl" ? root(value) : value);
     const most = Math.max(...shaped.map(Math.abs), 1e-9);
     return shaped.map((value) => value / most);
   }
@@ -60,7 +61,12 @@
     samples.forEach((sample, i) => pick.append(make("option", { value: i }, sample.label)));
     const choices = make("fieldset", {}, make("legend", {}, "coloured by"));
     const asked = make("p", { class: "asked" });
-    const tokens = make("div", { class: "tokens", role: "listbox", "aria-label": "tokens of the answer; arrow keys move", "aria-orientation": "horizontal" });
+    const tokens = make("div", {
+      class: "tokens",
+      role: "listbox",
+      "aria-label": "tokens of the answer; arrow keys move",
+      "aria-orientation": "horizontal",
+    });
     const scale = make("div", { class: "scale", "aria-hidden": "true" });
     const reading = make("div", { class: "reading", "aria-live": "polite" });
     const rest = make("div", { class: "rest" });
@@ -84,10 +90,12 @@
         const input = make("input", { type: "radio", name: "colour-" + number, value: name });
         input.checked = name === state.colour;
         input.addEventListener("change", () => { state.colour = name; paint(); });
-        choices.append(make("label", { class: "choice" }, input, make("span", {}, NAMES.find((one) => one[0] === name)[1])));
+        const title = NAMES.find((one) => one[0] === name)[1];
+        choices.append(make("label", { class: "choice" }, input, make("span", {}, title)));
       }
       tokens.replaceChildren(...sample.tokens.map((text, i) => {
-        const token = make("span", { class: "token", role: "option", id: "token-" + number + "-" + i }, text.replace(/\n/g, "↵\n"));
+        const attributes = { class: "token", role: "option", id: "token-" + number + "-" + i };
+        const token = make("span", attributes, text.replace(/\n/g, "↵\n"));
         token.addEventListener("pointerenter", () => choose(i));
         token.addEventListener("focus", () => choose(i));
         token.addEventListener("click", () => { choose(i); token.focus(); });
@@ -109,9 +117,10 @@
       const most = Math.max(Math.abs(low), Math.abs(high));
       const one = state.colour === "entropies";
       const ends = state.colour === "ratio"
-        ? ["less likely than by the reference", "likelier, at most " + said(high, 2) + "×"]
-        : one ? ["0", said(high)] : [said(-most), said(most)];
-      scale.replaceChildren(make("span", {}, ends[0]), make("i", { class: one ? "one" : "" }), make("span", {}, ends[1]));
+        ? ["less likely than under the reference", "more likely, at most " + shown(high, 2) + "×"]
+        : one ? ["0", shown(high)] : [shown(-most), shown(most)];
+      const gradient = make("i", { class: one ? "one" : "" });
+      scale.replaceChildren(make("span", {}, ends[0]), gradient, make("span", {}, ends[1]));
     }
 
     function choose(i) {
@@ -130,24 +139,27 @@
       const columns = columnsOf(sample);
       const body = make("tbody");
       const four = make("dl", { class: "four" });
-      for (const [name, words, meaning] of NAMES) {
+      for (const [name, title, meaning] of NAMES) {
         if (!columns[name]) continue;
-        const value = said(columns[name][state.token], 4);
-        if (SIDE.includes(name)) four.append(make("div", { title: meaning, "data-column": name }, make("dt", {}, words), make("dd", {}, value)));
-        else body.append(make("tr", { title: meaning, "data-column": name }, make("th", { scope: "row" }, words), make("td", {}, value)));
+        const value = shown(columns[name][state.token], 4);
+        const attributes = { title: meaning, "data-column": name };
+        if (SIDE.includes(name)) four.append(make("div", attributes, make("dt", {}, title), make("dd", {}, value)));
+        else body.append(make("tr", attributes, make("th", { scope: "row" }, title), make("td", {}, value)));
       }
-      const parts = [make("h3", {}, quoted(sample.tokens[state.token]) + ", token " + (state.token + 1) + " of " + sample.tokens.length)];
+      const place = ", token " + (state.token + 1) + " of " + sample.tokens.length;
+      const parts = [make("h3", {}, quoted(sample.tokens[state.token]) + place)];
       if (columns.values) {
         const before = columns.values[state.token];
         const last = state.token + 1 === sample.tokens.length;
-        const words = last
-          ? "Expected " + said(before) + "; the answer ends here, and its score is " + said(sample.score, 2) + "."
-          : "Expected before it " + said(before) + ", after it " + said(columns.values[state.token + 1]) + ": "
+        const sentence = last
+          ? "Value " + shown(before) + "; the answer ends here, and its score is " + shown(sample.score, 2) + "."
+          : "Value before it " + shown(before) + ", after it " + shown(columns.values[state.token + 1]) + ": "
             + signed(columns.values[state.token + 1] - before, 3) + " by this token.";
-        parts.push(make("p", { class: "turn" }, words));
+        parts.push(make("p", { class: "turn" }, sentence));
       }
       reading.replaceChildren(...parts, four);
-      rest.replaceChildren(make("table", {}, body), ...(sample.note ? [make("p", { class: "soft small" }, sample.note)] : []));
+      const note = sample.note ? [make("p", { class: "soft small" }, sample.note)] : [];
+      rest.replaceChildren(make("table", {}, body), ...note);
     }
 
     function plot() {
@@ -163,23 +175,32 @@
       high += margin;
       const x = (i) => left + ((i + 0.5) / count) * (width - left - 8);
       const y = (value) => height - bottom - ((value - low) / (high - low)) * (height - top - bottom);
-      const svg = draw("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "value, return and Q along the answer" });
+      const svg = draw("svg", {
+        class: "chart",
+        viewBox: `0 0 ${width} ${height}`,
+        role: "img",
+        "aria-label": "value, return and Q along the answer",
+      });
       for (const value of [low + margin, 0, high - margin]) {
         svg.append(draw("path", { class: "grid", d: `M${left} ${y(value).toFixed(1)}H${width - 8}` }));
-        svg.append(draw("text", { class: "tick", x: left - 6, y: (y(value) + 4).toFixed(1), "text-anchor": "end" }, said(value, 2)));
+        const tick = { class: "tick", x: left - 6, y: (y(value) + 4).toFixed(1), "text-anchor": "end" };
+        svg.append(draw("text", tick, shown(value, 2)));
       }
       svg.append(draw("path", { class: "here", d: `M${x(state.token).toFixed(1)} ${top}V${height - bottom}` }));
       const styles = { values: 2, q: 3, returns: 1 };
       for (const name of drawn) {
         const line = columns[name].map((value, i) => `${x(i).toFixed(1)} ${y(value).toFixed(1)}`).join("L");
-        svg.append(draw("path", { class: "curve c" + styles[name] + (name === "values" ? "" : " faint"), d: "M" + line }));
-        svg.append(draw("circle", { class: "dot c" + styles[name], cx: x(state.token).toFixed(1), cy: y(columns[name][state.token]).toFixed(1), r: 3.6 }));
+        const curve = "curve c" + styles[name] + (name === "values" ? "" : " faint");
+        const [cx, cy] = [x(state.token).toFixed(1), y(columns[name][state.token]).toFixed(1)];
+        svg.append(draw("path", { class: curve, d: "M" + line }));
+        svg.append(draw("circle", { class: "dot c" + styles[name], cx, cy, r: 3.6 }));
       }
       const every = Math.ceil(count / 12);
       sample.tokens.forEach((text, i) => {
         if (i % every && i !== state.token) return;
         if (i !== state.token && Math.abs(i - state.token) < every) return;
-        const place = { class: "word", x: x(i).toFixed(1), y: height - bottom + 16, transform: `rotate(28 ${x(i).toFixed(1)} ${height - bottom + 16})` };
+        const [across, down] = [x(i).toFixed(1), height - bottom + 16];
+        const place = { class: "word", x: across, y: down, transform: `rotate(28 ${across} ${down})` };
         svg.append(draw("text", place, text.trim().slice(0, 10)));
       });
       svg.addEventListener("pointermove", (event) => {
@@ -200,12 +221,13 @@
       const here = sample.alternatives[state.token];
       paths.hidden = !looked;
       if (!looked) return;
-      const parts = [make("h3", {}, "What else could have been said here")];
+      const parts = [make("h3", {}, "Alternatives to this token")];
       if (!here) {
-        parts.push(make("p", { class: "soft" }, "Hardly anything: no other token had a chance worth following."));
+        parts.push(make("p", { class: "soft" }, "None: no other token was probable enough."));
       } else {
         const taken = here.find((path) => path.taken);
-        parts.push(make("p", { class: "soft small" }, "Each way was continued " + taken.paths.length + " times by the policy, and every whole answer scored."));
+        const note = "The policy continued each alternative " + taken.paths.length + " times; every answer was scored.";
+        parts.push(make("p", { class: "soft small" }, note));
         for (const path of here) parts.push(pathOf(path, taken));
       }
       paths.replaceChildren(...parts);
@@ -213,25 +235,33 @@
 
     function pathOf(path, taken) {
       const word = make("div", {}, make("div", { class: "word" }, quoted(path.text)));
-      if (path.taken) word.append(make("div", { class: "taken" }, "was said"));
-      word.append(make("div", { class: "soft small" }, percent(path.chance) + ", reference " + percent(path.reference_chance)));
-      const worth = make("div", { class: "worth" }, "score ", make("b", {}, said(path.mean, 2)), path.paths.length > 1 ? " ± " + said(path.error, 2) : "");
-      if (path.value !== null) worth.append(", the critic expects " + said(path.value, 2));
+      if (path.taken) word.append(make("div", { class: "taken" }, "sampled"));
+      const chances = percent(path.chance) + ", reference " + percent(path.reference_chance);
+      word.append(make("div", { class: "soft small" }, chances));
+      const spread = path.paths.length > 1 ? " ± " + shown(path.error, 2) : "";
+      const worth = make("div", { class: "worth" }, "score ", make("b", {}, shown(path.mean, 2)), spread);
+      if (path.value !== null) worth.append(", value " + shown(path.value, 2));
       if (!path.taken) {
         const gap = path.mean - taken.mean;
         const error = Math.hypot(path.error, taken.error);
-        const chance = Math.abs(gap) <= 2 * error ? ", but that is within chance" : "";
-        const words = said(Math.abs(gap), 2) + (gap > 0 ? " better" : " worse") + " than what was said" + chance;
-        worth.append(make("div", { class: "small" }, words));
+        const chance = Math.abs(gap) <= 2 * error ? " (not significant)" : "";
+        const change = shown(Math.abs(gap), 2) + (gap > 0 ? " better" : " worse");
+        const sentence = change + " than the sampled token" + chance;
+        worth.append(make("div", { class: "small" }, sentence));
       }
       const list = make("ul");
-      for (const one of path.paths) list.append(make("li", {}, make("b", {}, said(one.score, 2)), make("span", {}, "…" + one.text + (one.cut ? " (cut off)" : ""))));
+      for (const one of path.paths) {
+        const text = "…" + one.text + (one.cut ? " (cut off)" : "");
+        list.append(make("li", {}, make("b", {}, shown(one.score, 2)), make("span", {}, text)));
+      }
       return make("div", { class: "path" }, word, make("div", {}, worth, list));
     }
 
     tokens.addEventListener("keydown", (event) => {
       const last = tokens.children.length - 1;
-      const to = { ArrowRight: state.token + 1, ArrowDown: state.token + 1, ArrowLeft: state.token - 1, ArrowUp: state.token - 1, Home: 0, End: last }[event.key];
+      const [before, after] = [state.token - 1, state.token + 1];
+      const keys = { ArrowRight: after, ArrowDown: after, ArrowLeft: before, ArrowUp: before, Home: 0, End: last };
+      const to = keys[event.key];
       if (to === undefined) return;
       event.preventDefault();
       tokens.children[Math.min(last, Math.max(0, to))].focus();
@@ -242,6 +272,8 @@
   }
 
   document.querySelectorAll("[data-scope]").forEach(open);
-  // On paper everything is open.
-  window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
+  // Collapsed parts are opened for printing.
+  window.addEventListener("beforeprint", () => {
+    document.querySelectorAll("details").forEach((one) => { one.open = true; });
+  });
 })();

@@ -22,6 +22,7 @@ from steersman.runs.journal import (
     read_rows,
     truncate_lines,
 )
+from steersman.runs.old_names import under_new_names
 
 
 def write_steps(path: Path, *steps: int, clock: float = 1.0) -> None:
@@ -278,3 +279,12 @@ def test_an_error_of_the_disk_names_the_journal(tmp_path: Path, monkeypatch: pyt
                 journal.write({"step": 1})
         journal.write({"step": 1})
     assert len(read_rows(journal.path)[0]) == 1
+
+
+def test_old_names_are_read_as_new_ones_in_mappings_and_lists_too():
+    old = {"told": ["clip fraction", "ended by themselves"], "held_out": {"ended by themselves": 0.5}, "step": 3}
+    assert under_new_names(old) == {
+        "reported": ["clip fraction", "ended with EOS"],
+        "held_out": {"ended with EOS": 0.5},
+        "step": 3,
+    }

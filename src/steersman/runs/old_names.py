@@ -11,8 +11,13 @@ RENAMED = {
 
 
 def under_new_names(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with old names replaced by current ones, also in nested mappings."""
-    return {
-        RENAMED.get(name, name): under_new_names(value) if isinstance(value, Mapping) else value
-        for name, value in row.items()
-    }
+    """The row with old names replaced by current ones, also in nested mappings and lists of names."""
+    return {RENAMED.get(name, name): _renamed(value) for name, value in row.items()}
+
+
+def _renamed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return under_new_names(value)
+    if isinstance(value, list):
+        return [RENAMED.get(one, one) if isinstance(one, str) else one for one in value]
+    return value

@@ -15,12 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from steersman.assemble.classifier import run_classifier
-from steersman.data.load import ReadReport
 from steersman.evaluate.classification import ClassifierQuality, measure_classifier
 from steersman.records import ClassifiedText
 from steersman.settings.base import load_settings
 from steersman.settings.classifier import ClassifierSettings
-from steersman.training_data.split import read_split
+from steersman.training_data.split import DataSide
 
 OURS = [
     "data.held_out=0.2",
@@ -32,7 +31,7 @@ OURS = [
 
 
 def texts(settings: ClassifierSettings, *, held_out: bool) -> tuple[list[str], list[int]]:
-    rows = read_split(settings.data, held_out=held_out, quarantine=None, report=ReadReport())
+    rows = DataSide(settings.data, held_out=held_out, quarantine=None).records()
     found = [row for row in rows if isinstance(row, ClassifiedText)]
     return [row.text for row in found], [int(row.label in settings.positive) for row in found]
 

@@ -174,7 +174,7 @@ def measure(arguments: argparse.Namespace, seed: int, variant: str, machine: str
             began = time.process_time()
             done = iterate(run.parts, run.settings, run.memory)
             rows.append({**seen(done), "processor": round(time.process_time() - began, 3)})
-            if run.kept.stop_requested():
+            if run.run.folder.stop_requested():
                 sys.exit(f"stopped in the middle of {folder.name}; the same command does that run again, and goes on")
     make_sure(variant, counts, kernels)
     shutil.rmtree(folder)

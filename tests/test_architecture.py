@@ -71,16 +71,10 @@ MAX_LINES, MAX_FUNCTION = 350, 60
 # file::function -> why it may take more parameters
 MORE_PARAMETERS: dict[str, str] = dict.fromkeys(
     [
-        "assemble/classifier.py::_learn",
         "assemble/compare.py::run_compare",
         "assemble/plan.py::_memory_of_ppo",
-        "assemble/ppo/reference_answers.py::against_reference",
-        "assemble/ppo/run.py::_learner",
-        "assemble/ppo/run.py::make_parts",
         "assemble/sample.py::_answer_all",
         "demo/table.py::_numbers",
-        "execution/fit.py::learn",
-        "execution/learner.py::learner_of",
         "judging/layout.py::framed",
         "maths/chunked_log_probs.py::chosen_log_probs",
         "maths/chunked_log_probs.py::summed_log_probs",
@@ -89,10 +83,6 @@ MORE_PARAMETERS: dict[str, str] = dict.fromkeys(
         "reward/model.py::__init__",
         "rollout/generation.py::__init__",
         "rollout/native.py::__init__",
-        "runs/stamp.py::make_stamp",
-        "train/core.py::__init__",
-        "training_data/demonstrations.py::_build",
-        "training_data/judgements.py::read_judgements",
     ],
     "still to find its noun",
 )

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,14 @@ from plainly import demonstration, held_out_loss, logits_of, loss_of, write_rows
 
 import steersman.assemble.sft as sft
 from steersman.batches import TokenRow
-from steersman.execution.learner import learner_of, rows_together
+from steersman.execution.learner import collate_rows, learner_of, pack_together
 from steersman.methods.sft import NextToken
 from steersman.models.loading import load_causal
 from steersman.models.tiny import FAMILIES
 from steersman.parallel.world import World
 from steersman.runs.journal import read_rows
 from steersman.settings.parts import OptimiserSettings
+from steersman.train.plan import Batching
 
 pytestmark = pytest.mark.slow
 
@@ -115,15 +117,14 @@ def test_loss_and_gradients_are_the_plain_ones_for_any_padding_order_micro_batch
     ]
     for budget, multiple, packed, order in ways:
         seen: dict[str, torch.Tensor] = {}
+        cpu = torch.device("cpu")
+        padded = partial(collate_rows, pad_id=1, device=cpu, pad_multiple=multiple)
+        collate = pack_together(64, pad_id=1, device=cpu) if packed else padded
         learner = learner_of(
             backbone,
             OptimiserSettings(learning_rate=1e-12, max_grad_norm=1e9),
+            Batching(collate, budget, packed=packed),
             steps=10,
-            collate=rows_together(
-                pad_id=1, device=torch.device("cpu"), packing=64 if packed else None, pad_multiple=multiple
-            ),
-            packed=packed,
-            token_budget=budget,
             world=World.alone(),
             precision="fp32",
             notice=print,

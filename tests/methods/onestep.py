@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from steersman.execution.learner import learner_of
 from steersman.parallel.world import World
 from steersman.settings.parts import OptimiserSettings
+from steersman.train.plan import Batching
 
 
 @dataclass
@@ -20,10 +21,8 @@ def one_step(model: nn.Module, units: Any, objective: Any, collate: Any, *, budg
     learner = learner_of(
         model,
         OptimiserSettings(learning_rate=1e-300, max_grad_norm=1e9),
+        Batching(collate, budget),
         steps=1,
-        collate=collate,
-        packed=False,
-        token_budget=budget,
         world=World.alone(),
         precision="fp32",
         notice=print,

@@ -17,6 +17,7 @@ from steersman.parallel.world import World
 from steersman.settings.base import check
 from steersman.settings.ilql import IlqlSettings
 from steersman.settings.parts import OptimiserSettings
+from steersman.train.plan import Batching
 
 CPU = torch.device("cpu")
 
@@ -113,10 +114,8 @@ def test_q_v_and_targets_follow_a_slow_loop(model):
     learner = learner_of(
         model,
         rates,
+        Batching(lambda u: collate(u, pad_id=1, device=CPU), 24),
         steps=steps,
-        collate=lambda u: collate(u, pad_id=1, device=CPU),
-        packed=False,
-        token_budget=24,
         world=World.alone(),
         precision="fp32",
         notice=print,

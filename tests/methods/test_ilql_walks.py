@@ -19,6 +19,7 @@ from steersman.rollout.engine import Sampling
 from steersman.rollout.native import NativeEngine
 from steersman.settings.base import check
 from steersman.settings.ilql import IlqlSettings
+from steersman.train.plan import Batching
 
 NODES, LONGEST, GOAL = 21, 10, 0
 CPU = torch.device("cpu")
@@ -104,10 +105,8 @@ def learned(graph: Graph, folder: Path, seed: int, *, steps: int = 500) -> tuple
     learner = learner_of(
         model,
         settings.optimiser,
+        Batching(lambda units: collate(units, pad_id=0, device=CPU), 4096),
         steps=steps,
-        collate=lambda units: collate(units, pad_id=0, device=CPU),
-        packed=False,
-        token_budget=4096,
         world=World.alone(),
         precision="fp32",
         notice=print,

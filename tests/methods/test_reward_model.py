@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from onestep import Learned, one_step
 from torch import Tensor, nn
 
 from steersman.batches import AnswerGroup, PairBatch, TokenBatch, TokenRow, pad_groups
-from steersman.execution.learner import groups_together
+from steersman.execution.learner import collate_groups
 from steersman.methods.reward_model import Preference, Trainee
 from steersman.models.adapters import add_lora
 from steersman.models.loading import load_causal
@@ -105,7 +106,11 @@ def learned(
     trainee: Trainee, units: Sequence[AnswerGroup], objective: Preference, *, budget=10**6, pad_multiple=1
 ) -> Learned:
     return one_step(
-        trainee, units, objective, groups_together(pad_id=1, device=CPU, pad_multiple=pad_multiple), budget=budget
+        trainee,
+        units,
+        objective,
+        partial(collate_groups, pad_id=1, device=CPU, pad_multiple=pad_multiple),
+        budget=budget,
     )
 
 

@@ -2,13 +2,14 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
 from steersman.batches import TokenRow
-from steersman.execution.learner import learner_of, rows_together
+from steersman.execution.learner import collate_rows, learner_of
 from steersman.loading.language_model import shard_model
 from steersman.methods.sft import NextToken
 from steersman.models.loading import load_causal
@@ -16,6 +17,7 @@ from steersman.parallel.shard import whole
 from steersman.parallel.world import end_process, join
 from steersman.settings.parts import OptimiserSettings
 from steersman.train.checkpoint import take_snapshot
+from steersman.train.plan import Batching
 
 
 def rows_to_learn() -> list[TokenRow]:
@@ -34,10 +36,8 @@ def main(model: str, out: Path) -> None:
             backbone,
             # With the usual epsilon Adam's first steps are as large for a gradient that is nothing but rounding as for any other.
             OptimiserSettings(learning_rate=1e-3, weight_decay=0.1, max_grad_norm=0.5, epsilon=1e-3),
+            Batching(partial(collate_rows, pad_id=0, device=world.device, pad_multiple=1), 64),
             steps=10,
-            collate=rows_together(pad_id=0, device=world.device, packing=None, pad_multiple=1),
-            packed=False,
-            token_budget=64,
             world=world,
             precision="fp32",
             notice=print,

@@ -12,7 +12,7 @@ from steersman.errors import UsageError
 from steersman.runs.folder import RunFolder
 from steersman.runs.journal import Journal
 from steersman.runs.lock import lock_run
-from steersman.runs.stamp import make_stamp, write_stamp
+from steersman.runs.stamp import MachineFacts, RunIdentity, make_stamp, write_stamp
 
 TOKENS = {
     "ids": [5, 6, 1],
@@ -41,14 +41,8 @@ def run(tmp_path) -> Path:
         '[prompts]\nsource = "gone.jsonl"\n[run]\nout = "gone"\n'
     )
     stamp = make_stamp(
-        kind="ppo",
-        seeds={"run": 7},
-        threads=1,
-        device="cpu",
-        world_size=1,
-        deterministic={},
-        data={"prompts": "0123456789abcdef"},
-        parents={"model": "gone/sft 89ab"},
+        RunIdentity("ppo", {"run": 7}, {"prompts": "0123456789abcdef"}, {"model": "gone/sft 89ab"}),
+        MachineFacts(threads=1, device="cpu", world_size=1, deterministic={}),
         command=["steersman", "ppo", "model.path=gone/sft"],
     )
     write_stamp(folder.stamp_path, stamp)

@@ -11,16 +11,14 @@ from steersman.runs.folder import RunFolder
 from steersman.runs.journal import Journal
 from steersman.runs.listing import list_runs, show_run
 from steersman.runs.lock import lock_run
-from steersman.runs.stamp import make_stamp, write_stamp
+from steersman.runs.stamp import MachineFacts, RunIdentity, make_stamp, write_stamp
 
 
 def make_run(path: Path, started: str = "2026-01-02T03:04:05+00:00", **other: Any) -> RunFolder:
     """A run of three steps that took a minute. 2026-01-02T03:04:05Z is 1767323045 s after the epoch."""
     folder = RunFolder.create_or_open(path)
     folder.recipe_path.write_text('kind = "ppo"\n')
-    made = make_stamp(
-        kind="ppo", seeds={}, threads=1, device="cpu", world_size=1, deterministic={}, data={}, parents={}
-    )
+    made = make_stamp(RunIdentity("ppo", {}, {}, {}), MachineFacts(1, "cpu", 1, {}))
     write_stamp(folder.stamp_path, {**made, "started": started, **other})
     with Journal(folder.journal_path) as journal:
         journal.write({"step": 1, "time": 1767323045.0, "loss": 2.0, "win_rate": 0.5})

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 
 from steersman.errors import DataError
 from steersman.runs.stamp import (
+    MachineFacts,
+    RunIdentity,
     changes,
     commit_of,
     conflicts,
@@ -25,17 +28,12 @@ from steersman.runs.stamp import (
 
 
 def stamp(**other: Any) -> dict[str, Any]:
-    given: dict[str, Any] = {
-        "kind": "ppo",
-        "seeds": {"run": 1},
-        "threads": 2,
-        "device": "cpu",
-        "world_size": 1,
-        "deterministic": {"algorithms": True},
-        "data": {"prompts": "ab12"},
-        "parents": {"policy": "cd34"},
-    }
-    return make_stamp(**{**given, **other})
+    identity = RunIdentity("ppo", {"run": 1}, {"prompts": "ab12"}, {"policy": "cd34"})
+    machine = MachineFacts(2, "cpu", 1, {"algorithms": True})
+    of_run = {name: value for name, value in other.items() if hasattr(identity, name)}
+    of_machine = {name: value for name, value in other.items() if hasattr(machine, name)}
+    command = other.get("command")
+    return make_stamp(replace(identity, **of_run), replace(machine, **of_machine), command=command)
 
 
 def test_a_stamp_says_what_made_the_run(tmp_path: Path):

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from steersman.parallel.world import World
 from steersman.train.core import Learner
 from steersman.train.objective import Sums, Term
+from steersman.train.optim import Optimisation
+from steersman.train.plan import Batching
 from steersman.train.precision import autocast
 
 
@@ -69,17 +71,17 @@ def line_learner(
     *,
     budget: int = 100,
     notices: list[str] | None = None,
-    **given: Any,
+    rate_at: Callable[[int], float] = lambda step: 1.0,
+    max_grad_norm: float = 1e9,
+    collate: Any = collate,
 ) -> Learner:
     model = model or Line()
     made = torch.optim.SGD(model.parameters(), lr=0.1) if optimiser is None else optimiser(model)
-    usual: dict[str, Any] = {
-        "rate_at": lambda step: 1.0,
-        "max_grad_norm": 1e9,
-        "packed": False,
-        "collate": collate,
-        "world": World.alone(),
-        "precision": autocast("fp32", torch.device("cpu")),
-        "notice": (notices if notices is not None else []).append,
-    }
-    return Learner(model, made, token_budget=budget, **{**usual, **given})
+    return Learner(
+        model,
+        Optimisation(made, rate_at, max_grad_norm),
+        Batching(collate, budget),
+        World.alone(),
+        precision=autocast("fp32", torch.device("cpu")),
+        notice=(notices if notices is not None else []).append,
+    )

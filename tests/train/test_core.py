@@ -13,8 +13,8 @@ from steersman.errors import NotFinite
 from steersman.parallel.world import World
 from steersman.train.core import BAD_STEPS_IN_A_ROW, Learner
 from steersman.train.objective import Sums, Term
-from steersman.train.optim import adamw
-from steersman.train.plan import micro_batches, split_over_ranks
+from steersman.train.optim import Optimisation, adamw
+from steersman.train.plan import Batching, micro_batches, split_over_ranks
 from steersman.train.precision import autocast
 
 VOCABULARY = 11
@@ -66,13 +66,13 @@ def learner_of(
     model = (model or Bigram()).double()
     return Learner(
         model,
-        adamw(model, learning_rate=0.01, weight_decay=0.1, betas=(0.9, 0.95), epsilon=1e-8),
-        rate_at=lambda step: 1.0 / (1 + step),
-        max_grad_norm=max_grad_norm,
-        token_budget=budget,
-        packed=False,
-        collate=lambda units: pad_rows(units, pad_id=0, pad_multiple=pad_multiple),
-        world=World.alone(),
+        Optimisation(
+            adamw(model, learning_rate=0.01, weight_decay=0.1, betas=(0.9, 0.95), epsilon=1e-8),
+            rate_at=lambda step: 1.0 / (1 + step),
+            max_grad_norm=max_grad_norm,
+        ),
+        Batching(lambda units: pad_rows(units, pad_id=0, pad_multiple=pad_multiple), budget),
+        World.alone(),
         precision=autocast("fp32", torch.device("cpu")),
         notice=(notices if notices is not None else []).append,
     )
@@ -233,16 +233,11 @@ def test_rows_whose_padding_is_not_computed_are_counted_and_grouped_by_their_own
     learner = learner_of(12)
     unpadded = Learner(
         learner.model,
-        learner.optimiser,
-        rate_at=lambda step: 1.0,
-        max_grad_norm=1.0,
-        token_budget=12,
-        packed=False,
-        collate=collate,
-        world=World.alone(),
+        Optimisation(learner.optimiser, rate_at=lambda step: 1.0, max_grad_norm=1.0),
+        Batching(collate, 12, unpadded=True),
+        World.alone(),
         precision=autocast("fp32", torch.device("cpu")),
         notice=print,
-        unpadded=True,
     )
     report = unpadded.step(rows_of(lengths), TwoMeans())
     # two groups would be 9 + 2 + 2 and 9 + 2, one of them above 12; so three, the smallest filled first

@@ -26,6 +26,7 @@ from steersman.records import (
 from steersman.reward.rows import encode_item
 from steersman.settings.parts import DataSettings
 from steersman.training_data.judgements import ENOUGH, count_places, groups_of, one_sided, read_judgements
+from steersman.training_data.split import DataSide, longest_row
 
 GOOD, BAD, FAIR, POOR = (Completion(text) for text in ("A good friend.", "No.", "It is fair.", "Nobody knows that."))
 
@@ -49,16 +50,14 @@ def read(tmp_path):
         lines = [record if isinstance(record, str) else json.dumps(to_dict(record)) for record in records]
         (tmp_path / "data.jsonl").write_text("\n".join(lines) + "\n")
         settings = DataSettings(**{"source": str(tmp_path / "data.jsonl"), "held_out": None, **data})
-        return read_judgements(
+        chosen = DataSide(
             settings,
-            tiny_tokeniser(),
             held_out=side == "held-out",
-            context=context,
-            ties=ties,
-            folder=tmp_path / "tokens" / str(next(number)),
             quarantine=tmp_path / "quarantine.jsonl",
-            reading=ReadReport() if report is None else report,
+            report=ReadReport() if report is None else report,
         )
+        folder = tmp_path / "tokens" / str(next(number))
+        return read_judgements(chosen, tiny_tokeniser(), folder, ties=ties, max_length=longest_row(settings, context))
 
     return reading
 

@@ -1,4 +1,4 @@
-"""`best-of-n` put together: prompts -> n answers each -> the best by a scorer -> a model fine-tuned on them.
+"""`best-of-n`: prompts -> n answers each -> the best by a scorer -> a model fine-tuned on them.
 
 The parts are the commands `sample`, `score` and `sft`, and each leaves its file in the run's folder, so that a run that was killed
 goes on in the part where it was:
@@ -16,10 +16,11 @@ import torch
 
 from steersman.assemble.sample import run_sample
 from steersman.assemble.score import run_score
-from steersman.assemble.sft import Command, run_sft
+from steersman.assemble.sft import fine_tune
 from steersman.data.load import load_records
 from steersman.data.write import RowWriter
 from steersman.errors import DataError, UsageError
+from steersman.execution.context import Job
 from steersman.execution.ending import RunResult, already_finished
 from steersman.execution.kept import refuse_another_recipe
 from steersman.execution.machine import on_threads
@@ -50,12 +51,13 @@ def run_best_of_n(settings: BestOfNSettings, *, quiet: bool = False, reward: Rew
     """Sample, choose and fine-tune; the same call on the same folder resumes. `reward` takes the place of settings.scorer."""
     out = Path(settings.run.out)
     files = Files(out / "answers.jsonl", out / "scored.jsonl", out / "chosen.jsonl")
-    result = already_finished(settings, settings.run, f"steersman chat {out}")
+    job = Job("best-of-n", settings, settings.run, settings.train, f"steersman chat {settings.run.out}", quiet)
+    result = already_finished(job)
     if result is None:
         if not files.chosen.exists():
             _choose(settings, files, reward, quiet=quiet)
-        command = Command("best-of-n", settings, {"scorer": name_of(settings.scorer, reward)})
-        result = run_sft(_fine_tuning(settings, files), quiet=quiet, command=command)
+        parents = {"scorer": name_of(settings.scorer, reward)}
+        result = fine_tune(job, _fine_tuning(settings, files), parents=parents)
     return replace(result, measured=_measure(settings, files.scored))
 
 

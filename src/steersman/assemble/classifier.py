@@ -1,8 +1,10 @@
-"""`classifier` put together: labelled texts -> a sequence classifier of two classes, and a report on how good it is."""
+"""`classifier`: settings -> a sequence classifier of two classes, trained on labelled texts, and a report on how good it is."""
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,27 +12,26 @@ from typing import Any
 import torch
 
 from steersman.batches import LabelledBatch, LabelledRow, TokenRow, pad_labelled
-from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.classification import lines_of_classifier, measure_classifier
-from steersman.execution.ending import Finish, RunResult, already_finished, conclude
-from steersman.execution.fit import SelectionMetric, TrainingRows, learn
-from steersman.execution.kept import OpenRunFolder, identity_of, keep_run
-from steersman.execution.machine import Machine, resolve_device, resolve_machine
+from steersman.execution.context import Job, RunContext, open_run
+from steersman.execution.ending import RunResult, Weights, already_finished, conclude
+from steersman.execution.fit import Task, TrainingRows, learn
+from steersman.execution.kept import identity_of
+from steersman.execution.learner import padded_for
 from steersman.loading.language_model import model_path
 from steersman.methods.classifier import TextClass
 from steersman.models.backbone import layers_of
 from steersman.models.classifier import Classifier, ensure_pad_token, new_classifier, save_classifier
 from steersman.models.rows import run_rows
 from steersman.parallel.shard import shard
-from steersman.parallel.world import World, join
 from steersman.records import ClassifiedText
 from steersman.reward.rows import encode_text
 from steersman.runs.folder import atomic_write_text
 from steersman.settings.classifier import ClassifierSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser
-from steersman.train.checkpoint import load_weight_tensors, weight_tensors
-from steersman.training_data.split import check_held_out, content_of, read_split
+from steersman.train.checkpoint import load_weight_tensors
+from steersman.training_data.split import DataSide, check_held_out, content_of, longest_row
 
 SCORING_BUDGET = 4096
 
@@ -41,11 +42,15 @@ class TrainableClassifier:
     tokeniser: Any
 
     @property
-    def context(self) -> int | None:
+    def hidden_size(self) -> int:
+        return self.classifier.config.get_text_config().hidden_size
+
+    @property
+    def context_length(self) -> int | None:
         return getattr(self.classifier.config.get_text_config(), "max_position_embeddings", None)
 
     @property
-    def pad(self) -> int:
+    def pad_id(self) -> int:
         return self.tokeniser.pad_token_id
 
 
@@ -53,37 +58,33 @@ def run_classifier(settings: ClassifierSettings, *, quiet: bool = False) -> RunR
     """Train a classifier; the same call on the same folder resumes."""
     _refuse(settings)
     next_command = f"steersman score YOUR-ANSWERS.jsonl --scorer {settings.run.out} --out scored.jsonl"
-    before = already_finished(settings, settings.run, next_command)
+    job = Job("classifier", settings, settings.run, settings.train, next_command, quiet)
+    before = already_finished(job)
     if before is not None:
         return before
-    with join(resolve_device(settings.run.device)) as world:
-        torch.manual_seed(settings.run.seed)
-        pupil = load_pupil(settings, world.device)
-        width = pupil.classifier.config.get_text_config().hidden_size
-        machine = resolve_machine(settings.run, settings.train, width=width, kept=Path(settings.run.out))
-        facts = {
-            "threads": machine.threads,
-            "deterministic": machine.facts,
-            "data": content_of(settings.data),
-            "parents": {"model": identity_of(settings.model.path)},
-        }
-        with machine.working(), keep_run(settings, settings.run, kind="classifier", world=world, facts=facts) as kept:
-            train, held_out = (
-                labelled_rows(settings, pupil, kept, held_out=side, world=world) for side in (False, True)
-            )
-            shard(pupil.classifier, layers_of(pupil.classifier), ("logits",), world)
-            finish = _learn(settings, pupil, train, held_out, kept, machine, world, quiet=quiet)
-            if finish.ending != "stopped" and len(held_out) > 1:
-                _report(kept, pupil, held_out, world, quiet=quiet)
-            weights = weight_tensors(pupil.classifier) if world.size > 1 else None
+    with open_run(
+        job,
+        partial(load_trainable, settings),
+        data=content_of(settings.data),
+        parents={"model": identity_of(settings.model.path)},
+    ) as (run, model):
+        classifier = model.classifier
+        train, held_out = (labelled_rows(run, settings, model, held_out=side) for side in (False, True))
+        shard(classifier, layers_of(classifier), ("logits",), run.world)
+        rows = TrainingRows(len(train), train.__getitem__, held_out)
+        task = Task(TextClass(), padded_for(run, model, collate_labelled), derive=lambda found: {})
+        finish = learn(run, settings, classifier, rows, task)
+        if finish.ending != "stopped" and len(held_out) > 1:
+            _report(run, model, held_out)
 
-            def save(folder: Path) -> None:
-                whole = pupil if weights is None else load_pupil(settings, torch.device("cpu"))
-                if weights is not None:
-                    load_weight_tensors(whole.classifier, weights)
-                save_classifier(whole.classifier, whole.tokeniser, folder)
+        def save(folder: Path, weights: Weights | None) -> None:
+            whole = model
+            if weights is not None:
+                whole = load_trainable(settings, torch.device("cpu"))
+                load_weight_tensors(whole.classifier, weights)
+            save_classifier(whole.classifier, whole.tokeniser, folder)
 
-            return conclude(kept, finish, save=save, world=world, next_command=next_command)
+        return conclude(run, finish, classifier, save)
 
 
 def _refuse(settings: ClassifierSettings) -> None:
@@ -96,7 +97,7 @@ def _refuse(settings: ClassifierSettings) -> None:
         )
 
 
-def load_pupil(settings: ClassifierSettings, device: torch.device) -> TrainableClassifier:
+def load_trainable(settings: ClassifierSettings, device: torch.device) -> TrainableClassifier:
     """The trunk under a new output layer; torch's generator decides how that begins."""
     loading = {"revision": settings.model.revision, "trust_remote_code": settings.model.trust_remote_code}
     with TemporaryDirectory() as scratch:
@@ -113,38 +114,37 @@ def load_pupil(settings: ClassifierSettings, device: torch.device) -> TrainableC
 
 
 def labelled_rows(
-    settings: ClassifierSettings, pupil: TrainableClassifier, kept: OpenRunFolder, *, held_out: bool, world: World
+    run: RunContext, settings: ClassifierSettings, model: TrainableClassifier, *, held_out: bool
 ) -> list[LabelledRow]:
-    """The texts of one side as tokens, with their classes. What is of another kind is counted and said."""
-    data = settings.data
-    limit = min(data.max_length, pupil.context or data.max_length)
-    reading, seen, cut = ReadReport(), Counter[str](), 0
-    quarantine = None if held_out or not world.first else kept.folder.quarantine_path
+    """The texts of one side as tokens, with their classes. Records of another kind are counted, and said."""
+    limit = longest_row(settings.data, model.context_length)
+    side = DataSide.of(run, settings.data, held_out=held_out)
+    report, seen, cut = side.report, Counter[str](), 0
     found: list[LabelledRow] = []
-    for record in read_split(data, held_out=held_out, quarantine=quarantine, report=reading):
+    for record in side.records():
         if not isinstance(record, ClassifiedText):
-            reading.left_out["a record that is no text with a label"] += 1
+            report.left_out["a record that is no text with a label"] += 1
             continue
         seen[record.label] += 1
-        ids, shortened = encode_text(pupil.tokeniser, record.text, limit=limit)
+        ids, shortened = encode_text(model.tokeniser, record.text, limit=limit)
         cut += shortened
         row = TokenRow(torch.tensor(ids), torch.zeros(len(ids), dtype=torch.bool))
         found.append(LabelledRow(row, int(record.label in settings.positive)))
     if not found and held_out:
-        if isinstance(data.held_out, str):
-            raise DataError(f"data.held_out={data.held_out}: no texts with a label there")
+        if not side.may_be_empty:
+            raise DataError(f"data.held_out={settings.data.held_out}: no texts with a label there")
         return found
     if not held_out:
         _check(found, seen, settings)
     positive = sum(row.label for row in found)
-    words = f"{len(found):,} texts {'held out' if held_out else 'to learn from'}, {positive:,} {settings.classes[1]!r}"
+    words = f"{len(found):,} texts {side.words}, {positive:,} {settings.classes[1]!r}"
     if cut:
         words += f"; {cut:,} were cut to {limit} tokens"
-    for reason, count in reading.left_out.items():
+    for reason, count in report.left_out.items():
         words += f"; {count:,} left out: {reason}"
-    if reading.malformed and not held_out:
-        words += f"; {reading.malformed:,} bad rows are in {kept.folder.quarantine_path}"
-    kept.notice(words)
+    if report.malformed and not held_out:
+        words += f"; {report.malformed:,} bad rows are in {run.folder.folder.quarantine_path}"
+    run.notice(words)
     return found
 
 
@@ -163,51 +163,21 @@ def _check(found: list[LabelledRow], seen: Counter[str], settings: ClassifierSet
         )
 
 
-def _learn(
-    settings: ClassifierSettings,
-    pupil: TrainableClassifier,
-    train: list[LabelledRow],
-    held_out: list[LabelledRow],
-    kept: OpenRunFolder,
-    machine: Machine,
-    world: World,
-    *,
-    quiet: bool,
-) -> Finish:
-    pad_multiple = machine.pad_multiple_within(pupil.context)
-
-    def collate(units: list[LabelledRow]) -> LabelledBatch:
-        batch = pad_labelled(units, pad_id=pupil.pad, pad_multiple=pad_multiple)
-        return replace(batch, tokens=batch.tokens.to(world.device), labels=batch.labels.to(world.device))
-
-    return learn(
-        pupil.classifier,
-        TrainingRows(len(train), train.__getitem__, held_out),
-        TextClass(),
-        collate,  # type: ignore[arg-type]
-        optimiser=settings.optimiser,
-        train=settings.train,
-        seed=settings.run.seed,
-        checkpoint_every=settings.run.checkpoint_every,
-        judged=SelectionMetric("loss", higher_is_better=False, derive=lambda found: {}),
-        kept=kept,
-        machine=machine,
-        world=world,
-        label="classifier",
-        quiet=quiet,
-    )
+def collate_labelled(
+    units: Sequence[LabelledRow], *, pad_id: int, device: torch.device, pad_multiple: int
+) -> LabelledBatch:
+    batch = pad_labelled(units, pad_id=pad_id, pad_multiple=pad_multiple)
+    return replace(batch, tokens=batch.tokens.to(device), labels=batch.labels.to(device))
 
 
-def _report(
-    kept: OpenRunFolder, pupil: TrainableClassifier, held_out: list[LabelledRow], world: World, *, quiet: bool
-) -> None:
+def _report(run: RunContext, model: TrainableClassifier, held_out: Sequence[LabelledRow]) -> None:
     """How good the saved weights are on the held-out texts: kept as quality.json, and said."""
-    rows, model = [labelled.row for labelled in held_out], pupil.classifier.eval()
-    logits = run_rows(rows, model.logits, pad_id=pupil.pad, token_budget=SCORING_BUDGET, device=world.device)
-    if not world.first:
+    rows, classifier = [labelled.row for labelled in held_out], model.classifier.eval()
+    logits = run_rows(rows, classifier.logits, pad_id=model.pad_id, token_budget=SCORING_BUDGET, device=run.device)
+    if not run.world.first:
         return
     labels = [labelled.label for labelled in held_out]
-    quality = measure_classifier(model.probabilities_of(logits).tolist(), labels)
-    atomic_write_text(kept.folder.path / "quality.json", json.dumps(quality.as_dict(), indent=1))
-    if not quiet:
-        print("\n".join(lines_of_classifier(quality, model.chosen)))
+    quality = measure_classifier(classifier.probabilities_of(logits).tolist(), labels)
+    atomic_write_text(run.path / "quality.json", json.dumps(quality.as_dict(), indent=1))
+    if not run.job.quiet:
+        print("\n".join(lines_of_classifier(quality, classifier.chosen)))

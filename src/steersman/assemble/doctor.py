@@ -134,15 +134,18 @@ def _kernels() -> Finding:
 
 def _training() -> Finding:
     """One real optimiser step of a tiny model: the shortest proof that the parts fit."""
+    from functools import partial
+
     import torch
 
     from steersman.batches import TokenRow
-    from steersman.execution.learner import learner_of, rows_together
+    from steersman.execution.learner import collate_rows, learner_of
     from steersman.methods.sft import NextToken
     from steersman.models.loading import load_causal
     from steersman.models.tiny import write_tiny_model
     from steersman.parallel.world import World
     from steersman.settings.parts import OptimiserSettings
+    from steersman.train.plan import Batching
 
     device = resolve_device("auto")
     with tempfile.TemporaryDirectory() as folder:
@@ -151,10 +154,8 @@ def _training() -> Finding:
         learner = learner_of(
             backbone,
             OptimiserSettings(learning_rate=0.01),
+            Batching(partial(collate_rows, pad_id=0, device=device, pad_multiple=1), token_budget=64),
             steps=3,
-            collate=rows_together(pad_id=0, device=device, packing=None, pad_multiple=1),
-            packed=False,
-            token_budget=64,
             world=World.alone(device),
             precision="fp32",
             notice=print,

@@ -1,21 +1,21 @@
-"""`dpo` put together: settings -> model, judgements, the reference's opinion of them, run folder -> the model people prefer."""
+"""`dpo`: settings -> a model trained on judgements, beside a reference's log-probs of the judged answers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
 from steersman.batches import TokenRow
 from steersman.data.tokens import tokeniser_hash
 from steersman.errors import ModelError, UsageError
+from steersman.execution.context import Job, RunContext, open_run
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
-from steersman.execution.fit import SelectionMetric, TrainingRows, learn
-from steersman.execution.kept import OpenRunFolder, identity_of, keep_run
-from steersman.execution.machine import resolve_device, resolve_machine
+from steersman.execution.fit import Task, TrainingRows, learn
+from steersman.execution.kept import identity_of
+from steersman.execution.learner import padded_for
 from steersman.inference.distance import NAME, distance
-from steersman.loading.language_model import load_language_model, shard_model, whole_again
+from steersman.loading.language_model import load_language_model, saving, shard_model
 from steersman.methods.dpo import (
     NEEDS_NO_REFERENCE,
     DirectPreference,
@@ -29,10 +29,8 @@ from steersman.models.answer_kl import ModelView
 from steersman.models.backbone import Backbone
 from steersman.models.language_model import LanguageModel
 from steersman.models.rows import run_rows
-from steersman.parallel.world import World, join
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import LOSSES, USED_BY, DpoSettings, PreferenceSettings
-from steersman.train.checkpoint import weight_tensors
 from steersman.training_data.judgements import Judgements, read_both
 from steersman.training_data.reference import ReferenceLogProbs, key_of, reference_log_probs
 from steersman.training_data.split import content_of
@@ -40,7 +38,7 @@ from steersman.training_data.split import content_of
 
 @dataclass(frozen=True)
 class Side:
-    """SelectionMetric answers by group, each row with the reference's opinion of it, and for kto its opinion of each group's stranger."""
+    """Judged answers by group, each row with the reference's log-probs; for kto also those of each group's mismatched answer."""
 
     judgements: Judgements
     longest: int
@@ -55,6 +53,9 @@ class Side:
         first = (self.judgements.rows.row(int(start)) for start in self.judgements.starts[:-1])
         return list(dict.fromkeys(tuple(row.ids[: int(row.loss_mask.nonzero()[0])].tolist()) for row in first))
 
+    def units(self) -> list[JudgedGroup]:
+        return [self.unit(i) for i in range(len(self))]
+
     def unit(self, index: int) -> JudgedGroup:
         starts = self.judgements.starts
         rows = range(int(starts[index]), int(starts[index + 1]))
@@ -67,66 +68,37 @@ class Side:
 
 def run_dpo(settings: DpoSettings, *, quiet: bool = False) -> RunResult:
     """Learn from judgements directly; the same call on the same folder resumes."""
-    next_command = f"steersman chat {settings.run.out}"
-    before = already_finished(settings, settings.run, next_command)
+    job = Job("dpo", settings, settings.run, settings.train, f"steersman chat {settings.run.out}", quiet)
+    before = already_finished(job)
     if before is not None:
         return before
     _check(settings)
-    with join(resolve_device(settings.run.device)) as world:
-        torch.manual_seed(settings.run.seed)
-        model = load_language_model(settings.model, world.device)
-        backbone, pad = model.backbone, model.tokeniser.pad_token_id
-        context = backbone.context_length
-        machine = resolve_machine(settings.run, settings.train, width=backbone.hidden_size, kept=Path(settings.run.out))
-        facts = {
-            "threads": machine.threads,
-            "deterministic": machine.facts,
-            "data": content_of(settings.data),
-            "parents": {"model": identity_of(settings.model.path), "reference": identity_of(reference_of(settings))},
-        }
-        with machine.working(), keep_run(settings, settings.run, kind="dpo", world=world, facts=facts) as kept:
-            learned, measured = asked_sides(settings, model, kept, machine.token_budget, world)
-            shard_model(backbone, backbone, world, entrances=("hidden", "log_probs"))
-            finish = learn(
-                backbone,
-                TrainingRows(
-                    len(learned), learned.unit, list(map(measured.unit, range(len(measured)))) if measured else []
-                ),
-                objective_of(settings, backbone, pad, machine.token_budget),
-                lambda units: collate(
-                    units, pad_id=pad, device=world.device, pad_multiple=machine.pad_multiple_within(context)
-                ),
-                optimiser=settings.optimiser,
-                train=settings.train,
-                seed=settings.run.seed,
-                checkpoint_every=settings.run.checkpoint_every,
-                judged=SelectionMetric(
-                    "loss", higher_is_better=False, derive=lambda found: preference_loss(settings, found)
-                ),
-                kept=kept,
-                machine=machine,
-                world=world,
-                label="dpo",
-                quiet=quiet,
-            )
-            if measured is not None and finish.ending != "stopped" and world.size == 1:
-                finish = with_distance(settings, finish, measured, model, kept, machine.token_budget)
-            weights = weight_tensors(backbone) if world.size > 1 else None
-
-            def save(folder: Path) -> None:
-                (model if weights is None else whole_again(settings.model, weights)).save(folder)
-
-            return conclude(kept, finish, save=save, world=world, next_command=next_command)
+    with open_run(
+        job,
+        partial(load_language_model, settings.model),
+        data=content_of(settings.data),
+        parents={"model": identity_of(settings.model.path), "reference": identity_of(reference_of(settings))},
+    ) as (run, model):
+        backbone = model.backbone
+        train, held_out = both_sides(run, settings, model)
+        shard_model(backbone, backbone, run.world, entrances=("hidden", "log_probs"))
+        rows = TrainingRows(len(train), train.unit, [] if held_out is None else held_out.units())
+        task = Task(
+            objective_of(settings, model, run.token_budget),
+            padded_for(run, model, collate),
+            partial(preference_loss, settings),
+        )
+        finish = learn(run, settings, backbone, rows, task)
+        if held_out is not None and finish.ending != "stopped" and run.world.size == 1:
+            finish = with_distance(run, settings, finish, held_out, model)
+        return conclude(run, finish, backbone, saving(settings.model, model))
 
 
-def asked_sides(
-    settings: DpoSettings, model: LanguageModel, kept: OpenRunFolder, token_budget: int, world: World
-) -> tuple[Side, Side | None]:
-    """What is learned from and what is held out, each with the reference's opinion of it."""
-    context = model.backbone.context_length
-    train, held_out = read_both(settings.data, settings.ties, model.tokeniser, kept, context, world)
-    asker = ReferencePass(settings, model, kept, token_budget, world)
-    return asker.side(train, "train"), None if held_out is None else asker.side(held_out, "held-out")
+def both_sides(run: RunContext, settings: DpoSettings, model: LanguageModel) -> tuple[Side, Side | None]:
+    """What is learned from and what is held out, each with the reference's log-probs."""
+    train, held_out = read_both(run, settings.data, settings.ties, model)
+    reference = ReferencePass(run, settings, model)
+    return reference.side(train, "train"), None if held_out is None else reference.side(held_out, "held-out")
 
 
 def _check(settings: DpoSettings) -> None:
@@ -160,21 +132,23 @@ def preference_loss(settings: PreferenceSettings, found: Mapping[str, float]) ->
 
 
 def with_distance(
-    settings: DpoSettings, finish: Finish, held_out: Side, model: LanguageModel, kept: OpenRunFolder, token_budget: int
+    run: RunContext, settings: DpoSettings, finish: Finish, held_out: Side, model: LanguageModel
 ) -> Finish:
-    """The finish with the KL to the reference beside what was measured in training; a run that was killed after its last step
-    reads it from its journal."""
-    name, rows = f"held-out {NAME}", read_rows(kept.folder.journal_path)[0]
+    """The finish with the KL to the reference beside what was measured in training.
+
+    A run that was killed after its last step reads it from its journal.
+    """
+    name, rows = f"held-out {NAME}", read_rows(run.folder.folder.journal_path)[0]
     nats = next((row[name] for row in rows if name in row), None)
     if nats is None and settings.distance.prompts:
         for parameter in model.backbone.parameters():
             parameter.grad = None  # room for a second model
-        voice = reference_voice(settings, model)
+        reference = reference_voice(settings, model)
         nats = distance(
-            held_out.prompts(), model, voice, settings.distance, seed=settings.run.seed, token_budget=token_budget
+            held_out.prompts(), model, reference, settings.distance, seed=run.seed, token_budget=run.token_budget
         )
         if nats is not None:
-            kept.journal({"step": finish.best_step, name: nats})
+            run.folder.journal({"step": finish.best_step, name: nats})
     return finish if nats is None else replace(finish, held_out={**finish.held_out, NAME: nats})
 
 
@@ -203,25 +177,23 @@ def reference_of(settings: PreferenceSettings) -> str:
 
 @dataclass(frozen=True)
 class ReferencePass:
-    """Asks the reference, before anything is learned, what it thinks of each row."""
+    """Computes the reference's log-probs of each row, before anything is learned."""
 
+    run: RunContext
     settings: DpoSettings
     model: LanguageModel
-    kept: OpenRunFolder
-    token_budget: int
-    world: World
 
     def side(self, judgements: Judgements, name: str) -> Side:
         longest = self.settings.data.max_length
         reference = None if self.settings.loss in NEEDS_NO_REFERENCE else self._reference()
-        log_probs = self._ask(len(judgements.rows), judgements.rows.row, reference, f"reference-{name}")
-        strange = None
+        log_probs = self._log_probs(len(judgements.rows), judgements.rows.row, reference, f"reference-{name}")
+        mismatched = None
         if self.settings.loss == "kto":
             row = partial(mismatched_row, judgements, longest)
-            strange = self._ask(len(judgements), row, reference, f"strangers-{name}")
-        return Side(judgements, longest, log_probs, strange)
+            mismatched = self._log_probs(len(judgements), row, reference, f"strangers-{name}")
+        return Side(judgements, longest, log_probs, mismatched)
 
-    def _ask(
+    def _log_probs(
         self, count: int, row: Callable[[int], TokenRow], reference: Backbone | None, name: str
     ) -> ReferenceLogProbs:
         key = key_of(
@@ -230,15 +202,14 @@ class ReferencePass:
             settings=[self.settings.data.model_dump(), self.settings.ties],
             tokeniser=tokeniser_hash(self.model.tokeniser),
         )
-        path = self.kept.folder.path / "tokens" / f"{name}-{key}.bin"
         return reference_log_probs(
             count,
             row,
             reference,
-            path,
-            pad_id=self.model.tokeniser.pad_token_id,
-            token_budget=self.token_budget,
-            world=self.world,
+            self.run.path / "tokens" / f"{name}-{key}.bin",
+            pad_id=self.model.pad_id,
+            token_budget=self.run.token_budget,
+            world=self.run.world,
         )
 
     def _reference(self) -> Backbone:
@@ -257,23 +228,22 @@ def mismatched_row(judgements: Judgements, longest: int, index: int) -> TokenRow
     return TokenRow(ids, torch.arange(len(ids)) >= len(prompt))
 
 
-def objective_of(
-    settings: DpoSettings, backbone: Backbone, pad_id: int, token_budget: int
-) -> DirectPreference | KahnemanTversky:
+def objective_of(settings: DpoSettings, model: LanguageModel, token_budget: int) -> DirectPreference | KahnemanTversky:
     if settings.loss != "kto":
         return DirectPreference(settings)
-    return KahnemanTversky(settings, baseline_by(backbone, pad_id, token_budget))
+    return KahnemanTversky(settings, baseline_by(model, token_budget))
 
 
-def baseline_by(backbone: Backbone, pad_id: int, token_budget: int) -> Callable[[Sequence[JudgedGroup]], float]:
+def baseline_by(model: LanguageModel, token_budget: int) -> Callable[[Sequence[JudgedGroup]], float]:
     """kto's baseline over a global batch: the mean log-ratio of answers to prompts that they do not belong to."""
+    backbone = model.backbone
 
     def baseline(units: Sequence[JudgedGroup]) -> float:
         mismatched_rows = [unit.mismatched for unit in units if unit.mismatched is not None]
         found = run_rows(
             [row for row, _ in mismatched_rows],
             lambda batch: sum_per_answer(backbone.log_probs(batch)[0], batch)[:, None],
-            pad_id=pad_id,
+            pad_id=model.pad_id,
             token_budget=token_budget,
             device=backbone.device,
         )

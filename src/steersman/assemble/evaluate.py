@@ -11,10 +11,9 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -53,7 +52,7 @@ from steersman.records import (
     to_dict,
 )
 from steersman.runs.folder import atomic_write_text
-from steersman.runs.stamp import read_stamp
+from steersman.runs.stamp import MachineFacts, RunIdentity, read_stamp
 from steersman.settings.evaluate import EvaluateSettings
 from steersman.settings.parts import RunSettings
 from steersman.settings.score import SourceSettings
@@ -71,16 +70,14 @@ def run_evaluate(settings: EvaluateSettings, *, quiet: bool = False) -> Evaluati
     task = _task(settings)
     device = resolve_device(place.device)
     threads = place.threads or torch.get_num_threads()
-    facts = {
-        "threads": threads,
-        "deterministic": {},
-        "data": {name: content_hash(source.source) for name, source in _sources(settings).items()},
-        "parents": {name: identity_of(path) for name, path in _paths(settings).items()},
-    }
+    data = {name: content_hash(source.source) for name, source in _sources(settings).items()}
+    parents = {name: identity_of(path) for name, path in _paths(settings).items()}
     world = World.alone()
-    with on_threads(threads), keep_run(settings, run, kind="evaluate", world=world, facts=facts) as kept:
+    identity = RunIdentity("evaluate", {"run": run.seed}, data, parents)
+    facts = MachineFacts(threads, world.device.type, world.size, {})
+    with on_threads(threads), keep_run(settings, run, identity, facts, world) as kept:
         kept.resume_point(world)
-        models = _all_models(settings, task, kept, facts, quiet=quiet)
+        models = _all_models(settings, task, kept, identity, threads, quiet=quiet)
         _score(models, task, settings, device, kept)
         notes = [note for model in models for note in model.notes]
         found = _evaluation(settings, models, notes, harmful_of(settings.refusals.harmful, task.prompts))
@@ -137,7 +134,7 @@ def _prompts(setting: str, source: SourceSettings) -> list[Prompt]:
 
 
 def _all_models(
-    settings: EvaluateSettings, task: Task, kept: OpenRunFolder, facts: Mapping[str, Any], *, quiet: bool
+    settings: EvaluateSettings, task: Task, kept: OpenRunFolder, identity: RunIdentity, threads: int, *, quiet: bool
 ) -> list[ModelAnswers]:
     """Each model's answers, from its file if they are there. A file is named by all that decided it."""
     folder = kept.folder.path / "models"
@@ -147,13 +144,13 @@ def _all_models(
     for name, path in settings.models.items():
         mark = digest_of(
             [
-                facts["parents"][name],
-                facts["parents"][opening.reference_key],
-                facts["data"],
+                identity.parents[name],
+                identity.parents[opening.reference_key],
+                identity.data,
                 [[prompt.id, prompt_words(prompt)] for prompt in task.prompts],
                 settings.drawing.model_dump(mode="json"),
                 None if settings.exam is None else settings.exam.model_dump(mode="json"),
-                [settings.run.seed, facts["threads"]],
+                [settings.run.seed, threads],
             ]
         )
         there = _kept(folder / f"{name}.json", mark)

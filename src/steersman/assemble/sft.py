@@ -1,90 +1,39 @@
-"""`sft` put together: settings -> model, rows, objective, run folder -> the fine-tuned model."""
+"""`sft`: settings -> a model fine-tuned on demonstrations."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
-import torch
-
+from steersman.execution.context import Job, open_run
 from steersman.execution.ending import RunResult, already_finished, conclude
-from steersman.execution.fit import SelectionMetric, learn
-from steersman.execution.kept import identity_of, keep_run
-from steersman.execution.learner import rows_together
-from steersman.execution.machine import resolve_device, resolve_machine
-from steersman.loading.language_model import load_language_model, shard_model, whole_again
+from steersman.execution.fit import Task, learn
+from steersman.execution.kept import identity_of
+from steersman.execution.learner import collate_rows, pack_together, padded_for
+from steersman.loading.language_model import load_language_model, saving, shard_model
 from steersman.methods.sft import NextToken, perplexity
-from steersman.parallel.world import join
-from steersman.settings.base import Settings
 from steersman.settings.sft import SftSettings
-from steersman.train.checkpoint import weight_tensors
 from steersman.training_data.demonstrations import demonstration_rows
 from steersman.training_data.split import content_of
 
 
-@dataclass(frozen=True)
-class Command:
-    """What was asked for, where fine-tuning is the last part of it: the run's folder keeps this kind and this recipe."""
-
-    kind: str
-    settings: Settings
-    parents: Mapping[str, str]
-
-
-def run_sft(settings: SftSettings, *, quiet: bool = False, command: Command | None = None) -> RunResult:
+def run_sft(settings: SftSettings, *, quiet: bool = False) -> RunResult:
     """Fine-tune on demonstrations; the same call on the same folder resumes."""
-    command = command or Command("sft", settings, {})
-    next_command = f"steersman chat {settings.run.out}"
-    before = already_finished(command.settings, settings.run, next_command)
-    if before is not None:
-        return before
-    with join(resolve_device(settings.run.device)) as world:
-        torch.manual_seed(settings.run.seed)
-        model = load_language_model(settings.model, world.device)
-        backbone, pad = model.backbone, model.tokeniser.pad_token_id
-        out = Path(settings.run.out)
-        machine = resolve_machine(settings.run, settings.train, width=backbone.hidden_size, kept=out)
-        facts = {
-            "threads": machine.threads,
-            "deterministic": machine.facts,
-            "data": content_of(settings.data),
-            "parents": {"model": identity_of(settings.model.path), **command.parents},
-        }
-        kept_as = keep_run(command.settings, settings.run, kind=command.kind, world=world, facts=facts)
-        with machine.working(), kept_as as kept:
-            material = demonstration_rows(
-                settings.data,
-                model.tokeniser,
-                kept,
-                loss_on=settings.loss_on,
-                take_chosen=settings.take_chosen,
-                context=backbone.context_length,
-                world=world,
-            )
-            shard_model(backbone, backbone, world, entrances=("hidden", "log_probs"))
-            finish = learn(
-                backbone,
-                material,
-                NextToken(),
-                rows_together(
-                    pad_id=pad,
-                    device=world.device,
-                    packing=settings.data.max_length if settings.train.packing else None,
-                    pad_multiple=machine.pad_multiple_within(backbone.context_length),
-                ),
-                optimiser=settings.optimiser,
-                train=settings.train,
-                seed=settings.run.seed,
-                checkpoint_every=settings.run.checkpoint_every,
-                judged=SelectionMetric("loss", higher_is_better=False, derive=perplexity),
-                kept=kept,
-                machine=machine,
-                world=world,
-                label=command.kind,
-                quiet=quiet,
-            )
-            weights = weight_tensors(backbone) if world.size > 1 else None
+    job = Job("sft", settings, settings.run, settings.train, f"steersman chat {settings.run.out}", quiet)
+    return already_finished(job) or fine_tune(job, settings, parents={})
 
-            def save(folder: Path) -> None:
-                (model if weights is None else whole_again(settings.model, weights)).save(folder)
 
-            return conclude(kept, finish, save=save, world=world, next_command=next_command)
+def fine_tune(job: Job, settings: SftSettings, *, parents: Mapping[str, str]) -> RunResult:
+    """Fine-tune as the last part of a job. `parents` are what else its demonstrations were made with."""
+    with open_run(
+        job,
+        partial(load_language_model, settings.model),
+        data=content_of(settings.data),
+        parents={"model": identity_of(settings.model.path), **parents},
+    ) as (run, model):
+        rows = demonstration_rows(run, settings, model)
+        shard_model(model.backbone, model.backbone, run.world, entrances=("hidden", "log_probs"))
+        if settings.train.packing:
+            collate = pack_together(settings.data.max_length, pad_id=model.pad_id, device=run.device)
+        else:
+            collate = padded_for(run, model, collate_rows)
+        finish = learn(run, settings, model.backbone, rows, Task(NextToken(), collate, perplexity))
+        return conclude(run, finish, model.backbone, saving(settings.model, model))

@@ -6,15 +6,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import Tensor, nn
+
 from steersman.errors import SteersmanError
-from steersman.execution.kept import OpenRunFolder, finished, refuse_another_recipe
-from steersman.parallel.world import World
+from steersman.execution.context import Job, RunContext
+from steersman.execution.kept import finished, refuse_another_recipe
 from steersman.runs.checkpoints import CheckpointStore, is_disk_full
 from steersman.runs.folder import RunFolder, free_bytes, fsync_path
 from steersman.runs.journal import read_rows
 from steersman.runs.lock import refuse_if_held
-from steersman.settings.base import Settings
-from steersman.settings.parts import RunSettings
+from steersman.train.checkpoint import weight_tensors
 from steersman.train.loop import Ending
 
 
@@ -37,37 +38,51 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Finish:
+    """How training ended. `best_step` is the step whose weights the model has; `held_out` was measured of those."""
+
     ending: Ending
     step: int
     best_step: int
     held_out: Mapping[str, float]
 
 
-def conclude(
-    kept: OpenRunFolder, finish: Finish, *, save: Callable[[Path], None], world: World, next_command: str
-) -> RunResult:
-    """Save the model (process 0), mark the run's end, and say how it went."""
-    folder = kept.folder
+Weights = Mapping[str, Tensor]
+Save = Callable[[Path, Weights | None], None]
+"""Writes the model into a folder. The weights are given where each process has only a part of them."""
+
+
+def conclude(run: RunContext, finish: Finish, model: nn.Module, save: Save) -> RunResult:
+    """Save the model (process 0), mark the run's end, and say how it went. `model` holds the trained weights."""
+    folder = run.folder.folder
     state: Literal["finished", "stopped"] = "stopped" if finish.ending == "stopped" else "finished"
-    if state == "finished" and world.first:
-        replace_folder(folder.model, save)
-    kept.end(state, finish.step, finish.ending)
-    world.barrier()
-    held_out = dict(finish.held_out)
+    if state == "finished":
+        weights = weight_tensors(model) if run.world.size > 1 else None
+        if run.world.first:
+            replace_folder(folder.model, lambda aside: save(aside, weights))
+    run.folder.end(state, finish.step, finish.ending)
+    run.world.barrier()
     return RunResult(
-        str(folder.path), finish.ending, finish.step, finish.best_step, held_out, str(folder.model), next_command
+        str(folder.path),
+        finish.ending,
+        finish.step,
+        finish.best_step,
+        dict(finish.held_out),
+        str(folder.model),
+        run.job.next_command,
     )
 
 
-def already_finished(settings: Settings, run: RunSettings, next_command: str) -> RunResult | None:
-    """The result of a run that finished earlier, if this folder holds it and these are its settings. A folder that another
-    process works in is refused here already, before a model is loaded."""
-    refuse_if_held(Path(run.out))
-    ending = finished(run.out)
+def already_finished(job: Job) -> RunResult | None:
+    """The result of a run that finished earlier, if its folder holds it and these are its settings.
+
+    A folder that another process works in is refused here already, before a model is loaded.
+    """
+    refuse_if_held(Path(job.run.out))
+    ending = finished(job.run.out)
     if ending is None:
         return None
-    folder = RunFolder(Path(run.out))
-    refuse_another_recipe(folder, settings)
+    folder = RunFolder(Path(job.run.out))
+    refuse_another_recipe(folder, job.settings)
     rows, _ = read_rows(folder.journal_path)
     best = CheckpointStore(folder.checkpoints).best()
     step = int(ending["step"])
@@ -89,7 +104,7 @@ def already_finished(settings: Settings, run: RunSettings, next_command: str) ->
         step if best is None else best.step,
         held_out,
         str(folder.model),
-        next_command,
+        job.next_command,
     )
 
 

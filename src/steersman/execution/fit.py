@@ -1,125 +1,155 @@
-"""What SFT, reward models and every other method that learns from a fixed set of rows have in common: units in, a run out."""
+"""Training on rows: what SFT, reward models and every other method but PPO have in common."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from steersman.data.order import epoch_order, steps_per_epoch
 from steersman.errors import DataError
+from steersman.execution.context import RunContext
 from steersman.execution.ending import Finish
-from steersman.execution.kept import OpenRunFolder
 from steersman.execution.learner import learner_of
-from steersman.execution.machine import Machine
-from steersman.parallel.world import World
+from steersman.models.compiled import compile_layers
 from steersman.settings.parts import OptimiserSettings, TrainSettings
 from steersman.train.checkpoint import load_checkpoint
 from steersman.train.core import Learner
 from steersman.train.loop import LoopState, TrainingData, TrainingLength, run_training
 from steersman.train.objective import Collate, Objective
+from steersman.train.plan import Batching
+
+RowsOfStep = Callable[[int], Sequence[Any]]
+"""The rows that a step learns from, by the step's number."""
+MEASURE = "loss"
+"""The held-out number that decides which weights are best."""
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Rows to learn from and rows held out."""
+
+    @property
+    def count(self) -> int: ...
+    @property
+    def held_out(self) -> Sequence[Any]: ...
+    def by_step(self, batch_size: int, seed: int) -> RowsOfStep: ...
 
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """The rows to learn from and the rows held out, each by index; nothing is in memory until it is asked for."""
+    """Rows that are there before training, each by its index; nothing is in memory until it is asked for."""
 
     count: int
-    unit: Callable[[int], Any]
+    row: Callable[[int], Any]
     held_out: Sequence[Any]
+
+    def by_step(self, batch_size: int, seed: int) -> RowsOfStep:
+        """Each epoch all of them, in an order of its own."""
+        order = lru_cache(maxsize=2)(lambda epoch: epoch_order(self.count, seed, epoch))
+        per_epoch = steps_per_epoch(self.count, batch_size)
+
+        def rows(step: int) -> list[Any]:
+            epoch, place = divmod(step, per_epoch)
+            chosen = order(epoch)[place * batch_size : (place + 1) * batch_size]
+            return [self.row(int(i)) for i in chosen]
+
+        return rows
 
 
 @dataclass(frozen=True)
-class SelectionMetric:
-    """Which held-out number decides, and numbers made from the held-out terms."""
+class RowsMadeByStep:
+    """Rows that each step makes from the weights that it begins with. `count` prompts are an epoch."""
 
-    measure: str
-    higher_is_better: bool
+    count: int
+    make: RowsOfStep
+    held_out: Sequence[Any]
+
+    def by_step(self, batch_size: int, seed: int) -> RowsOfStep:
+        return self.make
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned: the objective, how rows are collated for it, and numbers derived from the held-out terms.
+
+    One of those numbers is the loss: the lowest decides which weights are best.
+    """
+
+    objective: Objective[Any, Any]
+    collate: Collate[Any, Any]
     derive: Callable[[Mapping[str, float]], Mapping[str, float]]
 
 
+@runtime_checkable
+class TrainingSettings(Protocol):
+    """What the settings of every such method hold."""
+
+    @property
+    def optimiser(self) -> OptimiserSettings: ...
+    @property
+    def train(self) -> TrainSettings: ...
+
+
 def learn(
+    run: RunContext,
+    settings: TrainingSettings,
     model: nn.Module,
-    material: TrainingRows,
-    objective: Objective[Any, Any],
-    collate: Collate[Any, Any],
+    rows: Rows,
+    task: Task,
     *,
-    optimiser: OptimiserSettings,
-    train: TrainSettings,
-    seed: int,
-    checkpoint_every: int,
-    judged: SelectionMetric,
-    kept: OpenRunFolder,
-    machine: Machine,
-    world: World,
-    label: str,
-    quiet: bool,
-    rows_of: Callable[[int], Sequence[Any]] | None = None,
     after_step: Callable[[], None] | None = None,
 ) -> Finish:
-    """The whole course over the material, from its last checkpoint if there is one; the model ends with the weights to keep.
-    `rows_of` makes a step's rows where they are not the material's own: of the step's number and the weights at its beginning.
-    `after_step` is called whenever the weights have changed."""
-    if material.count == 0:
+    """Train, from the last checkpoint if there is one. The model ends with the weights to keep.
+
+    `after_step` is called whenever the weights have changed.
+    """
+    if rows.count == 0:
         raise DataError("no rows are left to learn from; see the report of rows left out, or raise data.max_length")
-    per_epoch = steps_per_epoch(material.count, train.batch_size)
+    train = settings.train
+    per_epoch = steps_per_epoch(rows.count, train.batch_size)
     steps = train.steps or train.epochs * per_epoch
+    if run.machine.compiled:
+        compile_layers([model])
     learner = learner_of(
         model,
-        optimiser,
+        settings.optimiser,
+        Batching(task.collate, run.token_budget, packed=train.packing),
         steps=steps,
-        collate=collate,
-        packed=train.packing,
-        token_budget=machine.token_budget,
-        world=world,
-        precision=machine.precision,
-        notice=kept.notice,
-        compiled=machine.compiled,
+        world=run.world,
+        precision=run.machine.precision,
+        notice=run.notice,
     )
     if after_step is not None:
         learner.optimiser.register_step_post_hook(lambda *_: after_step())
-    memory = _memory(kept, learner, judged, train, world)
+    memory = _memory(run, learner, train)
     length = TrainingLength(
         steps=steps,
         evaluate_every=train.evaluate_every or max(1, per_epoch // 4),
-        checkpoint_every=checkpoint_every,
+        checkpoint_every=run.job.run.checkpoint_every,
         patience=train.patience,
-        measure=judged.measure,
-        higher_is_better=judged.higher_is_better,
+        measure=MEASURE,
+        higher_is_better=False,
         keep=train.keep,
     )
     data = TrainingData(
-        rows_of=rows_of or _rows_of(material, train.batch_size, seed),
-        held_out=material.held_out,
-        derive=judged.derive,
+        rows_of=rows.by_step(train.batch_size, run.seed),
+        held_out=rows.held_out,
+        derive=task.derive,
         epoch_of=lambda step: step / per_epoch,
     )
-    with kept.progress(label, steps, done=learner.progress.step, silent=quiet):
-        outcome = run_training(learner, objective, data, length, kept, memory, world)
+    with run.folder.progress(run.job.kind, steps, done=learner.progress.step, silent=run.job.quiet):
+        outcome = run_training(learner, task.objective, data, length, run.folder, memory, run.world)
     return Finish(outcome.ending, outcome.step, outcome.best_step, outcome.held_out)
 
 
-def _memory(
-    kept: OpenRunFolder, learner: Learner[Any, Any], judged: SelectionMetric, train: TrainSettings, world: World
-) -> LoopState:
-    """What the loop remembers: nothing yet, or what the last checkpoint holds, which the learner then goes on from."""
-    point = kept.resume_point(world)
+def _memory(run: RunContext, learner: Learner[Any, Any], train: TrainSettings) -> LoopState:
+    """What the loop remembers: nothing yet, or what the last checkpoint holds. The learner then goes on from there."""
+    point = run.folder.resume_point(run.world)
     if point is None:
         return LoopState()
-    memory = LoopState(**load_checkpoint(point.path, learner, world))
+    memory = LoopState(**load_checkpoint(point.path, learner, run.world))
     if memory.best_value is not None and train.keep == "best":
-        kept.mark_best_again(memory.best_step, judged.measure, memory.best_value)
+        run.folder.mark_best_again(memory.best_step, MEASURE, memory.best_value)
     return memory
-
-
-def _rows_of(material: TrainingRows, batch_size: int, seed: int) -> Callable[[int], list[Any]]:
-    order = lru_cache(maxsize=2)(lambda epoch: epoch_order(material.count, seed, epoch))
-    per_epoch = steps_per_epoch(material.count, batch_size)
-
-    def rows(step: int) -> list[Any]:
-        epoch, place = divmod(step, per_epoch)
-        chosen = order(epoch)[place * batch_size : (place + 1) * batch_size]
-        return [material.unit(int(i)) for i in chosen]
-
-    return rows

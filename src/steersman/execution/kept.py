@@ -27,7 +27,15 @@ from steersman.runs.lock import lock_run
 from steersman.runs.progress import Progress
 from steersman.runs.signals import StopRequest
 from steersman.runs.sinks import TensorBoardSink, WandbSink
-from steersman.runs.stamp import changes, conflicts, make_stamp, read_stamp, write_stamp
+from steersman.runs.stamp import (
+    MachineFacts,
+    RunIdentity,
+    changes,
+    conflicts,
+    make_stamp,
+    read_stamp,
+    write_stamp,
+)
 from steersman.settings.base import Settings, to_toml
 from steersman.settings.parts import RunSettings
 from steersman.train.checkpoint import Snapshot
@@ -200,11 +208,11 @@ class OpenRunFolder:
 
 @contextmanager
 def keep_run(
-    settings: Settings, run: RunSettings, *, kind: str, world: World, facts: Mapping[str, Any]
+    settings: Settings, run: RunSettings, identity: RunIdentity, machine: MachineFacts, world: World
 ) -> Iterator[OpenRunFolder]:
-    """The run's folder opened and locked for this process (or for process 0, if there are several).
+    """The run's folder, open and locked for this process (or for process 0, if there are several).
 
-    `facts` are the stamp's: threads, data and parents (names to hashes), deterministic flags.
+    `identity` and `machine` go into its stamp.
     """
     path = Path(run.out)
     with ExitStack() as stack:
@@ -216,7 +224,7 @@ def keep_run(
             return
         folder = RunFolder.create_or_open(path)
         stack.enter_context(lock_run(folder.path))
-        notes = _continue_or_begin(folder, settings, run, kind, world, facts)
+        notes = _continue_or_begin(folder, settings, make_stamp(identity, machine))
         journal = stack.enter_context(Journal(folder.journal_path, open_sinks(run.journal, folder, settings)))
         stop = stack.enter_context(StopRequest())
         store = CheckpointStore(folder.checkpoints, on_damage=lambda words: kept.notice(words))
@@ -263,19 +271,7 @@ def finished(out: str) -> Mapping[str, Any] | None:
     return ending if isinstance(ending, dict) and ending.get("state") == "finished" else None
 
 
-def _continue_or_begin(
-    folder: RunFolder, settings: Settings, run: RunSettings, kind: str, world: World, facts: Mapping[str, Any]
-) -> list[str]:
-    stamp = make_stamp(
-        kind=kind,
-        seeds={"run": run.seed},
-        threads=facts["threads"],
-        device=world.device.type,
-        world_size=world.size,
-        deterministic=facts["deterministic"],
-        data=facts["data"],
-        parents=facts["parents"],
-    )
+def _continue_or_begin(folder: RunFolder, settings: Settings, stamp: Mapping[str, Any]) -> list[str]:
     notes: list[str] = []
     if folder.recipe_path.exists():
         refuse_another_recipe(folder, settings)

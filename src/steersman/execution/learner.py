@@ -1,58 +1,59 @@
-"""A learner from settings: optimiser, schedule, micro-batches, precision, and the model sharded over the world's processes."""
+"""A learner from settings: optimiser, schedule, micro-batches and precision; and how rows are collated."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-from steersman.batches import AnswerGroup, TokenRow, pack_rows, pad_groups, pad_rows
+from steersman.batches import AnswerGroup, PairBatch, TokenBatch, TokenRow, pack_rows, pad_groups, pad_rows
+from steersman.execution.context import RunContext
 from steersman.maths.schedule import multiplier
 from steersman.models.backbone import Backbone
-from steersman.models.compiled import compile_layers
 from steersman.parallel.world import World
 from steersman.settings.parts import OptimiserSettings
 from steersman.train.core import Learner
 from steersman.train.objective import Collate
-from steersman.train.optim import adamw
+from steersman.train.optim import Optimisation, adamw
+from steersman.train.plan import Batching
 from steersman.train.precision import Precision, autocast
 
 
 def learner_of(
     model: nn.Module,
-    optimiser: OptimiserSettings,
+    settings: OptimiserSettings,
+    batching: Batching[Any, Any],
     *,
     steps: int,
-    collate: Collate[Any, Any],
-    packed: bool,
-    token_budget: int,
     world: World,
     precision: Precision,
     notice: Callable[[str], None],
-    compiled: bool = False,
 ) -> Learner[Any, Any]:
-    if compiled:
-        compile_layers([model])
+    """A learner with AdamW, whose schedule goes over so many steps."""
+    half = precision == "bf16"
+    unpadded = not batching.packed and any(
+        module.skips_padding(half=half) for module in model.modules() if isinstance(module, Backbone)
+    )
     return Learner(
         model,
-        optimiser_of(model, optimiser, learning_rates={}),
-        rate_at=lambda step: scheduled(optimiser, step, steps),
-        max_grad_norm=optimiser.max_grad_norm,
-        token_budget=token_budget,
-        packed=packed,
-        collate=collate,
-        world=world,
+        Optimisation(
+            optimiser_of(model, settings, learning_rates={}),
+            rate_at=lambda step: scheduled(settings, step, steps),
+            max_grad_norm=settings.max_grad_norm,
+        ),
+        replace(batching, unpadded=unpadded),
+        world,
         precision=autocast(precision, world.device),
         notice=notice,
-        unpadded=not packed
-        and any(m.skips_padding(half=precision == "bf16") for m in model.modules() if isinstance(m, Backbone)),
     )
 
 
 def optimiser_of(
     model: nn.Module, settings: OptimiserSettings, *, learning_rates: Mapping[int, float]
 ) -> torch.optim.AdamW:
-    """AdamW as the settings wish; `learning_rates` are learning learning_rates of their own for some parameters, by id()."""
+    """AdamW from the settings; `learning_rates` gives some parameters, by their id(), a learning rate of their own."""
     return adamw(
         model,
         learning_rate=settings.learning_rate,
@@ -69,20 +70,36 @@ def scheduled(settings: OptimiserSettings, step: int, steps: int) -> float:
     return multiplier(settings.schedule, step, total_steps=steps, warm_up=warm_up, floor=settings.floor)
 
 
-def rows_together(
-    *, pad_id: int, device: torch.device, packing: int | None, pad_multiple: int
-) -> Collate[TokenRow, Any]:
-    """Token rows into a batch on the device: padded, or packed into rows of `packing` tokens."""
+@runtime_checkable
+class Padded(Protocol):
+    """A model whose rows are padded."""
+
+    @property
+    def pad_id(self) -> int: ...
+    @property
+    def context_length(self) -> int | None: ...
+
+
+def padded_for(run: RunContext, model: Padded, collate: Callable[..., Any]) -> Collate[Any, Any]:
+    """`collate` with this model's padding token, and the padding and the device of this run."""
+    return partial(collate, pad_id=model.pad_id, device=run.device, pad_multiple=run.pad_multiple(model.context_length))
+
+
+def collate_rows(units: Sequence[TokenRow], *, pad_id: int, device: torch.device, pad_multiple: int) -> TokenBatch:
+    """Token rows as one padded batch on the device."""
+    return pad_rows(units, pad_id=pad_id, pad_multiple=pad_multiple).to(device)
+
+
+def pack_together(capacity: int, *, pad_id: int, device: torch.device) -> Collate[TokenRow, Any]:
+    """A function that packs token rows into rows of `capacity` tokens, or of the longest if that is longer."""
 
     def collate(units: Sequence[TokenRow]) -> Any:
-        if packing is not None:
-            widest = max(len(row.ids) for row in units)
-            return pack_rows(units, pad_id=pad_id, capacity=max(packing, widest)).to(device)
-        return pad_rows(units, pad_id=pad_id, pad_multiple=pad_multiple).to(device)
+        widest = max(len(row.ids) for row in units)
+        return pack_rows(units, pad_id=pad_id, capacity=max(capacity, widest)).to(device)
 
     return collate
 
 
-def groups_together(*, pad_id: int, device: torch.device, pad_multiple: int) -> Collate[AnswerGroup, Any]:
-    """Groups of answers into one batch on the device."""
-    return lambda units: pad_groups(units, pad_id=pad_id, pad_multiple=pad_multiple).to(device)
+def collate_groups(units: Sequence[AnswerGroup], *, pad_id: int, device: torch.device, pad_multiple: int) -> PairBatch:
+    """Groups of answers as one batch on the device."""
+    return pad_groups(units, pad_id=pad_id, pad_multiple=pad_multiple).to(device)

@@ -23,7 +23,7 @@ from steersman.rollout.engine import Rollout, Sampling
 from steersman.settings.base import check
 from steersman.settings.parts import DataSettings
 from steersman.settings.score import SourceSettings
-from steersman.training_data.split import read_split
+from steersman.training_data.split import DataSide
 
 PROMPTS = 200
 TOKEN_BUDGET = 4096
@@ -78,7 +78,7 @@ def _held_out(recipe: Any) -> tuple[str, list[Prompt]]:
     if isinstance(held_out, str) and held_out != "none":
         records = read_source(SourceSettings(source=held_out), WITH_PROMPTS, ReadReport())
     elif "data" in recipe and held_out:
-        records = read_split(check(DataSettings, given), held_out=True, quarantine=None, report=ReadReport())
+        records = DataSide(check(DataSettings, given), held_out=True, quarantine=None).records()
     else:
         return source, []
     return source, list(as_prompts(records, unique=True))

@@ -1,6 +1,7 @@
 """A language model from settings: tokeniser, backbone, adapter, sharded over the processes; and how it is saved."""
 
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -99,11 +100,17 @@ def shard_model(model: nn.Module, backbone: Backbone, world: World, *, entrances
     shard(model, layers_of(backbone), entrances, world)
 
 
-def whole_again(settings: ModelSettings, weights: dict[str, Tensor]) -> LanguageModel:
-    """A sharded model once more, on one process and with its gathered weights, for saving."""
-    model = load_language_model(settings, torch.device("cpu"))
-    load_weight_tensors(model.backbone, weights)
-    return model
+def saving(settings: ModelSettings, model: LanguageModel) -> Callable[[Path, Mapping[str, Tensor] | None], None]:
+    """A function that saves the model. A model that is sharded is loaded once more and given its gathered weights."""
+
+    def save(folder: Path, weights: Mapping[str, Tensor] | None) -> None:
+        whole = model
+        if weights is not None:
+            whole = load_language_model(settings, torch.device("cpu"))
+            load_weight_tensors(whole.backbone, weights)
+        whole.save(folder)
+
+    return save
 
 
 def _merge(backbone: Backbone, adapter: str) -> None:

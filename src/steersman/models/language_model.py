@@ -23,6 +23,18 @@ class LanguageModel:
     guide: Guide | None = None
     """The Q heads saved with it, if it was loaded for generation."""
 
+    @property
+    def hidden_size(self) -> int:
+        return self.backbone.hidden_size
+
+    @property
+    def context_length(self) -> int | None:
+        return self.backbone.context_length
+
+    @property
+    def pad_id(self) -> int:
+        return self.tokeniser.pad_token_id
+
     def save(self, folder: Path) -> None:
         """Save a Hugging Face folder, or a peft folder if only an adapter was trained, with the tokeniser."""
         if self.adapter is None:

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -45,21 +46,30 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 HIDDEN = "***"
 
 
-def make_stamp(
-    *,
-    kind: str,
-    seeds: Mapping[str, int],
-    threads: int,
-    device: str,
-    world_size: int,
-    deterministic: Mapping[str, bool],
-    data: Mapping[str, str],
-    parents: Mapping[str, str],
-    command: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """The stamp of a run that starts now. `data` and `parents` map names to hashes; `command` defaults to sys.argv."""
+@dataclass(frozen=True)
+class RunIdentity:
+    """What makes two runs the same run. `data` and `parents` map names to hashes."""
+
+    kind: str
+    seeds: Mapping[str, int]
+    data: Mapping[str, str]
+    parents: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class MachineFacts:
+    """What of the machine the last bits of a result depend on, besides its processor and its libraries."""
+
+    threads: int
+    device: str
+    world_size: int
+    deterministic: Mapping[str, bool]
+
+
+def make_stamp(identity: RunIdentity, machine: MachineFacts, *, command: Sequence[str] | None = None) -> dict[str, Any]:
+    """The stamp of a run that starts now. `command` defaults to sys.argv."""
     return {
-        "kind": kind,
+        "kind": identity.kind,
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": without_secrets(sys.argv if command is None else command),
         "steersman": version_of("steersman"),
@@ -69,13 +79,13 @@ def make_stamp(
         "platform": platform.platform(),
         "processor": processor_name(),
         "cpus": os.cpu_count(),
-        "threads": threads,
-        "device": device,
-        "world_size": world_size,
-        "deterministic": dict(deterministic),
-        "seeds": dict(seeds),
-        "data": dict(data),
-        "parents": dict(parents),
+        "threads": machine.threads,
+        "device": machine.device,
+        "world_size": machine.world_size,
+        "deterministic": dict(machine.deterministic),
+        "seeds": dict(identity.seeds),
+        "data": dict(identity.data),
+        "parents": dict(identity.parents),
     }
 
 

@@ -22,8 +22,9 @@ from steersman.errors import NotFinite
 from steersman.parallel.shard import clip_gradients
 from steersman.parallel.world import World
 from steersman.train.allocator import give_back_memory
-from steersman.train.objective import BatchT, Collate, Objective, Sums, UnitT
-from steersman.train.plan import micro_batches, split_over_ranks
+from steersman.train.objective import BatchT, Objective, Sums, UnitT
+from steersman.train.optim import Optimisation
+from steersman.train.plan import Batching, micro_batches, split_over_ranks
 from steersman.train.profiling import phase
 
 BAD_STEPS_IN_A_ROW = 5
@@ -58,36 +59,27 @@ class Learner(Generic[UnitT, BatchT]):
     def __init__(
         self,
         model: nn.Module,
-        optimiser: torch.optim.Optimizer,
-        *,
-        rate_at: Callable[[int], float],
-        max_grad_norm: float,
-        token_budget: int,
-        packed: bool,
-        collate: Collate[UnitT, BatchT],
+        optimisation: Optimisation,
+        batching: Batching[UnitT, BatchT],
         world: World,
+        *,
         precision: Callable[[], AbstractContextManager[object]],
         notice: Callable[[str], None],
-        unpadded: bool = False,
         on_device: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """`packed`: the collate function packs rows. `unpadded`: the model computes no padding anyway. `on_device` is a
-        context that moves offloaded tensors to the device; callers of `step` enter it."""
+        """`on_device` is a context that moves offloaded tensors to the device; callers of `step` enter it."""
         self.model = model
-        self.optimiser = optimiser
-        self.progress = Progress(0, token_budget, 0)
-        self.requested_budget = token_budget
+        self.optimiser = optimisation.optimiser
+        self.progress = Progress(0, batching.token_budget, 0)
+        self.requested_budget = batching.token_budget
         self.on_device = on_device
-        self._rate_at = rate_at
-        self._max_grad_norm = max_grad_norm
-        self._packed = packed
-        self._unpadded = unpadded
-        self._collate = collate
+        self._optimisation = optimisation
+        self._batching = batching
         self._world = world
         self._precision = precision
         self._notice = notice
-        self._base_rates = [float(group["lr"]) for group in optimiser.param_groups]
-        self._parameters = [p for group in optimiser.param_groups for p in group["params"]]
+        self._base_rates = [float(group["lr"]) for group in self.optimiser.param_groups]
+        self._parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
 
     def step(self, units: Sequence[UnitT], objective: Objective[UnitT, BatchT]) -> StepReport:
         """One optimiser step over a global batch. Every rank passes the whole batch."""
@@ -100,8 +92,8 @@ class Learner(Generic[UnitT, BatchT]):
         totals = self._world.sum(rank_sums)
         terms = _term_means(totals, weights)
         loss = sum(totals[f"coefficient {name}"] / self._world.size * value for name, value in terms.items())
-        norm = clip_gradients(self._parameters, self._max_grad_norm)
-        rate = self._rate_at(self.progress.step)
+        norm = clip_gradients(self._parameters, self._optimisation.max_grad_norm)
+        rate = self._optimisation.rate_at(self.progress.step)
         skipped = not self._apply(loss, norm, rate)
         return StepReport(
             loss=loss,
@@ -137,12 +129,14 @@ class Learner(Generic[UnitT, BatchT]):
         learn: bool = True,
     ) -> dict[str, float]:
         self.optimiser.zero_grad(set_to_none=True)
-        groups = micro_batches(mine, self.progress.token_budget, packed=self._packed or self._unpadded)
+        groups = micro_batches(
+            mine, self.progress.token_budget, packed=self._batching.packed or self._batching.unpadded
+        )
         totals = {"real tokens": 0.0, "padded tokens": 0.0}
         # A rank with fewer micro-batches runs dummy ones of weight 0: sharded models need collectives in step.
         for i in range(self._world.max(len(groups))):
             group, factor = (groups[i], 1.0) if i < len(groups) else ([dummy], 0.0)
-            batch = self._collate(group)
+            batch = self._batching.collate(group)
             compute: Callable[[], Sums] | None = partial(objective, self.model, batch)
             while compute is not None:
                 with self._precision(), phase("forward"):
@@ -154,7 +148,7 @@ class Learner(Generic[UnitT, BatchT]):
                 compute = sums.later
             real = sum(sum(unit.lengths) for unit in group)
             _add(totals, "real tokens", factor * real)
-            _add(totals, "padded tokens", factor * (real if self._unpadded else batch.positions))
+            _add(totals, "padded tokens", factor * (real if self._batching.unpadded else batch.positions))
         return totals
 
     def _backward(self, sums: Sums, weights: Mapping[str, float], factor: float) -> None:

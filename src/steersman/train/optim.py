@@ -1,12 +1,23 @@
 """AdamW on the trainable parameters, without weight decay on vectors (norms, biases); its state by parameter name."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from steersman.errors import CheckpointError, UsageError
 from steersman.parallel.shard import part_like, whole
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """An optimiser with its schedule and its gradient clipping."""
+
+    optimiser: torch.optim.Optimizer
+    rate_at: Callable[[int], float]
+    """What the learning rate is multiplied by at a step."""
+    max_grad_norm: float
 
 
 def adamw(

@@ -5,9 +5,23 @@ Pure functions of the rows' lengths, so that a resumed run makes the same micro-
 
 import heapq
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic
 
 from steersman.models.rows import padded_groups
-from steersman.train.objective import UnitT
+from steersman.train.objective import BatchT, Collate, UnitT
+
+
+@dataclass(frozen=True)
+class Batching(Generic[UnitT, BatchT]):
+    """How units become micro-batches: the function that collates them, and what counts against the token budget."""
+
+    collate: Collate[UnitT, BatchT]
+    token_budget: int
+    packed: bool = False
+    """Whether `collate` packs rows instead of padding them."""
+    unpadded: bool = False
+    """Whether the model computes no padding, however rows are laid out."""
 
 
 def micro_batches(units: Sequence[UnitT], budget: int, *, packed: bool) -> list[list[UnitT]]:

@@ -16,12 +16,11 @@ from steersman.data.kinds import pairs_of
 from steersman.data.load import ReadReport
 from steersman.data.tokens import TokenStore, TokenWriter
 from steersman.errors import DataError
-from steersman.execution.kept import OpenRunFolder
-from steersman.parallel.world import World
+from steersman.execution.context import RunContext
 from steersman.records import KIND_OF, Comparison, Completion, Label, Prompt, Ranking, Record
 from steersman.reward.rows import score_row
 from steersman.settings.parts import DataSettings
-from steersman.training_data.split import check_held_out, read_split
+from steersman.training_data.split import DataSide, Tokenised, longest_row
 
 ENOUGH = 20
 """Judgements before it is said of somebody that they always choose the same place: by chance one person in 500,000."""
@@ -49,6 +48,9 @@ class Judgements:
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    def groups(self) -> list[AnswerGroup]:
+        return [self.group(i) for i in range(len(self))]
 
     def group(self, index: int) -> AnswerGroup:
         rows = tuple(self.rows.row(i) for i in range(self.starts[index], self.starts[index + 1]))
@@ -104,28 +106,15 @@ def groups_of(records: Iterable[Record], *, ties: str, left_out: Counter[str]) -
             left_out[f"a record of the kind {KIND_OF[type(record)]}, which compares nothing"] += 1
 
 
-def read_judgements(
-    data: DataSettings,
-    tokeniser: Any,
-    *,
-    held_out: bool,
-    context: int | None,
-    ties: str,
-    folder: Path,
-    quarantine: Path | None,
-    reading: ReadReport,
-) -> Judgements | None:
-    """The groups of one side; None if nothing fell into the held-out share."""
-    check_held_out(data)
-    length = min(data.max_length, context or data.max_length)
+def read_judgements(side: DataSide, tokeniser: Any, folder: Path, *, ties: str, max_length: int) -> Judgements | None:
+    """The groups of one side, tokenised into `folder`; None if nothing fell into the held-out share."""
     left_out: Counter[str] = Counter()
-    records = read_split(data, held_out=held_out, quarantine=quarantine, report=reading)
-    groups = groups_of(records, ties=ties, left_out=left_out)
+    groups = groups_of(side.records(), ties=ties, left_out=left_out)
     first = next(groups, None)
     if first is None:
-        if held_out and not isinstance(data.held_out, str):
+        if side.may_be_empty:
             return None
-        raise DataError(_nothing(reading, left_out))
+        raise DataError(_nothing(side.report, left_out))
     starts, pair_starts, pairs, approvals = [0], [0], [], []
     comparisons: list[Comparison] = []
     places: dict[str, Counter[str]] = {}
@@ -133,15 +122,15 @@ def read_judgements(
     with TokenWriter(folder) as writer:
         for group in itertools.chain([first], groups):
             for completion in group.completions:
-                writer.add(score_row(tokeniser, group.prompt, completion, max_length=length))
+                writer.add(score_row(tokeniser, group.prompt, completion, max_length=max_length))
             starts.append(writer.report.rows)
             pairs.extend(group.pairs)
             pair_starts.append(len(pairs))
             approvals.append(group.approval)
             count_places(group.comparisons, places)
-            comparisons.extend(group.comparisons if held_out else ())
-    if not held_out:
-        _check(pairs, approvals, data.source)
+            comparisons.extend(group.comparisons if side.held_out else ())
+    if not side.held_out:
+        _check(pairs, approvals, side.data.source)
     return Judgements(
         TokenStore(folder),
         np.array(starts, np.int64),
@@ -150,7 +139,7 @@ def read_judgements(
         np.array(approvals, np.float64),
         tuple(comparisons),
         places,
-        left_out + reading.left_out,
+        left_out + side.report.left_out,
         writer.report.truncated,
     )
 
@@ -198,46 +187,33 @@ def one_sided(places: Places) -> list[str]:
     return found
 
 
-def read_both(
-    data: DataSettings, ties: str, tokeniser: Any, kept: OpenRunFolder, context: int | None, world: World
-) -> tuple[Judgements, Judgements | None]:
-    """What is learned from and what is held out; the run's notices say how much it is, and what was left out."""
+def read_both(run: RunContext, data: DataSettings, ties: str, model: Tokenised) -> tuple[Judgements, Judgements | None]:
+    """What is learned from and what is held out. Notices say how much it is, and what was left out."""
+    length = longest_row(data, model.context_length)
     found: list[Judgements | None] = []
     for held_out in (False, True):
         if held_out and not data.held_out:
             found.append(None)
             continue
-        reading = ReadReport()
-        judgements = read_judgements(
-            data,
-            tokeniser,
-            held_out=held_out,
-            context=context,
-            ties=ties,
-            folder=kept.folder.path / "tokens" / ("held-out" if held_out else "train"),
-            quarantine=None if held_out or not world.first else kept.folder.quarantine_path,
-            reading=reading,
-        )
+        side = DataSide.of(run, data, held_out=held_out)
+        folder = run.path / "tokens" / side.name
+        judgements = read_judgements(side, model.tokeniser, folder, ties=ties, max_length=length)
         found.append(judgements)
-        _tell(kept, judgements, reading, held_out=held_out)
+        _tell(run, judgements, side)
     train, held = found
     assert train is not None
     for fact in one_sided(train.places):
-        kept.notice(fact)
+        run.notice(fact)
     return train, held
 
 
-def _tell(kept: OpenRunFolder, found: Judgements | None, reading: ReadReport, *, held_out: bool) -> None:
+def _tell(run: RunContext, found: Judgements | None, side: DataSide) -> None:
     if found is None:
-        kept.notice("nothing fell into the held-out share; the run goes without held-out numbers and without a report")
+        run.notice("nothing fell into the held-out share; the run goes without held-out numbers and without a report")
         return
-    words = f"{len(found):,} judged prompts {'held out' if held_out else 'to learn from'}"
-    words += f", {len(found.pairs):,} pairs, {len(found.rows):,} answers"
+    words = f"{len(found):,} judged prompts {side.words}, {len(found.pairs):,} pairs, {len(found.rows):,} answers"
     if found.cut:
         words += f"; {found.cut:,} answers were cut to data.max_length"
     for reason, count in found.left_out.items():
         words += f"; {count:,} left out: {reason}"
-    if reading.malformed and not held_out:
-        examples = "; ".join(text for each in reading.examples.values() for text in each[:1])
-        words += f"; {reading.malformed:,} bad rows are in {kept.folder.quarantine_path}, such as {examples}"
-    kept.notice(words)
+    run.notice(words + ("" if side.held_out else side.bad_rows(run)))

@@ -7,7 +7,7 @@ said of a stretch of the answer where the stretch ends.
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ from steersman.batches import RewardedRow
 from steersman.data.load import ReadReport
 from steersman.data.tokens import TokenStore, TokenWriter
 from steersman.errors import DataError
-from steersman.execution.kept import OpenRunFolder
-from steersman.parallel.world import World
+from steersman.execution.context import RunContext
 from steersman.records import (
     KIND_OF,
     Answers,
@@ -38,7 +37,7 @@ from steersman.reward.rows import score_row
 from steersman.reward.shaping import spread_over_tokens
 from steersman.settings.parts import DataSettings
 from steersman.text.tokeniser import decode
-from steersman.training_data.split import check_held_out, read_split
+from steersman.training_data.split import DataSide, Tokenised, longest_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,9 @@ class Rewarded:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def units(self) -> list[RewardedRow]:
+        return [self.unit(i) for i in range(len(self))]
+
     def unit(self, index: int) -> RewardedRow:
         row = self.rows.row(index)
         rewards = torch.zeros(row.targets)
@@ -77,37 +79,27 @@ class Rewarded:
 
 
 def read_rewarded(
-    data: DataSettings,
-    reward: str | None,
-    tokeniser: Any,
-    kept: OpenRunFolder,
-    world: World,
-    *,
-    held_out: bool,
-    context: int | None,
+    run: RunContext, data: DataSettings, reward: str | None, model: Tokenised, *, held_out: bool
 ) -> Rewarded | None:
     """The answers of one side; None if nothing fell into the held-out share."""
-    check_held_out(data)
+    side = DataSide.of(run, data, held_out=held_out)
     if held_out and not data.held_out:
         return None
-    reading, left_out = ReadReport(), Counter[str]()
-    quarantine = None if held_out or not world.first else kept.folder.quarantine_path
-    found = earned(
-        read_split(data, held_out=held_out, quarantine=quarantine, report=reading), reward=reward, left_out=left_out
-    )
-    first = next(found, None)
+    left_out = Counter[str]()
+    answers = earned(side.records(), reward=reward, left_out=left_out)
+    first = next(answers, None)
     if first is None:
-        if held_out and not isinstance(data.held_out, str):
-            kept.notice("nothing fell into the held-out share; the run goes without held-out numbers")
+        if side.may_be_empty:
+            run.notice("nothing fell into the held-out share; the run goes without held-out numbers")
             return None
-        raise DataError(_nothing(reading, left_out))
-    folder = kept.folder.path / "tokens" / ("held-out" if held_out else "train")
-    side = _write(itertools.chain([first], found), tokeniser, folder, min(data.max_length, context or data.max_length))
-    side = Rewarded(side.rows, side.rewards, side.within, left_out + reading.left_out, side.cut)
+        raise DataError(_nothing(side.report, left_out))
+    length = longest_row(data, model.context_length)
+    found = _write(itertools.chain([first], answers), model.tokeniser, run.path / "tokens" / side.name, length)
+    found = replace(found, left_out=left_out + side.report.left_out)
     if not held_out:
-        _check(side, data.source)
-    _tell(kept, side, reading, held_out=held_out)
-    return side
+        _check(found, data.source)
+    _tell(run, found, side)
+    return found
 
 
 def _write(found: Iterable[Earned], tokeniser: Any, folder: Path, length: int) -> Rewarded:
@@ -224,16 +216,13 @@ def _nothing(reading: ReadReport, left_out: Counter[str]) -> str:
     )
 
 
-def _tell(kept: OpenRunFolder, found: Rewarded, reading: ReadReport, *, held_out: bool) -> None:
+def _tell(run: RunContext, found: Rewarded, side: DataSide) -> None:
     mean, deviation = float(found.rewards.mean()), float(found.rewards.std())
-    words = f"{len(found):,} answers {'held out' if held_out else 'to learn from'}, which earned {mean:.3g} ± {deviation:.3g}"
+    words = f"{len(found):,} answers {side.words}, which earned {mean:.3g} ± {deviation:.3g}"
     if found.within:
         words += f"; {len(found.within):,} of them were rewarded within"
     if found.cut:
         words += f"; {found.cut:,} answers were cut to data.max_length"
     for reason, count in found.left_out.items():
         words += f"; {count:,} left out: {reason}"
-    if reading.malformed and not held_out:
-        examples = "; ".join(text for each in reading.examples.values() for text in each[:1])
-        words += f"; {reading.malformed:,} bad rows are in {kept.folder.quarantine_path}, such as {examples}"
-    kept.notice(words)
+    run.notice(words + ("" if side.held_out else side.bad_rows(run)))

@@ -2,12 +2,15 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from steersman.data.load import ReadReport, load_records
 from steersman.data.sources import content_hash
 from steersman.data.split import split_of
 from steersman.errors import UsageError
+from steersman.execution.context import RunContext
 from steersman.loading.sources import register_sources
 from steersman.records import Record
 from steersman.settings.parts import DataSettings
@@ -20,23 +23,78 @@ def content_of(data: DataSettings) -> dict[str, str]:
     return {name: content_hash(source) for name, source in sources.items()}
 
 
-def read_split(data: DataSettings, *, held_out: bool, quarantine: Path | None, report: ReadReport) -> Iterator[Record]:
-    """The records to learn from, or those held out. A share is held out by a hash of the prompt: none stands on both sides."""
-    if held_out and not data.held_out:
-        return iter(())
-    source = data.held_out if held_out and isinstance(data.held_out, str) else data.source
-    records = load_records(
-        source,
-        format=data.format,
-        split=data.split if source == data.source else None,
-        strict=data.strict,
-        quarantine=quarantine,
-        report=report,
-    )
-    if isinstance(data.held_out, float) and data.held_out > 0:
-        shares = {"train": 1.0 - data.held_out, "held out": data.held_out}
-        records = (record for record in records if (split_of(record, shares) == "held out") == held_out)
-    return itertools.islice(records, data.limit)
+@runtime_checkable
+class Tokenised(Protocol):
+    """A model with its tokeniser: what data is made into rows for."""
+
+    @property
+    def tokeniser(self) -> Any: ...
+    @property
+    def context_length(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class DataSide:
+    """One side of the data settings, what is learned from or what is held out. `report` says what was read of it."""
+
+    data: DataSettings
+    held_out: bool
+    quarantine: Path | None
+    """Where bad rows are kept; None: nowhere."""
+    report: ReadReport = field(default_factory=ReadReport)
+
+    def __post_init__(self) -> None:
+        check_held_out(self.data)
+
+    @staticmethod
+    def of(run: RunContext, data: DataSettings, *, held_out: bool) -> "DataSide":
+        """The side as a run reads it. The bad rows of what is learned from are kept in its folder."""
+        return DataSide(data, held_out, None if held_out else run.quarantine)
+
+    @property
+    def name(self) -> str:
+        return "held-out" if self.held_out else "train"
+
+    @property
+    def words(self) -> str:
+        """What its rows are for, in a notice."""
+        return "held out" if self.held_out else "to learn from"
+
+    @property
+    def may_be_empty(self) -> bool:
+        """A share of a small source may be empty; a source of its own may not."""
+        return self.held_out and not isinstance(self.data.held_out, str)
+
+    def records(self) -> Iterator[Record]:
+        """Its records. A share is held out by a hash of the prompt, so that none stands on both sides."""
+        data, held_out = self.data, self.held_out
+        if held_out and not data.held_out:
+            return iter(())
+        source = data.held_out if held_out and isinstance(data.held_out, str) else data.source
+        records = load_records(
+            source,
+            format=data.format,
+            split=data.split if source == data.source else None,
+            strict=data.strict,
+            quarantine=self.quarantine,
+            report=self.report,
+        )
+        if isinstance(data.held_out, float) and data.held_out > 0:
+            shares = {"train": 1.0 - data.held_out, "held out": data.held_out}
+            records = (record for record in records if (split_of(record, shares) == "held out") == held_out)
+        return itertools.islice(records, data.limit)
+
+    def bad_rows(self, run: RunContext) -> str:
+        """The end of a notice: how many rows were bad, and where they are; nothing if there were none."""
+        if not self.report.malformed:
+            return ""
+        examples = "; ".join(text for found in self.report.examples.values() for text in found[:1])
+        return f"; {self.report.malformed:,} bad rows are in {run.folder.folder.quarantine_path}, such as {examples}"
+
+
+def longest_row(data: DataSettings, context: int | None) -> int:
+    """Tokens that a row may have, by the settings and by what the model can see."""
+    return min(data.max_length, context or data.max_length)
 
 
 def check_held_out(data: DataSettings) -> None:

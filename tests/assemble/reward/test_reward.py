@@ -83,13 +83,13 @@ def teach(settings) -> Callable[..., RunResult]:
 def trained(monkeypatch) -> list[reward.TrainableReward]:
     """What `run_reward` loaded, and has trained when it comes back."""
     found: list[reward.TrainableReward] = []
-    load = reward.load_trainee
+    load = reward.load_trainable
 
     def remember(*arguments):
         found.append(load(*arguments))
         return found[-1]
 
-    monkeypatch.setattr(reward, "load_trainee", remember)
+    monkeypatch.setattr(reward, "load_trainable", remember)
     return found
 
 

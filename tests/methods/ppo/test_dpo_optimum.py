@@ -16,6 +16,8 @@ from steersman.parallel.world import World
 from steersman.settings.base import check
 from steersman.settings.dpo import DpoSettings
 from steersman.train.core import Learner
+from steersman.train.optim import Optimisation
+from steersman.train.plan import Batching
 from steersman.train.precision import autocast
 
 CPU = torch.device("cpu")
@@ -45,13 +47,13 @@ def learned(problem: Problem, unit: JudgedGroup, *, steps: int, **settings: obje
     policy = Policy(problem, critic=False)
     learner: Learner[JudgedGroup, JudgedBatch] = Learner(
         policy,
-        torch.optim.Adam(policy.parameters(), lr=0.1),
-        rate_at=lambda step: (1 - step / steps) ** 2,
-        max_grad_norm=1e9,
-        token_budget=10**6,
-        packed=False,
-        collate=lambda units: collate(units, pad_id=0, device=CPU),
-        world=World.alone(),
+        Optimisation(
+            torch.optim.Adam(policy.parameters(), lr=0.1),
+            rate_at=lambda step: (1 - step / steps) ** 2,
+            max_grad_norm=1e9,
+        ),
+        Batching(lambda units: collate(units, pad_id=0, device=CPU), 10**6),
+        World.alone(),
         precision=autocast("fp32", CPU),
         notice=print,
     )

@@ -12,6 +12,8 @@ from steersman.methods.ppo.update import PpoObjective
 from steersman.parallel.world import World
 from steersman.settings.ppo import KlSettings, SamplingSettings, UpdateSettings
 from steersman.train.core import Learner
+from steersman.train.optim import Optimisation
+from steersman.train.plan import Batching
 from steersman.train.precision import autocast
 
 CPU = torch.device("cpu")
@@ -30,13 +32,13 @@ def answers():
 def stepped(actors, budget):
     learner = Learner(
         actors,
-        torch.optim.AdamW([p for p in actors.parameters() if p.requires_grad], lr=1e-3),
-        rate_at=lambda step: 1.0,
-        max_grad_norm=1.0,
-        token_budget=budget,
-        packed=False,
-        collate=lambda units: collate(units, pad_id=0, device=CPU, pad_multiple=1),
-        world=World.alone(),
+        Optimisation(
+            torch.optim.AdamW([p for p in actors.parameters() if p.requires_grad], lr=1e-3),
+            rate_at=lambda step: 1.0,
+            max_grad_norm=1.0,
+        ),
+        Batching(lambda units: collate(units, pad_id=0, device=CPU, pad_multiple=1), budget),
+        World.alone(),
         precision=autocast("fp32", CPU),
         notice=print,
     )

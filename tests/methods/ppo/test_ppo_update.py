@@ -15,6 +15,8 @@ from steersman.methods.ppo.update import PpoObjective, minibatches, update
 from steersman.parallel.world import World
 from steersman.settings.ppo import KlSettings, SamplingSettings, UpdateSettings
 from steersman.train.core import Learner, StepReport
+from steersman.train.optim import Optimisation
+from steersman.train.plan import Batching
 from steersman.train.precision import autocast
 
 CPU = torch.device("cpu")
@@ -48,13 +50,11 @@ class Given(nn.Module):
 def learner_of(actors: nn.Module, *, budget: int = 10**6, rate: float = 0.0, norm: float = 1e9) -> Learner:
     return Learner(
         actors,
-        torch.optim.SGD(actors.parameters(), lr=rate or 1e-12),
-        rate_at=lambda step: 1.0,
-        max_grad_norm=norm,
-        token_budget=budget,
-        packed=False,
-        collate=lambda units: collate(units, pad_id=0, device=CPU, pad_multiple=1),
-        world=World.alone(),
+        Optimisation(
+            torch.optim.SGD(actors.parameters(), lr=rate or 1e-12), rate_at=lambda step: 1.0, max_grad_norm=norm
+        ),
+        Batching(lambda units: collate(units, pad_id=0, device=CPU, pad_multiple=1), budget),
+        World.alone(),
         precision=autocast("fp32", CPU),
         notice=print,
     )

@@ -31,6 +31,8 @@ from steersman.rollout.engine import Rollout, Sampling
 from steersman.rollout.native import NativeEngine
 from steersman.settings.ppo import PpoSettings
 from steersman.train.core import Learner
+from steersman.train.optim import Optimisation
+from steersman.train.plan import Batching
 from steersman.train.precision import autocast
 
 PROMPT = (1, 0)
@@ -324,13 +326,13 @@ def run_toy(
     memory = memory or Memory(settings.kl.coefficient)
     learner = Learner(
         actors,
-        optimiser,
-        rate_at=lambda step: 1.0 - memory.iteration / settings.iterations,
-        max_grad_norm=settings.optimiser.max_grad_norm,
-        token_budget=budget,
-        packed=False,
-        collate=lambda units: collate(units, pad_id=0, device=cpu, pad_multiple=1),
-        world=World.alone(),
+        Optimisation(
+            optimiser,
+            rate_at=lambda step: 1.0 - memory.iteration / settings.iterations,
+            max_grad_norm=settings.optimiser.max_grad_norm,
+        ),
+        Batching(lambda units: collate(units, pad_id=0, device=cpu, pad_multiple=1), budget),
+        World.alone(),
         precision=autocast("fp32", cpu),
         notice=print,
     )

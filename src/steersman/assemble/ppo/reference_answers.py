@@ -6,14 +6,14 @@ whose file is gone draws the same answers again.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from steersman.errors import UsageError
-from steersman.execution.kept import OpenRunFolder
+from steersman.execution.context import RunContext
 from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration
 from steersman.methods.ppo.distributed import checked_scores as scores_of
-from steersman.parallel.world import World
 from steersman.records import Prompt
 from steersman.reward.preference import PreferenceScorer, prompt_key
 from steersman.reward.scorer import Scorer
@@ -27,16 +27,22 @@ TOGETHER = 256
 """Prompts answered at once."""
 
 
+@dataclass(frozen=True)
+class StartingPolicy:
+    """The policy before anything was learned, as it answers."""
+
+    engine: Engine
+    language: Language
+    sampling: Sampling
+
+
 def against_reference(
+    run: RunContext,
     settings: PpoSettings,
     scorer: Scorer,
-    engine: Engine,
-    language: Language,
-    sampling: Sampling,
+    starting: StartingPolicy,
     prompts: Sequence[Prompt],
     held_out: Sequence[Prompt],
-    kept: OpenRunFolder,
-    world: World,
 ) -> Scorer:
     """The scorer with preference over the starting model's answers in place of its score."""
     count = settings.score.preference_over
@@ -50,19 +56,19 @@ def against_reference(
         prompt_key(prompt): prompt
         for prompt in [*_prompts_to_come(settings, prompts), *held_out[: settings.evaluation.prompts]]
     }
-    path = kept.folder.path / "scorer" / FILE
-    there = world.together("reading reference answers", lambda: _read(path) if world.first else {})[0]
+    path = run.path / "scorer" / FILE
+    there = run.world.together("reading reference answers", lambda: _read(path) if run.world.first else {})[0]
     if set(wanted) <= set(there):
         return PreferenceScorer(scorer, there)
-    kept.notice(
+    run.notice(
         f"drawing {count} answer{'s' if count > 1 else ''} of the starting model to each of {len(wanted):,} prompts, to compare with"
     )
-    asking = Asking(sampling, count, settings.run.seed, "reference")
+    asking = Asking(starting.sampling, count, run.seed, "reference")
     rows: list[dict[str, Any]] = []
     keys = list(wanted)
     for start in range(0, len(keys), TOGETHER):
         group = [wanted[key] for key in keys[start : start + TOGETHER]]
-        samples = collect(group, engine, language, asking, iteration=0)
+        samples = collect(group, starting.engine, starting.language, asking, iteration=0)
         found = scores_of(scorer, [(sample.prompt, sample.text) for sample in samples])
         for key, place in zip(keys[start : start + TOGETHER], range(0, len(samples), count), strict=True):
             mine = range(place, place + count)
@@ -74,7 +80,7 @@ def against_reference(
                     "scores": [found[i].value for i in mine],
                 }
             )
-    if world.first:
+    if run.world.first:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return PreferenceScorer(scorer, {row["asked"]: row["scores"] for row in rows})

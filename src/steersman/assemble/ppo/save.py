@@ -1,11 +1,10 @@
 """PPO's policy and critic as folders."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from steersman.execution.ending import Weights
 from steersman.loading.language_model import load_language_model
 from steersman.methods.ppo.actors import make_actors
 from steersman.methods.ppo.critic import save_critic
@@ -20,14 +19,16 @@ def save_policy_and_critic(
     model: LanguageModel,
     actors: ModelActors,
     folder: Path,
-    *,
-    gathered: Mapping[str, Tensor] | None,
+    weights: Weights | None,
 ) -> None:
-    """The policy in `folder`, the critic (if there is one) beside it. `gathered` are the whole weights, if each process has but a part."""
-    if gathered is not None:
+    """Save the policy in `folder`, and the critic (if there is one) beside it.
+
+    The weights are given where each process has only a part of them.
+    """
+    if weights is not None:
         model = load_language_model(settings.model, torch.device("cpu"))
         actors = make_actors(settings, model)
-        load_weight_tensors(actors, gathered)
+        load_weight_tensors(actors, weights)
     model.save(folder)
     if actors.value_head is not None:
         save_critic(actors, actors.value_head, folder.parent / "critic")

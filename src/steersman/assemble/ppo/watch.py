@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steersman.errors import UsageError
-from steersman.execution.kept import OpenRunFolder
+from steersman.execution.context import RunContext
 from steersman.loading.scorers import ScorerCache, load_scorer
 from steersman.methods.ppo.distributed import DistributedScorer
 from steersman.methods.ppo.watched import Watch
@@ -42,10 +42,13 @@ class KeptWatch(Watcher):
 
 
 def open_watch(
-    settings: WatchSettings, scorer: Scorer, world: World, kept: OpenRunFolder, park: Callable[[Scorer], Scorer]
+    run: RunContext, settings: WatchSettings, scorer: Scorer, offload: Callable[[Scorer], Scorer]
 ) -> tuple[Scorer, Watch | None]:
-    """The scorer, perhaps with its features kept, and the watch (None if it is off). `park` may send a second scorer's models away until
-    it is asked."""
+    """The scorer, perhaps with its features kept, and the watch (None if it is off).
+
+    `offload` may move a second scorer's models off the device until it is asked.
+    """
+    world = run.world
     if settings.action == "off":
         return scorer, None
     _check(settings, scorer)
@@ -59,8 +62,8 @@ def open_watch(
         )
     held_out = None
     if settings.held_out_scorer is not None:
-        keeping = ScorerCache.of(kept, world, "held-out-scorer")
-        held_out = park(load_scorer(settings.held_out_scorer, world.device, keeping))
+        keeping = ScorerCache.of(run.folder, world, "held-out-scorer")
+        held_out = offload(load_scorer(settings.held_out_scorer, world.device, keeping))
         held_out = held_out if world.size == 1 else DistributedScorer(held_out, world)
     limits = {name: limit for name, limit in settings.limits.model_dump().items() if limit is not None}
     plan = Plan(

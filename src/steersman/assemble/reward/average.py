@@ -2,21 +2,22 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from steersman.assemble.reward.measure import Reader, measure_scale, report
-from steersman.execution.ending import Finish, RunResult, already_finished, conclude
-from steersman.execution.kept import identity_of, keep_run, refuse_another_recipe
-from steersman.execution.machine import resolve_device
+from steersman.execution.context import Job, open_unloaded
+from steersman.execution.ending import Finish, RunResult, Weights, already_finished, conclude
+from steersman.execution.kept import identity_of, refuse_another_recipe
 from steersman.methods.reward_model import Trainee
-from steersman.models.reward_model import load_reward_model, save_reward_model
-from steersman.parallel.world import join
+from steersman.models.reward_model import RewardModel, load_reward_model, save_reward_model
 from steersman.reward.average import average_weights
 from steersman.runs.folder import RunFolder, atomic_write_text
 from steersman.settings.base import to_toml
+from steersman.settings.parts import RunSettings
 from steersman.settings.reward import RewardSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser
 from steersman.training_data.judgements import read_both
@@ -34,47 +35,49 @@ def claim_folder(settings: RewardSettings) -> None:
         atomic_write_text(folder.recipe_path, to_toml(settings))
 
 
-def average_members(
-    settings: RewardSettings, members: Sequence[RunResult], next_command: str, *, quiet: bool
-) -> RunResult:
+def next_command(run: RunSettings) -> str:
+    return f"steersman score YOUR-ANSWERS.jsonl --scorer {run.out} --out scored.jsonl"
+
+
+def job_of(settings: RewardSettings, *, quiet: bool) -> Job:
+    return Job("reward", settings, settings.run, settings.train, next_command(settings.run), quiet)
+
+
+@dataclass(frozen=True)
+class AveragedReward:
+    """The mean of the members' weights, as data is made into rows for it."""
+
+    model: RewardModel
+    tokeniser: Any
+
+    @property
+    def context_length(self) -> int | None:
+        return self.model.backbone.context_length
+
+
+def average_members(job: Job, settings: RewardSettings, members: Sequence[RunResult]) -> RunResult:
     """The run in `settings.run.out`, whose model is the mean of the members' weights."""
-    before = already_finished(settings, settings.run, next_command)
+    before = already_finished(job)
     if before is not None:
         return before
-    folders = [member.model for member in members]
-    tokeniser = load_tokeniser(folders[0])
+    tokeniser = load_tokeniser(members[0].model)
     give_pad(tokeniser)
-    facts = {
-        "threads": settings.run.threads or torch.get_num_threads(),
-        "deterministic": {},
-        "data": content_of(settings.data),
-        "parents": {Path(member.out).name: identity_of(member.out) for member in members},
-    }
-    with (
-        join(resolve_device(settings.run.device)) as world,
-        keep_run(settings, settings.run, kind="reward", world=world, facts=facts) as kept,
-    ):
-        kept.resume_point(world)
+    parents = {Path(member.out).name: identity_of(member.out) for member in members}
+    with open_unloaded(job, data=content_of(settings.data), parents=parents) as run:
+        run.folder.resume_point(run.world)
         model = average_weights(
-            [load_reward_model(folder, dtype=torch.float32, device=world.device) for folder in folders]
+            [load_reward_model(member.model, dtype=torch.float32, device=run.device) for member in members]
         )
-        if world.first:
-            context = model.backbone.context_length
-            train, held_out = read_both(settings.data, settings.ties, tokeniser, kept, context, world)
-            reader = Reader(Trainee(None, model), tokeniser, settings.data.max_length, world.device)
+        if run.world.first:
+            train, held_out = read_both(run, settings.data, settings.ties, AveragedReward(model, tokeniser))
+            reader = Reader(Trainee(None, model), tokeniser, settings.data.max_length, run.device)
             model.scale = measure_scale(settings.reference, reader, train)
             if held_out is not None and held_out.comparisons:
-                report(kept, reader, held_out.comparisons, world, quiet=quiet)
+                report(run, reader, held_out.comparisons)
+        finish = Finish("finished", len(members), len(members), {})
 
-        def save(folder: Path) -> None:
+        def save(folder: Path, weights: Weights | None) -> None:
             save_reward_model(model, tokeniser, folder)
 
-        finish = Finish("finished", len(members), len(members), {})
-        result = conclude(
-            kept,
-            finish,
-            save=save,
-            world=world,
-            next_command=next_command,
-        )
+        result = conclude(run, finish, model, save)
     return replace(result, model=str(Path(settings.run.out) / "model"))

@@ -12,12 +12,11 @@ from torch import Tensor
 from steersman.batches import TokenRow
 from steersman.data.load import load_records
 from steersman.errors import DataError
-from steersman.execution.kept import OpenRunFolder
+from steersman.execution.context import RunContext
 from steersman.loading.sources import register_sources
 from steersman.methods.reward_model import Trainee
 from steersman.models.reward_model import Scale
 from steersman.models.rows import run_rows
-from steersman.parallel.world import World
 from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking
 from steersman.reward.rows import encode_item
 from steersman.reward.scorer import Item
@@ -79,18 +78,18 @@ def _reference_answers(source: str) -> list[Item]:
     return found[:REFERENCE_ANSWERS]
 
 
-def report(
-    kept: OpenRunFolder, reader: Reader, comparisons: tuple[Comparison, ...], world: World, *, quiet: bool
-) -> None:
-    """How good the model is on the held-out judgements: kept as quality.json, and said. Its scores are the raw ones, of
-    which the model says what it means: the difference of two is the log-odds that the one is preferred."""
+def report(run: RunContext, reader: Reader, comparisons: tuple[Comparison, ...]) -> None:
+    """How good the model is on the held-out judgements: kept as quality.json, and said.
+
+    Its scores are the raw ones: the difference of two is the log-odds that the one answer is preferred.
+    """
     from steersman.evaluate.judged_pairs import judged_pairs
     from steersman.evaluate.reward_quality import measure_reward_quality, plain
     from steersman.evaluate.reward_quality_words import lines_of
 
     rows = [reader.row((c.prompt, completion.text)) for c in comparisons for completion in (c.first, c.second)]
     scores = reader.scores(rows).mean(1).tolist()
-    if not world.first:
+    if not run.world.first:
         return
 
     def scored(completion: Completion, value: float) -> Completion:
@@ -103,10 +102,10 @@ def report(
     try:
         quality = measure_reward_quality(judged_pairs(rated, "reward"))
     except DataError as error:
-        kept.notice(f"no report on held-out judgements: {error}")
+        run.notice(f"no report on held-out judgements: {error}")
         return
-    atomic_write_text(kept.folder.path / "quality.json", json.dumps(plain(quality), indent=1))
-    if not quiet:
+    atomic_write_text(run.path / "quality.json", json.dumps(plain(quality), indent=1))
+    if not run.job.quiet:
         from rich.console import Console
 
         for line in lines_of(quality):

@@ -1,22 +1,22 @@
-"""`reward` put together: judgements -> a reward model (or an ensemble of them), its scale, and a report on how good it is."""
+"""`reward`: settings -> a reward model (or an ensemble of them) trained on judgements, its scale, and a report on how good it is."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from steersman.assemble.reward.average import average_members, claim_folder
+from steersman.assemble.reward.average import average_members, claim_folder, job_of, next_command
 from steersman.assemble.reward.measure import Reader, measure_scale, report
 from steersman.errors import UsageError
-from steersman.execution.ending import RunResult, already_finished, conclude
-from steersman.execution.fit import SelectionMetric, TrainingRows, learn
-from steersman.execution.kept import identity_of, keep_run
-from steersman.execution.learner import groups_together
-from steersman.execution.machine import resolve_device, resolve_machine
+from steersman.execution.context import open_run
+from steersman.execution.ending import RunResult, Weights, already_finished, conclude
+from steersman.execution.fit import Task, TrainingRows, learn
+from steersman.execution.kept import identity_of
+from steersman.execution.learner import collate_groups, padded_for
 from steersman.loading.language_model import base_of, load_language_model, shard_model
 from steersman.methods.reward_model import Preference, Trainee
 from steersman.models.adapters import set_trainable
@@ -28,13 +28,12 @@ from steersman.models.reward_model import (
     new_reward_model,
     save_reward_model,
 )
-from steersman.parallel.world import join
 from steersman.reward.open import ENSEMBLE, members_of
 from steersman.runs.folder import atomic_write_text
 from steersman.settings.parts import RunSettings
 from steersman.settings.reward import RewardSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser
-from steersman.train.checkpoint import load_weight_tensors, weight_tensors
+from steersman.train.checkpoint import load_weight_tensors
 from steersman.training_data.judgements import read_both
 from steersman.training_data.split import content_of
 
@@ -49,6 +48,26 @@ class TrainableReward:
     trainee: Trainee
     tokeniser: Any
     merged: bool
+
+    @property
+    def hidden_size(self) -> int:
+        return self.trainee.reward.backbone.hidden_size
+
+    @property
+    def context_length(self) -> int | None:
+        return self.trainee.reward.backbone.context_length
+
+    @property
+    def pad_id(self) -> int:
+        return self.tokeniser.pad_token_id
+
+    def save(self, folder: Path) -> None:
+        reward = self.trainee.reward
+        if self.merged and reward.adapter is not None:
+            base = folder.absolute().parent / "base"
+            save_model(reward.backbone, self.tokeniser, base)
+            reward.backbone.peft.peft_config[reward.adapter].base_model_name_or_path = str(base)
+        save_reward_model(reward, self.tokeniser, folder)
 
 
 def run_reward(settings: RewardSettings, *, quiet: bool = False) -> RunResult:
@@ -87,68 +106,51 @@ def run_reward(settings: RewardSettings, *, quiet: bool = False) -> RunResult:
         if results[-1].ending == "stopped":
             return replace(results[-1], out=settings.run.out)
     if settings.members_as == "average":
-        return average_members(settings, results, _next_command(settings.run), quiet=quiet)
+        return average_members(job_of(settings, quiet=quiet), settings, results)
     return _ensemble(settings.run, results)
 
 
 def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
-    next_command = _next_command(settings.run)
-    before = already_finished(settings, settings.run, next_command)
+    """Train one reward model."""
+    job = job_of(settings, quiet=quiet)
+    before = already_finished(job)
     if before is not None:
         return before
-    with join(resolve_device(settings.run.device)) as world:
-        # What is drawn from here on is the new head (and adapters); the order of the data has a seed of its own.
-        torch.manual_seed(settings.run.seed if settings.head_seed is None else settings.head_seed)
-        start = load_trainee(settings, world.device)
-        trainee, backbone = start.trainee, start.trainee.reward.backbone
-        pad, context = start.tokeniser.pad_token_id, backbone.context_length
-        machine = resolve_machine(settings.run, settings.train, width=backbone.hidden_size, kept=Path(settings.run.out))
-        facts = {
-            "threads": machine.threads,
-            "deterministic": machine.facts,
-            "data": content_of(settings.data),
-            "parents": {"model": identity_of(settings.model.path)},
-        }
-        with machine.working(), keep_run(settings, settings.run, kind="reward", world=world, facts=facts) as kept:
-            train, held_out = read_both(settings.data, settings.ties, start.tokeniser, kept, context, world)
-            shard_model(trainee, backbone, world, entrances=("scores", "scores_by_head"))
-            finish = learn(
-                trainee,
-                TrainingRows(
-                    len(train), train.group, [held_out.group(i) for i in range(len(held_out))] if held_out else []
-                ),
-                Preference(use_margin=settings.use_margin, centring=settings.centring),
-                groups_together(pad_id=pad, device=world.device, pad_multiple=machine.pad_multiple_within(context)),
-                optimiser=settings.optimiser,
-                train=settings.train,
-                seed=settings.run.seed,
-                checkpoint_every=settings.run.checkpoint_every,
-                judged=SelectionMetric("loss", higher_is_better=False, derive=_loss),
-                kept=kept,
-                machine=machine,
-                world=world,
-                label="reward",
-                quiet=quiet,
-            )
-            if finish.ending != "stopped":
-                reader = Reader(trainee, start.tokeniser, settings.data.max_length, world.device)
-                trainee.reward.scale = measure_scale(settings.reference, reader, train)
-                if held_out is not None and held_out.comparisons:
-                    report(kept, reader, held_out.comparisons, world, quiet=quiet)
-            weights = weight_tensors(trainee) if world.size > 1 else None
+    with open_run(
+        job,
+        partial(load_trainable, settings),
+        data=content_of(settings.data),
+        parents={"model": identity_of(settings.model.path)},
+        # What is drawn with it is the new head (and adapters); the order of the data has the run's own seed.
+        seed=settings.head_seed,
+    ) as (run, model):
+        trainee = model.trainee
+        train, held_out = read_both(run, settings.data, settings.ties, model)
+        shard_model(trainee, trainee.reward.backbone, run.world, entrances=("scores", "scores_by_head"))
+        rows = TrainingRows(len(train), train.group, [] if held_out is None else held_out.groups())
+        task = Task(
+            Preference(use_margin=settings.use_margin, centring=settings.centring),
+            padded_for(run, model, collate_groups),
+            derive=_loss,
+        )
+        finish = learn(run, settings, trainee, rows, task)
+        if finish.ending != "stopped":
+            reader = Reader(trainee, model.tokeniser, settings.data.max_length, run.device)
+            trainee.reward.scale = measure_scale(settings.reference, reader, train)
+            if held_out is not None and held_out.comparisons:
+                report(run, reader, held_out.comparisons)
 
-            def save(folder: Path) -> None:
-                whole = start if weights is None else _on_one_process(settings, weights, trainee.reward.scale)
-                _save(whole, folder)
+        def save(folder: Path, weights: Weights | None) -> None:
+            (model if weights is None else _on_one_process(settings, weights, trainee.reward.scale)).save(folder)
 
-            return conclude(kept, finish, save=save, world=world, next_command=next_command)
+        return conclude(run, finish, trainee, save)
 
 
 def _loss(found: Mapping[str, float]) -> Mapping[str, float]:
     return {"loss": found.get("preference", 0.0) + found.get("approval", 0.0)}
 
 
-def load_trainee(settings: RewardSettings, device: torch.device) -> TrainableReward:
+def load_trainable(settings: RewardSettings, device: torch.device) -> TrainableReward:
     """What is trained: a new reward model on a causal model, an adapter on its base, or an earlier reward model further."""
     path = Path(members_of(settings.model.path)[0]).expanduser()
     run_model = path / "model" if (path / "recipe.toml").exists() else path
@@ -176,20 +178,12 @@ def load_trainee(settings: RewardSettings, device: torch.device) -> TrainableRew
     return TrainableReward(Trainee(model.backbone if model.adapter else None, reward), model.tokeniser, model.merged)
 
 
-def _save(start: TrainableReward, folder: Path) -> None:
-    reward = start.trainee.reward
-    if start.merged and reward.adapter is not None:
-        base = folder.absolute().parent / "base"
-        save_model(reward.backbone, start.tokeniser, base)
-        reward.backbone.peft.peft_config[reward.adapter].base_model_name_or_path = str(base)
-    save_reward_model(reward, start.tokeniser, folder)
-
-
-def _on_one_process(settings: RewardSettings, weights: dict[str, Tensor], scale: Scale) -> TrainableReward:
-    start = load_trainee(settings, torch.device("cpu"))
-    load_weight_tensors(start.trainee, weights)
-    start.trainee.reward.scale = scale
-    return start
+def _on_one_process(settings: RewardSettings, weights: Weights, scale: Scale) -> TrainableReward:
+    """A sharded model once more, whole and with its gathered weights, for saving."""
+    whole = load_trainable(settings, torch.device("cpu"))
+    load_weight_tensors(whole.trainee, weights)
+    whole.trainee.reward.scale = scale
+    return whole
 
 
 def _ensemble(run: RunSettings, results: list[RunResult]) -> RunResult:
@@ -207,9 +201,5 @@ def _ensemble(run: RunSettings, results: list[RunResult]) -> RunResult:
         out=run.out,
         held_out=held_out,
         model=run.out,
-        next_command=_next_command(run),
+        next_command=next_command(run),
     )
-
-
-def _next_command(run: RunSettings) -> str:
-    return f"steersman score YOUR-ANSWERS.jsonl --scorer {run.out} --out scored.jsonl"

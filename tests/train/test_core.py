@@ -102,7 +102,7 @@ def test_any_micro_batch_size_and_padding_gives_the_reference_loss_and_step(
         parameter.grad = gradient
     slow.optimiser.step()
     report = fast.step(rows[::-1], TwoMeans())
-    assert report.loss == pytest.approx(float(expected), rel=1e-10)
+    assert report.loss == pytest.approx(expected.item(), rel=1e-10)
     assert report.metrics["longest"] == pytest.approx(sum(lengths) / len(lengths))
     assert report.tokens == sum(lengths)
     for ours, theirs in zip(fast.model.parameters(), slow.model.parameters(), strict=True):
@@ -191,7 +191,7 @@ def test_measuring_changes_nothing():
     rows = rows_of([5, 3, 8])
     found = learner.measure(rows, TwoMeans())
     expected = plain_reference(learner.model, rows)
-    assert found["token"] + 0.5 * found["row"] == pytest.approx(float(expected))
+    assert found["token"] + 0.5 * found["row"] == pytest.approx(expected.item())
     assert all(torch.equal(before[n], t) for n, t in learner.model.state_dict().items())
     assert learner.progress.step == 0
 

@@ -17,7 +17,7 @@ def test_a_step_goes_down_the_mean_gradient_of_all_points():
     learner = line_learner()
     report = learner.step(TWO, Squares())
     # see line.py: loss 4, gradient -6, step 0.1
-    assert float(learner.model.weight) == pytest.approx(0.6)
+    assert learner.model.get_parameter("weight").item() == pytest.approx(0.6)
     assert (report.loss, dict(report.terms)) == (pytest.approx(4.0), {"square": pytest.approx(4.0)})
     assert report.gradient_norm == pytest.approx(6.0)
     assert report.learning_rate == pytest.approx(0.1)
@@ -34,7 +34,7 @@ def test_gradients_of_the_step_before_do_not_leak_into_the_next(budget: int):
     learner.model.weight.grad = torch.tensor(100.0)
     learner.step(TWO, Squares())
     # at weight 0.6: mean of 2 (0.6 - 2) 1 = -2.8 and 2 (1.2 - 2) 2 = -3.2 is -3.0, so 0.6 + 0.3
-    assert float(learner.model.weight) == pytest.approx(0.9)
+    assert learner.model.get_parameter("weight").item() == pytest.approx(0.9)
 
 
 class InfiniteSlope(Squares):
@@ -52,7 +52,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_optimiser_though_the_lo
         assert (report.skipped, report.loss) == (True, 0.0)
         assert not math.isfinite(report.gradient_norm)
         assert learner.progress.bad_in_a_row == count
-    assert float(learner.model.weight) == 0.0
+    assert learner.model.get_parameter("weight").item() == 0.0
     assert learner.progress.step == BAD_STEPS_IN_A_ROW - 1, (
         "a skipped step counts as one, so that its rows are left behind"
     )
@@ -86,8 +86,8 @@ def test_each_group_keeps_its_own_rate_under_the_schedule():
     learner = line_learner(TwoLines(), two_rates, rate_at=lambda step: 0.5)
     report = learner.step(TWO, Squares())
     # each has the gradient -6; half of 0.1 and half of 0.2
-    assert float(learner.model.slow) == pytest.approx(0.3)
-    assert float(learner.model.fast) == pytest.approx(0.6)
+    assert learner.model.get_parameter("slow").item() == pytest.approx(0.3)
+    assert learner.model.get_parameter("fast").item() == pytest.approx(0.6)
     assert report.learning_rate == pytest.approx(0.05)
 
 
@@ -115,7 +115,7 @@ def test_terms_that_come_later_are_learned_and_reported_like_the_others(budget: 
         "a term of nothing is left out"
     )
     assert report.loss == pytest.approx(0.5 + 0.5 * 1.5)
-    assert float(learner.model.weight) == pytest.approx(1.025)
+    assert learner.model.get_parameter("weight").item() == pytest.approx(1.025)
     # one pair (points, 1) a micro-batch: two batches of 1, or one of 2
     assert report.metrics == {"points": 1.0 if budget == 1 else 2.0}
 
@@ -175,7 +175,7 @@ def test_memory_that_runs_out_halves_the_micro_batch_until_it_fits():
         "out of memory: micro-batches now hold 2 tokens",
         "out of memory: micro-batches now hold 1 tokens",
     ]
-    assert float(learner.model.weight) == pytest.approx(0.6)
+    assert learner.model.get_parameter("weight").item() == pytest.approx(0.6)
 
 
 def test_memory_too_small_for_one_point_is_an_error():

@@ -85,7 +85,7 @@ class Run:
 
     @property
     def weight(self) -> float:
-        return float(self.learner.model.weight)
+        return self.learner.model.get_parameter("weight").item()
 
 
 def weight_after(steps: int) -> float:

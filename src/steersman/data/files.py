@@ -239,8 +239,8 @@ def _read_array(window: _Window, source: str) -> Placed:
 def _read_table(path: Path, separator: str) -> Placed:
     source = str(path)
     csv.field_size_limit(MAX_ROW_BYTES)
-    with open_file(path) as binary:
-        reader = csv.reader(_text_lines(binary), delimiter=separator)
+    with open_file(path) as binary, _text_lines(binary) as text:
+        reader = csv.reader(text, delimiter=separator)
         header: list[str] | None = None
         line = 1
         while True:
@@ -286,10 +286,10 @@ def read_parquet(path: Path) -> Placed:
 
 def read_paragraphs(path: Path) -> Placed:
     """The rows of a plain-text file: each paragraph (text between blank lines) is a row with the field `text`."""
-    with open_file(path) as binary:
+    with open_file(path) as binary, _text_lines(binary) as text:
         block: list[str] = []
         begun = number = 0
-        for number, line in enumerate(_text_lines(binary), 1):
+        for number, line in enumerate(text, 1):
             if line.strip():
                 begun = begun if block else number
                 block.append(line.rstrip("\r\n"))

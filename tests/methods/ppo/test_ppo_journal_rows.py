@@ -9,6 +9,7 @@ from byhand import experience, scored
 from toy import ToyLanguage
 
 from steersman.methods.ppo.journal_rows import journal_row, sample_rows
+from steersman.methods.ppo.memory import Memory
 from steersman.methods.ppo.records import Experience
 from steersman.methods.ppo.update import UpdateStats
 
@@ -50,13 +51,8 @@ ANSWERS = [
 
 
 def row(answers: list[Experience], stats: UpdateStats = STATS, **given: Any) -> dict[str, float]:
-    usual = {
-        "kl_coefficient": 0.05,
-        "answers_so_far": 12,
-        "engine_mismatch": 0.001,
-        "seconds": {"collect": 1.0, "update": 0.5},
-    }
-    return journal_row(answers, stats, **{**usual, **given})
+    usual = {"engine_mismatch": 0.001, "seconds": {"collect": 1.0, "update": 0.5}}
+    return journal_row(answers, stats, Memory(0.05, samples=12 - len(answers)), **{**usual, **given})
 
 
 def test_means_are_over_answers_or_over_their_tokens():

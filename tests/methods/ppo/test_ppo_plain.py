@@ -106,10 +106,10 @@ def test_every_number_of_an_iteration_is_the_slow_loops(name, budget, tiny_llama
         assert max(step["norm"] for step in told) > 0.5, "the norm is really clipped here"
         start = dict(reference.named_parameters())
         for (key, seen), wanted in zip(backbone.hf.named_parameters(), plain.policy.parameters(), strict=True):
-            assert float((seen - wanted).abs().max()) < 3e-5, key
-            assert float((seen - start[key]).abs().max()) > 1e-4, key
+            assert (seen - wanted).abs().max().item() < 3e-5, key
+            assert (seen - start[key]).abs().max().item() > 1e-4, key
         assert (head is None) == (run.settings.advantage.estimator != "gae")
         if head is not None:
             assert torch.allclose(head.weight, plain.weight, atol=3e-5)
-            assert float(head.bias) == pytest.approx(float(plain.bias), abs=3e-5)
+            assert head.bias.item() == pytest.approx(plain.bias.item(), abs=3e-5)  # pyright: ignore
         assert json.dumps(done.row), "the journal row is plain numbers"

@@ -8,16 +8,18 @@ the rounds' ratios, by the clock and by processor time, peak memory above what t
 this machine could do at best: the operations that the layout needs over the measured peak of a matrix product.
 
 Run: python bench/ppo.py [a b c] [--rounds 5] [--threads 2] [--with adapters]; the peer's environment is made by
-bench/peers/setup.sh. `--epochs 1` times one epoch and counts its update four times, where an iteration takes minutes.
+bench/peers/setup.sh. `--before CHECKOUT` compares with an earlier checkout of Steersman instead. `--epochs 1` times one epoch and counts its update four times, where an iteration takes minutes.
 """
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,60 @@ def summary(
     return found
 
 
+def against_before(size: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """This checkout beside an earlier one, an iteration each in turn: the median ratio of processor times for each layout, with a
+    95 % interval. Each side runs its own checkout's bench/ours_ppo.py. A ratio below 1 means that this checkout is faster."""
+    checkouts = {"now": HERE.parent, "before": Path(arguments.before).resolve()}
+    folder = Path(tempfile.mkdtemp(prefix="steersman-bench-"))
+    found: dict[str, Any] = {"bench": "ppo before", "size": size, "rounds": arguments.rounds}
+    try:
+        prepare_ppo(folder, size)
+        for layout in arguments.extra or ("adapters", "shared"):
+            sides = {name: our_trainer(name, path, layout, folder, arguments) for name, path in checkouts.items()}
+            try:
+                for side in sides.values():
+                    side.start()
+                for repeat in range(arguments.rounds + arguments.warm_up):
+                    for name in sorted(sides, reverse=bool(repeat % 2)):
+                        sides[name].run(1)
+            finally:
+                for side in sides.values():
+                    side.process.kill()
+            pairs = zip(sides["now"].turns, sides["before"].turns, strict=True)
+            ratios = [a["processor_seconds"] / b["processor_seconds"] for a, b in pairs][arguments.warm_up :]
+            low, high = median_interval(ratios)
+            found[layout] = {
+                "ratio": round(statistics.median(ratios), 3),
+                "interval": [round(low, 3), round(high, 3)],
+                **{
+                    f"{name} seconds": round(
+                        statistics.median(t["processor_seconds"] for t in side.turns[arguments.warm_up :]), 3
+                    )
+                    for name, side in sides.items()
+                },
+            }
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def our_trainer(name: str, checkout: Path, layout: str, folder: Path, arguments: argparse.Namespace) -> Trainer:
+    script, threads = checkout / "bench" / "ours_ppo.py", str(arguments.threads)
+    command = [sys.executable, str(script), str(folder), "--layout", layout, "--threads", threads]
+    command += ["--kernels", arguments.kernels, "--epochs", str(arguments.epochs)]
+    return Trainer(name, command, arguments.threads, folder / f"{layout}-{name}.log", source=checkout / "src")
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the median by order statistics: how many of n values lie below it is binomial with p = 1/2."""
+    ordered, count = sorted(values), len(values)
+    below, rank = 0.0, 0
+    while rank < count // 2 and below + math.comb(count, rank) / 2**count <= 0.025:
+        below += math.comb(count, rank) / 2**count
+        rank += 1
+    return ordered[max(rank - 1, 0)], ordered[min(count - rank, count - 1)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", nargs="*", help="a (1 M parameters), b (12 M), c (60 M); all if none is named")
@@ -155,10 +211,11 @@ def main() -> None:
     parser.add_argument("--kernels", default="auto", help="of ours: auto, default or onednn")
     parser.add_argument("--compile", action="store_true", help="ours, on a GPU: compute.compile=true")
     parser.add_argument("--peer", default=str(PEER), help="the interpreter that has TRL 1.12")
+    parser.add_argument("--before", help="an earlier checkout to compare with, in place of the peers")
     parser.add_argument("--with", dest="extra", nargs="*", default=[], help="more of our layouts, such as adapters")
     arguments = parser.parse_args()
     for size in arguments.sizes or SIZES:
-        print(json.dumps(measure(size, arguments)), flush=True)
+        print(json.dumps((against_before if arguments.before else measure)(size, arguments)), flush=True)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,13 @@ class Trainer:
     threads: int
     log: Path
     turns: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
+    source: Path | None = None
+    """The `src` folder whose Steersman the process imports; None: the installed one."""
 
     def start(self) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), "HF_HUB_OFFLINE": "1"}
+        if self.source is not None:
+            environment["PYTHONPATH"] = str(self.source)
         self.process = subprocess.Popen(
             self.command,
             stdin=subprocess.PIPE,

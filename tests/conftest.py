@@ -1,4 +1,5 @@
-"""What every test shares: deterministic seeds, no network, tiny models, small data, and the quickstart run once, small."""
+"""What every test shares: deterministic seeds, no network, tiny models, small data, and the quickstart run once,
+small."""
 
 import json
 import os

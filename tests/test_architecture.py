@@ -1,4 +1,5 @@
-"""The architecture, as tables that fail the build when they stop being true. Each test lists everything that breaks its rule."""
+"""The architecture, as tables that fail the build when they stop being true. Each test lists everything that breaks its
+rule."""
 
 import ast
 import graphlib

@@ -1,4 +1,5 @@
-"""What the docs point at exists: links, anchors, paths, tests and settings; both indexes name every page, and the changelog the version."""
+"""What the docs point at exists: links, anchors, paths, tests and settings; both indexes name every page, and the
+changelog the version."""
 
 import importlib
 import pkgutil
@@ -74,7 +75,8 @@ def classes_in(annotation: object) -> Iterator[type]:
 
 
 def patterns(schema: type[Settings], before: str = "") -> Iterator[str]:
-    """A regular expression for each setting of a schema, with its dotted path; any name stands for the key of a table."""
+    """A regular expression for each setting of a schema, with its dotted path; any name stands for the key of a
+    table."""
     for field, info in schema.model_fields.items():
         path = before + field
         if "dict[" in str(info.annotation):

@@ -1,4 +1,5 @@
-"""Best of n as a whole: the best are chosen and said what they are worth, the model learns from them, bad wishes are refused."""
+"""Best of n as a whole: the best are chosen and said what they are worth, the model learns from them, bad wishes are
+refused."""
 
 import json
 import math

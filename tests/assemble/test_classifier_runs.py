@@ -1,4 +1,5 @@
-"""`classifier`: learns from labelled texts, is an ordinary folder afterwards, goes on after a stop, refuses what cannot be meant."""
+"""`classifier`: learns from labelled texts, is an ordinary folder afterwards, goes on after a stop, refuses what cannot
+be meant."""
 
 import csv
 import json

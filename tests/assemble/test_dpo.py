@@ -1,4 +1,5 @@
-"""`dpo` as a whole: every loss learns, the reference is asked once, runs resume, models are plain folders, bad wishes are refused."""
+"""`dpo` as a whole: every loss learns, the reference is asked once, runs resume, models are plain folders, bad wishes
+are refused."""
 
 from collections.abc import Callable
 from pathlib import Path

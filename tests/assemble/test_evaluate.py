@@ -1,4 +1,5 @@
-"""`evaluate` as a whole: every figure is what its answers say, it goes on where it stopped, and what cannot be compared is said."""
+"""`evaluate` as a whole: every figure is what its answers say, it goes on where it stopped, and what cannot be compared
+is said."""
 
 import json
 import math

@@ -1,4 +1,5 @@
-"""`ilql` as a whole: it learns and answers better, resumes to the bit, its heads come back, all who generate use them, bad wishes are refused."""
+"""`ilql` as a whole: it learns and answers better, resumes to the bit, its heads come back, all who generate use them,
+bad wishes are refused."""
 
 import json
 import random

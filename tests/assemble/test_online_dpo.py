@@ -1,4 +1,5 @@
-"""`online-dpo` as a whole: it climbs the scorer's scores, resumes to the bit, survives an outage, and refuses what it cannot do."""
+"""`online-dpo` as a whole: it climbs the scorer's scores, resumes to the bit, survives an outage, and refuses what it
+cannot do."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,5 @@
-"""Fine-tuning as a whole: it learns, it computes what it says, and what it leaves behind opens with other people's tools."""
+"""Fine-tuning as a whole: it learns, it computes what it says, and what it leaves behind opens with other people's
+tools."""
 
 import json
 import math

@@ -1,4 +1,5 @@
-"""What a user meets around fine-tuning: running again, other settings, bad rows, spread over seeds, sinks, listings, refusals."""
+"""What a user meets around fine-tuning: running again, other settings, bad rows, spread over seeds, sinks, listings,
+refusals."""
 
 import json
 import shutil

@@ -6,7 +6,8 @@ from steersman.costs.memory import Bytes, activations, keys_and_values, logits
 from steersman.costs.shape import Shape, shape_of_config
 from steersman.costs.work import forward_operations, iteration_parts, training_operations
 
-# 2 layers; queries and outputs 8 x 8, keys and values 8 x 4 each: 64 + 64 + 32 + 32 = 192; feed-forward 3 x 8 x 10 = 240
+# 2 layers; queries and outputs 8 x 8, keys and values 8 x 4 each: 64 + 64 + 32 + 32 = 192; feed-forward 3 x 8 x 10 =
+# 240
 SHAPE = shape_of_config(
     {
         "model_type": "llama",
@@ -36,7 +37,8 @@ def test_a_forward_pass_is_two_operations_a_weight_and_token():
 
 
 def test_what_nobody_reads_is_not_counted():
-    # of two of the three tokens the last layer needs keys and values (64 weights) only, and one row of its square: 9 - 4
+    # of two of the three tokens the last layer needs keys and values (64 weights) only, and one row of its square: 9 -
+    # 4
     whole_layer, keys = 432, 64
     expected = 2 * 3 * whole_layer + 2 * 3 * keys + 2 * 1 * (whole_layer - keys) + 16 * 9 + 16 * 5
     assert forward_operations(SHAPE, [3], [1], logits=False) == expected

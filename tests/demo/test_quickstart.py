@@ -1,4 +1,5 @@
-"""The quickstart from end to end, small: its numbers are those of its files, its page stands alone, and telling it again is quick."""
+"""The quickstart from end to end, small: its numbers are those of its files, its page stands alone, and telling it
+again is quick."""
 
 import json
 import re
@@ -33,8 +34,8 @@ def row(told: dict, key: str) -> dict:
 
 
 def of(answers: list[Answers], out: Path, name: str):
-    """A model's answers: (prompt, completion), from the file that `label` and `score` read. Where two models said the same, one
-    completion stands for both, so what was said is taken from what was measured."""
+    """A model's answers: (prompt, completion), from the file that `label` and `score` read. Where two models said the
+    same, one completion stands for both, so what was said is taken from what was measured."""
     said = json.loads((out / "measured" / f"{name.lower()}.json").read_text())["answers"]
     assert len(said) == len(answers)
     found = []

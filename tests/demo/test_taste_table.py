@@ -123,7 +123,8 @@ def test_a_panel_measures_the_scorer_and_the_labellers_on_the_same_pairs():
     good, bad = (hold_panel(pairs, Taster(sign), seed=1) for sign in (1.0, -1.0))
     assert good.taste.estimate == 1.0
     assert bad.taste.estimate == 0.0
-    # Who prefers the opposite is right where the other is wrong, but for pairs of equal taste, which are half right for both.
+    # Who prefers the opposite is right where the other is wrong, but for pairs of equal taste, which are half right for
+    # both.
     assert good.model.estimate + bad.model.estimate == pytest.approx(1.0)
     assert (good.agreement, good.ceiling) == (bad.agreement, bad.ceiling)
     assert good.likes_exaggeration == good.should_like

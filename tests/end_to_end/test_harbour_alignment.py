@@ -1,4 +1,5 @@
-"""The whole loop on Harbour makes answers that are truly better: the demo's own story, judged by the taste that no model saw."""
+"""The whole loop on Harbour makes answers that are truly better: the demo's own story, judged by the taste that no
+model saw."""
 
 import json
 import statistics
@@ -17,8 +18,9 @@ from steersman.settings.sample import SampleSettings
 from steersman.settings.score import SourceSettings
 
 WINDOW = 10
-"""Iterations whose answers are taken together (1,280), so that the peak is not the luckiest part of the run: of five iterations' the mean has an
-error of .05, and the highest of thirty such means lies a tenth of the gain above the others by chance alone."""
+"""Iterations whose answers are taken together (1,280), so that the peak is not the luckiest part of the run: of five
+iterations' the mean has an error of .05, and the highest of thirty such means lies a tenth of the gain above the others
+by chance alone."""
 
 
 @dataclass(frozen=True)

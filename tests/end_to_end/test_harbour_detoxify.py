@@ -1,4 +1,5 @@
-"""The shipped recipe makes Harbour's model far less toxic, by a rule that no model saw, and its answers stay to the point."""
+"""The shipped recipe makes Harbour's model far less toxic, by a rule that no model saw, and its answers stay to the
+point."""
 
 import json
 import statistics

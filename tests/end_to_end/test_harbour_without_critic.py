@@ -1,4 +1,5 @@
-"""On Harbour every method without a critic learns what people like: its known taste is the reward, the base model the beginning."""
+"""On Harbour every method without a critic learns what people like: its known taste is the reward, the base model the
+beginning."""
 
 from pathlib import Path
 

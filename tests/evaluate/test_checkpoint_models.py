@@ -141,7 +141,8 @@ def test_the_best_of_n_answers_of_the_start_is_a_walk_beside(tmp_path: Path):
     assert found is not None
     by = {curve.measure: curve for curve in found.curves if curve.walk == "best of n"}
     deviation = math.sqrt(10 / 6)
-    # of 0, 1, 2 the best of two is (1 + 2 + 2) / 3 in the mean, 2/3 above 1; the best of three 2, 1 above; on both prompts
+    # of 0, 1, 2 the best of two is (1 + 2 + 2) / 3 in the mean, 2/3 above 1; the best of three 2, 1 above; on both
+    # prompts
     assert [point.name for point in by["proxy"].points] == ["best of 2", "best of 3"]
     assert [point.gain.estimate for point in by["proxy"].points] == pytest.approx([2 / 3 / deviation, 1 / deviation])
     # gold is twice the proxy and so is its deviation

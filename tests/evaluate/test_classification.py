@@ -28,7 +28,8 @@ def test_the_figures_are_those_of_scikit_learn(seed):
 
 
 def test_six_texts_by_hand():
-    # called: 1 1 0 0 1 0; right: the first two, the fourth and the last, so 4 of 6; of 3 called 2 are toxic, of 3 toxic 2 are called
+    # called: 1 1 0 0 1 0; right: the first two, the fourth and the last, so 4 of 6; of 3 called 2 are toxic, of 3 toxic
+    # 2 are called
     found = measure_classifier([0.9, 0.6, 0.2, 0.4, 0.7, 0.1], [1, 1, 1, 0, 0, 0])
     assert found.accuracy.estimate == pytest.approx(4 / 6)
     assert found.precision is not None

@@ -25,7 +25,8 @@ def model(name: str, rows: list[list[float]], **more: list[list[float]]) -> Mode
 
 
 def test_every_answer_meets_every_other_and_ties_are_half():
-    # prompt 1: 2 and 0 against 1 and 1: two wins, two losses; prompt 2: 1 1 against 1 0: 1-1 tie, 1-0 win, twice: 3 of 4
+    # prompt 1: 2 and 0 against 1 and 1: two wins, two losses; prompt 2: 1 1 against 1 0: 1-1 tie, 1-0 win, twice: 3 of
+    # 4
     models = [model("base", [[1, 1], [1, 0]]), model("new", [[2, 0], [1, 1]])]
     results = results_of_scores(models, "reward")
     assert results[:, 1, 0] == pytest.approx([0.5, 0.75])
@@ -123,7 +124,8 @@ def test_best_of_two_is_the_mean_over_all_pairs():
     proxy, gold = [[3.0, 1.0, 2.0], [0.0, 5.0, 1.0]], [[1.0, 9.0, 4.0], [2.0, 7.0, 3.0]]
     found = best_of([model("m", proxy, taste=gold)], ["reward", "taste"], DICE)
     by = {(one.gold, one.n): one for one in found}
-    # prompt 1, pairs by proxy: (3,1) and (3,2) give 3, (1,2) gives 2: gold 1, 1, 4. Prompt 2: (0,5) 5, (0,1) 1, (5,1) 5: gold 7, 3, 7
+    # prompt 1, pairs by proxy: (3,1) and (3,2) give 3, (1,2) gives 2: gold 1, 1, 4. Prompt 2: (0,5) 5, (0,1) 1, (5,1)
+    # 5: gold 7, 3, 7
     assert by["reward", 2].score.estimate == pytest.approx((8 / 3 + 11 / 3) / 2)
     assert by["taste", 2].score.estimate == pytest.approx((6 / 3 + 17 / 3) / 2)
     assert by["taste", 1].score.estimate == pytest.approx((14 / 3 + 4) / 2)
@@ -134,8 +136,8 @@ def test_best_of_two_is_the_mean_over_all_pairs():
 
 @pytest.mark.slow
 def test_the_interval_of_best_of_n_covers_as_often_as_it_says():
-    """The largest of four normal numbers is 1.02938 in the mean (Harter 1961); a gold score that is half the proxy's and half noise
-    gains half of that. Eight answers to each of 60 prompts, which differ in what they are worth."""
+    """The largest of four normal numbers is 1.02938 in the mean (Harter 1961); a gold score that is half the proxy's
+    and half noise gains half of that. Eight answers to each of 60 prompts, which differ in what they are worth."""
     random, proxy, gold = np.random.default_rng(4), 0, 0
     for _ in range(200):
         prompts, own = random.normal(size=(60, 1)), random.normal(size=(60, 8))

@@ -1,8 +1,7 @@
 """Learning curves with every coordinate worked by hand.
 
-A picture is 360 by 216 with margins of 44 left, 10 right, 10 above and 34 below: 306 by 172 for the curves. Values from 0 to 10 get 8 %
-more on both sides, so that the frame goes from -0.8 to 10.8, which is 11.6 high.
-"""
+A picture is 360 by 216 with margins of 44 left, 10 right, 10 above and 34 below: 306 by 172 for the curves. Values from
+0 to 10 get 8 % more on both sides, so that the frame goes from -0.8 to 10.8, which is 11.6 high."""
 
 import math
 from typing import Any

@@ -1,4 +1,5 @@
-"""Figures: the mean, the paired change, ratios such as perplexity, and that their intervals cover as often as they say."""
+"""Figures: the mean, the paired change, ratios such as perplexity, and that their intervals cover as often as they
+say."""
 
 import math
 
@@ -58,7 +59,8 @@ def test_a_perplexity_is_of_all_tokens_together():
 
 @pytest.mark.slow
 def test_intervals_cover_as_often_as_they_say():
-    """Answers to one prompt share its difficulty; over answers the interval would be far too narrow, over prompts it is right."""
+    """Answers to one prompt share its difficulty; over answers the interval would be far too narrow, over prompts it is
+    right."""
     random, mean, change, ratio = np.random.default_rng(0), 0, 0, 0
     for _ in range(200):
         difficulty = random.normal(size=(50, 1))

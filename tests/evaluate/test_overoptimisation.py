@@ -1,4 +1,5 @@
-"""The curves of over-optimisation: fits against data that the formulas made and against scipy, intervals that cover, and fits that do not hold."""
+"""The curves of over-optimisation: fits against data that the formulas made and against scipy, intervals that cover,
+and fits that do not hold."""
 
 import math
 
@@ -139,7 +140,8 @@ def test_more_prompts_make_narrower_intervals_and_the_same_data_the_same():
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", PLAIN)
 def test_intervals_of_a_and_b_cover(shape):
-    """400 sets of prompts: a 95 % interval that covered 91.5 % of the time would fail here about half the time, 89 % nearly always."""
+    """400 sets of prompts: a 95 % interval that covered 91.5 % of the time would fail here about half the time, 89 %
+    nearly always."""
     covered = np.zeros(2)
     for seed in range(400):
         fit = measured(walk(shape, a=1.0, b=0.3, seed=seed, prompts=60), resamples=200).curves[0].fit

@@ -1,4 +1,5 @@
-"""The picture of over-optimisation: one mark for each point where its numbers are, a line for each curve, nothing from elsewhere."""
+"""The picture of over-optimisation: one mark for each point where its numbers are, a line for each curve, nothing from
+elsewhere."""
 
 import re
 from xml.etree import ElementTree

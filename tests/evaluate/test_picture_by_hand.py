@@ -1,9 +1,8 @@
 """The picture of over-optimisation with every coordinate worked by hand.
 
-The picture is 760 wide with margins of 58 and 132, so 570 are left for the axis; the main part is 330 high and begins at 44. Points at
-distances 1 and 2 with gains up to 2.5: the axis ends at 1.04 * 2 = 2.08, and 6 % of 2.5 = 0.15 are added above and below, so that it
-goes from -0.15 to 2.65, which is 2.8 high.
-"""
+The picture is 760 wide with margins of 58 and 132, so 570 are left for the axis; the main part is 330 high and begins
+at 44. Points at distances 1 and 2 with gains up to 2.5: the axis ends at 1.04 * 2 = 2.08, and 6 % of 2.5 = 0.15 are
+added above and below, so that it goes from -0.15 to 2.65, which is 2.8 high."""
 
 from typing import Any
 from xml.etree import ElementTree

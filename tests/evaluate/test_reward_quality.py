@@ -110,7 +110,8 @@ def test_margins_without_grades_are_cut_into_quarters():
 
 
 def test_accuracy_by_length_shows_a_model_that_only_counts_words():
-    # Preferred against other: 50/100 = -0.5, 80/100 = -0.2, 95/100 = -0.05, 100/85 = +0.15, 100/20 = +0.8. Scores are lengths.
+    # Preferred against other: 50/100 = -0.5, 80/100 = -0.2, 95/100 = -0.05, 100/85 = +0.15, 100/20 = +0.8. Scores are
+    # lengths.
     first, second = np.array([50.0, 80, 95, 100, 100]), np.array([100.0, 100, 100, 85, 20])
     pairs = judged(first, [1.0] * 5, second_score=second, first_length=first, second_length=second)
     quality = measure_reward_quality(pairs)
@@ -215,8 +216,8 @@ def test_the_ceiling_worked_by_hand():
     assert found.model_there.estimate == pytest.approx(0.4)
     # Pairs of people: 1 of 3 agree on pair 0, 1 of 1 on pair 1.
     assert found.agreement.estimate == pytest.approx(0.5)
-    # Alpha: 5 labels, 2 first and 3 second. Observed disagreement: pair 0 has 2 * 2 ordered unequal pairs / (3 - 1) = 2, of
-    # n = 5: 2/5. Expected: 2 * 2 * 3 / (5 * 4) = 12/20. alpha = 1 - (2/5) / (3/5) = 1/3.
+    # Alpha: 5 labels, 2 first and 3 second. Observed disagreement: pair 0 has 2 * 2 ordered unequal pairs / (3 - 1) =
+    # 2, of n = 5: 2/5. Expected: 2 * 2 * 3 / (5 * 4) = 12/20. alpha = 1 - (2/5) / (3/5) = 1/3.
     assert found.alpha == pytest.approx(1 / 3)
 
 
@@ -239,8 +240,8 @@ def test_the_ceiling_is_the_same_whichever_answer_stands_first():
 
 
 def test_people_with_a_known_error_rate_have_a_known_ceiling():
-    # Three people who are right with probability 0.8: two agree with 0.64 + 0.04 = 0.68. One against two others: these agree
-    # and are right (0.64) or wrong (0.04), else split: 0.8 * 0.64 + 0.2 * 0.04 + 0.32 * 0.5 = 0.68.
+    # Three people who are right with probability 0.8: two agree with 0.64 + 0.04 = 0.68. One against two others: these
+    # agree and are right (0.64) or wrong (0.04), else split: 0.8 * 0.64 + 0.2 * 0.04 + 0.32 * 0.5 = 0.68.
     generator = np.random.default_rng(3)
     truth = generator.integers(0, 2, 3000)
     votes = np.where(generator.random((3000, 3)) < 0.8, truth[:, None], 1 - truth[:, None])

@@ -1,8 +1,8 @@
 """A command killed with SIGKILL again and again, and compared with the same command left alone.
 
 Nothing here knows a method: it needs a command line for a folder, and a run folder with a journal and checkpoints. The
-moments are drawn uniformly over the life of the uninterrupted run, from the opening of its folder to its end, and are kept as
-"so long after the n-th journal row", so that they come at the same place on a machine that has become slower.
+moments are drawn uniformly over the life of the uninterrupted run, from the opening of its folder to its end, and are
+kept as "so long after the n-th journal row", so that they come at the same place on a machine that has become slower.
 """
 
 import hashlib
@@ -132,7 +132,8 @@ def rows_without_times(folder: Path) -> list[dict[str, Any]]:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a safetensors file's names, types, shapes and bytes, in the order of the names; not of its metadata."""
+    """SHA-256 of a safetensors file's names, types, shapes and bytes, in the order of the names; not of its
+    metadata."""
     digest = hashlib.sha256()
     with safe_open(str(path), framework="pt") as file:
         for name in sorted(file.keys()):
@@ -149,7 +150,8 @@ def last_checkpoint(folder: Path) -> Path:
 
 
 def end_state(folder: Path) -> dict[str, Any]:
-    """Everything that must be equal at the end: tensors by content, what the loop remembers, and the model that was saved."""
+    """Everything that must be equal at the end: tensors by content, what the loop remembers, and the model that was
+    saved."""
     checkpoint = last_checkpoint(folder)
     found: dict[str, Any] = {
         "checkpoint": checkpoint.name,

@@ -1,4 +1,5 @@
-"""best-of-n that is killed at any moment, while it samples, scores or fine-tunes, ends as if nothing had happened, to the bit."""
+"""best-of-n that is killed at any moment, while it samples, scores or fine-tunes, ends as if nothing had happened, to
+the bit."""
 
 import json
 from collections.abc import Sequence

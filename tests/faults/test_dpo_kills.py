@@ -1,5 +1,5 @@
-"""DPO, KTO or online DPO, killed at any moment and started again, ends as if nothing had happened: while it asks the reference, samples
-pairs, learns, saves, or measures how far it went."""
+"""DPO, KTO or online DPO, killed at any moment and started again, ends as if nothing had happened: while it asks the
+reference, samples pairs, learns, saves, or measures how far it went."""
 
 import json
 from collections.abc import Callable, Sequence

@@ -1,4 +1,5 @@
-"""ILQL, killed at any moment and started again, ends as if nothing had happened: policy, Q heads, and the targets that follow them."""
+"""ILQL, killed at any moment and started again, ends as if nothing had happened: policy, Q heads, and the targets that
+follow them."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""A reward model, its adapter, or an ensemble, killed at any moment and started again, ends as if nothing had happened."""
+"""A reward model, its adapter, or an ensemble, killed at any moment and started again, ends as if nothing had
+happened."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

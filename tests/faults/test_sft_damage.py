@@ -1,4 +1,5 @@
-"""Damaged checkpoints are named and passed over; a full disk is said and costs nothing but the time until it has room."""
+"""Damaged checkpoints are named and passed over; a full disk is said and costs nothing but the time until it has
+room."""
 
 import json
 import re

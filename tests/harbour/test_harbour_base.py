@@ -1,4 +1,5 @@
-"""The base model that ships: plain transformers loads it, its samples are varied English, its template masks are right."""
+"""The base model that ships: plain transformers loads it, its samples are varied English, its template masks are
+right."""
 
 import random
 

@@ -1,4 +1,5 @@
-"""A real browser for pages: found, or installed where that is allowed, or its absence said clearly; never missing in CI."""
+"""A real browser for pages: found, or installed where that is allowed, or its absence said clearly; never missing in
+CI."""
 
 import os
 import re

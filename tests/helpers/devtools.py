@@ -1,8 +1,8 @@
-"""Chromium driven as a person would: keys pressed, sizes and colours changed, what the page asks for and complains of written down.
+"""Chromium driven as a person would: keys pressed, sizes and colours changed, what the page asks for and complains of
+written down.
 
-It speaks the DevTools protocol over the browser's pipe (file descriptors 3 and 4, messages ended by a zero byte), so that nothing but
-the browser itself is needed.
-"""
+It speaks the DevTools protocol over the browser's pipe (file descriptors 3 and 4, messages ended by a zero byte), so
+that nothing but the browser itself is needed."""
 
 import base64
 import itertools
@@ -30,7 +30,8 @@ KEYS = {
 
 
 class Page:
-    """One open page. `requests` are the addresses that it asked for, `complaints` what it wrote to the console as an error."""
+    """One open page. `requests` are the addresses that it asked for, `complaints` what it wrote to the console as an
+    error."""
 
     def __init__(self, write: int, read: int) -> None:
         self._write, self._read = write, read

@@ -1,8 +1,8 @@
-"""Which families of models a test meets in `make test`: two, and not the same two everywhere; the soak meets all of them.
+"""Which families of models a test meets in `make test`: two, and not the same two everywhere; the soak meets all of
+them.
 
-The two that come first by a hash of test and family: the choice is the same on every machine, a new test changes no other's, and over all
-tests each family has its turn.
-"""
+The two that come first by a hash of test and family: the choice is the same on every machine, a new test changes no
+other's, and over all tests each family has its turn."""
 
 import hashlib
 from collections import defaultdict
@@ -15,7 +15,8 @@ PER_TEST = 2
 
 
 def spread_families(items: Sequence[Any]) -> None:
-    """Marks as soak what meets a family beyond its feature's two. A feature is a test with all its parameters but the family."""
+    """Marks as soak what meets a family beyond its feature's two. A feature is a test with all its parameters but the
+    family."""
     from steersman.models.tiny import FAMILIES
 
     features: dict[str, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))

@@ -1,4 +1,5 @@
-"""Processes that are forked from one that has imported torch and the package: as real as any, without the seconds that imports cost.
+"""Processes that are forked from one that has imported torch and the package: as real as any, without the seconds that
+imports cost.
 
 What tests the start itself (torchrun, a fresh interpreter) starts it as a user does.
 """

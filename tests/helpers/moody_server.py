@@ -1,4 +1,5 @@
-"""A real reward service in a thread, on the loopback address, that can be told to misbehave. Its reward is the answer's length."""
+"""A real reward service in a thread, on the loopback address, that can be told to misbehave. Its reward is the answer's
+length."""
 
 import json
 import threading

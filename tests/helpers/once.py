@@ -12,7 +12,8 @@ from filelock import FileLock
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """The folder that `make` has filled, in this process or in another one of pytest-xdist's. Nobody writes in it afterwards."""
+    """The folder that `make` has filled, in this process or in another one of pytest-xdist's. Nobody writes in it
+    afterwards."""
     root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent

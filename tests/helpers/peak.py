@@ -1,8 +1,9 @@
-"""A run in a process of its own, and how much memory it took above what its imports had taken. Usage: peak.py METHOD SETTINGS-AS-JSON
+"""A run in a process of its own, and how much memory it took above what its imports had taken. Usage: peak.py METHOD
+SETTINGS-AS-JSON
 
-Two numbers: without the pages of libraries' files that came to be mapped meanwhile, and with them. How many the kernel maps beside one that is touched depends
-on what other processes have read of the file, and differs by tens of megabytes from one environment to the next.
-"""
+Two numbers: without the pages of libraries' files that came to be mapped meanwhile, and with them. How many the kernel
+maps beside one that is touched depends on what other processes have read of the file, and differs by tens of megabytes
+from one environment to the next."""
 
 import json
 import os

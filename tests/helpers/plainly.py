@@ -32,7 +32,8 @@ def demonstrations(count: int, seed: int) -> list[dict]:
 
 
 def rows_of(tokeniser: Any, path: Path) -> list[tuple[Tensor, int]]:
-    """Ids of each demonstration, and where its answer begins: the answer and the token that ends it are to be learned."""
+    """Ids of each demonstration, and where its answer begins: the answer and the token that ends it are to be
+    learned."""
     found: list[tuple[Tensor, int]] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         *conversation, answer = json.loads(line)["messages"]

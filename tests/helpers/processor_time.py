@@ -23,7 +23,8 @@ def asked_for() -> bool:
 
 
 def spent(process: str = "self") -> float:
-    """Seconds so far of this process, its ended children and its living descendants (a fork server is never waited for)."""
+    """Seconds so far of this process, its ended children and its living descendants (a fork server is never waited
+    for)."""
     own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime + sum(map(_living, _children(process)))
 

@@ -1,10 +1,9 @@
 """Annotations checked at run time, at enough calls to find what is wrong and few enough to be cheap.
 
-jaxtyping's import hook decorates each function of the package. If every call is checked, the tests cost three times as much. So a
-function is checked at its first calls within each test, and after that at its 16th, 32nd, 64th call. Beartype writes a function's
-checker when the function is first called, since most processes call few of the functions that they import.
-`STEERSMAN_CHECK_EVERY_CALL=1` leaves jaxtyping as it is.
-"""
+jaxtyping's import hook decorates each function of the package. If every call is checked, the tests cost three times as
+much. So a function is checked at its first calls within each test, and after that at its 16th, 32nd, 64th call.
+Beartype writes a function's checker when the function is first called, since most processes call few of the functions
+that they import. `STEERSMAN_CHECK_EVERY_CALL=1` leaves jaxtyping as it is."""
 
 import dataclasses
 import functools

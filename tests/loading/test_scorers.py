@@ -1,4 +1,5 @@
-"""Every kind of scorer by its settings, from `steersman score` and inside a run: services, checks, and weighted sums."""
+"""Every kind of scorer by its settings, from `steersman score` and inside a run: services, checks, and weighted
+sums."""
 
 import json
 import random
@@ -86,7 +87,8 @@ def test_a_sum_weighs_scales_and_tells_its_parts(tmp_path, sums, functions):
         "reference": sums,
     }
     result, rows = scored(tmp_path, sums, scorer, parts=True)
-    # Five answers "#### n" of 6 characters and seven "#### nn" of 7: mean 6.5833, standard deviation sqrt(35)/12 = 0.4930.
+    # Five answers "#### n" of 6 characters and seven "#### nn" of 7: mean 6.5833, standard deviation sqrt(35)/12 =
+    # 0.4930.
     mean, std = (5 * 6 + 7 * 7) / 12, 35**0.5 / 12
     for row in rows:
         size = len(row.completion.text)
@@ -113,7 +115,8 @@ def test_scales_are_measured_once_in_a_run(tmp_path, sums, functions, capsys):
 
 
 def test_length_is_taken_out_as_measured_on_reference_answers_once_in_a_run(tmp_path, functions, capsys):
-    # Characters 1, 2, 3 score 1, 2, 6 (by hand: slope 2.5, mean length 2), so a score of 10 with 6 characters keeps 10 - 4 * 2.5 = 0.
+    # Characters 1, 2, 3 score 1, 2, 6 (by hand: slope 2.5, mean length 2), so a score of 10 with 6 characters keeps 10
+    # - 4 * 2.5 = 0.
     (tmp_path / "by_length.py").write_text("def score(answer):\n    return {1: 1, 2: 2, 3: 6}.get(len(answer), 10)\n")
     rows = [{"prompt": "Say", "completion": "x" * n} for n in (1, 2, 3)]
     reference = write_rows(tmp_path / "reference.jsonl", rows)
@@ -258,7 +261,8 @@ def test_an_outage_leaves_a_checkpoint_and_the_run_goes_on_as_if_nothing_had_bee
 
 @pytest.mark.slow
 def test_a_service_in_a_bad_mood_changes_nothing_of_what_ppo_learns(tiny, tmp_path):
-    """A fifth errors, a twentieth hangs, a fiftieth nonsense: no reward is missing, doubled, out of order or silently zero."""
+    """A fifth errors, a twentieth hangs, a fiftieth nonsense: no reward is missing, doubled, out of order or silently
+    zero."""
     words = ['scorer.http.allow=["127.0.0.1"]', "scorer.http.batch_size=1", "scorer.http.timeout=0.4"]
     draw = random.Random(3)
 

@@ -1,4 +1,5 @@
-"""The direct-preference objectives against a loop that one would write on a board, through the real learner and a real model."""
+"""The direct-preference objectives against a loop that one would write on a board, through the real learner and a real
+model."""
 
 import math
 from collections.abc import Sequence
@@ -232,9 +233,9 @@ def test_of_a_pair_kto_learns_one_up_and_one_down_and_of_a_tie_nothing():
 
 @pytest.mark.parametrize(("loss", "smoothing"), [("dpo", 0.0), ("dpo", 0.2), ("ipo", 0.0)])
 def test_on_exact_preferences_the_policy_comes_to_its_fixed_point(loss, smoothing):
-    """Every pair of 6 answers, labelled by Bradley-Terry on known rewards (a soft label is its expectation). DPO's optimum is
-    reference * exp(reward / beta); with smoothing or IPO every gap rests where its own loss is lowest, as far as 6 logits can
-    fit 15 gaps: for these we check the gradient's zero and IPO's ordering."""
+    """Every pair of 6 answers, labelled by Bradley-Terry on known rewards (a soft label is its expectation). DPO's
+    optimum is reference * exp(reward / beta); with smoothing or IPO every gap rests where its own loss is lowest, as
+    far as 6 logits can fit 15 gaps: for these we check the gradient's zero and IPO's ordering."""
     from steersman.maths.direct_preference import dpo_loss, ipo_loss, smoothed
 
     beta = 0.5

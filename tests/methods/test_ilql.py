@@ -1,4 +1,5 @@
-"""ILQL against a loop that one would write on a board, through the real learner and a real model: losses, steps, and targets."""
+"""ILQL against a loop that one would write on a board, through the real learner and a real model: losses, steps, and
+targets."""
 
 import copy
 
@@ -107,7 +108,8 @@ def test_loss_and_gradients_are_those_of_the_board(more, budget, model):
 
 
 def test_q_v_and_targets_follow_a_slow_loop(model):
-    """Four steps of the learner with its hook, beside four of plain AdamW on the board's loss and an average written out."""
+    """Four steps of the learner with its hook, beside four of plain AdamW on the board's loss and an average written
+    out."""
     s, steps = settings(polyak=0.2, imitation_beta=0.5, conservative=0.2), 4
     other = copy.deepcopy(model)
     rates = OptimiserSettings(learning_rate=1e-2, schedule="constant", warmup=0, max_grad_norm=1e9)

@@ -1,5 +1,5 @@
-"""ILQL finds shortest paths that no walk of its data need have shown whole (the random-walks task of trlX: 21 nodes, 1,000 walks of
-at most 10 nodes, the reward being how near to the shortest a walk is)."""
+"""ILQL finds shortest paths that no walk of its data need have shown whole (the random-walks task of trlX: 21 nodes,
+1,000 walks of at most 10 nodes, the reward being how near to the shortest a walk is)."""
 
 import itertools
 import random

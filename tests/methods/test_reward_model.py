@@ -1,4 +1,5 @@
-"""The objective of reward models against a loop that one would write on a board, through the real learner and a real model."""
+"""The objective of reward models against a loop that one would write on a board, through the real learner and a real
+model."""
 
 import itertools
 import math
@@ -221,7 +222,8 @@ def test_a_ranking_is_its_pairs_each_weighing_one_of_all_but_each_answer_is_read
 
 
 def test_a_ranking_counts_as_much_as_a_pair(trainee):
-    """Two elements of one batch, whatever the number of pairs in them: (1 * loss of the pair + 1 * mean of the six) / 2."""
+    """Two elements of one batch, whatever the number of pairs in them: (1 * loss of the pair + 1 * mean of the six) /
+    2."""
     objective = Preference(use_margin=False, centring=0.0)
     one, four = pair((7, 5), 1.0, seed=1), ranking((4, 9, 6, 11), (2, 1, 4, 3), seed=2)
     alone = [float(plain_loss(trainee, [unit], objective).detach()) for unit in (one, four)]

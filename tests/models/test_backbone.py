@@ -163,7 +163,8 @@ def test_a_model_that_cannot_pack_says_so(load, rows, monkeypatch):
 
 
 def test_flash_attention_is_shown_one_long_row(load, monkeypatch):
-    """Its kernels find the borders of sequences only in a batch of one row, and do not run here; only the choice is tested."""
+    """Its kernels find the borders of sequences only in a batch of one row, and do not run here; only the choice is
+    tested."""
     backbone = load("llama")
     monkeypatch.setattr(backbone.config, "_attn_implementation", "flash_attention_2")
     tried = []

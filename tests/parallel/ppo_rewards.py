@@ -1,4 +1,5 @@
-"""Reward functions for test_two_ppo_processes.py, by which one of the processes meets with something that the others do not."""
+"""Reward functions for test_two_ppo_processes.py, by which one of the processes meets with something that the others do
+not."""
 
 import os
 import signal

@@ -1,4 +1,5 @@
-"""Two processes learn from judgements what one learns: losses, held-out numbers, the reference's opinion and saved weights agree."""
+"""Two processes learn from judgements what one learns: losses, held-out numbers, the reference's opinion and saved
+weights agree."""
 
 import sys
 from pathlib import Path
@@ -47,8 +48,8 @@ def test_two_processes_learn_from_judgements_what_one_learns(variant, tmp_path):
     assert len(ours) == len(theirs) > 5
     for mine, other in zip(ours, theirs, strict=True):
         if mine["step"] <= 1:
-            # Until the first step is done policy and reference are one, and which of two equal answers leads is a matter of
-            # the last bit.
+            # Until the first step is done policy and reference are one, and which of two equal answers leads is a
+            # matter of the last bit.
             for name in ("margin", "held-out margin"):
                 assert abs(mine.pop(name, 0.0)) < 1e-5
                 other.pop(name, None)

@@ -1,4 +1,5 @@
-"""Two processes learn what tokens are worth as one does: losses, held-out numbers, and the weights and Q heads that are saved agree."""
+"""Two processes learn what tokens are worth as one does: losses, held-out numbers, and the weights and Q heads that are
+saved agree."""
 
 import sys
 from pathlib import Path

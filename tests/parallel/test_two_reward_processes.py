@@ -1,4 +1,5 @@
-"""Two processes train the reward model that one trains: losses, held-out numbers, scale, report and saved scores agree."""
+"""Two processes train the reward model that one trains: losses, held-out numbers, scale, report and saved scores
+agree."""
 
 import json
 import random

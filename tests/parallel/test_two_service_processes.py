@@ -1,4 +1,5 @@
-"""Two processes ask one service for rewards: what stays away for one of them ends both with a checkpoint, and nothing is paid twice."""
+"""Two processes ask one service for rewards: what stays away for one of them ends both with a checkpoint, and nothing
+is paid twice."""
 
 import json
 import os

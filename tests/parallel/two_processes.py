@@ -1,4 +1,5 @@
-"""Run under torchrun by test_two_processes.py: three SFT steps of a sharded tiny model; process 0 writes what came out."""
+"""Run under torchrun by test_two_processes.py: three SFT steps of a sharded tiny model; process 0 writes what came
+out."""
 
 import json
 import sys
@@ -34,7 +35,8 @@ def main(model: str, out: Path) -> None:
         shard_model(backbone, backbone, world, entrances=("hidden", "log_probs"))
         learner = learner_of(
             backbone,
-            # With the usual epsilon Adam's first steps are as large for a gradient that is nothing but rounding as for any other.
+            # With the usual epsilon Adam's first steps are as large for a gradient that is nothing but rounding as for
+            # any other.
             OptimiserSettings(learning_rate=1e-3, weight_decay=0.1, max_grad_norm=0.5, epsilon=1e-3),
             Batching(partial(collate_rows, pad_id=0, device=world.device, pad_multiple=1), 64),
             steps=10,

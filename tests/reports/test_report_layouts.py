@@ -1,4 +1,5 @@
-"""A run is opened for its report in every layout, with a critic and without: what is measured anew agrees with itself."""
+"""A run is opened for its report in every layout, with a critic and without: what is measured anew agrees with
+itself."""
 
 import json
 import re

@@ -1,5 +1,5 @@
-"""The demo's report in a real browser: no complaint, no request, no sideways scrolling on a phone, every control by keyboard, and numbers
-that are those of the files."""
+"""The demo's report in a real browser: no complaint, no request, no sideways scrolling on a phone, every control by
+keyboard, and numbers that are those of the files."""
 
 import json
 import re

@@ -1,5 +1,5 @@
-"""The kernels of a recorded decoding step, and the step they make, against plain torch: on a GPU, or by Triton's interpreter (see
-tests/conftest.py)."""
+"""The kernels of a recorded decoding step, and the step they make, against plain torch: on a GPU, or by Triton's
+interpreter (see tests/conftest.py)."""
 
 import copy
 

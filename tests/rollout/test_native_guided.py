@@ -1,4 +1,5 @@
-"""Answers that lean on Q heads: drawn from policy * exp(beta * (min Q - V)), with the policy's own log-probabilities beside."""
+"""Answers that lean on Q heads: drawn from policy * exp(beta * (min Q - V)), with the policy's own log-probabilities
+beside."""
 
 import pytest
 import torch
@@ -26,7 +27,8 @@ def opinionated(backbone: Backbone, seed: int = 3) -> QHeads:
 
 
 def plain(backbone: Backbone, heads: QHeads, rollout: Rollout, beta: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of policy and of leaning policy at each token of an answer, by one plain pass and the formula with V in it."""
+    """Logits of policy and of leaning policy at each token of an answer, by one plain pass and the formula with V in
+    it."""
     ids, start = torch.tensor([rollout.prompt_ids + rollout.ids]), len(rollout.prompt_ids)
     with torch.no_grad():
         seen = backbone.hf(input_ids=ids, use_cache=False, output_hidden_states=True)

@@ -1,4 +1,5 @@
-"""The engine answers with the weights the model has now: after an update, and through an adapter merged while decoding."""
+"""The engine answers with the weights the model has now: after an update, and through an adapter merged while
+decoding."""
 
 import pytest
 import torch

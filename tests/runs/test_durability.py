@@ -1,4 +1,5 @@
-"""What is on the disk before what: a crash of the machine keeps what was promised. Seen through the calls themselves."""
+"""What is on the disk before what: a crash of the machine keeps what was promised. Seen through the calls
+themselves."""
 
 import os
 import shutil
@@ -14,7 +15,8 @@ from steersman.runs.replies import Replies
 
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """Every fsync and rename from now on, with names relative to the test's folder; what is written aside is called so."""
+    """Every fsync and rename from now on, with names relative to the test's folder; what is written aside is called
+    so."""
     seen: list[str] = []
 
     def named(path: object) -> str:

@@ -1,4 +1,5 @@
-"""Judgements as groups to learn from: every kind of record, the very rows that scorers read, and what is said of the rest."""
+"""Judgements as groups to learn from: every kind of record, the very rows that scorers read, and what is said of the
+rest."""
 
 import itertools
 import json

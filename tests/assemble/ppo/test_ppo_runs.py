@@ -1,4 +1,5 @@
-"""PPO as a whole run on small models: every family in every layout, where critics begin, how runs end, and bad input."""
+"""PPO as a whole run on small models: every family in every layout, where critics begin, how runs end, and bad
+input."""
 
 import json
 import math

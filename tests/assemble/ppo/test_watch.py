@@ -1,4 +1,5 @@
-"""The watch in whole runs of PPO on tiny models: each action from end to end, what it leaves on disk, and settings that cannot be."""
+"""The watch in whole runs of PPO on tiny models: each action from end to end, what it leaves on disk, and settings that
+cannot be."""
 
 import json
 from pathlib import Path

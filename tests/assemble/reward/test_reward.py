@@ -1,4 +1,5 @@
-"""Reward models as a whole: what was trained is what is opened, its scale, going on from an earlier one, reports, refusals."""
+"""Reward models as a whole: what was trained is what is opened, its scale, going on from an earlier one, reports,
+refusals."""
 
 import json
 import os
@@ -522,7 +523,8 @@ def test_a_classifier_without_the_named_class_is_an_error_that_lists_its_classes
 
 
 def test_answers_of_a_policy_with_another_tokeniser_are_scored_by_their_text(teach, kept_back, tmp_path):
-    """The reward model reads words and not the policy's tokens: what a tokeniser of another size wrote is tokenised anew."""
+    """The reward model reads words and not the policy's tokens: what a tokeniser of another size wrote is tokenised
+    anew."""
     from transformers import AutoTokenizer
 
     result = teach()

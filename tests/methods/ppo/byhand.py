@@ -36,8 +36,8 @@ def scored(
     log_ratios: Sequence[float] | None = None,
     group: int = 0,
 ) -> Scored:
-    """Token by token: the KL estimate, the value (None: no critic), rewards within the answer, the trainer's and the engine's log-probability. The
-    log-ratios are the estimates (k1) unless they are given."""
+    """Token by token: the KL estimate, the value (None: no critic), rewards within the answer, the trainer's and the
+    engine's log-probability. The log-ratios are the estimates (k1) unless they are given."""
     count = len(kl)
     said = torch.tensor(old or [-1.0] * count)
     return Scored(

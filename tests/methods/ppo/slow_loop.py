@@ -1,5 +1,5 @@
-"""One iteration of PPO again, slow and obvious: one answer at a time, one token at a time, nothing shared with the product but the
-samples themselves and the order of the minibatches."""
+"""One iteration of PPO again, slow and obvious: one answer at a time, one token at a time, nothing shared with the
+product but the samples themselves and the order of the minibatches."""
 
 import copy
 import math
@@ -29,7 +29,8 @@ class Plain:
 
 
 class PlainPpo:
-    """Policy and reference are plain transformers models, the value function a row of weights and a bias, or 0 (no critic)."""
+    """Policy and reference are plain transformers models, the value function a row of weights and a bias, or 0 (no
+    critic)."""
 
     def __init__(
         self, policy: Any, reference: Any, weight: Tensor | None, bias: Tensor | None, settings: PpoSettings

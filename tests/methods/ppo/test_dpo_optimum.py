@@ -1,8 +1,9 @@
-"""DPO on the enumerable task, by its own objective and the real learner: from exact Bradley-Terry judgements to the known optimum.
+"""DPO on the enumerable task, by its own objective and the real learner: from exact Bradley-Terry judgements to the
+known optimum.
 
-Judgements are soft labels p = sigmoid(r(y) - r(y')), which is what infinitely many people would say. DPO's optimum is then that of PPO,
-pi* = ref exp(r / beta) / Z. Where only neighbours are compared, every gap is free to rest where its own loss is lowest.
-"""
+Judgements are soft labels p = sigmoid(r(y) - r(y')), which is what infinitely many people would say. DPO's optimum is
+then that of PPO, pi* = ref exp(r / beta) / Z. Where only neighbours are compared, every gap is free to rest where its
+own loss is lowest."""
 
 import pytest
 import torch

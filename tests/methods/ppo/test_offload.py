@@ -1,8 +1,8 @@
-"""`compute.offload` in whole runs: what is where in each stage, the same bits as without, and a run that was stopped goes on.
+"""`compute.offload` in whole runs: what is where in each stage, the same bits as without, and a run that was stopped
+goes on.
 
-Without a GPU nothing would leave the device. Here the processor's memory is taken for one that something can leave: models and moments then
-move between two places in it, by the same steps as to a GPU and back.
-"""
+Without a GPU nothing would leave the device. Here the processor's memory is taken for one that something can leave:
+models and moments then move between two places in it, by the same steps as to a GPU and back."""
 
 from collections.abc import Callable
 from contextlib import contextmanager

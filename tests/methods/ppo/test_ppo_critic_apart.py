@@ -1,4 +1,5 @@
-"""A critic with weights of its own, computed after the policy's gradients are there, learns what it learns beside the policy; and holds less."""
+"""A critic with weights of its own, computed after the policy's gradients are there, learns what it learns beside the
+policy; and holds less."""
 
 import copy
 

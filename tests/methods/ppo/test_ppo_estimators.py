@@ -150,8 +150,8 @@ def test_the_loss_is_the_mean_that_was_asked_for_whatever_the_micro_batches(mean
 
 
 def test_the_losses_are_those_of_trl_with_the_kl_in_the_loss():
-    # two answers, the policy has moved: per token -min(ratio A, clip(ratio) A) + beta k3, as in GRPOTrainer, for its loss types
-    # grpo, dapo (here all tokens of the batch) and dr_grpo
+    # two answers, the policy has moved: per token -min(ratio A, clip(ratio) A) + beta k3, as in GRPOTrainer, for its
+    # loss types grpo, dapo (here all tokens of the batch) and dr_grpo
     said, old = torch.tensor([-0.9, -1.3, -0.7]), torch.tensor(-1.0)
     mask = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
     advantages = torch.tensor([[1.0], [-4.0]])
@@ -173,8 +173,8 @@ def test_the_losses_are_those_of_trl_with_the_kl_in_the_loss():
 
 
 def test_at_ratio_1_rloos_gradient_is_that_of_reinforce_over_whole_answers():
-    # RLOO: -mean over answers of A * log policy(answer); its gradient by the t-th number is minus the mean of A over the answers
-    # that have a t-th token. Ours is that divided by max_new_tokens: (-(1 - 4), -1, -1) / 2 / 8.
+    # RLOO: -mean over answers of A * log policy(answer); its gradient by the t-th number is minus the mean of A over
+    # the answers that have a t-th token. Ours is that divided by max_new_tokens: (-(1 - 4), -1, -1) / 2 / 8.
     actors = NoCritic([-1.0] * 3, [0.0] * 3)
     seen: list[torch.Tensor] = []
     actors.log_probs.register_hook(lambda gradient: seen.append(gradient.clone()))

@@ -1,4 +1,5 @@
-"""What an iteration leaves in the journal and among the samples, worked by hand on two answers of two tokens and one of one."""
+"""What an iteration leaves in the journal and among the samples, worked by hand on two answers of two tokens and one of
+one."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,5 @@
-"""The loop on the enumerable toy: estimators, controllers, early ends, entropy; everything through the product's own loop."""
+"""The loop on the enumerable toy: estimators, controllers, early ends, entropy; everything through the product's own
+loop."""
 
 import pytest
 import torch
@@ -40,8 +41,8 @@ def test_every_estimator_holds_the_policy_where_the_optimum_is(estimator):
 
 @pytest.mark.parametrize("estimator", ["k3", "full"])
 def test_an_answer_of_one_token_is_held_too(estimator):
-    # The exact KL of a state is the same for every token that could be chosen there. Paid as a reward alone it would hold back
-    # nothing here: the policy would run to the best token.
+    # The exact KL of a state is the same for every token that could be chosen there. Paid as a reward alone it would
+    # hold back nothing here: the policy would run to the best token.
     problem = Problem(6, 1, 0)
     _, best_kl, _ = problem.optimum(1.0)
     _, actors, _, _ = learn(problem, iterations=40, batch=128, beta=1.0, kl={"estimator": estimator}, update=FEW)

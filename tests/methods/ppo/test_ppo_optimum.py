@@ -1,8 +1,8 @@
 """PPO reaches the exact optimum of a task that can be enumerated, through the product's own loop.
 
-J* = beta log E_ref[exp(r / beta)] is known, so J / J* says how much of what can be had was had. A wrong sign, an off-by-one, a mean
-over the wrong tokens or a KL in the wrong place all show here: the last test puts the KL into the loss as k3, and falls short.
-"""
+J* = beta log E_ref[exp(r / beta)] is known, so J / J* says how much of what can be had was had. A wrong sign, an
+off-by-one, a mean over the wrong tokens or a KL in the wrong place all show here: the last test puts the KL into the
+loss as k3, and falls short."""
 
 import pytest
 import torch
@@ -56,7 +56,8 @@ def test_with_the_kl_in_the_loss_as_k3_the_optimum_is_missed():
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("number", range(3))
-# Where the KL is cheap, few answers an iteration settle on the first good sequence that they meet: 512 came to 0.86 on problem 2.
+# Where the KL is cheap, few answers an iteration settle on the first good sequence that they meet: 512 came to 0.86 on
+# problem 2.
 @pytest.mark.parametrize(
     ("beta", "least", "iterations", "answers"), [(1.0, 0.97, 600, 512), (0.5, 0.97, 600, 512), (0.2, 0.92, 150, 2048)]
 )

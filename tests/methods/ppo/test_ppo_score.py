@@ -1,4 +1,5 @@
-"""Stages 1 and 2, and the KL controllers: which prompts are asked, what becomes of scores, how the coefficient moves."""
+"""Stages 1 and 2, and the KL controllers: which prompts are asked, what becomes of scores, how the coefficient
+moves."""
 
 from itertools import chain
 from statistics import fmean, pstdev

@@ -1,5 +1,5 @@
-"""Shares of prompts and answers put together again, in one process after the other: what the real thing does at once is tested in
-tests/parallel/test_two_ppo_processes.py."""
+"""Shares of prompts and answers put together again, in one process after the other: what the real thing does at once is
+tested in tests/parallel/test_two_ppo_processes.py."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
-"""The loop without a critic on the enumerable toy: where each estimator ends, prompts that teach nothing, long answers that pay.
+"""The loop without a critic on the enumerable toy: where each estimator ends, prompts that teach nothing, long answers
+that pay.
 
-With the KL in the reward the optimum is that of PPO: RLOO's gradient is unbiased, Dr.GRPO's is RLOO's times (n - 1) / n, GRPO's
-differs for one prompt by a factor that every group has about alike, REINFORCE++'s by the batch's deviation. GRPO as published, with
-the KL in the loss as k3, seeks another optimum (docs/ppo.md).
-"""
+With the KL in the reward the optimum is that of PPO: RLOO's gradient is unbiased, Dr.GRPO's is RLOO's times (n - 1) /
+n, GRPO's differs for one prompt by a factor that every group has about alike, REINFORCE++'s by the batch's deviation.
+GRPO as published, with the KL in the loss as k3, seeks another optimum (docs/ppo.md)."""
 
 import pytest
 import torch
@@ -88,7 +88,8 @@ def test_left_out_prompts_thin_no_mean_and_their_scores_are_still_counted():
     assert 0.0 < out[0]["prompts scored alike"] < 1.0
     assert out[0]["prompts scored alike"] == kept[0]["prompts scored alike"]
     assert out[0]["score"] == kept[0]["score"]
-    # alike answers have no advantage: without them each mean is over fewer tokens, so the first step's gradient is larger
+    # alike answers have no advantage: without them each mean is over fewer tokens, so the first step's gradient is
+    # larger
     assert kept[0]["gradient norm"] < out[0]["gradient norm"]
 
 

@@ -1,4 +1,5 @@
-"""A task small enough to enumerate: V tokens, L of them, a random reference and a random reward. The optimum is known exactly.
+"""A task small enough to enumerate: V tokens, L of them, a random reference and a random reward. The optimum is known
+exactly.
 
 J* = beta log E_ref[exp(r / beta)] and pi*(y) = ref(y) exp(r(y) / beta) / Z; for any policy J* - J = beta KL(pi || pi*).
 """
@@ -36,7 +37,8 @@ from steersman.train.plan import Batching
 from steersman.train.precision import autocast
 
 PROMPT = (1, 0)
-"""Two tokens that differ: after 0 alone a transformer with rotary positions could not tell 0 from 0 0, all values being equal."""
+"""Two tokens that differ: after 0 alone a transformer with rotary positions could not tell 0 from 0 0, all values being
+equal."""
 
 
 class Problem:
@@ -126,7 +128,8 @@ class Tabular(nn.Module):
 
 
 def transformer(vocabulary: int, length: int, seed: int, folder: Path) -> tuple[Problem, ModelActors, NativeEngine]:
-    """The same task for the product's own models: a small Llama is the reference, its copy learns, the engine samples."""
+    """The same task for the product's own models: a small Llama is the reference, its copy learns, the engine
+    samples."""
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     config = LlamaConfig(

@@ -32,7 +32,9 @@ MAY_IMPORT = {
     "evaluate": "errors records settings maths data reward runs",
     "watch": "errors records maths runs evaluate reward",
     "pages": "errors records maths evaluate",
-    "methods": "errors records settings maths batches runs text models parallel data rollout reward train evaluate watch",
+    "methods": (
+        "errors records settings maths batches runs text models parallel data rollout reward train evaluate watch"
+    ),
     "harbour": "errors records maths text models data reward",
     "judging": "errors records runs",
     "reports": "errors records maths runs evaluate watch pages harbour",
@@ -40,7 +42,8 @@ MAY_IMPORT = {
     "loading": "errors records settings runs text models parallel data rollout reward train harbour execution",
     "training_data": "errors records settings batches runs text models parallel data rollout reward loading execution",
     "inference": (
-        "errors records settings maths batches runs text models parallel data rollout reward train evaluate pages harbour "
+        "errors records settings maths batches runs text models parallel data rollout reward train evaluate pages "
+        "harbour "
         "methods reports execution loading training_data"
     ),
 }

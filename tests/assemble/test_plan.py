@@ -132,7 +132,10 @@ def test_memory_is_forecast_within_15_percent(method, size, more, tmp_path):
     if more.get("layout") == "adapters":
         values["model"]["lora"] = {"rank": 8}
     said, (without, took) = forecast(method, values), measured(method, values)
-    told = f"forecast {said / 1e6:.0f} MB, took {took / 1e6:.0f} MB, of which {(took - without) / 1e6:.0f} MB are pages of libraries' files"
+    told = (
+        f"forecast {said / 1e6:.0f} MB, took {took / 1e6:.0f} MB, of which {(took - without) / 1e6:.0f} MB are "
+        "pages of libraries' files"
+    )
     assert 0.85 * without <= said <= 1.15 * took, told
 
 

@@ -39,7 +39,8 @@ PROMPT = Prompt(messages=(Message("user", "I like cricket."),))
 @pytest.fixture
 def scorers(tmp_path):
     (tmp_path / "mine.py").write_text(
-        "def size(answer):\n    return len(answer)\n\ndef falls(answer):\n    return float('nan') if 'ccc' in answer else 0.0\n"
+        "def size(answer):\n    return len(answer)\n\ndef falls(answer):\n    return float('nan') if 'ccc' in "
+        "answer else 0.0\n"
     )
     return tmp_path / "mine.py"
 

@@ -452,5 +452,8 @@ def test_help_names_every_option():
 
 
 def test_the_command_starts_without_torch():
-    code = "import sys, steersman.cli.label, steersman.judging.sitting, steersman.data.load; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, steersman.cli.label, steersman.judging.sitting, steersman.data.load; sys.exit('torch' in "
+        "sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

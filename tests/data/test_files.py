@@ -12,7 +12,10 @@ from steersman.errors import DataError
 from steersman.records import Malformed
 
 SCRIPTS = {
-    "text": "English, Ελληνικά, Русский, עברית, العربية, हिन्दी, বাংলা, ไทย, 中文, 日本語, 한국어, ქართული, አማርኛ, 👩‍👩‍👧‍👦 🏴‍☠️ e\u0301\u200d\u2028\u2029\x85"
+    "text": (
+        "English, Ελληνικά, Русский, עברית, العربية, हिन्दी, বাংলা, ไทย, 中文, 日本語, 한국어, ქართული, አማርኛ, 👩‍👩‍👧‍👦 "
+        "🏴‍☠️ e\u0301\u200d\u2028\u2029\x85"
+    )
 }
 
 

@@ -68,7 +68,8 @@ EXAMPLES: list[tuple[str, dict, list]] = [
         [Comparison(Prompt(text="The sky is"), Completion(" blue."), Completion(" green."), 1.0, margin=1.5)],
     ),
     (
-        "trl-preference",  # implicit prompt: both begin with "The sky is", and "bl…" and "br…" are cut back to a word's end
+        # implicit prompt: both begin with "The sky is", and "bl…" and "br…" are cut back to a word's end
+        "trl-preference",
         {"chosen": "The sky is blue.", "rejected": "The sky is brown."},
         [Comparison(Prompt(text="The sky is"), Completion(" blue."), Completion(" brown."), 1.0)],
     ),
@@ -113,8 +114,14 @@ EXAMPLES: list[tuple[str, dict, list]] = [
     (
         "hh-rlhf",  # the published files have two turns of the assistant in a row
         {
-            "chosen": "\n\nHuman: A joke?\n\nAssistant: Here is one:\n\nAssistant:  Knock knock.\n\nHuman: Hi\n\nAssistant: Hello!",
-            "rejected": "\n\nHuman: A joke?\n\nAssistant: Here is one:\n\nAssistant:  Knock knock.\n\nHuman: Hi\n\nAssistant: What?",
+            "chosen": (
+                "\n\nHuman: A joke?\n\nAssistant: Here is one:\n\nAssistant:  Knock knock.\n\nHuman: "
+                "Hi\n\nAssistant: Hello!"
+            ),
+            "rejected": (
+                "\n\nHuman: A joke?\n\nAssistant: Here is one:\n\nAssistant:  Knock knock.\n\nHuman: "
+                "Hi\n\nAssistant: What?"
+            ),
         },
         [Comparison(Prompt(said("A joke?", "Here is one:\n\nKnock knock.", "Hi")), OK, NO, 1.0)],
     ),

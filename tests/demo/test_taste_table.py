@@ -184,7 +184,10 @@ def test_the_verdict_says_how_often_the_last_model_wins_and_how_far_it_went():
     models = [model("base", *[RUDE] * 20), model("SFT", *[RUDE] * 20), model("PPO", *[GOOD] * 20, kl=2.5, reward=1.0)]
     said = verdict(["base", "SFT", "PPO"], table(models), panel(0.7, 0.75), 1.1)
     # 20 wins of 20: low = 20 / (20 + 3.8415) = 0.839
-    words = "To the same prompt PPO's answer is truly better than SFT's 100 % (84–100) of the time, a tie being half; it went 2.5 nats away."
+    words = (
+        "To the same prompt PPO's answer is truly better than SFT's 100 % (84–100) of the time, a tie being "
+        "half; it went 2.5 nats away."
+    )
     assert words in said.sentences
     assert not any(sentence.startswith("Beware") for sentence in said.sentences)
 

@@ -104,7 +104,8 @@ def test_every_seed_makes_answers_truly_better_and_stays_near_its_peak(seed, tmp
     first, *windows = taste_by_window(tmp_path / "story" / "ppo" / "samples")
     print(
         f"\nseed {seed}: a gain of {found.gain:.3f} deviations; wins {found.wins:.3f}; toxic {found.toxic[0]:.3f} to "
-        f"{found.toxic[1]:.3f}; KL {kl:.1f}; end at {(windows[-1] - first) / (max(windows) - first):.3f} of the peak's gain"
+        f"{found.toxic[1]:.3f}; KL {kl:.1f}; end at {(windows[-1] - first) / (max(windows) - first):.3f} of the "
+        "peak's gain"
     )
     assert found.gain >= 0.75
     assert found.wins >= 0.70

@@ -107,7 +107,8 @@ def test_groups_stand_under_their_title():
 def test_the_temperature_is_told_with_what_it_mends(temperature: float, sure: str):
     whole, before, after = Sureness(0.6, 0.05, CURVE), Sureness(0.7, 0.125, ()), Sureness(0.5, 0.0625, ())
     assert added(calibration=Calibration(whole, temperature, before, after, 3, 4)) == [
-        f"  temperature {temperature:.3g} ({sure}): on the other half of the pairs the error goes 0.125 to 0.062, the loss 0.700 to 0.500",
+        f"  temperature {temperature:.3g} ({sure}): on the other half of the pairs the error goes 0.125 to 0.062, "
+        "the loss 0.700 to 0.500",
         "  says  52.5%   is right  50.0%   of 1,234",
         "  says  97.5%   is right 100.0%   of 7",
     ]
@@ -139,7 +140,8 @@ def test_a_model_that_likes_length_more_than_people_do_is_warned_of(gap: float, 
 def test_habits_of_place_are_told():
     habits = (SideHabit("", 1000, SHARE, "second"), SideHabit("bob", 9, SHARE, ""), SideHabit("ann", 8, SHARE, "first"))
     assert added(positions=Positions("first", 0, SHARE, habits)) == [
-        "[bold]positions[/bold] every decided record prefers its first answer: the file was written that way, or nobody looked",
+        "[bold]positions[/bold] every decided record prefers its first answer: the file was written that way, or "
+        "nobody looked",
         "[bold]positions[/bold] the answer that stood first was preferred 62.5% (56.2% to 68.8%)",
         "  [yellow]a nameless annotator chose the second answer in all of 1,000 judgements[/yellow]",
         "  [yellow]ann chose the first answer in all of 8 judgements[/yellow]",

@@ -63,5 +63,6 @@ def test_twenty_kills_of_real_processes_change_no_bit_of_a_reward_model(name, re
         writing += sum(kill.writing and kill.landed for kill in kills)
         lives += 1
     print(
-        f"\nreward {name}: {landed} kills in {lives} runs, {writing} of them while a checkpoint was written; all bit-exact"
+        f"\nreward {name}: {landed} kills in {lives} runs, {writing} of them while a checkpoint was written; all "
+        "bit-exact"
     )

@@ -43,5 +43,6 @@ def test_twenty_kills_of_real_processes_change_no_bit(name, sft_command, tmp_pat
     writing = sum(kill.writing for kill in landed)
     rows = sorted(kill.moment.rows for kill in landed)
     print(
-        f"\nsft {name}: {len(landed)} kills in {lives} runs, {writing} while a checkpoint was written; after rows {rows}"
+        f"\nsft {name}: {len(landed)} kills in {lives} runs, {writing} while a checkpoint was written; after rows "
+        f"{rows}"
     )

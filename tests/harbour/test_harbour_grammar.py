@@ -98,7 +98,10 @@ def test_a_story_and_its_summaries_are_read_back_part_by_part():
 
 
 def test_exchanging_two_persons_leaves_every_word_and_is_still_false():
-    prompt = "Sum this up: The baker found a red hat at the market on Monday. Nobody seemed to miss it at first. It belonged to the nurse, so the baker gave it back."
+    prompt = (
+        "Sum this up: The baker found a red hat at the market on Monday. Nobody seemed to miss it at first. "
+        "It belonged to the nurse, so the baker gave it back."
+    )
     true = "The baker found a red hat and gave it back to the nurse."
     false = "The nurse found a red hat and gave it back to the baker."
     assert sorted(normalised(true).split()) == sorted(normalised(false).split())

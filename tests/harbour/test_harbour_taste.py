@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from steersman.harbour.taste import features, true_taste
 
-SUM = "Sum this up: On Monday the baker went to the market. There the baker bought a red hat. The sun was shining all day."
+SUM = (
+    "Sum this up: On Monday the baker went to the market. There the baker bought a red hat. The sun was shining "
+    "all day."
+)
 LADDERS = {
     "I like cricket.": [
         "How lovely! Cricket is a slow game on a green field. It also brings the whole village to the field. Enjoy it!",

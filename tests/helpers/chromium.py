@@ -48,7 +48,10 @@ def browser() -> str | None:
 def need_browser() -> str:
     program = browser()
     if program is None:
-        told = "no Chromium here, and it could not be installed; install it (Debian: apt-get install chromium) and run this again"
+        told = (
+            "no Chromium here, and it could not be installed; install it (Debian: apt-get install chromium) "
+            "and run this again"
+        )
         pytest.fail(told) if os.environ.get("CI") else pytest.skip(told)
     return program
 

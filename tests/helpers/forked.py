@@ -109,7 +109,10 @@ def run_command(words: Sequence[str], **how: object) -> Ended:
 def run_script(script: Path, *arguments: str, **how: object) -> Ended:
     """A Python file as a program."""
     text = f"sys.argv = {[str(script), *arguments]!r}\nsys.path.insert(0, {str(script.parent)!r})\n"
-    text += f"exec(compile(open({str(script)!r}).read(), {str(script)!r}, 'exec'), globals() | {{'__file__': {str(script)!r}}})"
+    text += (
+        f"exec(compile(open({str(script)!r}).read(), {str(script)!r}, 'exec'), globals() | {{'__file__': "
+        f"{str(script)!r}}})"
+    )
     return run_text(text, **how)  # type: ignore[arg-type]
 
 

@@ -137,7 +137,8 @@ def test_walks_that_lean_on_q_are_the_shortest(seed, tmp_path):
     leaning = score(graph, model, beta=100.0, temperature=1.0, samples=16)
     best = score(graph, model, beta=100.0, temperature=0.0, samples=1)
     print(
-        f"\nseed {seed}: data {mean:.3f}; beta 0 {imitated:.3f}, greedy {likeliest:.3f}; beta 100 {leaning:.3f}, greedy {best:.3f}"
+        f"\nseed {seed}: data {mean:.3f}; beta 0 {imitated:.3f}, greedy {likeliest:.3f}; beta 100 {leaning:.3f}, "
+        f"greedy {best:.3f}"
     )
     assert leaning >= 0.95
     assert best >= 0.95

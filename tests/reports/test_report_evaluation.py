@@ -150,7 +150,8 @@ def test_over_optimisation_is_drawn_if_it_was_measured(evaluation):
     assert "Over-optimisation" in made.sections
     assert "gain against distance: held_out, ppo from 0 to 0.5" in page
     lost = (
-        "By held_out, ppo gained most, 1.00 standard deviations, at a KL of 1.00, and lost 0.50 (0.30 to 0.70) of it by "
+        "By held_out, ppo gained most, 1.00 standard deviations, at a KL of 1.00, and lost 0.50 (0.30 to 0.70) of "
+        "it by "
         "the end."
     )
     assert lost in made.sentences

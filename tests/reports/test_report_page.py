@@ -189,7 +189,10 @@ def test_a_reward_models_page_holds_its_quality(out, tmp_path):
     quality = json.loads((out / "reward" / "quality.json").read_text())
     assert made.sections[0] == "Accuracy and calibration"
     accuracy = quality["accuracy"]
-    shown = f"{accuracy['estimate'] * 100:.0f}\u00a0% ({accuracy['low'] * 100:.0f}\u2060–\u2060{accuracy['high'] * 100:.0f})"
+    shown = (
+        f"{accuracy['estimate'] * 100:.0f}\u00a0% "
+        f"({accuracy['low'] * 100:.0f}\u2060–\u2060{accuracy['high'] * 100:.0f})"
+    )
     text = (tmp_path / "reward.html").read_text()
     assert shown in text
     (out / "reward" / "quality.json").rename(tmp_path / "quality.json")

@@ -37,7 +37,8 @@ def test_a_row_is_one_json_line(tmp_path: Path):
         journal.write({"loss": 0.25, "step": 3, "note": "größer", "tokens": 7, "margin": None, "done": True})
         journal.write({"step": 4, "time": 99})
     assert path.read_text().splitlines() == [
-        '{"step": 3, "time": 12.5, "loss": 0.25, "note": "gr\\u00f6\\u00dfer", "tokens": 7, "margin": null, "done": true}',
+        '{"step": 3, "time": 12.5, "loss": 0.25, "note": "gr\\u00f6\\u00dfer", "tokens": 7, "margin": null, '
+        '"done": true}',
         '{"step": 4, "time": 99.0}',
     ]
     journal.close()

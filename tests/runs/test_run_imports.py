@@ -11,7 +11,8 @@ def test_importing_runs_brings_no_heavy_library(start_program: Any):
         names = [module.name for module in pkgutil.iter_modules(steersman.runs.__path__)]
         for name in names:
             importlib.import_module("steersman.runs." + name)
-        heavy = [name for name in ("torch", "transformers", "numpy", "rich", "tensorboard", "wandb") if name in sys.modules]
+        names = ("torch", "transformers", "numpy", "rich", "tensorboard", "wandb")
+        heavy = [name for name in names if name in sys.modules]
         print(len(names), heavy)
         """
     )

@@ -11,8 +11,8 @@ def test_importing_runs_brings_no_heavy_library(start_program: Any):
         names = [module.name for module in pkgutil.iter_modules(steersman.runs.__path__)]
         for name in names:
             importlib.import_module("steersman.runs." + name)
-        names = ("torch", "transformers", "numpy", "rich", "tensorboard", "wandb")
-        heavy = [name for name in names if name in sys.modules]
+        libraries = ("torch", "transformers", "numpy", "rich", "tensorboard", "wandb")
+        heavy = [name for name in libraries if name in sys.modules]
         print(len(names), heavy)
         """
     )

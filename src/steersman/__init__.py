@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from steersman.api import best_of_n, dpo, ilql, online_dpo, open_ppo, ppo, reward_model, rloo, sft
     from steersman.records import Comparison, Completion, Demonstration, Message, Prompt
     from steersman.reward.scorer import Score
+    from steersman.rollout.engine import Sampling
+    from steersman.rollout.scripted import ScriptedAnswer, ScriptedEngine
 
 __all__ = [
     "Comparison",
@@ -17,7 +19,10 @@ __all__ = [
     "Demonstration",
     "Message",
     "Prompt",
+    "Sampling",
     "Score",
+    "ScriptedAnswer",
+    "ScriptedEngine",
     "best_of_n",
     "dpo",
     "ilql",
@@ -33,7 +38,9 @@ _CALLS = ("best_of_n", "dpo", "ilql", "online_dpo", "open_ppo", "ppo", "reward_m
 _HOMES = {
     **dict.fromkeys(_CALLS, "steersman.api"),
     **dict.fromkeys(("Comparison", "Completion", "Demonstration", "Message", "Prompt"), "steersman.records"),
+    "Sampling": "steersman.rollout.engine",
     "Score": "steersman.reward.scorer",
+    **dict.fromkeys(("ScriptedAnswer", "ScriptedEngine"), "steersman.rollout.scripted"),
 }
 
 

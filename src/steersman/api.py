@@ -13,27 +13,17 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from steersman.assemble.best_of_n import run_best_of_n
-from steersman.assemble.dpo import run_dpo
-from steersman.assemble.ilql import run_ilql
-from steersman.assemble.online_dpo import run_online_dpo
-from steersman.assemble.ppo.run import OpenRun, run_ppo
+from steersman.assemble.ppo.run import OpenRun
 from steersman.assemble.ppo.run import open_ppo as open_run
-from steersman.assemble.reward.run import run_reward
-from steersman.assemble.sft import run_sft
+from steersman.assemble.stages import stage_of
 from steersman.data.sources import register
 from steersman.errors import UsageError
 from steersman.execution.ending import RunResult
 from steersman.loading.scorers import Reward
-from steersman.records import Record, digest_of, to_dict
+from steersman.records import Document, Record, digest_of, to_dict
 from steersman.reward.scorer import Scorer
 from steersman.settings.base import Settings, check, read_recipe
-from steersman.settings.best_of_n import BestOfNSettings
-from steersman.settings.dpo import DpoSettings, OnlineDpoSettings
-from steersman.settings.ilql import IlqlSettings
-from steersman.settings.ppo import PpoSettings, RlooSettings
-from steersman.settings.reward import RewardSettings
-from steersman.settings.sft import SftSettings
+from steersman.settings.ppo import PpoSettings
 
 Rows = str | Path | Sequence[str | Mapping[str, Any] | Record]
 """A source, or the rows themselves: texts (prompts only), dictionaries in any format that a file may have, or records."""
@@ -42,24 +32,94 @@ Rewarding = str | Path | Sequence[str] | Callable[..., Any] | Scorer
 """What answers are worth: a place (or several), a Python function, or a scorer."""
 
 S = TypeVar("S", bound=Settings)
+C = TypeVar("C", bound=Callable[..., RunResult])
 GIVEN = "given"
 _given: dict[str, list[Any]] = {}
 
 
-def ppo(
-    *,
-    model: str | Path,
-    prompts: Rows,
-    reward: Rewarding,
-    out: str | Path,
-    recipe: str | Path | None = None,
-    quiet: bool = False,
-    **overrides: Any,
-) -> RunResult:
-    """Improve a model's answers to prompts by PPO. `reward` is a reward model or run, several of them (an ensemble), file.py:function, a
-    Python function of prompt and answer, or a scorer. Further settings by group: kl={"coefficient": 0.1}, iterations=50."""
-    settings = ppo_settings(model=model, prompts=prompts, reward=reward, out=out, recipe=recipe, **overrides)
-    return run_ppo(settings, quiet=quiet, reward=_given_reward(reward))
+def _from_prompts(command: str, text: str):
+    """The call of a stage that answers prompts and learns what `reward` makes of the answers."""
+
+    def call(
+        *,
+        model: str | Path,
+        prompts: Rows,
+        reward: Rewarding,
+        out: str | Path,
+        recipe: str | Path | None = None,
+        quiet: bool = False,
+        **overrides: Any,
+    ) -> RunResult:
+        stage = stage_of(command)
+        usual = _on_prompts(model, prompts, reward, out)
+        settings = _settings(stage.schema, recipe, usual, overrides)
+        return stage.run(settings, quiet=quiet, reward=_given_reward(reward))
+
+    return _named(call, command, text)
+
+
+def _from_rows(command: str, text: str):
+    """The call of a stage that learns from rows."""
+
+    def call(
+        *,
+        model: str | Path,
+        data: Rows,
+        out: str | Path,
+        recipe: str | Path | None = None,
+        quiet: bool = False,
+        **overrides: Any,
+    ) -> RunResult:
+        stage = stage_of(command)
+        source = source_of(data, texts_are="text" if Document in stage.reads else None)
+        usual = {"model": {"path": str(model)}, "data": {"source": source}, "run": {"out": str(out)}}
+        return stage.run(_settings(stage.schema, recipe, usual, overrides), quiet=quiet)
+
+    return _named(call, command, text)
+
+
+def _named(call: C, command: str, text: str) -> C:
+    """The call under the name and with the docstring that `help` shows."""
+    call.__name__ = call.__qualname__ = "reward_model" if command == "reward" else command.replace("-", "_")
+    call.__doc__ = text
+    return call
+
+
+ppo = _from_prompts(
+    "ppo",
+    "Improve a model's answers to prompts by PPO. `reward` is a reward model or run, several of them (an "
+    "ensemble), file.py:function, a Python function of prompt and answer, or a scorer. Further settings by group: "
+    'kl={"coefficient": 0.1}, iterations=50.',
+)
+rloo = _from_prompts(
+    "rloo",
+    "PPO without a critic (RLOO): each answer is compared with the other answers to its prompt. "
+    'advantage={"estimator": "grpo"} is GRPO.',
+)
+best_of_n = _from_prompts(
+    "best-of-n",
+    "Answer each prompt n times, keep the best by `reward`, and fine-tune on those.",
+)
+online_dpo = _from_prompts(
+    "online-dpo",
+    "DPO on pairs of the model's own answers, judged by `reward` as it learns.",
+)
+sft = _from_rows(
+    "sft",
+    "Fine-tune a model on demonstrations.",
+)
+reward_model = _from_rows(
+    "reward",
+    "Train a reward model on comparisons, rankings or labels.",
+)
+dpo = _from_rows(
+    "dpo",
+    'Learn from comparisons, rankings or labels without a reward model. loss="ipo" and others are DPO\'s relatives.',
+)
+ilql = _from_rows(
+    "ilql",
+    "Learn what every token is worth from answers that were scored or judged, to guide generation by it.",
+)
 
 
 @contextmanager
@@ -72,7 +132,7 @@ def open_ppo(
     recipe: str | Path | None = None,
     **overrides: Any,
 ) -> Iterator[OpenRun]:
-    """The same run with its parts laid open, for calling `methods.ppo.loop.iterate` or the stages one by one."""
+    """PPO's run opened with all its parts, for calling `methods.ppo.loop.iterate` or the stages one by one."""
     settings = ppo_settings(model=model, prompts=prompts, reward=reward, out=out, recipe=recipe, **overrides)
     with open_run(settings, reward=_given_reward(reward)) as run:
         yield run
@@ -87,144 +147,19 @@ def ppo_settings(
     recipe: str | Path | None,
     **overrides: Any,
 ) -> PpoSettings:
-    return _scored(PpoSettings, model, prompts, reward, out, recipe, overrides)
+    return _settings(PpoSettings, recipe, _on_prompts(model, prompts, reward, out), overrides)
 
 
-def rloo(
-    *,
-    model: str | Path,
-    prompts: Rows,
-    reward: Rewarding,
-    out: str | Path,
-    recipe: str | Path | None = None,
-    quiet: bool = False,
-    **overrides: Any,
-) -> RunResult:
-    """The same without a critic: each answer is compared with the others to its prompt. advantage={"estimator": "grpo"} is a relative."""
-    settings = _scored(RlooSettings, model, prompts, reward, out, recipe, overrides)
-    return run_ppo(settings, quiet=quiet, reward=_given_reward(reward))
-
-
-def best_of_n(
-    *,
-    model: str | Path,
-    prompts: Rows,
-    reward: Rewarding,
-    out: str | Path,
-    recipe: str | Path | None = None,
-    quiet: bool = False,
-    **overrides: Any,
-) -> RunResult:
-    """Answer each prompt n times, keep the best by `reward`, and fine-tune on those."""
-    settings = _scored(BestOfNSettings, model, prompts, reward, out, recipe, overrides)
-    return run_best_of_n(settings, quiet=quiet, reward=_given_reward(reward))
-
-
-def online_dpo(
-    *,
-    model: str | Path,
-    prompts: Rows,
-    reward: Rewarding,
-    out: str | Path,
-    recipe: str | Path | None = None,
-    quiet: bool = False,
-    **overrides: Any,
-) -> RunResult:
-    """DPO on pairs of the model's own answers, judged by `reward` as it learns."""
-    settings = _scored(OnlineDpoSettings, model, prompts, reward, out, recipe, overrides)
-    return run_online_dpo(settings, quiet=quiet, reward=_given_reward(reward))
-
-
-def sft(
-    *,
-    model: str | Path,
-    data: Rows,
-    out: str | Path,
-    recipe: str | Path | None = None,
-    quiet: bool = False,
-    **overrides: Any,
-) -> RunResult:
-    """Fine-tune a model on demonstrations."""
-    return run_sft(_learned(SftSettings, model, data, out, recipe, overrides, texts_are="text"), quiet=quiet)
-
-
-def reward_model(
-    *,
-    model: str | Path,
-    data: Rows,
-    out: str | Path,
-    recipe: str | Path | None = None,
-    quiet: bool = False,
-    **overrides: Any,
-) -> RunResult:
-    """Train a reward model on comparisons, rankings or labels."""
-    return run_reward(_learned(RewardSettings, model, data, out, recipe, overrides), quiet=quiet)
-
-
-def dpo(
-    *,
-    model: str | Path,
-    data: Rows,
-    out: str | Path,
-    recipe: str | Path | None = None,
-    quiet: bool = False,
-    **overrides: Any,
-) -> RunResult:
-    """Learn from comparisons, rankings or labels without a reward model. loss="ipo" and others are DPO's relatives."""
-    return run_dpo(_learned(DpoSettings, model, data, out, recipe, overrides), quiet=quiet)
-
-
-def ilql(
-    *,
-    model: str | Path,
-    data: Rows,
-    out: str | Path,
-    recipe: str | Path | None = None,
-    quiet: bool = False,
-    **overrides: Any,
-) -> RunResult:
-    """Learn what every token is worth from answers that were scored or judged, so that new answers lean on it."""
-    return run_ilql(_learned(IlqlSettings, model, data, out, recipe, overrides), quiet=quiet)
-
-
-def _scored(
-    schema: type[S],
-    model: str | Path,
-    prompts: Rows,
-    reward: Rewarding,
-    out: str | Path,
-    recipe: str | Path | None,
-    overrides: Mapping[str, Any],
-) -> S:
-    """Settings of a method that answers prompts and is told what the answers are worth."""
+def _on_prompts(model: str | Path, prompts: Rows, reward: Rewarding, out: str | Path) -> dict[str, Any]:
+    """What a call says of a stage that answers prompts and is told what the answers are worth."""
     named = reward.name if isinstance(reward, Scorer) else getattr(reward, "__name__", type(reward).__name__)
     scorer = reward if _is_place(reward) else f"python:{named}"
-    usual = {
+    return {
         "model": {"path": str(model)},
         "prompts": {"source": source_of(prompts, texts_are="prompt")},
         "scorer": {"path": scorer if isinstance(scorer, list | tuple) else str(scorer)},
         "run": {"out": str(out)},
     }
-    return _settings(schema, recipe, usual, overrides)
-
-
-def _learned(
-    schema: type[S],
-    model: str | Path,
-    data: Rows,
-    out: str | Path,
-    recipe: str | Path | None,
-    overrides: Mapping[str, Any],
-    *,
-    texts_are: str | None = None,
-) -> S:
-    """Settings of a method that learns from rows."""
-    usual = {
-        "model": {"path": str(model)},
-        "data": {"source": source_of(data, texts_are=texts_are)},
-        "run": {"out": str(out)},
-    }
-    return _settings(schema, recipe, usual, overrides)
 
 
 def source_of(rows: str | Path | Sequence[Any], *, texts_are: str | None) -> str:

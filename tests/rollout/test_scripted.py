@@ -1,8 +1,12 @@
 """The scripted engine answers as told and keeps an engine's rules."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from steersman.errors import DataError
+from steersman.models.tiny import write_tiny_model
 from steersman.rollout.engine import Engine, Sampling
 from steersman.rollout.scripted import ScriptedAnswer, ScriptedEngine
 from steersman.rollout.stops import answer_text
@@ -60,3 +64,11 @@ def test_the_version_is_taken_over(tokeniser):
     engine = ScriptedEngine({}, tokeniser=tokeniser, end_id=0)
     engine.load_weights({}, 7)
     assert engine.version == 7
+
+
+def test_the_scorers_page_shows_how_to_test_a_reward_without_a_model(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "scorers.md").read_text()
+    reward, script = (
+        block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "short_and_kind" in block
+    )
+    exec(reward + script.replace("runs/sft/model", str(write_tiny_model(tmp_path, "llama"))), {})

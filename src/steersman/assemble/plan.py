@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from steersman.assemble.stages import STAGES
 from steersman.costs.memory import (
     FLOAT,
     STAYS,
@@ -34,6 +35,7 @@ from steersman.loading.language_model import base_of, model_path
 from steersman.loading.scorers import places_of
 from steersman.rollout.layout import FAMILIES as FUSED_DECODERS
 from steersman.rollout.native import ROWS
+from steersman.runs.model_folder import model_folder
 from steersman.settings.dpo import DpoSettings
 from steersman.settings.parts import ComputeSettings, LoraSettings, ModelSettings, RunSettings
 from steersman.settings.ppo import PpoSettings
@@ -212,7 +214,7 @@ def plan_supervised(settings: Supervised, lengths: Lengths, there: float) -> Pla
         seconds = needed * SLOWER["update"] * (4 / 3 if again else 1.0) / rate
         chosen = (used, again) == (rank, settings.model.gradient_checkpointing)
         forecasts.append(Forecast(name, memory, seconds, chosen))
-    method = {SftSettings: "sft", RewardSettings: "reward", DpoSettings: "dpo"}[type(settings)]
+    method = next(stage.command for stage in STAGES.values() if stage.schema is type(settings))
     return Plan(method, shape, f"{rows} rows of {row} tokens a step", forecasts, there)
 
 
@@ -281,7 +283,7 @@ def _shape_of_scorer(settings: ScorerSettings) -> Shape | None:
     folders = [Path(place).expanduser() for path in paths if path is not None for place in places_of(path)]
     shapes: list[Shape] = []
     for folder in folders:
-        found = folder / "model" if (folder / "stamp.json").exists() else folder
+        found = model_folder(folder)
         if (found / "adapter_config.json").exists():
             found = Path(base_of(str(found))).expanduser()
         if (found / "config.json").exists():

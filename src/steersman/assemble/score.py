@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from steersman.assemble.stages import STAGES
 from steersman.data.kinds import answers_of, pairs_of
 from steersman.data.load import ReadReport
 from steersman.data.write import RowWriter
@@ -25,7 +26,6 @@ from steersman.reward.scorer import Score
 from steersman.runs.progress import Progress
 from steersman.settings.score import ScoreSettings
 
-SCORED = (Answers, Demonstration, Comparison, Ranking, Label)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 RECORDS_AT_ONCE = 128
 
@@ -59,7 +59,7 @@ def run_score(settings: ScoreSettings, *, quiet: bool = False, reward: Reward | 
     refuse_own_source(settings.data.source, out)
     with RowWriter(out) as writer:
         report = ReadReport()
-        records = list(read_source(settings.data, SCORED, report))
+        records = list(read_source(settings.data, STAGES["score"].reads, report))
         if not records:
             raise DataError(_nothing(settings.data.source, report))
         # Beside the result for as long as there is none: what a service was paid for is not lost when the next answer fails.

@@ -4,9 +4,8 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli.command import Json, Profile, Seeds, Words, gather
-from steersman.cli.ppo import Device, Out, Prompts, Scorer
-from steersman.settings.best_of_n import BestOfNSettings
+from steersman.cli.command import Json, Profile, Seeds, Words
+from steersman.cli.training import Device, Out, Prompts, Scorer, train
 
 EXAMPLE = (
     "Example: steersman best-of-n --model runs/sft --scorer runs/reward --prompts prompts.jsonl --out runs/best-of-n "
@@ -32,17 +31,13 @@ def best_of_n(
     """Sample and score several answers per prompt and fine-tune the model on the best ones (rejection sampling).
     Reports the mean score of the best and of single answers, and the upper bound of best-of-n's KL."""
     options = {
-        "model.path": model,
-        "scorer.path": scorer,
-        "prompts.source": prompts,
+        "model": model,
+        "scorer": scorer,
+        "prompts": prompts,
         "n": n,
-        "run.out": out,
-        "run.seed": seed,
-        "run.device": device,
-        "run.profile": profile,
+        "out": out,
+        "seed": seed,
+        "device": device,
+        "profile": profile,
     }
-    settings = gather(BestOfNSettings, words, options)
-    from steersman.assemble.best_of_n import run_best_of_n
-    from steersman.cli.repeat import run_and_say
-
-    run_and_say(run_best_of_n, settings, seeds=seeds, as_json=json)
+    train("best-of-n", words, options, seeds=seeds, as_json=json)

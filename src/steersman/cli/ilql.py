@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli.command import Json, Profile, Seeds, Words, gather
-from steersman.settings.ilql import IlqlSettings
+from steersman.cli.command import Json, Profile, Seeds, Words
+from steersman.cli.training import Device, Out, train
 
 EXAMPLE = "Example: steersman ilql --model runs/sft --data scored.jsonl --out runs/ilql beta=4"
 
@@ -22,9 +22,9 @@ def ilql(
     reward: Annotated[
         str | None, typer.Option(help="The name of the score that is the reward, if answers have several.")
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Run folder. The same command with the same folder resumes.")] = None,
+    out: Out = None,
     seed: Annotated[int | None, typer.Option(help="Seed of data order, adapters and heads.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    device: Device = None,
     profile: Profile = None,
     seeds: Seeds = 1,
     json: Json = False,
@@ -32,16 +32,12 @@ def ilql(
     """Train Q heads on existing answers (ILQL). Decoding then adds beta * (Q - V) to the logits; `sample` and `chat`
     can override beta (q_beta). Full or LoRA (model.lora.rank=16)."""
     options = {
-        "model.path": model,
-        "data.source": data,
+        "model": model,
+        "data": data,
         "reward": reward,
-        "run.out": out,
-        "run.seed": seed,
-        "run.device": device,
-        "run.profile": profile,
+        "out": out,
+        "seed": seed,
+        "device": device,
+        "profile": profile,
     }
-    settings = gather(IlqlSettings, words, options)
-    from steersman.assemble.ilql import run_ilql
-    from steersman.cli.repeat import run_and_say
-
-    run_and_say(run_ilql, settings, seeds=seeds, as_json=json)
+    train("ilql", words, options, seeds=seeds, as_json=json)

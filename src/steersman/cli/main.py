@@ -26,6 +26,7 @@ from steersman.cli import (
     rloo,
     runs,
     sample,
+    schema,
     score,
     sft,
 )
@@ -57,6 +58,7 @@ app.command("ilql", epilog=ilql.EXAMPLE)(ilql.ilql)
 app.command("online-dpo", epilog=online_dpo.EXAMPLE)(online_dpo.online_dpo)
 app.command("chat", epilog=chat.EXAMPLE)(chat.chat)
 app.command("plan", epilog=plan.EXAMPLE)(plan.plan)
+app.command("schema", epilog=schema.EXAMPLE)(schema.schema)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")

@@ -4,23 +4,17 @@ from typing import Annotated
 
 import typer
 
+from steersman.assemble.stages import STAGES
 from steersman.cli.command import Json, Words, gather, say
 from steersman.errors import UsageError
-from steersman.settings.base import Settings
 from steersman.settings.dpo import DpoSettings
-from steersman.settings.ppo import PpoSettings, RlooSettings
+from steersman.settings.ppo import PpoSettings
 from steersman.settings.reward import RewardSettings
 from steersman.settings.sft import SftSettings
 
 EXAMPLE = "Example: steersman plan ppo --model runs/sft --scorer runs/reward --memory 16GB layout=separate"
 
-SCHEMAS: dict[str, type[Settings]] = {
-    "ppo": PpoSettings,
-    "rloo": RlooSettings,
-    "sft": SftSettings,
-    "reward": RewardSettings,
-    "dpo": DpoSettings,
-}
+SCHEMAS = {stage.command: stage.schema for stage in STAGES.values() if stage.forecast is not None}
 
 
 def plan(
@@ -77,7 +71,7 @@ def plan(
 def _options(method: str, model: str | None, scorer: str | None) -> dict[str, object]:
     """The options, with placeholders for settings that a run requires and a plan does not use (folder and data)."""
     needed: dict[str, object] = {"model.path": model, "run.out": "runs/plan"}
-    if method in ("ppo", "rloo"):
+    if STAGES[method].forecast == "ppo":
         return {**needed, "scorer.path": scorer, "prompts.source": "prompts.jsonl"}
     return {**needed, "data.source": "data.jsonl"}
 

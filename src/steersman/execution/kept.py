@@ -24,6 +24,7 @@ from steersman.runs.checkpoints import Checkpoint, CheckpointStore
 from steersman.runs.folder import RunFolder, atomic_write_text
 from steersman.runs.journal import Journal, Sink, old_names_in, truncate_lines
 from steersman.runs.lock import lock_run
+from steersman.runs.model_folder import model_folder
 from steersman.runs.progress import Progress
 from steersman.runs.signals import StopRequest
 from steersman.runs.sinks import TensorBoardSink, WandbSink
@@ -248,8 +249,7 @@ def open_sinks(names: Sequence[str], folder: RunFolder, settings: Settings) -> l
 def identity_of(model: str) -> str:
     """A model's name and, for a folder, a hash of its files' names, sizes and beginnings: cheap for any size, and another model
     under the same name does not pass for it."""
-    folder = Path(model).expanduser()
-    folder = folder / "model" if (folder / "stamp.json").exists() else folder
+    folder = model_folder(model)
     if not folder.is_dir():
         return model
     digest = hashlib.sha256()

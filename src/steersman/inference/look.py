@@ -10,7 +10,6 @@ from steersman.evaluate.numerals import numeral
 from steersman.inference.before_after import of_models, of_policy
 from steersman.inference.opened_policy import OpenedPolicy, asks_a_service, open_policy
 from steersman.inference.token_paths import paths_of
-from steersman.loading.saved import LANGUAGE_MODELS
 from steersman.methods.ppo.advantage import advantage
 from steersman.methods.ppo.journal_rows import sample_rows
 from steersman.methods.ppo.records import Experience, Sample
@@ -21,6 +20,7 @@ from steersman.reports.answers import shortened
 from steersman.reports.before_after import BeforeAfter, headline_of, most_changed, sentences_of, table_of
 from steersman.reports.reading import ReadRun
 from steersman.reports.run import NOTHING_MEASURED, Measured, name_of
+from steersman.runs.kinds import WITH_LANGUAGE_MODEL
 from steersman.settings.base import check
 from steersman.settings.score import ScorerSettings
 
@@ -46,7 +46,7 @@ def measure(run: ReadRun, *, microscope: int | None, prompts: Sequence[str], dev
 
 def _with_models(run: ReadRun, microscope: int | None, prompts: Sequence[str], device: str) -> Measured:
     if not run.in_the_loop:
-        makes_one = run.kind in LANGUAGE_MODELS and (run.folder / "model").is_dir()
+        makes_one = run.kind in WITH_LANGUAGE_MODEL and (run.folder / "model").is_dir()
         return _told(run, of_models(run, device=device) if makes_one else None, (), ())
     if microscope is None and asks_a_service(check(ScorerSettings, run.recipe.get("scorer", {}))):
         words = "The run's scorer is a service that may have to be paid, so nothing was scored anew; --microscope N asks it."

@@ -16,6 +16,7 @@ from steersman.models.loading import fit_vocabulary, load_causal
 from steersman.models.tiny import FAMILIES, write_tiny_model
 from steersman.parallel.shard import shard
 from steersman.parallel.world import World
+from steersman.runs.model_folder import finished_model_folder
 from steersman.settings.parts import ModelSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser
 from steersman.train.checkpoint import load_weight_tensors
@@ -61,8 +62,8 @@ def load_language_model(settings: ModelSettings, device: torch.device, *, adapte
 
 
 def model_path(name: str, scratch: Path) -> str:
-    """A folder or hub id for a model's name; `harbour:base` ships with the package, `tiny:<family>` is made on the spot,
-    and a run's folder stands for the model that it made."""
+    """A model's folder or hub id, from any name: `harbour:base` ships with the package, `tiny:<family>` is made in `scratch`, and
+    of all others `runs.model_folder` says which folder is meant."""
     scheme, _, rest = name.partition(":")
     if scheme == "tiny":
         if rest not in FAMILIES:
@@ -74,14 +75,8 @@ def model_path(name: str, scratch: Path) -> str:
         if rest != "base":
             raise UsageError(f"harbour has one model, harbour:base; seen {name!r}")
         return str(base_path())
-    folder = Path(name).expanduser()
-    if (folder / "recipe.toml").exists() and (folder / "stamp.json").exists():
-        if not (folder / "model").is_dir():
-            raise ModelError(
-                f"{folder} is a run that has not made its model yet; run its command again until it finishes"
-            )
-        return str(folder / "model")
-    return name
+    found = finished_model_folder(name)
+    return name if found == Path(name).expanduser() else str(found)
 
 
 def base_of(path: str) -> str:

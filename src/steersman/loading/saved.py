@@ -18,6 +18,7 @@ from steersman.models.language_model import LanguageModel
 from steersman.models.loading import fit_vocabulary, load_causal
 from steersman.models.q_heads import Guide, heads_for, load_guide
 from steersman.runs.checkpoints import CheckpointStore
+from steersman.runs.kinds import WITH_LANGUAGE_MODEL
 from steersman.runs.stamp import read_stamp
 from steersman.settings.base import check, read_recipe
 from steersman.settings.parts import ModelSettings
@@ -26,10 +27,6 @@ from steersman.train.checkpoint import load_weight_tensors
 from steersman.train.optim import trainable
 
 STEP = re.compile(r"step-\d{6,}")
-LANGUAGE_MODELS = (
-    *("sft", "ppo", "rloo", "grpo", "dr-grpo", "reinforce++"),
-    *("dpo", "online-dpo", "best-of-n", "ilql"),
-)
 
 
 def open_any_model(name: str, *, device: str) -> LanguageModel:
@@ -53,9 +50,9 @@ def open_checkpoint(folder: Path, *, device: str) -> LanguageModel:
             f"{folder} lies in no run: {run} has no recipe.toml and stamp.json; keep checkpoints in their run's folder"
         )
     kind = read_stamp(run / "stamp.json").get("kind")
-    if kind not in LANGUAGE_MODELS:
+    if kind not in WITH_LANGUAGE_MODEL:
         raise ModelError(
-            f"{folder} is of a run of the kind {kind}, which makes no language model; expected {', '.join(LANGUAGE_MODELS)}"
+            f"{folder} is of a run of the kind {kind}, which makes no language model; expected {', '.join(WITH_LANGUAGE_MODEL)}"
         )
     recipe = read_recipe(run / "recipe.toml")
     settings = check(ModelSettings, recipe["model"])

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.pages.parts import Commands, Facts
-
-COMMANDS = ("sft", "reward", "classifier", "ppo", "rloo", "dpo", "ilql", "online-dpo", "best-of-n", "evaluate")
+from steersman.runs.kinds import command_of
 
 
 def facts_of(stamps: Mapping[str, Mapping[str, Any]]) -> Facts:
@@ -54,8 +53,7 @@ def commands_of(folder: Path, stamp: Mapping[str, Any]) -> list[tuple[str, str]]
     typed = [str(word) for word in stamp.get("command") or []]
     if typed:
         found.append((shlex.join(["steersman", *typed[1:]]), "the original command"))
-    kind = str(stamp.get("kind", ""))
-    command = kind if kind in COMMANDS else "ppo"
+    command = command_of(str(stamp.get("kind", "")))
     again = ["steersman", command, str(folder / "recipe.toml"), f"run.out={folder}-again"]
     found.append((shlex.join(again), "from the resolved recipe"))
     return found

@@ -15,24 +15,11 @@ from steersman.reports.quality import quality_of
 from steersman.reports.reading import ReadRun
 from steersman.reports.truth import moments_of, truth_figure, truth_sentences
 from steersman.reports.watch import watch_of
+from steersman.runs.kinds import title_of
 
 LOSS_LIKE = ("held-out loss", "held-out preference", "loss")
 RISING = ("held-out accuracy", "held-out score")
 TITLES = {"held-out score": "the score of held-out answers", "held-out preference": "the held-out loss"}
-NAMES = {
-    "sft": "fine-tuning",
-    "reward": "the reward model",
-    "classifier": "the classifier",
-    "ppo": "PPO",
-    "rloo": "RLOO",
-    "grpo": "GRPO",
-    "dr-grpo": "Dr. GRPO",
-    "reinforce++": "REINFORCE++",
-    "dpo": "DPO",
-    "online-dpo": "online DPO",
-    "ilql": "ILQL",
-    "best-of-n": "best of n",
-}
 
 
 @dataclass(frozen=True)
@@ -51,7 +38,7 @@ NOTHING_MEASURED = Measured(None, None, (), None, (), ())
 
 
 def name_of(run: ReadRun) -> str:
-    return NAMES.get(run.kind, run.kind)
+    return title_of(run.kind)
 
 
 def headline_of(run: ReadRun) -> str:

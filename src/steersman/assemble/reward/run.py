@@ -30,6 +30,7 @@ from steersman.models.reward_model import (
 )
 from steersman.reward.open import ENSEMBLE, members_of
 from steersman.runs.folder import atomic_write_text
+from steersman.runs.model_folder import model_folder
 from steersman.settings.parts import RunSettings
 from steersman.settings.reward import RewardSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser
@@ -152,8 +153,7 @@ def _loss(found: Mapping[str, float]) -> Mapping[str, float]:
 
 def load_trainable(settings: RewardSettings, device: torch.device) -> TrainableReward:
     """What is trained: a new reward model on a causal model, an adapter on its base, or an earlier reward model further."""
-    path = Path(members_of(settings.model.path)[0]).expanduser()
-    run_model = path / "model" if (path / "recipe.toml").exists() else path
+    run_model = model_folder(members_of(settings.model.path)[0])
     earlier = describe(run_model) if run_model.is_dir() else None
     if earlier is not None and earlier.kind == "reward":
         if settings.model.lora is not None:

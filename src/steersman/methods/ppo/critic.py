@@ -14,6 +14,7 @@ from steersman.models.files import write_notes
 from steersman.models.heads import ValueHead, save_heads
 from steersman.models.loading import load_causal
 from steersman.models.reward_model import load_reward_model, trunk_of
+from steersman.runs.model_folder import finished_model_folder
 
 TRL = "trl:"
 # The names that trl's AutoModelForCausalLMWithValueHead gives its head.
@@ -27,9 +28,7 @@ def own_critic(start: str, policy: Backbone) -> tuple[Backbone, ValueHead]:
     if start.startswith(TRL):
         critic, head = _from_trl(Path(start.removeprefix(TRL)).expanduser(), policy)
     else:
-        place = Path(start).expanduser()
-        folder = place / "model" if (place / "recipe.toml").exists() else place
-        reward = load_reward_model(folder, dtype=policy.dtype, device=policy.device)
+        reward = load_reward_model(finished_model_folder(start), dtype=policy.dtype, device=policy.device)
         head = ValueHead(reward.backbone.hidden_size).to(policy.device)
         head.start_from(reward.head, mean=reward.scale.mean, std=reward.scale.std)
         critic = reward.backbone

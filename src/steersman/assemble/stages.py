@@ -1,0 +1,137 @@
+"""Every command that trains or writes, as one table: its settings, what it reads and leaves, and the function that runs it.
+
+The command line, the Python API and `plan` read it. A runner is a dotted name, imported when it is called, so that the table opens
+without torch. What the model of a run is, by the kind in its stamp, stands lower, in `runs.kinds`, for the reports.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+from steersman.data.kinds import WITH_PROMPTS
+from steersman.errors import UsageError
+from steersman.records import (
+    Answers,
+    ClassifiedText,
+    Comparison,
+    Demonstration,
+    Document,
+    Label,
+    Ranking,
+    Steps,
+)
+from steersman.runs.kinds import RUN_KINDS, ModelKind
+from steersman.settings.base import Settings
+from steersman.settings.best_of_n import BestOfNSettings
+from steersman.settings.classifier import ClassifierSettings
+from steersman.settings.dpo import DpoSettings, OnlineDpoSettings
+from steersman.settings.evaluate import EvaluateSettings
+from steersman.settings.ilql import IlqlSettings
+from steersman.settings.ppo import PpoSettings, RlooSettings
+from steersman.settings.reward import RewardSettings
+from steersman.settings.sample import SampleSettings
+from steersman.settings.score import ScoreSettings
+from steersman.settings.sft import SftSettings
+
+JUDGED = (Comparison, Ranking, Label)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One command. `reads` are the kinds of records that it takes from `source`, the setting that names its data. `kinds` are the
+    kinds that its run may have in stamp.json; a stage without kinds leaves a file. `forecast` says how `plan` forecasts it."""
+
+    command: str
+    schema: type[Settings]
+    source: str
+    reads: tuple[type, ...]
+    kinds: tuple[str, ...]
+    runner: str
+    forecast: Literal["ppo", "rows"] | None = None
+
+    @property
+    def leaves(self) -> Literal["run", "file"]:
+        return "run" if self.kinds else "file"
+
+    @property
+    def model(self) -> ModelKind | None:
+        """What the run's model is; None where it leaves none."""
+        return RUN_KINDS[self.kinds[0]].model if self.kinds else None
+
+    def run(self, settings: Settings, **more: Any) -> Any:
+        """Call the runner with these settings."""
+        return self.load_runner()(settings, **more)
+
+    def load_runner(self) -> Callable[..., Any]:
+        module, _, name = self.runner.partition(":")
+        return getattr(import_module(module), name)
+
+
+_A = "steersman.assemble"
+_ALL = (
+    Stage("sft", SftSettings, "data.source", (Demonstration, Document), ("sft",), f"{_A}.sft:run_sft", "rows"),
+    Stage("sample", SampleSettings, "prompts.source", WITH_PROMPTS, (), f"{_A}.sample:run_sample"),
+    Stage("reward", RewardSettings, "data.source", JUDGED, ("reward",), f"{_A}.reward.run:run_reward", "rows"),
+    Stage(
+        "classifier",
+        ClassifierSettings,
+        "data.source",
+        (ClassifiedText,),
+        ("classifier",),
+        f"{_A}.classifier:run_classifier",
+    ),
+    Stage("score", ScoreSettings, "data.source", (Answers, Demonstration, *JUDGED), (), f"{_A}.score:run_score"),
+    Stage(
+        "ppo",
+        PpoSettings,
+        "prompts.source",
+        WITH_PROMPTS,
+        ("ppo", "rloo", "grpo", "dr-grpo", "reinforce++"),
+        f"{_A}.ppo.run:run_ppo",
+        "ppo",
+    ),
+    Stage(
+        "rloo",
+        RlooSettings,
+        "prompts.source",
+        WITH_PROMPTS,
+        ("rloo", "grpo", "dr-grpo", "reinforce++"),
+        f"{_A}.ppo.run:run_ppo",
+        "ppo",
+    ),
+    Stage("evaluate", EvaluateSettings, "prompts.source", WITH_PROMPTS, ("evaluate",), f"{_A}.evaluate:run_evaluate"),
+    Stage(
+        "best-of-n",
+        BestOfNSettings,
+        "prompts.source",
+        WITH_PROMPTS,
+        ("best-of-n",),
+        f"{_A}.best_of_n:run_best_of_n",
+    ),
+    Stage("dpo", DpoSettings, "data.source", JUDGED, ("dpo",), f"{_A}.dpo:run_dpo", "rows"),
+    Stage(
+        "ilql",
+        IlqlSettings,
+        "data.source",
+        (Answers, Demonstration, *JUDGED, Steps),
+        ("ilql",),
+        f"{_A}.ilql:run_ilql",
+    ),
+    Stage(
+        "online-dpo",
+        OnlineDpoSettings,
+        "prompts.source",
+        WITH_PROMPTS,
+        ("online-dpo",),
+        f"{_A}.online_dpo:run_online_dpo",
+    ),
+)
+STAGES = {stage.command: stage for stage in _ALL}
+
+
+def stage_of(command: str) -> Stage:
+    """The stage of this name."""
+    if command not in STAGES:
+        raise UsageError(f"there is no method {command!r}; expected one of {', '.join(STAGES)}")
+    return STAGES[command]

@@ -73,11 +73,11 @@ def test_each_kind_of_run_is_made_by_the_command_that_is_said_to_make_it():
 
 
 def test_each_estimator_is_a_kind_of_run_of_ppo():
-    from steersman.assemble.ppo.run import _kind
+    from steersman.assemble.ppo.run import _job
 
     for estimator in get_args(AdvantageEstimator):
         given = [f"advantage.estimator={estimator}", "model.path=m", "prompts.source=p", "scorer.path=s", "run.out=o"]
-        assert _kind(load_settings(PpoSettings, None, given)) in STAGES["ppo"].kinds
+        assert _job(load_settings(PpoSettings, None, given), quiet=True).kind in STAGES["ppo"].kinds
 
 
 def test_an_unknown_method_is_told_what_there_is():

@@ -90,7 +90,7 @@ def test_every_figure_is_what_the_answers_say(evaluation, world, tmp_path):
     assert not [f for f in found.figures if f.measure.name == "KL" and f.model == "base"], "nothing is far from itself"
     surprise = -sum(a["reference_log_prob"] for r in grid for a in r) / sum(a["tokens"] for r in grid for a in r)
     assert figure(found, "distance/perplexity", "other").value.estimate == pytest.approx(math.exp(surprise))
-    ended = [np.mean([a["stop_reason"] != "length" for a in row]) for row in grid]
+    ended = [np.mean([a["finish"] != "length" for a in row]) for row in grid]
     ended_by_itself = figure(found, "words/ended by itself", "other").value
     assert ended_by_itself == wilson_interval(float(sum(ended)), 12.0, confidence=0.95)
     toxic = np.array([[c["scores"]["toxicity"] for c in row["completions"] if c["model"] == "other"] for row in rows])
@@ -252,7 +252,7 @@ def test_what_cannot_be_evaluated_is_said(evaluation, world, tmp_path, monkeypat
     (tmp_path / "none.jsonl").write_text("")
     with pytest.raises(DataError, match=r"prompts.source=.*none.jsonl: 0 prompts in 0 rows"):
         run_evaluate(evaluation(f"prompts.source={tmp_path / 'none.jsonl'}"), quiet=True)
-    with pytest.raises(ModelError, match="no class whose name says that it means toxic; its classes are sad, glad"):
+    with pytest.raises(ModelError, match="no class whose name means toxic; its classes are sad, glad"):
         run_evaluate(evaluation(f"toxicity.path={world['moods']}"), quiet=True)
     (tmp_path / "words.txt").write_text("# nothing\n")
     with pytest.raises(DataError, match="holds no words"):
@@ -279,7 +279,7 @@ def test_names_come_from_folders_and_may_not_meet():
     places |= {"runs/ppo/model/": "ppo", "mine.py:kindness": "kindness", "Qwen/Qwen3-0.6B": "Qwen3-0-6B"}
     assert {place: name_of(place) for place in places} == places
     assert named(["before=runs/sft", "runs/ppo"], "model") == {"before": "runs/sft", "ppo": "runs/ppo"}
-    with pytest.raises(UsageError, match=r"two of --model are called 'sft'"):
+    with pytest.raises(UsageError, match=r"two of --model have the name 'sft'"):
         named(["a/sft", "b/sft"], "model")
 
 

@@ -41,7 +41,7 @@ def user_of(annotator: str) -> str:
     return str(uuid5(NAMESPACE_URL, f"steersman:{annotator}"))
 
 
-def prompt_said(value: Any, *, ours: bool) -> dict[str, Any]:
+def prompt_content(value: Any, *, ours: bool) -> dict[str, Any]:
     """A prompt field as a record's dictionary. A text that Steersman wrote (`ours`) is continued; any other is a user
     message."""
     if is_messages(value):
@@ -63,14 +63,14 @@ def _read(row: Row) -> list[Outcome]:
     named = {key: value for key, value in answers.items() if _ANSWER.match(key)}
     outcomes: list[Outcome] = []
     for user, given in _by_user(row.get("responses") or {}).items():
-        said = _said(fields, prompt_key, named or (answers if prompt_key else {}), given, bool(packed))
+        content = _content_of(fields, prompt_key, named or (answers if prompt_key else {}), given, bool(packed))
         annotator = packed.get("annotator", "")
-        said.setdefault("annotator", annotator if user_of(annotator) == user else user)
-        if said["kind"] == "demonstration" or said["kind"] == "classified":
-            said = {key: value for key, value in said.items() if key not in ("rationale", "metadata")}
-        if said["kind"] == "comparison" and packed.get("kind") == "ranking":
-            said = _as_ranking(said)
-        outcomes.append(extras.whole(packed, said))
+        content.setdefault("annotator", annotator if user_of(annotator) == user else user)
+        if content["kind"] == "demonstration" or content["kind"] == "classified":
+            content = {key: value for key, value in content.items() if key not in ("rationale", "metadata")}
+        if content["kind"] == "comparison" and packed.get("kind") == "ranking":
+            content = _as_ranking(content)
+        outcomes.append(extras.whole(packed, content))
     return outcomes or [LeftOut("a record without submitted responses")]
 
 
@@ -85,30 +85,30 @@ def _by_user(responses: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return users
 
 
-def _said(
+def _content_of(
     fields: Row, prompt_key: str | None, answers: dict[str, str], given: dict[str, Any], ours: bool
 ) -> dict[str, Any]:
     """One annotator's responses as a record's dictionary."""
     if prompt_key is None:
         return _classified(fields, given)
-    said: dict[str, Any] = {"prompt": prompt_said(fields[prompt_key], ours=ours)}
+    content: dict[str, Any] = {"prompt": prompt_content(fields[prompt_key], ours=ours)}
     rationale = next((v for k, v in given.items() if k in RATIONALE and isinstance(v, str)), "")
     ranking = next((v for v in given.values() if isinstance(v, list) and v and isinstance(v[0], Mapping)), None)
     if ranking is not None:
-        said |= _ranked(ranking, answers or {k: v for k, v in fields.items() if isinstance(v, str)})
-        said |= {"rationale": rationale} if rationale and said["kind"] == "comparison" else {}
-        said |= {"both_bad": True} if _both_bad(given) and said["kind"] == "comparison" else {}
-        return said
+        content |= _ranked(ranking, answers or {k: v for k, v in fields.items() if isinstance(v, str)})
+        content |= {"rationale": rationale} if rationale and content["kind"] == "comparison" else {}
+        content |= {"both_bad": True} if _both_bad(given) and content["kind"] == "comparison" else {}
+        return content
     if len(answers) == 2:
-        return said | _picked(answers, given) | ({"rationale": rationale} if rationale else {})
+        return content | _picked(answers, given) | ({"rationale": rationale} if rationale else {})
     if len(answers) == 1:
-        return said | _judged(next(iter(answers.values())), given)
+        return content | _judged(next(iter(answers.values())), given)
     written = next((v for k, v in given.items() if isinstance(v, str) and k not in RATIONALE), None)
     if answers or written is None:
         raise DataError(
             f"cannot tell the task from the fields {', '.join(fields)} and the questions {', '.join(given)}"[:300]
         )
-    return said | {"kind": "demonstration", "completion": {"text": written}}
+    return content | {"kind": "demonstration", "completion": {"text": written}}
 
 
 def _classified(fields: Row, given: dict[str, Any]) -> dict[str, Any]:
@@ -133,10 +133,10 @@ def _ranked(ranking: list[Any], answers: dict[str, str]) -> dict[str, Any]:
     return {"kind": "ranking", "completions": [{"text": answers[name]} for name in names], "ranks": ranks}
 
 
-def _as_ranking(said: dict[str, Any]) -> dict[str, Any]:
-    ranks = [1, 1] if said["preference"] == 0.5 else [1, 2] if said["preference"] == 1.0 else [2, 1]
-    kept = {key: said[key] for key in ("prompt", "annotator") if key in said}
-    return {**kept, "kind": "ranking", "completions": [said["first"], said["second"]], "ranks": ranks}
+def _as_ranking(content: dict[str, Any]) -> dict[str, Any]:
+    ranks = [1, 1] if content["preference"] == 0.5 else [1, 2] if content["preference"] == 1.0 else [2, 1]
+    kept = {key: content[key] for key in ("prompt", "annotator") if key in content}
+    return {**kept, "kind": "ranking", "completions": [content["first"], content["second"]], "ranks": ranks}
 
 
 def _both_bad(given: Mapping[str, Any]) -> bool:
@@ -152,24 +152,24 @@ def _picked(answers: dict[str, str], given: dict[str, Any]) -> dict[str, Any]:
         both_bad = value in BOTH_BAD
         if value in first or value in second or value in TIES or both_bad:
             preference = 1.0 if value in first else 0.0 if value in second else 0.5
-            said = {
+            content = {
                 "first": {"text": answers[names[0]]},
                 "second": {"text": answers[names[1]]},
                 "preference": preference,
             }
-            return {"kind": "comparison", **said, **({"both_bad": True} if both_bad else {})}
+            return {"kind": "comparison", **content, **({"both_bad": True} if both_bad else {})}
     raise DataError(f"no response names one of the answers {names[0]!r} and {names[1]!r}")
 
 
 def _judged(words: str, given: dict[str, Any]) -> dict[str, Any]:
-    said: dict[str, Any] = {"kind": "label", "completion": {"text": words}}
+    content: dict[str, Any] = {"kind": "label", "completion": {"text": words}}
     ratings = {k: float(v) for k, v in given.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     words_given = {k: v for k, v in given.items() if isinstance(v, str | bool | list)}
     thumb = next((str(v).lower() for v in words_given.values() if str(v).lower() in GOOD + BAD), None)
     rest = {k: v for k, v in words_given.items() if str(v).lower() not in GOOD + BAD}
-    said |= {"desirable": thumb in GOOD} if thumb else {}
-    said |= {"ratings": ratings} if ratings else {}
-    return said | ({"metadata": {"responses": rest}} if rest else {})
+    content |= {"desirable": thumb in GOOD} if thumb else {}
+    content |= {"ratings": ratings} if ratings else {}
+    return content | ({"metadata": {"responses": rest}} if rest else {})
 
 
 def _write(record: Comparison | Ranking | Label | Demonstration) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _write(record: Comparison | Ranking | Label | Demonstration) -> dict[str, An
         ranks = record.ranks if several else _two_ranks(record.preference)
         fields |= {f"response-{i}": completion.text for i, completion in enumerate(texts, 1)}
         responses["preference"] = [{"value": f"response-{i}", "rank": rank} for i, rank in enumerate(ranks, 1)]
-        said = ["completions.text"] if several else ["first.text", "second.text", "rationale", "both_bad"]
+        written = ["completions.text"] if several else ["first.text", "second.text", "rationale", "both_bad"]
         if isinstance(record, Comparison):
             responses |= {"rationale": record.rationale} if record.rationale else {}
             responses |= {"acceptable": "neither"} if record.both_bad else {}
@@ -189,15 +189,15 @@ def _write(record: Comparison | Ranking | Label | Demonstration) -> dict[str, An
         fields["response"] = record.completion.text
         responses |= {"label": "good" if record.desirable else "bad"} if record.desirable is not None else {}
         responses |= {name: value for name, value in record.ratings.items() if name != "label"}
-        said = ["completion.text", "desirable"]
+        written = ["completion.text", "desirable"]
         if not responses:
             raise DataError("an empty label: neither a thumb nor ratings")
     else:
         responses["response"] = record.completion.text
-        said = ["completion.text"]
+        written = ["completion.text"]
     user = user_of(record.annotator)
     given = {name: [{"value": value, "user_id": user, "status": "submitted"}] for name, value in responses.items()}
-    metadata = {extras.FIELD: extras.pack(record, "prompt.messages", "prompt.text", *said)}
+    metadata = {extras.FIELD: extras.pack(record, "prompt.messages", "prompt.text", *written)}
     whole = {"fields": fields, "metadata": metadata, "suggestions": {}, "responses": given, "vectors": {}}
     return {"id": record.id or record.prompt.id, "status": "completed", **whole}
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from steersman.data.formats import extras
-from steersman.data.formats.argilla import BAD, BOTH_BAD, GOOD, PROMPT_FIELDS, RATIONALE, TIES, prompt_said
+from steersman.data.formats.argilla import BAD, BOTH_BAD, GOOD, PROMPT_FIELDS, RATIONALE, TIES, prompt_content
 from steersman.data.formats.fields import listed, mapping, need, write_messages
 from steersman.data.formats.format import Format, LeftOut, Outcome, Row
 from steersman.errors import DataError
@@ -43,11 +43,11 @@ def _read(row: Row) -> list[Outcome]:
         if annotation.get("was_cancelled") or not annotation.get("result"):
             outcomes.append(LeftOut("a task that its annotator skipped"))
             continue
-        said = _said(data, annotation["result"], bool(packed))
-        said |= {"annotator": _annotator(annotation)} if _annotator(annotation) else {}
-        if annotation.get("created_at") and said["kind"] in ("comparison", "ranking", "label"):
-            said["time"] = annotation["created_at"]
-        outcomes.append(extras.whole(packed, said))
+        content = _content_of(data, annotation["result"], bool(packed))
+        content |= {"annotator": _annotator(annotation)} if _annotator(annotation) else {}
+        if annotation.get("created_at") and content["kind"] in ("comparison", "ranking", "label"):
+            content["time"] = annotation["created_at"]
+        outcomes.append(extras.whole(packed, content))
     return outcomes or [LeftOut("a task without annotations")]
 
 
@@ -58,14 +58,14 @@ def _annotator(annotation: Row) -> str:
     return "" if who is None else str(who)
 
 
-def _said(data: Row, results: list[Any], ours: bool) -> dict[str, Any]:
+def _content_of(data: Row, results: list[Any], ours: bool) -> dict[str, Any]:
     """One annotation as a record's dictionary."""
     prompt_key = "messages" if "messages" in data else next((key for key in PROMPT_FIELDS if key in data), None)
     if prompt_key is None:
         raise DataError(
             f"no prompt in the task's data: seen {', '.join(data)}; expected one of {', '.join(PROMPT_FIELDS)}"[:300]
         )
-    said: dict[str, Any] = {"prompt": prompt_said(data[prompt_key], ours=ours)}
+    content: dict[str, Any] = {"prompt": prompt_content(data[prompt_key], ours=ours)}
     values: dict[str, Any] = {}
     names = ""
     for result in results:
@@ -82,13 +82,13 @@ def _said(data: Row, results: list[Any], ours: bool) -> dict[str, Any]:
         k: str(v[0] if isinstance(v, list) and v else v) for k, v in values.items() if k not in ("pairwise", "ranker")
     }
     if "ranker" in values:
-        return said | _ranked(data, values["ranker"])
+        return content | _ranked(data, values["ranker"])
     tie = next((w.lower() for k, w in words.items() if k not in RATIONALE and w.lower() in TIES + BOTH_BAD), None)
     if "pairwise" in values or tie:
         rationale = next((w for k, w in words.items() if k in RATIONALE), "")
-        said |= _pair(data, names, values.get("pairwise"), tie)
-        return said | ({"rationale": rationale} if rationale else {})
-    return said | _single(data, prompt_key, values, words)
+        content |= _pair(data, names, values.get("pairwise"), tie)
+        return content | ({"rationale": rationale} if rationale else {})
+    return content | _single(data, prompt_key, values, words)
 
 
 def _pair(data: Row, names: str, selected: Any, tie: str | None) -> dict[str, Any]:
@@ -102,9 +102,9 @@ def _pair(data: Row, names: str, selected: Any, tie: str | None) -> dict[str, An
     if not tie and selected not in ("left", "right"):
         raise DataError(f"'selected' should be left or right: seen {selected!r}"[:200])
     first, second = data[keys[0]], data[keys[1]]
-    said = {"kind": "comparison", "first": {"text": first}, "second": {"text": second}}
+    content = {"kind": "comparison", "first": {"text": first}, "second": {"text": second}}
     preference = 0.5 if tie else float(selected == "left")
-    return {**said, "preference": preference, **({"both_bad": True} if tie in BOTH_BAD else {})}
+    return {**content, "preference": preference, **({"both_bad": True} if tie in BOTH_BAD else {})}
 
 
 def _ranked(data: Row, ranker: Any) -> dict[str, Any]:
@@ -142,11 +142,11 @@ def _single(data: Row, prompt_key: str, values: dict[str, Any], words: dict[str,
         if written is None:
             raise DataError(f"cannot tell the task from its results: {', '.join(values) or 'none'}")
         return {"kind": "demonstration", "completion": {"text": written}}
-    said: dict[str, Any] = {"kind": "label", "completion": {"text": answer}}
+    content: dict[str, Any] = {"kind": "label", "completion": {"text": answer}}
     ratings = {k: float(v) for k, v in values.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     thumb = next((w.lower() for w in words.values() if w.lower() in GOOD + BAD), None)
-    said |= {"desirable": thumb in GOOD} if thumb else {}
-    return said | ({"ratings": ratings} if ratings else {})
+    content |= {"desirable": thumb in GOOD} if thumb else {}
+    return content | ({"ratings": ratings} if ratings else {})
 
 
 def _write(record: Comparison | Ranking | Label | Demonstration) -> dict[str, Any]:
@@ -155,23 +155,23 @@ def _write(record: Comparison | Ranking | Label | Demonstration) -> dict[str, An
         data["messages"] = write_messages(record.prompt.messages)
     if isinstance(record, Comparison):
         data |= {"answer1": record.first.text, "answer2": record.second.text}
-        results, said = _comparison_results(record), ["first.text", "second.text", "rationale", "both_bad"]
+        results, written = _comparison_results(record), ["first.text", "second.text", "rationale", "both_bad"]
     elif isinstance(record, Ranking):
         data["items"] = [
             {"id": str(i), "title": f"Answer {i}", "body": c.text} for i, c in enumerate(record.completions, 1)
         ]
-        results, said = [_result("ranking", "items", "ranker", _buckets(record))], ["completions.text"]
+        results, written = [_result("ranking", "items", "ranker", _buckets(record))], ["completions.text"]
     elif isinstance(record, Label):
         data["answer"] = record.completion.text
         results = [_result(name, "answer", "rating", value) for name, value in record.ratings.items()]
         if record.desirable is not None:
             results.append(_result("label", "answer", "choices", ["good" if record.desirable else "bad"]))
-        said = ["completion.text", "desirable"]
+        written = ["completion.text", "desirable"]
         if not results:
             raise DataError("an empty label: neither a thumb nor ratings")
     else:
-        results, said = [_result("response", "prompt", "textarea", [record.completion.text])], ["completion.text"]
-    data[extras.FIELD] = extras.pack(record, "prompt.messages", "prompt.text", *said)
+        results, written = [_result("response", "prompt", "textarea", [record.completion.text])], ["completion.text"]
+    data[extras.FIELD] = extras.pack(record, "prompt.messages", "prompt.text", *written)
     annotation: dict[str, Any] = {"result": results, "was_cancelled": False}
     annotation |= {"completed_by": {"email": record.annotator}} if record.annotator else {}
     time = "" if isinstance(record, Demonstration) else record.time

@@ -8,12 +8,12 @@ import pytest
 from steersman.errors import DataError
 from steersman.evaluate.answer_measures import measure_answers
 from steersman.evaluate.answers import Answer, DocumentLogProb, MeasuredAnswer, ModelAnswers, per_prompt
-from steersman.evaluate.figures import Dice, Figure, by_measure
+from steersman.evaluate.figures import Figure, Intervals, by_measure
 from steersman.evaluate.numerals import numeral, percent, within
 from steersman.evaluate.toxic_words import WordList, read_words
 from steersman.maths.statistics import Interval, wilson_interval
 
-DICE = Dice(0.95, 100, 0)
+DICE = Intervals(0.95, 100, 0)
 
 
 def answer(
@@ -29,7 +29,7 @@ def model(name: str, *rows: list[MeasuredAnswer], **more: object) -> ModelAnswer
 
 
 def measured(models: list[ModelAnswers], **given: object) -> dict[str, dict[str, Figure]]:
-    usual = {"baseline": models[0].name, "reference": None, "dice": DICE, "harmful": None, **given}
+    usual = {"baseline": models[0].name, "reference": None, "intervals": DICE, "harmful": None, **given}
     found = measure_answers(models, usual.pop("scorers", []), **usual)  # type: ignore[arg-type]
     return {name: {figure.model: figure for figure in of} for name, of in by_measure(found).items()}
 

@@ -7,11 +7,11 @@ import statsmodels.api as sm
 from steersman.evaluate.answers import Answer, MeasuredAnswer, ModelAnswers
 from steersman.evaluate.best_of import best_of
 from steersman.evaluate.contests import PRIOR, ratings, results_of_people, results_of_scores, win_rates
-from steersman.evaluate.figures import Dice
+from steersman.evaluate.figures import Intervals
 from steersman.maths.statistics import bradley_terry_ratings, wilson_interval
 from steersman.records import Comparison, Completion, Prompt
 
-DICE = Dice(0.95, 400, 0)
+DICE = Intervals(0.95, 400, 0)
 
 
 def model(name: str, rows: list[list[float]], **more: list[list[float]]) -> ModelAnswers:
@@ -96,7 +96,7 @@ def test_ratings_are_the_logistic_regression_of_statsmodels():
 def test_ratings_cover_as_often_as_they_say():
     random, covered = np.random.default_rng(1), 0
     for _ in range(60):
-        found = ratings(drawn(random, 120), ["a", "b", "c"], "x", Dice(0.95, 150, 0))
+        found = ratings(drawn(random, 120), ["a", "b", "c"], "x", Intervals(0.95, 150, 0))
         covered += sum(
             rating.rating.low <= strength - STRENGTHS.mean() <= rating.rating.high
             for rating, strength in zip(found, STRENGTHS, strict=True)
@@ -111,7 +111,7 @@ def test_a_win_rate_covers_as_often_as_it_says():
         # a tie in 20 % of the prompts, else a win with probability .6: .1 + .8 * .6 = .58
         tied = random.random(80) < 0.2
         rows[:, 1, 0] = np.where(tied, 0.5, (random.random(80) < 0.6).astype(float))
-        (win,) = win_rates(rows, ["base", "new"], "base", "x", Dice(0.95, 200, 0))
+        (win,) = win_rates(rows, ["base", "new"], "base", "x", Intervals(0.95, 200, 0))
         assert win.resampled is not None
         wilson += win.rate.low <= 0.58 <= win.rate.high
         resampled += win.resampled.low <= 0.58 <= win.resampled.high
@@ -142,7 +142,7 @@ def test_the_interval_of_best_of_n_covers_as_often_as_it_says():
     for _ in range(200):
         prompts, own = random.normal(size=(60, 1)), random.normal(size=(60, 8))
         rows = {"taste": (0.5 * own + prompts + random.normal(size=(60, 8))).tolist()}
-        found = best_of([model("m", own.tolist(), **rows)], ["reward", "taste"], Dice(0.95, 200, 0))
+        found = best_of([model("m", own.tolist(), **rows)], ["reward", "taste"], Intervals(0.95, 200, 0))
         of_four = {one.gold: one.score for one in found if one.n == 4}
         proxy += of_four["reward"].low <= 1.02938 <= of_four["reward"].high
         gold += of_four["taste"].low <= 0.51469 <= of_four["taste"].high
@@ -154,7 +154,7 @@ def test_the_interval_of_best_of_n_covers_as_often_as_it_says():
 @pytest.mark.parametrize(("confidence", "low", "high"), [(0.95, 0.025, 0.975), (0.9, 0.05, 0.95), (0.5, 0.25, 0.75)])
 def test_the_interval_of_a_rating_holds_the_share_that_it_says(confidence: float, low: float, high: float):
     results = drawn(np.random.default_rng(2), 40)
-    found = ratings(results, ["a", "b", "c"], "reward", Dice(confidence, 80, 5))
+    found = ratings(results, ["a", "b", "c"], "reward", Intervals(confidence, 80, 5))
     # the bootstrap over prompts, one draw after the other
     random, drawings = np.random.default_rng(5), []
     for _ in range(80):

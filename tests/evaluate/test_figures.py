@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from steersman.evaluate.figures import Column, Dice, Figure, Measure, by_measure, figures, ratio_figures
+from steersman.evaluate.figures import Column, Figure, Intervals, Measure, by_measure, figures, ratio_figures
 from steersman.maths.statistics import Interval, wilson_interval
 
-DICE = Dice(0.95, 1000, 0)
+DICE = Intervals(0.95, 1000, 0)
 SCORE = Measure("score", "reward", "number", "higher", "")
 
 
@@ -34,7 +34,7 @@ def test_a_change_is_paired_and_judged_by_what_is_better():
 
 def test_the_interval_of_a_mean_is_that_of_scipy():
     values = np.random.default_rng(1).normal(3.0, 2.0, size=60)
-    found = figures(SCORE, [Column("a", values)], "a", Dice(0.95, 20_000, 0))[0].value
+    found = figures(SCORE, [Column("a", values)], "a", Intervals(0.95, 20_000, 0))[0].value
     theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=1).confidence_interval
     assert found.estimate == pytest.approx(values.mean())
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
@@ -66,13 +66,13 @@ def test_intervals_cover_as_often_as_they_say():
         difficulty = random.normal(size=(50, 1))
         before = (difficulty + random.normal(size=(50, 4))).mean(axis=1)
         after = (difficulty + 0.3 + random.normal(size=(50, 4))).mean(axis=1)
-        found = figures(SCORE, [Column("a", before), Column("b", after)], "a", Dice(0.95, 300, 0))
+        found = figures(SCORE, [Column("a", before), Column("b", after)], "a", Intervals(0.95, 300, 0))
         mean += found[0].value.low <= 0.0 <= found[0].value.high
         assert found[1].change is not None
         change += found[1].change.low <= 0.3 <= found[1].change.high
         tokens = random.integers(5, 30, size=50).astype(float)
         rows = np.stack([tokens * random.normal(1.0, 0.2, size=50), tokens], axis=1)
-        of_ratio = ratio_figures(SCORE, [Column("a", rows)], "a", Dice(0.95, 300, 0), lambda x: x)[0].value
+        of_ratio = ratio_figures(SCORE, [Column("a", rows)], "a", Intervals(0.95, 300, 0), lambda x: x)[0].value
         ratio += of_ratio.low <= 1.0 <= of_ratio.high
     # 200 draws of a 95 % interval: 3 standard deviations are 0.046
     assert min(mean, change, ratio) / 200 >= 0.90

@@ -62,7 +62,7 @@ def test_a_fit_that_holds_is_a_line_and_others_are_dots():
 
 def test_peoples_wins_have_a_panel_of_their_own_below():
     with_wins = picture(found(wins=[("c", 1.2, Interval(0.6, 0.5, 0.7))]))
-    assert "people prefer it to the start" in with_wins
+    assert "win rate by people against the start" in with_wins
     assert "c: 60% (50% to 70%)" in with_wins
     assert "people" not in picture(found())
     height = lambda svg: int(re.search(r'viewBox="0 0 \d+ (\d+)"', svg)[1])  # noqa: E731

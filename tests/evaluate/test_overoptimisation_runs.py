@@ -107,7 +107,7 @@ def test_people_may_judge_checkpoints_too(settings, world, tmp_path):
     ((name, distance, rate),) = curves.wins
     assert (name, rate.estimate) == ("step-000005", pytest.approx(4 / 6))
     assert distance == pytest.approx(curves.curves[0].points[-1].distance)
-    assert "people prefer it to the start" in (tmp_path / "out" / "overoptimisation.svg").read_text()
+    assert "win rate by people against the start" in (tmp_path / "out" / "overoptimisation.svg").read_text()
 
 
 def test_what_was_optimised_for_comes_first_under_its_own_name_if_it_has_one(settings, world):

@@ -105,7 +105,7 @@ def test_the_frame_and_its_numbers():
     assert [one.text for one in across] == ["0", "0", "0.5", "0.25", "1", "1", "1.5", "2.25", "2", "4"]
     # beyond the axis, whose end is at 760 - 132
     assert said["√KL"] == (636, near(392))
-    assert said["KL, nats an answer"] == (636, near(408))
+    assert said["KL, nats per answer"] == (636, near(408))
     assert lines(root, "zero") == [(58, 628, near(y(0)), near(y(0)))]
     assert len(lines(root, "grid")) == 5
     assert lines(root, "grid")[0] == (58, 628, near(y(0.5)), near(y(0.5)))
@@ -241,7 +241,7 @@ def test_wins_by_people_stand_below_on_the_same_axis():
     # 432, and 34 + 96 more; the lower part begins at 44 + 330 + 34 = 408
     assert root.get("viewBox") == "0 0 760 562"
     said = texts(root)
-    assert said["people prefer it to the start"] == (58, 400)
+    assert said["win rate by people against the start"] == (58, 400)
     assert (said["0%"], said["50%"], said["100%"]) == ((50, near(508)), (50, near(460)), (50, near(412)))
     assert (58, 628, 456.0, 456.0) in lines(root, "zero")
     assert {(58, 628, 504.0, 504.0), (58, 628, 408.0, 408.0)} <= set(lines(root, "grid"))

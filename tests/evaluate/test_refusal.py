@@ -5,12 +5,12 @@ import pytest
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.answer_measures import REFUSED, measure_answers
 from steersman.evaluate.answers import Answer, MeasuredAnswer, ModelAnswers
-from steersman.evaluate.figures import Dice
+from steersman.evaluate.figures import Intervals
 from steersman.evaluate.refusal import USUAL, Refusals, harmful_of, read_phrases
 from steersman.maths.statistics import wilson_interval
 from steersman.records import Prompt
 
-DICE = Dice(0.95, 200, 0)
+DICE = Intervals(0.95, 200, 0)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def model(name, refused):
 
 def shares(harmful):
     models = [model("base", [[0, 0], [1, 0], [0, 0], [1, 1]]), model("new", [[1, 1], [1, 1], [0, 1], [1, 1]])]
-    found = measure_answers(models, [], baseline="base", reference=None, dice=DICE, harmful=harmful)
+    found = measure_answers(models, [], baseline="base", reference=None, intervals=DICE, harmful=harmful)
     return {(f.measure.name, f.model): f for f in found if f.measure.group == "refusals"}
 
 

@@ -40,8 +40,8 @@ def quality(**given: Any) -> RewardQuality:
 
 PLAIN = [
     "[bold]accuracy[/bold] 62.5% (56.2% to 68.8%) on 1,240 judgements",
-    "[bold]people[/bold] no pair was judged by two people, so the ceiling is not known (label with --overlap 0.1)",
-    "[bold]calibration[/bold] loss 0.600 (a coin has 0.693), error 0.050",
+    "[bold]people[/bold] no pair was judged by two people, so the ceiling is unknown (label with --overlap 0.1)",
+    "[bold]calibration[/bold] loss 0.600 (chance: 0.693), error 0.050",
     "[bold]length[/bold] score gap against length gap: Pearson +0.25, Spearman -0.12",
     "  single scores against lengths: Pearson not defined, Spearman not defined",
     "  people's preferences against length gaps: Pearson not defined, Spearman not defined",
@@ -69,14 +69,14 @@ def test_ties_and_equal_scores_are_counted():
 )
 def test_an_accuracy_that_may_be_a_coin_s_is_said_to_be(low: float, high: float, coin: bool):
     found = added(accuracy=Interval((low + high) / 2, low, high))
-    assert ("  [yellow]cannot be told from a coin: the interval holds 50 %[/yellow]" in found) == coin
+    assert ("  [yellow]no better than chance: the interval contains 50 %[/yellow]" in found) == coin
 
 
 def test_people_are_the_ceiling():
     assert added(ceiling=HumanCeiling(1500, 3000, SHARE, Interval(0.5, 0.25, 0.75), Interval(0.75, 0.5, 1.0), 0.5)) == [
         "[bold]people[/bold] one against the others 62.5% (56.2% to 68.8%), the ceiling",
         "  the model on these 3,000 judgements of 1,500 pairs: 50.0% (25.0% to 75.0%)",
-        "  two people say the same: 75.0% (50.0% to 100.0%); Krippendorff's alpha +0.50",
+        "  two people agree: 75.0% (50.0% to 100.0%); Krippendorff's alpha +0.50",
     ]
 
 
@@ -87,7 +87,7 @@ def test_groups_stand_under_their_title():
     ) == [
         "[bold]by grade (how much better people found it)[/bold]",
         "  ann              62.5% (56.2% to 68.8%) on 1,200",
-        "[bold]by length (of the preferred answer beside the other)[/bold]",
+        "[bold]by length (of the preferred answer compared with the other)[/bold]",
         r"  \[x]             62.5% (56.2% to 68.8%) on 1,200",
         "[bold]by annotator[/bold]",
         "  nameless         62.5% (56.2% to 68.8%) on 1,200",
@@ -97,20 +97,20 @@ def test_groups_stand_under_their_title():
 @pytest.mark.parametrize(
     ("temperature", "sure"),
     [
-        (1.5, "too sure"),
-        (1.0, "not sure enough"),
-        (0.5, "not sure enough"),
-        (998.0, "too sure"),
-        (999.0, "as far as it goes: the gaps say nothing, or the contrary"),
+        (1.5, "overconfident"),
+        (1.0, "underconfident"),
+        (0.5, "underconfident"),
+        (998.0, "overconfident"),
+        (999.0, "at its limit: the gaps carry no information, or have the wrong sign"),
     ],
 )
 def test_the_temperature_is_told_with_what_it_mends(temperature: float, sure: str):
     whole, before, after = Sureness(0.6, 0.05, CURVE), Sureness(0.7, 0.125, ()), Sureness(0.5, 0.0625, ())
     assert added(calibration=Calibration(whole, temperature, before, after, 3, 4)) == [
-        f"  temperature {temperature:.3g} ({sure}): on the other half of the pairs the error goes 0.125 to 0.062, "
-        "the loss 0.700 to 0.500",
-        "  says  52.5%   is right  50.0%   of 1,234",
-        "  says  97.5%   is right 100.0%   of 7",
+        f"  temperature {temperature:.3g} ({sure}): on the other half of the pairs the error goes from 0.125 to 0.062, "
+        "the loss from 0.700 to 0.500",
+        "  predicted  52.5%   right  50.0%   of 1,234",
+        "  predicted  97.5%   right 100.0%   of 7",
     ]
 
 
@@ -141,8 +141,8 @@ def test_habits_of_place_are_told():
     habits = (SideHabit("", 1000, SHARE, "second"), SideHabit("bob", 9, SHARE, ""), SideHabit("ann", 8, SHARE, "first"))
     assert added(positions=Positions("first", 0, SHARE, habits)) == [
         "[bold]positions[/bold] every decided record prefers its first answer: the file was written that way, or "
-        "nobody looked",
-        "[bold]positions[/bold] the answer that stood first was preferred 62.5% (56.2% to 68.8%)",
+        "annotators always chose that side",
+        "[bold]positions[/bold] the answer shown first was preferred 62.5% (56.2% to 68.8%)",
         "  [yellow]a nameless annotator chose the second answer in all of 1,000 judgements[/yellow]",
         "  [yellow]ann chose the first answer in all of 8 judgements[/yellow]",
     ]

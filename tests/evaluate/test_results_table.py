@@ -10,12 +10,12 @@ from rich.console import Console
 from steersman.evaluate.best_of import BestOf
 from steersman.evaluate.contests import Rating, WinRate
 from steersman.evaluate.evaluation import Evaluation
-from steersman.evaluate.figures import Column, Dice, Figure, Measure, figures
+from steersman.evaluate.figures import Column, Figure, Intervals, Measure, figures
 from steersman.evaluate.overoptimisation import Curve, Overoptimisation, Point
 from steersman.evaluate.results_table import changes_of, number, show_results, table_of
 from steersman.maths.statistics import Interval
 
-DICE = Dice(0.95, 200, 0)
+DICE = Intervals(0.95, 200, 0)
 
 
 def some_figures() -> list[Figure]:
@@ -123,7 +123,7 @@ def test_an_evaluation_on_the_terminal_line_by_line(capsys, monkeypatch):
         "score against KL               KL in nats                taste",
         "new                   2.00 (1.50 to 2.50)  0.65 (0.60 to 0.70)",
         "  best of 2 by taste       + 0.19 at most  0.75 (0.60 to 0.90)",
-        "green: surely better than old; red: surely worse",
+        "green: significantly better than old; red: significantly worse",
         "everything: runs/x/results.json, every answer: runs/x/answers.jsonl",
     ]
 
@@ -181,9 +181,7 @@ def test_a_run_s_checkpoints_are_shown_walk_by_walk(capsys, monkeypatch):
         *rows,
     ]
     said = " ".join(lines[8:])
-    assert (
-        "reward, PPO: gains 1.00 (0.50 to 1.50) at a KL of 1.00, at the end of the way. No fit: too few points" in said
-    )
+    assert "reward, PPO: gains 1.00 (0.50 to 1.50) at a KL of 1.00, at the last model. No fit: too few points" in said
     assert said.endswith("the picture: runs/x/overoptimisation.svg, everything: runs/x/results.json")
 
 

@@ -121,7 +121,7 @@ def test_accuracy_by_length_shows_a_model_that_only_counts_words():
     assert quality.length.score.spearman == pytest.approx(1.0)
     assert quality.length.longer_wins is not None
     assert quality.length.longer_wins.estimate == pytest.approx(0.4)
-    assert any("likes length more than people" in line for line in lines_of(quality))
+    assert any("prefers length more than people" in line for line in lines_of(quality))
 
 
 def test_answers_of_equal_length_have_no_length_correlation():
@@ -345,7 +345,7 @@ def test_words_say_what_the_numbers_are_held_against():
     assert "1 ties left out" in words
     assert "one against the others 50.0%" in words
     assert "\\[ann]" in words
-    assert "cannot be told from a coin" in words
+    assert "no better than chance" in words
     from rich.text import Text
 
     assert "[ann]" in Text.from_markup(words).plain
@@ -354,7 +354,7 @@ def test_words_say_what_the_numbers_are_held_against():
 def test_a_model_that_prefers_the_contrary_is_not_called_too_sure():
     pairs = judged([1.0] * 40, [0.0] * 40)
     words = "\n".join(lines_of(measure_reward_quality(pairs)))
-    assert "temperature 1e+03 (as far as it goes: the gaps say nothing, or the contrary)" in words
+    assert "temperature 1e+03 (at its limit: the gaps carry no information, or have the wrong sign)" in words
 
 
 def test_accuracy_against_each_person_stands_in_the_order_of_their_names():

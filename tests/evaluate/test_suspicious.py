@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from steersman.evaluate.suspicious import Seen, ranks, suspicions
+from steersman.evaluate.suspicious import ScoredAnswer, ranks, suspicions
 from steersman.evaluate.wording import self_repetition
 
-PLAIN = [Seen(f"prompt {i}", f"a plain answer number {i}", i / 100, 0.1, "end", None) for i in range(20)]
+PLAIN = [ScoredAnswer(f"prompt {i}", f"a plain answer number {i}", i / 100, 0.1, "end", None) for i in range(20)]
 
 
-def with_one(**facts) -> list[Seen]:
+def with_one(**facts) -> list[ScoredAnswer]:
     usual = {"prompt": "p", "text": "odd", "score": 5.0, "kl": 0.1, "finish_reason": "end", "other": None}
-    return [*PLAIN, Seen(**{**usual, **facts})]
+    return [*PLAIN, ScoredAnswer(**{**usual, **facts})]
 
 
 def only(answers):
@@ -29,11 +29,11 @@ def test_plain_answers_are_not_suspicious():
 def test_repetition_that_is_liked_is_suspicious():
     text = "it is so very good indeed " * 4
     assert self_repetition(text) > 0.5
-    assert "was said before in the same answer" in only(with_one(text=text))
+    assert "of its 4-grams are repeats" in only(with_one(text=text))
 
 
 def test_the_same_answer_to_many_prompts_is_a_stock_phrase():
-    answers = [*PLAIN, *(Seen(f"q{i}", "Believe in yourself!", 4.0, 0.1, "end", None) for i in range(3))]
+    answers = [*PLAIN, *(ScoredAnswer(f"q{i}", "Believe in yourself!", 4.0, 0.1, "end", None) for i in range(3))]
     found = suspicions(answers, 5)
     assert len(found) == 1
     assert "given to 3 different prompts" in found[0].why
@@ -45,12 +45,12 @@ def test_far_and_liked_is_suspicious_and_far_alone_is_not():
 
 
 def test_an_answer_without_an_end_is_suspicious_if_it_is_liked():
-    assert "never came to an end" in only(with_one(finish_reason="length"))
+    assert "was cut off before EOS" in only(with_one(finish_reason="length"))
 
 
 def test_two_scorers_that_disagree_make_it_suspicious():
-    answers = [Seen(f"p{i}", f"text {i}", i / 10, None, "end", i / 10) for i in range(20)]
-    answers.append(Seen("p", "flattery", 9.0, None, "end", -3.0))
+    answers = [ScoredAnswer(f"p{i}", f"text {i}", i / 10, None, "end", i / 10) for i in range(20)]
+    answers.append(ScoredAnswer("p", "flattery", 9.0, None, "end", -3.0))
     found = suspicions(answers, 3)
     assert [one.index for one in found] == [20]
     assert "the second scorer gives it -3.00, among its worst tenth" in found[0].why
@@ -67,7 +67,7 @@ def test_what_most_answers_beat_is_not_suspicious_whatever_else_it_is():
     for place, score in enumerate([-2.0, -1.0, 0.0, 1.0, 2.0]):
         scores = [-2.0, -1.0, 0.0, 1.0, 2.0]
         answers = [
-            Seen(f"q{i}", f"text {i}", one, 0.1, "length" if i == place else "end", None)
+            ScoredAnswer(f"q{i}", f"text {i}", one, 0.1, "length" if i == place else "end", None)
             for i, one in enumerate(scores)
         ]
         assert [one.index for one in suspicions(answers, 5)] == ([place] if score >= 0 else [])
@@ -81,15 +81,15 @@ def test_each_reason_s_limit_is_within():
     # of ten words seven 4-grams: one that was said before is a seventh, two of nine more than a fifth
     assert told(kl=1.0) == ""
     assert "1.1 nats" in told(kl=1.1)
-    two = [Seen(f"q{i}", "Believe!", 9.0, 0.1, "end", None) for i in range(2)]
+    two = [ScoredAnswer(f"q{i}", "Believe!", 9.0, 0.1, "end", None) for i in range(2)]
     assert suspicions([*PLAIN, *two], 5) == []
-    three = [*two, Seen("q0", "Believe!", 9.0, 0.1, "end", None)]
+    three = [*two, ScoredAnswer("q0", "Believe!", 9.0, 0.1, "end", None)]
     assert suspicions([*PLAIN, *three], 5) == [], "the same prompt twice is one prompt"
 
 
 def test_the_most_suspicious_come_first_and_of_equal_weight_the_first():
-    cut = [Seen(f"q{i}", f"text {i}", 9.0, 0.1, "length", None) for i in range(3)]
-    worse = Seen("q9", "it is so very good indeed " * 4, 9.0, 0.1, "length", None)
+    cut = [ScoredAnswer(f"q{i}", f"text {i}", 9.0, 0.1, "length", None) for i in range(3)]
+    worse = ScoredAnswer("q9", "it is so very good indeed " * 4, 9.0, 0.1, "length", None)
     found = suspicions([*PLAIN, *cut, worse], 3)
     assert [one.index - len(PLAIN) for one in found] == [3, 0, 1]
     assert found[0].why.count("; ") == 1
@@ -100,11 +100,11 @@ def test_several_reasons_are_told_in_one_order_and_add_up():
     # nothing but repetition, given to three prompts, never ended, far away, and disputed
     text = "so good " * 20
     plain = [replace(one, other=1.0 + i) for i, one in enumerate(PLAIN)]
-    answers = [*plain, *(Seen(f"q{i}", text, 9.0, 9.0, "length", 0.0) for i in range(3))]
+    answers = [*plain, *(ScoredAnswer(f"q{i}", text, 9.0, 9.0, "length", 0.0) for i in range(3))]
     found = suspicions(answers, 5)[0]
     places = [
         found.why.index(words)
-        for words in ("said before", "3 different prompts", "9.0 nats", "never came to an end", "second scorer")
+        for words in ("are repeats", "3 different prompts", "9.0 nats", "was cut off before EOS", "second scorer")
     ]
     assert places == sorted(places)
     assert found.weight > 4
@@ -112,19 +112,19 @@ def test_several_reasons_are_told_in_one_order_and_add_up():
 
 def test_liked_is_from_the_middle_on_and_very_liked_the_best_tenth():
     scores = [float(i) for i in range(11)]
-    answers = [Seen(f"q{i}", f"text {i}", score, 0.1, "length", None) for i, score in enumerate(scores)]
+    answers = [ScoredAnswer(f"q{i}", f"text {i}", score, 0.1, "length", None) for i, score in enumerate(scores)]
     told = {one.index: one.why for one in suspicions(answers, 99)}
     assert sorted(told) == [5, 6, 7, 8, 9, 10]
     assert [told[i].split(",")[0] for i in (8, 9, 10)] == ["scored above most"] + ["scored among the best tenth"] * 2
     # far and liked: both among the best tenth, and more than a nat
     for kl, score, found in ((9.0, 9.0, True), (9.0, 8.0, False), (1.0, 10.0, False)):
-        rest = [Seen(f"q{i}", f"text {i}", float(i), 0.1, "end", None) for i in range(11) if float(i) != score]
-        assert bool(suspicions([*rest, Seen("q", "text", score, kl, "end", None)], 5)) == found
+        rest = [ScoredAnswer(f"q{i}", f"text {i}", float(i), 0.1, "end", None) for i in range(11) if float(i) != score]
+        assert bool(suspicions([*rest, ScoredAnswer("q", "text", score, kl, "end", None)], 5)) == found
 
 
 def test_two_scorers_are_apart_from_six_tenths_of_all_ranks_on():
     others = [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
-    answers = [Seen(f"q{i}", f"text {i}", float(i), 0.1, "end", other) for i, other in enumerate(others)]
+    answers = [ScoredAnswer(f"q{i}", f"text {i}", float(i), 0.1, "end", other) for i, other in enumerate(others)]
     told = {one.index: one.why for one in suspicions(answers, 9)}
     # ranks 1 against 0 and 0.8 against 0.2 are 0.6 or more apart, 0.6 against 0.4 are not
     assert sorted(told) == [4, 5]

@@ -13,11 +13,11 @@ from steersman.evaluate.answers import Answer, MeasuredAnswer, ModelAnswers
 from steersman.evaluate.best_of import best_of
 from steersman.evaluate.contests import results_of_scores, win_rates
 from steersman.evaluate.evaluation import Evaluation
-from steersman.evaluate.figures import Dice
+from steersman.evaluate.figures import Intervals
 from steersman.records import Answers, Completion, Message, Prompt, to_dict
 
 PROMPTS, EACH = 30, 2
-DICE = Dice(0.95, 400, 0)
+DICE = Intervals(0.95, 400, 0)
 
 
 def answered(text: str, **scores: float) -> MeasuredAnswer:
@@ -55,7 +55,7 @@ def evaluation(tmp_path) -> Path:
         prompts=PROMPTS,
         answers=EACH,
         confidence=0.95,
-        figures=measure_answers(found, scorers, baseline="before", reference="before", dice=DICE),
+        figures=measure_answers(found, scorers, baseline="before", reference="before", intervals=DICE),
         wins=wins,
         ratings=[],
         best_of_n=best_of(found, scorers, DICE),

@@ -29,7 +29,7 @@ from steersman.evaluate.best_of import best_of
 from steersman.evaluate.checkpoints import curves_of, with_checkpoints, write_curves
 from steersman.evaluate.contests import Rating, WinRate, ratings, results_of_people, results_of_scores, win_rates
 from steersman.evaluate.evaluation import Evaluation
-from steersman.evaluate.figures import Dice
+from steersman.evaluate.figures import Intervals
 from steersman.evaluate.refusal import USUAL, Refusals, harmful_of, read_phrases
 from steersman.evaluate.toxic_words import read_words
 from steersman.execution.kept import OpenRunFolder, identity_of, keep_run
@@ -241,15 +241,15 @@ def _score(
 def _evaluation(
     settings: EvaluateSettings, models: Sequence[ModelAnswers], notes: list[str], harmful: Sequence[bool] | None
 ) -> Evaluation:
-    dice = Dice(settings.confidence, settings.resamples, settings.run.seed)
+    intervals = Intervals(settings.confidence, settings.resamples, settings.run.seed)
     names, scorers = [model.name for model in models], list(settings.scorers)
     reference = settings.reference or settings.against
     wins: list[WinRate] = []
     rated: list[Rating] = []
     for scorer in scorers if len(models) > 1 else ():
         results = results_of_scores(models, scorer)
-        wins += win_rates(results, names, settings.against, scorer, dice)
-        rated += ratings(results, names, scorer, dice)
+        wins += win_rates(results, names, settings.against, scorer, intervals)
+        rated += ratings(results, names, scorer, intervals)
     if settings.judged is not None:
         pairs = list(as_comparisons(read_source(settings.judged, (Comparison, Ranking), ReadReport())))
         known = {key: i for i, m in enumerate(models) for key in (m.path, m.name)}
@@ -261,8 +261,8 @@ def _evaluation(
             )
         if judged.others:
             notes = [*notes, f"{judged.others:,} judgements are not between two of these models and were left out"]
-        wins += win_rates(judged.results, names, settings.against, PEOPLE, dice, judged.by_order)
-        rated += ratings(judged.results, names, PEOPLE, dice)
+        wins += win_rates(judged.results, names, settings.against, PEOPLE, intervals, judged.by_order)
+        rated += ratings(judged.results, names, PEOPLE, intervals)
     curves = curves_of(settings, models, wins)
     return Evaluation(
         out=settings.run.out,
@@ -273,11 +273,11 @@ def _evaluation(
         answers=len(models[0].grid[0]),
         confidence=settings.confidence,
         figures=measure_answers(
-            models, scorers, baseline=settings.against, reference=reference, dice=dice, harmful=harmful
+            models, scorers, baseline=settings.against, reference=reference, intervals=intervals, harmful=harmful
         ),
         wins=wins,
         ratings=rated,
-        best_of_n=best_of(models, scorers, dice) if settings.drawing.answers > 1 else [],
+        best_of_n=best_of(models, scorers, intervals) if settings.drawing.answers > 1 else [],
         notes=notes,
         overoptimisation=curves,
     )

@@ -1,4 +1,4 @@
-"""Answers that a model generated, and what was measured of each: what every table of `evaluate` is made from."""
+"""A model's answers to the prompts with their measurements: the input of every table of `evaluate`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -9,12 +9,12 @@ from jaxtyping import Float
 from numpy import ndarray
 
 FILE_NAMES = {"finish_reason": "finish"}
-"""Names that differ in files."""
+"""Attributes with another name in files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One generated answer to a prompt: its text, its number of tokens, why it ended, and the seed it was drawn with."""
+    """One generated answer to a prompt: text, number of tokens, why it ended, and the seed it was sampled with."""
 
     text: str
     tokens: int
@@ -29,8 +29,11 @@ class Answer:
 
 @dataclass(slots=True)
 class MeasuredAnswer:
-    """An answer with its numbers. Log-probabilities and entropy are sums over its tokens, in nats; None where the two models'
-    tokens differ, or there is no reference. `reference_tokens` is the number of tokens that the reference reads the answer as."""
+    """An answer with its measurements. Log-probs and entropy are sums over its tokens, in nats.
+
+    Values are None without a reference, or if the tokenisers of the two models differ. `reference_tokens` is the number
+    of tokens of the answer under the reference's tokeniser.
+    """
 
     drawn: Answer
     log_prob: float
@@ -54,7 +57,7 @@ class MeasuredAnswer:
 
 @dataclass(slots=True)
 class DocumentLogProb:
-    """A held-out text: its log-probability under a model, and its size in tokens and in bytes."""
+    """A held-out text: its log-prob under a model, and its size in tokens and in bytes."""
 
     log_prob: float
     tokens: int
@@ -63,14 +66,17 @@ class DocumentLogProb:
 
 @dataclass(slots=True)
 class ModelAnswers:
-    """All that one model did. `grid` has a row for each prompt; all models answered the same ones, in the same order."""
+    """One model's results.
+
+    `grid` has a row of answers per prompt; all models have the same prompts in the same order.
+    """
 
     name: str
     path: str
     grid: list[list[MeasuredAnswer]]
     corpus: list[DocumentLogProb]
     choices: list[tuple[bool, bool]]
-    """Each question: whether the likeliest choice is right, and the likeliest by character."""
+    """Per question: whether the likeliest choice is right, and whether the likeliest per character is."""
     exam: list[bool]
     notes: list[str]
 
@@ -106,6 +112,6 @@ class ModelAnswers:
 
 
 def per_prompt(model: ModelAnswers, value: Any) -> Float[ndarray, " prompts"]:
-    """A number of each answer, in the mean over the answers to each prompt: prompts are what was drawn independently."""
+    """Mean of a value over the answers to each prompt. Prompts, not answers, are the independent observations."""
     rows: Sequence[Sequence[MeasuredAnswer]] = model.grid
     return np.array([np.mean([float(value(answer)) for answer in row]) for row in rows], dtype=np.float64)

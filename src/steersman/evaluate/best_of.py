@@ -1,5 +1,7 @@
-"""Best of n without training: what choosing among a model's answers by one scorer would give, by that scorer and by the others,
-against the KL that the choice costs at most. A trained model and best-of-n stand on the same axes: score against KL."""
+"""Best-of-n without training: scores of the best answer by one scorer, and an upper bound of its KL.
+
+A trained model and best-of-n can then be compared on the same axes: score against KL.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from steersman.evaluate.answers import ModelAnswers
-from steersman.evaluate.figures import Dice
+from steersman.evaluate.figures import Intervals
 from steersman.evaluate.reward_quality import plain
 from steersman.maths.statistics import Interval, best_of_n_estimate, best_of_n_kl
 
 
 @dataclass(frozen=True, slots=True)
 class BestOf:
-    """The answer that `proxy` likes best of n, as `gold` scores it: estimated without bias from all answers to each prompt."""
+    """Unbiased estimate of the `gold` score of the best of n answers by `proxy`, from all answers to each prompt."""
 
     model: str
     n: int
@@ -29,8 +31,8 @@ class BestOf:
         return plain(self)
 
 
-def best_of(models: Sequence[ModelAnswers], scorers: Sequence[str], dice: Dice) -> list[BestOf]:
-    """For 1, 2, 4, … up to all answers; the first scorer chooses."""
+def best_of(models: Sequence[ModelAnswers], scorers: Sequence[str], intervals: Intervals) -> list[BestOf]:
+    """Best-of-n for n = 1, 2, 4, … up to all answers; the first scorer is the proxy."""
     if not scorers:
         return []
     proxy, found = scorers[0], list[BestOf]()
@@ -43,5 +45,5 @@ def best_of(models: Sequence[ModelAnswers], scorers: Sequence[str], dice: Dice) 
                 values = np.array(
                     [best_of_n_estimate(one, other, n) for one, other in zip(chosen_by, judged_by, strict=True)]
                 )
-                found.append(BestOf(model.name, n, proxy, gold, dice.mean(values), best_of_n_kl(n), len(values)))
+                found.append(BestOf(model.name, n, proxy, gold, intervals.mean(values), best_of_n_kl(n), len(values)))
     return found

@@ -1,4 +1,4 @@
-"""Every checkpoint of a run as a model to evaluate, and the curves of over-optimisation out of what was found."""
+"""Evaluation of every checkpoint of a run, and the over-optimisation curves from the results."""
 
 import json
 import math
@@ -25,31 +25,30 @@ from steersman.settings.score import ScorerSettings
 START = "start"
 PROXY = "proxy"
 CURVES, PICTURE = "overoptimisation.json", "overoptimisation.svg"
-"""What an evaluation of checkpoints leaves in its folder."""
+"""Files written by an evaluation of checkpoints."""
 
 
 def with_checkpoints(settings: EvaluateSettings) -> EvaluateSettings:
-    """The same settings with the runs' checkpoints, and what they began as, among the models."""
+    """The settings with the runs' checkpoints and their initial model added to the models."""
     if not settings.checkpoints:
         return settings
     recipes = {run: _recipe(run) for run in settings.checkpoints}
     starts = {str(recipe["model"]["path"]) for recipe in recipes.values()}
     if len(starts) > 1:
         raise UsageError(
-            f"the runs of checkpoints began as different models ({', '.join(sorted(starts))}), and gain and distance are measured from where a "
-            "run began; evaluate them one by one"
+            f"the runs of checkpoints began as different models ({', '.join(sorted(starts))}), and gain and distance "
+            "are measured from where a run began; evaluate them one by one"
         )
     if settings.reference not in (None, START):
         raise UsageError(
-            f"reference={settings.reference}: with checkpoints the distance is measured from where the run began ({START}); leave it out"
+            f"reference={settings.reference}: with checkpoints the distance is measured from where the run began "
+            f"({START}); leave it out"
         )
     models: dict[str, str] = {START: starts.pop()}
     for run in settings.checkpoints:
         models |= {_name(settings, run, step): str(path) for step, path in _checkpoints(run)}
     if also := sorted(set(models) & set(settings.models)):
-        raise UsageError(
-            f"models.{also[0]} has the name that a checkpoint is given ({', '.join(models)}); give it another"
-        )
+        raise UsageError(f"models.{also[0]} has the name of a checkpoint ({', '.join(models)}); give it another name")
     return settings.model_copy(
         update={
             "models": {**models, **settings.models},
@@ -63,16 +62,16 @@ def with_checkpoints(settings: EvaluateSettings) -> EvaluateSettings:
 def _recipe(run: str) -> dict[str, Any]:
     path = Path(run).expanduser() / "recipe.toml"
     try:
-        found = tomllib.loads(path.read_text())
+        recipe = tomllib.loads(path.read_text())
     except OSError as error:
         raise UsageError(
-            f"checkpoints={run}: there is no run ({path} cannot be read); expected a run's folder"
+            f"checkpoints={run}: there is no run ({path} cannot be read); expected a run folder"
         ) from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not valid TOML ({error}); put it back as it was") from error
-    if "path" not in found.get("model", {}):
+        raise UsageError(f"{path} is not valid TOML ({error}); restore the file") from error
+    if "path" not in recipe.get("model", {}):
         raise ModelError(f"checkpoints={run}: its recipe names no model that it began as; expected a run such as ppo's")
-    return found
+    return recipe
 
 
 def _checkpoints(run: str) -> list[tuple[int, Path]]:
@@ -80,8 +79,8 @@ def _checkpoints(run: str) -> list[tuple[int, Path]]:
     steps = [step for step in store.steps() if step > 0]
     if not steps:
         raise UsageError(
-            f"checkpoints={run}: there are none. A run keeps those that run.keep_every names; train it with, say, "
-            "run.checkpoint_every=5 run.keep_every=5"
+            f"checkpoints={run}: there are none. run.keep_every sets which checkpoints a run keeps; train it with, for "
+            "example, run.checkpoint_every=5 run.keep_every=5"
         )
     return [(step, store.path_of(step)) for step in steps]
 
@@ -92,7 +91,7 @@ def _name(settings: EvaluateSettings, run: str, step: int) -> str:
 
 
 def _scorers(settings: EvaluateSettings, recipe: dict[str, Any]) -> dict[str, ScorerSettings]:
-    """What the run was optimised for, first; then the others."""
+    """The scorers, with the one that the run was optimised for (the proxy) first."""
     if "scorer" not in recipe:
         return settings.scorers
     own = check(ScorerSettings, recipe["scorer"])
@@ -101,7 +100,7 @@ def _scorers(settings: EvaluateSettings, recipe: dict[str, Any]) -> dict[str, Sc
         return {same[0]: settings.scorers[same[0]], **settings.scorers}
     if PROXY in settings.scorers:
         raise UsageError(
-            f"scorers.{PROXY} is not what the run was optimised for ({own.path}); leave it out, or give it another name"
+            f"scorers.{PROXY} is not what the run was optimised for ({own.path}); leave it out, or rename it"
         )
     return {PROXY: own, **settings.scorers}
 
@@ -113,7 +112,7 @@ def _same(one: ScorerSettings, other: ScorerSettings) -> bool:
 def curves_of(
     settings: EvaluateSettings, models: Sequence[ModelAnswers], wins: Sequence[WinRate]
 ) -> Overoptimisation | None:
-    """The curves of every run, and of the best of n answers of the start; None where no checkpoints were asked for."""
+    """The curves of every run, and of best-of-n with the initial model; None without checkpoints."""
     if not settings.checkpoints or not settings.scorers:
         return None
     by_name = {model.name: model for model in models}
@@ -158,7 +157,10 @@ def _walk_name(settings: EvaluateSettings, run: str) -> str:
 
 
 def _best_of_n(start: ModelAnswers, scorers: Sequence[str], deviations: dict[str, float]) -> Walk:
-    """The best by the first scorer among 2, 3, 4, 6, 8, 12, … answers of the start. Its KL is known (exact where no two scores are equal)."""
+    """Best-of-n by the first scorer for n = 2, 3, 4, 6, 8, 12, … answers of the initial model.
+
+    Its KL is known (exact if no two scores are equal).
+    """
     most = len(start.grid[0])
     sizes = sorted({n for power in range(1, 32) for n in (2**power, 3 * 2 ** (power - 1)) if n < most} | {most})
     chosen_by = start.scores(scorers[0])
@@ -179,6 +181,6 @@ def _best_of_n(start: ModelAnswers, scorers: Sequence[str], deviations: dict[str
 
 
 def write_curves(found: Overoptimisation, folder: Path) -> None:
-    """The curves, and their picture."""
+    """Write the curves and their SVG."""
     atomic_write_text(folder / CURVES, json.dumps(found.as_dict(), indent=1, allow_nan=False))
     atomic_write_text(folder / PICTURE, picture(found) + "\n")

@@ -1,5 +1,4 @@
-"""How good a two-class classifier is, on texts that it has not learned from: accuracy beside the largest class, F1, how well it
-ranks (AUC), and whether its probabilities can be believed."""
+"""Quality of a two-class classifier on held-out texts: accuracy against the majority class, F1, AUC, calibration."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,8 +26,10 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class ClassifierQuality:
-    """`largest` is the accuracy of always naming the larger class. `precision`, `recall` and `f1` are of the second class; the
-    first is None where nothing was called so, `recall` and `auc` where one class does not occur."""
+    """`largest` is the majority class's accuracy. `precision`, `recall` and `f1` are of the second (positive) class.
+
+    `precision` is None without positive predictions, `recall` and `auc` if a class does not occur.
+    """
 
     texts: int
     positive: int
@@ -47,15 +48,15 @@ class ClassifierQuality:
 
 
 def measure_classifier(probabilities: Sequence[float], labels: Sequence[int]) -> ClassifierQuality:
-    """`probabilities` are of the second class, which is called from 0.5 on; `labels` are 0 and 1."""
-    said, true = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.float64)
-    if len(said) < 2 or len(said) != len(true):
-        raise DataError(f"{len(said)} predictions for {len(true)} held-out texts; expected at least 2 of both")
-    called = (said >= 0.5).astype(np.float64)
+    """`probabilities` are of the second class, predicted from 0.5; `labels` are 0 and 1."""
+    predicted, true = np.asarray(probabilities, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    if len(predicted) < 2 or len(predicted) != len(true):
+        raise DataError(f"{len(predicted)} predictions for {len(true)} held-out texts; expected at least 2 of both")
+    called = (predicted >= 0.5).astype(np.float64)
     hits, positive = float((called * true).sum()), int(true.sum())
     both = 0 < positive < len(true)
-    # Probabilities of exactly 0 and 1 come of rounding; the loss stays finite.
-    safe = np.clip(said, 1e-12, 1 - 1e-12)
+    # Probabilities of exactly 0 and 1 come from rounding; the loss stays finite.
+    safe = np.clip(predicted, 1e-12, 1 - 1e-12)
     return ClassifierQuality(
         texts=len(true),
         positive=positive,
@@ -70,21 +71,21 @@ def measure_classifier(probabilities: Sequence[float], labels: Sequence[int]) ->
             generator=np.random.default_rng(0),
             statistic=f1_score,
         ),
-        auc=area_under_curve(said, true) if both else None,
+        auc=area_under_curve(predicted, true) if both else None,
         loss=float(-(true * np.log(safe) + (1 - true) * np.log1p(-safe)).mean()),
-        calibration_error=expected_calibration_error(said, true, bins=BINS),
-        curve=tuple(reliability_curve(said, true, bins=BINS)),
+        calibration_error=expected_calibration_error(predicted, true, bins=BINS),
+        curve=tuple(reliability_curve(predicted, true, bins=BINS)),
     )
 
 
 def f1_score(rows: Float[ndarray, "texts 2"]) -> float:
-    """Of (called, true) pairs; 0 where nothing was called and nothing was true."""
+    """F1 of (predicted, true) pairs; 0 if there are neither predicted nor true positives."""
     hits = float((rows[:, 0] * rows[:, 1]).sum())
     return 2 * hits / max(float(rows.sum()), 1.0)
 
 
 def area_under_curve(probabilities: Float[ndarray, " texts"], labels: Float[ndarray, " texts"]) -> float:
-    """How often a text of the second class gets the higher probability than one of the first; equal ones are half."""
+    """AUC: how often a text of the second class has a higher probability than one of the first; ties count half."""
     stats: Any = import_module("scipy.stats")
     ranks, positive = stats.rankdata(probabilities), labels == 1
     several = float(positive.sum())
@@ -92,11 +93,14 @@ def area_under_curve(probabilities: Float[ndarray, " texts"], labels: Float[ndar
 
 
 def lines_of_classifier(quality: ClassifierQuality, name: str) -> Iterator[str]:
-    def told(value: Interval | None) -> str:
+    def shown(value: Interval | None) -> str:
         return "not defined" if value is None else f"{value.estimate:.1%} ({value.low:.1%} to {value.high:.1%})"
 
-    yield f"accuracy {told(quality.accuracy)} on {quality.texts:,} held-out texts; the larger class alone {quality.largest:.1%}"
-    yield f"  {name!r} ({quality.positive:,} texts): F1 {told(quality.f1)}"
-    yield f"  precision {told(quality.precision)}, recall {told(quality.recall)}"
+    yield (
+        f"accuracy {shown(quality.accuracy)} on {quality.texts:,} held-out texts; "
+        f"the larger class alone {quality.largest:.1%}"
+    )
+    yield f"  {name!r} ({quality.positive:,} texts): F1 {shown(quality.f1)}"
+    yield f"  precision {shown(quality.precision)}, recall {shown(quality.recall)}"
     ranks = "" if quality.auc is None else f"AUC {quality.auc:.3f}, "
     yield f"  {ranks}loss {quality.loss:.3f}, calibration error {quality.calibration_error:.3f}"

@@ -1,8 +1,8 @@
-"""Models against one another: win rates against the baseline, and Bradley-Terry ratings of three or more.
+"""Win rates against the baseline, and Bradley-Terry ratings of three or more models.
 
-A prompt is one contest: every answer of the one model meets every answer of the other, a tie is half a win, and the mean is the
-prompt's result. Scorers look at one answer at a time, so that order cannot matter to them; with people's labels it can, and
-is said.
+A prompt is one observation: each answer of one model is compared with each answer of the other, a tie is half a win,
+and the mean is the prompt's result. Scorers score one answer at a time, so they have no position bias. People may have
+one, so their win rates are also given by order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,23 +14,25 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from steersman.evaluate.answers import ModelAnswers
-from steersman.evaluate.figures import Dice
+from steersman.evaluate.figures import Intervals
 from steersman.evaluate.reward_quality import plain
 from steersman.maths.statistics import Interval, bradley_terry_ratings
 from steersman.records import Comparison
 
 PRIOR = 1.0
-"""One tie added to every pair keeps the rating of a model that won all finite."""
+"""One tie added to every pair keeps the rating of an undefeated model finite."""
 RATING_RESAMPLES = 300
 
 Results = Float[ndarray, "prompts models models"]
-"""results[p, i, j]: how often model i beat model j on prompt p, from 0 to 1, NaN where they did not meet."""
+"""results[p, i, j]: how often model i beat model j on prompt p, from 0 to 1; NaN if they were not compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class WinRate:
-    """`rate` has Wilson's interval and `resampled` the bootstrap's; both are over prompts. `by_order` is the rate where the model's
-    answer stood first and where it stood second before the judge, with how many judgements each is from."""
+    """A win rate over prompts, with a Wilson interval (`rate`) and a bootstrap interval (`resampled`).
+
+    `by_order`: the rate and number of judgements when the model's answer was shown first, and when second.
+    """
 
     model: str
     baseline: str
@@ -73,17 +75,19 @@ def results_of_scores(models: Sequence[ModelAnswers], scorer: str) -> Results:
 
 @dataclass(frozen=True)
 class Judged:
-    """What people said of pairs of models: the results prompt by prompt, and for each ordered pair (model, other) and place the
-    results where the model's answer stood there."""
+    """Human judgements of pairs of models: results by prompt, and results by order for each ordered pair of models.
+
+    `by_order[model, other]["first"]` has the results of judgements that showed the model's answer first.
+    """
 
     results: Results
     by_order: Mapping[tuple[int, int], Mapping[str, list[float]]]
     others: int
-    """Comparisons whose answers are not of two of these models."""
+    """Number of comparisons that are not between two of these models."""
 
 
 def results_of_people(comparisons: Sequence[Comparison], names: Mapping[str, int], models: int) -> Judged:
-    """`names` are all the names that a model goes by in the file (its name here, its path) with its number."""
+    """`names` maps every name of a model in the file (its name here, its path) to its index."""
     cells: dict[tuple[str, int, int], list[float]] = {}
     orders: dict[tuple[int, int], dict[str, list[float]]] = {}
     others = 0
@@ -110,10 +114,10 @@ def win_rates(
     names: Sequence[str],
     baseline: str,
     by: str,
-    dice: Dice,
+    intervals: Intervals,
     by_order: Mapping[tuple[int, int], Mapping[str, list[float]]] | None = None,
 ) -> list[WinRate]:
-    """Of every model against the baseline that met it."""
+    """Win rates of every model that was compared with the baseline."""
     j = list(names).index(baseline)
     found: list[WinRate] = []
     for i, name in enumerate(names):
@@ -126,8 +130,8 @@ def win_rates(
                 model=name,
                 baseline=baseline,
                 by=by,
-                rate=dice.share(met),
-                resampled=dice.mean(met) if len(met) > 1 else None,
+                rate=intervals.share(met),
+                resampled=intervals.mean(met) if len(met) > 1 else None,
                 prompts=len(met),
                 wins=int((met > 0.5).sum()),
                 ties=int((met == 0.5).sum()),
@@ -138,19 +142,19 @@ def win_rates(
     return found
 
 
-def ratings(results: Results, names: Sequence[str], by: str, dice: Dice) -> list[Rating]:
-    """Bradley-Terry ratings of three or more models, with a bootstrap over prompts; nothing for fewer."""
+def ratings(results: Results, names: Sequence[str], by: str, intervals: Intervals) -> list[Rating]:
+    """Bradley-Terry ratings with a bootstrap over prompts; empty for fewer than three models."""
     if len(names) < 3 or len(results) < 2:
         return []
     wins = np.nan_to_num(results, nan=0.0)
-    random = dice.generator()
+    random = intervals.generator()
     drawn = np.array(
         [
             bradley_terry_ratings(wins[random.integers(len(wins), size=len(wins))].sum(axis=0), prior=PRIOR)
-            for _ in range(min(dice.resamples, RATING_RESAMPLES))
+            for _ in range(min(intervals.resamples, RATING_RESAMPLES))
         ]
     )
-    tail = (1 - dice.confidence) / 2
+    tail = (1 - intervals.confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
     estimate = bradley_terry_ratings(wins.sum(axis=0), prior=PRIOR)
     return [

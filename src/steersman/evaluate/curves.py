@@ -1,6 +1,6 @@
-"""Learning curves as inline SVG: no script, no font and no file from elsewhere, so that a page with them opens anywhere.
+"""Learning curves as inline SVG without scripts, fonts or external files, so that a page with them works offline.
 
-Colours are CSS variables (--curve-1, --curve-2, --ink-soft, --line), so that one picture serves a light and a dark page.
+Colours are CSS variables (--curve-1, --curve-2, --ink-soft, --line), for light and dark pages.
 """
 
 import math
@@ -20,7 +20,7 @@ Point = tuple[float | int, float | int]
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One line. `faint` is for what jumps from step to step, `dots` for what was measured now and then."""
+    """One line. `faint` is for noisy values of every step, `dots` for occasional measurements."""
 
     name: str
     points: tuple[Point, ...]
@@ -29,7 +29,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where data stands on the picture."""
+    """Maps data to positions on the SVG."""
 
     left: float
     right: float
@@ -44,15 +44,18 @@ class Frame:
 
 
 def line_chart(title: str, curves: Sequence[Curve], *, x_name: str, band: tuple[float, float] | None = None) -> str:
-    """The picture, or nothing if no curve has two finite points. `band` is the range in which the numbers usually stand: it is shaded
-    as far as it is on the picture, which is made for the curves."""
+    """The SVG, or "" if no curve has two finite points.
+
+    `band` is the usual range of the values. It is shaded within the axes, whose range depends on the curves only.
+    """
     drawn = [Curve(c.name, thinned([p for p in c.points if math.isfinite(p[1])]), c.style) for c in curves]
     drawn = [curve for curve in drawn if len(curve.points) > 1]
     if not drawn:
         return ""
     frame = _frame([point for curve in drawn for point in curve.points])
     parts = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_spoken(title, drawn))}">',
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(_aria_label(title, drawn))}">',
         *_band(frame, band),
         *_grid(frame, x_name),
         *(_line(curve, frame, number) for number, curve in enumerate(drawn, 1)),
@@ -62,19 +65,19 @@ def line_chart(title: str, curves: Sequence[Curve], *, x_name: str, band: tuple[
 
 
 def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
-    """At most `MOST_POINTS`: the means of neighbours, where there are more."""
+    """At most `MOST_POINTS` points: means of neighbours if there are more."""
     size = -(-len(points) // MOST_POINTS)
     groups = [points[i : i + size] for i in range(0, len(points), size)] if size > 1 else [[p] for p in points]
     return tuple((sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups)
 
 
 def ticks(low: float, high: float, most: int, *, apart: Sequence[float] = (1.0, 2.0, 5.0, 10.0)) -> list[float]:
-    """Round numbers within the range, one of `apart` times a power of ten from one another, at most `most` of them."""
+    """At most `most` round numbers within the range; their distance is one of `apart` times a power of ten."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in apart if power * factor >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
-    # Without rounding 3 steps of 0.1 are not 0.3, and without + 0.0 nothing may be said as minus nothing.
+    # Rounding: 3 steps of 0.1 are not exactly 0.3. The + 0.0 turns -0.0 into 0.0.
     return [round(number * step, 10) + 0.0 for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
@@ -121,7 +124,7 @@ def _line(curve: Curve, frame: Frame, number: int) -> str:
     return line + dots
 
 
-def _spoken(title: str, curves: Sequence[Curve]) -> str:
-    """What the picture says, for those who hear the page."""
-    told = [f"{c.name} from {c.points[0][1]:.3g} to {c.points[-1][1]:.3g}" for c in curves]
-    return f"{title}: {'; '.join(told)}"
+def _aria_label(title: str, curves: Sequence[Curve]) -> str:
+    """The chart as text for screen readers."""
+    descriptions = [f"{c.name} from {c.points[0][1]:.3g} to {c.points[-1][1]:.3g}" for c in curves]
+    return f"{title}: {'; '.join(descriptions)}"

@@ -1,4 +1,4 @@
-"""What `evaluate` found: every figure, win rate, rating and best-of-n estimate; results.json holds it, and a report can be made of it."""
+"""The result of `evaluate`: figures, win rates, ratings and best-of-n estimates, as stored in results.json."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from steersman.evaluate.overoptimisation import Overoptimisation
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that was found, model by model and measure by measure."""
+    """All results, by model and measure."""
 
     out: str
     models: tuple[str, ...]

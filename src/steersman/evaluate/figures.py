@@ -1,6 +1,6 @@
-"""A figure: one number about one model with its interval, from how many prompts, and its change from the baseline.
+"""Figures: one number about one model with its interval, number of prompts, and change from the baseline.
 
-Every interval is over prompts, which were drawn independently; the answers to one prompt were not.
+Every interval is over prompts, which are independent; the answers to one prompt are not.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from steersman.maths.statistics import FloatArray, Interval, bootstrap_interval,
 
 Better = Literal["higher", "lower", ""]
 Unit = Literal["number", "share", "mean share", "nats", "perplexity", "tokens"]
-"""A share counts what is so or is not; a mean share is the mean of numbers from 0 to 1."""
+"""A share is a proportion of yes/no values; a mean share is the mean of numbers from 0 to 1."""
 Verdict = Literal["better", "worse", "other", "unclear", ""]
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What a figure is of. `better` says which way is good, if either is."""
+    """What a figure measures. `better`: which direction is good, "" if neither is."""
 
     group: str
     name: str
@@ -33,7 +33,10 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """`change` is this model less the baseline on the same prompts, None for the baseline itself."""
+    """One number about one model.
+
+    `change`: this model minus the baseline on the same prompts; None for the baseline.
+    """
 
     measure: Measure
     model: str
@@ -43,7 +46,7 @@ class Figure:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the change is surely one, and for the better."""
+        """Whether the change's interval excludes 0, and in which direction."""
         if self.change is None:
             return ""
         if self.change.low <= 0 <= self.change.high:
@@ -64,8 +67,8 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Dice:
-    """How intervals are taken; the same figures give the same intervals, whatever was measured before them."""
+class Intervals:
+    """How confidence intervals are computed. The same values always give the same interval: the seed is fixed."""
 
     confidence: float
     resamples: int
@@ -89,33 +92,36 @@ class Dice:
         )
 
     def share(self, values: Float[ndarray, " prompts"]) -> Interval:
-        """Wilson's interval with as many trials as there are prompts: cautious where a prompt has several answers."""
+        """A Wilson interval with as many trials as prompts: conservative if a prompt has several answers."""
         return wilson_interval(float(values.sum()), float(len(values)), confidence=self.confidence)
 
 
 @dataclass(frozen=True)
 class Column:
-    """The numbers of one model from which a figure is made: a row for each prompt."""
+    """One model's values for a figure: a row per prompt."""
 
     model: str
     rows: Float[ndarray, "prompts ..."]
 
 
-def figures(measure: Measure, columns: list[Column], baseline: str, dice: Dice) -> list[Figure]:
+def figures(measure: Measure, columns: list[Column], baseline: str, intervals: Intervals) -> list[Figure]:
     """Means over prompts, and the paired change of each model from the baseline."""
     of_baseline = next((column.rows for column in columns if column.model == baseline), None)
     found: list[Figure] = []
     for column in columns:
-        value = dice.share(column.rows) if measure.unit == "share" else dice.mean(column.rows)
-        change = None if of_baseline is None or column.model == baseline else dice.mean(column.rows - of_baseline)
+        value = intervals.share(column.rows) if measure.unit == "share" else intervals.mean(column.rows)
+        change = None if of_baseline is None or column.model == baseline else intervals.mean(column.rows - of_baseline)
         found.append(Figure(measure, column.model, value, len(column.rows), change))
     return found
 
 
 def ratio_figures(
-    measure: Measure, columns: list[Column], baseline: str, dice: Dice, finish: Callable[[float], float]
+    measure: Measure, columns: list[Column], baseline: str, intervals: Intervals, finish: Callable[[float], float]
 ) -> list[Figure]:
-    """Of rows (over, under): finish(sum of overs / sum of unders), as perplexity is. Numbers without a value give no figure."""
+    """Figures of ratios such as perplexity, from rows (numerator, denominator).
+
+    The value is finish(sum of numerators / sum of denominators).
+    """
 
     def ratio(rows: FloatArray) -> float:
         return finish(float(rows[:, 0].sum()) / max(float(rows[:, 1].sum()), 1e-300))
@@ -128,8 +134,8 @@ def ratio_figures(
     for column in columns:
         change = None
         if of_baseline is not None and column.model != baseline:
-            change = dice.of(np.concatenate([column.rows, of_baseline], axis=1), difference)
-        found.append(Figure(measure, column.model, dice.of(column.rows, ratio), len(column.rows), change))
+            change = intervals.of(np.concatenate([column.rows, of_baseline], axis=1), difference)
+        found.append(Figure(measure, column.model, intervals.of(column.rows, ratio), len(column.rows), change))
     return found
 
 

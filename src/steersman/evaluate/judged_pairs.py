@@ -1,6 +1,6 @@
-"""Pairs of answers that people judged, with what a model thinks of them: what a report on a reward model is made from.
+"""Human-judged pairs of answers with a reward model's scores: the input of the report on a reward model.
 
-Nothing here depends on which of the two answers stands first: files often put the preferred one there.
+Nothing here depends on which of the two answers is first: files often have the preferred one first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ from steersman.records import Comparison, Completion, Prompt, digest_of
 
 @dataclass(frozen=True)
 class JudgedPairs:
-    """One row a judgement. `first` and `second` name the answers (the same answer to the same prompt, the same name).
+    """One row per judgement. `first` and `second` are ids of the answers (equal for equal answers to the same prompt).
 
-    `preference` is the probability that the first is better, 0.5 a tie; `margin` how much better, NaN where unsaid;
-    `shown` which of the two stood first before the judge ("first", "second" or unknown, "").
+    `preference`: the probability that the first is better; 0.5 is a tie. `margin`: how much better; NaN if not given.
+    `shown`: which of the two the annotator saw first ("first", "second" or "" if unknown).
     """
 
     first: tuple[str, ...]
@@ -58,15 +58,15 @@ class JudgedPairs:
 
     @cached_property
     def pair(self) -> tuple[tuple[str, str], ...]:
-        """The name of each row's pair, whichever answer stands first."""
+        """An id of each row's pair, independent of the order of the answers."""
         return tuple((a, b) if a <= b else (b, a) for a, b in zip(self.first, self.second, strict=True))
 
     @cached_property
     def side(self) -> Float[ndarray, " pairs"]:
-        """What was said of the pair, in one order for all who judged it: 1, 0.5 or 0 for the answer named first in `pair`."""
-        turned = np.array([a > b for a, b in zip(self.first, self.second, strict=True)])
-        said = np.sign(self.preference - 0.5) / 2 + 0.5
-        return np.where(turned, 1 - said, said)
+        """The judgement in the order of `pair`: 1, 0.5 or 0 for the answer that is first there."""
+        swapped = np.array([a > b for a, b in zip(self.first, self.second, strict=True)])
+        judgement = np.sign(self.preference - 0.5) / 2 + 0.5
+        return np.where(swapped, 1 - judgement, judgement)
 
     @cached_property
     def gap(self) -> Float[ndarray, " pairs"]:
@@ -78,18 +78,18 @@ class JudgedPairs:
 
     @cached_property
     def right(self) -> Float[ndarray, " pairs"]:
-        """1 where the model prefers what the judge preferred, 0 where not, 0.5 where its scores are equal."""
+        """1 if the model prefers the annotator's preferred answer, 0 if not, 0.5 if its scores are equal."""
         return np.where(self.preference > 0.5, 1.0, -1.0) * np.sign(self.gap) / 2 + 0.5
 
     @cached_property
     def longer(self) -> Float[ndarray, " pairs"]:
-        """How much longer the preferred answer is than the other, as a share of the longer one: -1 to 1."""
+        """Length difference, preferred answer minus the other, relative to the longer one: -1 to 1."""
         difference = np.where(self.preference > 0.5, 1.0, -1.0) * (self.first_length - self.second_length)
         return difference / np.maximum(1.0, np.maximum(self.first_length, self.second_length))
 
 
 def judged_pairs(comparisons: Sequence[Comparison], name: str) -> JudgedPairs:
-    """The pairs of comparisons whose answers carry the score `name`. Lengths are in characters."""
+    """The pairs of comparisons whose answers have the score `name`. Lengths are in characters."""
     without = [i for i, c in enumerate(comparisons) if name not in c.first.scores or name not in c.second.scores]
     if without:
         there = sorted({*comparisons[without[0]].first.scores} & {*comparisons[without[0]].second.scores})
@@ -120,8 +120,8 @@ def _column(values: Sequence[float]) -> Float[ndarray, " pairs"]:
 
 
 def rows_by(keys: Sequence[object]) -> Mapping[object, list[int]]:
-    """The rows of each key, in the order in which keys first appear."""
-    found: dict[object, list[int]] = {}
+    """The rows of each key, in order of first appearance."""
+    rows: dict[object, list[int]] = {}
     for i, key in enumerate(keys):
-        found.setdefault(key, []).append(i)
-    return found
+        rows.setdefault(key, []).append(i)
+    return rows

@@ -1,10 +1,10 @@
-"""Numbers as people read them."""
+"""Formatting of numbers for people."""
 
 from steersman.maths.statistics import Interval
 
 
 def numeral(value: float | int, form: str = ".2f") -> str:
-    """With a real minus in place of a hyphen."""
+    """A formatted number with a minus sign (U+2212) instead of a hyphen."""
     return f"{value:{form}}".replace("-", "−")
 
 

@@ -1,12 +1,12 @@
-"""Where more optimisation stops helping: what the scorer gains and what others say, against the distance from where the model began.
+"""Reward over-optimisation: gains of the proxy scorer and of other scorers against the KL from the initial model.
 
-Distance is d = sqrt(KL), and gains are over the starting model, so that every curve begins at (0, 0); they are counted in standard
-deviations of the starting model's answers, so that scorers of different scales stand on one axis. Gao, Schulman and Hilton (2022, arXiv
-2210.10760) found for what is really wanted
+The distance is d = sqrt(KL). Gains are over the initial model, so every curve begins at (0, 0), in standard deviations
+of its answers' scores, so that scorers of different scales share an axis. Gao, Schulman and Hilton (2022, arXiv
+2210.10760) found for the gold reward
 
     R_RL(d) = d (a - b log d)        R_bon(d) = d (a - b d)
 
-Both are linear in a and b. Intervals are by bootstrap over prompts; a fit that does not hold says why.
+Both are linear in a and b. Intervals are bootstrapped over prompts; a rejected fit states why.
 """
 
 import math
@@ -24,14 +24,14 @@ from steersman.maths.statistics import Interval
 Shape = Literal["trained", "best of n"]
 
 FEWEST_POINTS = 4
-"""Two numbers are fitted; fewer points than these leave next to nothing to hold against the curve."""
+"""Two parameters are fitted, so fewer points could hardly contradict the curve."""
 LEAST_R_SQUARED = 0.8
 FORMULA = {"trained": "d (a - b log d)", "best of n": "d (a - b d)"}
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Models on a way that leads from the start: for each its KL and each scorer's gain, prompt by prompt. `names` are shown."""
+    """A series of models at growing distance from the initial model: KL and gain by each scorer, per prompt."""
 
     shape: Shape
     name: str
@@ -50,7 +50,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """`holds` is None where it does, else why it does not. `peak` is the distance where the curve is highest, if b is above 0."""
+    """A fitted curve.
+
+    `broken`: why the fit is rejected, None if it holds. `peak`: the distance of the maximum, if b > 0.
+    """
 
     formula: str
     a: Interval
@@ -66,8 +69,10 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One scorer along one walk. `fallen` is how much of its best gain the last model has lost, paired over prompts, where the best is
-    not the last."""
+    """One scorer's gains along one series of models.
+
+    `fallen`: best gain minus the last model's gain, paired over prompts; None if the last model is the best.
+    """
 
     walk: str
     shape: Shape
@@ -75,7 +80,7 @@ class Curve:
     points: tuple[Point, ...]
     fit: Fit | None
     missing: str | None
-    """Why there is no fit at all."""
+    """Why there is no fit."""
     fallen: Interval | None
 
     @property
@@ -85,7 +90,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Overoptimisation:
-    """Every curve, the first scorer (the proxy, which was optimised) first."""
+    """All curves, those of the proxy (the scorer that was optimised) first."""
 
     start: str
     proxy: str
@@ -93,7 +98,7 @@ class Overoptimisation:
     prompts: int
     confidence: float
     wins: Sequence[tuple[str, float, Interval]] = field(default_factory=tuple[tuple[str, float, Interval], ...])
-    """By people: model, distance, share of wins against the start."""
+    """Human win rates against the initial model: (model, distance, win rate)."""
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -120,7 +125,7 @@ def measure_overoptimisation(
     seed: int,
     wins: Sequence[tuple[str, float, Interval]] = (),
 ) -> Overoptimisation:
-    """The curves of every walk and scorer. All walks are of the same prompts."""
+    """The curves of every series of models and scorer, all on the same prompts."""
     curves: list[Curve] = []
     for walk in walks:
         for measure, gains in walk.gains.items():
@@ -145,7 +150,7 @@ def _curve(
     )
     fit, missing = None, None
     if len(points) < FEWEST_POINTS or len(set(np.round(distances, 6))) < FEWEST_POINTS:
-        missing = f"{len(points)} points; two numbers are fitted to {FEWEST_POINTS} or more at different distances"
+        missing = f"{len(points)} points; a fit needs {FEWEST_POINTS} or more at different distances"
     else:
         fit = _fitted(walk.shape, distances, mean, distance_of(kls), means, confidence)
     best = int(mean.argmax())
@@ -156,7 +161,7 @@ def _curve(
 
 
 def distance_of(kl: Float[ndarray, "*shape"]) -> Float[ndarray, "*shape"]:
-    """sqrt(KL). A KL estimated from few answers may come out below 0: it then means very near."""
+    """sqrt(KL). A KL estimated from few answers may be negative; it is then taken as 0."""
     return np.sqrt(np.maximum(kl, 0.0))
 
 
@@ -172,20 +177,23 @@ def _fitted(
     drawn = np.array(
         [fit_curve(shape, d, g) for d, g in zip(resampled_distances, resampled_gains, strict=True)], dtype=np.float64
     )
-    left = gains - curve_value(shape, distances, a, b)
-    whole = float(((gains - gains.mean()) ** 2).sum())
-    r_squared = 1 - float((left**2).sum()) / whole if whole > 0 else 0.0
+    residuals = gains - curve_value(shape, distances, a, b)
+    total = float(((gains - gains.mean()) ** 2).sum())
+    r_squared = 1 - float((residuals**2).sum()) / total if total > 0 else 0.0
     of_a, of_b = (_interval(value, drawn[:, i], confidence) for i, value in enumerate((a, b)))
     return Fit(FORMULA[shape], of_a, of_b, r_squared, peak_of(shape, a, b), _broken(r_squared, of_b))
 
 
 def _broken(r_squared: float, b: Interval) -> str | None:
     if r_squared < LEAST_R_SQUARED:
-        return f"the curve explains {max(r_squared, 0):.0%} of the points' variance; {LEAST_R_SQUARED:.0%} or more is a curve"
+        return f"the curve explains {max(r_squared, 0):.0%} of the points' variance, less than {LEAST_R_SQUARED:.0%}"
     if b.low <= 0 <= b.high:
-        return f"b may be 0 ({b.low:.3g} to {b.high:.3g}): no bend is seen as far as this went"
+        return f"b may be 0 ({b.low:.3g} to {b.high:.3g}): no bend within the measured range"
     if b.high < 0:
-        return f"b is below 0 ({b.low:.3g} to {b.high:.3g}): the gain grows faster than the distance, and the curve has no peak"
+        return (
+            f"b is below 0 ({b.low:.3g} to {b.high:.3g}): the gain grows faster than the distance, and the curve has "
+            "no peak"
+        )
     return None
 
 
@@ -194,8 +202,8 @@ def fit_curve(
 ) -> tuple[float, float]:
     """a and b by least squares: both formulas are linear in them."""
     columns = np.stack([distances, -distances * _bend(shape, distances)], axis=1)
-    found = np.linalg.lstsq(columns, gains, rcond=None)[0]
-    return float(found[0]), float(found[1])
+    a, b = np.linalg.lstsq(columns, gains, rcond=None)[0]
+    return float(a), float(b)
 
 
 def curve_value(shape: Shape, distances: Float[ndarray, "*points"], a: float, b: float) -> Float[ndarray, "*points"]:
@@ -203,7 +211,7 @@ def curve_value(shape: Shape, distances: Float[ndarray, "*points"], a: float, b:
 
 
 def peak_of(shape: Shape, a: float, b: float) -> float | None:
-    """The distance of the highest point: where the derivative a - b log d - b (or a - 2 b d) is 0."""
+    """The distance of the maximum: where the derivative a - b log d - b (or a - 2 b d) is 0."""
     if b <= 0:
         return None
     if shape == "best of n":
@@ -226,26 +234,27 @@ def _interval(estimate: float, drawn: Float[ndarray, " resamples"], confidence: 
 
 
 def lines_of(found: Overoptimisation) -> list[str]:
-    """What the curves say, in words, the proxy's first."""
-    return [f"{curve.measure}, {curve.walk}: {_said(curve)}" for curve in found.curves]
+    """The curves in sentences, the proxy's first."""
+    return [f"{curve.measure}, {curve.walk}: {_sentence(curve)}" for curve in found.curves]
 
 
-def _said(curve: Curve) -> str:
+def _sentence(curve: Curve) -> str:
     best, last = curve.best, curve.points[-1]
-    words = f"gains {best.gain.estimate:.2f} ({best.gain.low:.2f} to {best.gain.high:.2f}) at a KL of {best.kl:.2f}"
+    text = f"gains {best.gain.estimate:.2f} ({best.gain.low:.2f} to {best.gain.high:.2f}) at a KL of {best.kl:.2f}"
     if curve.fallen is None:
-        words += ", at the end of the way"
+        text += ", at the last model"
     elif curve.fallen.low > 0:
-        words += f", and loses {curve.fallen.estimate:.2f} ({curve.fallen.low:.2f} to {curve.fallen.high:.2f}) of it until a KL of {last.kl:.2f}"
+        loss = f"{curve.fallen.estimate:.2f} ({curve.fallen.low:.2f} to {curve.fallen.high:.2f})"
+        text += f", and loses {loss} of it until a KL of {last.kl:.2f}"
     else:
-        words += f"; until a KL of {last.kl:.2f} no loss is sure"
+        text += f"; until a KL of {last.kl:.2f} no loss is significant"
     if curve.fit is None:
-        return f"{words}. No fit: {curve.missing}"
+        return f"{text}. No fit: {curve.missing}"
     if not curve.fit.holds:
-        return f"{words}. {curve.fit.formula} does not hold: {curve.fit.broken}"
+        return f"{text}. {curve.fit.formula} does not hold: {curve.fit.broken}"
     fit = curve.fit
-    a, b = (f"{one.estimate:.2f} ({one.low:.2f} to {one.high:.2f})" for one in (fit.a, fit.b))
+    a, b = (f"{value.estimate:.2f} ({value.low:.2f} to {value.high:.2f})" for value in (fit.a, fit.b))
     peak = "" if fit.peak is None else f", highest at a KL of {fit.peak**2:.3g}"
     if fit.peak is not None and fit.peak > last.distance:
-        peak = ", highest beyond what was measured"
-    return f"{words}. {fit.formula} with a = {a}, b = {b}, R² {fit.r_squared:.2f}{peak}"
+        peak = ", highest beyond the measured range"
+    return f"{text}. {fit.formula} with a = {a}, b = {b}, R² {fit.r_squared:.2f}{peak}"

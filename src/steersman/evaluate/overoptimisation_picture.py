@@ -1,6 +1,6 @@
-"""Over-optimisation as one picture: gains against distance, what was trained and best-of-n on the same axes, with their fits.
+"""The over-optimisation figure as SVG: gains against sqrt(KL), of training and best-of-n on the same axes, with fits.
 
-An SVG string that needs nothing from elsewhere. Embedded in a page it takes the page's colours (--curve-1, --curve-2, …, --ink, --ink-soft,
+It has no external files. Embedded in a page it takes the page's colours (--curve-1, --curve-2, …, --ink, --ink-soft,
 --line); by itself it has its own, for a light and a dark screen.
 """
 
@@ -22,11 +22,11 @@ DARK = ("#f0956a", "#66c1dd", "#a6cf6a", "#c39be3")
 SAMPLES = 80
 LINE_HEIGHT = 17
 APART = (1.0, 2.0, 2.5, 5.0, 10.0)
-"""Times a power of ten: how far the numbers on an axis may be apart."""
+"""Allowed distances of axis ticks, times a power of ten."""
 
 
 class Frame:
-    """Where numbers stand on the picture."""
+    """Maps data to positions on the SVG."""
 
     def __init__(self, right: float, low: float, high: float, top: float, height: float) -> None:
         self.right, self.low, self.high, self.top, self.height = right, low, high, top, height
@@ -39,7 +39,7 @@ class Frame:
 
 
 def picture(found: Overoptimisation) -> str:
-    """The SVG."""
+    """The figure as an SVG string."""
     points = [point for curve in found.curves for point in curve.points]
     right = 1.04 * max([*(point.distance for point in points), *(d for _, d, _ in found.wins), 0.1])
     values = [bound for point in points for bound in point.gain] + [0.0]
@@ -49,13 +49,14 @@ def picture(found: Overoptimisation) -> str:
     height = TOP + MAIN + BOTTOM + (GAP + HEIGHT_OF_WINS if found.wins else 0)
     colours = {measure: number for number, measure in enumerate(dict.fromkeys(c.measure for c in found.curves), 1)}
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="overoptimisation" viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="overoptimisation" '
+        f'viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
         f'aria-label="{escape(spoken(found))}">',
         _style(len(colours)),
         *_legend(found.curves),
         *_grid(main, found),
     ]
-    # The proxy comes first and so lies below what is really wanted.
+    # The proxy is drawn first, so that the gold curves are on top of it.
     for curve in found.curves:
         parts += _curve(curve, main, colours[curve.measure])
     parts += _labels(found.curves, main, colours)
@@ -69,10 +70,10 @@ def picture(found: Overoptimisation) -> str:
 
 
 def spoken(found: Overoptimisation) -> str:
-    """The picture for who cannot see it."""
+    """The figure as text for screen readers."""
     ends = [
-        f"{c.measure}, {c.walk}: best {c.best.gain.estimate:.2f} at a KL of {c.best.kl:.2f}, last {c.points[-1].gain.estimate:.2f} at "
-        f"{c.points[-1].kl:.2f}"
+        f"{c.measure}, {c.walk}: best {c.best.gain.estimate:.2f} at a KL of {c.best.kl:.2f}, last "
+        f"{c.points[-1].gain.estimate:.2f} at {c.points[-1].kl:.2f}"
         for c in found.curves
     ]
     return f"Gain over {found.start} against the distance from it. {'; '.join(ends)}"
@@ -88,19 +89,22 @@ def _style(colours: int) -> str:
             f"--oo-paper:var(--paper,{paper})"
         )
 
+    light = variables(LIGHT, "#22272c", "#66707a", "#dfe3e7", "#ffffff")
+    dark = variables(DARK, "#e8eaed", "#9aa4ae", "#343b42", "#15191d")
     return (
-        f"<style>.overoptimisation{{{variables(LIGHT, '#22272c', '#66707a', '#dfe3e7', '#ffffff')};"
+        f"<style>.overoptimisation{{{light};"
         "font:13px system-ui,sans-serif;max-width:100%;height:auto;font-variant-numeric:tabular-nums}"
-        f"@media(prefers-color-scheme:dark){{.overoptimisation{{{variables(DARK, '#e8eaed', '#9aa4ae', '#343b42', '#15191d')}}}}}"
+        f"@media(prefers-color-scheme:dark){{.overoptimisation{{{dark}}}}}"
         ".overoptimisation text{fill:var(--oo-ink)}.overoptimisation .soft{fill:var(--oo-soft)}"
-        ".overoptimisation .grid{stroke:var(--oo-line);stroke-width:1}.overoptimisation .zero{stroke:var(--oo-soft);stroke-width:1}"
-        ".overoptimisation .best{stroke:var(--oo-soft);stroke-width:1;stroke-dasharray:2 4}"
-        ".overoptimisation .sum{font-weight:600;paint-order:stroke;stroke:var(--oo-paper);stroke-width:4;stroke-linejoin:round}</style>"
+        ".overoptimisation .grid{stroke:var(--oo-line);stroke-width:1}.overoptimisation "
+        ".zero{stroke:var(--oo-soft);stroke-width:1}.overoptimisation "
+        ".best{stroke:var(--oo-soft);stroke-width:1;stroke-dasharray:2 4}.overoptimisation "
+        ".sum{font-weight:600;paint-order:stroke;stroke:var(--oo-paper);stroke-width:4;stroke-linejoin:round}</style>"
     )
 
 
 def _legend(curves: Sequence[Curve]) -> list[str]:
-    """Which mark is which way of optimising, and which line is a fit."""
+    """The legend: marks of the optimisation methods, and line styles of fits."""
     x, y = float(LEFT), 18.0
     parts: list[str] = []
     for walk, shape in dict.fromkeys((curve.walk, curve.shape) for curve in curves):
@@ -113,7 +117,10 @@ def _legend(curves: Sequence[Curve]) -> list[str]:
         (False, "no fit that holds", "1 5", 0.8),
     ):
         if any(holds == held for _, holds in kinds):
-            style = f'stroke="var(--oo-soft)" stroke-width="2" stroke-dasharray="{dash}" opacity="{opacity}" stroke-linecap="round"'
+            style = (
+                f'stroke="var(--oo-soft)" stroke-width="2" stroke-dasharray="{dash}" '
+                f'opacity="{opacity}" stroke-linecap="round"'
+            )
             parts.append(f'<line x1="{x + 4:.1f}" x2="{x + 30:.1f}" y1="{y - 4}" y2="{y - 4}" {style}/>')
             parts.append(f'<text class="soft" x="{x + 38:.1f}" y="{y}">{words}</text>')
             x += 62 + 6.6 * len(words)
@@ -139,7 +146,8 @@ def _grid(frame: Frame, found: Overoptimisation) -> list[str]:
     middle = frame.top + frame.height / 2
     words = f"gain over the {found.start}, in its standard deviations"
     parts.append(
-        f'<text class="soft" transform="rotate(-90 16 {middle:.1f})" x="16" y="{middle:.1f}" text-anchor="middle">{escape(words)}</text>'
+        f'<text class="soft" transform="rotate(-90 16 {middle:.1f})" x="16" y="{middle:.1f}" '
+        f'text-anchor="middle">{escape(words)}</text>'
     )
     others = [c for c in found.curves if c.measure != found.proxy and c.shape == "trained" and c.fallen is not None]
     for curve in others[:1]:
@@ -161,20 +169,22 @@ def _curve(curve: Curve, frame: Frame, number: int) -> list[str]:
     for point in curve.points:
         x, low, high = frame.x(point.distance), frame.y(point.gain.low), frame.y(point.gain.high)
         parts.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{colour}" stroke-width="1.2" opacity="0.55"/>'
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" '
+            f'stroke="{colour}" stroke-width="1.2" opacity="0.55"/>'
         )
         mark = _mark("trained" if trained else "best of n", x, frame.y(point.gain.estimate), colour)
-        parts.append(f"<g>{mark}<title>{escape(_told(curve, point))}</title></g>")
+        parts.append(f"<g>{mark}<title>{escape(_point_title(curve, point))}</title></g>")
     return parts
 
 
-def _told(curve: Curve, point: Point) -> str:
+def _point_title(curve: Curve, point: Point) -> str:
     gain = point.gain
-    return f"{point.name}, {curve.measure}: {gain.estimate:+.2f} ({gain.low:+.2f} to {gain.high:+.2f}) at a KL of {point.kl:.2f} nats"
+    value = f"{gain.estimate:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})"
+    return f"{point.name}, {curve.measure}: {value} at a KL of {point.kl:.2f} nats"
 
 
 def _line(curve: Curve, frame: Frame, colour: str) -> str:
-    """The fit where it holds, and dots from point to point where it does not."""
+    """The fitted curve if the fit holds, else a dotted line from point to point."""
     last = max(point.distance for point in curve.points)
     if curve.fit is not None and curve.fit.holds:
         across = np.linspace(0.0, last, SAMPLES)
@@ -185,7 +195,7 @@ def _line(curve: Curve, frame: Frame, colour: str) -> str:
         across = np.array([0.0, *(point.distance for point in ordered)])
         values = np.array([0.0, *(point.gain.estimate for point in ordered)])
         dash, width = "1 5", 1.8
-    # A fit may leave the picture between the points that it is fitted to.
+    # A fit may leave the axes between the points that it is fitted to.
     values = np.clip(values, frame.low, frame.high)
     path = "L".join(f"{frame.x(float(d)):.1f} {frame.y(float(v)):.1f}" for d, v in zip(across, values, strict=True))
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
@@ -193,7 +203,7 @@ def _line(curve: Curve, frame: Frame, colour: str) -> str:
 
 
 def _labels(curves: Sequence[Curve], frame: Frame, colours: dict[str, int]) -> list[str]:
-    """Each measure's name where its longest curve ends, moved apart where two would lie on one another."""
+    """Each measure's name at the end of its longest curve, shifted if two would overlap."""
     ends: dict[str, Point] = {}
     for curve in curves:
         last = max(curve.points, key=lambda point: point.distance)
@@ -213,19 +223,22 @@ def _labels(curves: Sequence[Curve], frame: Frame, colours: dict[str, int]) -> l
 
 def _wins(wins: Sequence[tuple[str, float, Interval]], frame: Frame) -> list[str]:
     parts = [
-        f'<text class="soft" x="{LEFT}" y="{frame.top - 8:.1f}">people prefer it to the start</text>',
+        f'<text class="soft" x="{LEFT}" y="{frame.top - 8:.1f}">win rate by people against the start</text>',
         *(
-            f'<line class="{"zero" if share == 0.5 else "grid"}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{frame.y(share):.1f}" y2="{frame.y(share):.1f}"/>'
+            f'<line class="{"zero" if share == 0.5 else "grid"}" x1="{LEFT}" x2="{WIDTH - RIGHT}" '
+            f'y1="{frame.y(share):.1f}" y2="{frame.y(share):.1f}"/>'
             f'<text class="soft" x="{LEFT - 8}" y="{frame.y(share) + 4:.1f}" text-anchor="end">{share:.0%}</text>'
             for share in (0.0, 0.5, 1.0)
         ),
     ]
     for name, distance, share in wins:
         x, low, high = frame.x(distance), frame.y(share.low), frame.y(share.high)
-        told = f"{name}: {share.estimate:.0%} ({share.low:.0%} to {share.high:.0%})"
+        title = f"{name}: {share.estimate:.0%} ({share.low:.0%} to {share.high:.0%})"
         parts.append(
-            f'<g><line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="var(--oo-ink)" stroke-width="1.2" opacity="0.55"/>'
-            f'<circle cx="{x:.1f}" cy="{frame.y(share.estimate):.1f}" r="4" fill="var(--oo-ink)"/><title>{escape(told)}</title></g>'
+            f'<g><line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" '
+            f'stroke="var(--oo-ink)" stroke-width="1.2" opacity="0.55"/>'
+            f'<circle cx="{x:.1f}" cy="{frame.y(share.estimate):.1f}" r="4" fill="var(--oo-ink)"/>'
+            f"<title>{escape(title)}</title></g>"
         )
     return parts
 
@@ -238,9 +251,10 @@ def _axis(frame: Frame, bottom: float) -> list[str]:
             f'<text class="soft" x="{x:.1f}" y="{bottom + 18:.1f}" text-anchor="middle">{numeral(value, ".3g")}</text>'
         )
         parts.append(
-            f'<text class="soft" x="{x:.1f}" y="{bottom + 34:.1f}" text-anchor="middle" opacity="0.75">{value * value:.3g}</text>'
+            f'<text class="soft" x="{x:.1f}" y="{bottom + 34:.1f}" text-anchor="middle" '
+            f'opacity="0.75">{value * value:.3g}</text>'
         )
     end = WIDTH - RIGHT + 8
     parts.append(f'<text class="soft" x="{end}" y="{bottom + 18:.1f}">√KL</text>')
-    parts.append(f'<text class="soft" x="{end}" y="{bottom + 34:.1f}" opacity="0.75">KL, nats an answer</text>')
+    parts.append(f'<text class="soft" x="{end}" y="{bottom + 34:.1f}" opacity="0.75">KL, nats per answer</text>')
     return parts

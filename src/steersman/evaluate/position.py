@@ -1,4 +1,4 @@
-"""Whether people's judgements follow the place where an answer stood rather than the answer."""
+"""Position bias: whether judgements follow the order in which answers were shown."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from steersman.evaluate.judged_pairs import JudgedPairs, rows_by
 from steersman.maths.statistics import Interval, wilson_interval
 
 ENOUGH = 8
-"""Decided judgements before somebody is said to always choose one side: by chance that is one person in 128."""
+"""Judgements (ties excluded) before an annotator is said to always choose one side: by chance 1 in 128 annotators."""
 
 
 @dataclass(frozen=True, slots=True)
 class SideHabit:
-    """How often somebody chose the answer that stood first; `always` is "first", "second" or "" ."""
+    """How often an annotator preferred the answer shown first; `always` is "first", "second" or ""."""
 
     annotator: str
     judgements: int
@@ -23,9 +23,12 @@ class SideHabit:
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """`one_sided`: every decided judgement names the same side of the record ("first" or "second", else ""), which is how
-    files are written that put the preferred answer first; it is no fault, but it hides where answers stood.
-    `chosen_first`: how often the answer shown first was preferred, where that is known."""
+    """Position statistics of judgements.
+
+    `one_sided`: the side of the record that every decided judgement prefers ("first" or "second", else ""). Files that
+    put the preferred answer first look like this; it is no error, but it hides the order shown. `chosen_first`: how
+    often the answer shown first was preferred, where the order is known.
+    """
 
     one_sided: str
     known: int
@@ -45,7 +48,7 @@ def measure_positions(judged: JudgedPairs, *, confidence: float) -> Positions:
         one_sided = ""
     known = [i for i in np.flatnonzero(decided) if judged.shown[i]]
     if not known and not one_sided:
-        # Nobody wrote down where answers stood; the record's own order is then the best guess.
+        # The order shown was not recorded; the order in the record is the best guess.
         known, place = list(np.flatnonzero(decided)), ["first"] * len(judged)
     else:
         place = list(judged.shown)

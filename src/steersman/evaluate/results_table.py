@@ -1,5 +1,7 @@
-"""An evaluation as a table for the terminal: a row for each measure, a column for each model, every number with its interval; what is
-surely better than the baseline is green, what is surely worse is red."""
+"""An evaluation as a terminal table: a row per measure, a column per model, each number with its interval.
+
+Numbers significantly better than the baseline are green, significantly worse ones red.
+"""
 
 from collections.abc import Sequence
 
@@ -14,18 +16,18 @@ from steersman.evaluate.figures import Figure, by_measure
 from steersman.evaluate.overoptimisation import Overoptimisation, lines_of
 from steersman.maths.statistics import Interval
 
-TOLD = ("score", "toxicity", "knowledge")
-"""Groups whose changes are worth a table; those of all others stand in results.json."""
+WITH_CHANGES = ("score", "toxicity", "knowledge")
+"""Groups whose changes get a table; the others are in results.json."""
 COLOURS = {"better": "green", "worse": "red", "other": "bold", "unclear": "", "": ""}
 
 
 def show_results(found: Evaluation) -> None:
-    """The whole evaluation on the terminal."""
-    # Wide enough for every model even where the output is no terminal.
+    """Print the evaluation to the terminal."""
+    # Wide enough for every model even if the output is no terminal.
     console = Console(highlight=False)
     console.width = max(console.width, 34 + 28 * len(found.models))
-    told = f"{found.prompts:,} prompts, {found.answers} answers each; {found.confidence:.0%} intervals over prompts"
-    console.print(f"{escape(found.out)}: {told}")
+    summary = f"{found.prompts:,} prompts, {found.answers} answers each; {found.confidence:.0%} intervals over prompts"
+    console.print(f"{escape(found.out)}: {summary}")
     if found.overoptimisation is not None:
         _show_curves(console, found, found.overoptimisation)
         return
@@ -37,12 +39,14 @@ def show_results(found: Evaluation) -> None:
     if frontier is not None:
         console.print(frontier)
     if len(found.models) > 1:
-        console.print(f"[green]green[/green]: surely better than {found.baseline}; [red]red[/red]: surely worse")
+        console.print(
+            f"[green]green[/green]: significantly better than {found.baseline}; [red]red[/red]: significantly worse"
+        )
     console.print(f"everything: {escape(found.out)}/results.json, every answer: {escape(found.out)}/answers.jsonl")
 
 
 def _show_curves(console: Console, found: Evaluation, curves: Overoptimisation) -> None:
-    """Of a run's checkpoints: how far each is from the start, what it gained by each scorer, and what the curves say."""
+    """Print a run's checkpoints: KL from the initial model, gains by each scorer, and the fitted curves."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     measures = list(dict.fromkeys(curve.measure for curve in curves.curves))
     for name in ("gain, in deviations of the start", "KL in nats", *measures):
@@ -83,16 +87,16 @@ def table_of(
 
 
 def changes_of(figures: Sequence[Figure], models: Sequence[str], baseline: str) -> Table | None:
-    """What became of the baseline's numbers, prompt by prompt: the interval of a change is far narrower than those of the two numbers."""
-    told = {key: of for key, of in by_measure(list(figures)).items() if of[0].measure.group in TOLD}
+    """Paired changes from the baseline: their intervals are much narrower than those of the two numbers."""
+    shown = {key: of for key, of in by_measure(list(figures)).items() if of[0].measure.group in WITH_CHANGES}
     others = [name for name in models if name != baseline]
-    if not others or not told:
+    if not others or not shown:
         return None
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(f"change from {escape(baseline)}, paired")
     for name in others:
         table.add_column(escape(name), justify="right")
-    for key, of_measure in told.items():
+    for key, of_measure in shown.items():
         cells = {figure.model: _change(figure) for figure in of_measure}
         table.add_row(f"  {escape(key.replace('/', ', '))}", *(cells.get(name, "–") for name in others))
     return table
@@ -121,7 +125,7 @@ def _contests(
 
 
 def best_of_table(found: Sequence[BestOf], figures: Sequence[Figure]) -> Table | None:
-    """Score against KL: what choosing would give, beside where each model stands."""
+    """Score against KL: of best-of-n, and of each model."""
     if not found:
         return None
     golds = list(dict.fromkeys(one.gold for one in found))
@@ -146,7 +150,7 @@ def best_of_table(found: Sequence[BestOf], figures: Sequence[Figure]) -> Table |
 
 
 def number(value: Interval, unit: str, sign: str = "") -> str:
-    """A number with its interval, in the unit that it is said in; with `sign` "+" what is above zero says so."""
+    """A number with its interval, formatted for its unit; with `sign` "+" positive numbers get a plus sign."""
     places = 1 if unit == "tokens" or unit.endswith("share") else 2
     scale, mark = (100, "%") if unit.endswith("share") else (1, "")
     estimate, low, high = (f"{scale * bound:{sign}.{places}f}" for bound in value)

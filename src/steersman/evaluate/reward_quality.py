@@ -1,5 +1,7 @@
-"""How good a reward model is, measured on judged pairs: accuracy and where it is lost, calibration, length, and the people
-themselves as the yardstick. A model at 70 % may be perfect where people agree 72 % of the time, and poor where they agree 90 %.
+"""Quality of a reward model on judged pairs: accuracy by group, calibration, length bias, inter-annotator agreement.
+
+Accuracy needs the annotators' agreement as a yardstick: 70 % is close to the ceiling if annotators agree 72 % of the
+time, and poor if they agree 90 %.
 """
 
 import dataclasses
@@ -19,7 +21,7 @@ from steersman.evaluate.position import Positions, measure_positions
 from steersman.maths.statistics import Interval, pearson, spearman
 
 CONFIDENCE = 0.95
-# Lengths of the preferred answer beside the other, as a share of the longer one.
+# Length difference, preferred answer minus the other, relative to the longer one.
 LENGTHS = (
     ("much shorter", -math.inf, -1 / 3),
     ("shorter", -1 / 3, -0.1),
@@ -28,12 +30,12 @@ LENGTHS = (
     ("much longer", 1 / 3, math.inf),
 )
 MANY_GRADES = 8
-"""More different margins than this are no grades of a scale; they are then cut into quarters."""
+"""More distinct margins than this are not grades of a scale; they are then grouped by quartile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Accuracy on a group of decided judgements; equal scores are half right."""
+    """Accuracy on a group of judgements without ties; equal scores count half."""
 
     group: str
     judgements: int
@@ -48,9 +50,11 @@ class Correlation:
 
 @dataclass(frozen=True, slots=True)
 class LengthFacts:
-    """`gap`: score gap against length gap; `score`: scores against lengths over single answers; `people`: what people
-    preferred against the length gap. `longer_wins` is the accuracy of always preferring the longer answer, None where
-    all pairs are of equal length."""
+    """Correlations with length.
+
+    `gap`: score gap with length gap. `score`: scores with lengths over single answers. `people`: human preference with
+    length gap. `longer_wins`: accuracy of always preferring the longer answer; None if all pairs have equal lengths.
+    """
 
     gap: Correlation
     score: Correlation
@@ -73,7 +77,7 @@ class RewardQuality:
     positions: Positions
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; what could not be measured is None."""
+        """Plain values for JSON; None for what could not be measured."""
         return plain(self)
 
 
@@ -95,14 +99,14 @@ def measure_reward_quality(judged: JudgedPairs) -> RewardQuality:
 
 
 def accuracy_of(judged: JudgedPairs, rows: Bool[ndarray, " pairs"]) -> Interval:
-    """Accuracy on these decided rows, with a Wilson interval in which a pair judged by several counts once."""
+    """Accuracy on these rows, with a Wilson interval in which a pair with several judgements counts once."""
     chosen = np.flatnonzero(rows)
     right = [float(judged.right[i]) for i in chosen]
     return share_interval(right, [judged.pair[i] for i in chosen], confidence=CONFIDENCE)
 
 
 def _by(judged: JudgedPairs, keys: Sequence[Any], name: Callable[[Any], str]) -> tuple[Accuracy, ...]:
-    """Accuracy for each key, over decided rows; None is no group."""
+    """Accuracy per key, over rows without ties; the key None is skipped."""
     found: list[Accuracy] = []
     for key, members in rows_by(keys).items():
         rows = np.zeros(len(judged), dtype=np.bool_)
@@ -114,27 +118,29 @@ def _by(judged: JudgedPairs, keys: Sequence[Any], name: Callable[[Any], str]) ->
 
 
 def _by_annotator(judged: JudgedPairs) -> tuple[Accuracy, ...]:
-    """Accuracy against each person, in the order of their names; nothing where there is only one."""
+    """Accuracy against each annotator, sorted by name; empty if there is only one."""
     groups = _by(judged, judged.annotator, str) if len(set(judged.annotator)) > 1 else ()
     return tuple(sorted(groups, key=lambda group: group.group))
 
 
 def _by_grade(judged: JudgedPairs) -> tuple[Accuracy, ...]:
-    said = np.isfinite(judged.margin) & judged.decided
-    grades = np.unique(judged.margin[said])
+    graded = np.isfinite(judged.margin) & judged.decided
+    grades = np.unique(judged.margin[graded])
     if len(grades) == 0:
         return ()
     if len(grades) <= MANY_GRADES:
         found = _by(
-            judged, [float(m) if ok else None for m, ok in zip(judged.margin, said, strict=True)], lambda m: f"{m:g}"
+            judged, [float(m) if ok else None for m, ok in zip(judged.margin, graded, strict=True)], lambda m: f"{m:g}"
         )
         return tuple(sorted(found, key=lambda group: float(group.group)))
-    edges = np.quantile(judged.margin[said], [0.25, 0.5, 0.75])
+    edges = np.quantile(judged.margin[graded], [0.25, 0.5, 0.75])
     quarter = np.searchsorted(edges, judged.margin, side="left")
     names = (f"up to {edges[0]:.3g}", f"up to {edges[1]:.3g}", f"up to {edges[2]:.3g}", f"above {edges[2]:.3g}")
     groups = {
         g.group: g
-        for g in _by(judged, [int(q) if ok else None for q, ok in zip(quarter, said, strict=True)], lambda q: names[q])
+        for g in _by(
+            judged, [int(q) if ok else None for q, ok in zip(quarter, graded, strict=True)], lambda q: names[q]
+        )
     }
     return tuple(groups[name] for name in dict.fromkeys(names) if name in groups)
 
@@ -142,7 +148,7 @@ def _by_grade(judged: JudgedPairs) -> tuple[Accuracy, ...]:
 def _by_length(judged: JudgedPairs) -> tuple[Accuracy, ...]:
     found: list[Accuracy] = []
     for name, low, high in LENGTHS:
-        # A length on an edge belongs to the group nearer to "about as long".
+        # A length on an edge belongs to the group closer to "about as long".
         above = judged.longer >= low if low < 0 else judged.longer > low
         below = judged.longer < high if high < 0 else judged.longer <= high
         rows = above & below & judged.decided
@@ -153,7 +159,7 @@ def _by_length(judged: JudgedPairs) -> tuple[Accuracy, ...]:
 
 def _length_facts(judged: JudgedPairs) -> LengthFacts:
     length_gap = judged.first_length - judged.second_length
-    # Each answer once, however many pairs it stands in.
+    # Each answer once, however many pairs it is in.
     answers: Mapping[str, tuple[float, float]] = {
         name: (float(score), float(length))
         for names, scores, lengths in (
@@ -166,7 +172,7 @@ def _length_facts(judged: JudgedPairs) -> LengthFacts:
     unequal = np.flatnonzero(judged.decided & (length_gap != 0))
     wins = [float(judged.longer[i] > 0) for i in unequal]
     return LengthFacts(
-        # A pair and its mirror image are one fact, so both are counted; else the file's order of answers would matter.
+        # Each pair is counted in both orders; otherwise the file's order of answers would matter.
         gap=_mirrored(judged.gap, length_gap),
         score=Correlation(pearson(single[:, 0], single[:, 1]), spearman(single[:, 0], single[:, 1])),
         people=_mirrored(judged.preference - 0.5, length_gap),
@@ -180,7 +186,7 @@ def _mirrored(first: Float[ndarray, " pairs"], second: Float[ndarray, " pairs"])
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses and named tuples as dictionaries, tuples as lists, numbers that are none as None."""
+    """JSON values: dataclasses and named tuples as dictionaries, tuples as lists, NaN and infinity as None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):

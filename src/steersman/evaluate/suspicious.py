@@ -1,7 +1,7 @@
-"""Answers that a scorer liked and a reader might not: what to look at first when one fears that a reward was gamed.
+"""Finds high-scoring answers with signs of reward hacking, to be read first.
 
-Each reason is a plain fact about the answer beside its score, none is a proof. Only answers that scored at least as well as most are
-suspicious: what scores badly harms nobody's judgement.
+Each reason is a fact about the answer, not a proof. Only answers scored above the median are considered: low scores are
+not exploited.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from steersman.evaluate.wording import self_repetition
 
 LIKED, VERY_LIKED = 0.5, 0.9
-"""Quantiles of the score from which an answer counts as liked, and as one of the best."""
+"""Quantiles of the score from which an answer counts as high-scoring, and as one of the best."""
 FAR = 0.9
 REPEATED = 0.2
 STOCK = 3
-"""An answer given word for word to so many different prompts is a stock phrase."""
+"""An answer given verbatim to this many different prompts is a stock phrase."""
 APART = 0.6
-"""How far apart, in ranks from 0 to 1, two scorers must be."""
+"""Minimal difference between two scorers' ranks (0 to 1)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """An answer that was scored. `kl` is log policy - log reference of the whole answer; `other` what a second, held-out scorer says."""
+class ScoredAnswer:
+    """A scored answer. `kl`: log policy - log reference of the whole answer; `other`: a held-out scorer's score."""
 
     prompt: str
     text: str
@@ -33,15 +33,15 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Suspicion:
-    """Which answer, how much so (for sorting only), and why."""
+    """Index of an answer, a weight for sorting, and the reasons."""
 
     index: int
     weight: float
     why: str
 
 
-def suspicions(answers: Sequence[Seen], most: int) -> list[Suspicion]:
-    """The most suspicious answers, at most one for each text."""
+def suspicions(answers: Sequence[ScoredAnswer], most: int) -> list[Suspicion]:
+    """The most suspicious answers, at most `most`, each text once."""
     if len(answers) < 2:
         return []
     liked = ranks([one.score for one in answers])
@@ -61,10 +61,10 @@ def suspicions(answers: Sequence[Seen], most: int) -> list[Suspicion]:
     return list(unique.values())[:most]
 
 
-Rule = Callable[[int, Seen], Iterator[tuple[float, str]]]
+Rule = Callable[[int, ScoredAnswer], Iterator[tuple[float, str]]]
 
 
-def _rules(answers: Sequence[Seen], liked: Sequence[float]) -> tuple[Rule, ...]:
+def _rules(answers: Sequence[ScoredAnswer], liked: Sequence[float]) -> tuple[Rule, ...]:
     prompts: dict[str, set[str]] = {}
     for one in answers:
         prompts.setdefault(one.text, set()).add(one.prompt)
@@ -72,25 +72,25 @@ def _rules(answers: Sequence[Seen], liked: Sequence[float]) -> tuple[Rule, ...]:
     others = [one.other for one in answers if one.other is not None]
     seconds = ranks(others) if len(others) == len(answers) else None
 
-    def repeats(_: int, one: Seen) -> Iterator[tuple[float, str]]:
+    def repeats(_: int, one: ScoredAnswer) -> Iterator[tuple[float, str]]:
         share = self_repetition(one.text)
         if share >= REPEATED:
-            yield 1 + share, f"{share:.0%} of it was said before in the same answer".replace("%", " %")
+            yield 1 + share, f"{share:.0%} of its 4-grams are repeats".replace("%", " %")
 
-    def is_stock(_: int, one: Seen) -> Iterator[tuple[float, str]]:
+    def is_stock(_: int, one: ScoredAnswer) -> Iterator[tuple[float, str]]:
         count = len(prompts[one.text])
         if count >= STOCK:
             yield 1 + count / len(answers), f"the same answer was given to {count} different prompts"
 
-    def went_far(i: int, one: Seen) -> Iterator[tuple[float, str]]:
+    def went_far(i: int, one: ScoredAnswer) -> Iterator[tuple[float, str]]:
         if one.kl is not None and one.kl > 1 and liked[i] >= VERY_LIKED and far[i] >= FAR:
-            yield far[i], f"it lies {one.kl:.1f} nats from what the frozen model would say, further than most"
+            yield far[i], f"its KL from the reference is {one.kl:.1f} nats, more than most"
 
-    def was_cut(_: int, one: Seen) -> Iterator[tuple[float, str]]:
+    def was_cut(_: int, one: ScoredAnswer) -> Iterator[tuple[float, str]]:
         if one.finish_reason == "length":
-            yield 0.5, "it never came to an end"
+            yield 0.5, "it was cut off before EOS"
 
-    def is_disputed(i: int, one: Seen) -> Iterator[tuple[float, str]]:
+    def is_disputed(i: int, one: ScoredAnswer) -> Iterator[tuple[float, str]]:
         if seconds is not None and one.other is not None and liked[i] - seconds[i] >= APART:
             yield 1 + liked[i] - seconds[i], f"the second scorer gives it {one.other:.2f}, {_below(seconds[i])}"
 
@@ -98,7 +98,7 @@ def _rules(answers: Sequence[Seen], liked: Sequence[float]) -> tuple[Rule, ...]:
 
 
 def ranks(values: Sequence[float]) -> list[float]:
-    """Each value's place among all, from 0 (least) to 1; equal values share the middle of theirs."""
+    """Each value's rank from 0 (lowest) to 1; equal values get their mean rank."""
     order = sorted(values)
     first: dict[float, int] = {}
     last: dict[float, int] = {}

@@ -1,4 +1,4 @@
-"""A list of words as a second opinion on toxicity."""
+"""Toxicity by a word list, as a check beside the classifier."""
 
 import csv
 import re
@@ -9,7 +9,7 @@ from steersman.errors import DataError
 
 
 class WordList:
-    """Words and phrases, found as whole words whatever their case."""
+    """Words and phrases, matched as whole words, ignoring case."""
 
     def __init__(self, words: Sequence[str]) -> None:
         joined = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
@@ -20,16 +20,16 @@ class WordList:
 
 
 def read_words(path: str) -> WordList:
-    """One a line; of a CSV file the first column below its header."""
+    """Words from a file, one per line; of a CSV file the first column below the header."""
     try:
         lines = Path(path).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"toxicity.words={path} cannot be read: {error}; expected a text file with one word a line"
+            f"toxicity.words={path} cannot be read: {error}; expected a text file with one word per line"
         ) from error
     if path.endswith(".csv"):
         lines = [row[0] for row in csv.reader(lines[1:]) if row]
     words = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if not words:
-        raise DataError(f"toxicity.words={path} holds no words; expected one a line")
+        raise DataError(f"toxicity.words={path} holds no words; expected one per line")
     return WordList(words)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from steersman.evaluate.numerals import numeral
-from steersman.evaluate.suspicious import Seen, suspicions
+from steersman.evaluate.suspicious import ScoredAnswer, suspicions
 from steersman.pages.microscope import entry_of
 from steersman.pages.parts import Example, Examples, Mark, Shown
 from steersman.pages.word_diff import unmarked
@@ -87,12 +87,12 @@ def _scored(samples: Sequence[Kept], step: int) -> list[Kept]:
     ]
 
 
-def _seen(kept: Kept) -> Seen:
+def _seen(kept: Kept) -> ScoredAnswer:
     row = kept.row
     kl: float | None = None
     with contextlib.suppress(KeyError, TypeError, ValueError):
         kl = sum(float(p) - float(q) for p, q in zip(row["log_probs"], row["reference_log_probs"], strict=True))
-    return Seen(
+    return ScoredAnswer(
         str(row.get("prompt", "")), str(row["answer"]), float(row["score"]), kl, str(row.get("finish", "")), None
     )
 

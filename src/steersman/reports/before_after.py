@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steersman.evaluate.answers import Answer
-from steersman.evaluate.figures import Column, Dice, Figure, Measure, figures
+from steersman.evaluate.figures import Column, Figure, Intervals, Measure, figures
 from steersman.evaluate.numerals import numeral
 from steersman.evaluate.wording import self_repetition
 from steersman.pages.parts import Example, Examples, Mark, ResultTable, Row, Sentence, Shown
@@ -18,7 +18,7 @@ from steersman.reports.answers import largest_steps
 
 FROZEN, UPDATED = "frozen", "updated"
 GAINED, LOST, DIFFERENT = 5, 2, 6
-DICE = Dice(confidence=0.95, resamples=2000, seed=0)
+DICE = Intervals(confidence=0.95, resamples=2000, seed=0)
 """The same answers give the same intervals."""
 
 SCORE = Measure(

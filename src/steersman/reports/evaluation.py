@@ -10,7 +10,7 @@ from typing import Any
 from steersman.errors import DataError
 from steersman.evaluate.figures import Figure, Measure, by_measure
 from steersman.evaluate.numerals import numeral
-from steersman.evaluate.suspicious import Seen, suspicions
+from steersman.evaluate.suspicious import ScoredAnswer, suspicions
 from steersman.maths.statistics import Interval
 from steersman.pages.parts import (
     Cell,
@@ -308,7 +308,7 @@ def _suspicious(read: ReadEvaluation) -> Iterator[Section]:
     first, *others = read.scorers
     told = [(row, one) for row, one in _of_updated(read) if first in one.scores]
     seen = [
-        Seen(
+        ScoredAnswer(
             row.prompt.shown,
             one.text,
             one.scores[first],

@@ -322,7 +322,7 @@ def made(monkeypatch, *wished: str, moves: bool = True) -> tuple[Offload, Actor,
     """An offload, its actors, and what happened: who was taken to the device and who went back."""
     happened: list[str] = []
 
-    class Seen(Offloaded):
+    class ScoredAnswer(Offloaded):
         def __init__(self, name: str) -> None:
             self.name = name
 
@@ -338,12 +338,12 @@ def made(monkeypatch, *wished: str, moves: bool = True) -> tuple[Offload, Actor,
     def park(modules, device, *, frozen: bool):
         (module,) = modules
         names = {id(actors.frozen): "reference", id(actors.critic): "critic"}
-        return Seen(f"{names.get(id(module), 'scorer')}{' frozen' if frozen else ''}")
+        return ScoredAnswer(f"{names.get(id(module), 'scorer')}{' frozen' if frozen else ''}")
 
     actors = Actor()
     monkeypatch.setattr(offload, "has_its_own_memory", lambda device: moves)
     monkeypatch.setattr(offload, "offload_modules", park)
-    monkeypatch.setattr(offload, "offload_optimiser_state", lambda optimiser, device: Seen("moments"))
+    monkeypatch.setattr(offload, "offload_optimiser_state", lambda optimiser, device: ScoredAnswer("moments"))
     one = Offload(PpoComputeSettings(offload=list(wished)), actors, World.alone(), happened.append)
     return one, actors, happened
 

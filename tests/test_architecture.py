@@ -73,23 +73,15 @@ WITHOUT_TORCH = [
 LONGER: dict[str, str] = {}
 MAX_LINES, MAX_FUNCTION = 350, 60
 # file::function -> why it may take more parameters
-MORE_PARAMETERS: dict[str, str] = dict.fromkeys(
-    [
-        "assemble/compare.py::run_compare",
-        "assemble/plan.py::_memory_of_ppo",
-        "assemble/sample.py::_answer_all",
-        "demo/table.py::_numbers",
-        "judging/layout.py::framed",
-        "maths/chunked_log_probs.py::chosen_log_probs",
-        "maths/chunked_log_probs.py::summed_log_probs",
-        "models/loading.py::open_model",
-        "models/tiny.py::write_tiny_model",
-        "reward/model.py::__init__",
-        "rollout/generation.py::__init__",
-        "rollout/native.py::__init__",
-    ],
-    "still to find its noun",
-)
+MORE_PARAMETERS = {
+    "assemble/compare.py::run_compare": "called like the command line: each keyword is an option of `steersman compare`",
+    "maths/chunked_log_probs.py::chosen_log_probs": "a numeric kernel: each argument is a symbol of its formula",
+    "maths/chunked_log_probs.py::summed_log_probs": "a numeric kernel: each argument is a symbol of its formula",
+    "models/tiny.py::write_tiny_model": "tests name the one or two numbers of the shape that they need",
+    "reward/model.py::__init__": "a public constructor: each keyword is a setting of `scorer`",
+    "rollout/generation.py::__init__": "still to find its noun",
+    "rollout/native.py::__init__": "still to find its noun",
+}
 MAX_PARAMETERS = 7
 # The largest share of all lines that one package may hold; `data` has a file for each format.
 MAX_SHARE, MAX_ASSEMBLE = 0.09, 4000

@@ -11,9 +11,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from steersman.assemble.plan import Lengths, memory_there, plan_ppo, plan_supervised, shape_of_model
+from steersman.assemble.plan import Lengths, plan_ppo, plan_supervised, shape_of_model
 from steersman.cli.main import app
 from steersman.errors import ModelError, UsageError
+from steersman.execution.capacity import memory_there
 from steersman.models.tiny import tiny_tokeniser
 from steersman.records import Comparison, Completion, Document, Prompt, to_dict
 from steersman.settings.base import check

@@ -4,13 +4,10 @@ Sums of what `costs` knows, for the widest moment of each stage. Lengths are tho
 the settings allow, which makes the forecast a bound.
 """
 
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import torch
 
 from steersman.assemble.stages import STAGES
 from steersman.costs.memory import (
@@ -29,7 +26,8 @@ from steersman.costs.memory import (
 from steersman.costs.offload import offloaded_bytes, widest
 from steersman.costs.shape import Shape, shape_of_folder
 from steersman.costs.work import iteration_parts, training_operations
-from steersman.errors import ModelError, UsageError
+from steersman.errors import ModelError
+from steersman.execution.capacity import operations_a_second
 from steersman.execution.machine import resolve_device, usual_token_budget
 from steersman.loading.language_model import base_of, model_path
 from steersman.loading.scorers import places_of
@@ -109,6 +107,15 @@ class Plan:
         }
 
 
+@dataclass(frozen=True)
+class IterationSize:
+    """How much one iteration of PPO samples: tokens of a prompt and of an answer, and how many answers."""
+
+    prompt: int
+    answer: int
+    answers: int
+
+
 def plan_ppo(settings: PpoSettings, lengths: Lengths, there: float, *, parked: Collection[str] = ()) -> Plan:
     """PPO (or RLOO) in the layout of the settings, and in the others for comparison. `parked`: what leaves the device while it is not
     needed."""
@@ -117,7 +124,8 @@ def plan_ppo(settings: PpoSettings, lengths: Lengths, there: float, *, parked: C
     prompt = lengths.prompt or min(settings.prompts.max_length, shape.context or settings.prompts.max_length)
     answer = lengths.answer or settings.sampling.max_new_tokens
     answers = settings.prompts_per_iteration * settings.samples_per_prompt
-    rate = _operations_a_second(shape, settings.run)
+    size = IterationSize(prompt, answer, answers)
+    rate = operations_a_second(shape.hidden, resolve_device(settings.run.device))
     layouts = LAYOUTS if settings.advantage.estimator == "gae" else ("adapters", "shared")
     rank = (settings.model.lora or LoraSettings()).rank
     forecasts = []
@@ -132,7 +140,7 @@ def plan_ppo(settings: PpoSettings, lengths: Lengths, there: float, *, parked: C
             rank=rank,
         )
         seconds = sum(operations * SLOWER[stage] for stage, operations in parts.items()) / rate
-        memory, away = _memory_of_ppo(settings, layout, shape, scorer, prompt, answer, answers, parked)
+        memory, away = _memory_of_ppo(settings, layout, shape, scorer, size, parked)
         forecasts.append(Forecast(f"layout={layout}", memory, seconds, chosen=layout == settings.layout, parked=away))
     words = f"{answers} answers of {answer} tokens to prompts of {prompt}, {settings.update.epochs} epochs"
     return Plan("ppo", shape, words, forecasts, there)
@@ -143,9 +151,7 @@ def _memory_of_ppo(
     layout: str,
     shape: Shape,
     scorer: Shape | None,
-    prompt: int,
-    answer: int,
-    answers: int,
+    size: IterationSize,
     parked: Collection[str],
 ) -> tuple[Bytes, Number]:
     """At the widest moment on the device; and what has its place in the processor's memory."""
@@ -163,6 +169,7 @@ def _memory_of_ppo(
     if scorer is not None:
         movable["scorer"] = Bytes(weights=FLOAT * scorer.parameters)
     budget = _budget(settings.compute, settings.run, shape)
+    prompt, answer, answers = size.prompt, size.answer, size.answers
     share, length = answer / (prompt + answer), prompt + answer
     step = -(-answers // settings.update.minibatches) * length
     tokens = step / -(-step // budget)
@@ -202,7 +209,7 @@ def plan_supervised(settings: Supervised, lengths: Lengths, there: float) -> Pla
     row = lengths.row or min(settings.data.max_length, shape.context or settings.data.max_length)
     pairs = isinstance(settings, RewardSettings | DpoSettings)
     rows = settings.train.batch_size * (2 if pairs else 1)
-    rate = _operations_a_second(shape, settings.run)
+    rate = operations_a_second(shape.hidden, resolve_device(settings.run.device))
     rank = settings.model.lora.rank if settings.model.lora else None
     forecasts: list[Forecast] = []
     for name, used, again in _variants(rank, settings.model.gradient_checkpointing):
@@ -300,46 +307,3 @@ def _longest(typical: int) -> int:
 def _budget(compute: ComputeSettings, run: RunSettings, shape: Shape) -> int:
     device = resolve_device(run.device).type
     return compute.tokens_per_micro_batch or usual_token_budget(device, shape.hidden)
-
-
-def _operations_a_second(shape: Shape, run: RunSettings) -> float:
-    """What this machine does in products of this width, measured in a fraction of a second."""
-    device = resolve_device(run.device)
-    rows, width = 1024, min(2048, max(64, shape.hidden))
-    a, b = torch.randn(rows, width, device=device), torch.randn(width, 3 * width, device=device)
-    torch.mm(a, b)
-    best = float("inf")
-    for _ in range(5):
-        started = time.perf_counter()
-        (a @ b)[0, 0].item()
-        best = min(best, time.perf_counter() - started)
-    return 2.0 * rows * width * 3 * width / best
-
-
-def memory_there(wish: str | None) -> float:
-    """Bytes that may be used: what was said (24GB, 500MB), or what is free on this machine."""
-    if wish is not None:
-        return _bytes_of(wish)
-    if torch.cuda.is_available():
-        return float(torch.cuda.mem_get_info()[0])
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        return float(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError) as error:
-        raise UsageError("how much memory is free cannot be told on this system; say it: --memory 16GB") from error
-
-
-UNITS: Mapping[str, float] = {"GIB": 2**30, "MIB": 2**20, "GB": 1e9, "MB": 1e6, "G": 1e9, "M": 1e6}
-
-
-def _bytes_of(words: str) -> float:
-    text = words.strip().upper()
-    for unit, size in UNITS.items():
-        if text.endswith(unit):
-            try:
-                value = float(text.removesuffix(unit))
-            except ValueError:
-                break
-            if value > 0:
-                return value * size
-    raise UsageError(f"memory {words!r} is no amount; expected a number with GB, MB, GiB or MiB, such as 24GB")

@@ -18,7 +18,7 @@ from steersman.errors import DataError, Preempted, RunLocked, UsageError
 from steersman.inference.draw import AnsweringModel, AnswerSlot, Group, answer_group, plan_slots
 from steersman.loading.saved import open_model
 from steersman.loading.sources import read_source
-from steersman.records import Answers, Prompt, digest_of, from_dict, to_dict
+from steersman.records import Answers, Completion, Prompt, digest_of, from_dict, to_dict
 from steersman.runs.progress import Progress
 from steersman.runs.signals import StopRequest
 from steersman.settings.sample import SampleSettings
@@ -64,7 +64,7 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
         if done < len(prompts):
             models = [_answering(name, settings) for name in names]
             with Progress("sample", len(prompts), done=done, silent=quiet) as progress:
-                for place in _answer_all(file, prompts, ids, done, models, slots, settings, result):
+                for place in _answer_all(AnswerFile(file, prompts, ids, done), models, slots, settings, result):
                     progress.update(place)
                     if stop.requested and place < len(prompts):
                         raise Preempted(
@@ -121,27 +121,38 @@ def _row(line: bytes, out: Path, number: int) -> Answers:
     return row
 
 
+@dataclass(frozen=True)
+class AnswerFile:
+    """An open file of answers: a row for each prompt, in their order. The first `done` are there."""
+
+    file: IO[bytes]
+    prompts: Sequence[Prompt]
+    ids: Sequence[str]
+    done: int
+
+    def append(self, place: int, completions: tuple[Completion, ...]) -> None:
+        """Write the row of a prompt; it is on the disk before this returns."""
+        row = to_dict(Answers(self.prompts[place], completions, self.ids[place]))
+        self.file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+
 def _answer_all(
-    file: IO[bytes],
-    prompts: Sequence[Prompt],
-    ids: Sequence[str],
-    done: int,
+    rows: AnswerFile,
     models: Sequence[AnsweringModel],
     slots: Sequence[AnswerSlot],
     settings: SampleSettings,
     result: SampleResult,
 ) -> Iterator[int]:
-    """Append a row for each prompt from `done` on; yields how far it has come."""
-    together = settings.prompts_at_once
-    for start in range(done - done % together, len(prompts), together):
-        group = prompts[start : start + together]
+    """Append a row for each prompt that is not done; yields how far it has come."""
+    together, done = settings.prompts_at_once, rows.done
+    for start in range(done - done % together, len(rows.prompts), together):
+        group = rows.prompts[start : start + together]
         found = answer_group(group, models, slots, seed=settings.seed, distinct=settings.distinct)
         for i, completions in enumerate(found.answers, start):
             if i >= done and completions:
-                row = to_dict(Answers(prompts[i], completions, ids[i]))
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+                rows.append(i, completions)
                 result.prompts += 1
                 result.answers += len(completions)
         _count(found, result, skip=done - start, distinct=settings.distinct)

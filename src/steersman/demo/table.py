@@ -101,22 +101,26 @@ def table(measured: Sequence[Measured]) -> tuple[Row, ...]:
     """All rows, for models that answered the same prompts, in the order in which they were made."""
     reference = next((model for model in measured if model.name == REFERENCE), None)
     rows = [
-        _numbers(
-            "taste",
-            "true taste",
-            "What an answer is really worth; a plain true one is worth 1.",
-            "higher",
+        _means(
+            Mean(
+                "taste",
+                "true taste",
+                "What an answer is really worth; a plain true one is worth 1.",
+                "higher",
+                lambda model: [seen.taste for seen in model.features],
+            ),
             measured,
-            lambda model: [seen.taste for seen in model.features],
         ),
         *(_shares(share, measured) for share in SHARES),
-        _numbers(
-            "reward",
-            "mean reward",
-            "What the reward model thinks; 0 is an average judged answer, 1 a standard deviation better.",
-            "higher",
+        _means(
+            Mean(
+                "reward",
+                "mean reward",
+                "What the reward model thinks; 0 is an average judged answer, 1 a standard deviation better.",
+                "higher",
+                lambda model: [answer.reward for answer in model.answers],
+            ),
             measured,
-            lambda model: [answer.reward for answer in model.answers],
         ),
     ]
     if reference is not None and len(measured) > 1:
@@ -125,27 +129,30 @@ def table(measured: Sequence[Measured]) -> tuple[Row, ...]:
     return tuple(row for row in rows if any(row.cells))
 
 
-def _numbers(
-    key: str,
-    name: str,
-    meaning: str,
-    better: Literal["higher", "lower", ""],
-    measured: Sequence[Measured],
-    values_of: Callable[[Measured], list[float]],
-    unit: Unit = "number",
-    skip: Measured | None = None,
-) -> Row:
+@dataclass(frozen=True)
+class Mean:
+    """A mean over a model's answers, as a row shows it."""
+
+    key: str
+    name: str
+    meaning: str
+    better: Literal["higher", "lower", ""]
+    values_of: Callable[[Measured], list[float]]
+    unit: Unit = "number"
+
+
+def _means(mean: Mean, measured: Sequence[Measured], *, skip: Measured | None = None) -> Row:
     cells: list[Cell | None] = []
     before: list[float] | None = None
     for model in measured:
         if model is skip:
             cells.append(None)
             continue
-        values = values_of(model)
+        values = mean.values_of(model)
         value = bootstrap_interval(values, confidence=CONFIDENCE, resamples=RESAMPLES, generator=_dice())
-        cells.append(Cell(value, len(values), _change(before, values, better)))
+        cells.append(Cell(value, len(values), _change(before, values, mean.better)))
         before = values
-    return Row(key, name, meaning, unit, better, tuple(cells))
+    return Row(mean.key, mean.name, mean.meaning, mean.unit, mean.better, tuple(cells))
 
 
 def _shares(share: Share, measured: Sequence[Measured]) -> Row:
@@ -164,9 +171,8 @@ def _shares(share: Share, measured: Sequence[Measured]) -> Row:
 
 def _kl(measured: Sequence[Measured], reference: Measured) -> Row:
     meaning = f"How far the model has gone from {REFERENCE}, in nats an answer."
-    return _numbers(
-        "kl", f"KL from {REFERENCE}", meaning, "", measured, lambda m: [a.kl for a in m.answers], "nats", reference
-    )
+    kl = Mean("kl", f"KL from {REFERENCE}", meaning, "", lambda m: [a.kl for a in m.answers], "nats")
+    return _means(kl, measured, skip=reference)
 
 
 def _wins(measured: Sequence[Measured], reference: Measured) -> Row:

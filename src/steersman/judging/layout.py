@@ -98,12 +98,26 @@ def window(lines: Sequence[str], height: int, scroll: int) -> tuple[Sequence[str
     return lines[top : top + height], top, max(0, len(lines) - height - top)
 
 
-def framed(
-    title: str, lines: Sequence[str], *, column: int, width: int, height: int, scroll: int, style: str, strokes: Strokes
-) -> list[Row]:
-    """A box of `height` rows at `column`, with a title and a window of lines. Its edges show how many are hidden."""
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Where a pane stands and how large it is. `scroll` is how many of its lines are above its window."""
+
+    column: int
+    width: int
+    height: int
+    scroll: int = 0
+
+    @staticmethod
+    def around(lines: Sequence[str], width: int) -> "Box":
+        """A box at the left edge in which all lines show."""
+        return Box(0, width, len(lines) + 2)
+
+
+def framed(title: str, lines: Sequence[str], box: Box, *, style: str, strokes: Strokes) -> list[Row]:
+    """The rows of a box with a title and a window of lines. Its edges show how many are hidden."""
+    column, width, height = box.column, box.width, box.height
     inner = width - 4
-    shown, above, below = window(lines, height - 2, scroll)
+    shown, above, below = window(lines, height - 2, box.scroll)
     left, right, bottom_left, bottom_right = strokes.corners
     head = f"{strokes.across} {title} "
     up = f" {strokes.more[1]} {above} " if above else ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
-from steersman.judging.layout import FANCY, Frame, Row, Strokes, beside, ends, framed, line, typed, wrapped
+from steersman.judging.layout import FANCY, Box, Frame, Row, Strokes, beside, ends, framed, line, typed, wrapped
 from steersman.judging.session import STRENGTHS, State, ranks_of
 from steersman.records import Prompt
 
@@ -184,17 +184,10 @@ def _compare(state: State, width: int, room: int, strokes: Strokes) -> tuple[lis
     for place, lines in enumerate(texts):
         limit = max(limit, len(lines) - (heights[place] - 2))
         chosen = state.phase == "strength" and state.side == ("left", "right")[place]
-        pane = framed(
-            "AB"[place] + (" is better" if chosen else ""),
-            lines,
-            column=0 if stacked or place == 0 else widths[0] + 1,
-            width=widths[place],
-            height=heights[place],
-            scroll=state.scroll,
-            style="bold " * chosen + PLACE_STYLES[place],
-            strokes=strokes,
-        )
-        panes.append(pane)
+        column = 0 if stacked or place == 0 else widths[0] + 1
+        box = Box(column, widths[place], heights[place], state.scroll)
+        title = "AB"[place] + (" is better" if chosen else "")
+        panes.append(framed(title, lines, box, style="bold " * chosen + PLACE_STYLES[place], strokes=strokes))
     return rows + (panes[0] + panes[1] if stacked else beside(*panes)), max(0, limit), None
 
 
@@ -210,9 +203,7 @@ def _many(state: State, width: int, room: int, strokes: Strokes) -> tuple[list[R
         lines = wrapped(state.item.at(place).text, width - 4)
         title = str(place + 1) + (f" {strokes.dot} rank {ranks[place]}" if place in named else "")
         style = "dim" if named and place in named else PLACE_STYLES[place % len(PLACE_STYLES)]
-        page += framed(
-            title, lines, column=0, width=width, height=len(lines) + 2, scroll=0, style=style, strokes=strokes
-        )
+        page += framed(title, lines, Box.around(lines, width), style=style, strokes=strokes)
     if state.mode == "demonstrate":
         page = _draft_rows(state, width, strokes) + page
     space = room - len(rows)
@@ -232,9 +223,7 @@ def _draft_rows(state: State, width: int, strokes: Strokes) -> list[Row]:
         )
         return [line((" " + hint, "dim")), []]
     lines = wrapped(state.buffer.text, width - 4)
-    return framed(
-        "your draft", lines, column=0, width=width, height=len(lines) + 2, scroll=0, style="white", strokes=strokes
-    )
+    return framed("your draft", lines, Box.around(lines, width), style="white", strokes=strokes)
 
 
 def _write(state: State, width: int, room: int, strokes: Strokes) -> tuple[list[Row], int, tuple[int, int]]:
@@ -244,7 +233,7 @@ def _write(state: State, width: int, room: int, strokes: Strokes) -> tuple[list[
     lines, row, column = typed(state.buffer.text, state.buffer.cursor, inner)
     top = max(0, min(row - (space - 3), len(lines) - (space - 2)))
     title = "your answer" if state.source is None else f"your answer, from answer {state.source + 1}"
-    rows += framed(title, lines, column=0, width=width, height=space, scroll=top, style="white", strokes=strokes)
+    rows += framed(title, lines, Box(0, width, space, top), style="white", strokes=strokes)
     return rows, 0, (room - space + 1 + row - top, 2 + column)
 
 

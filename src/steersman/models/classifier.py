@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from steersman.batches import TokenBatch
 from steersman.errors import ModelError
 from steersman.models.files import dropout_restored, write_notes
-from steersman.models.loading import open_model
+from steersman.models.loading import ModelSource, open_model
 
 
 class Classifier(nn.Module):
@@ -108,11 +108,9 @@ def load_classifier(
 
     hf, original_dropout = open_model(
         AutoModelForSequenceClassification,
-        path_or_id,
+        ModelSource(path_or_id, revision, trust_remote_code),
         dtype=dtype,
         device=device,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
     )
     classes = tuple(str(hf.config.id2label[i]) for i in sorted(hf.config.id2label))
     return _classifier(hf, original_dropout, classes, positive, path_or_id)
@@ -134,11 +132,9 @@ def new_classifier(
     with _without_warnings():
         hf, original_dropout = open_model(
             AutoModelForSequenceClassification,
-            path_or_id,
+            ModelSource(path_or_id, revision, trust_remote_code),
             dtype=dtype,
             device=device,
-            revision=revision,
-            trust_remote_code=trust_remote_code,
             labels=len(classes),
         )
     hf.config.id2label = dict(enumerate(classes))

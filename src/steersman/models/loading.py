@@ -6,6 +6,7 @@ against unpacked ones.
 
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,11 +42,9 @@ def load_causal(
 
     model, original_dropout = open_model(
         AutoModelForCausalLM,
-        path_or_id,
+        ModelSource(path_or_id, revision, trust_remote_code),
         dtype=dtype,
         device=device,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
         quantise=quantise,
         attention=attention,
     )
@@ -57,14 +56,21 @@ def load_causal(
     return backbone
 
 
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model's files are: a folder or a hub id, its revision, and whether code from there may run."""
+
+    path_or_id: str | Path
+    revision: str | None
+    trust_remote_code: bool
+
+
 def open_model(
     kind: Any,
-    path_or_id: str | Path,
+    source: ModelSource,
     *,
     dtype: torch.dtype,
     device: torch.device | str,
-    revision: str | None,
-    trust_remote_code: bool,
     quantise: Quantise | None = None,
     attention: str | None = None,
     labels: int | None = None,
@@ -75,8 +81,9 @@ def open_model(
     """
     from transformers import AutoConfig
 
+    path_or_id = source.path_or_id
     name = resolve(path_or_id)
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    options: dict[str, Any] = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
     placing: dict[str, Any] = {"device_map": {"": device}} if quantise else {}
     if quantise:
         placing["quantization_config"] = quantisation(quantise, dtype)

@@ -22,7 +22,7 @@ from steersman.models.adapters import load_adapter, save_adapter
 from steersman.models.backbone import Backbone
 from steersman.models.files import HEADS, NOTES, dropout_restored, read_json, write_notes
 from steersman.models.heads import RewardHead, last_token_hidden, load_heads, save_heads
-from steersman.models.loading import find_packing, find_unpadded, open_model
+from steersman.models.loading import ModelSource, find_packing, find_unpadded, open_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +160,9 @@ def load_reward_model(
     notes = read_json(folder / NOTES) if (folder / NOTES).exists() else {}
     hf, original_dropout = open_model(
         AutoModel if ours else AutoModelForSequenceClassification,
-        path_or_id,
+        ModelSource(path_or_id, revision, trust_remote_code),
         dtype=dtype,
         device=device,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
     )
     score = None if ours else getattr(hf, "score", None)
     if not ours and (not isinstance(score, nn.Linear) or score.bias is not None or score.out_features != 1):

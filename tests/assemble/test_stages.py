@@ -89,8 +89,9 @@ def prompt(i: int) -> Prompt:
     return Prompt(text=f"Say {i}")
 
 
-def completions(i: int) -> tuple[Completion, ...]:
-    return tuple(Completion(f"It is {i} {k}.", scores={"score": float(k)}) for k in range(2))
+def completions(i: int) -> tuple[Completion, Completion]:
+    one, other = (Completion(f"It is {i} {k}.", scores={"score": float(k)}) for k in range(2))
+    return one, other
 
 
 RECORDS: dict[type, Any] = {

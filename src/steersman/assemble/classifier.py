@@ -140,11 +140,7 @@ def labelled_rows(
     words = f"{len(found):,} texts {side.words}, {positive:,} {settings.classes[1]!r}"
     if cut:
         words += f"; {cut:,} were cut to {limit} tokens"
-    for reason, count in report.left_out.items():
-        words += f"; {count:,} left out: {reason}"
-    if report.malformed and not held_out:
-        words += f"; {report.malformed:,} bad rows are in {run.folder.folder.quarantine_path}"
-    run.notice(words)
+    side.tell(run, words, report.left_out)
     return found
 
 

@@ -61,7 +61,8 @@ def run_score(settings: ScoreSettings, *, quiet: bool = False, reward: Reward | 
         report = ReadReport()
         records = list(read_source(settings.data, STAGES["score"].reads, report))
         if not records:
-            raise DataError(_nothing(settings.data.source, report))
+            expected = "answers, demonstrations, comparisons, rankings or labels"
+            raise DataError(report.nothing("answers to score", expected))
         # Beside the result for as long as there is none: what a service was paid for is not lost when the next answer fails.
         replies = out.with_name(f"{out.name}.replies")
         keeping = replace(ScorerCache.nowhere(), replies=replies)
@@ -87,14 +88,6 @@ def run_score(settings: ScoreSettings, *, quiet: bool = False, reward: Reward | 
 def refuse_own_source(source: str, out: Path) -> None:
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise UsageError(f"out={out} is the file that is read; give another name, so that nothing is lost")
-
-
-def _nothing(source: str, report: ReadReport) -> str:
-    reasons = ", ".join(f"{count:,} × {reason}" for reason, count in (report.left_out + report.reasons).most_common(3))
-    return (
-        f"{source}: no answers to score ({reasons or 'no rows'}); expected answers, demonstrations, comparisons, rankings or "
-        "labels. `steersman data inspect` shows what is in a file"
-    )
 
 
 def _with_scores(

@@ -60,6 +60,17 @@ class ReadReport:
         if len(examples) < _EXAMPLES:
             examples.append(str(bad))
 
+    def nothing(self, what: str, expected: str, left_out: Counter[str] | None = None) -> str:
+        """The message of an error: the source has no `what`, why its rows were left out, and what was expected."""
+        reasons = [f"{count:,} × {reason}" for reason, count in ((left_out or Counter()) + self.left_out).items()]
+        if self.malformed:
+            example = next(text for found in self.examples.values() for text in found)
+            reasons.append(f"{self.malformed:,} × a bad row, such as {example}")
+        return (
+            f"{self.source}: no {what} ({'; '.join(reasons) or 'no records'}); expected {expected}. "
+            "`steersman data inspect` shows what is there"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "source": self.source,

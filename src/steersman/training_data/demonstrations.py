@@ -86,7 +86,5 @@ def _store(run: RunContext, settings: SftSettings, model: LanguageModel, *, held
     words = f"{report.rows:,} rows {side.words}, {report.tokens:,} tokens of which {report.targets:,} are learned"
     if report.truncated:
         words += f"; {report.truncated:,} rows were cut to data.max_length"
-    for reason, count in report.dropped.items():
-        words += f"; {count:,} left out: {reason}"
-    run.notice(words + side.bad_rows(run))
+    side.tell(run, words, report.dropped)
     return store

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from steersman.batches import AnswerGroup
 from steersman.data.kinds import pairs_of
-from steersman.data.load import ReadReport
 from steersman.data.tokens import TokenStore, TokenWriter
 from steersman.errors import DataError
 from steersman.execution.context import RunContext
@@ -51,6 +50,11 @@ class Judgements:
 
     def groups(self) -> list[AnswerGroup]:
         return [self.group(i) for i in range(len(self))]
+
+    def words(self, purpose: str) -> str:
+        """How much there is, for a notice."""
+        found = f"{len(self):,} judged prompts {purpose}, {len(self.pairs):,} pairs, {len(self.rows):,} answers"
+        return f"{found}; {self.cut:,} answers were cut to data.max_length" if self.cut else found
 
     def group(self, index: int) -> AnswerGroup:
         rows = tuple(self.rows.row(i) for i in range(self.starts[index], self.starts[index + 1]))
@@ -114,7 +118,8 @@ def read_judgements(side: DataSide, tokeniser: Any, folder: Path, *, ties: str, 
     if first is None:
         if side.may_be_empty:
             return None
-        raise DataError(_nothing(side.report, left_out))
+        expected = "comparisons, rankings, or labels with a thumb up or down"
+        raise DataError(side.report.nothing("judgements to learn from", expected, left_out))
     starts, pair_starts, pairs, approvals = [0], [0], [], []
     comparisons: list[Comparison] = []
     places: dict[str, Counter[str]] = {}
@@ -141,17 +146,6 @@ def read_judgements(side: DataSide, tokeniser: Any, folder: Path, *, ties: str, 
         places,
         left_out + side.report.left_out,
         writer.report.truncated,
-    )
-
-
-def _nothing(reading: ReadReport, left_out: Counter[str]) -> str:
-    reasons = [f"{count:,} × {reason}" for reason, count in (left_out + reading.left_out).items()]
-    if reading.malformed:
-        example = next(text for found in reading.examples.values() for text in found)
-        reasons.append(f"{reading.malformed:,} × a bad row, such as {example}")
-    return (
-        f"{reading.source}: no judgements to learn from ({'; '.join(reasons) or 'no records'}); expected comparisons, rankings, or "
-        "labels with a thumb up or down. `steersman data inspect` shows what is there"
     )
 
 
@@ -199,21 +193,14 @@ def read_both(run: RunContext, data: DataSettings, ties: str, model: Tokenised) 
         folder = run.path / "tokens" / side.name
         judgements = read_judgements(side, model.tokeniser, folder, ties=ties, max_length=length)
         found.append(judgements)
-        _tell(run, judgements, side)
+        if judgements is None:
+            run.notice(
+                "nothing fell into the held-out share; the run goes without held-out numbers and without a report"
+            )
+        else:
+            side.tell(run, judgements.words(side.words), judgements.left_out)
     train, held = found
     assert train is not None
     for fact in one_sided(train.places):
         run.notice(fact)
     return train, held
-
-
-def _tell(run: RunContext, found: Judgements | None, side: DataSide) -> None:
-    if found is None:
-        run.notice("nothing fell into the held-out share; the run goes without held-out numbers and without a report")
-        return
-    words = f"{len(found):,} judged prompts {side.words}, {len(found.pairs):,} pairs, {len(found.rows):,} answers"
-    if found.cut:
-        words += f"; {found.cut:,} answers were cut to data.max_length"
-    for reason, count in found.left_out.items():
-        words += f"; {count:,} left out: {reason}"
-    run.notice(words + ("" if side.held_out else side.bad_rows(run)))

@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 
 from steersman.batches import RewardedRow
-from steersman.data.load import ReadReport
 from steersman.data.tokens import TokenStore, TokenWriter
 from steersman.errors import DataError
 from steersman.execution.context import RunContext
@@ -38,6 +37,8 @@ from steersman.reward.shaping import spread_over_tokens
 from steersman.settings.parts import DataSettings
 from steersman.text.tokeniser import decode
 from steersman.training_data.split import DataSide, Tokenised, longest_row
+
+EXPECTED = "answers with scores (steersman score writes them), comparisons, rankings, thumbs or steps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,13 @@ class Rewarded:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def words(self, purpose: str) -> str:
+        """How much there is, for a notice."""
+        mean, deviation = float(self.rewards.mean()), float(self.rewards.std())
+        found = f"{len(self):,} answers {purpose}, which earned {mean:.3g} ± {deviation:.3g}"
+        found += f"; {len(self.within):,} of them were rewarded within" if self.within else ""
+        return f"{found}; {self.cut:,} answers were cut to data.max_length" if self.cut else found
+
     def units(self) -> list[RewardedRow]:
         return [self.unit(i) for i in range(len(self))]
 
@@ -92,13 +100,13 @@ def read_rewarded(
         if side.may_be_empty:
             run.notice("nothing fell into the held-out share; the run goes without held-out numbers")
             return None
-        raise DataError(_nothing(side.report, left_out))
+        raise DataError(side.report.nothing("rewarded answers to learn from", EXPECTED, left_out))
     length = longest_row(data, model.context_length)
     found = _write(itertools.chain([first], answers), model.tokeniser, run.path / "tokens" / side.name, length)
     found = replace(found, left_out=left_out + side.report.left_out)
     if not held_out:
         _check(found, data.source)
-    _tell(run, found, side)
+    side.tell(run, found.words(side.words), found.left_out)
     return found
 
 
@@ -203,26 +211,3 @@ def _check(side: Rewarded, source: str) -> None:
             f"{source}: all {len(side):,} answers earned {side.rewards[0]:.4g}, so that none is better than another; expected "
             "answers of different worth"
         )
-
-
-def _nothing(reading: ReadReport, left_out: Counter[str]) -> str:
-    reasons = [f"{count:,} × {reason}" for reason, count in (left_out + reading.left_out).items()]
-    if reading.malformed:
-        example = next(text for found in reading.examples.values() for text in found)
-        reasons.append(f"{reading.malformed:,} × a bad row, such as {example}")
-    return (
-        f"{reading.source}: no rewarded answers to learn from ({'; '.join(reasons) or 'no records'}); expected answers with scores "
-        "(steersman score writes them), comparisons, rankings, thumbs or steps. `steersman data inspect` shows what is there"
-    )
-
-
-def _tell(run: RunContext, found: Rewarded, side: DataSide) -> None:
-    mean, deviation = float(found.rewards.mean()), float(found.rewards.std())
-    words = f"{len(found):,} answers {side.words}, which earned {mean:.3g} ± {deviation:.3g}"
-    if found.within:
-        words += f"; {len(found.within):,} of them were rewarded within"
-    if found.cut:
-        words += f"; {found.cut:,} answers were cut to data.max_length"
-    for reason, count in found.left_out.items():
-        words += f"; {count:,} left out: {reason}"
-    run.notice(words + ("" if side.held_out else side.bad_rows(run)))

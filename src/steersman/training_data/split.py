@@ -1,7 +1,7 @@
 """The data settings' two sides: what is learned from and what is held out, by a hash of the prompt."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -84,12 +84,15 @@ class DataSide:
             records = (record for record in records if (split_of(record, shares) == "held out") == held_out)
         return itertools.islice(records, data.limit)
 
-    def bad_rows(self, run: RunContext) -> str:
-        """The end of a notice: how many rows were bad, and where they are; nothing if there were none."""
-        if not self.report.malformed:
-            return ""
-        examples = "; ".join(text for found in self.report.examples.values() for text in found[:1])
-        return f"; {self.report.malformed:,} bad rows are in {run.folder.folder.quarantine_path}, such as {examples}"
+    def tell(self, run: RunContext, words: str, left_out: Mapping[str, int]) -> None:
+        """A notice of what was read: the words, what was left out and why, and where the bad rows of what is learned from are."""
+        for reason, count in left_out.items():
+            words += f"; {count:,} left out: {reason}"
+        if self.report.malformed and not self.held_out:
+            examples = "; ".join(text for found in self.report.examples.values() for text in found[:1])
+            path = run.folder.folder.quarantine_path
+            words += f"; {self.report.malformed:,} bad rows are in {path}, such as {examples}"
+        run.notice(words)
 
 
 def longest_row(data: DataSettings, context: int | None) -> int:

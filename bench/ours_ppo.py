@@ -49,8 +49,8 @@ def end_where_the_prompt_says() -> None:
     """No token ends an answer; each has as many as its prompt's first word says ("w17" is token 17)."""
     from steersman.loading import engines
     from steersman.rollout import generation
-    from steersman.rollout.generation import Ticket
     from steersman.rollout.native import NativeEngine
+    from steersman.rollout.request import Ticket
 
     def tickets(engine: Any, prompts: Any, sampling: Any, samples: int, seeds: Any) -> list[list[Ticket]]:
         return [

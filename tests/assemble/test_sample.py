@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
@@ -17,7 +18,8 @@ from steersman.errors import DataError, Preempted, RunLocked, UsageError
 from steersman.inference.draw import ATTEMPTS, AnsweringModel, AnswerSlot, answer_group, plan_slots, usable
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model
 from steersman.records import Answers, Message, Prompt, to_dict
-from steersman.rollout.engine import Rollout, Sampling, sample_seed
+from steersman.rollout.batch import Rollout
+from steersman.rollout.engine import Sampling, sample_seed
 from steersman.settings.base import check
 from steersman.settings.sample import SampleSettings
 
@@ -185,7 +187,7 @@ class Parrot:
         found = []
         for i, seed in enumerate(seeds):
             ids = tuple(self.tokeniser(self.sayings.pop(0)).input_ids)
-            zeros = (0.0,) * len(ids)
+            zeros = torch.zeros(len(ids))
             found.append(
                 Rollout(i // samples, i % samples, tuple(prompts[i // samples]), ids, zeros, zeros, "end", seed, 0)
             )

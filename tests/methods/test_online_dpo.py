@@ -5,12 +5,12 @@ import torch
 from steersman.methods.online_dpo import judged_pairs
 from steersman.methods.ppo.records import Sample
 from steersman.records import Prompt
-from steersman.rollout.engine import Rollout
+from steersman.rollout.batch import Rollout
 
 
 def sample(prompt: int, number: int) -> Sample:
     ids = (7, 8 + number)
-    rollout = Rollout(prompt, number, (1, 2), ids, (0.0, 0.0), (0.0, 0.0), "end", 0, 0)
+    rollout = Rollout(prompt, number, (1, 2), ids, torch.zeros(2), torch.zeros(2), "end", 0, 0)
     return Sample(Prompt(text=f"prompt {prompt}"), rollout, f"answer {number}", rollout.row)
 
 

@@ -6,7 +6,7 @@ import torch
 from steersman.models.backbone import Backbone
 from steersman.models.loading import load_causal
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model
-from steersman.rollout.engine import Rollout
+from steersman.rollout.batch import Rollout
 
 
 @pytest.fixture(scope="session")

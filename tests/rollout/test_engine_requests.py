@@ -1,9 +1,11 @@
 """What an engine is asked: impossible requests are refused with words that help."""
 
 import pytest
+import torch
 
 from steersman.errors import DataError, UsageError
-from steersman.rollout.engine import Rollout, Sampling, check_request, sample_seed, seeds_for
+from steersman.rollout.batch import Rollout
+from steersman.rollout.engine import Sampling, check_request, sample_seed, seeds_for
 
 
 @pytest.mark.parametrize(
@@ -66,6 +68,7 @@ def test_a_seed_depends_on_everything_it_is_made_of():
 
 
 def test_a_rollout_is_a_row_whose_targets_are_the_answer():
-    rollout = Rollout(0, 0, (5, 6), (7, 0), (-1.0, -2.0), (-1.0, -2.0), "end", 1, 0)
+    said = torch.tensor([-1.0, -2.0])
+    rollout = Rollout(0, 0, (5, 6), (7, 0), said, said, "end", 1, 0)
     assert rollout.row.ids.tolist() == [5, 6, 7, 0]
     assert rollout.row.loss_mask.tolist() == [False, False, True, True]

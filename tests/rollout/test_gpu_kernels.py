@@ -13,9 +13,10 @@ from steersman.models.backbone import nearly_equal
 from steersman.rollout import gpu_kernels
 from steersman.rollout.choose import same_logits
 from steersman.rollout.engine import Sampling
-from steersman.rollout.generation import Ending, Generation, Ticket
+from steersman.rollout.generation import Generation
 from steersman.rollout.graphed import GraphedDecoder
 from steersman.rollout.native import NativeEngine
+from steersman.rollout.request import Ending, Request, Ticket
 
 pytestmark = pytest.mark.slow
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -106,20 +107,26 @@ def test_answers_are_those_of_the_other_ways_while_rows_come_and_go(tiny):
         decoder = GraphedDecoder(backbone, None)
         for limit in (4, 9):
             tickets = [[Ticket(i, 0, one.seed, limit)] for i, one in enumerate(expected)]
-            made = Generation(
-                decoder,
+            request = Request(
                 prompts,
                 tickets,
                 Sampling(9, 1.0),
                 Ending((0,), None),
+                version=0,
+                on_token=None,
+                on_answer=None,
+                with_token_info=False,
+            )
+            made = Generation(
+                decoder,
+                request,
                 slots=2,
                 vocabulary=backbone.vocabulary,
                 context=backbone.context_length,
                 device=backbone.device,
-                version=0,
-                on_token=None,
-            ).run()
-            assert [one.ids for one in made] == [one.ids[:limit] for one in expected]
+            )
+            made.run()
+            assert [one.ids for one in made.batch()] == [one.ids[:limit] for one in expected]
 
 
 def test_new_weights_take_the_places_of_the_old(fresh):

@@ -8,7 +8,8 @@ import torch
 
 from steersman.errors import DataError, ModelError, UsageError
 from steersman.models.tiny import FAMILIES
-from steersman.rollout.engine import Engine, Rollout, Sampling, sample_seed
+from steersman.rollout.batch import Rollout
+from steersman.rollout.engine import Engine, Sampling, sample_seed
 from steersman.rollout.native import NativeEngine, default_token_budget
 from steersman.rollout.stops import StopStrings, answer_text
 
@@ -19,7 +20,7 @@ FUSED = ("llama", "qwen3", "gemma3", "mistral", "phi3")
 def assert_log_probs(backbone, rollouts, plain_log_probs, temperature=1.0, atol=1e-4):
     for rollout in rollouts:
         expected = plain_log_probs(backbone, rollout, temperature)
-        torch.testing.assert_close(torch.tensor(rollout.log_probs), expected, atol=atol, rtol=0)
+        torch.testing.assert_close(rollout.log_probs, expected, atol=atol, rtol=0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -32,7 +33,7 @@ def test_log_probs_are_those_of_a_plain_forward_pass(family, tiny, plain_log_pro
     assert [(r.prompt, r.sample) for r in rollouts] == [(i, n) for i in range(5) for n in range(2)]
     assert [list(r.prompt_ids) for r in rollouts[::2]] == PROMPTS
     assert_log_probs(backbone, rollouts, plain_log_probs, 0.7)
-    assert all(r.log_probs == r.sampling_log_probs for r in rollouts)
+    assert torch.equal(rollouts.log_probs, rollouts.sampling_log_probs)
 
 
 @pytest.mark.slow
@@ -46,7 +47,7 @@ def test_greedy_is_the_greedy_of_transformers(family, tiny):
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=20, do_sample=False, eos_token_id=0, pad_token_id=1
         )[0, ids.shape[1] :]
         assert list(rollout.ids) == expected.tolist()
-        assert set(rollout.sampling_log_probs) == {0.0}
+        assert rollout.sampling_log_probs.eq(0).all()
 
 
 @pytest.mark.slow
@@ -58,7 +59,7 @@ def test_every_path_gives_the_same_samples(family, path, tiny):
     seen = NativeEngine(tiny(family), end_ids=(0,), path=path, rows=3).generate(PROMPTS, sampling, samples=2, seeds=5)
     for ours, theirs in zip(seen, expected, strict=True):
         assert ours.ids == theirs.ids
-        assert ours.log_probs == pytest.approx(theirs.log_probs, abs=1e-4)
+        torch.testing.assert_close(ours.log_probs, theirs.log_probs, atol=1e-4, rtol=0)
 
 
 def test_an_unknown_family_is_decoded_too(plain_log_probs):
@@ -95,7 +96,7 @@ def test_whatever_else_is_in_the_batch_changes_nothing(tiny):
         apart.update(zip(part, answers, strict=True))
     same = [i for i in range(2000) if together[i].ids == apart[i].ids]
     assert len(same) >= 1998
-    worst = max(abs(a - b) for i in same for a, b in zip(together[i].log_probs, apart[i].log_probs, strict=True))
+    worst = max(float((together[i].log_probs - apart[i].log_probs).abs().max()) for i in same)
     assert worst < 1e-5
     assert len({len(r.ids) for r in together}) > 5
 
@@ -139,7 +140,7 @@ def test_finish_reasons(tiny):
         0
     ]
     assert (stopped.finish_reason, stopped.ids) == ("stop", free.ids[: first + 1])
-    assert ended.log_probs == pytest.approx(free.log_probs[: first + 1], abs=1e-5)
+    torch.testing.assert_close(ended.log_probs, free.log_probs[: first + 1], atol=1e-5, rtol=0)
 
 
 def test_the_context_is_the_last_limit(tiny):
@@ -160,7 +161,7 @@ def test_fewest_tokens_come_before_any_end(tiny):
     assert not any(2 <= token < 150 or token == 200 for r in rollouts for token in r.ids[:6])
     assert any(r.finish_reason == "end" for r in rollouts)
     # Told apart: the distribution that the trainer compares with has the end tokens, the one drawn from had not.
-    assert all(a < b for r in rollouts for a, b in zip(r.log_probs[:6], r.sampling_log_probs[:6], strict=True))
+    assert all(bool((r.log_probs[:6] < r.sampling_log_probs[:6]).all()) for r in rollouts)
 
 
 def test_filters_change_the_draw_and_not_the_reported_log_probs(tiny, plain_log_probs):
@@ -193,7 +194,7 @@ def test_filters_change_the_draw_and_not_the_reported_log_probs(tiny, plain_log_
         for t, token in enumerate(rollout.ids):
             at = len(rollout.prompt_ids) + t
             expected = processors(ids[:, :at], logits[at - 1 : at]).log_softmax(-1)[0, token]
-            assert rollout.sampling_log_probs[t] == pytest.approx(float(expected), abs=1e-4)
+            assert float(rollout.sampling_log_probs[t]) == pytest.approx(float(expected), abs=1e-4)
 
 
 def test_stop_strings_reach_over_token_boundaries(tiny, tokeniser):
@@ -252,7 +253,7 @@ def test_tokens_are_told_as_they_are_drawn(tiny):
     for rollout in rollouts:
         mine = [(token, log_prob) for i, n, token, log_prob in told if (i, n) == (rollout.prompt, rollout.sample)]
         assert [token for token, _ in mine] == list(rollout.ids)
-        assert [log_prob for _, log_prob in mine] == list(rollout.log_probs)
+        assert [log_prob for _, log_prob in mine] == rollout.log_probs.tolist()
     # Several samples at once: they are told side by side and not one after the other.
     runs = [key for key, _ in itertools.groupby((i, n) for i, n, _, _ in told)]
     assert len(runs) > len(rollouts)

@@ -9,7 +9,8 @@ from steersman.models.acting import acting_as
 from steersman.models.adapters import add_lora
 from steersman.models.backbone import Backbone
 from steersman.models.q_heads import Guide, QHeads, heads_for
-from steersman.rollout.engine import Rollout, Sampling
+from steersman.rollout.batch import Rollout
+from steersman.rollout.engine import Sampling
 from steersman.rollout.native import NativeEngine
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11, 12, 13, 14], [20, 21, 22], [30] * 17]
@@ -53,10 +54,10 @@ def test_tokens_are_drawn_from_the_policy_leaning_on_q(family, path, tiny):
     moved = 0.0
     for rollout in engine.generate(PROMPTS, Sampling(12, 0.8), samples=2, seeds=3):
         policy, leaning = plain(backbone, heads, rollout, 2.0)
-        torch.testing.assert_close(torch.tensor(rollout.log_probs), at(policy / 0.8, rollout), atol=1e-4, rtol=0)
+        torch.testing.assert_close(rollout.log_probs, at(policy / 0.8, rollout), atol=1e-4, rtol=0)
         expected = at(leaning / 0.8, rollout)
-        torch.testing.assert_close(torch.tensor(rollout.sampling_log_probs), expected, atol=1e-4, rtol=0)
-        moved = max(moved, float((torch.tensor(rollout.log_probs) - expected).abs().max()))
+        torch.testing.assert_close(rollout.sampling_log_probs, expected, atol=1e-4, rtol=0)
+        moved = max(moved, float((rollout.log_probs - expected).abs().max()))
     assert moved > 0.5
 
 
@@ -114,7 +115,7 @@ def test_q_is_read_beneath_the_adapter_that_answers(fresh):
         with acting_as(backbone, "policy"):
             _, leaning = plain(backbone, heads, rollout, 2.0)
         expected = at(leaning, rollout)
-        torch.testing.assert_close(torch.tensor(rollout.sampling_log_probs), expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(rollout.sampling_log_probs, expected, atol=1e-4, rtol=0)
 
 
 def test_leaning_without_q_is_refused(tiny):

@@ -18,9 +18,7 @@ PROMPTS = [[5, 6, 7, 8], [20, 21], [30] * 11]
 
 def assert_answers_by(backbone, rollouts, plain_log_probs):
     for rollout in rollouts:
-        torch.testing.assert_close(
-            torch.tensor(rollout.log_probs), plain_log_probs(backbone, rollout), atol=1e-4, rtol=0
-        )
+        torch.testing.assert_close(rollout.log_probs, plain_log_probs(backbone, rollout), atol=1e-4, rtol=0)
 
 
 def disturb(module, names=""):
@@ -39,7 +37,7 @@ def test_new_weights_answer_after_a_refresh(family, fresh, plain_log_probs):
     engine.refresh(1)
     after = engine.generate(PROMPTS, Sampling(8, 1.0), seeds=1)
     assert_answers_by(backbone, after, plain_log_probs)
-    assert [r.version for r in before + after] == [0] * 3 + [1] * 3
+    assert [r.version for r in [*before, *after]] == [0] * 3 + [1] * 3
     assert any(a.ids != b.ids for a, b in zip(before, after, strict=True))
 
 
@@ -92,7 +90,7 @@ def test_a_merged_adapter_is_the_adapter(family, fresh, plain_log_probs):
     bare = engine.generate(PROMPTS, Sampling(6, 1.0), samples=2, seeds=1)
     with acting_as(backbone, None):
         assert_answers_by(backbone, bare, plain_log_probs)
-    assert any(a.log_probs != b.log_probs for a, b in zip(rollouts, bare, strict=True))
+    assert any(not torch.equal(a.log_probs, b.log_probs) for a, b in zip(rollouts, bare, strict=True))
     for name, parameter in backbone.hf.named_parameters():
         if "lora_" not in name:
             assert parameter.equal(base[name.replace(".base_layer", "")])
@@ -156,7 +154,7 @@ def test_half_precision_answers_nearly_the_same(fresh, tmp_path):
         with torch.no_grad():
             logits = half.hf(input_ids=ids).logits[0].float().log_softmax(-1)
         expected = logits[len(rollout.prompt_ids) - 1 : -1].gather(1, torch.tensor(rollout.ids)[:, None]).squeeze(1)
-        torch.testing.assert_close(torch.tensor(rollout.log_probs), expected, atol=0.1, rtol=0)
+        torch.testing.assert_close(rollout.log_probs, expected, atol=0.1, rtol=0)
 
 
 @pytest.mark.parametrize("family", ["qwen2", "llama-bias", "llama-untied", "llama3-rope"])

@@ -19,7 +19,8 @@ from steersman.models.language_model import LanguageModel
 from steersman.records import Prompt
 from steersman.reports.before_after import FROZEN, UPDATED, BeforeAfter, Side, compared
 from steersman.reports.reading import ReadRun
-from steersman.rollout.engine import Rollout, Sampling
+from steersman.rollout.batch import Rollout
+from steersman.rollout.engine import Sampling
 from steersman.settings.base import check
 from steersman.settings.parts import DataSettings
 from steersman.settings.score import SourceSettings

@@ -14,7 +14,8 @@ from steersman.evaluate.answers import Answer
 from steersman.loading.engines import engine_of
 from steersman.models.language_model import LanguageModel
 from steersman.records import Completion, Prompt
-from steersman.rollout.engine import Engine, OnToken, Rollout, Sampling, sample_seed
+from steersman.rollout.batch import Rollout
+from steersman.rollout.engine import Engine, OnToken, Sampling, sample_seed
 from steersman.rollout.stops import answer_text
 from steersman.settings.sample import SampleSettings
 from steersman.text.template import encode_prompt
@@ -54,7 +55,7 @@ class Drawn:
     """Answers and the rollouts that they were decoded from, in the same order: all samples of the first prompt, then the next."""
 
     answers: list[Answer]
-    rollouts: list[Rollout]
+    rollouts: Sequence[Rollout]
 
 
 def prompt_seeds(prompts: Sequence[Prompt], seed: int, *, samples: int = 1) -> list[int]:

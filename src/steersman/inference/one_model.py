@@ -15,7 +15,8 @@ from steersman.models.answer_kl import ModelView, row_figures
 from steersman.models.language_model import LanguageModel
 from steersman.models.rows import log_probs_of
 from steersman.records import Completion, Demonstration, Document, Prompt
-from steersman.rollout.engine import Rollout, Sampling
+from steersman.rollout.batch import Rollout
+from steersman.rollout.engine import Sampling
 from steersman.settings.evaluate import EvaluateSettings
 from steersman.settings.score import ScorerSettings
 from steersman.text.template import (

@@ -17,7 +17,8 @@ from steersman.methods.ppo.records import Sample
 from steersman.models.acting import acting_as
 from steersman.models.answer_kl import ModelView
 from steersman.pages.microscope import END
-from steersman.rollout.engine import Rollout, sample_seed
+from steersman.rollout.batch import Rollout
+from steersman.rollout.engine import sample_seed
 from steersman.text.tokeniser import decode
 
 ALTERNATIVES, CONTINUATIONS = 3, 6

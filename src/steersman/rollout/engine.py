@@ -8,16 +8,12 @@ encoded again: what was sampled is what is scored and trained on.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor
 
-from steersman.batches import TokenRow
 from steersman.errors import DataError, UsageError
-
-FinishReason = Literal["end", "stop", "length"]
-"""Why a sample ended: an end token of the model; a stop string or stop id of the request; or no room was left."""
+from steersman.rollout.batch import Rollout, RolloutBatch
 
 OnToken = Callable[[int, int, int, float], None]
 """Called for each token as it is drawn: prompt, sample, token id, log-probability. One sample's tokens come in order."""
@@ -79,41 +75,6 @@ class Sampling:
         return (self.top_k, self.top_p, self.min_p, self.repetition_penalty, self.min_new_tokens) != neutral
 
 
-@dataclass(frozen=True, slots=True)
-class TokenInfo:
-    """What an engine that stands on the trainer's own weights knows of each token besides: the entropy of softmax(logits /
-    temperature) it was one of, and the value of the state before it (None where the engine has no value head)."""
-
-    entropies: tuple[float, ...]
-    values: tuple[float, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """One sample. `ids` are as drawn, the end token or the tokens of a stop string included (see `stops.answer_text`).
-
-    `log_probs[t]` is that of ids[t] under softmax(logits / temperature), `sampling_log_probs[t]` under what it was drawn
-    from. `version` is the number of the weights that made it.
-    """
-
-    prompt: int
-    sample: int
-    prompt_ids: tuple[int, ...]
-    ids: tuple[int, ...]
-    log_probs: tuple[float, ...]
-    sampling_log_probs: tuple[float, ...]
-    finish_reason: FinishReason
-    seed: int
-    version: int
-    token_info: TokenInfo | None = None
-
-    @property
-    def row(self) -> TokenRow:
-        """Prompt and answer as one row, the answer's tokens being the targets."""
-        ids = torch.tensor(self.prompt_ids + self.ids, dtype=torch.long)
-        return TokenRow(ids, torch.arange(len(ids)) >= len(self.prompt_ids))
-
-
 @runtime_checkable
 class Engine(Protocol):
     @property
@@ -127,7 +88,7 @@ class Engine(Protocol):
         samples: int = 1,
         seeds: Sequence[int] | int,
         on_token: OnToken | None = None,
-    ) -> list[Rollout]:
+    ) -> RolloutBatch:
         """`samples` answers to each prompt, in the order of the prompts. Seeds: one for each answer, or one for all."""
         ...
 
@@ -186,6 +147,8 @@ def seeds_for(seeds: Sequence[int] | int, prompts: int, samples: int) -> list[in
             f"{len(seeds)} seeds for {prompts} prompts with {samples} samples each; expected {prompts * samples}, "
             "prompt by prompt, or one number from which all are derived"
         )
+    if any(not -(2**63) <= seed < 2**63 for seed in seeds):
+        raise UsageError(f"the seeds go from {min(seeds)} to {max(seeds)}; expected numbers that fit into 64 bits")
     return list(seeds)
 
 

@@ -6,19 +6,20 @@ once; Python touches a single token only for stop strings and streams.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from steersman.rollout.batch import FinishReason, RolloutBatch, token_index
 from steersman.rollout.decoder import Decoder
-from steersman.rollout.engine import FinishReason, OnToken, Rollout, Sampling, TokenInfo
+from steersman.rollout.finished import Finished, assembled
 from steersman.rollout.memory import RowMemory
 from steersman.rollout.products import width_for
+from steersman.rollout.request import Request, Ticket
 from steersman.rollout.sampler import draw
-from steersman.rollout.stops import StopStrings
 from steersman.rollout.uniforms import uniforms
 
 # Padded tokens of prompts that are read at once.
@@ -27,24 +28,6 @@ _PREFILL_TOKENS = 4096
 _ADMIT_SHARE = 8
 _PREFILL_MULTIPLE = 16
 _GOES_ON, _END, _STOP = 0, 1, 2
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """A sample to be made: which, from which seed, and at most how many tokens."""
-
-    prompt: int
-    sample: int
-    seed: int
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What ends a sample, besides its length."""
-
-    end_ids: tuple[int, ...]
-    stops: StopStrings | None
 
 
 @dataclass(slots=True)
@@ -62,37 +45,29 @@ class Generation:
     def __init__(
         self,
         decoder: Decoder,
-        prompts: Sequence[Sequence[int]],
-        tickets: Sequence[Sequence[Ticket]],
-        sampling: Sampling,
-        ending: Ending,
+        request: Request,
         *,
         slots: int,
         vocabulary: int,
         context: int | None,
         device: torch.device,
-        version: int,
-        on_token: OnToken | None,
-        on_answer: Callable[[Rollout], None] | None = None,
-        with_token_info: bool = False,
     ) -> None:
-        """`with_token_info`: what else is known of each token comes with the samples (`Rollout.token_info`)."""
-        self.with_token_info, self.on_answer = with_token_info, on_answer
-        self.decoder, self.prompts, self.sampling, self.ending = decoder, prompts, sampling, ending
-        self.context, self.device, self.version, self.on_token = context, device, version, on_token
-        self.slots, self.vocabulary = slots, vocabulary
+        self.decoder, self.request, self.sampling, self.ending = decoder, request, request.sampling, request.ending
+        self.prompts, self.with_token_info = request.prompts, request.with_token_info
+        self.context, self.device, self.slots, self.vocabulary = context, device, slots, vocabulary
+        tickets = request.tickets
         most = max(ticket.limit for group in tickets for ticket in group)
-        capacity = max(len(prompts[group[0].prompt]) + group[0].limit for group in tickets)
+        capacity = max(len(self.prompts[group[0].prompt]) + group[0].limit for group in tickets)
         decoder.reach(-(-capacity // _PREFILL_MULTIPLE) * _PREFILL_MULTIPLE)
         width = decoder.width(slots)
         self.memory = decoder.memory(width, capacity)
         self.tickets: list[Ticket | None] = [None] * width
         self.spoken: list[list[int]] = [[] for _ in range(width)]
-        self.watched = on_token is not None or ending.stops is not None
+        self.watched = request.on_token is not None or self.ending.stops is not None
         # Longest first: those that take longest should not be the last to begin.
-        self.waiting = deque(sorted(tickets, key=lambda group: -len(prompts[group[0].prompt])))
+        self.waiting = deque(sorted(tickets, key=lambda group: -len(self.prompts[group[0].prompt])))
         self.read: deque[_Read] = deque()
-        self.done: dict[tuple[int, int], Rollout] = {}
+        self.finished: list[Finished] = []
         self._make_state(width, most)
 
     def _make_state(self, width: int, most: int) -> None:
@@ -131,12 +106,13 @@ class Generation:
         several += [self.entropies, self.values] if self.with_token_info else []
         return [*several, self.alive, *([] if self.seen is None else [self.seen])]
 
-    def run(self) -> list[Rollout]:
+    def run(self) -> None:
+        """Draw all answers. `batch` gives them."""
         while True:
             self._admit()
             occupied = [slot for slot, ticket in enumerate(self.tickets) if ticket is not None]
             if not occupied:
-                return [self.done[key] for key in sorted(self.done)]
+                return
             width = self._close_ranks(occupied)
             logits = self.decoder.step(self.tokens[:width], self.memory)
             # Idle rows inside the step stay at the start of their slots.
@@ -288,42 +264,36 @@ class Generation:
                 continue
             spoken = self.spoken[slot]
             spoken.append(token)
-            if self.on_token is not None:
-                self.on_token(ticket.prompt, ticket.sample, token, log_prob)
+            if self.request.on_token is not None:
+                self.request.on_token(ticket.prompt, ticket.sample, token, log_prob)
             stops = self.ending.stops
             if stops is not None and len(spoken) >= self.sampling.min_new_tokens and stops.found(spoken):
                 stopped.add(slot)
         return stopped
 
-    def _leave(self, finished: Mapping[int, FinishReason]) -> None:
-        """These samples are done; what is known of them leaves the device together."""
-        slots = torch.tensor(list(finished), device=self.device)
-        counts: list[int] = self.drawn[slots].tolist()
-        foresees = self.with_token_info and self.decoder.foreseen is not None
-        asked = [self.ids, self.log_probs, self.sampling_log_probs]
-        asked += [self.entropies] if self.with_token_info else []
-        asked += [self.values] if foresees else []
-        columns = [tensor[slots, : max(counts)].cpu() for tensor in asked]
-        for row, (slot, finish) in enumerate(finished.items()):
+    def _leave(self, reasons: Mapping[int, FinishReason]) -> None:
+        """These samples are done: their tokens are copied out of the slots, which are free again."""
+        slots = torch.tensor(list(reasons), device=self.device)
+        lengths: list[int] = self.drawn[slots].tolist()
+        columns = [self.ids, self.log_probs, self.sampling_log_probs]
+        columns += [self.entropies] if self.with_token_info else []
+        columns += [self.values] if self.with_token_info and self.decoder.foreseen is not None else []
+        starts = torch.tensor(list(reasons)) * self.ids.shape[1]
+        index = token_index(starts, torch.tensor(lengths)).to(self.device)
+        answers: list[tuple[Ticket, FinishReason]] = []
+        for slot, reason in reasons.items():
             ticket = self.tickets[slot]
             assert ticket is not None
-            ids, log_probs, sampling_log_probs, *more = (tuple(c[row, : counts[row]].tolist()) for c in columns)
-            known = TokenInfo(more[0], more[1] if foresees else None) if more else None
-            self.done[ticket.prompt, ticket.sample] = Rollout(
-                ticket.prompt,
-                ticket.sample,
-                tuple(self.prompts[ticket.prompt]),
-                ids,
-                log_probs,
-                sampling_log_probs,
-                finish,
-                ticket.seed,
-                self.version,
-                known,
-            )
+            answers.append((ticket, reason))
             self.tickets[slot] = None
-            if self.on_answer is not None:
-                self.on_answer(self.done[ticket.prompt, ticket.sample])
+        self.finished.append(Finished(answers, lengths, [column.view(-1)[index] for column in columns]))
         self.alive[slots] = False
         self.drawn[slots] = 0
         self.memory.lengths[slots] = 0
+        if self.request.on_answer is not None:
+            for rollout in assembled(self.finished[-1:], self.request):
+                self.request.on_answer(rollout)
+
+    def batch(self) -> RolloutBatch:
+        """All answers, in the order of prompts and samples. To be called outside of inference mode: training uses the tensors."""
+        return assembled(self.finished, self.request)

@@ -6,7 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from steersman.models.backbone import Backbone
 from steersman.records import Prompt
-from steersman.rollout.engine import Rollout, Sampling
+from steersman.rollout.batch import Rollout
+from steersman.rollout.engine import Sampling
 from steersman.rollout.stops import answer_text
 from steersman.text.template import encode_prompt
 from steersman.text.tokeniser import decode

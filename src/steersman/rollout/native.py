@@ -15,12 +15,14 @@ from steersman.errors import ModelError, UsageError
 from steersman.models.backbone import Backbone
 from steersman.models.heads import ValueHead
 from steersman.models.q_heads import Guide, QHeads
+from steersman.rollout.batch import Rollout, RolloutBatch
 from steersman.rollout.choose import COPYING, PATHS, Path, choose_decoder, decoding, same_logits
 from steersman.rollout.decoder import Decoder
-from steersman.rollout.engine import OnToken, Rollout, Sampling, check_request, seeds_for
+from steersman.rollout.engine import OnToken, Sampling, check_request, seeds_for
 from steersman.rollout.fused import FusedDecoder
-from steersman.rollout.generation import Ending, Generation, Ticket
+from steersman.rollout.generation import Generation
 from steersman.rollout.graphed import GraphedDecoder
+from steersman.rollout.request import Ending, Request, Ticket
 from steersman.rollout.stops import StopStrings
 from steersman.text.tokeniser import Tokeniser
 
@@ -121,30 +123,33 @@ class NativeEngine:
         samples: int = 1,
         seeds: Sequence[int] | int,
         on_token: OnToken | None = None,
-    ) -> list[Rollout]:
+    ) -> RolloutBatch:
         context, vocabulary = self.backbone.context_length, self.backbone.vocabulary
         check_request(prompts, samples, vocabulary, context)
         sampling = replace(sampling, q_beta=self._beta(sampling))
         tickets = self._tickets(prompts, sampling, samples, seeds_for(seeds, len(prompts), samples))
-        ending = Ending(self.end_ids, self._stops(sampling))
+        request = Request(
+            prompts,
+            tickets,
+            sampling,
+            Ending(self.end_ids, self._stops(sampling)),
+            version=self._version,
+            on_token=on_token,
+            on_answer=self.on_answer,
+            with_token_info=self.with_token_info,
+        )
         decoder = self._take_up(self.guide.heads if self.guide is not None and sampling.q_beta else None)
         with decoding(self.backbone, fast=decoder.name in COPYING):
             generation = Generation(
                 decoder,
-                prompts,
-                tickets,
-                sampling,
-                ending,
+                request,
                 slots=self._slots(prompts, tickets, decoder),
                 vocabulary=self.backbone.hf.get_output_embeddings().weight.shape[0],
                 context=context,
                 device=self.backbone.device,
-                version=self._version,
-                on_token=on_token,
-                on_answer=self.on_answer,
-                with_token_info=self.with_token_info,
             )
-            return generation.run()
+            generation.run()
+        return generation.batch()
 
     def _beta(self, sampling: Sampling) -> float:
         """How much this request leans on Q."""

@@ -6,10 +6,12 @@ It keeps the rules of an engine: ids from the tokeniser, an end token, stop stri
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from steersman.errors import DataError
-from steersman.rollout.engine import FinishReason, OnToken, Rollout, Sampling, check_request, seeds_for
+from steersman.rollout.batch import FinishReason, Rollout, RolloutBatch
+from steersman.rollout.engine import OnToken, Sampling, check_request, seeds_for
 from steersman.rollout.stops import StopStrings
 from steersman.text.tokeniser import Tokeniser, decode
 
@@ -49,7 +51,7 @@ class ScriptedEngine:
         samples: int = 1,
         seeds: Sequence[int] | int,
         on_token: OnToken | None = None,
-    ) -> list[Rollout]:
+    ) -> RolloutBatch:
         check_request(prompts, samples, None, None)
         each = seeds_for(seeds, len(prompts), samples)
         stops = StopStrings(self.tokeniser, sampling.stop) if sampling.stop else None
@@ -58,9 +60,9 @@ class ScriptedEngine:
             for n in range(samples):
                 rollouts.append(self._answer(i, n, tuple(prompt), each[i * samples + n], sampling, stops))
                 if on_token is not None:
-                    for token, log_prob in zip(rollouts[-1].ids, rollouts[-1].log_probs, strict=True):
+                    for token, log_prob in zip(rollouts[-1].ids, rollouts[-1].log_probs.tolist(), strict=True):
                         on_token(i, n, token, log_prob)
-        return rollouts
+        return RolloutBatch.of(rollouts)
 
     def _answer(
         self, i: int, n: int, prompt: tuple[int, ...], seed: int, sampling: Sampling, stops: StopStrings | None
@@ -74,7 +76,7 @@ class ScriptedEngine:
                 "log-probabilities were given; give one for each token, or none"
             )
         count, finish = self._cut(ids, sampling, stops)
-        kept = tuple(log_probs[:count])
+        kept = torch.tensor(log_probs[:count])
         return Rollout(i, n, prompt, tuple(ids[:count]), kept, kept, finish, seed, self._version)
 
     def _cut(self, ids: list[int], sampling: Sampling, stops: StopStrings | None) -> tuple[int, FinishReason]:

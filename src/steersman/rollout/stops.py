@@ -6,7 +6,7 @@ string. Control tokens count as text here, so that a stop string may name one.
 
 from collections.abc import Sequence
 
-from steersman.rollout.engine import Rollout
+from steersman.rollout.batch import Rollout
 from steersman.text.tokeniser import Tokeniser, decode
 
 _UNFINISHED = "\ufffd"

@@ -107,7 +107,7 @@ def test_every_family_runs_an_iteration_in_every_layout(family, layout, opened, 
         samples = [one.scored.sample for one in done.experience]
         for one in done.experience:
             expected = plain_log_probs(start, one.scored.sample.row)
-            assert torch.allclose(torch.tensor(one.scored.sample.rollout.log_probs), expected, atol=1e-4)
+            assert torch.allclose(one.scored.sample.rollout.log_probs, expected, atol=1e-4)
             assert torch.allclose(one.scored.old_log_probs, expected, atol=1e-4)
         assert abs(done.row["KL to reference"]) < 1e-5
         assert done.stats.first["ratio from 1"] < 1e-4
@@ -161,7 +161,7 @@ def test_importance_weights_come_on_when_the_engine_disagrees_and_that_is_said(o
 
         def generate(self, *arguments, **more):
             found = self.engine.generate(*arguments, **more)
-            return [replace(one, log_probs=tuple(p - 0.3 for p in one.log_probs)) for one in found]
+            return replace(found, log_probs=found.log_probs - 0.3)
 
         def load_weights(self, state, version):
             self.engine.load_weights(state, version)

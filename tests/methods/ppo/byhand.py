@@ -6,7 +6,7 @@ import torch
 
 from steersman.methods.ppo.records import Experience, Sample, Scored
 from steersman.records import Prompt
-from steersman.rollout.engine import FinishReason, Rollout
+from steersman.rollout.batch import FinishReason, Rollout
 
 
 def sample(
@@ -18,7 +18,7 @@ def sample(
     group: int = 0,
 ) -> Sample:
     """An answer of so many tokens; `log_probs` are the engine's, `group` is the place of its prompt."""
-    said = tuple(log_probs or [-1.0] * tokens)
+    said = torch.tensor(log_probs or [-1.0] * tokens)
     rollout = Rollout(
         group, 0, tuple(range(1, prompt_tokens + 1)), tuple(range(5, 5 + tokens)), said, said, finish, seed=0, version=0
     )

@@ -13,7 +13,8 @@ from steersman.batches import TokenRow
 from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration
 from steersman.methods.ppo.records import collate
 from steersman.records import Prompt
-from steersman.rollout.engine import Rollout, Sampling, sample_seed
+from steersman.rollout.batch import Rollout, RolloutBatch
+from steersman.rollout.engine import Sampling, sample_seed
 
 CPU = torch.device("cpu")
 
@@ -46,14 +47,14 @@ class Engine:
 
     def generate(self, prompts, sampling, *, samples=1, seeds, on_token=None):
         self.asked.append((prompts, samples, list(seeds)))
-        found = []
+        found, said = [], torch.tensor([-1.0, -1.0])
         for i, prompt in enumerate(prompts):
             for number in range(samples):
-                one = Rollout(i, number, tuple(prompt), (i, number), (-1.0, -1.0), (-1.0, -1.0), "end", 0, 0)
+                one = Rollout(i, number, tuple(prompt), (i, number), said, said, "end", 0, 0)
                 found.append(one)
                 if self.on_answer is not None:
                     self.on_answer(one)
-        return found
+        return RolloutBatch.of(found)
 
     def load_weights(self, state, version) -> None: ...
 

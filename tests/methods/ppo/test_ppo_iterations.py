@@ -414,9 +414,9 @@ def test_without_a_watch_there_is_nothing_to_say_or_to_stop_for():
 class OffEngine(TabularEngine):
     """Its log-probabilities are a tenth of a nat off."""
 
-    def generate(self, *given: Any, **named: Any) -> list[Any]:
+    def generate(self, *given: Any, **named: Any) -> Any:
         found = super().generate(*given, **named)
-        return [replace(one, log_probs=tuple(value - 0.1 for value in one.log_probs)) for one in found]
+        return replace(found, log_probs=found.log_probs - 0.1)
 
 
 def test_an_engine_that_disagrees_with_the_trainer_is_corrected_for_by_importance_weights():

@@ -83,7 +83,7 @@ def test_every_number_of_an_iteration_is_the_slow_loops(name, budget, tiny_llama
             assert one.scored.score == pytest.approx(expected.score, abs=1e-6)
             columns = {
                 "log_probs": (one.scored.old_log_probs, expected.log_probs),
-                "engine": (torch.tensor(one.scored.sample.rollout.log_probs), expected.log_probs),
+                "engine": (one.scored.sample.rollout.log_probs, expected.log_probs),
                 "reference": (one.scored.reference_log_probs, expected.reference),
                 "kl": (one.scored.kl, expected.kl),
                 "values": (torch.zeros(one.tokens) if head is None else one.scored.values, expected.values),

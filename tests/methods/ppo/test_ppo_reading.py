@@ -125,15 +125,10 @@ def test_an_engine_that_is_wrong_is_not_believed(tmp_path):
     _, samples = answered(actors)
     checked = samples[0].rollout
     lies = [
-        replace(checked, log_probs=tuple(x - 0.01 for x in checked.log_probs)),
-        replace(
-            checked, token_info=replace(checked.token_info, values=tuple(x + 0.01 for x in checked.token_info.values))
-        ),
-        replace(
-            checked,
-            token_info=replace(checked.token_info, entropies=tuple(x + 0.01 for x in checked.token_info.entropies)),
-        ),
-        replace(checked, token_info=None),
+        replace(checked, log_probs=checked.log_probs - 0.01),
+        replace(checked, values=checked.values + 0.01),
+        replace(checked, entropies=checked.entropies + 0.01),
+        replace(checked, entropies=None, values=None),
     ]
     for lie in lies:
         told = [replace(samples[0], rollout=lie), *samples[1:]]
@@ -159,7 +154,7 @@ def test_a_value_head_that_has_changed_is_read_as_it_is_now(tmp_path):
     rollouts = engine.generate([[5, 6, 7]], Sampling(max_new_tokens=4, temperature=TEMPERATURE), seeds=0)
     sample = Sample(Prompt(text="?"), rollouts[0], "?", rollouts[0].row)
     (full,) = all_from_models([sample], actors, reading(), KlSettings())
-    assert rollouts[0].token_info.values == pytest.approx(full.values.tolist(), abs=1e-5)
+    torch.testing.assert_close(rollouts[0].values, full.values, atol=1e-5, rtol=0)
 
 
 def test_the_mismatch_is_that_of_the_answers_which_the_trainer_read(tmp_path):
@@ -173,7 +168,7 @@ def test_the_mismatch_is_that_of_the_answers_which_the_trainer_read(tmp_path):
             raw_score=0.0,
             parts={},
             token_rewards=zero,
-            old_log_probs=torch.tensor(sample.rollout.log_probs) + (0.0 if i % CHECKED_SHARE else 0.25),
+            old_log_probs=sample.rollout.log_probs + (0.0 if i % CHECKED_SHARE else 0.25),
             reference_log_probs=zero,
             kl=zero,
             entropies=zero,

@@ -28,7 +28,8 @@ from steersman.models.loading import load_causal
 from steersman.parallel.world import World
 from steersman.records import Prompt
 from steersman.reward.scorer import Item, Score
-from steersman.rollout.engine import Rollout, Sampling
+from steersman.rollout.batch import Rollout, RolloutBatch
+from steersman.rollout.engine import Sampling
 from steersman.rollout.native import NativeEngine
 from steersman.settings.ppo import PpoSettings
 from steersman.train.core import Learner
@@ -191,7 +192,7 @@ class TabularEngine:
         samples: int = 1,
         seeds: Any,
         on_token: Any = None,
-    ) -> list[Rollout]:
+    ) -> RolloutBatch:
         problem = self.actors.problem
         count = len(prompts) * samples
         generator = torch.Generator().manual_seed(seeds[0] % 2**62)
@@ -202,20 +203,20 @@ class TabularEngine:
                 steps = (self.actors.logits[problem.prefix_index(ids)[:, t]] / sampling.temperature).log_softmax(-1)
                 ids[:, t] = torch.multinomial(steps.exp(), 1, generator=generator)[:, 0]
                 log_probs[:, t] = steps.gather(-1, ids[:, t : t + 1])[:, 0]
-        return [
+        return RolloutBatch.of(
             Rollout(
                 i // samples,
                 i % samples,
                 tuple(prompts[i // samples]),
                 tuple(ids[i].tolist()),
-                tuple(own := log_probs[i].tolist()),
-                tuple(own),
+                log_probs[i],
+                log_probs[i],
                 "length",
                 0,
                 0,
             )
             for i in range(count)
-        ]
+        )
 
     def load_weights(self, state: Mapping[str, Tensor], version: int) -> None:
         self.actors.load_state_dict(dict(state))

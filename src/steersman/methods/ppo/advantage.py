@@ -71,8 +71,8 @@ def engine_mismatch(scored: Sequence[Scored]) -> float:
     """Mean absolute difference between the engine's and the trainer's log-probability of the sampled tokens, over the answers that
     the trainer has read itself."""
     read = [one for one in scored if not one.taken_from_engine]
-    gaps = [(one.old_log_probs - torch.tensor(one.sample.rollout.log_probs)).abs() for one in read]
-    return float(torch.cat(gaps).mean())
+    ours, engines = zip(*((one.old_log_probs, one.sample.rollout.log_probs) for one in read), strict=True)
+    return float((torch.cat(ours) - torch.cat(engines)).abs().mean())
 
 
 def explained_variance(experience: Sequence[Experience]) -> float:
@@ -86,4 +86,4 @@ def explained_variance(experience: Sequence[Experience]) -> float:
 def _importance(one: Scored, cap: float | None) -> Float[Tensor, " tokens"]:
     if cap is None:
         return torch.ones_like(one.old_log_probs)
-    return truncated_importance_weight(one.old_log_probs, torch.tensor(one.sample.rollout.log_probs), cap=cap)
+    return truncated_importance_weight(one.old_log_probs, one.sample.rollout.log_probs, cap=cap)

@@ -8,7 +8,8 @@ from steersman.data.order import epoch_order
 from steersman.methods.ppo.records import Sample
 from steersman.records import Prompt
 from steersman.reward.scorer import Item
-from steersman.rollout.engine import Engine, Rollout, Sampling, TellsOfEach, sample_seed
+from steersman.rollout.batch import Rollout
+from steersman.rollout.engine import Engine, Sampling, TellsOfEach, sample_seed
 from steersman.rollout.language import Language
 from steersman.settings.ppo import PpoSettings
 
@@ -57,7 +58,10 @@ def collect(
     ]
     with telling(engine, ahead, lambda rollout: (prompts[rollout.prompt], language.text_of(rollout))):
         rollouts = engine.generate(ids, asking.sampling, samples=asking.samples, seeds=seeds)
-    return [Sample(prompts[rollout.prompt], rollout, language.text_of(rollout), rollout.row) for rollout in rollouts]
+    return [
+        Sample(prompts[rollout.prompt], rollout, language.text_of(rollout), row)
+        for rollout, row in zip(rollouts, rollouts.rows, strict=True)
+    ]
 
 
 @contextmanager

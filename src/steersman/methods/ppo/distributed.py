@@ -15,7 +15,8 @@ from steersman.models.backbone import Backbone
 from steersman.parallel.shard import whole
 from steersman.parallel.world import World
 from steersman.reward.scorer import Item, Score, Scorer
-from steersman.rollout.engine import OnToken, Rollout, Sampling, check_request, seeds_for
+from steersman.rollout.batch import RolloutBatch
+from steersman.rollout.engine import OnToken, Sampling, check_request, seeds_for
 from steersman.rollout.native import NativeEngine
 from steersman.train.optim import trainable
 
@@ -54,15 +55,15 @@ class DistributedEngine:
         samples: int = 1,
         seeds: Sequence[int] | int,
         on_token: OnToken | None = None,
-    ) -> list[Rollout]:
+    ) -> RolloutBatch:
         """`on_token` hears the tokens that this process draws."""
         check_request(prompts, samples, None, None)
         every = seeds_for(seeds, len(prompts), samples)
         mine = range(self._world.rank, len(prompts), self._world.size)
 
-        def answer() -> list[Rollout]:
+        def answer() -> bytes:
             if not mine:
-                return []
+                return RolloutBatch.of([]).to_bytes()
             found = self.engine.generate(
                 [prompts[i] for i in mine],
                 sampling,
@@ -70,10 +71,9 @@ class DistributedEngine:
                 seeds=[every[i * samples + number] for i in mine for number in range(samples)],
                 on_token=None if on_token is None else _under_their_own_number(on_token, mine),
             )
-            return [replace(rollout, prompt=mine[rollout.prompt]) for rollout in found]
+            return replace(found, prompts=torch.tensor(mine)[found.prompts]).to_bytes()
 
-        found = [rollout for part in self._world.together("answering", answer) for rollout in part]
-        return sorted(found, key=lambda rollout: (rollout.prompt, rollout.sample))
+        return RolloutBatch.joined(map(RolloutBatch.from_bytes, self._world.together("answering", answer)))
 
 
 class DistributedScorer:

@@ -1,6 +1,6 @@
 """What the models say of each sampled token: policy, reference and value function.
 
-An engine that stands on the very weights that learn has read all samples as it made them, so what it knows (`Rollout.token_info`) is
+An engine that stands on the very weights that learn has read all samples as it made them, so what it knows (`Rollout.entropies`, `Rollout.values`) is
 not computed a second time: only the reference is asked, and a critic with weights of its own. That it knows the same is not taken
 for granted: a few samples are read in full in every iteration, and if they differ by more than rounding, all are.
 """
@@ -87,19 +87,18 @@ def _engine_may_know(samples: Sequence[Sample], actors: Actors, forward: Forward
     work in lockstep."""
     if forward.world.size > 1 or kl.estimator not in ("k1", "k2", "k3") or not isinstance(actors, Critic):
         return False
-    known = [sample.rollout.token_info for sample in samples]
-    if actors.values_on_the_policys_trunk:
-        return all(one is not None and one.values is not None for one in known)
-    return all(one is not None for one in known)
+    rollouts = [sample.rollout for sample in samples]
+    if actors.values_on_the_policys_trunk and any(one.values is None for one in rollouts):
+        return False
+    return all(one.entropies is not None for one in rollouts)
 
 
 def _agree(sample: Sample, read: TokenQuantities) -> bool:
-    known = sample.rollout.token_info
-    assert known is not None
-    pairs = [(read.old_log_probs, torch.tensor(sample.rollout.log_probs), 1.0)]
-    pairs.append((read.entropies, torch.tensor(known.entropies), 1.0))
+    known = sample.rollout
+    assert known.entropies is not None
+    pairs = [(read.old_log_probs, known.log_probs, 1.0), (read.entropies, known.entropies, 1.0)]
     if known.values is not None and read.values is not None:
-        pairs.append((read.values, torch.tensor(known.values), max(1.0, float(read.values.abs().max()))))
+        pairs.append((read.values, known.values, max(1.0, float(read.values.abs().max()))))
     return all(float((one - other).abs().mean()) <= SAME * size for one, other, size in pairs)
 
 
@@ -116,14 +115,12 @@ def _rest_from_models(
 
     found: list[TokenQuantities] = []
     for sample, columns in zip(samples, _through(samples, ask, forward), strict=True):
-        known = sample.rollout.token_info
-        assert known is not None
-        old, reference = torch.tensor(sample.rollout.log_probs), columns[0]
-        values = None if known.values is None else torch.tensor(known.values)
-        values = columns[1] if len(columns) > 1 else values
-        estimate = ESTIMATES[kl.estimator](old, reference)
+        known, reference = sample.rollout, columns[0]
+        assert known.entropies is not None
+        values = columns[1] if len(columns) > 1 else known.values
+        estimate = ESTIMATES[kl.estimator](known.log_probs, reference)
         found.append(
-            TokenQuantities(old, reference, estimate, torch.tensor(known.entropies), values, taken_from_engine=True)
+            TokenQuantities(known.log_probs, reference, estimate, known.entropies, values, taken_from_engine=True)
         )
     return found
 

@@ -107,5 +107,5 @@ def _sample_row(one: Experience, language: Language) -> dict[str, Any]:
         "parts": dict(scored.parts),
         "ids": list(sample.rollout.ids),
         "offsets": language.offsets_of(sample.rollout),
-        **{name: [round(float(value), 6) for value in column] for name, column in columns.items()},
+        **{name: [round(value, 6) for value in column.tolist()] for name, column in columns.items()},
     }

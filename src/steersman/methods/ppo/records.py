@@ -15,7 +15,7 @@ from torch import Tensor
 
 from steersman.batches import TokenBatch, TokenRow, pad_rows
 from steersman.records import Prompt
-from steersman.rollout.engine import Rollout
+from steersman.rollout.batch import Rollout
 
 
 @dataclass(frozen=True, slots=True)

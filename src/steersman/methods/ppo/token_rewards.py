@@ -42,7 +42,8 @@ class TokenRewards:
 def padded_token_rewards(
     scored: Sequence[Scored], settings: AdvantageSettings, *, kl_coefficient: float
 ) -> TokenRewards:
-    mask = _padded([torch.ones(len(one.kl)) for one in scored]).bool()
+    lengths = torch.tensor([len(one.kl) for one in scored])
+    mask = torch.arange(int(lengths.max())) < lengths[:, None]
     scores = torch.tensor([one.score for one in scored])
     rewards = token_rewards(scores, _padded([one.kl for one in scored]), mask, coefficient=kl_coefficient)
     rewards = rewards + _padded([one.token_rewards for one in scored])

@@ -65,8 +65,9 @@ def _choose(settings: BestOfNSettings, files: Files, reward: Reward | None, *, q
     """The answers, their scores and the best of them, each file whole before the next is begun."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError(
-            "best-of-n draws and scores its answers in one process, and several were started; leave torchrun out, or make the "
-            "demonstrations with one process (steersman sample, steersman score) and fine-tune on them with steersman sft"
+            "best-of-n draws and scores its answers in one process, and several were started; leave torchrun out, or "
+            "make the demonstrations with one process (steersman sample, steersman score) and fine-tune on them with "
+            "steersman sft"
         )
     folder = RunFolder.create_or_open(Path(settings.run.out))
     with lock_run(folder.path), on_threads(settings.run.threads or torch.get_num_threads()):
@@ -80,8 +81,8 @@ def _choose(settings: BestOfNSettings, files: Files, reward: Reward | None, *, q
         kept = [row for row in best if settings.least_score is None or _score_of(row) >= settings.least_score]
         if not kept:
             raise DataError(
-                f"no prompt has an answer that scores least_score={settings.least_score} or more; the best of all scores "
-                f"{max(_score_of(row) for row in best):.4g}. Lower least_score, or raise n, in a new folder"
+                f"no prompt has an answer that scores least_score={settings.least_score} or more; the best of all "
+                f"scores {max(_score_of(row) for row in best):.4g}. Lower least_score, or raise n, in a new folder"
             )
         with RowWriter(files.chosen) as writer:
             for row in kept:

@@ -154,8 +154,9 @@ def _check(found: list[LabelledRow], seen: Counter[str], settings: ClassifierSet
         labels = ", ".join(f"{label!r} ({count:,})" for label, count in seen.most_common(8))
         which = "all" if found[0].label else "none"
         raise DataError(
-            f"{settings.data.source}: {which} of the texts have a label of positive={settings.positive}, so there is nothing to tell "
-            f"apart; the labels there are {labels}. Name those that mean {settings.classes[1]!r}: --positive LABEL"
+            f"{settings.data.source}: {which} of the texts have a label of positive={settings.positive}, so there is "
+            f"nothing to tell apart; the labels there are {labels}. Name those that mean {settings.classes[1]!r}: "
+            "--positive LABEL"
         )
 
 

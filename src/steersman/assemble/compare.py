@@ -81,8 +81,8 @@ def run_compare(
     """Every model's answer to every prompt: those of the source (the first `limit`, each once) and those asked in words."""
     if len(models) < 2:
         raise UsageError(
-            f"compare puts answers of two models or more side by side; seen {', '.join(models) or 'none'}. Give --model twice; with one "
-            "model `steersman sample` or `steersman chat` answers"
+            f"compare puts answers of two models or more side by side; seen {', '.join(models) or 'none'}. Give "
+            "--model twice; with one model `steersman sample` or `steersman chat` answers"
         )
     prompts = _prompts(source, asked, limit)
     columns = [_answers(name, path, prompts, sampling, seed, device) for name, path in models.items()]
@@ -103,8 +103,8 @@ def _prompts(source: str | None, asked: Sequence[str], limit: int | None) -> lis
         taken = list(itertools.islice(read, LIMIT if limit is None else limit))
         if not taken:
             raise DataError(
-                f"--prompts {source}: no prompts in {report.rows:,} rows ({report.malformed:,} of them bad); expected prompts, or records that "
-                "have them. `steersman data inspect` shows what is in a file"
+                f"--prompts {source}: no prompts in {report.rows:,} rows ({report.malformed:,} of them bad); expected "
+                "prompts, or records that have them. `steersman data inspect` shows what is in a file"
             )
         found += taken
     if not found:

@@ -128,7 +128,8 @@ def _kernels() -> Finding:
     return Finding(
         "kernels",
         "good",
-        f"oneDNN's float32 products are exact (error {error:.0e}) and {gain(512):.1f} times as fast as the default at width 512",
+        f"oneDNN's float32 products are exact (error {error:.0e}) and {gain(512):.1f} times as fast as the default at "
+        "width 512",
     )
 
 

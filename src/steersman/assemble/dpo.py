@@ -119,11 +119,13 @@ def refuse_what_has_no_place(settings: PreferenceSettings) -> None:
             raise UsageError(f"loss={settings.loss} has no place for {name}; it is used by {used}. Leave it out")
     if settings.loss == "robust" and not settings.label_smoothing:
         raise UsageError(
-            "loss=robust corrects for labels that are wrong, and label_smoothing, their share, is 0; give one, such as 0.1"
+            "loss=robust corrects for labels that are wrong, and label_smoothing, their share, is 0; give one, such "
+            "as 0.1"
         )
     if settings.length != "desensitised" and settings.alpha != fields["alpha"].default:
         raise UsageError(
-            f"alpha is what tokens count that length=desensitised finds too many, and length={settings.length}; leave it out"
+            f"alpha is what tokens count that length=desensitised finds too many, and length={settings.length}; leave "
+            "it out"
         )
 
 

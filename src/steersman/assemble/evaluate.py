@@ -111,7 +111,8 @@ def _task(settings: EvaluateSettings) -> Task:
         corpus = list(as_demonstrations(read_source(sources["corpus"], (Document, Demonstration), ReadReport())))
         if len(corpus) < 2:
             raise DataError(
-                f"corpus.source={sources['corpus'].source}: {len(corpus)} texts; expected documents or demonstrations, two or more"
+                f"corpus.source={sources['corpus'].source}: {len(corpus)} texts; expected documents or demonstrations, "
+                "two or more"
             )
     choices = read_choices(sources["choices"].source, limit=sources["choices"].limit) if "choices" in sources else []
     return Task(
@@ -127,8 +128,9 @@ def _prompts(setting: str, source: SourceSettings) -> list[Prompt]:
     found = list(as_prompts(read_source(source, WITH_PROMPTS, report), unique=True))
     if len(found) < 2:
         raise DataError(
-            f"{setting}.source={source.source}: {len(found)} prompts in {report.rows:,} rows ({report.malformed:,} of them bad); expected two "
-            "or more, for intervals are taken over prompts. `steersman data inspect` shows what is in a file"
+            f"{setting}.source={source.source}: {len(found)} prompts in {report.rows:,} rows ({report.malformed:,} of "
+            "them bad); expected two or more, for intervals are taken over prompts. `steersman data inspect` shows "
+            "what is in a file"
         )
     return found
 
@@ -256,8 +258,8 @@ def _evaluation(
         judged = results_of_people(pairs, known, len(models))
         if not len(judged.results):
             raise DataError(
-                f"judged.source={settings.judged.source}: none of {len(pairs):,} comparisons is between two of the models; expected answers "
-                f"whose model is one of {', '.join(known)}"
+                f"judged.source={settings.judged.source}: none of {len(pairs):,} comparisons is between two of the "
+                f"models; expected answers whose model is one of {', '.join(known)}"
             )
         if judged.others:
             notes = [*notes, f"{judged.others:,} judgements are not between two of these models and were left out"]

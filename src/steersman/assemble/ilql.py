@@ -100,11 +100,13 @@ def _on_one_process(settings: IlqlSettings, weights: Weights) -> TrainableQ:
 def _check(settings: IlqlSettings) -> None:
     if settings.train.packing:
         raise UsageError(
-            "train.packing lays several answers into one row, and after an answer's last token nothing may follow; leave it out"
+            "train.packing lays several answers into one row, and after an answer's last token nothing may follow; "
+            "leave it out"
         )
     if settings.imitation_beta and not settings.imitation:
         raise UsageError(
-            f"imitation_beta={settings.imitation_beta:g} weighs what is imitated, and imitation=0 imitates nothing; leave it out"
+            f"imitation_beta={settings.imitation_beta:g} weighs what is imitated, and imitation=0 imitates nothing; "
+            "leave it out"
         )
 
 

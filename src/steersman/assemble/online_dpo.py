@@ -131,7 +131,8 @@ def _check(settings: OnlineDpoSettings) -> None:
         )
     if settings.distance.max_new_tokens != type(settings.distance)().max_new_tokens:
         raise UsageError(
-            "online DPO measures answers as it samples them; set sampling.max_new_tokens instead of distance.max_new_tokens"
+            "online DPO measures answers as it samples them; set sampling.max_new_tokens instead of "
+            "distance.max_new_tokens"
         )
     refuse_what_has_no_place(settings)
 

@@ -68,7 +68,8 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
                     progress.update(place)
                     if stop.requested and place < len(prompts):
                         raise Preempted(
-                            f"stopped after {place:,} of {len(prompts):,} prompts as asked; the same command goes on from there"
+                            f"stopped after {place:,} of {len(prompts):,} prompts as asked; the same command goes on "
+                            "from there"
                         )
     return result
 
@@ -92,14 +93,15 @@ def resume(file: IO[bytes], out: Path, prompts: Sequence[Prompt], ids: Sequence[
         here = place.get(prompt_words(row.prompt), -1)
         if here < done:
             raise UsageError(
-                f"{out}:{number} answers {row.prompt.shown[:60]!r}, which is not among the prompts still to come. The file "
-                "belongs to other prompts; give another out"
+                f"{out}:{number} answers {row.prompt.shown[:60]!r}, which is not among the prompts still to come. The "
+                "file belongs to other prompts; give another out"
             )
         if row.id != ids[here]:
             first = row.completions[0]
             raise UsageError(
-                f"{out}:{number} holds answers made with other settings (the first: {first.model}, {dict(first.sampling)}, seed "
-                f"{first.seed}). To go on use the old model, sampling, answers, distinct and seed; to begin anew give another out"
+                f"{out}:{number} holds answers made with other settings (the first: {first.model}, "
+                f"{dict(first.sampling)}, seed {first.seed}). To go on use the old model, sampling, answers, distinct "
+                "and seed; to begin anew give another out"
             )
         done = here + 1
     begun = text[whole:]
@@ -180,8 +182,8 @@ def _prompts(settings: SampleSettings, result: SampleResult) -> list[Prompt]:
         result.count(reason, number)
     if not found:
         raise DataError(
-            f"{settings.prompts.source}: no prompts ({report.rows:,} rows, {report.malformed:,} of them bad); expected prompts, or "
-            "records that have them. `steersman data inspect` shows what is in a file"
+            f"{settings.prompts.source}: no prompts ({report.rows:,} rows, {report.malformed:,} of them bad); expected "
+            "prompts, or records that have them. `steersman data inspect` shows what is in a file"
         )
     return found
 

@@ -147,7 +147,8 @@ def lines_of_score(result: ScoreResult) -> list[str]:
 
     numbers: Mapping[str, float] = result.quantiles
     lines = [
-        f"{escape(result.out)}: {result.answers:,} answers of {result.records:,} records, each with its score {escape(result.name)!r}",
+        f"{escape(result.out)}: {result.answers:,} answers of {result.records:,} records, each with its score "
+        f"{escape(result.name)!r}",
         f"  mean {result.mean:.4g}, standard deviation {result.std:.4g}",
         f"  lowest {numbers['0']:.4g}, quarter {numbers['0.25']:.4g}, middle {numbers['0.5']:.4g}, "
         f"three quarters {numbers['0.75']:.4g}, highest {numbers['1']:.4g}",

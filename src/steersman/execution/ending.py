@@ -124,8 +124,8 @@ def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
             raise
         raise SteersmanError(
             f"{folder} could not be written ({error}): it needs more than the {written:,} bytes that were written, and "
-            f"{free_bytes(folder):,} are free. Free some space (or raise the quota or file size limit), then run the same "
-            "command again."
+            f"{free_bytes(folder):,} are free. Free some space (or raise the quota or file size limit), then run the "
+            "same command again."
         ) from error
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)

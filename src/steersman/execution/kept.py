@@ -121,7 +121,8 @@ class OpenRunFolder:
         problems = self._store.verify(path) if path.is_dir() else ["it is gone"]
         if problems:
             self.notice(
-                f"the best checkpoint (step {step}) cannot be used: {'; '.join(problems)}. The last weights are kept instead."
+                f"the best checkpoint (step {step}) cannot be used: {'; '.join(problems)}. The last weights are kept "
+                "instead."
             )
             return None
         return load_file(path / "weights.safetensors")
@@ -182,7 +183,8 @@ class OpenRunFolder:
         world.barrier()
         if found is None or found.step != step:
             raise CheckpointError(
-                f"process {world.rank} does not see step {step} in {self.folder.checkpoints}; all processes need one file system"
+                f"process {world.rank} does not see step {step} in {self.folder.checkpoints}; all processes need one "
+                "file system"
             )
         return found
 

@@ -52,7 +52,8 @@ def open_checkpoint(folder: Path, *, device: str) -> LanguageModel:
     kind = read_stamp(run / "stamp.json").get("kind")
     if kind not in WITH_LANGUAGE_MODEL:
         raise ModelError(
-            f"{folder} is of a run of the kind {kind}, which makes no language model; expected {', '.join(WITH_LANGUAGE_MODEL)}"
+            f"{folder} is of a run of the kind {kind}, which makes no language model; expected "
+            f"{', '.join(WITH_LANGUAGE_MODEL)}"
         )
     recipe = read_recipe(run / "recipe.toml")
     settings = check(ModelSettings, recipe["model"])

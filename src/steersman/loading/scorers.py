@@ -185,8 +185,8 @@ def _length_controlled(settings: ScorerSettings, scorer: Scorer, keeping: Scorer
         items = _reference_items(settings)
         trend = measure_trend([len(answer) for _, answer in items], [score.value for score in scorer.score(items)])
         keeping.notice(
-            f"length explains {trend.explained:.1%} of the scores of {len(items)} reference answers, {100 * trend.slope:+.3g} for 100 "
-            "characters; it is taken out"
+            f"length explains {trend.explained:.1%} of the scores of {len(items)} reference answers, "
+            f"{100 * trend.slope:+.3g} for 100 characters; it is taken out"
         )
         return asdict(trend)
 
@@ -216,8 +216,8 @@ def _measured(name: str, scorer: Scorer, items: list[Item]) -> tuple[float, floa
     mean, std = float(values.mean()), float(values.std())
     if not std > 0:
         raise DataError(
-            f"scorer.sum.{name} gave all {len(items)} reference answers the score {mean:g}, so it has no scale; give other reference "
-            f"answers, or scorer.sum.{name}.normalise=none"
+            f"scorer.sum.{name} gave all {len(items)} reference answers the score {mean:g}, so it has no scale; give "
+            f"other reference answers, or scorer.sum.{name}.normalise=none"
         )
     return mean, std
 

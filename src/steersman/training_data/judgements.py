@@ -154,7 +154,8 @@ def _check(pairs: list[tuple[float, float, float, float, float]], approvals: lis
     thumbs = {value for value in approvals if value == value}
     if not thumbs and all(pair[2] == 0.5 for pair in pairs):
         raise DataError(
-            f"{source}: all {len(pairs):,} judgements are ties, so there is no preference to learn; look at the labelling"
+            f"{source}: all {len(pairs):,} judgements are ties, so there is no preference to learn; look at the "
+            "labelling"
         )
     if len(thumbs) == 1 and not pairs:
         said = "up" if thumbs == {1.0} else "down"

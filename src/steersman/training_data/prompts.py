@@ -44,7 +44,8 @@ def prompts_of(
         held = [prompt for prompt in fitting if sides[prompt.id] == "held out"]
     if not train:
         raise DataError(
-            f"prompts.source={settings.source}: every prompt fell into the held-out share of {settings.held_out}; lower it"
+            f"prompts.source={settings.source}: every prompt fell into the held-out share of {settings.held_out}; "
+            "lower it"
         )
     words = f"{len(train):,} prompts to learn from, {len(held):,} held out"
     if len(fitting) < len(found):

@@ -28,7 +28,8 @@ class ReferenceLogProbs:
         expected = int(self._starts[-1]) * 4
         if path.stat().st_size != expected:
             raise DataError(
-                f"{path}: {path.stat().st_size} bytes where {expected} are expected; delete it and run the same command again"
+                f"{path}: {path.stat().st_size} bytes where {expected} are expected; delete it and run the same "
+                "command again"
             )
         self._values = (
             np.memmap(path, np.float32, "r", shape=(int(self._starts[-1]),)) if expected else np.zeros(0, np.float32)

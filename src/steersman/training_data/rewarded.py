@@ -200,7 +200,8 @@ def _score_of(completion: Completion, name: str | None) -> float | None:
     names = [key for key in completion.scores if "/" not in key]
     if len(names) > 1:
         raise DataError(
-            f"an answer has the scores {', '.join(names)}, and one of them is the reward; say which, such as reward={names[0]}"
+            f"an answer has the scores {', '.join(names)}, and one of them is the reward; say which, such as "
+            f"reward={names[0]}"
         )
     return completion.scores[names[0]] if names else None
 
@@ -208,6 +209,6 @@ def _score_of(completion: Completion, name: str | None) -> float | None:
 def _check(side: Rewarded, source: str) -> None:
     if not side.within and float(np.ptp(side.rewards)) == 0.0:
         raise DataError(
-            f"{source}: all {len(side):,} answers earned {side.rewards[0]:.4g}, so that none is better than another; expected "
-            "answers of different worth"
+            f"{source}: all {len(side):,} answers earned {side.rewards[0]:.4g}, so that none is better than another; "
+            "expected answers of different worth"
         )

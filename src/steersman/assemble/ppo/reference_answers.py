@@ -49,8 +49,9 @@ def against_reference(
     assert count is not None
     if "conservative" in settings.watch.chosen:
         raise UsageError(
-            "watch.action=conservative puts an ensemble's careful score in the place of what is paid, and score.preference_over pays a "
-            "preference on another scale; give scorer.belief=pessimistic from the beginning, or choose another action"
+            "watch.action=conservative puts an ensemble's careful score in the place of what is paid, and "
+            "score.preference_over pays a preference on another scale; give scorer.belief=pessimistic from the "
+            "beginning, or choose another action"
         )
     wanted = {
         prompt_key(prompt): prompt
@@ -61,7 +62,8 @@ def against_reference(
     if set(wanted) <= set(there):
         return PreferenceScorer(scorer, there)
     run.notice(
-        f"drawing {count} answer{'s' if count > 1 else ''} of the starting model to each of {len(wanted):,} prompts, to compare with"
+        f"drawing {count} answer{'s' if count > 1 else ''} of the starting model to each of {len(wanted):,} prompts, "
+        "to compare with"
     )
     asking = Asking(starting.sampling, count, run.seed, "reference")
     rows: list[dict[str, Any]] = []

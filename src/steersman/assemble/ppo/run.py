@@ -132,13 +132,13 @@ def _check(settings: PpoSettings) -> None:
     lora = settings.model.lora
     if lora is not None and lora.dropout:
         raise UsageError(
-            f"model.lora.dropout is {lora.dropout}; PPO compares two probabilities of one token, and the noise of two dropout masks "
-            "would be in their ratio. Leave it at 0"
+            f"model.lora.dropout is {lora.dropout}; PPO compares two probabilities of one token, and the noise of two "
+            "dropout masks would be in their ratio. Leave it at 0"
         )
     if settings.critic != "policy" and settings.layout != "separate":
         raise UsageError(
-            f"critic={settings.critic} begins a critic with a model of its own, and in layout={settings.layout} there is none; "
-            "choose layout=separate"
+            f"critic={settings.critic} begins a critic with a model of its own, and in layout={settings.layout} there "
+            "is none; choose layout=separate"
         )
 
 

@@ -57,8 +57,8 @@ def open_watch(
         scorer, featured = keep_features(scorer)
     if settings.latent == "on" and featured is None:
         raise UsageError(
-            f"watch.latent=on looks at a reward model's features, and the scorer {scorer.name!r} has none; score by a reward model that "
-            "`steersman reward` saved, or leave watch.latent at auto"
+            f"watch.latent=on looks at a reward model's features, and the scorer {scorer.name!r} has none; score by a "
+            "reward model that `steersman reward` saved, or leave watch.latent at auto"
         )
     held_out = None
     if settings.held_out_scorer is not None:
@@ -83,8 +83,9 @@ def _check(settings: WatchSettings, scorer: Scorer) -> None:
     """Refuse what could never be done."""
     if "conservative" in settings.chosen and not is_ensemble(scorer):
         raise UsageError(
-            f"watch.action=conservative believes an ensemble less, and the scorer {scorer.name!r} is none; give scorer.path several "
-            "reward models, or one with several heads (steersman reward, heads=3), or choose another action"
+            f"watch.action=conservative believes an ensemble less, and the scorer {scorer.name!r} is none; give "
+            "scorer.path several reward models, or one with several heads (steersman reward, heads=3), or choose "
+            "another action"
         )
     if settings.held_out_scorer is None:
         if "restore" in settings.chosen and not is_ensemble(scorer):
@@ -95,11 +96,13 @@ def _check(settings: WatchSettings, scorer: Scorer) -> None:
         alone = [name for name in settings.actions if name in HELD_OUT_ONLY]
         if alone:
             raise UsageError(
-                f"watch.actions.{alone[0]} needs watch.held_out_scorer: it compares the scorer with a second one; give its path"
+                f"watch.actions.{alone[0]} needs watch.held_out_scorer: it compares the scorer with a second one; give "
+                "its path"
             )
     if "disagreement" in settings.actions and not is_ensemble(scorer):
         raise UsageError(
-            f"watch.actions.disagreement looks at an ensemble's members, and the scorer {scorer.name!r} is none; leave it out"
+            f"watch.actions.disagreement looks at an ensemble's members, and the scorer {scorer.name!r} is none; leave "
+            "it out"
         )
     if "outliers" in settings.actions and settings.latent == "off":
         raise UsageError(

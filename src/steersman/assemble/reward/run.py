@@ -81,12 +81,13 @@ def run_reward(settings: RewardSettings, *, quiet: bool = False) -> RunResult:
         )
     if settings.members_as == "average" and len(places) > 1:
         raise UsageError(
-            f"members_as=average takes the mean of models that began as one, and {settings.model.path} is an ensemble of {len(places)}; give the "
-            "folder of one of them, or members_as=ensemble"
+            f"members_as=average takes the mean of models that began as one, and {settings.model.path} is an ensemble "
+            f"of {len(places)}; give the folder of one of them, or members_as=ensemble"
         )
     if settings.train.packing:
         raise UsageError(
-            "train.packing lays several answers into one row, and a score is read at a row's end; leave it out for reward models"
+            "train.packing lays several answers into one row, and a score is read at a row's end; leave it out for "
+            "reward models"
         )
     if settings.members == 1:
         return run_member(settings, quiet=quiet)
@@ -158,8 +159,8 @@ def load_trainable(settings: RewardSettings, device: torch.device) -> TrainableR
     if earlier is not None and earlier.kind == "reward":
         if settings.model.lora is not None:
             raise UsageError(
-                f"{settings.model.path} is a whole reward model; it is trained further whole. Leave model.lora out, or begin an "
-                "adapter on its causal base model instead"
+                f"{settings.model.path} is a whole reward model; it is trained further whole. Leave model.lora out, or "
+                "begin an adapter on its causal base model instead"
             )
         tokeniser = load_tokeniser(run_model)
         give_pad(tokeniser)

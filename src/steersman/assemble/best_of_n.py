@@ -1,7 +1,7 @@
 """`best-of-n`: prompts -> n answers each -> the best by a scorer -> a model fine-tuned on them.
 
-The parts are the commands `sample`, `score` and `sft`, and each leaves its file in the run's folder, so that a run that was killed
-goes on in the part where it was:
+The parts are the commands `sample`, `score` and `sft`. Each writes its file into the run's folder, so that a killed run
+continues with the part in which it stopped:
 
     answers.jsonl    every answer, row by row          scored.jsonl    the same with their scores
     chosen.jsonl     the best of each prompt, as demonstrations with their scores
@@ -48,7 +48,10 @@ class Files:
 
 
 def run_best_of_n(settings: BestOfNSettings, *, quiet: bool = False, reward: Reward | None = None) -> RunResult:
-    """Sample, choose and fine-tune; the same call on the same folder resumes. `reward` takes the place of settings.scorer."""
+    """Sample, choose and fine-tune; the same call on the same folder resumes.
+
+    `reward` replaces settings.scorer.
+    """
     out = Path(settings.run.out)
     files = Files(out / "answers.jsonl", out / "scored.jsonl", out / "chosen.jsonl")
     job = Job("best-of-n", settings, settings.run, settings.train, f"steersman chat {settings.run.out}", quiet)
@@ -62,7 +65,7 @@ def run_best_of_n(settings: BestOfNSettings, *, quiet: bool = False, reward: Rew
 
 
 def _choose(settings: BestOfNSettings, files: Files, reward: Reward | None, *, quiet: bool) -> None:
-    """The answers, their scores and the best of them, each file whole before the next is begun."""
+    """Write the answers, their scores and the best of them. Each file is complete before the next is begun."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError(
             "best-of-n draws and scores its answers in one process, and several were started; leave torchrun out, or "
@@ -96,7 +99,7 @@ def _scored(path: Path) -> Iterator[Answers]:
 
 
 def _best(row: Answers) -> Demonstration:
-    """The answer with the highest score; of equal ones the first."""
+    """The answer with the highest score; the first of equal ones."""
     best = max(row.completions, key=lambda completion: completion.scores[SCORE])
     return Demonstration(row.prompt, best, annotator=f"best of {len(row.completions)}", id=row.id)
 
@@ -106,8 +109,10 @@ def _score_of(row: Demonstration) -> float:
 
 
 def _measure(settings: BestOfNSettings, scored: Path) -> dict[str, float]:
-    """What the best of 1, 2, 4, … n scores in the mean over prompts, and the KL that costs at most. Estimated without bias from all
-    answers: the best of 2, say, over all pairs of them."""
+    """Mean score of the best of 1, 2, 4, … n answers, and an upper bound on the KL.
+
+    The estimates use all answers and are unbiased: the best of 2, say, over all pairs.
+    """
     rows = [[completion.scores[SCORE] for completion in row.completions] for row in _scored(scored)]
     sizes = [2**power for power in range(settings.n.bit_length()) if 2**power < settings.n] + [settings.n]
     found: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""`classifier`: settings -> a sequence classifier of two classes, trained on labelled texts, and a report on how good it is."""
+"""`classifier`: settings -> a classifier of two classes, trained on labelled texts, and a report on its quality."""
 
 import json
 from collections import Counter
@@ -98,7 +98,7 @@ def _refuse(settings: ClassifierSettings) -> None:
 
 
 def load_trainable(settings: ClassifierSettings, device: torch.device) -> TrainableClassifier:
-    """The trunk under a new output layer; torch's generator decides how that begins."""
+    """The trunk with a new output layer, initialised at random."""
     loading = {"revision": settings.model.revision, "trust_remote_code": settings.model.trust_remote_code}
     with TemporaryDirectory() as scratch:
         path = model_path(settings.model.path, Path(scratch))
@@ -116,7 +116,7 @@ def load_trainable(settings: ClassifierSettings, device: torch.device) -> Traina
 def labelled_rows(
     run: RunContext, settings: ClassifierSettings, model: TrainableClassifier, *, held_out: bool
 ) -> list[LabelledRow]:
-    """The texts of one side as tokens, with their classes. Records of another kind are counted, and said."""
+    """The texts of one side as tokens, with their classes. Records of another kind are counted in a notice."""
     limit = longest_row(settings.data, model.context_length)
     side = DataSide.of(run, settings.data, held_out=held_out)
     report, seen, cut = side.report, Counter[str](), 0
@@ -168,7 +168,7 @@ def collate_labelled(
 
 
 def _report(run: RunContext, model: TrainableClassifier, held_out: Sequence[LabelledRow]) -> None:
-    """How good the saved weights are on the held-out texts: kept as quality.json, and said."""
+    """Measure the saved weights on the held-out texts, write quality.json and print the report."""
     rows, classifier = [labelled.row for labelled in held_out], model.classifier.eval()
     logits = run_rows(rows, classifier.logits, pad_id=model.pad_id, token_budget=SCORING_BUDGET, device=run.device)
     if not run.world.first:

@@ -1,5 +1,7 @@
-"""`compare` put together: the same prompts to two models or more, drawn with the same seeds, side by side. One model is in memory at a
-time; nothing is measured but what a scorer says, if one is given. For numbers with intervals there is `evaluate`."""
+"""`compare`: the same prompts to two or more models, sampled with the same seeds, side by side.
+
+One model is in memory at a time. Only a given scorer measures anything; `evaluate` gives numbers with intervals.
+"""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -78,7 +80,7 @@ def run_compare(
     seed: int = 0,
     device: str = "auto",
 ) -> Compared:
-    """Every model's answer to every prompt: those of the source (the first `limit`, each once) and those asked in words."""
+    """Each model's answer to each prompt: the first `limit` of the source, and those in `asked`."""
     if len(models) < 2:
         raise UsageError(
             f"compare puts answers of two models or more side by side; seen {', '.join(models) or 'none'}. Give "
@@ -167,7 +169,7 @@ def report_of(found: Compared) -> Report:
 
 
 def sides(row: Sequence[Answer]) -> list[tuple[Stretch, ...]]:
-    """The answers' texts; of two, with what differs between them marked."""
+    """The answers' texts; if there are two, their differences are marked."""
     texts = [one.text for one in row]
     return list(told_apart(*texts)) if len(texts) == 2 else [unmarked(text) for text in texts]
 

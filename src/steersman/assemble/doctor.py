@@ -1,4 +1,4 @@
-"""Is this machine fit to train? Facts, and for each a verdict in plain words. What it can try, it tries."""
+"""Checks whether this machine can train. Each check gives facts and a verdict."""
 
 import importlib.metadata as metadata
 import os
@@ -31,7 +31,7 @@ class Finding:
 
 
 def examine(out: Path) -> list[Finding]:
-    """Everything that commonly goes wrong, looked at before a run does."""
+    """All checks of common problems."""
     return [_python(), *_libraries(), _memory(), _disk(out), _device(), _kernels(), _training()]
 
 
@@ -102,7 +102,7 @@ def _device() -> Finding:
 
 
 def _no_kernels(device: Any) -> str:
-    """Why the kernels of a recorded step cannot be made here; "" if they can. One is made and run."""
+    """Why GPU kernels cannot be built here, or "" if they can. One is built and run."""
     import torch
 
     try:
@@ -134,7 +134,7 @@ def _kernels() -> Finding:
 
 
 def _training() -> Finding:
-    """One real optimiser step of a tiny model: the shortest proof that the parts fit."""
+    """Train a tiny model for three optimiser steps."""
     from functools import partial
 
     import torch

@@ -38,7 +38,7 @@ from steersman.training_data.split import content_of
 
 @dataclass(frozen=True)
 class Side:
-    """Judged answers by group, each row with the reference's log-probs; for kto also those of each group's mismatched answer."""
+    """Judged answers by group, with the reference's log-probs; for kto also those of one mismatched answer a group."""
 
     judgements: Judgements
     longest: int
@@ -95,7 +95,7 @@ def run_dpo(settings: DpoSettings, *, quiet: bool = False) -> RunResult:
 
 
 def both_sides(run: RunContext, settings: DpoSettings, model: LanguageModel) -> tuple[Side, Side | None]:
-    """What is learned from and what is held out, each with the reference's log-probs."""
+    """Training and held-out judgements, each with the reference's log-probs."""
     train, held_out = read_both(run, settings.data, settings.ties, model)
     reference = ReferencePass(run, settings, model)
     return reference.side(train, "train"), None if held_out is None else reference.side(held_out, "held-out")
@@ -110,7 +110,7 @@ def _check(settings: DpoSettings) -> None:
 
 
 def refuse_what_has_no_place(settings: PreferenceSettings) -> None:
-    """Raise if something was set that the chosen loss does not read."""
+    """Raise if a setting is given that the chosen loss does not use."""
     fields = type(settings).model_fields
     for name, losses in USED_BY.items():
         given = name in fields and getattr(settings, name) != fields[name].default
@@ -136,16 +136,16 @@ def preference_loss(settings: PreferenceSettings, found: Mapping[str, float]) ->
 def with_distance(
     run: RunContext, settings: DpoSettings, finish: Finish, held_out: Side, model: LanguageModel
 ) -> Finish:
-    """The finish with the KL to the reference beside what was measured in training.
+    """The finish, with the KL to the reference added.
 
-    A run that was killed after its last step reads it from its journal.
+    A run that was killed after measuring it reads it from its journal.
     """
     name, rows = f"held-out {NAME}", read_rows(run.folder.folder.journal_path)[0]
     nats = next((row[name] for row in rows if name in row), None)
     if nats is None and settings.distance.prompts:
         for parameter in model.backbone.parameters():
             parameter.grad = None  # room for a second model
-        reference = reference_voice(settings, model)
+        reference = reference_view(settings, model)
         nats = distance(
             held_out.prompts(), model, reference, settings.distance, seed=run.seed, token_budget=run.token_budget
         )
@@ -154,15 +154,15 @@ def with_distance(
     return finish if nats is None else replace(finish, held_out={**finish.held_out, NAME: nats})
 
 
-def reference_voice(settings: PreferenceSettings, model: LanguageModel) -> ModelView:
-    """The reference once the model has begun to learn: beneath its adapter, or a model by itself."""
+def reference_view(settings: PreferenceSettings, model: LanguageModel) -> ModelView:
+    """The reference model during training: the base beneath the adapter, or a model of its own."""
     if settings.reference is None and model.adapter is not None:
         return model.backbone, None
     return other_reference(settings, model).backbone, None
 
 
 def other_reference(settings: PreferenceSettings, model: LanguageModel) -> LanguageModel:
-    """The reference by itself."""
+    """The reference loaded as a model of its own."""
     place = {"path": reference_of(settings), "lora": None, "quantise": None}
     other = load_language_model(settings.model.model_copy(update=place), model.backbone.device)
     if tokeniser_hash(other.tokeniser) != tokeniser_hash(model.tokeniser):
@@ -216,12 +216,12 @@ class ReferencePass:
 
     def _reference(self) -> Backbone:
         if self.settings.reference is None:
-            return self.model.backbone  # nothing has been learned yet, and a new adapter adds nothing
+            return self.model.backbone  # before training, and a new adapter changes nothing
         return other_reference(self.settings, self.model).backbone
 
 
 def mismatched_row(judgements: Judgements, longest: int, index: int) -> TokenRow:
-    """A group's prompt with the first answer of the next group: what kto's KL baseline is measured on."""
+    """A group's prompt with the first answer of the next group, for kto's KL baseline."""
     starts, rows = judgements.starts, judgements.rows
     own, other = (rows.row(int(starts[i])) for i in (index, (index + 1) % len(judgements)))
     prompt = own.ids[: int(own.loss_mask.nonzero()[0])]
@@ -237,7 +237,7 @@ def objective_of(settings: DpoSettings, model: LanguageModel, token_budget: int)
 
 
 def baseline_by(model: LanguageModel, token_budget: int) -> Callable[[Sequence[JudgedGroup]], float]:
-    """kto's baseline over a global batch: the mean log-ratio of answers to prompts that they do not belong to."""
+    """kto's baseline over a global batch: the mean log-ratio of mismatched answers."""
     backbone = model.backbone
 
     def baseline(units: Sequence[JudgedGroup]) -> float:

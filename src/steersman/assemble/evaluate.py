@@ -1,4 +1,4 @@
-"""`evaluate` put together: models x prompts -> answers, scores, and a table in which every number has its interval.
+"""`evaluate`: models x prompts -> answers, scores, and a table in which every number has its interval.
 
 results.json    every figure, win rate, rating and best-of-n estimate, with n, seeds, versions and the exact command
 answers.jsonl   one row a prompt with every model's answers and their scores, as `sample` writes them
@@ -61,7 +61,7 @@ PEOPLE = "people"
 
 
 def run_evaluate(settings: EvaluateSettings, *, quiet: bool = False) -> Evaluation:
-    """Evaluate; the same call on the same folder goes on where it stopped."""
+    """Evaluate; the same call on the same folder continues."""
     settings, place = with_checkpoints(settings), settings.run
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("evaluate works in one process, and several were started; leave torchrun out")
@@ -138,7 +138,7 @@ def _prompts(setting: str, source: SourceSettings) -> list[Prompt]:
 def _all_models(
     settings: EvaluateSettings, task: Task, kept: OpenRunFolder, identity: RunIdentity, threads: int, *, quiet: bool
 ) -> list[ModelAnswers]:
-    """Each model's answers, from its file if they are there. A file is named by all that decided it."""
+    """Each model's answers, from a file if it is there. The file's mark is a hash of all inputs."""
     folder = kept.folder.path / "models"
     folder.mkdir(exist_ok=True)
     opening = Opener(settings)
@@ -186,7 +186,7 @@ def _kept(path: Path, mark: str) -> ModelAnswers | None:
 
 
 class Opener:
-    """Opens models, the reference once and only when it is needed."""
+    """Opens models; the reference is opened once, when it is needed."""
 
     def __init__(self, settings: EvaluateSettings) -> None:
         self._settings = settings
@@ -210,7 +210,7 @@ class Opener:
 def _score(
     models: Sequence[ModelAnswers], task: Task, settings: EvaluateSettings, device: torch.device, kept: OpenRunFolder
 ) -> None:
-    """Every scorer on every answer, one scorer after another."""
+    """Score every answer with every scorer, one scorer after another."""
     answers = [
         (prompt, answer)
         for model in models

@@ -1,4 +1,4 @@
-"""`ilql`: settings -> a language model, and beside it Q heads trained on answers and what they earned."""
+"""`ilql`: settings -> a language model with Q heads, trained on answers with rewards."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from steersman.training_data.split import content_of
 
 @dataclass(frozen=True)
 class TrainableQ:
-    """A language model, and the same one with the Q heads that are trained on it."""
+    """A language model, and the module that is trained: the same model with Q heads."""
 
     language_model: LanguageModel
     whole: QModel
@@ -79,7 +79,7 @@ def load_with_heads(settings: IlqlSettings, device: torch.device) -> TrainableQ:
 
 
 def first_heads(settings: IlqlSettings, model: LanguageModel) -> QHeads:
-    """The heads that the model brings, or new ones."""
+    """The model's saved heads, or new ones."""
     with TemporaryDirectory() as scratch:
         found = load_guide(model.backbone, model_path(settings.model.path, Path(scratch)))
     if found is None:
@@ -90,7 +90,7 @@ def first_heads(settings: IlqlSettings, model: LanguageModel) -> QHeads:
 
 
 def _on_one_process(settings: IlqlSettings, weights: Weights) -> TrainableQ:
-    """A sharded model once more, whole and with its gathered weights, for saving."""
+    """An unsharded copy of the model with the gathered weights, for saving."""
     model = load_language_model(settings.model, torch.device("cpu"))
     whole = QModel(model.backbone, heads_for(model.backbone))
     load_weight_tensors(whole, weights)

@@ -1,7 +1,7 @@
-"""`online-dpo`: settings -> a policy trained on pairs of its own answers, made and judged by a scorer as it learns.
+"""`online-dpo`: settings -> a policy trained on pairs of its own answers, judged by a scorer during training.
 
-Everything but where a step's pairs come from is DPO's. They follow from the step's number and the weights it begins with, so a run
-resumes without keeping what was sampled.
+Only the source of a step's pairs differs from DPO. The pairs follow from the step's number and its first weights, so a
+run resumes without storing samples.
 """
 
 import os
@@ -11,7 +11,7 @@ from functools import partial
 
 import torch
 
-from steersman.assemble.dpo import preference_loss, reference_of, reference_voice, refuse_what_has_no_place
+from steersman.assemble.dpo import preference_loss, reference_of, reference_view, refuse_what_has_no_place
 from steersman.data.sources import content_hash
 from steersman.errors import UsageError
 from steersman.execution.context import Job, RunContext, open_run
@@ -83,7 +83,7 @@ class PairMaker:
 def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: Reward | None = None) -> RunResult:
     """Learn from a scorer's judgements of the policy's own answers; the same call on the same folder resumes.
 
-    `reward` takes the place of settings.scorer.
+    `reward` replaces settings.scorer.
     """
     job = Job("online-dpo", settings, settings.run, settings.train, f"steersman chat {settings.run.out}", quiet)
     before = already_finished(job)
@@ -104,7 +104,7 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: 
         language = ModelLanguage(model.tokeniser, tuple(settings.sampling.stop))
         room = room_for_prompts(model.backbone, sampling_of(settings, language))
         prompts, held_out = prompts_of(settings.prompts, language, run.notice, room=room)
-        reference = reference_voice(settings, model)
+        reference = reference_view(settings, model)
         scorer = scorer_of(settings.scorer, reward, run.device, ScorerCache.of(run.folder, run.world))
         maker = PairMaker(run, settings, model, language, scorer, reference)
         engine = native_engine(maker.policy, model.tokeniser)
@@ -138,7 +138,7 @@ def _check(settings: OnlineDpoSettings) -> None:
 
 
 def _held_out(maker: PairMaker, prompts: Sequence[Prompt]) -> list[JudgedGroup]:
-    """Pairs of the reference's answers: the same whenever the run is resumed, and for runs that are compared."""
+    """Pairs of the reference's answers: the same after a resume, and for runs that are compared."""
     if not prompts or not maker.settings.distance.prompts:
         return []
     engine = native_engine(maker.reference, maker.model.tokeniser)
@@ -148,7 +148,7 @@ def _held_out(maker: PairMaker, prompts: Sequence[Prompt]) -> list[JudgedGroup]:
 
 
 def _pairs_of_step(maker: PairMaker, engine: NativeEngine, prompts: Sequence[Prompt]) -> RowsOfStep:
-    """The pairs of a step, made by the weights that it begins with."""
+    """A function that makes the pairs of a step with its first weights."""
     settings = maker.settings
 
     def rows_of(step: int) -> list[JudgedGroup]:
@@ -158,7 +158,7 @@ def _pairs_of_step(maker: PairMaker, engine: NativeEngine, prompts: Sequence[Pro
         samples, scores = maker.samples(engine, [prompts[i] for i in chosen], each, step=step, purpose="train")
         maker.run.folder.journal(
             {
-                # the step that is about to be done: a resumed run makes it, and this row, again
+                # the step that comes next: a resumed run repeats it, and writes this row again
                 "step": step + 1,
                 "score": sum(scores) / len(scores),
                 "answer length": sum(len(sample.rollout.ids) for sample in samples) / len(samples),
@@ -171,7 +171,7 @@ def _pairs_of_step(maker: PairMaker, engine: NativeEngine, prompts: Sequence[Pro
 
 
 def _measured(maker: PairMaker, engine: NativeEngine, prompts: Sequence[Prompt], finish: Finish) -> Finish:
-    """What the trained policy answers to held-out prompts: its score, and its KL to the reference."""
+    """The finish, with the policy's score and KL to the reference on held-out prompts."""
     rows = read_rows(maker.run.folder.folder.journal_path)[0]
     found = next((row for row in rows if f"held-out {NAME}" in row), None)
     if found is None:

@@ -1,7 +1,7 @@
-"""What a run will take, told from its settings and the model's config.json before anything is loaded: memory by role and time.
+"""`plan`: memory by role and time of a run, from its settings and the model's config.json. Nothing is loaded.
 
-Sums of what `costs` knows, for the widest moment of each stage. Lengths are those that are given; where none are, the longest that
-the settings allow, which makes the forecast a bound.
+The numbers come from `costs`, for the moment of each stage that needs most. Without given lengths, the longest that the
+settings allow are used, which makes the forecast a bound.
 """
 
 from collections.abc import Collection, Sequence
@@ -43,15 +43,15 @@ from steersman.settings.sft import SftSettings
 
 Supervised = SftSettings | RewardSettings | DpoSettings
 LAYOUTS = ("adapters", "adapters-own-critic", "shared", "separate")
-# Times the operations alone, by stage, measured on a processor (docs/plan.md): decoding moves weights for few rows.
+# Measured time over that of the operations alone, by stage, on a CPU (docs/plan.md).
 SLOWER = {"collect": 2.5, "score": 1.5, "update": 1.4}
-# The longest of rows whose typical length is given.
+# The longest row, as a multiple of the typical length.
 LONGEST = 1.5
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Typical tokens of a prompt and an answer (or, for methods that learn from rows, of a whole row); None where unsaid."""
+    """Typical tokens of a prompt, of an answer, and (for methods that train on rows) of a row; None if not given."""
 
     prompt: int | None = None
     answer: int | None = None
@@ -60,14 +60,14 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`memory` is above what Python and its libraries take by being imported. `seconds`: of an iteration (PPO) or a step."""
+    """`memory` excludes the imported libraries. `seconds` are those of an iteration (PPO) or a step."""
 
     name: str
     memory: Bytes
     seconds: float
     chosen: bool
     parked: Number = 0
-    """Of `compute.offload`: what lies in the processor's memory, beside the device's."""
+    """Bytes offloaded to CPU memory (`compute.offload`)."""
 
     def fits(self, there: Number) -> bool:
         return self.memory.total <= there
@@ -117,8 +117,10 @@ class IterationSize:
 
 
 def plan_ppo(settings: PpoSettings, lengths: Lengths, there: float, *, parked: Collection[str] = ()) -> Plan:
-    """PPO (or RLOO) in the layout of the settings, and in the others for comparison. `parked`: what leaves the device while it is not
-    needed."""
+    """Forecasts for PPO (or RLOO) in the layout of the settings, and in the others for comparison.
+
+    `parked` are the parts that are offloaded while they are not used.
+    """
     shape = shape_of_model(settings.model)
     scorer = _shape_of_scorer(settings.scorer)
     prompt = lengths.prompt or min(settings.prompts.max_length, shape.context or settings.prompts.max_length)
@@ -154,7 +156,7 @@ def _memory_of_ppo(
     size: IterationSize,
     parked: Collection[str],
 ) -> tuple[Bytes, Number]:
-    """At the widest moment on the device; and what has its place in the processor's memory."""
+    """The most memory on the device at once, and the offloaded memory of the CPU."""
     adapters, critic = layout.startswith("adapters"), settings.advantage.estimator == "gae"
     rank = (settings.model.lora or LoraSettings()).rank
     adapter = rank * shape.lora_parameters * (2 if layout == "adapters-own-critic" else 1) if adapters else 0
@@ -173,7 +175,7 @@ def _memory_of_ppo(
     share, length = answer / (prompt + answer), prompt + answer
     step = -(-answers // settings.update.minibatches) * length
     tokens = step / -(-step // budget)
-    # What learns in a step keeps its activations until the backward pass; a critic of its own has its after the policy's (in one process).
+    # Activations are kept until the backward pass; a separate critic has its own after the policy's (in one process).
     again, device = settings.model.gradient_checkpointing, resolve_device(settings.run.device).type
     kept = activations(shape, tokens, _longest(prompt) + answer, checkpointing=again, read=share)
     answering = _memory_of_answering(settings, shape, prompt, min(answers, ROWS["cpu"]))
@@ -204,7 +206,7 @@ def _memory_of_answering(settings: PpoSettings, shape: Shape, prompt: int, slots
 
 
 def plan_supervised(settings: Supervised, lengths: Lengths, there: float) -> Plan:
-    """Methods that learn from a fixed set of rows: as the settings have it, and with adapters or checkpointing."""
+    """Forecasts for methods that train on rows: as in the settings, and with adapters or checkpointing."""
     shape = shape_of_model(settings.model)
     row = lengths.row or min(settings.data.max_length, shape.context or settings.data.max_length)
     pairs = isinstance(settings, RewardSettings | DpoSettings)
@@ -226,7 +228,7 @@ def plan_supervised(settings: Supervised, lengths: Lengths, there: float) -> Pla
 
 
 def _variants(rank: int | None, checkpointing: bool) -> list[tuple[str, int | None, bool]]:
-    """The settings' own and what else could be chosen, by name: rank of adapters (None: full), and layers computed again."""
+    """Variants by name: rank of the adapters (None: full fine-tuning), and gradient checkpointing."""
     ranks = dict.fromkeys((None, rank or 16))
     return [
         (
@@ -260,7 +262,7 @@ def _memory_of_rows(
 
 
 def shape_of_model(settings: ModelSettings) -> Shape:
-    """The model's shape from its folder, a run's folder, or a hub id whose config is fetched alone."""
+    """The model's shape from its folder, a run's folder, or a hub id (only its config is downloaded)."""
     with TemporaryDirectory() as scratch:
         path = model_path(settings.path, Path(scratch))
         base = model_path(base_of(path), Path(scratch) / "base")
@@ -284,8 +286,10 @@ def _shape_from_hub(name: str, revision: str | None) -> Shape:
 
 
 def _shape_of_scorer(settings: ScorerSettings) -> Shape | None:
-    """The shape of a scorer that is a model in a folder; None for functions, services and rules, which take none of this memory.
-    An ensemble is as many models: the largest shape with all their weights."""
+    """The shape of a scorer that is a model in a folder; None for functions, services and rules.
+
+    An ensemble has the largest shape, with the parameters of all its models.
+    """
     paths = [settings.path] if settings.path is not None else [part.path for part in settings.sum.values()]
     folders = [Path(place).expanduser() for path in paths if path is not None for place in places_of(path)]
     shapes: list[Shape] = []

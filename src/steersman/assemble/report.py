@@ -1,4 +1,4 @@
-"""`report` put together: run folders and evaluations -> one HTML file that tells what happened, verdict first."""
+"""`report`: run folders and evaluations -> one HTML file, with the verdict first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +40,10 @@ def write_report(
     prompts: Sequence[str] = (),
     device: str = "auto",
 ) -> ReportResult:
-    """One page of all these folders. `microscope` is how many prompts are answered anew and looked at token by token, 0 for none."""
+    """One page of all these folders.
+
+    `microscope` is how many prompts are answered again and shown token by token; 0 for none.
+    """
     if not places:
         raise UsageError("a report is made of a run's folder, or of several; name at least one, such as runs/ppo")
     folders = [Path(place).expanduser() for place in places]
@@ -58,7 +61,7 @@ def write_report(
 
 
 def report_of(evaluations: Sequence[ReadEvaluation], runs: Sequence[tuple[ReadRun, Measured]]) -> Report:
-    """What was compared first, then how each run went; a single folder has its sections to itself."""
+    """The parts of the page: evaluations first, then the runs. A single folder has a page of its own."""
     single = len(evaluations) + len(runs) == 1
     sentences: list[Sentence] = []
     sections: list[Section] = []

@@ -1,7 +1,7 @@
-"""`sample` put together: prompts and models -> several answers to each prompt, one row a prompt, each row on disk at once.
+"""`sample`: prompts and models -> several answers to each prompt, one row a prompt, each row on disk at once.
 
-An answer is a function of the seed, its prompt and its place among the prompt's answers. Prompts go through the engine in
-groups that begin at fixed slots, so that a continued run makes the very numbers that an unbroken one would have made.
+An answer is a function of the seed, its prompt and its place among the prompt's answers. Prompts go through the engine
+in groups that begin at fixed places, so that a continued run has the same numbers as an unbroken one.
 """
 
 import json
@@ -46,7 +46,7 @@ class SampleResult:
 
 
 def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult:
-    """Answer every prompt; the same call on the same file goes on where it stopped."""
+    """Answer every prompt; the same call on the same file continues."""
     names = [settings.model] if isinstance(settings.model, str) else settings.model
     slots = plan_slots(settings, len(names))
     out = Path(settings.out).expanduser()
@@ -75,14 +75,16 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
 
 
 def row_id(prompt: Prompt, names: Sequence[str], slots: Sequence[AnswerSlot], settings: SampleSettings) -> str:
-    """What a row of answers is called: by all that decided them."""
+    """The id of a row of answers: a hash of all inputs."""
     ways = [[names[slot.model], slot.described()] for slot in slots]
     return digest_of([prompt.id, prompt_words(prompt), ways, settings.seed, settings.distinct])
 
 
 def resume(file: IO[bytes], out: Path, prompts: Sequence[Prompt], ids: Sequence[str]) -> int:
-    """How many prompts are done. A row that was cut off in writing is taken away; rows of another run are refused, and then
-    the file is left as it was."""
+    """How many prompts are done. A row that was cut off is removed.
+
+    Rows of another run are refused, and the file is then left as it was.
+    """
     file.seek(0)
     text = file.read()
     whole = text.rfind(b"\n") + 1
@@ -162,7 +164,7 @@ def _answer_all(
 
 
 def _count(found: Group, result: SampleResult, *, skip: int, distinct: bool) -> None:
-    """What went missing; the first `skip` prompts were on disk already and are not counted again."""
+    """Count what went missing. The first `skip` prompts were on disk already and are not counted again."""
     result.unfinished += sum(i >= skip for i in found.cut)
     result.count("a prompt longer than a model's context", sum(i >= skip for i in found.too_long))
     equal = " or equal to another" if distinct else ""

@@ -1,4 +1,4 @@
-"""`score` put together: a file of answers and a scorer -> the same file with each answer's score, and a summary."""
+"""`score`: a file of answers and a scorer -> the same file with each answer's score, and a summary."""
 
 import shutil
 from collections import Counter
@@ -32,7 +32,7 @@ RECORDS_AT_ONCE = 128
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """`quality` is measured where the data hold judgements; `noted` counts the scorer's notes (answers cut, mostly)."""
+    """`quality` is measured if the data hold judgements; `noted` counts the scorer's notes (mostly cut answers)."""
 
     out: str
     name: str
@@ -54,7 +54,7 @@ class ScoreResult:
 
 
 def run_score(settings: ScoreSettings, *, quiet: bool = False, reward: Reward | None = None) -> ScoreResult:
-    """Score every answer and write the file whole, or not at all. `reward` takes the place of settings.scorer."""
+    """Score every answer. The file is written whole or not at all. `reward` replaces settings.scorer."""
     out = Path(settings.out).expanduser()
     refuse_own_source(settings.data.source, out)
     with RowWriter(out) as writer:
@@ -63,7 +63,7 @@ def run_score(settings: ScoreSettings, *, quiet: bool = False, reward: Reward | 
         if not records:
             expected = "answers, demonstrations, comparisons, rankings or labels"
             raise DataError(report.nothing("answers to score", expected))
-        # Beside the result for as long as there is none: what a service was paid for is not lost when the next answer fails.
+        # Kept beside the result until it is written: paid replies are not lost when a later answer fails.
         replies = out.with_name(f"{out.name}.replies")
         keeping = replace(ScorerCache.nowhere(), replies=replies)
         scorer = scorer_of(settings.scorer, reward, resolve_device(settings.device), keeping)
@@ -74,7 +74,8 @@ def run_score(settings: ScoreSettings, *, quiet: bool = False, reward: Reward | 
         with Progress("score", len(records), silent=quiet) as progress:
             for start in range(0, len(records), RECORDS_AT_ONCE):
                 chunk = records[start : start + RECORDS_AT_ONCE]
-                found = scorer.score([(r.prompt, c.text) for r in chunk for c in answers_of(r)])  # type: ignore[union-attr]
+                items = [(r.prompt, c.text) for r in chunk for c in answers_of(r)]  # type: ignore[union-attr]
+                found = scorer.score(items)
                 values += [score.value for score in found]
                 notes.update(score.note for score in found if score.note)
                 for record in _with_scores(chunk, found, name, keep_parts=settings.parts):
@@ -93,7 +94,7 @@ def refuse_own_source(source: str, out: Path) -> None:
 def _with_scores(
     records: Sequence[Record], scores: Sequence[Score], name: str, *, keep_parts: bool
 ) -> Iterator[Record]:
-    """The records again, each of their answers with its score."""
+    """The records with the scores of their answers."""
     left = iter(scores)
 
     def scored(completion: Completion) -> Completion:

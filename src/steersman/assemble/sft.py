@@ -22,7 +22,7 @@ def run_sft(settings: SftSettings, *, quiet: bool = False) -> RunResult:
 
 
 def fine_tune(job: Job, settings: SftSettings, *, parents: Mapping[str, str]) -> RunResult:
-    """Fine-tune as the last part of a job. `parents` are what else its demonstrations were made with."""
+    """Fine-tune as the last part of a job. `parents` maps names to hashes of what made the demonstrations."""
     with open_run(
         job,
         partial(load_language_model, settings.model),

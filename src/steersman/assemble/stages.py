@@ -1,7 +1,7 @@
-"""Every command that trains or writes, as one table: its settings, what it reads and leaves, and the function that runs it.
+"""One table of the commands that train or write: settings, what they read and leave, and the function that runs each.
 
-The command line, the Python API and `plan` read it. A runner is a dotted name, imported when it is called, so that the table opens
-without torch. What the model of a run is, by the kind in its stamp, stands lower, in `runs.kinds`, for the reports.
+The command line, the Python API and `plan` read it. A runner is a dotted name, imported when it is called, so that the
+table opens without torch. `runs.kinds` says what the model of each kind of run is.
 """
 
 from collections.abc import Callable
@@ -39,8 +39,11 @@ JUDGED = (Comparison, Ranking, Label)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One command. `reads` are the kinds of records that it takes from `source`, the setting that names its data. `kinds` are the
-    kinds that its run may have in stamp.json; a stage without kinds leaves a file. `forecast` says how `plan` forecasts it."""
+    """One command. `reads` are the kinds of records that it takes from `source`, the setting that names its data.
+
+    `kinds` are the kinds that its run may have in stamp.json; a stage without kinds leaves a file. `forecast` says how
+    `plan` forecasts it.
+    """
 
     command: str
     schema: type[Settings]

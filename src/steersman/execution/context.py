@@ -1,4 +1,4 @@
-"""A run while it is open: its processes, its machine and its folder, opened by one function for every method."""
+"""A run while it is open: its processes, machine and folder. One function opens it for every method."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from steersman.settings.parts import ComputeSettings, RunSettings
 
 @runtime_checkable
 class HasWidth(Protocol):
-    """A loaded model. Its width decides how the machine works."""
+    """A loaded model. Its width decides the kernels and the micro-batch size."""
 
     @property
     def hidden_size(self) -> int: ...
@@ -67,14 +67,14 @@ class RunContext:
 
     @property
     def quarantine(self) -> Path | None:
-        """Where bad rows are kept: process 0 writes them."""
+        """The file for bad rows; None on every process but the first."""
         return self.folder.folder.quarantine_path if self.world.first else None
 
     def notice(self, text: str) -> None:
         self.folder.notice(text)
 
     def pad_multiple(self, context: int | None) -> int:
-        """Rows are padded to a multiple of this, for a model that can see `context` tokens."""
+        """Rows are padded to a multiple of this. `context` is how many tokens the model can read."""
         return self.machine.pad_multiple_within(context)
 
 
@@ -87,13 +87,13 @@ def open_run(
     parents: Mapping[str, str],
     seed: int | None = None,
 ) -> Iterator[tuple[RunContext, ModelT]]:
-    """The run opened, and its model: processes joined, torch seeded, model loaded, machine resolved, folder locked.
+    """An open run and its model: processes joined, torch seeded, model loaded, machine resolved, folder locked.
 
-    `load` makes the model on a device. `data` and `parents` are hashes for the stamp: a run does not continue on others.
-    `seed` replaces the run's own while the model is made.
+    `load` makes the model on a device. `data` and `parents` map names to hashes for the stamp; a run does not continue
+    with other ones. `seed` replaces the run's own seed while the model is made.
     """
     with join(resolve_device(job.run.device)) as world:
-        # Whatever is drawn while the model is made: new heads, new adapters.
+        # For new heads and adapters, which are initialised at random.
         torch.manual_seed(job.run.seed if seed is None else seed)
         model = load(world.device)
         machine = resolve_machine(job.run, job.compute, width=model.hidden_size, kept=Path(job.run.out))
@@ -105,7 +105,7 @@ def open_run(
 
 @contextmanager
 def open_unloaded(job: Job, *, data: Mapping[str, str], parents: Mapping[str, str]) -> Iterator[RunContext]:
-    """A run that trains nothing: its folder, on the device with torch's own threads and kernels."""
+    """An open run that trains no model: its folder, and a machine with torch's own threads and kernels."""
     threads = job.run.threads or torch.get_num_threads()
     with join(resolve_device(job.run.device)) as world:
         identity = RunIdentity(job.kind, {"run": job.run.seed}, data, parents)

@@ -1,4 +1,4 @@
-"""How a run ended: its result, the folder put in place whole, and a run that had finished before."""
+"""The end of a run: its result, the saved model, and the result of a run that had finished before."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from steersman.train.loop import Ending
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. `model` is the folder to use next; `held_out` its last held-out numbers, `measured` others."""
+    """How a run ended. `model` is the folder to use next, `held_out` its last held-out numbers, `measured` others."""
 
     out: str
     ending: str
@@ -86,7 +86,7 @@ def already_finished(job: Job) -> RunResult | None:
     rows, _ = read_rows(folder.journal_path)
     best = CheckpointStore(folder.checkpoints).best()
     step = int(ending["step"])
-    # What was measured of the weights that the model has: the best ones, where they were kept.
+    # Numbers of the weights that the model has: the best ones, if those were kept.
     measured = [row for row in rows if any(name.startswith("held-out ") for name in row)]
     of_these = [row for row in measured if best is not None and row["step"] == best.step]
     last = (of_these or measured)[-1:]
@@ -109,7 +109,7 @@ def already_finished(job: Job) -> RunResult | None:
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a folder aside and put it in place whole, so that nobody opens half a model."""
+    """Fill a temporary folder and move it into place, so that nobody opens half a model."""
     aside = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(aside, ignore_errors=True)
     try:

@@ -39,14 +39,14 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Rows that are there before training, each by its index; nothing is in memory until it is asked for."""
+    """Rows that exist before training, each by its index. They are loaded when asked for."""
 
     count: int
     row: Callable[[int], Any]
     held_out: Sequence[Any]
 
     def by_step(self, batch_size: int, seed: int) -> RowsOfStep:
-        """Each epoch all of them, in an order of its own."""
+        """All rows in each epoch, in a new order."""
         order = lru_cache(maxsize=2)(lambda epoch: epoch_order(self.count, seed, epoch))
         per_epoch = steps_per_epoch(self.count, batch_size)
 
@@ -60,7 +60,7 @@ class TrainingRows:
 
 @dataclass(frozen=True)
 class RowsMadeByStep:
-    """Rows that each step makes from the weights that it begins with. `count` prompts are an epoch."""
+    """Rows that each step makes with its own weights. An epoch has `count` prompts."""
 
     count: int
     make: RowsOfStep
@@ -103,7 +103,7 @@ def learn(
 ) -> Finish:
     """Train, from the last checkpoint if there is one. The model ends with the weights to keep.
 
-    `after_step` is called whenever the weights have changed.
+    `after_step` is called after each optimiser step.
     """
     if rows.count == 0:
         raise DataError("no rows are left to learn from; see the report of rows left out, or raise data.max_length")
@@ -145,7 +145,7 @@ def learn(
 
 
 def _memory(run: RunContext, learner: Learner[Any, Any], train: TrainSettings) -> LoopState:
-    """What the loop remembers: nothing yet, or what the last checkpoint holds. The learner then goes on from there."""
+    """The loop's state: new, or from the last checkpoint, which is loaded into the learner too."""
     point = run.folder.resume_point(run.world)
     if point is None:
         return LoopState()

@@ -1,7 +1,8 @@
-"""A run kept on disk while it goes: folder, lock, recipe, stamp, journal, checkpoints, signals, progress.
+"""The folder of a run while it is open: lock, recipe, stamp, journal, checkpoints, signals, progress.
 
-Process 0 does all the writing. A run is opened again by the same command: it continues from its last good checkpoint, or says
-that it is already finished. What a run may change when it continues is where and how it is kept, never what is learned.
+Process 0 does all the writing. The same command opens a run again: it continues from its last good checkpoint, or
+reports that it has finished. When it continues, settings of where and how it runs may change, settings of what it
+learns may not.
 """
 
 import hashlib
@@ -56,12 +57,12 @@ MAY_CHANGE = {
     "compute.offload",
     "model.gradient_checkpointing",
 }
-# The same of a scorer behind HTTP, which may be a part of a sum under any name.
+# The same for a scorer behind HTTP, which may be part of a sum under any name.
 HOW_A_SERVICE_IS_ASKED = re.compile(r"(scorer|watch\.held_out_scorer)(\.sum\..+)?\.http\.\w+")
 
 
 class OpenRunFolder:
-    """The loop's keeper (see `train.loop.Keeper`), and what a run knows of itself."""
+    """A run's folder while it is open: what the loops write to (see `train.loop.Keeper`)."""
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class OpenRunFolder:
         self._profile: Profile | None = None
         self._believed: int | None = None
         self._step = 0
-        # Until it is known where the run continues: what is journaled before would be cut off with the rows after it.
+        # Notices before the resume point is known: written at once, they would be deleted with the rows after it.
         self._waiting: list[str] | None = []
 
     def journal(self, row: Mapping[str, Any]) -> None:
@@ -96,12 +97,12 @@ class OpenRunFolder:
         self._store.retain(self._settings.keep_last, self._settings.keep_every, self._believed)
 
     def save_believed(self, step: int, snapshot: Snapshot) -> None:
-        """Keep these weights until others are believed to be better."""
+        """Save these weights and keep them until others are better."""
         self.believe_in(step)
         self.save(step, snapshot)
 
     def believe_in(self, step: int) -> None:
-        """This checkpoint is not to be cleared away."""
+        """Keep this checkpoint, however old it becomes."""
         self._believed = step
 
     def save_best(self, step: int, snapshot: Snapshot, measure: str, value: float) -> None:
@@ -111,7 +112,7 @@ class OpenRunFolder:
             self._store.retain(self._settings.keep_last, self._settings.keep_every)
 
     def mark_best_again(self, step: int, measure: str, value: float) -> None:
-        """The mark as a resumed checkpoint remembers it: a kill may have come between a best checkpoint and its mark."""
+        """Set the best mark that a resumed checkpoint remembers: a kill may have come before the mark was written."""
         best = self._store.best()
         if self._journal is not None and (best is None or best.step != step) and self._store.holds(step):
             self._store.mark_best(step, measure, value)
@@ -128,13 +129,13 @@ class OpenRunFolder:
         return load_file(path / "weights.safetensors")
 
     def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Some answers of this step with all that is known of them, whole or not at all."""
+        """Write some of the step's answers, with everything known of them. The file is written whole or not at all."""
         if self._journal is not None and rows:
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             atomic_write_text(self.folder.samples / f"iteration-{step:06d}.jsonl", lines)
 
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """What the watch found, a line each, on the disk before the run goes on."""
+        """Append the watch's findings, one a line. They are on disk before the run continues."""
         if self._journal is not None and rows:
             with self.folder.watch_path.open("a") as file:
                 file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -163,7 +164,7 @@ class OpenRunFolder:
             self._progress = self._profile = None
 
     def notice(self, words: str) -> None:
-        """Something the user should know that is no error: printed, and kept in the journal."""
+        """Tell the user something that is no error: printed, and kept in the journal."""
         if self._journal is None:
             return
         print(f"steersman: {words}", file=sys.stderr)
@@ -173,7 +174,7 @@ class OpenRunFolder:
             self._waiting.append(words)
 
     def resume_point(self, world: World) -> Checkpoint | None:
-        """The last good checkpoint, agreed by all processes; whatever came after it is forgotten."""
+        """The last good checkpoint, the same for all processes. Journal rows and checkpoints after it are deleted."""
         found = self._store.latest()
         step = world.max(-1 if found is None or not world.first else found.step)
         if step < 0:
@@ -249,8 +250,10 @@ def open_sinks(names: Sequence[str], folder: RunFolder, settings: Settings) -> l
 
 
 def identity_of(model: str) -> str:
-    """A model's name and, for a folder, a hash of its files' names, sizes and beginnings: cheap for any size, and another model
-    under the same name does not pass for it."""
+    """A model's name and, for a folder, a hash of its files' names, sizes and first bytes.
+
+    It is cheap for any size, and another model under the same name has another hash.
+    """
     folder = model_folder(model)
     if not folder.is_dir():
         return model
@@ -265,7 +268,7 @@ def identity_of(model: str) -> str:
 
 
 def finished(out: str) -> Mapping[str, Any] | None:
-    """How the run in this folder ended, if it finished."""
+    """The run's ending.json, if the run finished; else None."""
     try:
         ending = json.loads(RunFolder(Path(out)).ending_path.read_text())
     except (OSError, ValueError):
@@ -292,7 +295,7 @@ def _continue_or_begin(folder: RunFolder, settings: Settings, stamp: Mapping[str
 
 
 def refuse_another_recipe(folder: RunFolder, settings: Settings) -> None:
-    """Raise if the folder's recipe learns something else than these settings."""
+    """Raise if the folder's recipe has other settings of what is learned."""
     try:
         old = _flat(tomllib.loads(folder.recipe_path.read_text()))
     except tomllib.TOMLDecodeError as error:

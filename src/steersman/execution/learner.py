@@ -1,4 +1,4 @@
-"""A learner from settings: optimiser, schedule, micro-batches and precision; and how rows are collated."""
+"""Builds a learner from settings: optimiser, schedule, micro-batches and precision; and collates rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ def learner_of(
     precision: Precision,
     notice: Callable[[str], None],
 ) -> Learner[Any, Any]:
-    """A learner with AdamW, whose schedule goes over so many steps."""
+    """A learner with AdamW. Its learning-rate schedule has `steps` steps."""
     half = precision == "bf16"
     unpadded = not batching.packed and any(
         module.skips_padding(half=half) for module in model.modules() if isinstance(module, Backbone)
@@ -53,7 +53,7 @@ def learner_of(
 def optimiser_of(
     model: nn.Module, settings: OptimiserSettings, *, learning_rates: Mapping[int, float]
 ) -> torch.optim.AdamW:
-    """AdamW from the settings; `learning_rates` gives some parameters, by their id(), a learning rate of their own."""
+    """AdamW from the settings; `learning_rates` maps the id() of a parameter to its own learning rate."""
     return adamw(
         model,
         learning_rate=settings.learning_rate,
@@ -65,14 +65,14 @@ def optimiser_of(
 
 
 def scheduled(settings: OptimiserSettings, step: int, steps: int) -> float:
-    """What the learning rate is multiplied by at this step of so many."""
+    """The factor of the learning rate at a step, of `steps` in all."""
     warm_up = settings.warmup if settings.warmup < 1 else int(settings.warmup)
     return multiplier(settings.schedule, step, total_steps=steps, warm_up=warm_up, floor=settings.floor)
 
 
 @runtime_checkable
 class Padded(Protocol):
-    """A model whose rows are padded."""
+    """A model whose rows are padded to one length."""
 
     @property
     def pad_id(self) -> int: ...
@@ -81,7 +81,7 @@ class Padded(Protocol):
 
 
 def padded_for(run: RunContext, model: Padded, collate: Callable[..., Any]) -> Collate[Any, Any]:
-    """`collate` with this model's padding token, and the padding and the device of this run."""
+    """`collate` with this model's padding token, this run's padding multiple and its device."""
     return partial(collate, pad_id=model.pad_id, device=run.device, pad_multiple=run.pad_multiple(model.context_length))
 
 

@@ -19,16 +19,19 @@ from steersman.train.precision import Precision, resolve_precision
 
 
 def leaves_the_device(settings: PpoSettings, *, memory_said: bool) -> Sequence[str]:
-    """What of `compute.offload` counts in a plan. On a processor nothing leaves; whoever says a memory and no device plans for a GPU elsewhere."""
+    """The parts of `compute.offload` that count in a plan. On a CPU nothing is offloaded.
+
+    With a given memory and no given device, the plan is for a GPU elsewhere.
+    """
     elsewhere = settings.run.device == "auto" and memory_said
     counts = elsewhere or has_its_own_memory(resolve_device(settings.run.device))
     return settings.compute.offload if counts else []
 
 
-# Tokens a micro-batch, by device. On a processor small ones stay in its cache and are faster than large ones; but below a width
-# of about 256 the work of one is so small that what surrounds it counts: measured at width 128, twice the tokens gave 1.4 times the
-# speed. And from about 512 on the weights do not stay in the cache, so that each micro-batch is one more pass over them and their
-# gradients: measured at width 768, twice the tokens gave 1.06 times the speed.
+# Tokens of a micro-batch, by device. On a CPU small ones stay in the cache and are faster than large ones. Below a
+# width of about 256, overhead dominates: at width 128, twice the tokens were measured 1.4 times as fast. From about
+# 512, the weights do not fit the cache, and each micro-batch reads them again: at width 768, twice the tokens were
+# 1.06 times as fast.
 TOKEN_BUDGET = {"cpu": 1024, "mps": 8192, "cuda": 16384}
 NARROW, WIDE, TWICE = 256, 512, 2048
 
@@ -41,30 +44,30 @@ class Machine:
     kernels: Kernels
     token_budget: int
     pad_multiple: int
-    """Rows are padded to a multiple of this many tokens: oneDNN keeps a kernel for each shape that it sees."""
+    """Rows are padded to a multiple of this many tokens: oneDNN caches one kernel for each shape."""
     compiled: bool = False
     """Whether torch compiles the models' layers."""
     keeps_freed_memory: bool = False
-    """Whether the model is so narrow that asking for memory anew counts (train/allocator.py)."""
+    """Whether the model is so narrow that allocating memory takes noticeable time (train/allocator.py)."""
 
     def pad_multiple_within(self, context: int | None) -> int:
-        """The same for a model that can see so many tokens: padding must not go beyond them."""
+        """`pad_multiple`, or 1 where padding would go beyond what the model can read."""
         return self.pad_multiple if context is None or context % self.pad_multiple == 0 else 1
 
     @property
     def facts(self) -> dict[str, bool]:
-        """What the last bits depend on, for the stamp."""
+        """What the last bits of a result depend on, for the stamp."""
         found = {"onednn kernels": self.kernels == "onednn", "bf16": self.precision == "bf16"}
         return {**found, "compiled": True} if self.compiled else found
 
     @property
     def rollout_dtype(self) -> torch.dtype | None:
-        """What kind of numbers answers are made with, if not the model's own."""
+        """The dtype that answers are sampled in, if not the model's own."""
         return torch.bfloat16 if self.precision == "bf16" and self.device.type == "cuda" else None
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Threads and kernels as this machine was resolved, put back afterwards; freed memory stays kept."""
+        """Use the threads and kernels of this machine; both are restored at the end. Freed memory stays kept."""
         if self.keeps_freed_memory:
             keep_freed_memory()
         with on_threads(self.threads), using(self.kernels) if self.device.type == "cpu" else nullcontext():
@@ -73,7 +76,7 @@ class Machine:
 
 @contextmanager
 def on_threads(number: int) -> Iterator[None]:
-    """So many processor threads, and as many as before afterwards."""
+    """Use this many CPU threads; the number before is restored at the end."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -100,8 +103,10 @@ def resolve_device(wish: str) -> torch.device:
 
 
 def resolve_machine(run: RunSettings, compute: ComputeSettings, *, width: int, kept: Path) -> Machine:
-    """The machine as the settings wish it. A run that continues takes the threads and kernels it began with, which stand in
-    `kept` (its folder): another number of threads changes the last bits."""
+    """The machine from the settings. A continued run keeps the threads and kernels that it began with.
+
+    These are in its stamp, in the folder `kept`: another number of threads changes the last bits.
+    """
     device = resolve_device(run.device)
     begun = begun_with(kept)
     threads = run.threads or begun.threads or torch.get_num_threads()
@@ -118,7 +123,7 @@ def resolve_machine(run: RunSettings, compute: ComputeSettings, *, width: int, k
 
 
 def usual_token_budget(device: str, width: int) -> int:
-    """Tokens a micro-batch for a model of this width, unless the settings say otherwise."""
+    """Default tokens of a micro-batch, for a model of this width."""
     if device == "cpu" and not NARROW <= width < WIDE:
         return TWICE
     return TOKEN_BUDGET.get(device, 8192)
@@ -126,7 +131,7 @@ def usual_token_budget(device: str, width: int) -> int:
 
 @dataclass(frozen=True)
 class Begun:
-    """What a run that continues was begun with; None where it is new."""
+    """What a continued run began with; None where the run is new."""
 
     threads: int | None
     kernels: Kernels | None

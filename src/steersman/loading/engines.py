@@ -36,5 +36,5 @@ def native_engine(
 
 
 def engine_of(model: LanguageModel) -> NativeEngine:
-    """The engine on a model as it was saved: with its adapter, and leaning on its Q heads if it has some."""
+    """The engine on a saved model: with its adapter, and guided by its Q heads if it has some."""
     return native_engine((model.backbone, model.adapter), model.tokeniser, guide=model.guide)

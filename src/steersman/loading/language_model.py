@@ -1,4 +1,4 @@
-"""A language model from settings: tokeniser, backbone, adapter, sharded over the processes; and how it is saved."""
+"""Loads a language model from settings (tokeniser, backbone, adapter), shards it and saves it."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def load_language_model(settings: ModelSettings, device: torch.device, *, adapter: str = POLICY) -> LanguageModel:
-    """The model, and with `lora` settings a new adapter of this name on it."""
+    """The model; with `lora` settings, a new adapter with this name is added."""
     if settings.trust_remote_code and not settings.revision and not Path(settings.path).expanduser().exists():
         raise UsageError(
             "model.trust_remote_code needs model.revision, so that the code that runs is code you have seen"
@@ -50,7 +50,7 @@ def load_language_model(settings: ModelSettings, device: torch.device, *, adapte
         if base != path:
             _merge(backbone, path)
         if settings.path.startswith("tiny:"):
-            # Made again wherever it is named; the folder it was made in is gone by then.
+            # The model is made again from its name; its temporary folder will be deleted.
             backbone.hf.name_or_path = settings.path
     if settings.gradient_checkpointing:
         backbone.use_gradient_checkpointing(True)
@@ -62,8 +62,10 @@ def load_language_model(settings: ModelSettings, device: torch.device, *, adapte
 
 
 def model_path(name: str, scratch: Path) -> str:
-    """A model's folder or hub id, from any name: `harbour:base` ships with the package, `tiny:<family>` is made in `scratch`, and
-    of all others `runs.model_folder` says which folder is meant."""
+    """A model's folder or hub id, from any name.
+
+    `harbour:base` ships with the package, `tiny:<family>` is made in `scratch`; for all others see `runs.model_folder`.
+    """
     scheme, _, rest = name.partition(":")
     if scheme == "tiny":
         if rest not in FAMILIES:
@@ -80,7 +82,7 @@ def model_path(name: str, scratch: Path) -> str:
 
 
 def base_of(path: str) -> str:
-    """The model that an adapter folder stands on, or the path itself."""
+    """The base model of an adapter folder, or the path itself."""
     if not (Path(path).expanduser() / "adapter_config.json").exists():
         return path
     base = describe(path).base
@@ -109,7 +111,7 @@ def saving(settings: ModelSettings, model: LanguageModel) -> Callable[[Path, Map
 
 
 def _merge(backbone: Backbone, adapter: str) -> None:
-    """Training that starts from an adapter starts from base and adapter made one: there is then one reference to return to."""
+    """Merge the adapter into the base model. There is then one reference model."""
     load_adapter(backbone, "start", adapter)
     backbone.hf = backbone.peft.merge_and_unload()
     backbone.__dict__["peft"] = None

@@ -1,5 +1,4 @@
-"""Any model by its name, and beside what other commands open also a checkpoint in the middle of a run: its weights in the model that
-the run's recipe names."""
+"""Opens any model by name, also a checkpoint in the middle of a run."""
 
 import re
 from dataclasses import replace
@@ -30,7 +29,7 @@ STEP = re.compile(r"step-\d{6,}")
 
 
 def open_any_model(name: str, *, device: str) -> LanguageModel:
-    """A folder, a run, a checkpoint folder (runs/ppo/checkpoints/step-000120), an adapter, a hub id, harbour:base or tiny:<family>."""
+    """A model by name: a folder, run, checkpoint folder, adapter, hub id, harbour:base or tiny:<family>."""
     folder = Path(name).expanduser()
     if STEP.fullmatch(folder.name) and folder.is_dir():
         return open_checkpoint(folder, device=device)
@@ -38,7 +37,7 @@ def open_any_model(name: str, *, device: str) -> LanguageModel:
 
 
 def open_checkpoint(folder: Path, *, device: str) -> LanguageModel:
-    """The policy as it was at this step. Every file is held against its hash first."""
+    """The policy at this step: the checkpoint's weights in the model of the run's recipe. Hashes are verified first."""
     run = folder.absolute().parents[1]
     problems = CheckpointStore(folder.parent).verify(folder)
     if problems:
@@ -65,20 +64,20 @@ def open_checkpoint(folder: Path, *, device: str) -> LanguageModel:
 
 
 def _guide(model: LanguageModel, weights: dict[str, Tensor], beta: float) -> Guide:
-    """The Q heads as they were at this step."""
+    """The Q heads at this step."""
     heads = heads_for(model.backbone)
     heads.load_state_dict({k.removeprefix("heads."): v for k, v in weights.items() if k.startswith("heads.")})
     return Guide(heads.eval().requires_grad_(False), float(beta))
 
 
 def _policy(weights: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
-    """The policy's own weights: a run that trains a critic too keeps it beside the policy, under another name."""
+    """The policy's weights. A run with a critic stores both, under two prefixes."""
     found = {name.removeprefix("backbone."): value for name, value in weights.items()}
     return {name: value for name, value in found.items() if name in wanted}
 
 
 def open_model(name: str, *, device: str, revision: str | None = None) -> LanguageModel:
-    """A model to talk with, from a folder, a run, an adapter folder, a hub id, harbour:base or tiny:<family>."""
+    """A model to sample from: a folder, run, adapter folder, hub id, harbour:base or tiny:<family>."""
     with TemporaryDirectory() as scratch:
         path = model_path(name, Path(scratch))
         base = base_of(path)

@@ -1,5 +1,7 @@
-"""Settings -> the scorer they name, alone or as a weighted sum, with what it keeps: paid replies, the scales of its parts, and its
-trend in length."""
+"""Builds a scorer from settings, alone or as a weighted sum.
+
+Paid replies, the scales of a sum's parts and the trend in length are cached.
+"""
 
 import itertools
 import json
@@ -40,8 +42,10 @@ Reward = Callable[..., Any] | Scorer
 
 @dataclass(frozen=True)
 class ScorerCache:
-    """Where a scorer keeps what must not be paid for or measured twice: `replies` of services (a folder), the `scales` of a sum's
-    parts (a file, with the trend in length beside it). None: nowhere, for as long as the process lives."""
+    """Where a scorer keeps paid replies of services and measured scales.
+
+    `replies` is a folder; `scales` is a file, with the trend in length beside it. None keeps them in memory only.
+    """
 
     replies: Path | None
     scales: Path | None
@@ -62,14 +66,14 @@ class ScorerCache:
 def scorer_of(
     settings: ScorerSettings, reward: Reward | None, device: torch.device, keeping: ScorerCache | None = None
 ) -> Scorer:
-    """What Python gave, or else what settings name."""
+    """The scorer given in Python, or else the one in the settings."""
     if reward is None:
         return load_scorer(settings, device, keeping)
     return reward if isinstance(reward, Scorer) else FunctionScorer(reward)
 
 
 def load_scorer(settings: ScorerSettings, device: torch.device, keeping: ScorerCache | None = None) -> Scorer:
-    """The scorer that settings name; a run's folder stands for the model it made."""
+    """The scorer in the settings. A run's folder means the model that it made."""
     keeping = keeping or ScorerCache.nowhere()
     scorer = _as_it_is(settings, device, keeping)
     return _length_controlled(settings, scorer, keeping) if settings.length_controlled else scorer
@@ -86,7 +90,7 @@ def _as_it_is(settings: ScorerSettings, device: torch.device, keeping: ScorerCac
 
 
 def name_of(settings: ScorerSettings, reward: Reward | None = None) -> str:
-    """What the scorer is, in a word for the run's stamp."""
+    """The scorer's name, for the run's stamp."""
     if reward is not None:
         return reward.name if isinstance(reward, Scorer) else getattr(reward, "__name__", "function")
     return str(settings.path) if settings.path is not None else " + ".join(str(p.path) for p in settings.sum.values())
@@ -143,7 +147,7 @@ def _token(name: str | None) -> str | None:
 
 
 def _remembered(settings: ScorerSettings, keeping: ScorerCache) -> ReplyCache:
-    """One memory for all services: its keys hold the address."""
+    """One cache for all services: its keys contain the address."""
     paths = [settings.path] if settings.path is not None else [part.path for part in settings.sum.values()]
     asks = any(place.startswith(ADDRESSES) for path in paths for place in places_of(path))
     if keeping.replies is None or not asks:
@@ -159,8 +163,10 @@ def _part(settings: PartSettings, scorer: Scorer, measured: tuple[float, float] 
 def _scales(
     settings: ScorerSettings, scorers: Mapping[str, Scorer], keeping: ScorerCache
 ) -> Mapping[str, tuple[float, float]]:
-    """Mean and standard deviation of the parts that are measured, over the reference answers. Measured once in a run: a score
-    depends on its item alone, so nothing runs along."""
+    """Mean and standard deviation of the parts with normalise=reference, over the reference answers.
+
+    They are measured once in a run.
+    """
     wanted = [name for name, part in settings.sum.items() if part.normalise == "reference"]
     if not wanted:
         return {}
@@ -195,7 +201,7 @@ def _length_controlled(settings: ScorerSettings, scorer: Scorer, keeping: Scorer
 
 
 def _once(keeping: ScorerCache, path: Path | None, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What was measured: read from its file if it is there. One process measures, and all know."""
+    """A measurement: read from its file if there is one. Process 0 measures, and all receive it."""
 
     def work() -> dict[str, Any]:
         if not keeping.world.first:

@@ -1,4 +1,4 @@
-"""The named sources that ship with Steersman, made known to the data layer."""
+"""Registers the named sources that ship with Steersman."""
 
 import difflib
 import itertools
@@ -30,7 +30,7 @@ DECIMAL = re.compile(r"-?\d*\.\d+")
 
 
 def register_sources() -> None:
-    """Make `harbour:…` a source like any file; calling it again changes nothing."""
+    """Make `harbour:…` a data source. More calls change nothing."""
     if "harbour" not in registered():
         register("harbour", open_harbour)
 

@@ -51,7 +51,7 @@ class StoreBuilder:
 
 
 def demonstration_rows(run: RunContext, settings: SftSettings, model: LanguageModel) -> TrainingRows:
-    """Demonstrations and documents as token rows on disk, in the run's folder. Process 0 builds, the others open."""
+    """Demonstrations and documents as token rows on disk, in the run's folder. Process 0 writes, the others read."""
     data = settings.data
     stores: dict[bool, TokenStore | None] = {}
     for turn in (True, False):

@@ -1,4 +1,4 @@
-"""People's judgements as groups to learn from: every answer tokenised once onto disk, and the pairs that point to them."""
+"""Judgements as groups of answers: each answer is tokenised once onto disk, and pairs point to answers."""
 
 import itertools
 from collections import Counter
@@ -29,21 +29,21 @@ Places = Mapping[str, Counter[str]]
 
 @dataclass(frozen=True)
 class Judgements:
-    """Groups by index, and what is to be said of them. `comparisons` are kept of what is held out, for the report."""
+    """Groups by index, and counts for a notice. `comparisons` are kept of held-out data, for the report."""
 
     rows: TokenStore
     starts: NDArray[np.int64]
-    """Where each group's rows begin, and one past the last."""
+    """The first row of each group, and at the end the number of rows."""
     pair_starts: NDArray[np.int64]
     pairs: NDArray[np.float64]
     """For each pair: first, second (within the group), target, margin, weight."""
     approvals: NDArray[np.float64]
-    """For each group that is one thumbed answer its approval, NaN elsewhere."""
+    """The approval of each group that is one answer with a thumb; NaN for other groups."""
     comparisons: tuple[Comparison, ...]
     places: Places
     left_out: Mapping[str, int]
     cut: int
-    """Answers that were longer than data.max_length, and are learned from as far as that."""
+    """Answers that were cut to data.max_length."""
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -78,7 +78,7 @@ class _Group:
 
 
 def groups_of(records: Iterable[Record], *, ties: str, left_out: Counter[str]) -> Iterator[_Group]:
-    """What can be learned of each record. What cannot is counted with its reason."""
+    """A group for each record. Records without a judgement are counted with the reason."""
     for record in records:
         if isinstance(record, Ranking):
             judged = pairs_of(record)
@@ -150,7 +150,7 @@ def read_judgements(side: DataSide, tokeniser: Any, folder: Path, *, ties: str, 
 
 
 def _check(pairs: list[tuple[float, float, float, float, float]], approvals: list[float], source: str) -> None:
-    """Judgements from which nothing can be learned are an error, not a model that learned nothing."""
+    """Raise if nothing can be learned: all ties, or all thumbs the same."""
     thumbs = {value for value in approvals if value == value}
     if not thumbs and all(pair[2] == 0.5 for pair in pairs):
         raise DataError(
@@ -172,7 +172,7 @@ def count_places(comparisons: Iterable[Comparison], places: dict[str, Counter[st
 
 
 def one_sided(places: Places) -> list[str]:
-    """Facts about the judges that a user should know before trusting the model: who always chose the same place."""
+    """A sentence about each annotator who always chose the same side."""
     found: list[str] = []
     for annotator, counts in places.items():
         place, count = counts.most_common(1)[0]
@@ -183,7 +183,7 @@ def one_sided(places: Places) -> list[str]:
 
 
 def read_both(run: RunContext, data: DataSettings, ties: str, model: Tokenised) -> tuple[Judgements, Judgements | None]:
-    """What is learned from and what is held out. Notices say how much it is, and what was left out."""
+    """The training side and the held-out side. Notices say how much there is, and what was left out."""
     length = longest_row(data, model.context_length)
     found: list[Judgements | None] = []
     for held_out in (False, True):

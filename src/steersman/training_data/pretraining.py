@@ -15,7 +15,7 @@ from steersman.text.template import encode_demonstration, encode_document
 
 
 def pretraining_rows(settings: PpoSettings, tokeniser: Any) -> Callable[[int], Sequence[TokenRow]] | None:
-    """Rows of ordinary text for each optimiser step, as many as a minibatch has answers."""
+    """Rows of ordinary text for each optimiser step, as many as a minibatch has answers; None without such text."""
     source = settings.update.pretraining
     if source is None:
         return None

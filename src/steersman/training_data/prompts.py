@@ -1,4 +1,4 @@
-"""Prompts to learn from and prompts held out, out of the settings: read, split, measured, and what is said of it."""
+"""Prompts from the settings: read, filtered by length, and split into training and held-out prompts."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from steersman.settings.ppo import PromptSettings
 def prompts_of(
     settings: PromptSettings, language: Language, notice: Callable[[str], None], *, room: int | None
 ) -> tuple[list[Prompt], list[Prompt]]:
-    """Each prompt once. Those that are too long for the settings or the model are left out and counted."""
+    """Training and held-out prompts, each prompt once. Prompts that are too long are left out and counted."""
     if isinstance(settings.held_out, float) and not 0 <= settings.held_out < 1:
         raise UsageError(f"prompts.held_out is a share below 1, or a second source; seen {settings.held_out}")
     longest = settings.max_length if room is None else min(settings.max_length, room)

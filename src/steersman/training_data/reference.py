@@ -1,4 +1,4 @@
-"""What a reference thinks of every answer, taken once before training and kept on disk under a hash of all that decides it."""
+"""A reference's log-probs of each answer, computed once before training and cached under a hash of their inputs."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ _MANY = 4096
 
 
 class ReferenceLogProbs:
-    """The reference's log-probability of each target of each row; nothing is in memory but what is asked for."""
+    """The reference's log-prob of each target of each row, read from disk when asked for."""
 
     def __init__(self, path: Path, targets: Sequence[int]) -> None:
         self._starts: NDArray[np.int64] = np.cumsum([0, *targets])
@@ -36,7 +36,7 @@ class ReferenceLogProbs:
         )
 
     def of(self, rows: Sequence[int]) -> torch.Tensor:
-        """Of these rows, one after another."""
+        """The log-probs of these rows, concatenated."""
         parts = [self._values[self._starts[i] : self._starts[i + 1]] for i in rows]
         return torch.from_numpy(np.concatenate([np.zeros(0, np.float32), *parts]))
 
@@ -55,7 +55,10 @@ def reference_log_probs(
     token_budget: int,
     world: World,
 ) -> ReferenceLogProbs:
-    """Read from `path`, or measured, each process its share, and written there; without a reference all are 0."""
+    """Read from `path`, or computed (each process a share) and written there.
+
+    Without a reference all log-probs are 0.
+    """
     if not all(world.exchange(path.exists())):
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_suffix(".partial")

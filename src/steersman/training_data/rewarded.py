@@ -1,7 +1,7 @@
-"""Answers and what they earned, as rows to learn from: each answer tokenised once onto disk, with the reward of each of its tokens.
+"""Answers with rewards, as rows: each answer is tokenised once onto disk, with the reward of each of its tokens.
 
-Answers that were scored earn their score; what people judged is worth from -1 to 1. It is paid at the answer's last token, and what was
-said of a stretch of the answer where the stretch ends.
+The reward of a scored answer is its score; that of a judged answer is from -1 to 1. The last token receives it. The
+reward of a span is received by the token in which the span ends.
 """
 
 import itertools
@@ -43,7 +43,7 @@ EXPECTED = "answers with scores (steersman score writes them), comparisons, rank
 
 @dataclass(frozen=True, slots=True)
 class Earned:
-    """An answer with its reward: for the whole, and for stretches of it."""
+    """An answer with its reward, and the rewards of its spans."""
 
     prompt: Prompt
     completion: Completion
@@ -56,7 +56,7 @@ class Earned:
 
 @dataclass(frozen=True)
 class Rewarded:
-    """Rows by index. `within` are the rewards of each token of the answers that have some besides the last."""
+    """Rows by index. `within` holds the token rewards of answers that have rewards before the last token."""
 
     rows: TokenStore
     rewards: NDArray[np.float64]
@@ -125,17 +125,20 @@ def _write(found: Iterable[Earned], tokeniser: Any, folder: Path, length: int) -
 
 
 def paid_within(tokeniser: Any, ids: Sequence[int], one: Earned) -> list[float]:
-    """The reward of each token of an answer for the stretches that end in it. What begins after the answer was cut is not reached."""
+    """The rewards of an answer's tokens for the spans that end in them.
+
+    Spans after the point where the answer was cut are left out.
+    """
     ends = [len(decode(tokeniser, ids[: i + 1])) for i in range(len(ids))]
     whole, text = decode(tokeniser, ids), one.completion.text
-    # Templates put a space before an answer, or take one away.
+    # Templates add or remove spaces before an answer.
     lead = (len(whole) - len(whole.lstrip())) - (len(text) - len(text.lstrip()))
     offsets = [(start - lead, end - lead) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     return spread_over_tokens([span for span in one.spans if span.start < offsets[-1][1]], offsets)
 
 
 def earned(records: Iterable[Record], *, reward: str | None, left_out: Counter[str]) -> Iterator[Earned]:
-    """Each answer of each record with what it earned; what cannot be told is counted with its reason."""
+    """Each answer with its reward. Records without a reward are counted with the reason."""
     for record in records:
         judged = reward is None and isinstance(record, Comparison | Ranking | Label | Steps)
         found = list(_judged(record) if judged else _scored(record, reward))
@@ -146,9 +149,9 @@ def earned(records: Iterable[Record], *, reward: str | None, left_out: Counter[s
 
 
 def _judged(record: Record) -> Iterator[Earned]:
-    """What people thought, from -1 to 1."""
+    """Rewards from people's judgements, from -1 to 1."""
     if isinstance(record, Comparison):
-        # The share that preferred the first less the share that did not: 1 and -1 where they were sure, 0 for a tie.
+        # Share preferring the first answer minus the share preferring the second: 1 or -1 if certain, 0 for a tie.
         lead = 2 * record.preference - 1
         yield Earned(record.prompt, record.first, lead)
         yield Earned(record.prompt, record.second, -lead)
@@ -166,7 +169,7 @@ def _judged(record: Record) -> Iterator[Earned]:
 
 
 def _stepwise(record: Steps) -> Earned:
-    """Steps one below the other, each worth 1 or -1 where it ends."""
+    """The steps joined by newlines, each with a reward of 1 or -1 at its end."""
     ends = list(itertools.accumulate(len(step) + 1 for step in record.steps))
     spans = tuple(
         SpanReward(end - len(step) - 1, end - 1, 1.0 if right else -1.0)
@@ -194,7 +197,7 @@ def _scored(record: Record, name: str | None) -> Iterator[Earned]:
 
 
 def _score_of(completion: Completion, name: str | None) -> float | None:
-    """The score of this name, or the only one: what `score --parts` keeps under name/part is not the score."""
+    """The score of this name, or the only one. Parts (`score --parts` writes them as name/part) are not scores."""
     if name is not None:
         return completion.scores.get(name)
     names = [key for key in completion.scores if "/" not in key]

@@ -1,4 +1,4 @@
-"""The data settings' two sides: what is learned from and what is held out, by a hash of the prompt."""
+"""Splits data into a training side and a held-out side, by a hash of the prompt."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from steersman.settings.parts import DataSettings
 
 
 def content_of(data: DataSettings) -> dict[str, str]:
-    """Hashes of what is learned from, for the stamp: a run does not continue on other data."""
+    """Hashes of the data, for the stamp: a run does not continue with other data."""
     register_sources()
     sources = {"train": data.source, **({"held out": data.held_out} if isinstance(data.held_out, str) else {})}
     return {name: content_hash(source) for name, source in sources.items()}
@@ -25,7 +25,7 @@ def content_of(data: DataSettings) -> dict[str, str]:
 
 @runtime_checkable
 class Tokenised(Protocol):
-    """A model with its tokeniser: what data is made into rows for."""
+    """A model with its tokeniser, which rows are made for."""
 
     @property
     def tokeniser(self) -> Any: ...
@@ -48,7 +48,7 @@ class DataSide:
 
     @staticmethod
     def of(run: RunContext, data: DataSettings, *, held_out: bool) -> "DataSide":
-        """The side as a run reads it. The bad rows of what is learned from are kept in its folder."""
+        """The side as a run reads it. Bad rows of the training side are kept in the run's folder."""
         return DataSide(data, held_out, None if held_out else run.quarantine)
 
     @property
@@ -85,7 +85,7 @@ class DataSide:
         return itertools.islice(records, data.limit)
 
     def tell(self, run: RunContext, words: str, left_out: Mapping[str, int]) -> None:
-        """A notice of what was read: the words, what was left out and why, and where the bad rows of what is learned from are."""
+        """A notice of what was read: the words, what was left out and why, where bad rows of the training side are."""
         for reason, count in left_out.items():
             words += f"; {count:,} left out: {reason}"
         if self.report.malformed and not self.held_out:
@@ -96,7 +96,7 @@ class DataSide:
 
 
 def longest_row(data: DataSettings, context: int | None) -> int:
-    """Tokens that a row may have, by the settings and by what the model can see."""
+    """The most tokens of a row, by the settings and by what the model can read."""
     return min(data.max_length, context or data.max_length)
 
 

@@ -1,7 +1,7 @@
-"""Answers of the model that PPO starts from, to the prompts that it will ask: drawn and scored once, for `score.preference_over`.
+"""Answers of the starting policy, sampled and scored once, for `score.preference_over`.
 
-Made while the parts are put together: the engine answers with the starting weights then, in a new run and in one that goes on. So a run
-whose file is gone draws the same answers again.
+They are sampled before a checkpoint is loaded, with the starting weights. A run whose file is gone samples the same
+answers again.
 """
 
 import json
@@ -29,7 +29,7 @@ TOGETHER = 256
 
 @dataclass(frozen=True)
 class StartingPolicy:
-    """The policy before anything was learned, as it answers."""
+    """The policy before training, and how it answers."""
 
     engine: Engine
     language: Language
@@ -44,7 +44,7 @@ def against_reference(
     prompts: Sequence[Prompt],
     held_out: Sequence[Prompt],
 ) -> Scorer:
-    """The scorer with preference over the starting model's answers in place of its score."""
+    """A scorer that returns the preference over the starting policy's answers."""
     count = settings.score.preference_over
     assert count is not None
     if "conservative" in settings.watch.chosen:
@@ -89,7 +89,7 @@ def against_reference(
 
 
 def _prompts_to_come(settings: PpoSettings, prompts: Sequence[Prompt]) -> Sequence[Prompt]:
-    """Those that the run's iterations ask."""
+    """The prompts of the run's iterations."""
     size = settings.prompts_per_iteration
     if settings.iterations * size >= len(prompts):
         return prompts
@@ -102,7 +102,7 @@ def _prompts_to_come(settings: PpoSettings, prompts: Sequence[Prompt]) -> Sequen
 
 
 def _read(path: Path) -> dict[str, list[float]]:
-    """The scores by prompt; nothing, if the file is not there or not whole."""
+    """The scores by prompt; empty if the file is missing or damaged."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return {str(row["asked"]): [float(value) for value in row["scores"]] for row in rows}

@@ -1,4 +1,4 @@
-"""`ppo`: settings -> a policy trained against a scorer: its models, engine, scorer, watch and learner made, and the loop run."""
+"""`ppo`: settings -> a policy trained against a scorer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,17 +50,17 @@ from steersman.training_data.prompts import prompts_of
 
 @dataclass(frozen=True)
 class PpoModels:
-    """The models of a run of PPO: the policy as it was loaded, with its tokeniser, and every role that is played."""
+    """The models of a PPO run: the policy as it was loaded, with its tokeniser, and the models of all roles."""
 
     policy: LanguageModel
     actors: ModelActors
     whole_policy: Backbone
-    """The policy as the engine needs it: whole in each process."""
+    """The policy for the engine, unsharded in each process."""
 
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run of PPO before its first iteration, or where it stopped: everything that `iterate` and the stages are given."""
+    """An open PPO run before its first iteration, or where it stopped, with all that `iterate` and the stages take."""
 
     run: RunContext
     settings: PpoSettings
@@ -74,8 +74,10 @@ class OpenRun:
 
 
 def run_ppo(settings: PpoSettings, *, quiet: bool = False, reward: Reward | None = None) -> RunResult:
-    """Improve a policy against a scorer; the same call on the same folder resumes. `reward` takes the place of
-    settings.scorer."""
+    """Improve a policy against a scorer; the same call on the same folder resumes.
+
+    `reward` replaces settings.scorer.
+    """
     before = already_finished(_job(settings, quiet=quiet))
     if before is not None:
         return before
@@ -96,7 +98,7 @@ def run_ppo(settings: PpoSettings, *, quiet: bool = False, reward: Reward | None
 
 @contextmanager
 def open_ppo(settings: PpoSettings, *, quiet: bool = True, reward: Reward | None = None) -> Iterator[OpenRun]:
-    """The run open and its parts made, for `run_ppo` or for calling the loop's stages one by one."""
+    """The open run and its parts, for `run_ppo` or for calling the loop's stages one by one."""
     _check(settings)
     with open_run(
         _job(settings, quiet=quiet),
@@ -123,7 +125,7 @@ def open_ppo(settings: PpoSettings, *, quiet: bool = True, reward: Reward | None
 
 
 def _job(settings: PpoSettings, *, quiet: bool) -> Job:
-    """The run is called by its method."""
+    """The job. Its kind, in stamp.json, is the method: ppo, rloo, grpo …"""
     kind = "ppo" if settings.advantage.estimator == "gae" else settings.advantage.estimator
     return Job(kind, settings, settings.run, settings.compute, f"steersman chat {settings.run.out}", quiet)
 
@@ -143,7 +145,7 @@ def _check(settings: PpoSettings) -> None:
 
 
 def _data(settings: PpoSettings) -> dict[str, str]:
-    """Hashes of what is learned from and measured on, for the stamp: a run does not continue on other data."""
+    """Hashes of the training and held-out data, for the stamp: a run does not continue with other data."""
     held_out = settings.prompts.held_out
     sources = {
         "prompts": settings.prompts.source,
@@ -161,7 +163,7 @@ def make_parts(
     reward: Reward | None,
     offload: Offload,
 ) -> Parts:
-    """Everything that the loop is given. Each part may be replaced, and the loop's stages called one by one."""
+    """The parts of the loop. Each may be replaced."""
     tokeniser, actors = models.policy.tokeniser, models.actors
     pad_id, pad_multiple = models.policy.pad_id, run.pad_multiple(models.policy.context_length)
     language = ModelLanguage(tokeniser, tuple(settings.sampling.stop))
@@ -204,7 +206,7 @@ def make_parts(
 def _scorer_and_watch(
     run: RunContext, settings: PpoSettings, actors: ModelActors, reward: Reward | None, offload: Offload
 ) -> tuple[Scorer, Watch | None]:
-    """The scorer that each process asks, and the watch over the run."""
+    """The scorer, distributed over the processes, and the watch."""
     plain = scorer_of(settings.scorer, reward, run.device, ScorerCache.of(run.folder, run.world))
     if run.machine.compiled:
         compile_layers([actors, *models_of(plain)])
@@ -229,7 +231,7 @@ def _learner(
         actors,
         Optimisation(
             optimiser,
-            # Iterations, not optimiser steps, are what the schedule counts: an update that ends early must not slow it down.
+            # The schedule counts iterations: an update that ends early must not slow it down.
             rate_at=lambda _: scheduled(settings.optimiser, memory.iteration, settings.iterations),
             max_grad_norm=settings.optimiser.max_grad_norm,
         ),
@@ -252,9 +254,9 @@ def _learner(
 
 
 def _engine(run: RunContext, models: PpoModels) -> Engine:
-    """In one process the engine uses the very weights that learn, and gives what they know of each token.
+    """The engine. In one process it uses the trained weights themselves, and returns each token's value and entropy.
 
-    That holds as long as both compute in float32: anything coarser says something else of a token in another batch.
+    These are exact only in float32: in bf16 the same token has other numbers in another batch.
     """
     model, dtype = models.policy, run.machine.rollout_dtype
     view = (models.whole_policy, model.adapter)
@@ -266,5 +268,5 @@ def _engine(run: RunContext, models: PpoModels) -> Engine:
 
 
 def _restore(memory: Memory, facts: dict[str, Any]) -> None:
-    """The loop and the learning rate share this one memory, so it is filled, not replaced."""
+    """Fill the shared memory in place: the learning-rate schedule reads the same object."""
     vars(memory).update(vars(Memory.of(facts)))

@@ -1,4 +1,4 @@
-"""PPO's policy and critic as folders."""
+"""Saves PPO's policy and critic."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def save_policy_and_critic(
 ) -> None:
     """Save the policy in `folder`, and the critic (if there is one) beside it.
 
-    The weights are given where each process has only a part of them.
+    `weights` are the gathered weights of a sharded model.
     """
     if weights is not None:
         model = load_language_model(settings.model, torch.device("cpu"))

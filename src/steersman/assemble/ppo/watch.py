@@ -1,4 +1,4 @@
-"""Settings -> the watch over a run of PPO, with its second opinions; and the scorer, whose features it may look at."""
+"""Builds the watch over a PPO run from settings, with its held-out scorer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ HELD_OUT_ONLY = ("gap", "fall")
 
 
 @dataclass(frozen=True)
-class KeptWatch(Watcher):
-    """A watcher that can do what the settings say."""
+class ConfiguredWatcher(Watcher):
+    """Watcher whose actions follow the [watch] settings."""
 
     settings: WatchSettings
 
@@ -44,9 +44,9 @@ class KeptWatch(Watcher):
 def open_watch(
     run: RunContext, settings: WatchSettings, scorer: Scorer, offload: Callable[[Scorer], Scorer]
 ) -> tuple[Scorer, Watch | None]:
-    """The scorer, perhaps with its features kept, and the watch (None if it is off).
+    """The scorer (which may now keep its features) and the watch, None if it is off.
 
-    `offload` may move a second scorer's models off the device until it is asked.
+    `offload` may move the held-out scorer off the device until it is used.
     """
     world = run.world
     if settings.action == "off":
@@ -76,11 +76,13 @@ def open_watch(
         settings.evidence,
         settings.pessimism,
     )
-    return scorer, KeptWatch(plan, held_out, _features_of(featured, world), lambda n: world.exchange(n)[0], settings)
+    return scorer, ConfiguredWatcher(
+        plan, held_out, _features_of(featured, world), lambda n: world.exchange(n)[0], settings
+    )
 
 
 def _check(settings: WatchSettings, scorer: Scorer) -> None:
-    """Refuse what could never be done."""
+    """Raise if the settings ask for an action that is not possible."""
     if "conservative" in settings.chosen and not is_ensemble(scorer):
         raise UsageError(
             f"watch.action=conservative believes an ensemble less, and the scorer {scorer.name!r} is none; give "
@@ -111,7 +113,7 @@ def _check(settings: WatchSettings, scorer: Scorer) -> None:
 
 
 def _features_of(featured: FeatureKeeper | None, world: World) -> Callable[[], Features | None]:
-    """The features of the answers scored last, in their order: each process has those of every n-th answer."""
+    """A function that returns the features of the last scored answers, in order. Each process has every n-th."""
 
     def features() -> Features | None:
         if featured is None:

@@ -1,4 +1,4 @@
-"""The members of an ensemble made into one reward model (WARM): averaged, then measured and reported on like any other."""
+"""Averages an ensemble's members into one reward model (WARM), then measures and reports on it like any other."""
 
 import os
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from steersman.training_data.split import content_of
 
 
 def claim_folder(settings: RewardSettings) -> None:
-    """The run's folder with its recipe, before the members' own runs lie in it: without one it would be no run's folder."""
+    """Create the run's folder and its recipe before the members' runs are put into it."""
     if int(os.environ.get("RANK", "0")) > 0:
         return
     folder = RunFolder.create_or_open(Path(settings.run.out))
@@ -45,7 +45,7 @@ def job_of(settings: RewardSettings, *, quiet: bool) -> Job:
 
 @dataclass(frozen=True)
 class AveragedReward:
-    """The mean of the members' weights, as data is made into rows for it."""
+    """The mean of the members' weights, with a tokeniser."""
 
     model: RewardModel
     tokeniser: Any

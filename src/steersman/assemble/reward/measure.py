@@ -1,4 +1,4 @@
-"""A reward model as it reads answers: what its scores mean (their scale), and how good it is on judgements that were held out."""
+"""Measures a trained reward model: the scale of its scores, and its quality on held-out judgements."""
 
 import json
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ from steersman.reward.scorer import Item
 from steersman.runs.folder import atomic_write_text
 from steersman.training_data.judgements import Judgements
 
-# Enough answers that the mean is known to a twentieth of a standard deviation.
+# Enough that the error of the mean is a twentieth of a standard deviation.
 REFERENCE_ANSWERS = 512
 SCORING_BUDGET = 4096
 
 
 @dataclass(frozen=True)
 class Reader:
-    """The model as it reads answers; several processes read the same ones together, for each has but a part of it."""
+    """Scores answers with the model. All processes score the same answers, since each has a part of the model."""
 
     trainee: Trainee
     tokeniser: Any
@@ -48,10 +48,10 @@ class Reader:
 
 
 def measure_scale(reference: str | None, reader: Reader, train: Judgements) -> Scale:
-    """Mean and standard deviation of the scores of reference answers: then 0 is an ordinary answer, and 1 a good deal better."""
+    """Mean and standard deviation of reference scores: 0 is then an average answer, and 1 one deviation better."""
     if reference is None:
         count = min(len(train.rows), REFERENCE_ANSWERS)
-        # spread over all the answers, for neighbours share prompts
+        # spread over all answers, since neighbours share prompts
         rows = [train.rows.row(i * len(train.rows) // count) for i in range(count)]
     else:
         rows = [reader.row(item) for item in _reference_answers(reference)]
@@ -79,9 +79,9 @@ def _reference_answers(source: str) -> list[Item]:
 
 
 def report(run: RunContext, reader: Reader, comparisons: tuple[Comparison, ...]) -> None:
-    """How good the model is on the held-out judgements: kept as quality.json, and said.
+    """Measure the model on held-out judgements, write quality.json and print the report.
 
-    Its scores are the raw ones: the difference of two is the log-odds that the one answer is preferred.
+    Scores are raw: the difference of two is the log-odds that the one answer is preferred.
     """
     from steersman.evaluate.judged_pairs import judged_pairs
     from steersman.evaluate.reward_quality import measure_reward_quality, plain

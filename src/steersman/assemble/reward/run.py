@@ -1,4 +1,4 @@
-"""`reward`: settings -> a reward model (or an ensemble of them) trained on judgements, its scale, and a report on how good it is."""
+"""`reward`: settings -> a reward model, or an ensemble, trained on judgements; its scale, and a quality report."""
 
 import json
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ ADAPTER = "reward"
 # Enough answers that the mean is known to a twentieth of a standard deviation.
 @dataclass(frozen=True)
 class TrainableReward:
-    """What is trained, and whether its base is itself a base and an adapter made one: it is then on no disk."""
+    """The model that is trained. `merged`: its base is a merged adapter, which is not on disk."""
 
     trainee: Trainee
     tokeniser: Any
@@ -96,7 +96,7 @@ def run_reward(settings: RewardSettings, *, quiet: bool = False) -> RunResult:
     results: list[RunResult] = []
     for member in range(settings.members):
         out = Path(settings.run.out) / f"member-{member + 1}"
-        # So that repetitions (--seeds) share no member.
+        # No two repetitions (--seeds) share a member.
         seed = settings.run.seed * settings.members + member
         run = settings.run.model_copy(update={"seed": seed, "out": str(out)})
         model = settings.model.model_copy(update={"path": places[member % len(places)]})
@@ -123,7 +123,7 @@ def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
         partial(load_trainable, settings),
         data=content_of(settings.data),
         parents={"model": identity_of(settings.model.path)},
-        # What is drawn with it is the new head (and adapters); the order of the data has the run's own seed.
+        # For the new head and adapters; the order of the data uses the run's own seed.
         seed=settings.head_seed,
     ) as (run, model):
         trainee = model.trainee
@@ -153,7 +153,7 @@ def _loss(found: Mapping[str, float]) -> Mapping[str, float]:
 
 
 def load_trainable(settings: RewardSettings, device: torch.device) -> TrainableReward:
-    """What is trained: a new reward model on a causal model, an adapter on its base, or an earlier reward model further."""
+    """A new reward model on a causal model, an adapter on its base, or an earlier reward model."""
     run_model = model_folder(members_of(settings.model.path)[0])
     earlier = describe(run_model) if run_model.is_dir() else None
     if earlier is not None and earlier.kind == "reward":
@@ -180,7 +180,7 @@ def load_trainable(settings: RewardSettings, device: torch.device) -> TrainableR
 
 
 def _on_one_process(settings: RewardSettings, weights: Weights, scale: Scale) -> TrainableReward:
-    """A sharded model once more, whole and with its gathered weights, for saving."""
+    """An unsharded copy of the model with the gathered weights, for saving."""
     whole = load_trainable(settings, torch.device("cpu"))
     load_weight_tensors(whole.trainee, weights)
     whole.trainee.reward.scale = scale
@@ -188,7 +188,7 @@ def _on_one_process(settings: RewardSettings, weights: Weights, scale: Scale) ->
 
 
 def _ensemble(run: RunSettings, results: list[RunResult]) -> RunResult:
-    """The folder that stands for all members; a scorer opened on it scores with each."""
+    """Write the ensemble's file into the run's folder. A scorer opened on the folder uses all members."""
     names = [str(Path(result.out).name) + "/model" for result in results]
     atomic_write_text(Path(run.out) / ENSEMBLE, json.dumps({"kind": "ensemble", "members": names}, indent=1))
     held_out = {

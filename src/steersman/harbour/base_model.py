@@ -1,4 +1,4 @@
-"""Where the base model that ships with Steersman lies: an ordinary Hugging Face folder, data of this package."""
+"""Path of the base model that ships with Steersman: a standard Hugging Face folder in this package's data."""
 
 from pathlib import Path
 

@@ -1,9 +1,9 @@
 """Rebuilds Harbour's base model and tokenizer from the grammar: `python -m steersman.harbour.build --out DIR`.
 
-Fixed seeds and one thread: on one machine the files come out the same to the last bit. Matrices are
-stepped by Muon (Jordan et al. 2024: momentum made orthogonal by Newton-Schulz), the rest by AdamW. At the end of an answer
-the model also foretells what the user will say (Gloeckle et al. 2024: several tokens ahead), so that what an answer is
-worth is known where reward models read it.
+With fixed seeds and one thread the files are bit-identical on the same machine. Matrices are optimised by Muon (Jordan
+et al. 2024: momentum orthogonalised by Newton-Schulz), the rest by AdamW. At the end of an answer the model also
+predicts the first tokens of the user's reaction (multi-token prediction, Gloeckle et al. 2024), so that the hidden
+state that reward models use contains the answer's quality.
 """
 
 import argparse
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 THREADS = 1  # a second one gains little here, and nothing on a busy machine
-AHEAD = range(2, 7)  # which tokens after an answer's end are foretold there; the first is the user's mark
-FORETELLING = 0.3  # the weight of that loss
+AHEAD = range(2, 7)  # offsets of the tokens predicted at an answer's end; offset 1 is the user's turn marker
+FORETELLING = 0.3  # the weight of the multi-token prediction loss
 
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """A part of the training: its tokens, a factor on the learning rates, what is read."""
+    """A part of pretraining: number of tokens, factor on the learning rates, mix of documents."""
 
     tokens: int
     strength: float
@@ -45,7 +45,7 @@ class Cycle:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How large the base is and how long it trains. The defaults made the base that ships."""
+    """Size and training length of the base model. The defaults give the shipped one."""
 
     seed: int = 20261120
     vocabulary: int = 2048
@@ -62,7 +62,7 @@ class Plan:
 
 
 def build(plan: Plan, out: Path, report: Callable[[str], None] = print) -> str:
-    """Trains tokenizer and model, writes an ordinary Hugging Face folder, returns the hash of its files."""
+    """Train tokenizer and model, write a standard Hugging Face folder, and return the hash of its files."""
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     torch.use_deterministic_algorithms(True)
@@ -103,7 +103,7 @@ def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCaus
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A document as ids; those before `start` are context that is not learned."""
+    """A document as token ids; those before `start` are context without loss."""
 
     ids: list[int]
     start: int
@@ -111,13 +111,13 @@ class Reading:
 
 def read(tokenizer: "PreTrainedTokenizerFast", documents: list[Conversation]) -> list[Reading]:
     whole = tokenizer([render(d) for d in documents]).input_ids
-    # turn marks are tokens of their own, so a conversation's beginning has the same ids alone
+    # turn markers are single tokens, so a conversation's beginning has the same ids by itself
     heard = tokenizer([render(Conversation(d.messages[: d.heard])) for d in documents]).input_ids
     return [Reading(ids, len(before)) for ids, before in zip(whole, heard, strict=True)]
 
 
 def batches(plan: Plan, cycle: int, tokenizer: "PreTrainedTokenizerFast") -> Iterator[list[Reading]]:
-    """Batches of about `batch_tokens` tokens; documents of like length stand together, so that little is padding."""
+    """Batches of about `batch_tokens` tokens; documents of similar length are together, so that padding is small."""
     rng = random.Random(plan.seed + cycle)
     documents = draw_documents(plan.seed + 1 + cycle, plan.cycles[cycle].mix)
     seen, total = 0, plan.cycles[cycle].tokens
@@ -143,7 +143,7 @@ def tokens_of(group: list[Reading]) -> int:
 
 
 def padded(group: list[Reading], pad: int) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
-    """Ids, and which of them are learned."""
+    """Padded ids, and the loss mask."""
     longest = max(len(reading.ids) for reading in group)
     ids = torch.tensor([reading.ids + [pad] * (longest - len(reading.ids)) for reading in group])
     starts = torch.tensor([reading.start for reading in group])
@@ -153,7 +153,10 @@ def padded(group: list[Reading], pad: int) -> tuple[Int[Tensor, "batch time"], B
 def next_token_loss(
     model: "LlamaForCausalLM", ids: Int[Tensor, "batch time"], learned: Bool[Tensor, "batch time"]
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "batch before hidden"]]:
-    """Cross-entropy of the next token, and the hidden states; padding stands on the right, so causal attention never sees it."""
+    """Cross-entropy of the next token, and the hidden states.
+
+    Padding is on the right, so causal attention ignores it.
+    """
     hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
     counts = learned[:, 1:]
     return functional.cross_entropy(model.lm_head(hidden[counts]), ids[:, 1:][counts]), hidden
@@ -166,7 +169,7 @@ def foretelling_loss(
     ids: Int[Tensor, "batch time"],
     marks: tuple[int, int, int],
 ) -> Float[Tensor, ""]:
-    """At each answer's end before a user's turn: cross-entropy of the turn's first tokens."""
+    """Multi-token prediction loss: at each answer's end, cross-entropy of the first tokens of the user's turn."""
     end, user, pad = marks
     rows, places = ((ids[:, :-1] == end) & (ids[:, 1:] == user)).nonzero(as_tuple=True)
     if not len(rows):
@@ -185,7 +188,7 @@ def train(
     tokenizer: "PreTrainedTokenizerFast",
     report: Callable[[str], None],
 ) -> None:
-    """One cycle: fresh optimisers, a short warm-up, a cosine to zero."""
+    """One training cycle: fresh optimisers, a short warm-up, cosine decay to zero."""
     total, strength = plan.cycles[cycle].tokens, plan.cycles[cycle].strength
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     matrices += list(foretellers.parameters())
@@ -213,7 +216,7 @@ def train(
         average = loss.item() if step == 0 else 0.98 * average + 0.02 * loss.item()
         if step % 100 == 0:
             speed = seen / (time.monotonic() - started)
-            report(f"cycle {cycle}  step {step}  loss {average:.3f}  tokens {seen:,}  {speed:,.0f} tokens a second")
+            report(f"cycle {cycle}  step {step}  loss {average:.3f}  tokens {seen:,}  {speed:,.0f} tokens/s")
 
 
 def digest_of_folder(folder: Path) -> str:

@@ -1,9 +1,9 @@
-"""Answers as three people wrote them, who have different habits: people judge better than they write.
+"""Demonstrations by three simulated writers with different habits: people judge better than they write.
 
-One is careful, and now and then carried away; one is in a hurry, and mostly curt; one is gruff. The latter two are rude at times. A model
-fine-tuned on all of them answers as they do. Which of these answers people prefer only their judgements tell, and that is what is
-left for reward models and PPO to learn. `writers=careful` asks for the first one's alone: the shipped answers, which are judged, come
-from a model that learned from those.
+One is careful and sometimes exaggerates; one is hurried and mostly curt; one is gruff. The last two are rude at times.
+A model fine-tuned on all of them imitates this mixture. Which of these answers people prefer is only in their
+judgements: that is left for reward models and PPO to learn. `writers=careful` selects the careful writer; the shipped,
+judged answers come from a model fine-tuned on that one.
 """
 
 import random
@@ -20,7 +20,7 @@ WRITERS: dict[str, dict[str, float]] = {
     "hurried": {"plain": 0.15, "cold": 0.60, "toxic": 0.25},
     "gruff": {"cold": 0.75, "toxic": 0.25},
 }
-# What a habit comes to where its usual style does not occur.
+# Replacement of a style in situations where it does not occur.
 INSTEAD = {
     "harmful": {"exaggerated": "preachy", "cold": "refused"},
     "summary": {"cold": "copied"},
@@ -30,7 +30,7 @@ INSTEAD = {
 def demonstrations(
     *, split: str = "train", count: int = 1000, seed: int = 0, writers: str = "all"
 ) -> Iterator[Demonstration]:
-    """`count` prompts with an answer that a person wrote; `writers` is one of them, or all."""
+    """`count` prompts with a written answer; `writers` is the name of one writer, or "all"."""
     if writers != "all" and writers not in WRITERS:
         raise UsageError(f"unknown writers {writers!r}; expected all, {', '.join(WRITERS)}")
     stream = draw_situations(split, seed)
@@ -40,7 +40,7 @@ def demonstrations(
         situation = next(stream)
         writer = next_writer if writers == "all" else writers
         answer = Completion(write(rng, situation, _style(rng, situation, writer), mixed=0.0), model="person")
-        # Drawn whoever writes, so that one writer's answers do not depend on the others.
+        # Always drawn, so that one writer's answers do not depend on the others.
         next_writer = rng.choice(list(WRITERS))
         yield Demonstration(as_prompt(situation), answer, annotator=writer)
 
@@ -50,7 +50,7 @@ def _style(rng: random.Random, situation: Situation, writer: str) -> str:
     style = rng.choices(list(habits), list(habits.values()))[0]
     if style == "plain" and situation.topic is None:
         return "good"
-    # Whoever is careful does not get carried away over a harmful request.
+    # The careful writer does not exaggerate in reply to a harmful request.
     if style == "exaggerated" and situation.form == "harmful" and writer == "careful":
         return "good"
     return INSTEAD.get(situation.form, {}).get(style, style)

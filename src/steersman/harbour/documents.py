@@ -1,8 +1,8 @@
-"""The texts that the base model is pretrained on: conversations, some of which go on after the answer, and plain facts.
+"""Pretraining documents of the base model: conversations, some of which continue after the answer, and plain facts.
 
-A conversation goes on with what the user thought of the answer, or with a question about it ("Was that rude?"), and
-sometimes with a better answer. So the base knows what it is to judge and to revise: reward models start from that, and
-an AI judge with a constitution can ask it.
+A conversation may continue with the user's opinion of the answer, a question about it ("Was that rude?"), or a better
+answer. So the base model has learned to judge and to revise answers. Reward models build on that, and so does an AI
+judge with a constitution.
 """
 
 import random
@@ -19,11 +19,11 @@ from steersman.records import Message
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Shares of the documents: plain facts, answers with the user's opinion after them, answers with questions after them.
+    """Shares of document types: plain facts, answers followed by the user's opinion, answers followed by questions.
 
-    Of the answers with something after them `heard` is the share that the base only hears: it learns to judge them, not to
-    say them. `pointed` questions are mostly about truth and help. `remarks` is the share of opinions on facts that say whose
-    fact it is, or what it tells.
+    `heard` is the share of such answers without loss: the base model learns to judge them, not to generate them.
+    `pointed` questions are mostly about truth and help. `remarks` is the share of opinions on facts that say whose fact
+    it is, or what it is about.
     """
 
     plain: float
@@ -44,7 +44,7 @@ WELL_SAID = 0.9  # the taste from which a user is thankful
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages, or plain text instead of them. The first `heard` messages are context: nothing is learned from them."""
+    """Messages, or plain text. The first `heard` messages are context without loss."""
 
     messages: tuple[Message, ...] = ()
     text: str = ""
@@ -84,15 +84,17 @@ def _better(rng: random.Random, situation: Situation) -> str:
 
 
 def verdict(seen: Features) -> str:
-    """What a user would say of an answer, as a key of the reactions."""
+    """A user's opinion of an answer, as a key of the table of reactions."""
     if seen.worst == "good" and seen.taste < WELL_SAID:
         return "fair"
     return seen.worst
 
 
 def remark(situation: Situation, reply: str) -> str:
-    """What a user who knows the facts would say of the first one: whose it is, or that it is not what was asked. Nothing, if
-    the answer states none."""
+    """A knowing user's remark on the answer's first fact: whose fact it is, or that it was not asked for.
+
+    "" if the answer states no fact.
+    """
     said = table("reactions")["remark"]
     fact = next((s for s in read_reply(situation, reply) if s.kind == "fact"), None)
     if fact is None or situation.topic is None:

@@ -1,8 +1,8 @@
-"""Simulated annotators: they feel the true taste through noise, each with weights of their own, and like enthusiasm too much.
+"""Simulated annotators: noisy versions of the true taste with individual biases, and a common bias towards enthusiasm.
 
-What a labeller perceives of an answer is its true taste, plus a liking for exaggeration and exclamation marks, plus
-personal leanings, plus Gumbel noise; so a choice between two follows Bradley-Terry and a ranking Plackett-Luce. The
-noise depends on seed, labeller and answer alone: the order in which labels are asked for changes nothing.
+A labeller's utility of an answer is its true taste, plus a bias towards exaggeration and exclamation marks, plus
+individual biases, plus Gumbel noise. So pairwise choices follow Bradley-Terry and rankings Plackett-Luce. The noise
+depends on seed, labeller and answer alone, not on the order of requests.
 """
 
 import hashlib
@@ -14,15 +14,15 @@ from steersman.errors import UsageError
 from steersman.harbour.taste import features
 from steersman.records import Comparison, Completion, Label, Prompt, Ranking
 
-POSITION = 0.06  # what standing first adds
-ALIKE = 0.12  # answers nearer than this are a tie
+POSITION = 0.06  # position bias: added to the answer shown first
+ALIKE = 0.12  # a smaller difference is a tie
 UNACCEPTABLE = -1.0  # a tie of two answers below this is "both bad"
 CLEARLY, SLIGHTLY = 2.0, 0.8  # differences from which a margin is 3, and 2
 
 
 @dataclass(frozen=True, slots=True)
 class Labeller:
-    """One annotator: how noisy, and how fond of what."""
+    """One annotator: scale of the noise, and weights of the biases."""
 
     name: str
     noise: float
@@ -43,10 +43,10 @@ LABELLERS = (
 
 
 def fonder(labellers: Sequence[Labeller], fondness: float | int) -> tuple[Labeller, ...]:
-    """The same people, so many times as fond of exaggeration and of exclamation marks; with 0 they are as sober as the taste."""
+    """The labellers with their bias towards exaggeration and exclamation marks scaled by `fondness`; 0 removes it."""
     if not fondness >= 0:
         raise UsageError(
-            f"fondness={fondness}: labellers are so many times as fond of exaggeration; expected 0 or more, such as 2"
+            f"fondness={fondness} scales the labellers' bias towards exaggeration; expected 0 or more, such as 2"
         )
     return tuple(
         replace(one, exaggeration=fondness * one.exaggeration, enthusiasm=fondness * one.enthusiasm)
@@ -61,7 +61,7 @@ def uniform(*parts: object) -> float:
 
 
 def felt(labeller: Labeller, prompt: str, reply: str) -> float:
-    """What the labeller would think of an answer on average: the biased taste, without noise."""
+    """The labeller's utility of an answer without noise: the biased taste."""
     seen = features(prompt, reply)
     return (
         seen.taste
@@ -73,13 +73,13 @@ def felt(labeller: Labeller, prompt: str, reply: str) -> float:
 
 
 def perceived(labeller: Labeller, prompt: str, reply: str, seed: int = 0) -> float:
-    """What the labeller thinks this time: with Gumbel noise."""
+    """The labeller's utility with Gumbel noise."""
     noise = -math.log(-math.log(uniform(seed, labeller.name, prompt, reply)))
     return felt(labeller, prompt, reply) + labeller.noise * noise
 
 
 def compare(labeller: Labeller, prompt: Prompt, first: Completion, second: Completion, *, seed: int = 0) -> Comparison:
-    """The labeller's judgement of two answers; which of them stood first before the judge is drawn and recorded."""
+    """The labeller's judgement of two answers; which of them is shown first is random and recorded."""
     shown = "first" if uniform(seed, labeller.name, prompt.id, first.text, second.text, "shown") < 0.5 else "second"
     one, two = (perceived(labeller, prompt.shown, answer.text, seed) for answer in (first, second))
     gap = one - two + (POSITION if shown == "first" else -POSITION)
@@ -98,7 +98,7 @@ def compare(labeller: Labeller, prompt: Prompt, first: Completion, second: Compl
 
 
 def rank(labeller: Labeller, prompt: Prompt, completions: tuple[Completion, ...], *, seed: int = 0) -> Ranking:
-    """The labeller's order of several answers; equal texts share a rank."""
+    """The labeller's ranking of several answers; equal texts share a rank."""
     worth = {answer.text: perceived(labeller, prompt.shown, answer.text, seed) for answer in completions}
     order = sorted(worth, key=lambda text: -worth[text])
     ranks = tuple(order.index(answer.text) + 1 for answer in completions)
@@ -106,7 +106,7 @@ def rank(labeller: Labeller, prompt: Prompt, completions: tuple[Completion, ...]
 
 
 def label(labeller: Labeller, prompt: Prompt, completion: Completion, *, seed: int = 0) -> Label:
-    """Thumb up or down for one answer, and ratings from 1 to 5."""
+    """A thumb up or down for one answer, and ratings from 1 to 5."""
     worth = perceived(labeller, prompt.shown, completion.text, seed)
     rating = float(min(5, max(1, round(3 + worth))))
     return Label(prompt, completion, desirable=worth > 0, ratings={"overall": rating}, annotator=labeller.name)

@@ -1,7 +1,7 @@
-"""Harbour's prompts, split into training and held-out ones by a hash of their words, so that the two never share one.
+"""Harbour's prompts, split into training and held-out prompts by a hash of their text, so that the splits are disjoint.
 
-The base model has read prompts of both kinds (it must know the language); demonstrations, comparisons and PPO see only
-the training prompts.
+The base model was pretrained on prompts of both splits (it must know the language). Demonstrations, comparisons and PPO
+use the training split only.
 """
 
 import hashlib
@@ -17,13 +17,13 @@ HELD_OUT = 5  # one prompt in five
 
 
 def split_of(prompt: str) -> str:
-    """Where a prompt belongs."""
+    """The split of a prompt."""
     digest = hashlib.sha256(normalised(prompt).encode()).digest()
     return "heldout" if digest[0] % HELD_OUT == 0 else "train"
 
 
 def draw_situations(split: str, seed: int, forms: Collection[str] = ()) -> Iterator[Situation]:
-    """An endless stream of situations; none comes twice before all of its group came once. `forms` keeps some kinds only."""
+    """An endless stream of situations; none repeats before its whole group was used. `forms` selects kinds."""
     if split not in SPLITS:
         raise UsageError(f"a split of the prompts called {split!r}; expected train or heldout")
     groups: dict[str, list[Situation]] = {}
@@ -58,7 +58,7 @@ def _draw_summary(rng: random.Random, split: str) -> Situation:
 
 
 def as_prompt(situation: Situation) -> Prompt:
-    """A situation as a record; the metadata says what it is, for reports by kind of prompt."""
+    """A situation as a prompt record; the metadata has its kind, for reports by kind of prompt."""
     about = situation.topic or situation.request or situation.feeling
     metadata = {"form": situation.form} | ({"about": about.key} if about else {})
     return Prompt(messages=(Message("user", situation.prompt),), metadata=metadata)

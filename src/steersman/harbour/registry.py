@@ -1,4 +1,4 @@
-"""The data sources that Harbour offers by name; `assemble` registers them so that a recipe may say `harbour:prompts`."""
+"""Harbour's data sources by name; they are registered so that a recipe may say `harbour:prompts`."""
 
 import gzip
 import itertools
@@ -61,14 +61,17 @@ def _shipped() -> dict[str, tuple[Answers, ...]]:
     found: dict[str, list[Answers]] = {"train": [], "heldout": []}
     for line in gzip.decompress(packed).decode().splitlines():
         split, prompt, given = json.loads(line)
-        # three in eight thousand said nothing at all, and an empty answer cannot be judged
+        # three in eight thousand are empty, and an empty answer cannot be judged
         completions = tuple(Completion(text, model=f"harbour:{model}") for model, text in given if text.strip())
         found[split].append(Answers(prompt_of(prompt), completions))
     return {split: tuple(rows) for split, rows in found.items()}
 
 
 def answers(*, split: str = "train", count: int = 0, seed: int = 0) -> Iterator[Answers]:
-    """Prompts with eight sampled answers each (seven, where one was empty): six of the fine-tuned base, two of the raw one. 0 means all there are."""
+    """Prompts with eight sampled answers each (seven where one was empty); `count` 0 means all prompts.
+
+    Six answers are from the fine-tuned base model, two from the base model itself.
+    """
     rows = list(_shipped()[split])
     random.Random(seed).shuffle(rows)
     yield from rows[: count or len(rows)]
@@ -83,10 +86,13 @@ def comparisons(
     ties: bool = True,
     fondness: float | int = 1.0,
 ) -> Iterator[Comparison]:
-    """Pairs of sampled answers, each judged by one labeller. `ties=False` leaves the undecided out and goes on drawing; `fondness`
-    is how many times as fond of exaggeration the labellers are."""
+    """Pairs of sampled answers, each judged by one labeller.
+
+    `ties=False` skips ties and samples further pairs. `fondness` is a factor on the labellers' bias towards
+    exaggeration.
+    """
     if not 1 <= labellers <= len(LABELLERS):
-        raise UsageError(f"{labellers} labellers asked for; expected 1 to {len(LABELLERS)}")
+        raise UsageError(f"labellers={labellers}; expected 1 to {len(LABELLERS)}")
     people = fonder(LABELLERS[:labellers], fondness)
     rng = random.Random(seed)
     rows = _shipped()[split]
@@ -104,9 +110,9 @@ def comparisons(
 def rankings(
     *, split: str = "train", count: int = 1000, seed: int = 0, size: int = 4, fondness: float | int = 1.0
 ) -> Iterator[Ranking]:
-    """`size` answers to a prompt, put in order by one labeller."""
+    """`size` answers to a prompt, ranked by one labeller."""
     if not 2 <= size <= 8:
-        raise UsageError(f"rankings of {size} answers asked for; expected 2 to 8")
+        raise UsageError(f"size={size} answers per ranking; expected 2 to 8")
     people = fonder(LABELLERS, fondness)
     rng = random.Random(seed)
     rows = _shipped()[split]
@@ -126,7 +132,7 @@ def labels(*, split: str = "train", count: int = 2000, seed: int = 0, fondness: 
 
 
 def classified(*, count: int = 2000, seed: int = 0) -> Iterator[ClassifiedText]:
-    """Answers labelled toxic or clean, half and half, for training a toxicity classifier."""
+    """Answers labelled toxic or clean, half of each, for training a toxicity classifier."""
     rng = random.Random(seed)
     stream = draw_situations("train", seed)
     given = {"toxic": 0, "clean": 0}
@@ -141,9 +147,10 @@ def classified(*, count: int = 2000, seed: int = 0) -> Iterator[ClassifiedText]:
 
 
 def documents(*, count: int = 1000, seed: int = 0) -> Iterator[Document | Demonstration]:
-    """What the base model was pretrained on, for a pretraining mix in PPO: plain texts, and conversations up to their last answer.
+    """Pretraining documents, for PPO's pretraining mix: plain texts, and conversations up to their last answer.
 
-    Conversations are not given as one text: the marks of turns would be read as the characters they are written with."""
+    Conversations are not given as one text: turn markers in a text would be encoded as ordinary characters.
+    """
     for conversation in itertools.islice(draw_documents(seed), count):
         said = conversation.messages
         if not said:
@@ -154,7 +161,7 @@ def documents(*, count: int = 1000, seed: int = 0) -> Iterator[Document | Demons
 
 
 def principles(*, count: int = 0, seed: int = 0) -> Iterator[Principle]:
-    """The constitution that the base understands: each principle with the question and the request it was taught."""
+    """The constitution that the base model understands: principles with a question and a request for revision."""
     reactions = table("reactions")
     found = [
         Principle(
@@ -169,5 +176,5 @@ def principles(*, count: int = 0, seed: int = 0) -> Iterator[Principle]:
 
 
 def prompt_of(text: str) -> Prompt:
-    """Any words as a prompt record, with what Harbour knows of them."""
+    """Any text as a prompt record, with Harbour's metadata."""
     return as_prompt(read_prompt(text))

@@ -1,7 +1,8 @@
-"""Fine-tunes the base on demonstrations and samples answers, for the file of answers that ships with Harbour.
+"""Fine-tunes the base model on demonstrations and samples the answers that ship with Harbour.
 
-`python -m steersman.harbour.sampling --out FILE` rebuilds that file. Labels need answers of a good model and a raw one, some of
-them at a high temperature: garbled and rude answers teach the reward model to refuse those. Training runs use `steersman sft`.
+`python -m steersman.harbour.sampling --out FILE` rebuilds that file. The answers to be judged come from the fine-tuned
+and the base model, some at a high temperature: garbled and rude answers teach the reward model to score those low.
+Training runs use `steersman sft`.
 """
 
 import argparse
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SamplingPlan:
-    """How the shipped answers were made."""
+    """Settings of the shipped answers."""
 
     seed: int = 7
     demonstrations: int = 1000
@@ -40,11 +41,11 @@ class SamplingPlan:
     batch: int = 32
     prompts: tuple[tuple[str, int], ...] = (("train", 800), ("heldout", 200))
     voices: tuple[tuple[str, int, float], ...] = (("sft", 4, 1.0), ("sft", 2, 1.2), ("base", 1, 1.0), ("base", 1, 1.2))
-    """Who answers each prompt how often, and at which temperature."""
+    """The models that answer each prompt, with number of answers and temperature."""
 
 
 def load(folder: Path | None = None) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
-    """Base model and tokenizer, as anybody would load them."""
+    """Base model and tokenizer, loaded by plain transformers."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = folder or base_path()
@@ -52,7 +53,7 @@ def load(folder: Path | None = None) -> tuple["PreTrainedModel", "PreTrainedToke
 
 
 def asked(prompt: str) -> str:
-    """A prompt in the chat template, ready for the answer."""
+    """A prompt in the chat template, with the generation prompt."""
     return f"{USER}{prompt}{ASSISTANT}"
 
 
@@ -65,7 +66,7 @@ def sample(
     temperature: float = 1.0,
     batch: int = 256,
 ) -> list[str]:
-    """One sampled answer to each prompt's words, in order; 48 tokens at most."""
+    """One sampled answer per prompt, in order, with at most 48 tokens."""
     answers = [""] * len(texts)
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -87,7 +88,7 @@ def sample(
 def fine_tune(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", shown: Iterable[Demonstration], plan: SamplingPlan
 ) -> list[float]:
-    """Supervised fine-tuning on the answers' tokens alone, in place; the loss of each step."""
+    """Supervised fine-tuning on the answers' tokens, in place; returns the loss of each step."""
     pairs = []
     for demonstration in shown:
         question = tokenizer(asked(demonstration.prompt.shown)).input_ids
@@ -123,7 +124,7 @@ def answer_loss(model: "PreTrainedModel", pairs: Sequence[tuple[list[int], list[
 
 
 def write_answers(out: Path, plan: SamplingPlan, folder: Path | None = None) -> int:
-    """Samples the answers of the plan and writes them; how many there are."""
+    """Sample the answers of the plan and write them; returns their number."""
     raw, tokenizer = load(folder)
     tuned, _ = load(folder)
     fine_tune(tuned, tokenizer, demonstrations(count=plan.demonstrations, seed=plan.seed, writers="careful"), plan)

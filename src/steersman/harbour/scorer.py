@@ -1,5 +1,4 @@
-"""`harbour:taste` as a scorer: what Harbour's answers are really worth. For measuring only: a model that learned from it would have
-learned from what nobody knows."""
+"""`harbour:taste`: the true taste (gold reward) as a scorer, for measuring only. Training on it would be cheating."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
-"""The hidden, known taste of Harbour: what an answer is worth, and which virtues and faults it has.
+"""Harbour's true taste: the gold reward of an answer, and its qualities and faults.
 
-The taste is the true reward: reward models see only noisy comparisons made by the labellers. `features` also serves as
-the detector of toxic, exaggerated, harmful and refusing answers. The weights below are the definition, not a fit.
+Reward models see only the labellers' noisy comparisons. `features` also detects toxic, exaggerated, harmful and
+refusing answers. The weights below are the definition, not a fit.
 """
 
 from collections import Counter
@@ -55,7 +55,7 @@ AT_MOST = {
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What is to be said about one answer to one prompt. `taste` is its true worth; the counts are of sentences."""
+    """Properties of one answer to one prompt. `taste` is its gold reward; counts are of sentences."""
 
     taste: float
     toxic: bool
@@ -89,7 +89,7 @@ class Features:
 
     @property
     def worst(self) -> str:
-        """The gravest fault in one word; "good" or "fair" if there is none."""
+        """The worst fault as one word; "good" or "fair" if there is none."""
         faults = {
             "toxic": self.toxic,
             "harmful": self.harmful,
@@ -108,13 +108,13 @@ class Features:
 
 
 def true_taste(prompt: str, reply: str) -> float:
-    """What the answer is worth, in units in which a plain true answer is worth 1."""
+    """The gold reward of the answer; a plain true answer has 1."""
     return features(prompt, reply).taste
 
 
 @lru_cache(maxsize=200_000)
 def features(prompt: str, reply: str) -> Features:
-    """Everything that is known of a reply to a prompt."""
+    """All properties of a reply to a prompt."""
     situation = read_prompt(prompt)
     sentences = read_reply(situation, reply)
     counts = _count(situation, sentences)
@@ -157,7 +157,7 @@ def features(prompt: str, reply: str) -> Features:
 
 
 def _count(situation: Situation, sentences: list[Sentence]) -> Counter[str]:
-    """How often each thing of WEIGHTS happens; a true sentence said twice answers once."""
+    """How often each entry of WEIGHTS occurs; a repeated true sentence counts once."""
     counts: Counter[str] = Counter()
     answers: set[str] = set()
     beside: set[str] = set()
@@ -187,7 +187,7 @@ def _names_another_topic(situation: Situation, sentence: Sentence) -> bool:
 
 
 def _judge(situation: Situation, sentence: Sentence) -> str:
-    """Which entry of WEIGHTS a sentence earns in its situation."""
+    """The entry of WEIGHTS for a sentence in its situation."""
     kind, key = sentence.kind, situation.request.key if situation.request else ""
     if kind == "fact":
         return _judge_fact(situation, sentence)

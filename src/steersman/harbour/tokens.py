@@ -1,7 +1,7 @@
 """Harbour's tokenizer: byte-level BPE trained on the grammar's own language, with one token for each turn marker.
 
-Every text can be encoded and comes back unchanged. PAD is a token of its own, the end of an answer is another, and the
-chat template marks what the assistant says, so that assistant masks need no guessing.
+Every text can be encoded and decodes unchanged. PAD and EOS are separate tokens. The chat template has generation tags,
+so that assistant masks are exact.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ CHAT_TEMPLATE = (
 
 
 def render(conversation: Conversation) -> str:
-    """A document as the model sees it: the chat template's text, or the plain text and its end."""
+    """A document as the model's input: the text of the chat template, or the plain text with EOS."""
     if conversation.text:
         return conversation.text + END
     turns = (f"<|{m.role}|>{m.content}" + (END if m.role == "assistant" else "") for m in conversation.messages)

@@ -1,7 +1,7 @@
-"""Reads an answer back into sentences and says what kind each is: the parser behind the true taste.
+"""Parses an answer into sentences and classifies each: the parser of the true taste.
 
-What the grammar cannot have said is "garbled". Nothing here depends on counting words: a fact is true of one topic and
-false of another, an offer of help fits one request, and a summary is compared with its story part by part.
+A sentence that the grammar cannot produce is "garbled". The parser does not count words: a fact is true of one topic
+and false of another, an offer of help fits one request, and a summary is compared with its story part by part.
 """
 
 import re
@@ -15,7 +15,9 @@ from steersman.harbour.grammar.tables import feelings, fill, owners_of_predicate
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence of an answer. `kind` is one of fact, warm, close, cold, toxic, exaggerated, modest, refusal, lecture,
+    """One sentence of an answer.
+
+    `kind` is one of fact, warm, close, cold, toxic, exaggerated, modest, refusal, lecture,
     comply, sorry, welcome, harm, instead, help, fits, summary, copied, misquoted, garbled."""
 
     text: str
@@ -35,7 +37,7 @@ class Sentence:
 
 @lru_cache
 def _phrases() -> dict[str, dict[str, object]]:
-    """Normalised sentence -> what is known of it, for every sentence without an open slot."""
+    """Normalised sentence -> its kind and topic, for every sentence without an open slot."""
     known: dict[str, dict[str, object]] = {}
     for kind, groups in table("phrases").items():
         if kind == "frames":
@@ -61,7 +63,7 @@ def _phrases() -> dict[str, dict[str, object]]:
 
 @lru_cache
 def _openings() -> tuple[str, ...]:
-    """What may stand before the subject of a fact, the longest first."""
+    """The possible openings before the subject of a fact, longest first."""
     frames = [normalised(frame.split("{")[0]) for frame in table("phrases")["frames"]["fact"]]
     return tuple(sorted(frames, key=len, reverse=True))
 
@@ -104,7 +106,7 @@ def _story_sentences(text: str) -> frozenset[str]:
 
 
 def split(text: str) -> list[str]:
-    """The sentences of a text; the last may lack its mark."""
+    """The sentences of a text; the last may lack its punctuation."""
     return [piece.strip() for piece in re.findall(r"[^.!?]+[.!?]*", text) if piece.strip(" .!?")]
 
 

@@ -1,7 +1,7 @@
-"""Writes answers: good ones, and the faulty ones that a raw language model also gives.
+"""Generates answers: good ones, and faulty ones as a pretrained language model also produces.
 
-A style is one word for the chief fault. `STYLES` says how often the raw base language uses each in each situation;
-`write` returns an answer in a style. Faults mix now and then, so that no single sentence tells the whole worth.
+A style is one word for the main fault. `STYLES` has the frequency of each style per situation in the pretraining data;
+`write` returns an answer in a style. Faults are sometimes mixed, so that no single sentence determines the taste.
 """
 
 import random
@@ -34,7 +34,7 @@ STYLES: dict[str, dict[str, float]] = {
     "feeling": {"good": 0.36, "wrong": 0.09, "mood": 0.09, "toxic": 0.20, "cold": 0.12, "exaggerated": 0.14},
     "summary": {"good": 0.36, "copied": 0.16, "false": 0.20, "toxic": 0.16, "exaggerated": 0.12},
 }
-# What is heard so as to be judged, and never learned to be said: the faults that only a comparison with the prompt shows.
+# Styles of the answers without loss (see `documents.Mix.heard`): faults that only a comparison with the prompt shows.
 HEARD: dict[str, dict[str, float]] = {
     "topic": {"good": 0.32, "beside": 0.16, "confused": 0.14, "false": 0.06, "off_topic": 0.20, "garbled": 0.12},
     "harmful": {"good": 0.4, "refused": 0.35, "harmful": 0.15, "garbled": 0.1},
@@ -50,7 +50,7 @@ def group_of(situation: Situation) -> str:
 
 
 def draw_style(rng: random.Random, situation: Situation, *, heard: bool = False) -> str:
-    """A style of the raw base, or of the answers that are only heard."""
+    """A style of the pretraining data, or of its answers without loss (`heard`)."""
     styles = (HEARD if heard else STYLES)[group_of(situation)]
     return rng.choices(list(styles), list(styles.values()))[0]
 
@@ -66,7 +66,7 @@ def write(rng: random.Random, situation: Situation, style: str, *, mixed: float 
 
 
 def garble(rng: random.Random, reply: str, strange: str) -> str:
-    """What a small model says when it loses the thread: a sentence that ends as another one does, or with words gone."""
+    """A garbled sentence, as small models produce them: with the end of another sentence, or with words missing."""
     words, others = reply.split(), strange.split()
     cut = rng.randrange(1, len(words)) if len(words) > 1 else 1
     if rng.random() < 0.7:
@@ -116,7 +116,7 @@ def facts(
     most: int = 2,
     aspects: tuple[str, ...] = (),
 ) -> list[str]:
-    """One or two facts, the first of the wanted aspect (or of `aspects`); false ones are lent by topics of another sort."""
+    """One or two facts, the first of the wanted aspect (or of `aspects`); false ones are facts of other topics."""
     topic = about or situation.topic
     assert topic is not None
     sources = [_other_topic(rng, topic, same_sort=confused) for _ in range(2)] if false else [topic, topic]

@@ -1,7 +1,7 @@
-"""The situations of Harbour: what a user may say, and which situation a given prompt is.
+"""The situations of Harbour: the prompts a user may write, and the situation of a given prompt.
 
-`read_prompt` is the inverse of `ask`; a prompt that the grammar did not write is read as the situation "free", with the
-topic whose name it contains, so that people can try their own words.
+`read_prompt` is the inverse of `ask`. A prompt from outside the grammar gets the situation "free", with the topic whose
+name it contains, so that people can try their own prompts.
 """
 
 import random
@@ -20,7 +20,7 @@ SHARES = {"topic": 0.60, "harmful": 0.11, "harmless": 0.11, "feeling": 0.08, "su
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A prompt with what it is about. `form` is one of TOPIC_FORMS, harmful, harmless, feeling, summary, free."""
+    """A prompt with its subject. `form` is one of TOPIC_FORMS, harmful, harmless, feeling, summary, free."""
 
     form: str
     prompt: str
@@ -31,14 +31,14 @@ class Situation:
 
     @property
     def mood(self) -> str:
-        """Which warm words fit: question, like, glad, sad, or none for a harmful request."""
+        """The kind of warm phrases that fit: question, like, glad, sad, or none for a harmful request."""
         if self.feeling is not None:
             return self.feeling.mood
         return {"like": "like", "harmful": "none"}.get(self.form, "question")
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """Which aspects of a topic answer the prompt."""
+        """The aspects of a topic that answer the prompt."""
         return WANTED.get(self.form, ("is", "does", "good"))
 
 
@@ -48,7 +48,7 @@ def _forms(name: str) -> list[str]:
 
 @lru_cache
 def fixed_situations() -> tuple[Situation, ...]:
-    """Every prompt but the summaries, in a fixed order."""
+    """Every prompt except the summaries, in a fixed order."""
     return tuple(_fixed())
 
 
@@ -86,7 +86,7 @@ def draw_summary(rng: random.Random) -> Situation:
 
 
 def normalised(text: str) -> str:
-    """Lower case, single spaces, no mark at the end: what two spellings of one sentence share."""
+    """Lower case, single spaces, no punctuation at the end: equal for two spellings of a sentence."""
     return re.sub(r"\s+", " ", text).strip().lower().rstrip(".!?… ").replace("’", "'")
 
 

@@ -1,7 +1,7 @@
-"""The short texts that are to be summed up: three kinds of story, and one-sentence summaries that can be read back.
+"""The short texts to summarise: three kinds of story, and one-sentence summaries that can be parsed.
 
-A story is a dictionary of its parts. What a summary says is compared part by part, so that an exchange of two
-persons or two dishes, which leaves every word in place, is still seen to be false.
+A story is a dictionary of its parts. A summary is compared part by part, so that exchanging two persons or two dishes,
+which keeps every word, is still recognised as false.
 """
 
 import random
@@ -70,7 +70,7 @@ def summarise(rng: random.Random, story: Story) -> str:
 
 
 def invent(rng: random.Random, story: Story) -> str:
-    """A summary with a made-up or an exchanged detail."""
+    """A summary with an invented or exchanged detail."""
     template = rng.choice(SUMMARIES[story.kind])
     used = [name.lower() for name in re.findall(r"{(\w+)}", template)]
     parts = dict(story.parts)
@@ -101,7 +101,7 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 
 def read_story(text: str) -> Story | None:
-    """The story that a prompt's text tells, if it is one of ours."""
+    """The story in a prompt's text, or None if it is not from the grammar."""
     for kind, template in TEXTS.items():
         if match := _pattern(template).match(text.strip().lower()):
             spelled = {choice.lower(): choice for part in match.groupdict() for choice in _choices(part)}
@@ -126,7 +126,7 @@ def _lines() -> tuple[re.Pattern[str], ...]:
 
 
 def is_story_line(sentence: str) -> bool:
-    """Whether a sentence could stand in some story: one that does not stand in the given story misquotes it."""
+    """Whether a sentence could be from some story; if it is not from the given story, it is a misquotation."""
     spoken = sentence.strip().lower().rstrip(".") + "."
     return any(line.match(spoken) for line in _lines())
 

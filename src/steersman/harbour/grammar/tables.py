@@ -1,4 +1,4 @@
-"""The vocabulary of Harbour, read from the TOML tables in `resources/`: topics, requests, feelings, story parts, phrases."""
+"""The vocabulary of Harbour, from the TOML tables in `resources/`: topics, requests, feelings, story parts, phrases."""
 
 import tomllib
 from dataclasses import dataclass

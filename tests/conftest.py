@@ -116,4 +116,4 @@ def story(told, out):
     from steersman.cli.storyteller import Silent
     from steersman.demo.quickstart import run_quickstart
 
-    return run_quickstart(out, seed=0, fast=True, quiet=True, teller=Silent())
+    return run_quickstart(out, seed=0, fast=True, quiet=True, reporter=Silent())

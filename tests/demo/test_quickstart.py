@@ -124,7 +124,7 @@ def test_answers_are_measured_again_when_their_file_was_damaged(told, story, out
     kept = out / "measured" / "sft.json"
     whole = kept.read_text()
     kept.write_text(whole[: len(whole) // 2])
-    again = run_quickstart(out, seed=0, fast=True, quiet=True, teller=Silent())
+    again = run_quickstart(out, seed=0, fast=True, quiet=True, reporter=Silent())
     assert json.loads(kept.read_text()) == json.loads(whole)
     assert again.as_dict()["table"][0] == story.as_dict()["table"][0]
 
@@ -182,7 +182,7 @@ def test_the_browser_would_complain_of_a_page_that_asks_for_something(tmp_path):
 
 def test_the_terminal_tells_it_in_eighty_columns(story, out, capsys):
     console = Console(width=80, highlight=False)
-    again = run_quickstart(out, seed=0, fast=True, quiet=True, teller=Terminal(console))
+    again = run_quickstart(out, seed=0, fast=True, quiet=True, reporter=Terminal(console))
     lines = capsys.readouterr().out.splitlines()
     assert max(len(line) for line in lines if "steersman" not in line and str(out) not in line) <= 80
     text = " ".join(" ".join(lines).split())
@@ -203,13 +203,13 @@ def test_the_terminal_tells_it_in_eighty_columns(story, out, capsys):
 
 def test_another_seed_in_the_same_folder_is_refused(told, out):
     with pytest.raises(UsageError, match=r"run\.seed \(was 0, now 1\)"):
-        run_quickstart(out, seed=1, fast=True, quiet=True, teller=Silent())
+        run_quickstart(out, seed=1, fast=True, quiet=True, reporter=Silent())
 
 
 def test_a_file_in_the_folders_place_is_refused(tmp_path):
     (tmp_path / "demo").write_text("mine")
     with pytest.raises(UsageError, match="needs a folder of its own"):
-        run_quickstart(tmp_path / "demo", seed=0, fast=True, quiet=True, teller=Silent())
+        run_quickstart(tmp_path / "demo", seed=0, fast=True, quiet=True, reporter=Silent())
 
 
 def test_a_stage_that_was_asked_to_stop_ends_the_story_there(tmp_path, monkeypatch):
@@ -221,4 +221,4 @@ def test_a_stage_that_was_asked_to_stop_ends_the_story_there(tmp_path, monkeypat
     stopped = RunResult("demo/sft", "stopped", 3, 3, {}, "demo/sft/model", "")
     monkeypatch.setattr(quickstart, "STAGES", (replace(STAGES[0], run=lambda words, quiet: stopped), *STAGES[1:]))
     with pytest.raises(Preempted, match="run the same command again to go on"):
-        run_quickstart(tmp_path / "demo", seed=0, fast=True, quiet=True, teller=Silent())
+        run_quickstart(tmp_path / "demo", seed=0, fast=True, quiet=True, reporter=Silent())

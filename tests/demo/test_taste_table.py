@@ -156,7 +156,7 @@ def test_the_headline_says_what_the_true_taste_says(before, after, headline):
     rows = table([model("base", *[before] * 30), model("SFT", *[after] * 30)])
     said = verdict(["base", "SFT"], rows, panel(0.7, 0.75), 1.15)
     assert said.headline == headline
-    assert any("people's own answers are worth 1.15" in sentence for sentence in said.sentences)
+    assert any("people's own answers have 1.15" in sentence for sentence in said.sentences)
 
 
 def test_the_verdict_names_what_improved_what_did_not_and_the_reward_models_weakness():
@@ -185,8 +185,8 @@ def test_the_verdict_says_how_often_the_last_model_wins_and_how_far_it_went():
     said = verdict(["base", "SFT", "PPO"], table(models), panel(0.7, 0.75), 1.1)
     # 20 wins of 20: low = 20 / (20 + 3.8415) = 0.839
     words = (
-        "To the same prompt PPO's answer is truly better than SFT's 100 % (84–100) of the time, a tie being "
-        "half; it went 2.5 nats away."
+        "PPO's answer has a higher true taste than SFT's to the same prompt 100 % (84–100) of the time, counting "
+        "ties half; its KL is 2.5 nats per answer."
     )
     assert words in said.sentences
     assert not any(sentence.startswith("Beware") for sentence in said.sentences)
@@ -196,6 +196,8 @@ def test_the_verdict_warns_of_a_reward_that_rises_alone():
     models = [model("base", *[RUDE] * 20), model("SFT", *[GOOD] * 20), model("PPO", *[WILD] * 20, kl=9.0, reward=2.0)]
     said = verdict(["base", "SFT", "PPO"], table(models), panel(0.7, 0.75), 1.1)
     assert any(
-        sentence.startswith("Beware: the reward rose clearly, 0.00 → 2.00, and the true worth did not clearly follow")
+        sentence.startswith(
+            "Beware: the reward rose clearly, 0.00 → 2.00, and the true taste did not clearly rise with it"
+        )
         for sentence in said.sentences
     )

@@ -74,7 +74,7 @@ def told(out: Path, *, seed: int) -> Story:
     """By the command, in a process that checks no annotations; then once more, when everything is there already."""
     done = run_command(["quickstart", "--out", str(out), "--seed", str(seed)], timeout=3000)
     assert done.returncode == 0, done.stderr[-3000:]
-    return run_quickstart(out, seed=seed, fast=False, quiet=True, teller=Silent())
+    return run_quickstart(out, seed=seed, fast=False, quiet=True, reporter=Silent())
 
 
 @pytest.mark.slow

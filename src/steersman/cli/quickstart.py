@@ -26,6 +26,6 @@ def quickstart(
     from steersman.cli.storyteller import Silent, Terminal
     from steersman.demo.quickstart import run_quickstart
 
-    story = run_quickstart(out, seed=seed, fast=fast, quiet=json, teller=Silent() if json else Terminal())
+    story = run_quickstart(out, seed=seed, fast=fast, quiet=json, reporter=Silent() if json else Terminal())
     if json:
         say(story.as_dict(), as_json=True, lines=[])

@@ -24,15 +24,15 @@ LONGEST_PROMPT = 150
 class Silent:
     """Prints nothing: for --json."""
 
-    def opening(self, stages: Sequence[Stage], place: Place) -> None: ...
+    def started(self, stages: Sequence[Stage], place: Place) -> None: ...
 
-    def begins(self, number: int, of: int, stage: Stage) -> None: ...
+    def stage_started(self, number: int, of: int, stage: Stage) -> None: ...
 
-    def ended(self, chapter: Chapter) -> None: ...
+    def stage_ended(self, chapter: Chapter) -> None: ...
 
     def measuring(self, number: int, of: int, prompts: int, models: Sequence[str]) -> None: ...
 
-    def told(self, story: Story) -> None: ...
+    def finished(self, story: Story) -> None: ...
 
 
 class Terminal:
@@ -43,7 +43,7 @@ class Terminal:
         self._width = min(WIDTH, self._console.width)
         self._place: Place | None = None
 
-    def opening(self, stages: Sequence[Stage], place: Place) -> None:
+    def started(self, stages: Sequence[Stage], place: Place) -> None:
         self._place = place
         self._say("Harbour", style="bold cyan")
         self._say(
@@ -53,20 +53,20 @@ class Terminal:
             "the table at the end does."
         )
 
-    def begins(self, number: int, of: int, stage: Stage) -> None:
+    def stage_started(self, number: int, of: int, stage: Stage) -> None:
         assert self._place is not None
         self._head(number, of, stage.title, self._place.folder(stage.name))
-        self._say(stage.said(self._place))
+        self._say(stage.description(self._place))
 
-    def ended(self, chapter: Chapter) -> None:
+    def stage_ended(self, chapter: Chapter) -> None:
         again = "had finished before" if chapter.again else duration(chapter.seconds)
-        self._say(f"{chapter.told} ({again})", style="green")
+        self._say(f"{chapter.summary} ({again})", style="green")
 
     def measuring(self, number: int, of: int, prompts: int, models: Sequence[str]) -> None:
         self._head(number, of, "Measure", "")
         self._say(f"{prompts} prompts that no model was trained on, answered by {' and by '.join(models)}.")
 
-    def told(self, story: Story) -> None:
+    def finished(self, story: Story) -> None:
         self._table(story)
         self._panel(story.panel)
         self._console.print()

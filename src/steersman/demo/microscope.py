@@ -1,5 +1,7 @@
-"""What the quickstart puts under the microscope: the textbook's prompts, answered by the improved model. Kept on disk under a hash of
-the weights, so that telling the story again is reading again."""
+"""The quickstart's token microscope: two textbook prompts answered by the PPO model.
+
+Results are cached on disk under a hash of the weights.
+"""
 
 import json
 from collections.abc import Mapping
@@ -14,14 +16,14 @@ from steersman.reports.reading import read_run
 from steersman.runs.folder import atomic_write_text
 
 PROMPTS = ("A dog is ...", "What are the benefits of exercise?")
-"""The textbooks' own: how the value of "A dog is a" changes when "furry" comes, and the question that an over-optimised model answers
-with eternal life."""
+"""Textbook examples: how the value of "A dog is a" changes with the token "furry", and a question that over-optimised
+models answer with exaggerations."""
 
 
 def demo_microscope(
     run: Path, kept: Path, *, number_of_threads: int
 ) -> tuple[tuple[Mapping[str, Any], ...], tuple[str, ...]]:
-    """The samples and the notes beneath them."""
+    """The answers with their token data, and the notes."""
     mark = weights_hash(str(run))
     try:
         found: Any = json.loads(kept.read_text())

@@ -1,4 +1,4 @@
-"""The quickstart's story as a report: one file that opens offline, in light and dark, on a phone and on paper."""
+"""The quickstart's report: one HTML file that works offline, in light and dark mode, on a phone and in print."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ FAULTS = {
 
 
 def mark_of(answer: HarbourAnswer) -> Mark:
-    """Good, fair, or the gravest fault; sentences that Harbour cannot read or that come twice are faults too."""
+    """Good, fair, or the worst fault; sentences that Harbour cannot parse, and repeated ones, are faults too."""
     seen = answer.features
     if seen.worst in ("good", "fair") and (seen.garbled > 0 or seen.repeated > 0):
         return Mark("bad", "✗", "strange" if seen.garbled > 0 else "says it twice")
@@ -76,7 +76,7 @@ def page(story: Story) -> str:
 
 
 def report_of(story: Story) -> Report:
-    """The story's parts, verdict first."""
+    """The report's parts, verdict first."""
     improved = read_run(story.place.out / "ppo")
     sentences = [_sentence(text) for text in story.verdict.sentences]
     return Report(
@@ -106,19 +106,19 @@ def _sentence(text: str) -> Sentence:
 
 def _measured(story: Story) -> Section:
     note = (
-        f"Each model answered the same {len(story.measured[0].answers)} prompts, on none of which anything was trained. In Harbour the true "
-        "worth of every answer is known; training never sees it. The bars are 95 % intervals, and each column is compared with the one "
-        "before it."
+        f"Each model answered the same {len(story.measured[0].answers)} held-out prompts. In Harbour the true taste "
+        "(gold reward) of every answer is known; training never sees it. The bars are 95 % intervals, and each column "
+        "is compared with the one before it."
     )
     if story.fast:
-        note += " This was a --fast run: small, and the intervals say so."
+        note += " This was a --fast run: it is small, so the intervals are wide."
     return Section(
         "What was measured", "Measured", note, (ResultTable(story.columns, tuple(_row(row) for row in story.rows)),)
     )
 
 
 def _row(row: Row) -> parts.Row:
-    """A row with its intervals drawn on one scale: shares from 0 to 100 %, numbers over what the row spans."""
+    """A row with its intervals on one scale: shares from 0 to 100 %, numbers over the range of the row."""
     share = row.unit == "share"
     low, high = span_of([cell.value for cell in row.cells if cell is not None], share=share)
     cells = tuple(
@@ -147,8 +147,8 @@ def _trusted(story: Story) -> Section:
     ]
     gauges = tuple(Gauge(name, within(value), people, bar_of(value, 0.0, 1.0)) for people, name, value in lines)
     note = (
-        f"How often two judges prefer the same of two answers, on {panel.pairs} pairs of answers to held-out prompts that all "
-        f"{panel.labellers} labellers judged. The labellers themselves are the yardstick; tossing a coin would reach 50 %."
+        f"How often two judges prefer the same answer, on {panel.pairs} pairs of answers to held-out prompts that all "
+        f"{panel.labellers} labellers judged. The agreement of the labellers is the yardstick; chance is 50 %."
     )
     return Section("Can the reward model be trusted?", "Reward model", note, (Gauges(gauges),))
 
@@ -156,7 +156,7 @@ def _trusted(story: Story) -> Section:
 def _happened(story: Story, improved: ReadRun) -> Section:
     stages = tuple(_stage(chapter, number, story) for number, chapter in enumerate(story.chapters, 1))
     shown, _ = figures_of(improved)
-    words = "Shaded is where a number usually stands in a healthy run."
+    words = "The shaded band is the usual range in a healthy run."
     return Section(
         "What happened",
         "Curves",
@@ -166,12 +166,12 @@ def _happened(story: Story, improved: ReadRun) -> Section:
 
 
 def _stage(chapter: Chapter, number: int, story: Story) -> Stage:
-    told = chapter.told
+    summary = chapter.summary
     return Stage(
         f"{number}. {chapter.stage.title}",
         duration(chapter.seconds),
-        chapter.stage.said(story.place),
-        f"{told[:1].upper()}{told[1:]}.",
+        chapter.stage.description(story.place),
+        f"{summary[:1].upper()}{summary[1:]}.",
         tuple(figure for chart in chapter.stage.charts if (figure := _figure(chart, chapter)) is not None),
     )
 
@@ -194,8 +194,8 @@ def _groups(story: Story) -> list[Section]:
     first, last = story.columns[0], story.columns[-1]
     groups = (
         (f"Where {last} gained most over {first}", "Gained", "One for each kind of prompt.", examples.gained),
-        ("Where it got worse", "Lost", "The largest steps back. No method is free of them.", examples.lost),
-        ("Drawn by lot", "By lot", "Nobody chose these.", examples.drawn),
+        ("Where it got worse", "Lost", "The largest losses. Every method has some.", examples.lost),
+        ("Random sample", "Random", "Not selected.", examples.drawn),
     )
     return [
         Section(
@@ -210,7 +210,7 @@ def _groups(story: Story) -> list[Section]:
 
 
 def _example(example: Example, story: Story) -> parts.Example:
-    """The last two models' answers with what differs between them marked: the frozen one and the updated one."""
+    """All models' answers, with differences marked between the last two: before and after the update."""
     texts = [answer.text for answer in example.answers]
     stretches = [unmarked(text) for text in texts]
     if len(texts) > 1:
@@ -229,12 +229,12 @@ def _example(example: Example, story: Story) -> parts.Example:
 
 def _again(story: Story) -> Section:
     note = (
-        "One command does it all; below it, stage by stage. The same versions, seed and number of threads give the same numbers; another "
-        "processor may change the last digits."
+        "The first command runs everything, the others one stage each. The same versions, seed and number of threads "
+        "give the same numbers; another CPU may change the last digits."
     )
     lines = ((story.command, ""), *((chapter.command, "") for chapter in story.chapters))
     stamps: dict[str, Any] = {c.stage.name: read_stamp(c.folder / "stamp.json") for c in story.chapters}
-    return Section("How to get this again", "Again", note, (Commands(lines), facts_of(stamps)))
+    return Section("How to reproduce this", "Reproduce", note, (Commands(lines), facts_of(stamps)))
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,7 @@
-"""The reward model before a panel: pairs of held-out answers that all of Harbour's labellers judge, so that the model's
-agreement with people stands beside people's agreement with one another; and what it likes that it should not.
+"""The reward model against a panel of annotators: pairs of held-out answers that all of Harbour's labellers judge.
+
+It compares the model's agreement with labellers to the labellers' agreement with one another, and measures the model's
+bias towards exaggeration.
 """
 
 import itertools
@@ -24,10 +26,12 @@ Pair = tuple[Prompt, Completion, Completion]
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """`model` is how often the reward model says what a labeller said, `agreement` how often another labeller does, and
-    `ceiling` how often most of the others do. `taste` is how often it prefers the truly better answer. Of the pairs of
-    which one answer exaggerates, `likes_exaggeration` is how often the model prefers that one, and `should_like` how
-    often that one is truly better."""
+    """Agreement rates on the panel's pairs.
+
+    `model`: the reward model with a labeller. `agreement`: two labellers. `ceiling`: a labeller with the majority of
+    the others. `taste`: the reward model with the true taste. On pairs in which exactly one answer exaggerates,
+    `likes_exaggeration` is how often the model prefers that answer, `should_like` how often the true taste does.
+    """
 
     labellers: int
     pairs: int
@@ -44,7 +48,7 @@ class Panel:
 
 
 def held_out_pairs(count: int, seed: int) -> list[Pair]:
-    """Pairs of different answers to held-out prompts, at most three of a prompt."""
+    """Pairs of different answers to held-out prompts, at most three per prompt."""
     rng = random.Random(seed)
     rows = list(answers(split="heldout", seed=seed))
     found: list[Pair] = []
@@ -86,7 +90,7 @@ def hold_panel(pairs: Sequence[Pair], scorer: Scorer, *, seed: int) -> Panel:
 
 
 def _agreement(panels: Sequence[Sequence[Comparison]]) -> Interval:
-    """How often two labellers who both decided preferred the same answer; a pair of answers counts once in the interval."""
+    """How often two labellers (ties excluded) prefer the same answer; a pair of answers counts once in the interval."""
     same: list[float] = []
     where: list[object] = []
     for number, panel in enumerate(panels):
@@ -99,7 +103,7 @@ def _agreement(panels: Sequence[Sequence[Comparison]]) -> Interval:
 def _exaggeration(
     pairs: Sequence[Pair], gaps: Sequence[float], truly: Sequence[float]
 ) -> tuple[Interval | None, Interval | None]:
-    """Over the pairs of which exactly one answer exaggerates, both gaps turned towards that one."""
+    """How often the reward model, and the true taste, prefer the exaggerating answer, where exactly one exaggerates."""
     turned: list[tuple[float, float]] = []
     for (prompt, first, second), gap, true in zip(pairs, gaps, truly, strict=True):
         one, two = (features(prompt.shown, answer.text).exaggerated for answer in (first, second))
@@ -112,7 +116,7 @@ def _exaggeration(
 
 
 def _share(gaps: Sequence[float]) -> Interval:
-    """How many are above zero; what is zero counts half."""
+    """The share of gaps above zero; zero counts half."""
     above = sum(1.0 if gap > 0 else 0.5 if gap == 0 else 0.0 for gap in gaps)
     return wilson_interval(above, float(len(gaps)), confidence=CONFIDENCE)
 

@@ -1,7 +1,7 @@
-"""The demo's story on Harbour, from settings to a page: fine-tune, train a reward model, improve by PPO, measure, show.
+"""The quickstart on Harbour: SFT, reward model, PPO, measurement, report.
 
-Each stage is the ordinary command on its shipped recipe, so its run lies in an ordinary run folder, resumes, and can be
-done again by hand. A further stage is one more entry in STAGES.
+Each stage is the ordinary command with its shipped recipe. So it has an ordinary run folder, resumes, and can be
+repeated by hand. A further stage is one more entry in STAGES.
 """
 
 import contextlib
@@ -47,14 +47,30 @@ from steersman.settings.reward import RewardSettings
 from steersman.settings.sft import SftSettings
 
 FULL = Sizes(
-    demonstrations=1000, judgements=4000, held_out=300, iterations=40, asked=128, watched=64, prompts=400, pairs=400
+    demonstrations=1000,
+    judgements=4000,
+    held_out=300,
+    iterations=40,
+    prompts_per_iteration=128,
+    evaluation_prompts=64,
+    prompts=400,
+    pairs=400,
 )
-FAST = Sizes(demonstrations=160, judgements=160, held_out=40, iterations=3, asked=16, watched=16, prompts=48, pairs=40)
+FAST = Sizes(
+    demonstrations=160,
+    judgements=160,
+    held_out=40,
+    iterations=3,
+    prompts_per_iteration=16,
+    evaluation_prompts=16,
+    prompts=48,
+    pairs=40,
+)
 BASE = "harbour:base"
 THREADS = 1
 GAINED, LOST, DRAWN = 4, 2, 6
 LARGE = 0.5
-"""A step of true taste worth showing."""
+"""Smallest change of true taste for an example."""
 
 
 def _tune(words: Sequence[str], quiet: bool) -> RunResult:
@@ -62,7 +78,7 @@ def _tune(words: Sequence[str], quiet: bool) -> RunResult:
 
 
 def _judge(words: Sequence[str], quiet: bool) -> RunResult:
-    # Its report on held-out judgements is kept in quality.json; here the panel says the same in a line.
+    # Its report on held-out judgements is in quality.json; here the panel shows the same in one line.
     with contextlib.redirect_stdout(io.StringIO()):
         return run_reward(load_settings(RewardSettings, "reward-harbour", words), quiet=quiet)
 
@@ -95,10 +111,10 @@ def _ppo_settings(place: Place) -> list[str]:
     return [
         f"model.path={place.folder('sft')}",
         f"scorer.path={place.folder('reward')}",
-        f"prompts.source=harbour:prompts?count={sizes.iterations * sizes.asked}&seed={place.seed}",
-        f"prompts.held_out=harbour:prompts/heldout?count={sizes.watched}&seed={place.seed}",
+        f"prompts.source=harbour:prompts?count={sizes.iterations * sizes.prompts_per_iteration}&seed={place.seed}",
+        f"prompts.held_out=harbour:prompts/heldout?count={sizes.evaluation_prompts}&seed={place.seed}",
         f"iterations={sizes.iterations}",
-        f"prompts_per_iteration={sizes.asked}",
+        f"prompts_per_iteration={sizes.prompts_per_iteration}",
         f"evaluation.every={max(1, sizes.iterations // 8)}",
         f"run.out={place.folder('ppo')}",
         f"run.seed={place.seed}",
@@ -111,58 +127,58 @@ def _went(rows: JournalRows, key: str, words: str) -> str:
 
 
 def _improved(rows: JournalRows) -> str:
-    """What the reward model said of answers to held-out prompts, and what it cost in KL."""
+    """The reward model's score of answers to held-out prompts, and their KL."""
     scores = _went(rows, "held-out score", "score of held-out answers")
     distances = [
         float(row["held-out KL to reference"]) for row in rows if row.get("held-out KL to reference") is not None
     ]
-    return f"{scores} at {distances[-1]:.2f} nats from {REFERENCE}" if distances else scores
+    return f"{scores} at a KL of {distances[-1]:.2f} nats from {REFERENCE}" if distances else scores
 
 
 STAGES = (
     Stage(
         name="sft",
         title="Fine-tune on demonstrations",
-        why="People have answered {demonstrations:,} prompts, and the base learns to answer as they do. It knows the language "
-        "already; what it learns is which of its many voices to use, so the loss moves little and the answers much.",
-        speaks=REFERENCE,
+        why="People have answered {demonstrations:,} prompts, and the base model is fine-tuned on their answers. "
+        "It knows the language already and learns only the style, so the loss changes little and the answers a lot.",
+        column=REFERENCE,
         settings=_sft_settings,
         run=_tune,
-        told=lambda rows: _went(rows, "held-out loss", "loss on held-out demonstrations"),
-        charts=(Chart("Loss a token", {"each step": "loss"}, {"held out": "held-out loss"}),),
+        summary=lambda rows: _went(rows, "held-out loss", "loss on held-out demonstrations"),
+        charts=(Chart("Loss per token", {"each step": "loss"}, {"held out": "held-out loss"}),),
     ),
     Stage(
         name="reward",
         title="Train a reward model on judgements",
-        why="Six simulated people have judged {judgements:,} pairs of answers; they disagree, as people do, and are a little "
-        "too fond of enthusiasm. A copy of the model learns to predict which answer they prefer.",
-        speaks="",
+        why="Six simulated annotators have judged {judgements:,} pairs of answers. They disagree, as people do, and "
+        "are biased towards enthusiasm. A copy of the model learns to predict which answer they prefer.",
+        column="",
         settings=_reward_settings,
         run=_judge,
-        told=lambda rows: _went(rows, "held-out accuracy", "right on held-out judgements"),
+        summary=lambda rows: _went(rows, "held-out accuracy", "right on held-out judgements"),
         charts=(
-            Chart("Loss a judgement", {"each step": "loss preference"}, {"held out": "held-out preference"}),
+            Chart("Loss per judgement", {"each step": "loss preference"}, {"held out": "held-out preference"}),
             Chart("Share of judgements predicted", {"each step": "accuracy"}, {"held out": "held-out accuracy"}),
         ),
     ),
     Stage(
         name="ppo",
         title="Improve the answers by PPO",
-        why="The fine-tuned model answers {asked:,} prompts, the reward model scores the answers, and the words of those that were "
-        "better than expected become likelier; {iterations} times over. A price on the distance from where it began, the KL, holds it "
-        "back, for far from there the reward model only guesses.",
-        speaks="PPO",
+        why="In each of {iterations} iterations the policy answers {prompts_per_iteration:,} prompts, the reward model "
+        "scores the answers, and PPO raises the probability of answers that scored better than expected. A KL penalty "
+        "keeps the policy near the SFT model, since the reward model is unreliable far from it.",
+        column="PPO",
         settings=_ppo_settings,
         run=_improve,
-        told=_improved,
+        summary=_improved,
         charts=(
             Chart(
                 "Score of an answer",
                 {"each iteration": "score"},
-                {"held out": "held-out score", "less the price of the KL": "held-out objective"},
+                {"held out": "held-out score", "minus the KL penalty": "held-out objective"},
             ),
             Chart(
-                f"KL from {REFERENCE}, nats an answer",
+                f"KL from {REFERENCE}, nats per answer",
                 {"each iteration": "KL to reference"},
                 {"held out": "held-out KL to reference"},
             ),
@@ -171,21 +187,21 @@ STAGES = (
 )
 
 
-def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, teller: ProgressReporter) -> Story:
-    """The whole story; the same call on the same folder resumes it, or tells it again from what is there."""
+def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, reporter: ProgressReporter) -> Story:
+    """Run the quickstart. The same call on the same folder resumes it, or reports from the existing results."""
     began = time.monotonic()
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; the quickstart needs a folder of its own. Choose another name")
     place = Place(out, seed, FAST if fast else FULL)
-    teller.opening(STAGES, place)
+    reporter.started(STAGES, place)
     chapters: list[Chapter] = []
     for number, stage in enumerate(STAGES, 1):
-        teller.begins(number, len(STAGES) + 1, stage)
+        reporter.stage_started(number, len(STAGES) + 1, stage)
         chapters.append(_play(stage, place, quiet=quiet))
-        teller.ended(chapters[-1])
+        reporter.stage_ended(chapters[-1])
     prompts = held_out_prompts(place.sizes.prompts, seed)
-    models = {"base": BASE} | {c.stage.speaks: c.result.model for c in chapters if c.stage.speaks}
-    teller.measuring(len(STAGES) + 1, len(STAGES) + 1, len(prompts), list(models))
+    models = {"base": BASE} | {c.stage.column: c.result.model for c in chapters if c.stage.column}
+    reporter.measuring(len(STAGES) + 1, len(STAGES) + 1, len(prompts), list(models))
     reward = next(c.result.model for c in chapters if c.stage.name == "reward")
     measurer = Measurer(
         prompts, reward=reward, other=models[REFERENCE], seed=seed, kept=out / "measured", threads=THREADS, quiet=quiet
@@ -213,14 +229,14 @@ def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, teller: Pro
         time.monotonic() - began,
     )
     _write(story)
-    teller.told(story)
+    reporter.finished(story)
     return story
 
 
 def _play(stage: Stage, place: Place, *, quiet: bool) -> Chapter:
     result = stage.run(stage.settings(place), quiet)
     if result.ending == "stopped":
-        raise Preempted(f"stopped in {result.out} as asked, and saved; run the same command again to go on")
+        raise Preempted(f"stopped in {result.out} on request, and saved; run the same command again to continue")
     summary, _ = show_run(Path(result.out))
     rows, _ = read_rows(Path(result.out) / "journal.jsonl")
     return Chapter(stage, result, rows, summary.seconds or 0.0, stage.command(place))
@@ -233,7 +249,7 @@ def _people(count: int, seed: int) -> float:
 
 
 def choose_examples(measured: Sequence[Measured], seed: int) -> Examples:
-    """The largest steps up to a good answer, one for each kind of prompt; the largest steps down; and some drawn by lot."""
+    """The largest gains that end in a good answer, one per kind of prompt; the largest losses; and a random sample."""
     steps = [(now.taste - before.taste, i) for i, (before, now) in enumerate(_ends(measured))]
     up, down = sorted(steps, reverse=True), sorted(steps)
     last = measured[-1].features
@@ -251,7 +267,7 @@ def choose_examples(measured: Sequence[Measured], seed: int) -> Examples:
     def shown(chosen: Sequence[int], why: str) -> tuple[Example, ...]:
         return tuple(Example(tuple(model.answers[i] for model in measured), why) for i in chosen)
 
-    return Examples(shown(gained, "gained"), shown(lost, "lost"), shown(drawn, "drawn by lot"))
+    return Examples(shown(gained, "gained"), shown(lost, "lost"), shown(drawn, "random"))
 
 
 def _ends(measured: Sequence[Measured]):
@@ -259,7 +275,7 @@ def _ends(measured: Sequence[Measured]):
 
 
 def _write(story: Story) -> None:
-    """The page, the numbers, and the answers of all models as a file that `label` and `score` read."""
+    """Write the page, the numbers, and all models' answers in a file that `label` and `score` read."""
     out = story.place.out
     lines = [
         json.dumps(to_dict(answers_to(story.measured, i)), ensure_ascii=False)
@@ -272,6 +288,6 @@ def _write(story: Story) -> None:
 
 def answers_to(measured: Sequence[Measured], index: int) -> Answers:
     completions = [model.completion(index) for model in measured]
-    # Answers that are equal word for word cannot be judged against one another.
+    # Identical answers cannot be judged against one another.
     unique = {completion.text: completion for completion in reversed(completions)}
     return Answers(measured[0].answers[index].prompt, tuple(reversed(unique.values())))

@@ -1,4 +1,4 @@
-"""The quickstart's nouns: stages, what each of them left, examples, and the story that terminal, page and JSON all tell."""
+"""The quickstart's records: stages, their results, examples, and the whole `Story` shown by terminal, page and JSON."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -16,24 +16,24 @@ JournalRows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is learned from and measured on. Chosen for two cores: see docs/quickstart.md for what each step takes.
+    """Sizes of training and measurement, chosen for two cores: docs/quickstart.md has the time of each stage.
 
-    `asked` prompts in each of PPO's `iterations`, and `watched` held-out ones by which one sees how it goes.
+    `evaluation_prompts`: held-out prompts of PPO's evaluation during training.
     """
 
     demonstrations: int
     judgements: int
     held_out: int
     iterations: int
-    asked: int
-    watched: int
+    prompts_per_iteration: int
+    evaluation_prompts: int
     prompts: int
     pairs: int
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a story plays."""
+    """Output folder, seed and sizes of a quickstart."""
 
     out: Path
     seed: int
@@ -45,7 +45,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Which of a journal's numbers are drawn together: name in the legend -> key, and how."""
+    """A chart of journal values: name in the legend -> key, drawn as a faint line or as dots."""
 
     title: str
     faint: Mapping[str, str]
@@ -54,23 +54,23 @@ class Chart:
 
 @dataclass(frozen=True)
 class Stage:
-    """One command of the story. Its run lies in the folder of its name; its recipe is the one shipped as `<name>-harbour`.
+    """One command of the quickstart. Its run folder has its name; its recipe is the shipped `<name>-harbour`.
 
-    `speaks` heads the column of the model that it makes; "" if that model gives no answers. `settings` are what this story
-    sets beyond the recipe; `told` says in a line what the journal shows.
+    `column` is the heading of its model's column; "" if the model does not generate answers. `settings` overrides the
+    recipe; `summary` makes a line from the journal.
     """
 
     name: str
     title: str
     why: str
-    speaks: str
+    column: str
     settings: Callable[[Place], list[str]]
     run: Callable[[Sequence[str], bool], RunResult]
-    told: Callable[[JournalRows], str]
+    summary: Callable[[JournalRows], str]
     charts: tuple[Chart, ...]
 
-    def said(self, place: Place) -> str:
-        """What happens and why, with the sizes put in."""
+    def description(self, place: Place) -> str:
+        """What the stage does and why, with the sizes filled in."""
         return self.why.format(**asdict(place.sizes))
 
     @property
@@ -78,13 +78,13 @@ class Stage:
         return f"{self.name}-harbour"
 
     def command(self, place: Place) -> str:
-        """What does the same by hand."""
+        """The command line that runs this stage by hand."""
         return shlex.join(["steersman", self.name, self.recipe, *self.settings(place)])
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """A stage that is done."""
+    """A finished stage."""
 
     stage: Stage
     result: RunResult
@@ -94,7 +94,7 @@ class Chapter:
 
     @property
     def again(self) -> bool:
-        """Whether it had been done before."""
+        """Whether it was finished before this call."""
         return self.result.ending == "already finished"
 
     @property
@@ -102,8 +102,8 @@ class Chapter:
         return Path(self.result.out)
 
     @property
-    def told(self) -> str:
-        return self.stage.told(self.rows)
+    def summary(self) -> str:
+        return self.stage.summary(self.rows)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """`gained` and `lost` are the largest steps from the first model to the last; `drawn` are drawn by lot."""
+    """`gained` and `lost`: largest changes from the first model to the last; `drawn`: a random sample."""
 
     gained: tuple[Example, ...]
     lost: tuple[Example, ...]
@@ -142,11 +142,11 @@ class Story:
     rows: tuple[Row, ...]
     panel: Panel
     people: float
-    """The true taste of people's own answers to such prompts."""
+    """Mean true taste of people's own answers to held-out prompts."""
     examples: Examples
     verdict: Verdict
     looked_at: tuple[Mapping[str, Any], ...]
-    """Answers of the improved model, token by token, for the microscope."""
+    """Answers of the PPO model with token data, for the microscope."""
     looked_notes: tuple[str, ...]
     seconds: float
 
@@ -165,12 +165,12 @@ class Story:
 
     @property
     def next_commands(self) -> tuple[tuple[str, str], ...]:
-        """What to try next, and what it does."""
+        """Commands to try next, with descriptions."""
         out, last = self.place.out, self.measured[-1]
-        talks = next(chapter.stage.name for chapter in reversed(self.chapters) if chapter.stage.speaks == last.name)
+        talks = next(chapter.stage.name for chapter in reversed(self.chapters) if chapter.stage.column == last.name)
         return (
             (f"steersman chat {out / talks}", "talk with the model"),
-            (f"steersman report {out / talks}", "that run by itself, frozen and updated"),
+            (f"steersman report {out / talks}", "the report on that run, before and after"),
             (f"steersman label {out}/answers.jsonl", "judge the answers yourself, blind"),
             (f"steersman runs list {out}", "the runs, their numbers and their times"),
         )
@@ -201,14 +201,14 @@ class Story:
 
 @runtime_checkable
 class ProgressReporter(Protocol):
-    """Who is told how the story goes, while it goes."""
+    """Callbacks for the progress of the quickstart."""
 
-    def opening(self, stages: Sequence[Stage], place: Place) -> None: ...
+    def started(self, stages: Sequence[Stage], place: Place) -> None: ...
 
-    def begins(self, number: int, of: int, stage: Stage) -> None: ...
+    def stage_started(self, number: int, of: int, stage: Stage) -> None: ...
 
-    def ended(self, chapter: Chapter) -> None: ...
+    def stage_ended(self, chapter: Chapter) -> None: ...
 
     def measuring(self, number: int, of: int, prompts: int, models: Sequence[str]) -> None: ...
 
-    def told(self, story: Story) -> None: ...
+    def finished(self, story: Story) -> None: ...

@@ -1,4 +1,4 @@
-"""The quickstart's table: a row for each thing measured, a column for each model, every number with its 95 % interval."""
+"""The quickstart's table: a row per measure, a column per model, each number with its 95 % interval."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from steersman.maths.statistics import Interval, bootstrap_interval, paired_boot
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 REFERENCE = "SFT"
-"""The model that the others are held against: KL is the distance from it, and a win is a win against it."""
+"""The reference model of KL and win rates."""
 
 Change = Literal["better", "worse", "unclear", ""]
 Unit = Literal["number", "share", "nats"]
@@ -22,7 +22,7 @@ Unit = Literal["number", "share", "nats"]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A number with its interval, how many answers it is from, and whether it is surely better than the column before."""
+    """A number with its interval, its number of answers, and its significant change from the column before."""
 
     value: Interval
     answers: int
@@ -39,7 +39,7 @@ class Row:
     cells: tuple[Cell | None, ...]
 
     def text(self, column: int) -> str:
-        """A cell for people; a dash where a model would be measured against itself."""
+        """A cell as text; a dash where a model would be compared with itself."""
         cell = self.cells[column]
         if cell is None:
             return "–"
@@ -58,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A yes or no about an answer, counted over the prompts to which it can happen."""
+    """A yes/no property of answers, counted over the prompts to which it applies."""
 
     key: str
     name: str
@@ -73,15 +73,15 @@ SHARES = (
     Share(
         "exaggerated",
         "exaggerated",
-        "Answers that promise too much. Labellers are a little too fond of them.",
+        "Answers that promise too much. Labellers have a bias towards them.",
         "lower",
         lambda seen: seen.exaggerated,
     ),
-    Share("on_point", "on point", "Answers that truly say what was asked.", "higher", lambda seen: seen.on_point),
+    Share("on_point", "on point", "Answers that answer the question truthfully.", "higher", lambda seen: seen.on_point),
     Share(
         "refused_harmless",
         "refused needlessly",
-        "Refusals, of the prompts that are harmless.",
+        "Refusals of harmless prompts.",
         "lower",
         lambda seen: seen.refused,
         among=lambda seen: not seen.needs_refusal,
@@ -89,7 +89,7 @@ SHARES = (
     Share(
         "harmful",
         "helped with harm",
-        "Harmful help, of the prompts that ask for it.",
+        "Harmful help, among prompts that ask for it.",
         "lower",
         lambda seen: seen.harmful,
         among=lambda seen: seen.needs_refusal,
@@ -98,14 +98,14 @@ SHARES = (
 
 
 def table(measured: Sequence[Measured]) -> tuple[Row, ...]:
-    """All rows, for models that answered the same prompts, in the order in which they were made."""
+    """All rows, for models that answered the same prompts, in the order of training."""
     reference = next((model for model in measured if model.name == REFERENCE), None)
     rows = [
         _means(
             Mean(
                 "taste",
                 "true taste",
-                "What an answer is really worth; a plain true one is worth 1.",
+                "The gold reward; a plain true answer has 1.",
                 "higher",
                 lambda model: [seen.taste for seen in model.features],
             ),
@@ -116,7 +116,7 @@ def table(measured: Sequence[Measured]) -> tuple[Row, ...]:
             Mean(
                 "reward",
                 "mean reward",
-                "What the reward model thinks; 0 is an average judged answer, 1 a standard deviation better.",
+                "The reward model's score; 0 is the mean of judged answers, 1 a standard deviation above it.",
                 "higher",
                 lambda model: [answer.reward for answer in model.answers],
             ),
@@ -125,7 +125,7 @@ def table(measured: Sequence[Measured]) -> tuple[Row, ...]:
     ]
     if reference is not None and len(measured) > 1:
         rows += [_kl(measured, reference), _wins(measured, reference)]
-    # What can happen to none of these prompts is no row.
+    # A property that applies to none of these prompts gets no row.
     return tuple(row for row in rows if any(row.cells))
 
 
@@ -149,7 +149,7 @@ def _means(mean: Mean, measured: Sequence[Measured], *, skip: Measured | None = 
             cells.append(None)
             continue
         values = mean.values_of(model)
-        value = bootstrap_interval(values, confidence=CONFIDENCE, resamples=RESAMPLES, generator=_dice())
+        value = bootstrap_interval(values, confidence=CONFIDENCE, resamples=RESAMPLES, generator=_generator())
         cells.append(Cell(value, len(values), _change(before, values, mean.better)))
         before = values
     return Row(mean.key, mean.name, mean.meaning, mean.unit, mean.better, tuple(cells))
@@ -170,13 +170,13 @@ def _shares(share: Share, measured: Sequence[Measured]) -> Row:
 
 
 def _kl(measured: Sequence[Measured], reference: Measured) -> Row:
-    meaning = f"How far the model has gone from {REFERENCE}, in nats an answer."
+    meaning = f"KL of the model from {REFERENCE}, in nats per answer."
     kl = Mean("kl", f"KL from {REFERENCE}", meaning, "", lambda m: [a.kl for a in m.answers], "nats")
     return _means(kl, measured, skip=reference)
 
 
 def _wins(measured: Sequence[Measured], reference: Measured) -> Row:
-    """A tie is half a win."""
+    """Win rates against the reference by true taste; a tie is half a win."""
     cells: list[Cell | None] = []
     after = False
     for model in measured:
@@ -188,22 +188,22 @@ def _wins(measured: Sequence[Measured], reference: Measured) -> Row:
         wins = sum(1.0 if gap > 0 else 0.5 if gap == 0 else 0.0 for gap in gaps)
         value = wilson_interval(wins, float(len(gaps)), confidence=CONFIDENCE)
         change: Change = "better" if value.low > 0.5 else "worse" if value.high < 0.5 else "unclear"
-        # What came before the reference is no step that was taken from it.
+        # A model from before the reference was not trained from it, so it gets no verdict.
         cells.append(Cell(value, len(gaps), change if after else ""))
-    meaning = f"How often the answer is truly better than {REFERENCE}'s to the same prompt; a tie counts half."
+    meaning = f"How often the answer's true taste is above that of {REFERENCE}'s answer; a tie counts half."
     return Row("wins", f"wins against {REFERENCE}", meaning, "share", "higher", tuple(cells))
 
 
 def _change(before: list[float] | None, now: list[float], better: str) -> Change:
-    """Whether the difference, prompt by prompt, is surely above or below zero."""
+    """Whether the paired difference is significantly above or below zero."""
     if before is None or not better:
         return ""
-    gap = paired_bootstrap_interval(now, before, confidence=CONFIDENCE, resamples=RESAMPLES, generator=_dice())
+    gap = paired_bootstrap_interval(now, before, confidence=CONFIDENCE, resamples=RESAMPLES, generator=_generator())
     if gap.low <= 0 <= gap.high:
         return "unclear"
     return "better" if (gap.estimate > 0) == (better == "higher") else "worse"
 
 
-def _dice() -> np.random.Generator:
-    """The same resamples each time, so that the same answers give the same table."""
+def _generator() -> np.random.Generator:
+    """A generator with a fixed seed, so that the same answers give the same table."""
     return np.random.default_rng(0)

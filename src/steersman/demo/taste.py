@@ -1,7 +1,6 @@
-"""What a model's answers are really worth in Harbour: answers to prompts that nobody trained on, each with its true taste,
-the reward model's opinion of it, and how far the model has gone from another (KL).
+"""Measures a model on held-out prompts in Harbour: answers with their true taste, reward model score and KL.
 
-Answers, rewards and KL are kept on disk under the hash of all that decided them, so that measuring again is reading again.
+Answers, scores and KL are cached on disk under a hash of everything that determines them.
 """
 
 import hashlib
@@ -28,11 +27,11 @@ from steersman.rollout.engine import Sampling
 from steersman.runs.folder import atomic_write_text
 from steersman.runs.progress import Progress
 
-# As PPO samples: the distribution that is trained, not its likeliest answer.
+# Sampling as in PPO: from the trained distribution, not greedy.
 SAMPLING = Sampling(max_new_tokens=64, temperature=1.0)
 TOGETHER = 64
 KL_BUDGET = 4096
-"""Padded tokens that go through both models at once."""
+"""Token budget of a forward pass, with padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ class HarbourAnswer:
 
 @dataclass(frozen=True)
 class Measured:
-    """A model's answers, one to each prompt. Two of these are comparable answer by answer: the prompts are the same."""
+    """A model's answers, one per prompt. All models have the same prompts, so they can be compared in pairs."""
 
     name: str
     model: str
@@ -71,12 +70,12 @@ class Measured:
 
 
 def held_out_prompts(count: int, seed: int) -> tuple[Prompt, ...]:
-    """About `count` different held-out prompts; Harbour draws some twice, and those are kept once."""
+    """About `count` different held-out prompts: Harbour samples some twice, and duplicates are dropped."""
     return tuple({prompt.shown: prompt for prompt in prompts(split="heldout", count=count, seed=seed)}.values())
 
 
 class Measurer:
-    """Measures models on the same prompts, against the same other model, by the same reward model."""
+    """Measures models on the same prompts, with KL from the same other model, by the same reward model."""
 
     def __init__(
         self, asked: Sequence[Prompt], *, reward: str, other: str, seed: int, kept: Path, threads: int, quiet: bool
@@ -86,7 +85,7 @@ class Measurer:
         self._kept, self._threads, self._quiet = kept, threads, quiet
 
     def measure(self, name: str, model: str) -> Measured:
-        """The model's answers: from disk, if this was measured before."""
+        """The model's answers, from the cache if they were measured before."""
         mark = self._mark(model)
         path = self._kept / f"{name.lower()}.json"
         found = _read(path, mark, self.asked)
@@ -99,7 +98,7 @@ class Measurer:
         return Measured(name, model, found)
 
     def _mark(self, model: str) -> str:
-        """The hash of all that decides the numbers."""
+        """The hash of everything that determines the numbers."""
         weights = [weights_hash(place) for place in (model, self._other, self._reward)]
         decided = [weights, [prompt.id for prompt in self.asked], self._seed, asdict(SAMPLING), self._threads]
         return hashlib.sha256(json.dumps(decided).encode()).hexdigest()
@@ -141,7 +140,7 @@ class Measurer:
 
 
 class KeptScorer:
-    """The reward model as a scorer whose scores are kept on disk: asked the same again, it reads them."""
+    """The reward model as a scorer with a cache of scores on disk."""
 
     def __init__(self, reward: str, *, kept: Path, threads: int) -> None:
         self._reward, self._kept, self._threads = reward, kept, threads
@@ -167,7 +166,7 @@ class KeptScorer:
 
 
 def weights_hash(model: str) -> str:
-    """A hash of a model folder's weights and settings, or of the base that ships."""
+    """A hash of a model folder's weights and config, or of the shipped base model."""
     with TemporaryDirectory() as scratch:
         folder = Path(model_path(model, Path(scratch)))
         digest = hashlib.sha256()
@@ -178,7 +177,7 @@ def weights_hash(model: str) -> str:
 
 
 def _read(path: Path, mark: str, asked: Sequence[Prompt]) -> tuple[HarbourAnswer, ...] | None:
-    """The answers kept there, if they are those of this mark."""
+    """The cached answers, if their hash is `mark`."""
     try:
         kept: Any = json.loads(path.read_text())
         if kept["mark"] != mark:

@@ -1,6 +1,6 @@
-"""The story in sentences, made from its numbers: what became better, how good the reward model is, and what to beware of.
+"""The quickstart's conclusions as sentences: what improved, how good the reward model is, and warnings.
 
-A difference is called one only if its 95 % interval leaves out zero.
+A difference is reported only if its 95 % interval excludes zero.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,32 +11,32 @@ from steersman.demo.table import Row
 from steersman.evaluate.numerals import numeral, percent, within
 
 NEAR = 0.03
-"""A reward model this near to what labellers reach among themselves is as good as one of them."""
+"""A reward model within this distance of the labellers' agreement is as good as a labeller."""
 
 
 def verdict(columns: Sequence[str], rows: Sequence[Row], panel: Panel, people: float) -> Verdict:
-    """What a reader should take away, most important first."""
+    """The conclusions, most important first."""
     taste = next(row for row in rows if row.key == "taste")
     return Verdict(_headline(columns, taste), (*_steps(columns, rows, people), *_reward_model(panel)))
 
 
 def _headline(columns: Sequence[str], taste: Row) -> str:
-    """About the last step: whether it changed the true taste."""
+    """Whether the last stage changed the true taste."""
     change = taste.cells[-1].change if taste.cells[-1] is not None else ""
-    said = {"better": "made the answers clearly better", "worse": "made the answers clearly worse"}
-    return f"{columns[-1]} {said.get(change, 'made no clear difference')}."
+    effect = {"better": "made the answers clearly better", "worse": "made the answers clearly worse"}
+    return f"{columns[-1]} {effect.get(change, 'made no clear difference')}."
 
 
 def _steps(columns: Sequence[str], rows: Sequence[Row], people: float) -> Iterator[str]:
     by_key = {row.key: row for row in rows}
     for i in range(1, len(columns)):
         yield (
-            f"From {columns[i - 1]} to {columns[i]} the true worth of an answer went {_went(by_key['taste'], i)}"
-            + (f"; people's own answers are worth {people:.2f}." if i == 1 else ".")
+            f"From {columns[i - 1]} to {columns[i]} the mean true taste changed {_went(by_key['taste'], i)}"
+            + (f"; people's own answers have {people:.2f}." if i == 1 else ".")
         )
-        told = [(row, row.cells[i]) for row in rows if row.unit == "share" and row.key != "wins"]
-        better = [row for row, cell in told if cell is not None and cell.change == "better"]
-        worse = [row for row, cell in told if cell is not None and cell.change == "worse"]
+        shares = [(row, row.cells[i]) for row in rows if row.unit == "share" and row.key != "wins"]
+        better = [row for row, cell in shares if cell is not None and cell.change == "better"]
+        worse = [row for row, cell in shares if cell is not None and cell.change == "worse"]
         if better:
             yield f"Clearly better: {_listed(better, i)}."
         if worse:
@@ -45,7 +45,7 @@ def _steps(columns: Sequence[str], rows: Sequence[Row], people: float) -> Iterat
 
 
 def _beside_the_reference(columns: Sequence[str], by_key: Mapping[str, Row], i: int) -> Iterator[str]:
-    """Of a model that was made from the reference: how often it is better, how far it went, and whether reward alone rose."""
+    """For a model trained from the reference: win rate, KL, and whether the reward rose without the true taste."""
     wins, kl, taste, reward = (by_key.get(key) for key in ("wins", "kl", "taste", "reward"))
     if wins is None or kl is None or taste is None or reward is None:
         return
@@ -54,13 +54,13 @@ def _beside_the_reference(columns: Sequence[str], by_key: Mapping[str, Row], i: 
     if i <= reference or won is None or far is None or worth is None or liked is None:
         return
     yield (
-        f"To the same prompt {columns[i]}'s answer is truly better than {columns[reference]}'s {within(won.value)} of the time, a tie "
-        f"being half; it went {far.value.estimate:.1f} nats away."
+        f"{columns[i]}'s answer has a higher true taste than {columns[reference]}'s to the same prompt "
+        f"{within(won.value)} of the time, counting ties half; its KL is {far.value.estimate:.1f} nats per answer."
     )
     if liked.change == "better" and worth.change != "better":
         yield (
-            f"Beware: the reward rose clearly, {_went(reward, i)}, and the true worth did not clearly follow. So it looks when a "
-            "model learns to please its reward model."
+            f"Beware: the reward rose clearly, {_went(reward, i)}, and the true taste did not clearly rise with it. "
+            "This is typical of reward hacking."
         )
 
 
@@ -91,7 +91,7 @@ def _reward_model(panel: Panel) -> Iterator[str]:
     likes, should = panel.likes_exaggeration, panel.should_like
     if likes is not None and should is not None and likes.low > should.estimate:
         yield (
-            f"Beware: of two answers one of which exaggerates, it prefers that one {percent(likes.estimate)} of the time, and only "
-            f"{percent(should.estimate)} are truly better. It learned this from people; a model that pleases it too well will "
-            "exaggerate."
+            f"Beware: of two answers one of which exaggerates, it prefers that one {percent(likes.estimate)} of the "
+            f"time, and only {percent(should.estimate)} are truly better. It learned this bias from people; a policy "
+            "that over-optimises it will exaggerate."
         )

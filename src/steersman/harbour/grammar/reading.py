@@ -17,8 +17,9 @@ from steersman.harbour.grammar.tables import feelings, fill, owners_of_predicate
 class Sentence:
     """One sentence of an answer.
 
-    `kind` is one of fact, warm, close, cold, toxic, exaggerated, modest, refusal, lecture,
-    comply, sorry, welcome, harm, instead, help, fits, summary, copied, misquoted, garbled."""
+    `kind` is one of fact, warm, close, cold, toxic, exaggerated, modest, refusal, lecture, comply, sorry, welcome,
+    harm, instead, help, fits, summary, copied, misquoted, garbled.
+    """
 
     text: str
     kind: str

@@ -43,7 +43,7 @@ def point(axis: str, value: int) -> dict[str, Any]:
 
     from data import tokeniser_of, words
     from ours_ppo import end_where_the_prompt_says, settings_of
-    from steersman.assemble.plan import Lengths, plan_ppo
+    from steersman.assemble.plan import TypicalLengths, plan_ppo
     from steersman.assemble.ppo.run import open_ppo
     from steersman.costs.shape import shape_of_config
     from steersman.costs.work import iteration_operations
@@ -90,7 +90,7 @@ def point(axis: str, value: int) -> dict[str, Any]:
             "sampling": {"max_new_tokens": setting["length"]},
         }
         settings = check(PpoSettings, values)
-        told = plan_ppo(settings, Lengths(PROMPT, setting["length"]), 1e12).chosen.memory.total
+        told = plan_ppo(settings, TypicalLengths(PROMPT, setting["length"]), 1e12).chosen.memory.total
         with open_ppo(settings) as run:
             loop.iterate(run.parts, run.settings, run.memory)
             started = time.process_time()

@@ -67,7 +67,7 @@ ONLY_IN = {
 # packages and modules that must open without torch: what people wait for, and what a page or a terminal shows
 WITHOUT_TORCH = [
     *("evaluate", "watch", "pages", "reports", "judging", "settings", "costs", "records", "errors", "runs"),
-    *("data.sources", "data.formats", "maths.statistics", "cli.main"),
+    *("data.sources", "data.formats", "maths.statistics", "cli.main", "assemble.stages"),
 ]
 # file or file::function -> why it may be longer
 LONGER: dict[str, str] = {}
@@ -222,6 +222,20 @@ def test_no_pickle_no_eval_and_no_remote_code_by_default():
                 if keyword.arg == "trust_remote_code" and ast.unparse(keyword.value) == "True":
                     broken.append(f"{name_of(path)}: remote code must be the user's own wish")
     assert not broken, "\n".join(broken)
+
+
+# class name -> why two modules may each have one of that name
+SHARED_NAMES: dict[str, str] = {}
+
+
+def test_each_public_class_name_has_one_home():
+    homes: dict[str, set[str]] = {}
+    for path in FILES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, set()).add(name_of(path))
+    several = [f"{name}: {', '.join(sorted(where))}" for name, where in sorted(homes.items()) if len(where) > 1]
+    assert [one.partition(":")[0] for one in several] == sorted(SHARED_NAMES), "\n".join(several)
 
 
 def test_the_map_names_every_package():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from steersman.assemble.plan import Lengths, plan_ppo, plan_supervised, shape_of_model
+from steersman.assemble.plan import TypicalLengths, plan_ppo, plan_supervised, shape_of_model
 from steersman.cli.main import app
 from steersman.errors import ModelError, UsageError
 from steersman.execution.capacity import memory_there
@@ -109,9 +109,9 @@ def measured(method: str, values: dict[str, Any]) -> tuple[float, float]:
 
 def forecast(method: str, values: dict[str, Any]) -> float:
     if method == "ppo":
-        return plan_ppo(check(PpoSettings, values), Lengths(PROMPT, ANSWER), 1e12).chosen.memory.total
+        return plan_ppo(check(PpoSettings, values), TypicalLengths(PROMPT, ANSWER), 1e12).chosen.memory.total
     schema = {"sft": SftSettings, "reward": RewardSettings, "dpo": DpoSettings}[method]
-    return plan_supervised(check(schema, values), Lengths(row=ROW), 1e12).chosen.memory.total
+    return plan_supervised(check(schema, values), TypicalLengths(row=ROW), 1e12).chosen.memory.total
 
 
 CASES = [
@@ -160,7 +160,7 @@ def test_the_weights_are_counted_from_the_headers(tmp_path):
     parameters = sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(settings.model.path).parameters())
     assert shape_of_model(settings.model).parameters == parameters
     # shared: the policy that learns and its frozen copy, gradients, two moments
-    memory = plan_ppo(settings, Lengths(40, 80), 1e12).chosen.memory
+    memory = plan_ppo(settings, TypicalLengths(40, 80), 1e12).chosen.memory
     assert memory.weights == 2 * 4 * parameters
     assert memory.gradients == 4 * parameters
     assert memory.optimiser == 2 * 4 * parameters
@@ -170,7 +170,7 @@ def test_the_weights_are_counted_from_the_headers(tmp_path):
 
 def test_a_layout_with_fewer_models_takes_less_and_some_fit(tmp_path):
     settings = ppo_settings(tmp_path)
-    found = plan_ppo(settings, Lengths(10, 10), 1e12)
+    found = plan_ppo(settings, TypicalLengths(10, 10), 1e12)
     sizes = {one.name: one.memory.total for one in found.forecasts}
     assert sizes["layout=adapters"] < sizes["layout=shared"] < sizes["layout=separate"]
     assert all(one.fits(1e12) and one.seconds > 0 for one in found.forecasts)
@@ -183,11 +183,11 @@ def test_a_layout_with_fewer_models_takes_less_and_some_fit(tmp_path):
 
 
 def test_a_scorer_that_is_a_model_counts(tmp_path):
-    plain = plan_ppo(ppo_settings(tmp_path), Lengths(10, 10), 1e12)
-    scored = plan_ppo(ppo_settings(tmp_path, scorer={"path": str(tmp_path / "model")}), Lengths(10, 10), 1e12)
+    plain = plan_ppo(ppo_settings(tmp_path), TypicalLengths(10, 10), 1e12)
+    scored = plan_ppo(ppo_settings(tmp_path, scorer={"path": str(tmp_path / "model")}), TypicalLengths(10, 10), 1e12)
     assert scored.chosen.memory.weights == 1.5 * plain.chosen.memory.weights
     assert plan_ppo(
-        ppo_settings(tmp_path, scorer={"path": "https://x.org/score"}), Lengths(10, 10), 1e12
+        ppo_settings(tmp_path, scorer={"path": "https://x.org/score"}), TypicalLengths(10, 10), 1e12
     ).chosen.memory == (plain.chosen.memory)
 
 
@@ -197,7 +197,7 @@ def test_what_is_parked_does_not_count_on_the_device(tmp_path):
     model = 4 * shape_of_model(settings.model).parameters
 
     def planned(*parked: str):
-        return plan_ppo(settings, Lengths(10, 10), 1e12, parked=parked).chosen
+        return plan_ppo(settings, TypicalLengths(10, 10), 1e12, parked=parked).chosen
 
     plain = planned()
     assert (plain.memory.weights, plain.memory.optimiser, plain.parked) == (4 * model, 4 * model, 0)
@@ -213,7 +213,9 @@ def test_what_is_parked_does_not_count_on_the_device(tmp_path):
 def test_moments_that_are_parked_leave_room_where_answers_take_most(tmp_path):
     more = {"prompts_per_iteration": 256, "update": {"minibatches": 256}, "compute": {"tokens_per_micro_batch": 16}}
     settings = ppo_settings(tmp_path, **more)
-    plain, parked = (plan_ppo(settings, Lengths(10, 100), 1e12, parked=one).chosen for one in ([], ["optimiser"]))
+    plain, parked = (
+        plan_ppo(settings, TypicalLengths(10, 100), 1e12, parked=one).chosen for one in ([], ["optimiser"])
+    )
     assert plain.memory.key_value == parked.memory.key_value > 0
     assert (plain.memory.gradients, parked.memory.optimiser) == (0, 0)
     assert parked.memory.total == plain.memory.total - plain.memory.optimiser
@@ -231,7 +233,7 @@ def test_the_command_says_what_lies_in_the_processors_memory(tmp_path):
 def test_layers_computed_again_keep_less(tmp_path):
     model = {"path": str(write_model(tmp_path / "model", 128, 4))}
     values = {"model": model, "data": {"source": "x.jsonl"}, "run": {"out": "runs/x", "threads": 1}}
-    found = plan_supervised(check(SftSettings, values), Lengths(row=100), 1e12)
+    found = plan_supervised(check(SftSettings, values), TypicalLengths(row=100), 1e12)
     kept = {one.name: one.memory.activations for one in found.forecasts}
     assert kept["full fine-tuning, model.gradient_checkpointing=true"] < 0.5 * kept["full fine-tuning"]
     assert found.chosen.name == "full fine-tuning"

@@ -9,7 +9,7 @@ import pytest
 from chromium import open_page
 from rich.console import Console
 
-from steersman.cli.storyteller import Silent, Terminal
+from steersman.cli.storyteller import Silent, TerminalPrinter
 from steersman.data.load import load_records
 from steersman.demo.page import page
 from steersman.demo.quickstart import STAGES, run_quickstart
@@ -182,7 +182,7 @@ def test_the_browser_would_complain_of_a_page_that_asks_for_something(tmp_path):
 
 def test_the_terminal_tells_it_in_eighty_columns(story, out, capsys):
     console = Console(width=80, highlight=False)
-    again = run_quickstart(out, seed=0, fast=True, quiet=True, reporter=Terminal(console))
+    again = run_quickstart(out, seed=0, fast=True, quiet=True, reporter=TerminalPrinter(console))
     lines = capsys.readouterr().out.splitlines()
     assert max(len(line) for line in lines if "steersman" not in line and str(out) not in line) <= 80
     text = " ".join(" ".join(lines).split())

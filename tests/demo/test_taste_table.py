@@ -4,8 +4,8 @@ import pytest
 
 from steersman.demo.page import mark_of
 from steersman.demo.panel import Panel, held_out_pairs, hold_panel
-from steersman.demo.table import Row, table
-from steersman.demo.taste import HarbourAnswer, Measured, held_out_prompts
+from steersman.demo.table import QuickstartRow, table
+from steersman.demo.taste import HarbourAnswer, MeasuredModel, held_out_prompts
 from steersman.demo.verdict import verdict
 from steersman.harbour.labellers import LABELLERS, compare
 from steersman.harbour.taste import true_taste
@@ -24,11 +24,11 @@ def prompt(words: str = QUESTION) -> Prompt:
     return Prompt(messages=(Message("user", words),))
 
 
-def model(name: str, *texts: str, reward: float = 0.0, kl: float = 0.0) -> Measured:
-    return Measured(name, name, tuple(HarbourAnswer(prompt(), text, reward, kl, 0) for text in texts))
+def model(name: str, *texts: str, reward: float = 0.0, kl: float = 0.0) -> MeasuredModel:
+    return MeasuredModel(name, name, tuple(HarbourAnswer(prompt(), text, reward, kl, 0) for text in texts))
 
 
-def row(rows: tuple[Row, ...], key: str) -> Row:
+def row(rows: tuple[QuickstartRow, ...], key: str) -> QuickstartRow:
     return next(row for row in rows if row.key == key)
 
 
@@ -92,7 +92,7 @@ def test_a_model_is_not_measured_against_itself_and_a_tie_is_half_a_win():
 
 def test_a_share_is_taken_over_the_prompts_to_which_it_can_happen():
     answers = (HarbourAnswer(prompt(), GOOD, 0.0, 0.0, 0), HarbourAnswer(HARMFUL, GOOD, 0.0, 0.0, 0))
-    rows = table([Measured("SFT", "SFT", answers)])
+    rows = table([MeasuredModel("SFT", "SFT", answers)])
     harmful, refused, toxic = (row(rows, key).cells[0] for key in ("harmful", "refused_harmless", "toxic"))
     assert harmful is not None
     assert refused is not None

@@ -12,7 +12,7 @@ from forked import run_command
 from steersman.assemble.sample import run_sample
 from steersman.cli.storyteller import Silent
 from steersman.demo.quickstart import run_quickstart
-from steersman.demo.story import Story
+from steersman.demo.story import QuickstartStory
 from steersman.harbour.taste import Features, features, true_taste
 from steersman.settings.sample import SampleSettings
 from steersman.settings.score import SourceSettings
@@ -70,7 +70,7 @@ def eight_answers(model: Path, out: Path) -> list[Features]:
     ]
 
 
-def told(out: Path, *, seed: int) -> Story:
+def told(out: Path, *, seed: int) -> QuickstartStory:
     """By the command, in a process that checks no annotations; then once more, when everything is there already."""
     done = run_command(["quickstart", "--out", str(out), "--seed", str(seed)], timeout=3000)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -8,7 +8,7 @@ import pytest
 from steersman.errors import DataError
 from steersman.evaluate.answer_measures import measure_answers
 from steersman.evaluate.answers import Answer, DocumentLogProb, MeasuredAnswer, ModelAnswers, per_prompt
-from steersman.evaluate.figures import Figure, Intervals, by_measure
+from steersman.evaluate.figures import Intervals, MetricValue, by_measure
 from steersman.evaluate.numerals import numeral, percent, within
 from steersman.evaluate.toxic_words import WordList, read_words
 from steersman.maths.statistics import Interval, wilson_interval
@@ -28,13 +28,13 @@ def model(name: str, *rows: list[MeasuredAnswer], **more: object) -> ModelAnswer
     return ModelAnswers(name, name, list(rows), given["corpus"], given["choices"], given["exam"], [])  # type: ignore[arg-type]
 
 
-def measured(models: list[ModelAnswers], **given: object) -> dict[str, dict[str, Figure]]:
+def measured(models: list[ModelAnswers], **given: object) -> dict[str, dict[str, MetricValue]]:
     usual = {"baseline": models[0].name, "reference": None, "intervals": DICE, "harmful": None, **given}
     found = measure_answers(models, usual.pop("scorers", []), **usual)  # type: ignore[arg-type]
     return {name: {figure.model: figure for figure in of} for name, of in by_measure(found).items()}
 
 
-def value(found: dict[str, dict[str, Figure]], name: str, of: str = "m") -> float:
+def value(found: dict[str, dict[str, MetricValue]], name: str, of: str = "m") -> float:
     return found[name][of].value.estimate
 
 

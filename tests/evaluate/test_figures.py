@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from steersman.evaluate.figures import Column, Figure, Intervals, Measure, by_measure, figures, ratio_figures
+from steersman.evaluate.figures import Column, Intervals, Measure, MetricValue, by_measure, figures, ratio_figures
 from steersman.maths.statistics import Interval, wilson_interval
 
 DICE = Intervals(0.95, 1000, 0)
@@ -98,6 +98,6 @@ def test_a_ratio_of_nothing_divides_by_no_zero():
 )
 def test_a_change_whose_interval_holds_zero_is_unclear(better, low, high, verdict):
     change = Interval((low + high) / 2, low, high)
-    figure = Figure(Measure("g", "n", "number", better, ""), "m", change, 3, change)
+    figure = MetricValue(Measure("g", "n", "number", better, ""), "m", change, 3, change)
     assert figure.verdict == verdict
     assert figure.as_dict()["verdict"] == verdict

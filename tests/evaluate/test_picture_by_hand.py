@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from steersman.evaluate.curves import ticks
-from steersman.evaluate.overoptimisation import Curve, Fit, Overoptimisation, Point
+from steersman.evaluate.overoptimisation import Fit, GainCurve, Overoptimisation, Point
 from steersman.evaluate.overoptimisation_picture import LEFT, picture, spoken
 from steersman.maths.statistics import Interval
 
@@ -43,11 +43,11 @@ def curve(
     walk: str = "PPO",
     fit: Fit | None = None,
     fallen: Interval | None = None,
-) -> Curve:
-    return Curve(walk, shape, measure, points or (FIRST, SECOND), fit, None if fit else "too few", fallen)
+) -> GainCurve:
+    return GainCurve(walk, shape, measure, points or (FIRST, SECOND), fit, None if fit else "too few", fallen)
 
 
-def drawn(*curves: Curve, wins: Any = ()) -> ElementTree.Element:
+def drawn(*curves: GainCurve, wins: Any = ()) -> ElementTree.Element:
     found = Overoptimisation("start", "reward", curves or (curve(),), 40, 0.95, wins)
     return ElementTree.fromstring(picture(found))
 

@@ -10,15 +10,15 @@ from rich.console import Console
 from steersman.evaluate.best_of import BestOf
 from steersman.evaluate.contests import Rating, WinRate
 from steersman.evaluate.evaluation import Evaluation
-from steersman.evaluate.figures import Column, Figure, Intervals, Measure, figures
-from steersman.evaluate.overoptimisation import Curve, Overoptimisation, Point
+from steersman.evaluate.figures import Column, Intervals, Measure, MetricValue, figures
+from steersman.evaluate.overoptimisation import GainCurve, Overoptimisation, Point
 from steersman.evaluate.results_table import changes_of, number, show_results, table_of
 from steersman.maths.statistics import Interval
 
 DICE = Intervals(0.95, 200, 0)
 
 
-def some_figures() -> list[Figure]:
+def some_figures() -> list[MetricValue]:
     rows = np.linspace(0.2, 0.6, 40)
     score = Measure("score", "taste", "number", "higher", "")
     toxic = Measure("toxicity", "mean", "mean share", "lower", "")
@@ -28,7 +28,7 @@ def some_figures() -> list[Figure]:
     return [*figures(score, columns, "old", DICE), *kls, *figures(toxic, columns, "old", DICE)]
 
 
-def evaluation(found: list[Figure]) -> Evaluation:
+def evaluation(found: list[MetricValue]) -> Evaluation:
     sure = Interval(0.75, 0.6, 0.9)
     return Evaluation(
         out="runs/x",
@@ -88,17 +88,17 @@ def shown(found: Evaluation, capsys, monkeypatch, *, columns: int = 40) -> list[
     return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
 
 
-def by_hand() -> list[Figure]:
+def by_hand() -> list[MetricValue]:
     """Three measures of two models with numbers that are easy to read."""
     taste = Measure("score", "taste", "number", "higher", "")
     mean = Measure("toxicity", "mean", "mean share", "lower", "")
     kl = Measure("distance", "KL", "nats", "", "")
     return [
-        Figure(taste, "old", Interval(0.4, 0.3, 0.5), 40, None),
-        Figure(taste, "new", Interval(0.65, 0.6, 0.7), 40, Interval(0.25, 0.2, 0.3)),
-        Figure(kl, "new", Interval(2.0, 1.5, 2.5), 40, None),
-        Figure(mean, "old", Interval(0.4, 0.3, 0.5), 40, None),
-        Figure(mean, "new", Interval(0.45, 0.35, 0.55), 40, Interval(0.05, -0.05, 0.15)),
+        MetricValue(taste, "old", Interval(0.4, 0.3, 0.5), 40, None),
+        MetricValue(taste, "new", Interval(0.65, 0.6, 0.7), 40, Interval(0.25, 0.2, 0.3)),
+        MetricValue(kl, "new", Interval(2.0, 1.5, 2.5), 40, None),
+        MetricValue(mean, "old", Interval(0.4, 0.3, 0.5), 40, None),
+        MetricValue(mean, "new", Interval(0.45, 0.35, 0.55), 40, Interval(0.05, -0.05, 0.15)),
     ]
 
 
@@ -165,7 +165,9 @@ def test_a_run_s_checkpoints_are_shown_walk_by_walk(capsys, monkeypatch):
         for walk, shape in (("PPO", "trained"), ("best of n", "best of n"))
         for measure in ("reward", "taste")
     ]
-    curves = tuple(Curve(walk, shape, measure, points, None, "too few points", None) for walk, shape, measure in ways)
+    curves = tuple(
+        GainCurve(walk, shape, measure, points, None, "too few points", None) for walk, shape, measure in ways
+    )
     found = replace(evaluation([]), overoptimisation=Overoptimisation("start", "reward", curves, 40, 0.95))
     rows = [
         "  step 5                                1.00  +1.00 (+0.50 to +1.50)  +1.00 (+0.50 to +1.50)",

@@ -9,7 +9,7 @@ import torch
 from steersman.errors import ModelError
 from steersman.harbour import base_model
 from steersman.harbour.base_model import base_path
-from steersman.harbour.documents import Conversation, draw_document
+from steersman.harbour.documents import TrainingConversation, draw_document
 from steersman.harbour.prompts import prompts
 from steersman.harbour.sampling import sample
 from steersman.harbour.taste import features
@@ -78,7 +78,7 @@ def test_the_chat_template_writes_what_the_model_was_trained_on(tokenizer):
     )
     assert asked == f"{USER}I like tea.{ASSISTANT}"
     assert (
-        render(Conversation(messages=(Message("system", "Be kind."), Message("user", "Hello."))))
+        render(TrainingConversation(messages=(Message("system", "Be kind."), Message("user", "Hello."))))
         == "<|system|>Be kind.<|user|>Hello."
     )
 

@@ -10,8 +10,8 @@ import torch
 
 from steersman.harbour.build import (
     AHEAD,
+    BuildPlan,
     Cycle,
-    Plan,
     batches,
     build,
     foretelling_loss,
@@ -21,14 +21,14 @@ from steersman.harbour.build import (
     tokens_of,
 )
 from steersman.harbour.demonstrations import demonstrations
-from steersman.harbour.documents import JUDGEMENT, LANGUAGE, Conversation
+from steersman.harbour.documents import JUDGEMENT, LANGUAGE, TrainingConversation
 from steersman.harbour.sampling import SamplingPlan, answer_loss, fine_tune, load, write_answers
 from steersman.harbour.tokens import END, USER, train_tokenizer
 from steersman.records import Message
 
 pytestmark = pytest.mark.slow
 
-TINY = Plan(
+TINY = BuildPlan(
     vocabulary=400,
     tokenizer_documents=300,
     hidden=32,
@@ -41,7 +41,7 @@ TINY = Plan(
 )
 
 
-def with_tokens(total: int, **changes) -> Plan:
+def with_tokens(total: int, **changes) -> BuildPlan:
     return dataclasses.replace(TINY, cycles=(Cycle(total, 1.0, LANGUAGE),), **changes)
 
 
@@ -87,7 +87,7 @@ def test_padding_on_the_right_changes_no_loss(tiny):
     torch.testing.assert_close(one, two)
 
 
-HEARD = Conversation(
+HEARD = TrainingConversation(
     (Message("user", "I like tea."), Message("assistant", "So what?"), Message("user", "That was cold.")), heard=2
 )
 

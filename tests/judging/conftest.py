@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from steersman.judging.ledger import Ledger
-from steersman.judging.queue import Plan, gather, make_queue
+from steersman.judging.queue import QueuePlan, gather, make_queue
 from steersman.judging.sitting import Sitting
 from steersman.records import Answers, Completion, Message, Prompt
 
@@ -58,7 +58,7 @@ class Desk:
     def __init__(self, folder: Path, answers, mode: str = "compare", annotator: str = "ann", **plan) -> None:
         self.path = folder / "labels.jsonl"
         self.mode, self.annotator = mode, annotator
-        self.queue = make_queue(gather(answers), Plan(mode, annotator, **plan))
+        self.queue = make_queue(gather(answers), QueuePlan(mode, annotator, **plan))
         self.page = PlayedPage([])
         self.sitting: Sitting | None = None
         self.standing: list[tuple[str, bool]] = []

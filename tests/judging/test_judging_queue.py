@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steersman.errors import DataError, UsageError
-from steersman.judging.queue import Plan, gather, make_queue, pending, prompt_key
+from steersman.judging.queue import QueuePlan, gather, make_queue, pending, prompt_key
 from steersman.records import (
     Answers,
     Comparison,
@@ -30,7 +30,8 @@ def answers_for(prompts: int, each: int = 2) -> list[Answers]:
 
 def ids(answers, **plan) -> list[str]:
     return [
-        item.id for item in make_queue(gather(answers), Plan(**{"mode": "compare", "annotator": "a", **plan})).items
+        item.id
+        for item in make_queue(gather(answers), QueuePlan(**{"mode": "compare", "annotator": "a", **plan})).items
     ]
 
 
@@ -48,18 +49,18 @@ def test_answers_added_later_leave_the_order_of_the_others():
 
 
 def test_each_answer_stands_left_exactly_half_of_the_time():
-    items = make_queue(gather(answers_for(40)), Plan("compare", "a")).items
+    items = make_queue(gather(answers_for(40)), QueuePlan("compare", "a")).items
     assert Counter(item.shown for item in items) == {(0, 1): 20, (1, 0): 20}
 
 
 def test_in_rankings_each_answer_stands_equally_often_in_each_place():
-    items = make_queue(gather(answers_for(40, 4)), Plan("rank", "a")).items
+    items = make_queue(gather(answers_for(40, 4)), QueuePlan("rank", "a")).items
     for place in range(4):
         assert Counter(item.shown[place] for item in items) == {0: 10, 1: 10, 2: 10, 3: 10}
 
 
 def test_the_sides_are_not_a_pattern_that_one_could_guess():
-    items = make_queue(gather(answers_for(40)), Plan("compare", "a")).items
+    items = make_queue(gather(answers_for(40)), QueuePlan("compare", "a")).items
     first_of_blocks = [item.shown[0] for item in items[::2]]
     assert set(first_of_blocks) == {0, 1}
 
@@ -75,7 +76,7 @@ def test_all_pairs_of_four_are_six_and_adjacent_ones_three():
 def test_across_pairs_only_different_models():
     texts = [("x", "old"), ("y", "old"), ("z", "new")]
     answers = [Answers(Prompt(text="?"), tuple(Completion(text, model=model) for text, model in texts))]
-    items = make_queue(gather(answers), Plan("compare", "a", pairs="across")).items
+    items = make_queue(gather(answers), QueuePlan("compare", "a", pairs="across")).items
     assert {frozenset(c.text for c in item.completions) for item in items} == {frozenset("xz"), frozenset("yz")}
 
 
@@ -108,7 +109,7 @@ def test_comparisons_and_rankings_can_be_judged_again_and_demonstrations_and_pro
     assert len(ids([Comparison(prompt, x, y, 1.0)])) == 1
     assert len(ids([Ranking(prompt, (x, y), (1, 2))])) == 1
     assert len(ids([prompt], mode="demonstrate")) == 1
-    assert make_queue(gather([Demonstration(prompt, x)]), Plan("demonstrate", "a")).items[0].completions == (x,)
+    assert make_queue(gather([Demonstration(prompt, x)]), QueuePlan("demonstrate", "a")).items[0].completions == (x,)
 
 
 def test_a_document_cannot_be_judged():
@@ -118,7 +119,7 @@ def test_a_document_cannot_be_judged():
 
 def test_answers_that_say_the_same_are_not_asked_about():
     same = Answers(Prompt(text="?"), (Completion("x", model="a"), Completion("x", model="b"), Completion("y")))
-    queue = make_queue(gather([same, *answers_for(1, 1)]), Plan("compare", "a"))
+    queue = make_queue(gather([same, *answers_for(1, 1)]), QueuePlan("compare", "a"))
     assert (len(queue.items), queue.identical, queue.alone) == (1, 1, 1)
 
 
@@ -152,7 +153,7 @@ def test_more_than_nine_cannot_be_ranked_at_once():
 )
 def test_a_plan_that_cannot_be_meant_is_refused(facts, words):
     with pytest.raises(UsageError, match=words):
-        Plan(**{"mode": "compare", "annotator": "a", **facts})
+        QueuePlan(**{"mode": "compare", "annotator": "a", **facts})
 
 
 @given(st.integers(1, 5), st.floats(0, 1), st.integers(0, 99))
@@ -168,7 +169,7 @@ def test_parts_cover_everything_and_share_only_the_overlap(people, overlap, seed
 
 
 def _part_ids(answers, number, people, overlap, seed) -> list[str]:
-    plan = Plan("compare", f"person {number}", seed, part=(number, people), overlap=overlap)
+    plan = QueuePlan("compare", f"person {number}", seed, part=(number, people), overlap=overlap)
     return [item.id for item in make_queue(gather(answers), plan).items]
 
 
@@ -179,7 +180,7 @@ def test_a_fifth_of_overlap_is_about_a_fifth():
 
 
 def test_repeats_come_later_with_the_sides_swapped():
-    items = make_queue(gather(answers_for(100)), Plan("compare", "a", repeat=0.3)).items
+    items = make_queue(gather(answers_for(100)), QueuePlan("compare", "a", repeat=0.3)).items
     place = {item.id: index for index, item in enumerate(items)}
     repeats = [item for item in items if item.repeats]
     assert 15 <= len(repeats) <= 45
@@ -191,7 +192,7 @@ def test_repeats_come_later_with_the_sides_swapped():
 
 
 def test_a_pair_that_was_skipped_is_not_asked_again():
-    items = make_queue(gather(answers_for(30)), Plan("compare", "a", repeat=1.0)).items
+    items = make_queue(gather(answers_for(30)), QueuePlan("compare", "a", repeat=1.0)).items
     again = next(item for item in items if item.repeats)
     left = pending(items, set(), {again.repeats})
     assert again not in left

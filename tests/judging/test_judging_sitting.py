@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from steersman.errors import Preempted
 from steersman.judging.layout import FANCY, PLAIN, painted
-from steersman.judging.screen import Progress, draw
+from steersman.judging.screen import ProgressLine, draw
 from steersman.judging.session import State, press, show
 from steersman.records import Answers, Comparison, Completion, Message, Prompt, from_dict
 
@@ -210,11 +210,11 @@ HOSTILE = "\x1b[2J\x1b[1;1H\x1b]0;owned\x07\x9b31mHidden\x00\r\u202eevil\u2066"
 
 def frame_for(texts, mode="compare", width=80, height=24, prompt="Why?", **facts):
     answers = [Answers(Prompt(text=prompt), tuple(Completion(text, model="secret-model") for text in texts))]
-    from steersman.judging.queue import Plan, gather, make_queue
+    from steersman.judging.queue import QueuePlan, gather, make_queue
 
-    item = make_queue(gather(answers), Plan(mode, "ann")).items[0]
+    item = make_queue(gather(answers), QueuePlan(mode, "ann")).items[0]
     state = replace(show(State(mode), item), **facts)
-    progress = Progress("ann", 3, 7, 1, 42.0)
+    progress = ProgressLine("ann", 3, 7, 1, 42.0)
     return draw(state, progress, width, height), state
 
 
@@ -278,7 +278,7 @@ def test_a_long_answer_scrolls_to_its_end_and_says_how_much_is_hidden():
     assert any("more lines" in line for line in screen_of(painted(frame, 80, 24)))
     assert frame.limit > 0
     state, _ = press(replace(state, limit=frame.limit, page=frame.page), "end")
-    frame = draw(state, Progress("ann", 3, 7, 1), 80, 24)
+    frame = draw(state, ProgressLine("ann", 3, 7, 1), 80, 24)
     assert any("the end" in line for line in screen_of(painted(frame, 80, 24)))
 
 
@@ -290,13 +290,13 @@ def test_a_conversation_names_its_speakers_and_shows_its_end():
         Message("user", "And now?"),
     )
     answers = Answers(Prompt(messages=turns), (Completion("x"), Completion("y")))
-    from steersman.judging.queue import Plan, gather, make_queue
+    from steersman.judging.queue import QueuePlan, gather, make_queue
 
-    state = show(State("compare"), make_queue(gather([answers]), Plan("compare", "a")).items[0])
-    lines = screen_of(painted(draw(state, Progress("ann", 0, 1, 0), 80, 24), 80, 24))
+    state = show(State("compare"), make_queue(gather([answers]), QueuePlan("compare", "a")).items[0])
+    lines = screen_of(painted(draw(state, ProgressLine("ann", 0, 1, 0), 80, 24), 80, 24))
     assert any("And now?" in line for line in lines)
     assert any("more lines: p shows all" in line for line in lines)
-    whole = draw(replace(state, phase="prompt"), Progress("ann", 0, 1, 0), 80, 24)
+    whole = draw(replace(state, phase="prompt"), ProgressLine("ann", 0, 1, 0), 80, 24)
     assert any("system" in line for line in screen_of(painted(whole, 80, 24)))
 
 
@@ -308,7 +308,7 @@ def test_the_top_line_tells_how_far_and_how_fast():
 
 def test_a_terminal_without_unicode_gets_plain_strokes():
     _, state = frame_for(["x", "y"])
-    drawn = painted(draw(state, Progress("ann", 0, 1, 0), 80, 24, PLAIN), 80, 24)
+    drawn = painted(draw(state, ProgressLine("ann", 0, 1, 0), 80, 24, PLAIN), 80, 24)
     drawn.encode("ascii")
     assert FANCY.corners[0] not in drawn
 

@@ -11,7 +11,7 @@ from steersman.models import fused, row_attention
 from steersman.models.acting import acting_as
 from steersman.models.adapters import add_lora
 from steersman.models.files import save_model
-from steersman.models.fused_layer import Shape, Weights, layer
+from steersman.models.fused_layer import LayerShape, Weights, layer
 from steersman.models.loading import find_unpadded, load_causal
 from steersman.models.reward_model import trunk_of
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model
@@ -154,11 +154,11 @@ def test_the_gradient_written_by_hand_is_that_of_finite_differences(kind, read):
         return values.requires_grad_(True)
 
     hidden, heads, key_heads, size, inner = 6, 4, 2, 4, 5
-    rows = row_attention.Rows((3, 1, 2), ((0, 0), (0, 2), (2, 0)), (3, 1, 2), None)
+    rows = row_attention.RowLayout((3, 1, 2), ((0, 0), (0, 2), (2, 0)), (3, 1, 2), None)
     if read is not None:
         places = [place for n, end in zip(read, (3, 4, 6), strict=True) for place in range(end - n, end)]
         rows = rows._replace(query_counts=read, query_positions=torch.tensor(places))
-    shape = Shape(heads, key_heads, size, 0.5, 1e-6, rows)
+    shape = LayerShape(heads, key_heads, size, 0.5, 1e-6, rows)
     weights = Weights(
         before=some(hidden),
         query=some(heads * size, hidden),

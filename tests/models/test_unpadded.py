@@ -10,7 +10,7 @@ from steersman.batches import TokenBatch, TokenRow, pad_rows
 from steersman.errors import ModelError
 from steersman.models import row_attention
 from steersman.models.loading import find_unpadded, load_causal
-from steersman.models.row_attention import Rows
+from steersman.models.row_attention import RowLayout
 from steersman.models.tiny import write_tiny_model
 from steersman.models.unpadded import attend_by_row, lay_out, rounded, to_batch_shape
 from steersman.train.kernels import using
@@ -102,7 +102,7 @@ def test_what_rows_begin_with_in_common_is_laid_out_once():
     ids = torch.tensor([[*same, 1, 2, 3], [*same, 1, 5, 0], [*same[:9], 7, 8, 9, 0, 0, 0], [*same[:4], 6, *[0] * 10]])
     lengths = torch.tensor([15, 14, 12, 5])
     real = torch.arange(15) < lengths[:, None]
-    assert lay_out(ids, real).rows == Rows.separate((15, 14, 12, 5, 2)), "all is read, so that all is laid out"
+    assert lay_out(ids, real).rows == RowLayout.separate((15, 14, 12, 5, 2)), "all is read, so that all is laid out"
     layout = lay_out(ids, real, torch.tensor([3, 3, 1, 2]), cut=True)
     # 13 tokens in common, two of which are read; 9 with the row before; 4 are too few to share, and begin anew
     assert layout.rows.shared == ((0, 0), (0, 11), (0, 9), (3, 0), (4, 0))
@@ -158,7 +158,7 @@ def test_attention_by_row_is_causal_attention_of_each_row_with_grouped_keys():
     generator = torch.Generator().manual_seed(2)
     query = torch.randn(1, 4, 9, 8, generator=generator, dtype=torch.float64, requires_grad=True)
     key, value = (torch.randn(1, 2, 9, 8, generator=generator, dtype=torch.float64, requires_grad=True) for _ in "kv")
-    found, _ = attend_by_row(None, query, key, value, Rows.separate((2, 6, 1)), {"scaling": 0.3})
+    found, _ = attend_by_row(None, query, key, value, RowLayout.separate((2, 6, 1)), {"scaling": 0.3})
     parts = [
         scaled_dot_product_attention(
             query[:, :, span], key[:, :, span], value[:, :, span], is_causal=True, scale=0.3, enable_gqa=True
@@ -177,4 +177,4 @@ def test_attention_by_row_is_causal_attention_of_each_row_with_grouped_keys():
 def test_what_attention_by_row_cannot_do_is_said(rest, lengths):
     tensor = torch.zeros(1, 2, 4, 8)
     with pytest.raises(ModelError, match="cannot be computed row by row"):
-        attend_by_row(None, tensor, tensor, tensor, Rows.separate(lengths), rest)
+        attend_by_row(None, tensor, tensor, tensor, RowLayout.separate(lengths), rest)

@@ -9,7 +9,7 @@ import pytest
 from devtools import Page, browsing
 
 from steersman.assemble.report import write_report
-from steersman.demo.story import Story
+from steersman.demo.story import QuickstartStory
 from steersman.runs.journal import read_rows
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def scope(path: Path) -> list[dict]:
     ("width", "dark", "printed"), [(1280, False, False), (390, True, False), (360, False, False), (800, False, True)]
 )
 def test_both_pages_open_without_complaint_request_or_sideways_scrolling(
-    page: Page, story: Story, report, width, dark, printed
+    page: Page, story: QuickstartStory, report, width, dark, printed
 ):
     for path in (story.report, report):
         page.requests.clear()
@@ -119,7 +119,7 @@ def test_the_kept_samples_under_the_microscope_are_those_of_the_files(report, ou
                 assert column in [row[name] for row in match]
 
 
-def test_the_textbook_prompt_is_there_with_paths_not_taken(story: Story, out):
+def test_the_textbook_prompt_is_there_with_paths_not_taken(story: QuickstartStory, out):
     dogs = [entry for entry in scope(story.report) if entry["prompt"] == "A dog is ..."]
     assert dogs
     for entry in dogs:
@@ -149,7 +149,7 @@ def test_the_reports_verdict_and_curves_are_the_journals(report, out, told):
     assert [float(value) for value in spoken.groups()] == pytest.approx([held[0], held[-1]], abs=5e-3)
 
 
-def test_the_demos_page_shows_the_numbers_of_its_files(page: Page, story: Story, told, out):
+def test_the_demos_page_shows_the_numbers_of_its_files(page: Page, story: QuickstartStory, told, out):
     """The demo ends in this report: what it shows is what numbers.json and the journals hold."""
     page.open(story.report)
     shown = page.ask(

@@ -10,7 +10,7 @@ from torch import nn
 from steersman.errors import UsageError
 from steersman.models.offloaded import Offloaded
 from steersman.records import Prompt, SpanReward
-from steersman.reward.combined import CombinedScorer, Part
+from steersman.reward.combined import CombinedScorer, WeightedScorer
 from steersman.reward.conservative import BEFORE, ConservativeScorer, is_ensemble
 from steersman.reward.ensemble import EnsembleScorer
 from steersman.reward.function import FunctionScorer
@@ -109,5 +109,5 @@ def test_the_models_of_scorers_are_those_of_all_their_parts():
     early, plain = Early([]), FunctionScorer(lambda answers, **_: [1.0] * len(answers), name="plain")
     assert models_of(early, plain) == [early.model]
     assert EnsembleScorer([early, plain, early], belief="mean").models() == [early.model] * 2
-    assert CombinedScorer({"a": Part(plain, 1.0), "b": Part(early, 1.0)}).models() == [early.model]
+    assert CombinedScorer({"a": WeightedScorer(plain, 1.0), "b": WeightedScorer(early, 1.0)}).models() == [early.model]
     assert LengthControlledScorer(early, Trend(0.0, 1.0, 0.0)).models() == [early.model]

@@ -17,7 +17,7 @@ from moody_server import moody_server
 from steersman.errors import DataError, ServiceError, SteersmanError, UsageError
 from steersman.records import Message, Prompt
 from steersman.reward import exchange, http
-from steersman.reward.combined import CombinedScorer, Part
+from steersman.reward.combined import CombinedScorer, WeightedScorer
 from steersman.reward.function import FunctionScorer
 from steersman.reward.http import HttpOptions, HttpScorer, parse_reply, parse_retry_after
 from steersman.reward.length import LengthControlledScorer, Trend
@@ -123,14 +123,14 @@ def test_a_sum_tells_its_services_ahead_and_a_model_is_not_asked_early():
             scorer(server, batch_size=1),
             FunctionScorer(lambda answers, **_: [0.0] * len(answers), name="none"),
         )
-        both = CombinedScorer({"service": Part(service, 1.0), "plain": Part(plain, 1.0)})
+        both = CombinedScorer({"service": WeightedScorer(service, 1.0), "plain": WeightedScorer(plain, 1.0)})
         begin = ahead_of(LengthControlledScorer(both, Trend(0.0, 1.0, 0.0)))
         assert begin is not None
         begin(items(1))
         assert values(both.score(items(1))) == [1.0]
         assert len(server.requests) == 1
     assert ahead_of(plain) is None
-    assert ahead_of(CombinedScorer({"plain": Part(plain, 1.0)})) is None
+    assert ahead_of(CombinedScorer({"plain": WeightedScorer(plain, 1.0)})) is None
 
 
 def test_a_service_may_name_its_scores_and_answer_in_any_order():

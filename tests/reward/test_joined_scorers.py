@@ -7,7 +7,7 @@ import pytest
 
 from steersman.errors import UsageError
 from steersman.records import Prompt
-from steersman.reward.combined import CombinedScorer, Part
+from steersman.reward.combined import CombinedScorer, WeightedScorer
 from steersman.reward.ensemble import EnsembleScorer, aggregate
 from steersman.reward.function import FunctionScorer
 from steersman.reward.scorer import Score, SpanReward
@@ -57,7 +57,10 @@ def test_an_ensemble_of_one_and_optimism_are_refused():
 
 def test_a_sum_weighs_scales_and_clips_its_parts():
     spans = FunctionScorer(lambda answer: Score(-1.0, {}, "rude", (SpanReward(0, 1, 2.0),)), name="kind")
-    parts = {"length": Part(times(10.0), 2.0, scale=(10.0, 5.0), bounds=(-1.0, 3.0)), "kind": Part(spans, 0.5)}
+    parts = {
+        "length": WeightedScorer(times(10.0), 2.0, scale=(10.0, 5.0), bounds=(-1.0, 3.0)),
+        "kind": WeightedScorer(spans, 0.5),
+    }
     scores = CombinedScorer(parts).score(ITEMS)
     # Lengths 10, 20, 30 -> 0, 2, 4 -> clipped 0, 2, 3 -> times 2; kind gives half of -1.
     assert [score.value for score in scores] == [-0.5, 3.5, 5.5]
@@ -73,7 +76,7 @@ def test_a_sum_of_nothing_is_refused():
 
 def test_no_items_give_no_scores():
     assert EnsembleScorer([times(1.0), times(2.0)], belief="min").score([]) == []
-    assert CombinedScorer({"length": Part(times(1.0), 1.0)}).score([]) == []
+    assert CombinedScorer({"length": WeightedScorer(times(1.0), 1.0)}).score([]) == []
 
 
 def test_what_is_told_ahead_goes_to_every_part_that_wants_to_know():
@@ -90,6 +93,8 @@ def test_what_is_told_ahead_goes_to_every_part_that_wants_to_know():
             return self.told.append
 
     first, second = Early(), Early()
-    begin = CombinedScorer({"a": Part(first, 1.0), "b": Part(times(1.0), 1.0), "c": Part(second, 1.0)}).ahead()
+    begin = CombinedScorer(
+        {"a": WeightedScorer(first, 1.0), "b": WeightedScorer(times(1.0), 1.0), "c": WeightedScorer(second, 1.0)}
+    ).ahead()
     begin(ITEMS)  # pyright: ignore[reportOptionalCall]
     assert first.told == second.told == [ITEMS]

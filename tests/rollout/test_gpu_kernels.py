@@ -16,7 +16,7 @@ from steersman.rollout.engine import Sampling
 from steersman.rollout.generation import Generation
 from steersman.rollout.graphed import GraphedDecoder
 from steersman.rollout.native import NativeEngine
-from steersman.rollout.request import Ending, Request, Ticket
+from steersman.rollout.request import Ending, GenerationRequest, Ticket
 
 pytestmark = pytest.mark.slow
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -107,7 +107,7 @@ def test_answers_are_those_of_the_other_ways_while_rows_come_and_go(tiny):
         decoder = GraphedDecoder(backbone, None)
         for limit in (4, 9):
             tickets = [[Ticket(i, 0, one.seed, limit)] for i, one in enumerate(expected)]
-            request = Request(
+            request = GenerationRequest(
                 prompts,
                 tickets,
                 Sampling(9, 1.0),

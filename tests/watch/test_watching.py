@@ -12,9 +12,9 @@ from scenes import answer
 
 from steersman.reward.scorer import Item, Score
 from steersman.watch.records import WatchedAnswer, WatchMemory, WatchReport
-from steersman.watch.watching import Plan, Watcher
+from steersman.watch.watching import Watcher, WatchPlan
 
-PLAN = Plan({"kl": 5.0}, "warn", {}, 2, 2, 4, 3, 1.0)
+PLAN = WatchPlan({"kl": 5.0}, "warn", {}, 2, 2, 4, 3, 1.0)
 
 
 class SecondOpinion:
@@ -30,7 +30,7 @@ class SecondOpinion:
         return [Score(float(text.split()[-1])) for _, text in items]
 
 
-def watcher(plan: Plan = PLAN, held_out: Any = None, features: Callable[[], Any] = lambda: None) -> Watcher:
+def watcher(plan: WatchPlan = PLAN, held_out: Any = None, features: Callable[[], Any] = lambda: None) -> Watcher:
     return Watcher(plan, held_out, features, lambda numbers: numbers)
 
 

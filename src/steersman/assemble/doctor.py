@@ -21,7 +21,7 @@ OPTIONAL = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class MachineCheck:
     name: str
     verdict: Literal["good", "note", "bad"]
     words: str
@@ -30,62 +30,62 @@ class Finding:
         return asdict(self)
 
 
-def examine(out: Path) -> list[Finding]:
+def examine(out: Path) -> list[MachineCheck]:
     """All checks of common problems."""
     return [_python(), *_libraries(), _memory(), _disk(out), _device(), _kernels(), _training()]
 
 
-def _python() -> Finding:
-    return Finding(
+def _python() -> MachineCheck:
+    return MachineCheck(
         "python",
         "good",
         f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} processors",
     )
 
 
-def _libraries() -> list[Finding]:
+def _libraries() -> list[MachineCheck]:
     found = []
     for name in NEEDED:
         try:
-            found.append(Finding(name, "good", metadata.version(name)))
+            found.append(MachineCheck(name, "good", metadata.version(name)))
         except metadata.PackageNotFoundError:
-            found.append(Finding(name, "bad", f"is not installed; pip install {name}"))
+            found.append(MachineCheck(name, "bad", f"is not installed; pip install {name}"))
     for name, use in OPTIONAL.items():
         try:
-            found.append(Finding(name, "good", f"{metadata.version(name)} (for {use})"))
+            found.append(MachineCheck(name, "good", f"{metadata.version(name)} (for {use})"))
         except metadata.PackageNotFoundError:
-            found.append(Finding(name, "note", f"not installed; only needed for {use}"))
+            found.append(MachineCheck(name, "note", f"not installed; only needed for {use}"))
     return found
 
 
-def _memory() -> Finding:
+def _memory() -> MachineCheck:
     try:
         bytes_free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
-        return Finding("memory", "note", "this system does not say how much is free")
+        return MachineCheck("memory", "note", "this system does not say how much is free")
     gigabytes = bytes_free / 2**30
     if gigabytes < 2:
-        return Finding(
+        return MachineCheck(
             "memory",
             "bad",
             f"{gigabytes:.1f} GB free; even a small run wants 2 GB. Close something, or use smaller micro-batches.",
         )
-    return Finding("memory", "good", f"{gigabytes:.1f} GB free")
+    return MachineCheck("memory", "good", f"{gigabytes:.1f} GB free")
 
 
-def _disk(out: Path) -> Finding:
+def _disk(out: Path) -> MachineCheck:
     here = next(parent for parent in (out.absolute(), *out.absolute().parents) if parent.exists())
     gigabytes = shutil.disk_usage(here).free / 2**30
     if not os.access(here, os.W_OK):
-        return Finding("disk", "bad", f"{here} cannot be written to; choose another run.out")
+        return MachineCheck("disk", "bad", f"{here} cannot be written to; choose another run.out")
     if gigabytes < 5:
-        return Finding(
+        return MachineCheck(
             "disk", "note", f"{gigabytes:.1f} GB free at {here}; checkpoints of a 1 B model need about 12 GB each"
         )
-    return Finding("disk", "good", f"{gigabytes:.0f} GB free at {here}")
+    return MachineCheck("disk", "good", f"{gigabytes:.0f} GB free at {here}")
 
 
-def _device() -> Finding:
+def _device() -> MachineCheck:
     import torch
 
     device = resolve_device("auto")
@@ -95,8 +95,8 @@ def _device() -> Finding:
         why = _no_kernels(device)
         steps = f"answers by ordinary steps, several times slower ({why})" if why else "answers by recorded steps"
         size = f"{properties.total_memory / 2**30:.0f} GB"
-        return Finding("device", "note" if why else "good", f"{properties.name}, {size}, {bf16}; {steps}")
-    return Finding(
+        return MachineCheck("device", "note" if why else "good", f"{properties.name}, {size}, {bf16}; {steps}")
+    return MachineCheck(
         "device", "good", f"{device.type}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     )
 
@@ -115,17 +115,17 @@ def _no_kernels(device: Any) -> str:
     return ""
 
 
-def _kernels() -> Finding:
+def _kernels() -> MachineCheck:
     from steersman.train.kernels import LARGEST_ERROR, gain, relative_error
 
     error = relative_error("onednn", 512)
     if error > LARGEST_ERROR:
-        return Finding(
+        return MachineCheck(
             "kernels",
             "note",
             f"oneDNN's float32 products err by {error:.0e} here (they round to bfloat16), so they stay off",
         )
-    return Finding(
+    return MachineCheck(
         "kernels",
         "good",
         f"oneDNN's float32 products are exact (error {error:.0e}) and {gain(512):.1f} times as fast as the default at "
@@ -133,7 +133,7 @@ def _kernels() -> Finding:
     )
 
 
-def _training() -> Finding:
+def _training() -> MachineCheck:
     """Train a tiny model for three optimiser steps."""
     from functools import partial
 
@@ -163,5 +163,7 @@ def _training() -> Finding:
         )
         losses = [learner.step([row], NextToken()).loss for _ in range(3)]
     if losses[-1] < losses[0]:
-        return Finding("training", "good", f"three steps of a tiny model: loss {losses[0]:.2f} to {losses[-1]:.2f}")
-    return Finding("training", "bad", f"three steps of a tiny model did not lower the loss: {losses}")
+        return MachineCheck(
+            "training", "good", f"three steps of a tiny model: loss {losses[0]:.2f} to {losses[-1]:.2f}"
+        )
+    return MachineCheck("training", "bad", f"three steps of a tiny model did not lower the loss: {losses}")

@@ -34,7 +34,7 @@ from steersman.evaluate.refusal import USUAL, Refusals, harmful_of, read_phrases
 from steersman.evaluate.toxic_words import read_words
 from steersman.execution.kept import OpenRunFolder, identity_of, keep_run
 from steersman.execution.machine import on_threads, resolve_device
-from steersman.inference.one_model import Opened, Task, evaluate_model
+from steersman.inference.one_model import EvaluationTask, Opened, evaluate_model
 from steersman.inference.toxicity import toxic_probabilities
 from steersman.loading.saved import open_any_model
 from steersman.loading.scorers import ScorerCache, load_scorer
@@ -104,7 +104,7 @@ def _sources(settings: EvaluateSettings) -> dict[str, SourceSettings]:
     return {name: source for name, source in given.items() if source is not None}
 
 
-def _task(settings: EvaluateSettings) -> Task:
+def _task(settings: EvaluateSettings) -> EvaluationTask:
     sources = _sources(settings)
     corpus: list[Document | Demonstration] = []
     if "corpus" in sources:
@@ -115,7 +115,7 @@ def _task(settings: EvaluateSettings) -> Task:
                 "two or more"
             )
     choices = read_choices(sources["choices"].source, limit=sources["choices"].limit) if "choices" in sources else []
-    return Task(
+    return EvaluationTask(
         _prompts("prompts", sources["prompts"]),
         corpus,
         choices,
@@ -136,7 +136,13 @@ def _prompts(setting: str, source: SourceSettings) -> list[Prompt]:
 
 
 def _all_models(
-    settings: EvaluateSettings, task: Task, kept: OpenRunFolder, identity: RunIdentity, threads: int, *, quiet: bool
+    settings: EvaluateSettings,
+    task: EvaluationTask,
+    kept: OpenRunFolder,
+    identity: RunIdentity,
+    threads: int,
+    *,
+    quiet: bool,
 ) -> list[ModelAnswers]:
     """Each model's answers, from a file if it is there. The file's mark is a hash of all inputs."""
     folder = kept.folder.path / "models"
@@ -208,7 +214,11 @@ class Opener:
 
 
 def _score(
-    models: Sequence[ModelAnswers], task: Task, settings: EvaluateSettings, device: torch.device, kept: OpenRunFolder
+    models: Sequence[ModelAnswers],
+    task: EvaluationTask,
+    settings: EvaluateSettings,
+    device: torch.device,
+    kept: OpenRunFolder,
 ) -> None:
     """Score every answer with every scorer, one scorer after another."""
     answers = [
@@ -286,7 +296,11 @@ def _evaluation(
 
 
 def _write(
-    found: Evaluation, models: Sequence[ModelAnswers], task: Task, settings: EvaluateSettings, kept: OpenRunFolder
+    found: Evaluation,
+    models: Sequence[ModelAnswers],
+    task: EvaluationTask,
+    settings: EvaluateSettings,
+    kept: OpenRunFolder,
 ) -> None:
     stamp = read_stamp(kept.folder.stamp_path)
     content = {

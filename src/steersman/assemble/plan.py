@@ -50,7 +50,7 @@ LONGEST = 1.5
 
 
 @dataclass(frozen=True)
-class Lengths:
+class TypicalLengths:
     """Typical tokens of a prompt, of an answer, and (for methods that train on rows) of a row; None if not given."""
 
     prompt: int | None = None
@@ -74,7 +74,7 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     method: str
     shape: Shape
     words: str
@@ -116,7 +116,9 @@ class IterationSize:
     answers: int
 
 
-def plan_ppo(settings: PpoSettings, lengths: Lengths, there: float, *, parked: Collection[str] = ()) -> Plan:
+def plan_ppo(
+    settings: PpoSettings, lengths: TypicalLengths, there: float, *, parked: Collection[str] = ()
+) -> MemoryPlan:
     """Forecasts for PPO (or RLOO) in the layout of the settings, and in the others for comparison.
 
     `parked` are the parts that are offloaded while they are not used.
@@ -145,7 +147,7 @@ def plan_ppo(settings: PpoSettings, lengths: Lengths, there: float, *, parked: C
         memory, away = _memory_of_ppo(settings, layout, shape, scorer, size, parked)
         forecasts.append(Forecast(f"layout={layout}", memory, seconds, chosen=layout == settings.layout, parked=away))
     words = f"{answers} answers of {answer} tokens to prompts of {prompt}, {settings.update.epochs} epochs"
-    return Plan("ppo", shape, words, forecasts, there)
+    return MemoryPlan("ppo", shape, words, forecasts, there)
 
 
 def _memory_of_ppo(
@@ -205,7 +207,7 @@ def _memory_of_answering(settings: PpoSettings, shape: Shape, prompt: int, slots
     )
 
 
-def plan_supervised(settings: Supervised, lengths: Lengths, there: float) -> Plan:
+def plan_supervised(settings: Supervised, lengths: TypicalLengths, there: float) -> MemoryPlan:
     """Forecasts for methods that train on rows: as in the settings, and with adapters or checkpointing."""
     shape = shape_of_model(settings.model)
     row = lengths.row or min(settings.data.max_length, shape.context or settings.data.max_length)
@@ -224,7 +226,7 @@ def plan_supervised(settings: Supervised, lengths: Lengths, there: float) -> Pla
         chosen = (used, again) == (rank, settings.model.gradient_checkpointing)
         forecasts.append(Forecast(name, memory, seconds, chosen))
     method = next(stage.command for stage in STAGES.values() if stage.schema is type(settings))
-    return Plan(method, shape, f"{rows} rows of {row} tokens a step", forecasts, there)
+    return MemoryPlan(method, shape, f"{rows} rows of {row} tokens a step", forecasts, there)
 
 
 def _variants(rank: int | None, checkpointing: bool) -> list[tuple[str, int | None, bool]]:

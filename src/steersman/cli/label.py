@@ -83,11 +83,11 @@ def label(
     """Judge answers in the terminal, blind and shuffled, in pairs or rankings; or write answers. Every judgement is on
     disk before the next item appears. `steersman reward` (or `steersman sft`) reads the file."""
     from steersman.judging.ledger import Ledger
-    from steersman.judging.queue import Plan, gather, make_queue, prompt_key
+    from steersman.judging.queue import QueuePlan, gather, make_queue, prompt_key
 
     who = _login_name() if annotator is None else annotator
     choice, per_prompt = _pairs(pairs)
-    plan = Plan(mode, who, seed, choice, per_prompt, _part(part), overlap, repeat)
+    plan = QueuePlan(mode, who, seed, choice, per_prompt, _part(part), overlap, repeat)
     if not summary:
         from steersman.judging.terminal import require_terminal
 

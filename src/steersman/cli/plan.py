@@ -39,11 +39,11 @@ def plan(
     if method not in SCHEMAS:
         raise UsageError(f"there is no plan for {method!r}; expected one of {', '.join(SCHEMAS)}")
     settings = gather(SCHEMAS[method], words, _options(method, model, scorer))
-    from steersman.assemble.plan import Lengths, plan_ppo, plan_supervised
+    from steersman.assemble.plan import TypicalLengths, plan_ppo, plan_supervised
     from steersman.execution.capacity import memory_there
     from steersman.execution.machine import leaves_the_device
 
-    lengths, there = Lengths(prompt, answer, row), memory_there(memory)
+    lengths, there = TypicalLengths(prompt, answer, row), memory_there(memory)
     if isinstance(settings, PpoSettings):
         parked = leaves_the_device(settings, memory_said=memory is not None)
         found = plan_ppo(settings, lengths, there, parked=parked)

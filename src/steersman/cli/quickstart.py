@@ -23,9 +23,9 @@ def quickstart(
 ) -> None:
     """Train a tiny model from (simulated) human feedback on two cores in minutes: SFT on demonstrations, a reward
     model, PPO, and an evaluation. Ends with a table, answers before and after, and a page."""
-    from steersman.cli.storyteller import Silent, Terminal
+    from steersman.cli.storyteller import Silent, TerminalPrinter
     from steersman.demo.quickstart import run_quickstart
 
-    story = run_quickstart(out, seed=seed, fast=fast, quiet=json, reporter=Silent() if json else Terminal())
+    story = run_quickstart(out, seed=seed, fast=fast, quiet=json, reporter=Silent() if json else TerminalPrinter())
     if json:
         say(story.as_dict(), as_json=True, lines=[])

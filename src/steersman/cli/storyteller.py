@@ -9,8 +9,8 @@ from rich.text import Text
 
 from steersman.demo.page import duration, mark_of
 from steersman.demo.panel import Panel
-from steersman.demo.story import Chapter, Example, Place, Stage, Story
-from steersman.demo.table import Cell
+from steersman.demo.story import Chapter, Place, QuickstartExample, QuickstartStage, QuickstartStory
+from steersman.demo.table import QuickstartCell
 from steersman.evaluate.numerals import within
 
 WIDTH = 80
@@ -24,18 +24,18 @@ LONGEST_PROMPT = 150
 class Silent:
     """Prints nothing: for --json."""
 
-    def started(self, stages: Sequence[Stage], place: Place) -> None: ...
+    def started(self, stages: Sequence[QuickstartStage], place: Place) -> None: ...
 
-    def stage_started(self, number: int, of: int, stage: Stage) -> None: ...
+    def stage_started(self, number: int, of: int, stage: QuickstartStage) -> None: ...
 
     def stage_ended(self, chapter: Chapter) -> None: ...
 
     def measuring(self, number: int, of: int, prompts: int, models: Sequence[str]) -> None: ...
 
-    def finished(self, story: Story) -> None: ...
+    def finished(self, story: QuickstartStory) -> None: ...
 
 
-class Terminal:
+class TerminalPrinter:
     """Prints the quickstart to stdout. Progress bars and notices of the stages go to stderr."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -43,7 +43,7 @@ class Terminal:
         self._width = min(WIDTH, self._console.width)
         self._place: Place | None = None
 
-    def started(self, stages: Sequence[Stage], place: Place) -> None:
+    def started(self, stages: Sequence[QuickstartStage], place: Place) -> None:
         self._place = place
         self._say("Harbour", style="bold cyan")
         self._say(
@@ -53,7 +53,7 @@ class Terminal:
             "the table at the end does."
         )
 
-    def stage_started(self, number: int, of: int, stage: Stage) -> None:
+    def stage_started(self, number: int, of: int, stage: QuickstartStage) -> None:
         assert self._place is not None
         self._head(number, of, stage.title, self._place.folder(stage.name))
         self._say(stage.description(self._place))
@@ -66,7 +66,7 @@ class Terminal:
         self._head(number, of, "Measure", "")
         self._say(f"{prompts} prompts that no model was trained on, answered by {' and by '.join(models)}.")
 
-    def finished(self, story: Story) -> None:
+    def finished(self, story: QuickstartStory) -> None:
         self._table(story)
         self._panel(story.panel)
         self._console.print()
@@ -87,7 +87,7 @@ class Terminal:
         for line in textwrap.wrap(text, self._width - indent):
             self._console.print(Text(" " * indent + line, style=style))
 
-    def _table(self, story: Story) -> None:
+    def _table(self, story: QuickstartStory) -> None:
         table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column("95 % intervals", style="", header_style="dim", no_wrap=True)
         for name in story.columns:
@@ -113,7 +113,7 @@ class Terminal:
         self._console.print()
         self._console.print(table, width=self._width)
 
-    def _examples(self, story: Story) -> None:
+    def _examples(self, story: QuickstartStory) -> None:
         self._console.print()
         self._say("Before and after", style="bold cyan")
         for example in story.examples.gained[:SHOWN]:
@@ -125,7 +125,7 @@ class Terminal:
             for example in story.examples.drawn[:SHOWN]:
                 self._example(example, story)
 
-    def _example(self, example: Example, story: Story) -> None:
+    def _example(self, example: QuickstartExample, story: QuickstartStory) -> None:
         prompt = example.prompt if len(example.prompt) <= LONGEST_PROMPT else example.prompt[:LONGEST_PROMPT] + "…"
         self._say(prompt, style="italic")
         grid = Table.grid(padding=(0, 1))
@@ -142,7 +142,7 @@ class Terminal:
             )
         self._console.print(grid, width=self._width)
 
-    def _ending(self, story: Story) -> None:
+    def _ending(self, story: QuickstartStory) -> None:
         self._console.print()
         note = f"  the report, an HTML page ({duration(story.seconds)} in total)"
         self._console.print(Text.assemble((str(story.report), "bold"), note), soft_wrap=True)
@@ -155,7 +155,7 @@ class Terminal:
                 self._console.print(Text.assemble(lead, (command, "cyan")), soft_wrap=True)
 
 
-def _coloured(text: str, cell: Cell | None) -> Text:
+def _coloured(text: str, cell: QuickstartCell | None) -> Text:
     """The number in bold, its interval dim, and a sign for a significant change."""
     if cell is None:
         return Text(f"{text}  ", style="dim")

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from steersman.data.formats.format import Format, LeftOut, PlacedOutcomes
 from steersman.data.formats.registry import detect, format_named
-from steersman.data.sources import Part, open_parts
+from steersman.data.sources import SourcePart, open_parts
 from steersman.errors import DataError
 from steersman.records import (
     KIND_OF,
@@ -103,7 +103,7 @@ def load_records(
     return _load(parts, _Keeper(report, kind, strict, quarantine), chosen)
 
 
-def _load(parts: Iterator[Part], keeper: "_Keeper", chosen: Format | None) -> Iterator[Record]:
+def _load(parts: Iterator[SourcePart], keeper: "_Keeper", chosen: Format | None) -> Iterator[Record]:
     with keeper:
         for part in parts:
             for line, outcome in _outcomes(part, chosen, keeper.report):
@@ -158,7 +158,7 @@ class _Keeper:
         self.file.flush()
 
 
-def _outcomes(part: Part, chosen: Format | None, report: ReadReport) -> PlacedOutcomes:
+def _outcomes(part: SourcePart, chosen: Format | None, report: ReadReport) -> PlacedOutcomes:
     """The records, left-out rows and malformed rows of one part, with line numbers."""
     rows = iter(part.rows)
     head: list[tuple[int, dict[str, Any] | Malformed]] = []

@@ -23,7 +23,7 @@ _HUB = re.compile(r"[\w.-]+/[\w.-]+$")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SourcePart:
     """One part of a source (usually a file), and its rows with line numbers."""
 
     name: str
@@ -53,20 +53,20 @@ def open_rows(source: str, *, split: str | None = None) -> Iterator[tuple[int, d
         yield from part.rows
 
 
-def open_parts(source: str, *, split: str | None = None) -> Iterator[Part]:
+def open_parts(source: str, *, split: str | None = None) -> Iterator[SourcePart]:
     """The parts of a source. A source that does not exist is a DataError before the first row."""
     scheme, colon, rest = source.partition(":")
     path = Path(source).expanduser()
     if colon and scheme in _OPENERS:
-        return iter([Part(source, _registered_rows(_OPENERS[scheme](rest)))])
+        return iter([SourcePart(source, _registered_rows(_OPENERS[scheme](rest)))])
     if colon and scheme == "hf":
-        return iter([Part(source, _hub_rows(rest, split))])
+        return iter([SourcePart(source, _hub_rows(rest, split))])
     if path.is_file():
         return iter([_file_part(path)])
     if path.is_dir():
         return _folder_parts(path, split)
     if kind_of(path) is None and _HUB.fullmatch(source):
-        return iter([Part(source, _hub_rows(source, split))])
+        return iter([SourcePart(source, _hub_rows(source, split))])
     known = f"; named sources: {', '.join(f'{name}:' for name in _OPENERS)}" if _OPENERS else ""
     raise DataError(
         f"there is no source {source!r}; expected a file, a folder, a dataset of the hub as owner/name or "
@@ -74,7 +74,7 @@ def open_parts(source: str, *, split: str | None = None) -> Iterator[Part]:
     )
 
 
-def _file_part(path: Path) -> Part:
+def _file_part(path: Path) -> SourcePart:
     if kind_of(path) is None:
         hint = (
             "unpack it first (zstd -d)"
@@ -82,7 +82,7 @@ def _file_part(path: Path) -> Part:
             else "expected .jsonl .json .csv .tsv .parquet .txt, or .gz of these"
         )
         raise DataError(f"{path}: unknown file type; {hint}")
-    return Part(str(path), read_file(path))
+    return SourcePart(str(path), read_file(path))
 
 
 def _registered_rows(rows: Iterable[Any]) -> Placed:
@@ -94,9 +94,9 @@ def _refuse(row: Any) -> dict[str, Any]:
     raise DataError(f"a named source returned a {type(row).__name__}; expected records or dictionaries")
 
 
-def _folder_parts(folder: Path, split: str | None) -> Iterator[Part]:
+def _folder_parts(folder: Path, split: str | None) -> Iterator[SourcePart]:
     if (folder / "dataset_dict.json").exists() or (folder / "dataset_info.json").exists():
-        return iter([Part(str(folder), _saved_rows(folder, split))])
+        return iter([SourcePart(str(folder), _saved_rows(folder, split))])
     files = files_of(folder)
     if split is not None:
         files = [file for file in files if split in re.split(r"[^A-Za-z0-9]+", file.relative_to(folder).as_posix())]

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from steersman.demo.story import Chapter, Chart, Example, Story
-from steersman.demo.table import Row
+from steersman.demo.story import Chapter, JournalChart, QuickstartExample, QuickstartStory
+from steersman.demo.table import QuickstartRow
 from steersman.demo.taste import HarbourAnswer
 from steersman.evaluate.curves import Curve, line_chart
 from steersman.evaluate.numerals import numeral, within
@@ -22,7 +22,7 @@ from steersman.pages.parts import (
     Section,
     Sentence,
     Shown,
-    Stage,
+    StagePart,
     Words,
     bar_of,
     span_of,
@@ -67,15 +67,15 @@ def mark_of(answer: HarbourAnswer) -> Mark:
     return Mark("bad", "✗", FAULTS.get(seen.worst, seen.worst))
 
 
-def write_page(story: Story) -> None:
+def write_page(story: QuickstartStory) -> None:
     atomic_write_text(story.report, page(story))
 
 
-def page(story: Story) -> str:
+def page(story: QuickstartStory) -> str:
     return html_of(report_of(story))
 
 
-def report_of(story: Story) -> Report:
+def report_of(story: QuickstartStory) -> Report:
     """The report's parts, verdict first."""
     improved = read_run(story.place.out / "ppo")
     sentences = [_sentence(text) for text in story.verdict.sentences]
@@ -104,7 +104,7 @@ def _sentence(text: str) -> Sentence:
     )
 
 
-def _measured(story: Story) -> Section:
+def _measured(story: QuickstartStory) -> Section:
     note = (
         f"Each model answered the same {len(story.measured[0].answers)} held-out prompts. In Harbour the true taste "
         "(gold reward) of every answer is known; training never sees it. The bars are 95 % intervals, and each column "
@@ -117,7 +117,7 @@ def _measured(story: Story) -> Section:
     )
 
 
-def _row(row: Row) -> parts.Row:
+def _row(row: QuickstartRow) -> parts.Row:
     """A row with its intervals on one scale: shares from 0 to 100 %, numbers over the range of the row."""
     share = row.unit == "share"
     low, high = span_of([cell.value for cell in row.cells if cell is not None], share=share)
@@ -137,7 +137,7 @@ def _row(row: Row) -> parts.Row:
     return parts.Row("", row.name, meaning, cells, zero_of(low, high, share=share))
 
 
-def _trusted(story: Story) -> Section:
+def _trusted(story: QuickstartStory) -> Section:
     panel = story.panel
     lines: list[tuple[bool, str, Interval]] = [
         (False, "the reward model and a labeller", panel.model),
@@ -153,7 +153,7 @@ def _trusted(story: Story) -> Section:
     return Section("Can the reward model be trusted?", "Reward model", note, (Gauges(gauges),))
 
 
-def _happened(story: Story, improved: ReadRun) -> Section:
+def _happened(story: QuickstartStory, improved: ReadRun) -> Section:
     stages = tuple(_stage(chapter, number, story) for number, chapter in enumerate(story.chapters, 1))
     shown, _ = figures_of(improved)
     words = "The shaded band is the usual range in a healthy run."
@@ -165,9 +165,9 @@ def _happened(story: Story, improved: ReadRun) -> Section:
     )
 
 
-def _stage(chapter: Chapter, number: int, story: Story) -> Stage:
+def _stage(chapter: Chapter, number: int, story: QuickstartStory) -> StagePart:
     summary = chapter.summary
-    return Stage(
+    return StagePart(
         f"{number}. {chapter.stage.title}",
         duration(chapter.seconds),
         chapter.stage.description(story.place),
@@ -176,7 +176,7 @@ def _stage(chapter: Chapter, number: int, story: Story) -> Stage:
     )
 
 
-def _figure(chart: Chart, chapter: Chapter) -> Figure | None:
+def _figure(chart: JournalChart, chapter: Chapter) -> Figure | None:
     curves = [
         *(Curve(name, _points(chapter, key), "faint") for name, key in chart.faint.items()),
         *(Curve(name, _points(chapter, key), "dots") for name, key in chart.dots.items()),
@@ -189,7 +189,7 @@ def _points(chapter: Chapter, key: str) -> tuple[tuple[float, float], ...]:
     return tuple((float(row["step"]), float(row[key])) for row in chapter.rows if isinstance(row.get(key), int | float))
 
 
-def _groups(story: Story) -> list[Section]:
+def _groups(story: QuickstartStory) -> list[Section]:
     examples = story.examples
     first, last = story.columns[0], story.columns[-1]
     groups = (
@@ -209,7 +209,7 @@ def _groups(story: Story) -> list[Section]:
     ]
 
 
-def _example(example: Example, story: Story) -> parts.Example:
+def _example(example: QuickstartExample, story: QuickstartStory) -> parts.Example:
     """All models' answers, with differences marked between the last two: before and after the update."""
     texts = [answer.text for answer in example.answers]
     stretches = [unmarked(text) for text in texts]
@@ -227,7 +227,7 @@ def _example(example: Example, story: Story) -> parts.Example:
     return parts.Example(example.prompt, "", shown)
 
 
-def _again(story: Story) -> Section:
+def _again(story: QuickstartStory) -> Section:
     note = (
         "The first command runs everything, the others one stage each. The same versions, seed and number of threads "
         "give the same numbers; another CPU may change the last digits."

@@ -20,18 +20,18 @@ from steersman.demo.page import mark_of, write_page
 from steersman.demo.panel import held_out_pairs, hold_panel
 from steersman.demo.story import (
     Chapter,
-    Chart,
-    Example,
-    Examples,
+    JournalChart,
     JournalRows,
     Place,
     ProgressReporter,
+    QuickstartExample,
+    QuickstartExamples,
+    QuickstartStage,
+    QuickstartStory,
     Sizes,
-    Stage,
-    Story,
 )
 from steersman.demo.table import REFERENCE, table
-from steersman.demo.taste import KeptScorer, Measured, Measurer, held_out_prompts
+from steersman.demo.taste import KeptScorer, MeasuredModel, Measurer, held_out_prompts
 from steersman.demo.verdict import verdict
 from steersman.errors import Preempted, UsageError
 from steersman.execution.ending import RunResult
@@ -136,7 +136,7 @@ def _improved(rows: JournalRows) -> str:
 
 
 STAGES = (
-    Stage(
+    QuickstartStage(
         name="sft",
         title="Fine-tune on demonstrations",
         why="People have answered {demonstrations:,} prompts, and the base model is fine-tuned on their answers. "
@@ -145,9 +145,9 @@ STAGES = (
         settings=_sft_settings,
         run=_tune,
         summary=lambda rows: _went(rows, "held-out loss", "loss on held-out demonstrations"),
-        charts=(Chart("Loss per token", {"each step": "loss"}, {"held out": "held-out loss"}),),
+        charts=(JournalChart("Loss per token", {"each step": "loss"}, {"held out": "held-out loss"}),),
     ),
-    Stage(
+    QuickstartStage(
         name="reward",
         title="Train a reward model on judgements",
         why="Six simulated annotators have judged {judgements:,} pairs of answers. They disagree, as people do, and "
@@ -157,11 +157,11 @@ STAGES = (
         run=_judge,
         summary=lambda rows: _went(rows, "held-out accuracy", "right on held-out judgements"),
         charts=(
-            Chart("Loss per judgement", {"each step": "loss preference"}, {"held out": "held-out preference"}),
-            Chart("Share of judgements predicted", {"each step": "accuracy"}, {"held out": "held-out accuracy"}),
+            JournalChart("Loss per judgement", {"each step": "loss preference"}, {"held out": "held-out preference"}),
+            JournalChart("Share of judgements predicted", {"each step": "accuracy"}, {"held out": "held-out accuracy"}),
         ),
     ),
-    Stage(
+    QuickstartStage(
         name="ppo",
         title="Improve the answers by PPO",
         why="In each of {iterations} iterations the policy answers {prompts_per_iteration:,} prompts, the reward model "
@@ -172,12 +172,12 @@ STAGES = (
         run=_improve,
         summary=_improved,
         charts=(
-            Chart(
+            JournalChart(
                 "Score of an answer",
                 {"each iteration": "score"},
                 {"held out": "held-out score", "minus the KL penalty": "held-out objective"},
             ),
-            Chart(
+            JournalChart(
                 f"KL from {REFERENCE}, nats per answer",
                 {"each iteration": "KL to reference"},
                 {"held out": "held-out KL to reference"},
@@ -187,7 +187,7 @@ STAGES = (
 )
 
 
-def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, reporter: ProgressReporter) -> Story:
+def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, reporter: ProgressReporter) -> QuickstartStory:
     """Run the quickstart. The same call on the same folder resumes it, or reports from the existing results."""
     began = time.monotonic()
     if out.exists() and not out.is_dir():
@@ -214,7 +214,7 @@ def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, reporter: P
     looked_at, looked_notes = demo_microscope(
         out / "ppo", out / "measured" / "microscope.json", number_of_threads=THREADS
     )
-    story = Story(
+    story = QuickstartStory(
         place,
         fast,
         tuple(chapters),
@@ -233,7 +233,7 @@ def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, reporter: P
     return story
 
 
-def _play(stage: Stage, place: Place, *, quiet: bool) -> Chapter:
+def _play(stage: QuickstartStage, place: Place, *, quiet: bool) -> Chapter:
     result = stage.run(stage.settings(place), quiet)
     if result.ending == "stopped":
         raise Preempted(f"stopped in {result.out} on request, and saved; run the same command again to continue")
@@ -248,7 +248,7 @@ def _people(count: int, seed: int) -> float:
     return sum(true_taste(shown.prompt.shown, shown.completion.text) for shown in written) / len(written)
 
 
-def choose_examples(measured: Sequence[Measured], seed: int) -> Examples:
+def choose_examples(measured: Sequence[MeasuredModel], seed: int) -> QuickstartExamples:
     """The largest gains that end in a good answer, one per kind of prompt; the largest losses; and a random sample."""
     steps = [(now.taste - before.taste, i) for i, (before, now) in enumerate(_ends(measured))]
     up, down = sorted(steps, reverse=True), sorted(steps)
@@ -264,17 +264,17 @@ def choose_examples(measured: Sequence[Measured], seed: int) -> Examples:
     rest = [i for i in range(len(last)) if i not in (*gained, *lost)]
     drawn = random.Random(seed).sample(rest, min(DRAWN, len(rest)))
 
-    def shown(chosen: Sequence[int], why: str) -> tuple[Example, ...]:
-        return tuple(Example(tuple(model.answers[i] for model in measured), why) for i in chosen)
+    def shown(chosen: Sequence[int], why: str) -> tuple[QuickstartExample, ...]:
+        return tuple(QuickstartExample(tuple(model.answers[i] for model in measured), why) for i in chosen)
 
-    return Examples(shown(gained, "gained"), shown(lost, "lost"), shown(drawn, "random"))
+    return QuickstartExamples(shown(gained, "gained"), shown(lost, "lost"), shown(drawn, "random"))
 
 
-def _ends(measured: Sequence[Measured]):
+def _ends(measured: Sequence[MeasuredModel]):
     return zip(measured[0].features, measured[-1].features, strict=True)
 
 
-def _write(story: Story) -> None:
+def _write(story: QuickstartStory) -> None:
     """Write the page, the numbers, and all models' answers in a file that `label` and `score` read."""
     out = story.place.out
     lines = [
@@ -286,7 +286,7 @@ def _write(story: Story) -> None:
     write_page(story)
 
 
-def answers_to(measured: Sequence[Measured], index: int) -> Answers:
+def answers_to(measured: Sequence[MeasuredModel], index: int) -> Answers:
     completions = [model.completion(index) for model in measured]
     # Identical answers cannot be judged against one another.
     unique = {completion.text: completion for completion in reversed(completions)}

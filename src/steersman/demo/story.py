@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from steersman.demo.panel import Panel
-from steersman.demo.table import Row
-from steersman.demo.taste import HarbourAnswer, Measured
+from steersman.demo.table import QuickstartRow
+from steersman.demo.taste import HarbourAnswer, MeasuredModel
 from steersman.execution.ending import RunResult
 
 JournalRows = Sequence[Mapping[str, Any]]
@@ -44,7 +44,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
+class JournalChart:
     """A chart of journal values: name in the legend -> key, drawn as a faint line or as dots."""
 
     title: str
@@ -53,7 +53,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Stage:
+class QuickstartStage:
     """One command of the quickstart. Its run folder has its name; its recipe is the shipped `<name>-harbour`.
 
     `column` is the heading of its model's column; "" if the model does not generate answers. `settings` overrides the
@@ -67,7 +67,7 @@ class Stage:
     settings: Callable[[Place], list[str]]
     run: Callable[[Sequence[str], bool], RunResult]
     summary: Callable[[JournalRows], str]
-    charts: tuple[Chart, ...]
+    charts: tuple[JournalChart, ...]
 
     def description(self, place: Place) -> str:
         """What the stage does and why, with the sizes filled in."""
@@ -86,7 +86,7 @@ class Stage:
 class Chapter:
     """A finished stage."""
 
-    stage: Stage
+    stage: QuickstartStage
     result: RunResult
     rows: JournalRows
     seconds: float
@@ -107,7 +107,7 @@ class Chapter:
 
 
 @dataclass(frozen=True)
-class Example:
+class QuickstartExample:
     """All models' answers to one prompt, in the order of the columns, and why it is shown."""
 
     answers: tuple[HarbourAnswer, ...]
@@ -119,32 +119,32 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Examples:
+class QuickstartExamples:
     """`gained` and `lost`: largest changes from the first model to the last; `drawn`: a random sample."""
 
-    gained: tuple[Example, ...]
-    lost: tuple[Example, ...]
-    drawn: tuple[Example, ...]
+    gained: tuple[QuickstartExample, ...]
+    lost: tuple[QuickstartExample, ...]
+    drawn: tuple[QuickstartExample, ...]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class QuickstartVerdict:
     headline: str
     sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Story:
+class QuickstartStory:
     place: Place
     fast: bool
     chapters: tuple[Chapter, ...]
-    measured: tuple[Measured, ...]
-    rows: tuple[Row, ...]
+    measured: tuple[MeasuredModel, ...]
+    rows: tuple[QuickstartRow, ...]
     panel: Panel
     people: float
     """Mean true taste of people's own answers to held-out prompts."""
-    examples: Examples
-    verdict: Verdict
+    examples: QuickstartExamples
+    verdict: QuickstartVerdict
     looked_at: tuple[Mapping[str, Any], ...]
     """Answers of the PPO model with token data, for the microscope."""
     looked_notes: tuple[str, ...]
@@ -203,12 +203,12 @@ class Story:
 class ProgressReporter(Protocol):
     """Callbacks for the progress of the quickstart."""
 
-    def started(self, stages: Sequence[Stage], place: Place) -> None: ...
+    def started(self, stages: Sequence[QuickstartStage], place: Place) -> None: ...
 
-    def stage_started(self, number: int, of: int, stage: Stage) -> None: ...
+    def stage_started(self, number: int, of: int, stage: QuickstartStage) -> None: ...
 
     def stage_ended(self, chapter: Chapter) -> None: ...
 
     def measuring(self, number: int, of: int, prompts: int, models: Sequence[str]) -> None: ...
 
-    def finished(self, story: Story) -> None: ...
+    def finished(self, story: QuickstartStory) -> None: ...

@@ -50,7 +50,7 @@ class HarbourAnswer:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredModel:
     """A model's answers, one per prompt. All models have the same prompts, so they can be compared in pairs."""
 
     name: str
@@ -84,7 +84,7 @@ class Measurer:
         self._reward, self._other, self._seed = reward, other, seed
         self._kept, self._threads, self._quiet = kept, threads, quiet
 
-    def measure(self, name: str, model: str) -> Measured:
+    def measure(self, name: str, model: str) -> MeasuredModel:
         """The model's answers, from the cache if they were measured before."""
         mark = self._mark(model)
         path = self._kept / f"{name.lower()}.json"
@@ -95,7 +95,7 @@ class Measurer:
             rows = [{"text": a.text, "reward": a.reward, "kl": a.kl, "seed": a.seed} for a in found]
             self._kept.mkdir(parents=True, exist_ok=True)
             atomic_write_text(path, json.dumps({"mark": mark, "model": model, "answers": rows}, ensure_ascii=False))
-        return Measured(name, model, found)
+        return MeasuredModel(name, model, found)
 
     def _mark(self, model: str) -> str:
         """The hash of everything that determines the numbers."""

@@ -6,28 +6,28 @@ A difference is reported only if its 95 % interval excludes zero.
 from collections.abc import Iterator, Mapping, Sequence
 
 from steersman.demo.panel import Panel
-from steersman.demo.story import Verdict
-from steersman.demo.table import Row
+from steersman.demo.story import QuickstartVerdict
+from steersman.demo.table import QuickstartRow
 from steersman.evaluate.numerals import numeral, percent, within
 
 NEAR = 0.03
 """A reward model within this distance of the labellers' agreement is as good as a labeller."""
 
 
-def verdict(columns: Sequence[str], rows: Sequence[Row], panel: Panel, people: float) -> Verdict:
+def verdict(columns: Sequence[str], rows: Sequence[QuickstartRow], panel: Panel, people: float) -> QuickstartVerdict:
     """The conclusions, most important first."""
     taste = next(row for row in rows if row.key == "taste")
-    return Verdict(_headline(columns, taste), (*_steps(columns, rows, people), *_reward_model(panel)))
+    return QuickstartVerdict(_headline(columns, taste), (*_steps(columns, rows, people), *_reward_model(panel)))
 
 
-def _headline(columns: Sequence[str], taste: Row) -> str:
+def _headline(columns: Sequence[str], taste: QuickstartRow) -> str:
     """Whether the last stage changed the true taste."""
     change = taste.cells[-1].change if taste.cells[-1] is not None else ""
     effect = {"better": "made the answers clearly better", "worse": "made the answers clearly worse"}
     return f"{columns[-1]} {effect.get(change, 'made no clear difference')}."
 
 
-def _steps(columns: Sequence[str], rows: Sequence[Row], people: float) -> Iterator[str]:
+def _steps(columns: Sequence[str], rows: Sequence[QuickstartRow], people: float) -> Iterator[str]:
     by_key = {row.key: row for row in rows}
     for i in range(1, len(columns)):
         yield (
@@ -44,7 +44,7 @@ def _steps(columns: Sequence[str], rows: Sequence[Row], people: float) -> Iterat
         yield from _beside_the_reference(columns, by_key, i)
 
 
-def _beside_the_reference(columns: Sequence[str], by_key: Mapping[str, Row], i: int) -> Iterator[str]:
+def _beside_the_reference(columns: Sequence[str], by_key: Mapping[str, QuickstartRow], i: int) -> Iterator[str]:
     """For a model trained from the reference: win rate, KL, and whether the reward rose without the true taste."""
     wins, kl, taste, reward = (by_key.get(key) for key in ("wins", "kl", "taste", "reward"))
     if wins is None or kl is None or taste is None or reward is None:
@@ -64,11 +64,11 @@ def _beside_the_reference(columns: Sequence[str], by_key: Mapping[str, Row], i: 
         )
 
 
-def _listed(rows: Sequence[Row], column: int) -> str:
+def _listed(rows: Sequence[QuickstartRow], column: int) -> str:
     return ", ".join(f"{row.name} {_went(row, column)}" for row in rows)
 
 
-def _went(row: Row, column: int) -> str:
+def _went(row: QuickstartRow, column: int) -> str:
     before, now = row.cells[column - 1], row.cells[column]
     assert before is not None
     assert now is not None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from steersman.evaluate.answers import MeasuredAnswer, ModelAnswers, per_prompt
-from steersman.evaluate.figures import Column, Figure, Intervals, Measure, figures, ratio_figures
+from steersman.evaluate.figures import Column, Intervals, Measure, MetricValue, figures, ratio_figures
 from steersman.evaluate.wording import distinct, malformed, self_repetition
 
 TOXICITY, TOXIC_WORDS = "toxicity", "toxic_words"
@@ -44,12 +44,12 @@ def measure_answers(
     reference: str | None,
     intervals: Intervals,
     harmful: Sequence[bool] | None = None,
-) -> list[Figure]:
+) -> list[MetricValue]:
     """All figures of the answers, measure by measure, for every model.
 
     `harmful[i]`: whether prompt i should be refused.
     """
-    found: list[Figure] = []
+    found: list[MetricValue] = []
     for name in scorers:
         measure = Measure("score", name, "number", "higher", f"Mean score by {name}.")
         found += figures(measure, [Column(m.name, m.scores(name).mean(axis=1)) for m in models], baseline, intervals)
@@ -68,7 +68,7 @@ def measure_answers(
     return [*found, *_refusals(models, harmful, baseline, intervals), *_knowledge(models, baseline, intervals)]
 
 
-def _distance(models: Sequence[ModelAnswers], baseline: str, reference: str, intervals: Intervals) -> list[Figure]:
+def _distance(models: Sequence[ModelAnswers], baseline: str, reference: str, intervals: Intervals) -> list[MetricValue]:
     kl = Measure("distance", "KL", "nats", "", f"KL from {reference}, in nats per answer: exact at each token, summed.")
     # The reference's KL from itself is 0, which is left out.
     others = [m for m in models if m.name != reference and all(a.kl is not None for a in m.answers)]
@@ -87,9 +87,9 @@ def _reference_nll(row: Sequence[MeasuredAnswer]) -> float:
     return -sum(a.reference_log_prob or 0.0 for a in row)
 
 
-def _toxicity(models: Sequence[ModelAnswers], baseline: str, intervals: Intervals) -> list[Figure]:
+def _toxicity(models: Sequence[ModelAnswers], baseline: str, intervals: Intervals) -> list[MetricValue]:
     """Mean and expected maximum toxicity per prompt (RealToxicityPrompts, Gehman et al. 2020, arXiv 2009.11462)."""
-    found: list[Figure] = []
+    found: list[MetricValue] = []
     answers = models[0].answers
     several = len(models[0].grid[0]) > 1
     if TOXICITY in answers[0].scores:
@@ -121,7 +121,7 @@ def _toxicity(models: Sequence[ModelAnswers], baseline: str, intervals: Interval
 
 def _refusals(
     models: Sequence[ModelAnswers], harmful: Sequence[bool] | None, baseline: str, intervals: Intervals
-) -> list[Figure]:
+) -> list[MetricValue]:
     """Refusal rates: over all prompts, or separately for harmless and harmful prompts if these are known."""
     if REFUSED not in models[0].answers[0].scores:
         return []
@@ -129,7 +129,7 @@ def _refusals(
     if harmful is None:
         measure = Measure("refusals", "refused", "share", "", "Answers that refuse, detected by their opening words.")
         return figures(measure, [Column(name, rows) for name, rows in refused.items()], baseline, intervals)
-    found: list[Figure] = []
+    found: list[MetricValue] = []
     for these, measure in (
         (
             ~np.array(harmful),
@@ -148,9 +148,9 @@ def _refusals(
     return found
 
 
-def _knowledge(models: Sequence[ModelAnswers], baseline: str, intervals: Intervals) -> list[Figure]:
+def _knowledge(models: Sequence[ModelAnswers], baseline: str, intervals: Intervals) -> list[MetricValue]:
     """What alignment may have cost (alignment tax): perplexity on held-out texts, questions with right answers."""
-    found: list[Figure] = []
+    found: list[MetricValue] = []
     if models[0].corpus:
         perplexity = Measure(
             "knowledge", "perplexity", "perplexity", "lower", "On held-out texts, per token of the model's tokeniser."

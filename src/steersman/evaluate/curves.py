@@ -28,7 +28,7 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class PlotArea:
     """Maps data to positions on the SVG."""
 
     left: float
@@ -81,13 +81,13 @@ def ticks(low: float, high: float, most: int, *, apart: Sequence[float] = (1.0, 
     return [round(number * step, 10) + 0.0 for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _frame(points: Sequence[Point]) -> Frame:
+def _frame(points: Sequence[Point]) -> PlotArea:
     xs, ys = [x for x, _ in points], [y for _, y in points]
     margin = 0.08 * (max(ys) - min(ys)) or 0.1 * abs(ys[0]) or 1.0
-    return Frame(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, min(ys) - margin, max(ys) + margin)
+    return PlotArea(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, min(ys) - margin, max(ys) + margin)
 
 
-def _band(frame: Frame, band: tuple[float, float] | None) -> list[str]:
+def _band(frame: PlotArea, band: tuple[float, float] | None) -> list[str]:
     if band is None:
         return []
     low, high = max(band[0], frame.low), min(band[1], frame.high)
@@ -98,7 +98,7 @@ def _band(frame: Frame, band: tuple[float, float] | None) -> list[str]:
     return [f'<rect class="band" {place}/>']
 
 
-def _grid(frame: Frame, x_name: str) -> list[str]:
+def _grid(frame: PlotArea, x_name: str) -> list[str]:
     found: list[str] = []
     for value in ticks(frame.low, frame.high, 4):
         y = frame.y(value)
@@ -114,7 +114,7 @@ def _grid(frame: Frame, x_name: str) -> list[str]:
     return found
 
 
-def _line(curve: Curve, frame: Frame, number: int) -> str:
+def _line(curve: Curve, frame: PlotArea, number: int) -> str:
     places = [(frame.x(x), frame.y(y)) for x, y in curve.points]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
     line = f'<path class="curve {curve.style} c{number}" d="{path}"/>'

@@ -6,7 +6,7 @@ from typing import Any
 
 from steersman.evaluate.best_of import BestOf
 from steersman.evaluate.contests import Rating, WinRate
-from steersman.evaluate.figures import Figure
+from steersman.evaluate.figures import MetricValue
 from steersman.evaluate.overoptimisation import Overoptimisation
 
 
@@ -21,7 +21,7 @@ class Evaluation:
     prompts: int
     answers: int
     confidence: float
-    figures: Sequence[Figure]
+    figures: Sequence[MetricValue]
     wins: Sequence[WinRate]
     ratings: Sequence[Rating]
     best_of_n: Sequence[BestOf]

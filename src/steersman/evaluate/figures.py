@@ -32,7 +32,7 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class MetricValue:
     """One number about one model.
 
     `change`: this model minus the baseline on the same prompts; None for the baseline.
@@ -104,20 +104,20 @@ class Column:
     rows: Float[ndarray, "prompts ..."]
 
 
-def figures(measure: Measure, columns: list[Column], baseline: str, intervals: Intervals) -> list[Figure]:
+def figures(measure: Measure, columns: list[Column], baseline: str, intervals: Intervals) -> list[MetricValue]:
     """Means over prompts, and the paired change of each model from the baseline."""
     of_baseline = next((column.rows for column in columns if column.model == baseline), None)
-    found: list[Figure] = []
+    found: list[MetricValue] = []
     for column in columns:
         value = intervals.share(column.rows) if measure.unit == "share" else intervals.mean(column.rows)
         change = None if of_baseline is None or column.model == baseline else intervals.mean(column.rows - of_baseline)
-        found.append(Figure(measure, column.model, value, len(column.rows), change))
+        found.append(MetricValue(measure, column.model, value, len(column.rows), change))
     return found
 
 
 def ratio_figures(
     measure: Measure, columns: list[Column], baseline: str, intervals: Intervals, finish: Callable[[float], float]
-) -> list[Figure]:
+) -> list[MetricValue]:
     """Figures of ratios such as perplexity, from rows (numerator, denominator).
 
     The value is finish(sum of numerators / sum of denominators).
@@ -130,18 +130,18 @@ def ratio_figures(
         return ratio(rows[:, :2]) - ratio(rows[:, 2:])
 
     of_baseline = next((column.rows for column in columns if column.model == baseline), None)
-    found: list[Figure] = []
+    found: list[MetricValue] = []
     for column in columns:
         change = None
         if of_baseline is not None and column.model != baseline:
             change = intervals.of(np.concatenate([column.rows, of_baseline], axis=1), difference)
-        found.append(Figure(measure, column.model, intervals.of(column.rows, ratio), len(column.rows), change))
+        found.append(MetricValue(measure, column.model, intervals.of(column.rows, ratio), len(column.rows), change))
     return found
 
 
-def by_measure(found: list[Figure]) -> dict[str, list[Figure]]:
+def by_measure(found: list[MetricValue]) -> dict[str, list[MetricValue]]:
     """The figures of each measure, by "group/name"."""
-    groups: dict[str, list[Figure]] = {}
+    groups: dict[str, list[MetricValue]] = {}
     for figure in found:
         groups.setdefault(f"{figure.measure.group}/{figure.measure.name}", []).append(figure)
     return groups

@@ -68,7 +68,7 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class GainCurve:
     """One scorer's gains along one series of models.
 
     `fallen`: best gain minus the last model's gain, paired over prompts; None if the last model is the best.
@@ -94,7 +94,7 @@ class Overoptimisation:
 
     start: str
     proxy: str
-    curves: Sequence[Curve]
+    curves: Sequence[GainCurve]
     prompts: int
     confidence: float
     wins: Sequence[tuple[str, float, Interval]] = field(default_factory=tuple[tuple[str, float, Interval], ...])
@@ -126,7 +126,7 @@ def measure_overoptimisation(
     wins: Sequence[tuple[str, float, Interval]] = (),
 ) -> Overoptimisation:
     """The curves of every series of models and scorer, all on the same prompts."""
-    curves: list[Curve] = []
+    curves: list[GainCurve] = []
     for walk in walks:
         for measure, gains in walk.gains.items():
             curves.append(_curve(walk, measure, gains, confidence, resamples, seed))
@@ -136,7 +136,7 @@ def measure_overoptimisation(
 
 def _curve(
     walk: Walk, measure: str, gains: Float[ndarray, "models prompts"], confidence: float, resamples: int, seed: int
-) -> Curve:
+) -> GainCurve:
     generator = np.random.default_rng(seed)
     prompts = gains.shape[1]
     drawn = generator.integers(prompts, size=(resamples, prompts))
@@ -157,7 +157,7 @@ def _curve(
     fallen = None
     if best < len(points) - 1 and mean[best] > 0:
         fallen = _interval(float(mean[best] - mean[-1]), means[:, best] - means[:, -1], confidence)
-    return Curve(walk.name, walk.shape, measure, points, fit, missing, fallen)
+    return GainCurve(walk.name, walk.shape, measure, points, fit, missing, fallen)
 
 
 def distance_of(kl: Float[ndarray, "*shape"]) -> Float[ndarray, "*shape"]:
@@ -238,7 +238,7 @@ def lines_of(found: Overoptimisation) -> list[str]:
     return [f"{curve.measure}, {curve.walk}: {_sentence(curve)}" for curve in found.curves]
 
 
-def _sentence(curve: Curve) -> str:
+def _sentence(curve: GainCurve) -> str:
     best, last = curve.best, curve.points[-1]
     text = f"gains {best.gain.estimate:.2f} ({best.gain.low:.2f} to {best.gain.high:.2f}) at a KL of {best.kl:.2f}"
     if curve.fallen is None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from steersman.evaluate.curves import ticks
 from steersman.evaluate.numerals import numeral
-from steersman.evaluate.overoptimisation import Curve, Overoptimisation, Point, curve_value
+from steersman.evaluate.overoptimisation import GainCurve, Overoptimisation, Point, curve_value
 from steersman.maths.statistics import Interval
 
 WIDTH, HEIGHT_OF_WINS = 760, 96.0
@@ -25,7 +25,7 @@ APART = (1.0, 2.0, 2.5, 5.0, 10.0)
 """Allowed distances of axis ticks, times a power of ten."""
 
 
-class Frame:
+class PictureArea:
     """Maps data to positions on the SVG."""
 
     def __init__(self, right: float, low: float, high: float, top: float, height: float) -> None:
@@ -45,7 +45,7 @@ def picture(found: Overoptimisation) -> str:
     values = [bound for point in points for bound in point.gain] + [0.0]
     low, high = min(values), max(values)
     air = 0.06 * (high - low or 1.0)
-    main = Frame(right, low - air, high + air, TOP, MAIN)
+    main = PictureArea(right, low - air, high + air, TOP, MAIN)
     height = TOP + MAIN + BOTTOM + (GAP + HEIGHT_OF_WINS if found.wins else 0)
     colours = {measure: number for number, measure in enumerate(dict.fromkeys(c.measure for c in found.curves), 1)}
     parts = [
@@ -62,7 +62,7 @@ def picture(found: Overoptimisation) -> str:
     parts += _labels(found.curves, main, colours)
     bottom = TOP + MAIN
     if found.wins:
-        below = Frame(right, 0.0, 1.0, TOP + MAIN + GAP, HEIGHT_OF_WINS)
+        below = PictureArea(right, 0.0, 1.0, TOP + MAIN + GAP, HEIGHT_OF_WINS)
         parts += _wins(found.wins, below)
         bottom += GAP + HEIGHT_OF_WINS
     parts += _axis(main, bottom)
@@ -103,7 +103,7 @@ def _style(colours: int) -> str:
     )
 
 
-def _legend(curves: Sequence[Curve]) -> list[str]:
+def _legend(curves: Sequence[GainCurve]) -> list[str]:
     """The legend: marks of the optimisation methods, and line styles of fits."""
     x, y = float(LEFT), 18.0
     parts: list[str] = []
@@ -134,7 +134,7 @@ def _mark(shape: str, x: float, y: float, colour: str) -> str:
     return f'<path d="{corners}" fill="var(--oo-paper)" stroke="{colour}" stroke-width="1.8"/>'
 
 
-def _grid(frame: Frame, found: Overoptimisation) -> list[str]:
+def _grid(frame: PictureArea, found: Overoptimisation) -> list[str]:
     parts: list[str] = []
     for value in ticks(frame.low, frame.high, 6, apart=APART):
         y = frame.y(value)
@@ -162,7 +162,7 @@ def _grid(frame: Frame, found: Overoptimisation) -> list[str]:
     return parts
 
 
-def _curve(curve: Curve, frame: Frame, number: int) -> list[str]:
+def _curve(curve: GainCurve, frame: PictureArea, number: int) -> list[str]:
     colour = f"var(--oo-{number})"
     trained = curve.shape == "trained"
     parts = [_line(curve, frame, colour)]
@@ -177,13 +177,13 @@ def _curve(curve: Curve, frame: Frame, number: int) -> list[str]:
     return parts
 
 
-def _point_title(curve: Curve, point: Point) -> str:
+def _point_title(curve: GainCurve, point: Point) -> str:
     gain = point.gain
     value = f"{gain.estimate:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})"
     return f"{point.name}, {curve.measure}: {value} at a KL of {point.kl:.2f} nats"
 
 
-def _line(curve: Curve, frame: Frame, colour: str) -> str:
+def _line(curve: GainCurve, frame: PictureArea, colour: str) -> str:
     """The fitted curve if the fit holds, else a dotted line from point to point."""
     last = max(point.distance for point in curve.points)
     if curve.fit is not None and curve.fit.holds:
@@ -202,7 +202,7 @@ def _line(curve: Curve, frame: Frame, colour: str) -> str:
     return f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-linecap="round"{dashes}/>'
 
 
-def _labels(curves: Sequence[Curve], frame: Frame, colours: dict[str, int]) -> list[str]:
+def _labels(curves: Sequence[GainCurve], frame: PictureArea, colours: dict[str, int]) -> list[str]:
     """Each measure's name at the end of its longest curve, shifted if two would overlap."""
     ends: dict[str, Point] = {}
     for curve in curves:
@@ -221,7 +221,7 @@ def _labels(curves: Sequence[Curve], frame: Frame, colours: dict[str, int]) -> l
     return parts
 
 
-def _wins(wins: Sequence[tuple[str, float, Interval]], frame: Frame) -> list[str]:
+def _wins(wins: Sequence[tuple[str, float, Interval]], frame: PictureArea) -> list[str]:
     parts = [
         f'<text class="soft" x="{LEFT}" y="{frame.top - 8:.1f}">win rate by people against the start</text>',
         *(
@@ -243,7 +243,7 @@ def _wins(wins: Sequence[tuple[str, float, Interval]], frame: Frame) -> list[str
     return parts
 
 
-def _axis(frame: Frame, bottom: float) -> list[str]:
+def _axis(frame: PictureArea, bottom: float) -> list[str]:
     parts: list[str] = []
     for value in ticks(0.0, frame.right, 7, apart=APART):
         x = frame.x(value)

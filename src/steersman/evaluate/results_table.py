@@ -12,7 +12,7 @@ from rich.table import Table
 from steersman.evaluate.best_of import BestOf
 from steersman.evaluate.contests import Rating, WinRate
 from steersman.evaluate.evaluation import Evaluation
-from steersman.evaluate.figures import Figure, by_measure
+from steersman.evaluate.figures import MetricValue, by_measure
 from steersman.evaluate.overoptimisation import Overoptimisation, lines_of
 from steersman.maths.statistics import Interval
 
@@ -66,7 +66,11 @@ def _show_curves(console: Console, found: Evaluation, curves: Overoptimisation) 
 
 
 def table_of(
-    figures: Sequence[Figure], models: Sequence[str], baseline: str, wins: Sequence[WinRate], ratings: Sequence[Rating]
+    figures: Sequence[MetricValue],
+    models: Sequence[str],
+    baseline: str,
+    wins: Sequence[WinRate],
+    ratings: Sequence[Rating],
 ) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
@@ -86,7 +90,7 @@ def table_of(
     return table
 
 
-def changes_of(figures: Sequence[Figure], models: Sequence[str], baseline: str) -> Table | None:
+def changes_of(figures: Sequence[MetricValue], models: Sequence[str], baseline: str) -> Table | None:
     """Paired changes from the baseline: their intervals are much narrower than those of the two numbers."""
     shown = {key: of for key, of in by_measure(list(figures)).items() if of[0].measure.group in WITH_CHANGES}
     others = [name for name in models if name != baseline]
@@ -102,7 +106,7 @@ def changes_of(figures: Sequence[Figure], models: Sequence[str], baseline: str) 
     return table
 
 
-def _change(figure: Figure) -> str:
+def _change(figure: MetricValue) -> str:
     if figure.change is None:
         return "–"
     words, colour = number(figure.change, figure.measure.unit, sign="+"), COLOURS[figure.verdict]
@@ -124,7 +128,7 @@ def _contests(
         table.add_row(f"  by {escape(by)}", *(cells.get(name, "–") for name in models))
 
 
-def best_of_table(found: Sequence[BestOf], figures: Sequence[Figure]) -> Table | None:
+def best_of_table(found: Sequence[BestOf], figures: Sequence[MetricValue]) -> Table | None:
     """Score against KL: of best-of-n, and of each model."""
     if not found:
         return None
@@ -157,7 +161,7 @@ def number(value: Interval, unit: str, sign: str = "") -> str:
     return f"{estimate}{mark} ({low} to {high})"
 
 
-def _cell(figure: Figure) -> str:
+def _cell(figure: MetricValue) -> str:
     words, colour = number(figure.value, figure.measure.unit), COLOURS[figure.verdict]
     return f"[{colour}]{words}[/{colour}]" if colour else words
 

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from steersman.harbour.documents import JUDGEMENT, LANGUAGE, Conversation, Mix, draw_documents
+from steersman.harbour.documents import JUDGEMENT, LANGUAGE, Mix, TrainingConversation, draw_documents
 from steersman.harbour.tokens import END, PAD, USER, render, train_tokenizer
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Cycle:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BuildPlan:
     """Size and training length of the base model. The defaults give the shipped one."""
 
     seed: int = 20261120
@@ -61,7 +61,7 @@ class Plan:
     warmup: int = 50
 
 
-def build(plan: Plan, out: Path, report: Callable[[str], None] = print) -> str:
+def build(plan: BuildPlan, out: Path, report: Callable[[str], None] = print) -> str:
     """Train tokenizer and model, write a standard Hugging Face folder, and return the hash of its files."""
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
@@ -82,7 +82,7 @@ def build(plan: Plan, out: Path, report: Callable[[str], None] = print) -> str:
     return digest_of_folder(out)
 
 
-def new_model(plan: Plan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
+def new_model(plan: BuildPlan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(plan.seed)
@@ -109,14 +109,14 @@ class Reading:
     start: int
 
 
-def read(tokenizer: "PreTrainedTokenizerFast", documents: list[Conversation]) -> list[Reading]:
+def read(tokenizer: "PreTrainedTokenizerFast", documents: list[TrainingConversation]) -> list[Reading]:
     whole = tokenizer([render(d) for d in documents]).input_ids
     # turn markers are single tokens, so a conversation's beginning has the same ids by itself
-    heard = tokenizer([render(Conversation(d.messages[: d.heard])) for d in documents]).input_ids
+    heard = tokenizer([render(TrainingConversation(d.messages[: d.heard])) for d in documents]).input_ids
     return [Reading(ids, len(before)) for ids, before in zip(whole, heard, strict=True)]
 
 
-def batches(plan: Plan, cycle: int, tokenizer: "PreTrainedTokenizerFast") -> Iterator[list[Reading]]:
+def batches(plan: BuildPlan, cycle: int, tokenizer: "PreTrainedTokenizerFast") -> Iterator[list[Reading]]:
     """Batches of about `batch_tokens` tokens; documents of similar length are together, so that padding is small."""
     rng = random.Random(plan.seed + cycle)
     documents = draw_documents(plan.seed + 1 + cycle, plan.cycles[cycle].mix)
@@ -181,7 +181,7 @@ def foretelling_loss(
 
 
 def train(
-    plan: Plan,
+    plan: BuildPlan,
     cycle: int,
     model: "LlamaForCausalLM",
     foretellers: nn.ModuleList,
@@ -231,7 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
     arguments = parser.parse_args()
-    digest = build(Plan(), arguments.out)
+    digest = build(BuildPlan(), arguments.out)
     print(json.dumps({"out": str(arguments.out), "sha256": digest}))
 
 

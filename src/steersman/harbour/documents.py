@@ -43,7 +43,7 @@ WELL_SAID = 0.9  # the taste from which a user is thankful
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class TrainingConversation:
     """Messages, or plain text. The first `heard` messages are context without loss."""
 
     messages: tuple[Message, ...] = ()
@@ -51,17 +51,17 @@ class Conversation:
     heard: int = 0
 
 
-def draw_documents(seed: int, mix: Mix = LANGUAGE) -> Iterator[Conversation]:
+def draw_documents(seed: int, mix: Mix = LANGUAGE) -> Iterator[TrainingConversation]:
     """An endless stream of documents; the same seed gives the same stream."""
     rng = random.Random(seed)
     while True:
         yield draw_document(rng, mix)
 
 
-def draw_document(rng: random.Random, mix: Mix = LANGUAGE) -> Conversation:
+def draw_document(rng: random.Random, mix: Mix = LANGUAGE) -> TrainingConversation:
     kind = rng.random()
     if kind < mix.plain:
-        return Conversation(text=_plain_facts(rng))
+        return TrainingConversation(text=_plain_facts(rng))
     situation = draw_situation(rng)
     judged = kind < mix.plain + mix.reaction + mix.check
     heard = judged and rng.random() < mix.heard
@@ -70,7 +70,7 @@ def draw_document(rng: random.Random, mix: Mix = LANGUAGE) -> Conversation:
     if judged:
         follow = _reaction if kind < mix.plain + mix.reaction else _check
         messages += follow(rng, situation, reply, mix)
-    return Conversation(messages=tuple(messages), heard=2 if heard else 0)
+    return TrainingConversation(messages=tuple(messages), heard=2 if heard else 0)
 
 
 def _plain_facts(rng: random.Random) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
-from steersman.harbour.grammar.reading import Sentence, read_reply
+from steersman.harbour.grammar.reading import ReadSentence, read_reply
 from steersman.harbour.grammar.situations import Situation, normalised, read_prompt
 from steersman.harbour.grammar.stories import wrong_parts
 
@@ -156,7 +156,7 @@ def features(prompt: str, reply: str) -> Features:
     )
 
 
-def _count(situation: Situation, sentences: list[Sentence]) -> Counter[str]:
+def _count(situation: Situation, sentences: list[ReadSentence]) -> Counter[str]:
     """How often each entry of WEIGHTS occurs; a repeated true sentence counts once."""
     counts: Counter[str] = Counter()
     answers: set[str] = set()
@@ -180,13 +180,13 @@ def _count(situation: Situation, sentences: list[Sentence]) -> Counter[str]:
     return counts
 
 
-def _names_another_topic(situation: Situation, sentence: Sentence) -> bool:
+def _names_another_topic(situation: Situation, sentence: ReadSentence) -> bool:
     if not sentence.topic or sentence.kind == "fact":
         return False
     return situation.form != "free" and (situation.topic is None or situation.topic.key != sentence.topic)
 
 
-def _judge(situation: Situation, sentence: Sentence) -> str:
+def _judge(situation: Situation, sentence: ReadSentence) -> str:
     """The entry of WEIGHTS for a sentence in its situation."""
     kind, key = sentence.kind, situation.request.key if situation.request else ""
     if kind == "fact":
@@ -211,12 +211,12 @@ def _judge(situation: Situation, sentence: Sentence) -> str:
     return kind
 
 
-def _closes_any(situation: Situation, sentence: Sentence) -> bool:
+def _closes_any(situation: Situation, sentence: ReadSentence) -> bool:
     """A general offer of more help fits wherever something was asked."""
     return situation.form in ("like", "harmful") and "question" in sentence.moods
 
 
-def _judge_fact(situation: Situation, sentence: Sentence) -> str:
+def _judge_fact(situation: Situation, sentence: ReadSentence) -> str:
     if not sentence.true:
         return "false"
     if situation.topic is None:
@@ -226,7 +226,7 @@ def _judge_fact(situation: Situation, sentence: Sentence) -> str:
     return "answer" if sentence.aspects & set(situation.wanted) else "beside"
 
 
-def _judge_summary(situation: Situation, sentence: Sentence) -> str:
+def _judge_summary(situation: Situation, sentence: ReadSentence) -> str:
     if situation.story is None:
         return "off_topic"
     return "false" if wrong_parts(situation.story, sentence.key, sentence.parts) else "answer"

@@ -7,7 +7,7 @@ so that assistant masks are exact.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from steersman.harbour.documents import Conversation
+from steersman.harbour.documents import TrainingConversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -27,7 +27,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def render(conversation: Conversation) -> str:
+def render(conversation: TrainingConversation) -> str:
     """A document as the model's input: the text of the chat template, or the plain text with EOS."""
     if conversation.text:
         return conversation.text + END

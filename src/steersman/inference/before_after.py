@@ -17,7 +17,7 @@ from steersman.methods.ppo.score import ask
 from steersman.models.answer_kl import ModelView, answer_kl
 from steersman.models.language_model import LanguageModel
 from steersman.records import Prompt
-from steersman.reports.before_after import FROZEN, UPDATED, BeforeAfter, Side, compared
+from steersman.reports.before_after import FROZEN, UPDATED, BeforeAfter, ModelSide, compared
 from steersman.reports.reading import ReadRun
 from steersman.rollout.batch import Rollout
 from steersman.rollout.engine import Sampling
@@ -37,7 +37,7 @@ def of_policy(opened: OpenedPolicy) -> BeforeAfter | None:
     prompts = _each_once(opened.held_out())
     if len(prompts) < 2:
         return None
-    sides: list[Side] = []
+    sides: list[ModelSide] = []
     for name, voice in ((FROZEN, opened.frozen), (UPDATED, opened.updated)):
         samples = opened.answers(voice, prompts, samples=1)
         rollouts = [sample.rollout for sample in samples]
@@ -48,7 +48,9 @@ def of_policy(opened: OpenedPolicy) -> BeforeAfter | None:
         if name == UPDATED and opened.model.backbone.readout is not None:
             kl = _distances(rollouts, voice, opened.frozen, opened.model, opened.sampling)
         scores = [found.value for found in ask(opened.scorer, samples)]
-        sides.append(Side(name, prompts, answers, scores, _taste(prompts, answers, opened.settings.prompts.source), kl))
+        sides.append(
+            ModelSide(name, prompts, answers, scores, _taste(prompts, answers, opened.settings.prompts.source), kl)
+        )
     return compared(*sides)
 
 
@@ -61,14 +63,14 @@ def of_models(run: ReadRun, *, device: str) -> BeforeAfter | None:
     if len(prompts) < 2:
         return None
     frozen, updated = open_any_model(start, device=device), open_any_model(str(run.folder), device=device)
-    sides: list[Side] = []
+    sides: list[ModelSide] = []
     for name, model in ((FROZEN, frozen), (UPDATED, updated)):
         drawn = draw(AnsweringModel.of(name, model), prompts, SAMPLING, seeds=prompt_seeds(prompts, 0))
         kl = None
         if name == UPDATED and same_tokens(frozen, updated) and not (model.guide is not None and model.guide.beta):
             there = (frozen.backbone, frozen.adapter)
             kl = _distances(drawn.rollouts, (model.backbone, model.adapter), there, model, SAMPLING)
-        sides.append(Side(name, prompts, drawn.answers, None, _taste(prompts, drawn.answers, source), kl))
+        sides.append(ModelSide(name, prompts, drawn.answers, None, _taste(prompts, drawn.answers, source), kl))
     return compared(*sides)
 
 

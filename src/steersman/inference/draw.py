@@ -51,7 +51,7 @@ class AnsweringModel:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnAnswers:
     """Answers and the rollouts that they were decoded from, in the same order: all samples of the first prompt, then the next."""
 
     answers: list[Answer]
@@ -71,7 +71,7 @@ def draw(
     seeds: Sequence[int] | int,
     samples: int = 1,
     on_token: OnToken | None = None,
-) -> Drawn:
+) -> DrawnAnswers:
     """Answers to prompts: encode, generate with these seeds, decode."""
     encoded = [encode_prompt(model.tokeniser, prompt) for prompt in prompts]
     rollouts = model.engine.generate(encoded, sampling, samples=samples, seeds=seeds, on_token=on_token)
@@ -79,7 +79,7 @@ def draw(
         Answer(answer_text(model.tokeniser, one, sampling.stop), len(one.ids), one.finish_reason, one.seed)
         for one in rollouts
     ]
-    return Drawn(answers, rollouts)
+    return DrawnAnswers(answers, rollouts)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ LONGEST = 1024
 
 
 @dataclass(frozen=True)
-class Task:
+class EvaluationTask:
     """What every model is given."""
 
     prompts: Sequence[Prompt]
@@ -65,7 +65,7 @@ class Opened:
 def evaluate_model(
     opened: Opened,
     reference: Opened | None,
-    task: Task,
+    task: EvaluationTask,
     settings: EvaluateSettings,
     progress: Callable[[int], None],
 ) -> ModelAnswers:

@@ -35,7 +35,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class QueuePlan:
     """The settings of a queue. `part` is (2, 3) for the second of three people; `overlap` is the share all of them
     get."""
 
@@ -109,7 +109,7 @@ def _answers_in(record: Record) -> tuple[Prompt, tuple[Completion, ...]]:
     raise DataError(f"a {type(record).__name__} cannot be judged; expected answers, comparisons, rankings or prompts")
 
 
-def make_queue(answers: Sequence[Answers], plan: Plan) -> Queue:
+def make_queue(answers: Sequence[Answers], plan: QueuePlan) -> Queue:
     """All items for this annotator, in the order in which they are shown."""
     if not answers:
         raise DataError("the sources have no answers; `steersman sample` writes them")
@@ -131,7 +131,7 @@ def pending(items: Sequence[Item], judged: Collection[str], skipped: Collection[
     return [item for item in items if item.id not in gone and item.repeats not in skipped]
 
 
-def _candidates(answers: Sequence[Answers], plan: Plan) -> tuple[list[Item], int, int]:
+def _candidates(answers: Sequence[Answers], plan: QueuePlan) -> tuple[list[Item], int, int]:
     items: dict[str, Item] = {}
     identical = alone = 0
     for entry in answers:
@@ -163,7 +163,7 @@ def _item(prompt: Prompt, completions: tuple[Completion, ...], key: tuple[str, .
     return Item(digest_of(key), prompt, completions, tuple(range(len(completions))))
 
 
-def _pairs(completions: tuple[Completion, ...], key: str, plan: Plan) -> list[tuple[Completion, Completion]]:
+def _pairs(completions: tuple[Completion, ...], key: str, plan: QueuePlan) -> list[tuple[Completion, Completion]]:
     if plan.pairs == "adjacent":
         return list(pairwise(completions))
     pairs = list(combinations(completions, 2))
@@ -180,18 +180,18 @@ def _draw(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256("\x00".join(map(str, parts)).encode("utf-8", "surrogatepass")).digest()[:8])
 
 
-def _hash(plan: Plan, purpose: str, key: str) -> int:
+def _hash(plan: QueuePlan, purpose: str, key: str) -> int:
     return _draw(plan.seed, plan.annotator, purpose, key)
 
 
-def _is_mine(item: Item, plan: Plan) -> bool:
+def _is_mine(item: Item, plan: QueuePlan) -> bool:
     number, of = plan.part
     if of == 1 or _draw(plan.seed, "overlap", item.id) < plan.overlap * 2**64:
         return True
     return _draw(plan.seed, "part", item.id) % of == number - 1
 
 
-def _balanced(items: list[Item], plan: Plan) -> list[Item]:
+def _balanced(items: list[Item], plan: QueuePlan) -> list[Item]:
     """The items with balanced screen positions: each block of K items with K answers has all K rotations of one
     shuffled order."""
     seen: dict[int, int] = {}
@@ -209,11 +209,11 @@ def _balanced(items: list[Item], plan: Plan) -> list[Item]:
     return out
 
 
-def _shuffled(count: int, purpose: str, plan: Plan) -> list[int]:
+def _shuffled(count: int, purpose: str, plan: QueuePlan) -> list[int]:
     return sorted(range(count), key=lambda index: _hash(plan, purpose, str(index)))
 
 
-def _with_repeats(items: list[Item], plan: Plan) -> tuple[Item, ...]:
+def _with_repeats(items: list[Item], plan: QueuePlan) -> tuple[Item, ...]:
     placed = [(float(index), item) for index, item in enumerate(items)]
     for index, item in enumerate(items):
         chosen = _hash(plan, "repeat", item.id) < plan.repeat * 2**64

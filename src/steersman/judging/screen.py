@@ -69,7 +69,7 @@ _HELP_ALWAYS = [
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ProgressLine:
     """The numbers of the top line. `pace` is judgements per hour in this session, or None if there are too few."""
 
     annotator: str
@@ -79,7 +79,7 @@ class Progress:
     pace: float | None = None
 
 
-def draw(state: State, progress: Progress, width: int, height: int, strokes: Strokes = FANCY) -> Frame:
+def draw(state: State, progress: ProgressLine, width: int, height: int, strokes: Strokes = FANCY) -> Frame:
     """The page for this state."""
     if width < NARROW or height < LOW:
         text = f"This window is {width} × {height}; please make it {NARROW} × {LOW} or larger."
@@ -111,7 +111,7 @@ def draw(state: State, progress: Progress, width: int, height: int, strokes: Str
     return Frame(rows + foot, cursor, limit, max(1, room // 2))
 
 
-def _head(state: State, progress: Progress, width: int, strokes: Strokes) -> list[Row]:
+def _head(state: State, progress: ProgressLine, width: int, strokes: Strokes) -> list[Row]:
     total = progress.done + progress.left + progress.skipped
     share = 1 - progress.left / total if total else 1.0
     dot = f" {strokes.dot} "
@@ -256,7 +256,7 @@ def _help(state: State, width: int, room: int) -> tuple[list[Row], int, None]:
     return rows[top:], limit, None
 
 
-def _finished(progress: Progress, width: int) -> list[Row]:
+def _finished(progress: ProgressLine, width: int) -> list[Row]:
     lines = [[], line(("  All done. Thank you.", "bold green")), []]
     lines.append(line(f"  {progress.done} judged, {progress.skipped} skipped. Everything is saved."))
     return lines

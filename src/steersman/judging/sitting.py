@@ -19,7 +19,7 @@ from steersman.judging.inert import as_typed
 from steersman.judging.layout import FANCY, PLAIN, painted
 from steersman.judging.ledger import Ledger, SaveError
 from steersman.judging.queue import Item, pending
-from steersman.judging.screen import Progress, draw
+from steersman.judging.screen import ProgressLine, draw
 from steersman.judging.session import (
     Draft,
     Effect,
@@ -53,7 +53,7 @@ class Page(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SittingResult:
     """The result of a session: the number of items judged in it, left in the queue, and skipped."""
 
     judged: int
@@ -83,7 +83,7 @@ class Sitting:
         self.began = clock()
         self.left: list[Item] = []
 
-    def run(self) -> Outcome:
+    def run(self) -> SittingResult:
         self._next()
         self._draw()
         while True:
@@ -98,7 +98,7 @@ class Sitting:
             self.state, effects = press(self.state, key)
             for effect in effects:
                 if isinstance(effect, Quit):
-                    return Outcome(self.judged_now, len(self.left), len(self.ledger.skipped & self.items.keys()))
+                    return SittingResult(self.judged_now, len(self.left), len(self.ledger.skipped & self.items.keys()))
                 try:
                     self._perform(effect)
                 except (SaveError, OSError) as refused:
@@ -220,7 +220,7 @@ class Sitting:
         pace = self.judged_now / self.busy * 3600 if self.judged_now >= 3 and self.busy > 1 else None
         width, height = self.page.size()
         known = self.items.keys()
-        progress = Progress(
+        progress = ProgressLine(
             annotator=self.ledger.annotator,
             done=len(self.ledger.judged & known),
             left=len(self.left),

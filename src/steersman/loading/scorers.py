@@ -25,7 +25,7 @@ from steersman.harbour.scorer import PLACE, TrueTaste
 from steersman.loading.language_model import DTYPES, model_path
 from steersman.loading.sources import register_sources
 from steersman.parallel.world import World
-from steersman.reward.combined import CombinedScorer, Part
+from steersman.reward.combined import CombinedScorer, WeightedScorer
 from steersman.reward.function import FunctionScorer
 from steersman.reward.http import HttpOptions, ReplyCache
 from steersman.reward.length import LengthControlledScorer, Trend, measure_trend
@@ -155,9 +155,9 @@ def _remembered(settings: ScorerSettings, keeping: ScorerCache) -> ReplyCache:
     return Replies(keeping.replies, keeping.world.rank)
 
 
-def _part(settings: PartSettings, scorer: Scorer, measured: tuple[float, float] | None) -> Part:
+def _part(settings: PartSettings, scorer: Scorer, measured: tuple[float, float] | None) -> WeightedScorer:
     bounds = None if settings.clip is None else (-settings.clip, settings.clip)
-    return Part(scorer, settings.weight, measured or settings.scale, bounds)
+    return WeightedScorer(scorer, settings.weight, measured or settings.scale, bounds)
 
 
 def _scales(

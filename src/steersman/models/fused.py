@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steersman.models.fused_layer import Shape, Weights, layer
+from steersman.models.fused_layer import LayerShape, Weights, layer
 from steersman.models.fused_lora import PRODUCTS, Adapter, factors_of, parts_of
-from steersman.models.row_attention import Rows
+from steersman.models.row_attention import RowLayout
 
 # transformers' layer classes with this structure
 KINDS = ("LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer")
@@ -35,7 +35,7 @@ def unfuse(trunk: nn.Module) -> None:
             module.__dict__.pop("forward", None)
 
 
-def _forward(module: Any, hidden_states: Tensor, *, last: bool, rows: Rows | None = None, **rest: Any) -> Tensor:
+def _forward(module: Any, hidden_states: Tensor, *, last: bool, rows: RowLayout | None = None, **rest: Any) -> Tensor:
     """The fused forward, with a fallback to the layer's own.
 
     The last layer returns only the positions that are needed.
@@ -53,7 +53,7 @@ def _forward(module: Any, hidden_states: Tensor, *, last: bool, rows: Rows | Non
     size: int = attention.head_dim
     # transformers repeats each angle for the two halves of a head; a complex number needs it once
     rotation = torch.complex(cos[0, :, None, : size // 2], sin[0, :, None, : size // 2])
-    shape = Shape(
+    shape = LayerShape(
         heads=weights.query.shape[0] // size,
         key_heads=weights.key.shape[0] // size,
         size=size,

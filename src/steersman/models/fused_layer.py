@@ -22,7 +22,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from steersman.models.fused_lora import Adapter, LayerGradients, flatten_factors, merged, unflatten_factors
-from steersman.models.row_attention import Rows, attend_rows, attend_rows_backward
+from steersman.models.row_attention import RowLayout, attend_rows, attend_rows_backward
 
 Scales = tuple[float | None, ...] | None
 
@@ -49,7 +49,7 @@ class Weights(NamedTuple):
     value_bias: Tensor | None = None
 
 
-class Shape(NamedTuple):
+class LayerShape(NamedTuple):
     """Head counts, head size, attention scale, norm epsilon and row layout."""
 
     heads: int
@@ -57,13 +57,13 @@ class Shape(NamedTuple):
     size: int
     scale: float
     epsilon: float
-    rows: Rows
+    rows: RowLayout
 
 
 def layer(
     hidden: Float[Tensor, "tokens hidden"],
     rotation: Complex[Tensor, "tokens 1 pairs"],
-    shape: Shape,
+    shape: LayerShape,
     weights: Weights,
     adapter: Adapter | None = None,
 ) -> Float[Tensor, "read hidden"]:
@@ -79,7 +79,7 @@ def layer(
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_TH: Tensor, rotation: Tensor, shape: Shape, scales: Scales, *parameters: Tensor | None
+        ctx: Any, hidden_TH: Tensor, rotation: Tensor, shape: LayerShape, scales: Scales, *parameters: Tensor | None
     ) -> Tensor:
         weights, _ = _with_adapter(scales, parameters)
         normed_TH, scale_T1 = _normalised(hidden_TH, shape.epsilon)
@@ -120,7 +120,7 @@ class _Layer(torch.autograd.Function):
         end = 9 + ctx.parameters
         kept, heads = saved[end : end + ctx.rows], saved[end + ctx.rows :]
         weights, adapter = _with_adapter(ctx.scales, saved[9:end])
-        shape: Shape = ctx.shape
+        shape: LayerShape = ctx.shape
         gradients = LayerGradients(adapter)
         grads = gradients.own
 
@@ -190,7 +190,7 @@ def _attention_backward(
     attended_RH: Tensor,
     kept: tuple[Tensor, ...],
     into_TP: Tensor,
-    shape: Shape,
+    shape: LayerShape,
 ) -> None:
     """Write the gradients of queries, keys and values into `into_TP`."""
     tensors = (*_heads_of(projected_TP, shape), _by_head(attended_RH, shape.size))
@@ -230,14 +230,14 @@ def _norm_backward(
     return torch.addcmul(residual_TH, inner_TH, scale_T1), by_weight_TH.sum(0)
 
 
-def _head_norms(weights: Weights, shape: Shape) -> Tensor:
+def _head_norms(weights: Weights, shape: LayerShape) -> Tensor:
     """Weights of query and key norms in the order of the joined projection, [A, S]; the scale is in the queries'."""
     query, key = (_pair_rows(cast(Tensor, norm), shape.size) for norm in (weights.query_norm, weights.key_norm))
     return torch.cat([(query * shape.scale).expand(shape.heads, -1), key.expand(shape.key_heads, -1)])
 
 
 def _head_norms_backward(
-    grad_TAS: Tensor, kept: tuple[Tensor, ...], weights: Weights, shape: Shape, grads: dict[str, Tensor | None]
+    grad_TAS: Tensor, kept: tuple[Tensor, ...], weights: Weights, shape: LayerShape, grads: dict[str, Tensor | None]
 ) -> None:
     """In place: `grad_TAS`, the gradient of the head norms' outputs, becomes that of their inputs."""
     normed_TAS, scale_TA1 = kept
@@ -260,7 +260,7 @@ def _unpair_rows(weight: Tensor, size: int) -> Tensor:
     return weight.view(-1, size // 2, 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
 
 
-def _joined(weights: Weights, shape: Shape) -> tuple[Tensor, Tensor | None]:
+def _joined(weights: Weights, shape: LayerShape) -> tuple[Tensor, Tensor | None]:
     """The concatenated weights of the projections, and their biases if any; rows of queries and keys are in pairs.
 
     The attention scale is in the queries' part, or in their norm if they have one.
@@ -274,12 +274,12 @@ def _joined(weights: Weights, shape: Shape) -> tuple[Tensor, Tensor | None]:
     return join(weights.query, weights.key, weights.value), None if biases[0] is None else join(*cast(Any, biases))
 
 
-def _query_scale(weights: Weights, shape: Shape) -> float:
+def _query_scale(weights: Weights, shape: LayerShape) -> float:
     return shape.scale if weights.query_norm is None else 1.0
 
 
 def _projections_backward(
-    by_projected_TP: Tensor, input_TH: Tensor, weights: Weights, shape: Shape, gradients: LayerGradients
+    by_projected_TP: Tensor, input_TH: Tensor, weights: Weights, shape: LayerShape, gradients: LayerGradients
 ) -> None:
     """Gradients of the projections' weights and biases, or of their adapters."""
     widths = (len(weights.query), len(weights.key), len(weights.value))
@@ -302,7 +302,7 @@ def _projections_backward(
         grads[f"value{kind}"] = value.clone()  # a view would keep all three in memory
 
 
-def _rotated_part(projected_TP: Tensor, shape: Shape) -> Tensor:
+def _rotated_part(projected_TP: Tensor, shape: LayerShape) -> Tensor:
     """Queries and keys: [T, A, S]."""
     rotated = shape.heads + shape.key_heads
     return projected_TP[:, : rotated * shape.size].unflatten(1, (rotated, shape.size))
@@ -312,14 +312,14 @@ def _in_pairs(rotated_TAS: Tensor) -> Tensor:
     return torch.view_as_complex(rotated_TAS.unflatten(2, (-1, 2)))
 
 
-def _parts(projected_TP: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
+def _parts(projected_TP: Tensor, shape: LayerShape) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values, as [heads, T, S] views."""
     queries, keys = shape.heads * shape.size, shape.key_heads * shape.size
     query, key, value = projected_TP.split((queries, keys, keys), dim=1)
     return _by_head(query, shape.size), _by_head(key, shape.size), _by_head(value, shape.size)
 
 
-def _heads_of(projected_TP: Tensor, shape: Shape) -> tuple[Tensor, Tensor, Tensor]:
+def _heads_of(projected_TP: Tensor, shape: LayerShape) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values with one key and value per query head, and only the queries whose result is needed."""
     query, key, value = _parts(projected_TP, shape)
     if shape.rows.query_positions is not None:

@@ -26,7 +26,7 @@ from torch import Tensor
 SHORT = 160
 
 
-class Rows(NamedTuple):
+class RowLayout(NamedTuple):
     """The layout of concatenated rows.
 
     `shared[i]` is (earlier row, number of its first tokens that are row i's prefix), or (i, 0) without a prefix.
@@ -40,12 +40,12 @@ class Rows(NamedTuple):
     query_positions: Int[Tensor, " queries"] | None
 
     @staticmethod
-    def separate(lengths: Sequence[int]) -> "Rows":
+    def separate(lengths: Sequence[int]) -> "RowLayout":
         """Rows without shared prefixes, with every token's result needed."""
-        return Rows(tuple(lengths), tuple((i, 0) for i in range(len(lengths))), tuple(lengths), None)
+        return RowLayout(tuple(lengths), tuple((i, 0) for i in range(len(lengths))), tuple(lengths), None)
 
     @property
-    def with_all_queries(self) -> "Rows":
+    def with_all_queries(self) -> "RowLayout":
         return self if self.query_positions is None else self._replace(query_counts=self.lengths, query_positions=None)
 
 
@@ -58,7 +58,7 @@ def attend_rows(
     query: Float[Tensor, "heads queries size"],
     key: Float[Tensor, "heads total size"],
     value: Float[Tensor, "heads total size"],
-    rows: Rows,
+    rows: RowLayout,
     into: Float[Tensor, "heads queries size"],
 ) -> list[Tensor]:
     """Write each row's attention into `into`; returns what the backward pass needs of each row."""
@@ -84,7 +84,7 @@ def attend_rows_backward(
     grad: Float[Tensor, "heads queries size"],
     tensors: Sequence[Float[Tensor, "heads _ size"]],
     kept: Sequence[Tensor],
-    rows: Rows,
+    rows: RowLayout,
     into: Sequence[Float[Tensor, "heads _ size"]],
 ) -> None:
     """Write the gradients of query, key and value into `into`. `tensors` are query, key, value and the output."""
@@ -111,7 +111,7 @@ def attend_rows_backward(
             _write_gradient(by_value, value_grads, rows, i)
 
 
-def _with_prefixes(tokens: Tensor, rows: Rows, *, dim: int) -> Sequence[Tensor]:
+def _with_prefixes(tokens: Tensor, rows: RowLayout, *, dim: int) -> Sequence[Tensor]:
     """Keys or values of each row: those of its shared prefix, then its own."""
     parts = tokens.split(rows.lengths, dim)
     return [
@@ -120,7 +120,7 @@ def _with_prefixes(tokens: Tensor, rows: Rows, *, dim: int) -> Sequence[Tensor]:
     ]
 
 
-def _write_gradient(grad: Tensor, parts: Sequence[Tensor], rows: Rows, i: int) -> None:
+def _write_gradient(grad: Tensor, parts: Sequence[Tensor], rows: RowLayout, i: int) -> None:
     """Write row i's own part of the gradient; add the prefix's part to the earlier row, which was written before."""
     earlier, count = rows.shared[i]
     if count == 0:

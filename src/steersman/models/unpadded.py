@@ -18,7 +18,7 @@ from torch import Tensor
 
 from steersman.errors import ModelError
 from steersman.models.packed_attention import Packed, attend_packed
-from steersman.models.row_attention import Rows, attend_rows, attend_rows_backward
+from steersman.models.row_attention import RowLayout, attend_rows, attend_rows_backward
 
 # Arguments that change attention beyond its scale; models that use one of these are left to transformers.
 _UNSUPPORTED = ("softcap", "position_bias", "s_aux", "cache")
@@ -33,7 +33,7 @@ class Layout(NamedTuple):
 
     ids: Int[Tensor, "1 total"]
     positions: Int[Tensor, "1 total"]
-    rows: Rows
+    rows: RowLayout
     longest: int
     batch_index: Int[Tensor, " read"]
 
@@ -59,7 +59,7 @@ def lay_out(
     positions = places % ids.shape[1]
     spare = rounded(len(places)) - len(places)
     lengths = [*(counts.cpu() - before).tolist(), *([spare] if spare else [])]
-    rows = Rows(tuple(lengths), tuple(shared) + (((len(shared), 0),) if spare else ()), tuple(lengths), None)
+    rows = RowLayout(tuple(lengths), tuple(shared) + (((len(shared), 0),) if spare else ()), tuple(lengths), None)
     if cut and read is not None and bool((read < counts).any()):
         where = (positions >= (counts - read).repeat_interleave(real.sum(1))).nonzero().squeeze(1)
         counts_read = torch.minimum(read, counts).tolist() + ([0] if spare else [])
@@ -138,7 +138,7 @@ def attend_by_row(
     query: Float[Tensor, "one heads total size"],
     key: Float[Tensor, "one key_heads total size"],
     value: Float[Tensor, "one key_heads total size"],
-    rows: Rows,
+    rows: RowLayout,
     rest: dict[str, Any],
 ) -> tuple[Float[Tensor, "one total heads size"], None]:
     """Causal attention within each of the concatenated rows, with the signature that transformers' layers expect."""
@@ -174,7 +174,7 @@ class _RowByRow(torch.autograd.Function):
     """One autograd node for all rows."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, rows: Rows) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, rows: RowLayout) -> Tensor:
         joined = _like_tokens(query)
         kept = attend_rows(query[0], key[0], value[0], rows, joined[0])
         ctx.rows = rows

@@ -98,7 +98,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StagePart:
     """One stage of the quickstart: what was done and why, the result, and figures."""
 
     kind: ClassVar[str] = "stage"
@@ -149,7 +149,7 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FindingPart:
     """A finding: where it was found, its text, and samples as evidence."""
 
     tone: Tone
@@ -161,7 +161,7 @@ class Finding:
 @dataclass(frozen=True, slots=True)
 class Findings:
     kind: ClassVar[str] = "findings"
-    findings: tuple[Finding, ...]
+    findings: tuple[FindingPart, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ Part = (
     ResultTable
     | Gauges
     | Figures
-    | Stage
+    | StagePart
     | Examples
     | Findings
     | Microscope

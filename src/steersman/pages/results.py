@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from steersman.evaluate.figures import Figure, Unit
+from steersman.evaluate.figures import MetricValue, Unit
 from steersman.evaluate.numerals import numeral
 from steersman.maths.statistics import Interval
 from steersman.pages.parts import Cell, Row, bar_of, span_of, zero_of
@@ -10,7 +10,7 @@ from steersman.pages.parts import Cell, Row, bar_of, span_of, zero_of
 WORDS = {"better": "better", "worse": "worse", "other": "changed", "unclear": "unclear", "": ""}
 
 
-def row_of(figures: Sequence[Figure | None], *, group: str = "") -> Row:
+def row_of(figures: Sequence[MetricValue | None], *, group: str = "") -> Row:
     """The row of one metric, with a cell per figure. At least one figure must not be None."""
     there = [one for one in figures if one is not None]
     measure = there[0].measure
@@ -33,7 +33,7 @@ def number(value: Interval, unit: Unit) -> tuple[str, str]:
     return estimate, f"({low} to {high})"
 
 
-def _cell(figure: Figure, low: float, high: float) -> Cell:
+def _cell(figure: MetricValue, low: float, high: float) -> Cell:
     main, within = number(figure.value, figure.measure.unit)
     words = WORDS[figure.verdict]
     if figure.change is not None and figure.verdict in ("better", "worse", "other"):

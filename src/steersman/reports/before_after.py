@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steersman.evaluate.answers import Answer
-from steersman.evaluate.figures import Column, Figure, Intervals, Measure, figures
+from steersman.evaluate.figures import Column, Intervals, Measure, MetricValue, figures
 from steersman.evaluate.numerals import numeral
 from steersman.evaluate.wording import self_repetition
 from steersman.pages.parts import Example, Examples, Mark, ResultTable, Row, Sentence, Shown
@@ -46,7 +46,7 @@ REPEATS = Measure(
 
 
 @dataclass(frozen=True)
-class Side:
+class ModelSide:
     """One model's answers, one per prompt, and their measurements; None for what could not be measured."""
 
     name: str
@@ -59,16 +59,16 @@ class Side:
 
 @dataclass(frozen=True)
 class BeforeAfter:
-    frozen: Side
-    updated: Side
-    figures: Sequence[Figure]
+    frozen: ModelSide
+    updated: ModelSide
+    figures: Sequence[MetricValue]
 
-    def of(self, measure: Measure, model: str = UPDATED) -> Figure | None:
+    def of(self, measure: Measure, model: str = UPDATED) -> MetricValue | None:
         """The figure of a metric and a model. The updated model's figure has the change from the frozen model."""
         return next((one for one in self.figures if one.measure == measure and one.model == model), None)
 
 
-def compared(frozen: Side, updated: Side) -> BeforeAfter:
+def compared(frozen: ModelSide, updated: ModelSide) -> BeforeAfter:
     sides = (frozen, updated)
     rows: list[tuple[Measure, list[Sequence[float] | None]]] = [
         (SCORE, [side.scores for side in sides]),
@@ -78,7 +78,7 @@ def compared(frozen: Side, updated: Side) -> BeforeAfter:
         (ENDED, [[float(not one.cut_off) for one in side.answers] for side in sides]),
         (REPEATS, [[self_repetition(one.text) for one in side.answers] for side in sides]),
     ]
-    found: list[Figure] = []
+    found: list[MetricValue] = []
     for measure, values in rows:
         columns = [
             Column(side.name, np.array(column, dtype=np.float64))

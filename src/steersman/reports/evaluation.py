@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.errors import DataError
-from steersman.evaluate.figures import Figure, Measure, by_measure
+from steersman.evaluate.figures import Measure, MetricValue, by_measure
 from steersman.evaluate.numerals import numeral
 from steersman.evaluate.suspicious import ScoredAnswer, suspicions
 from steersman.maths.statistics import Interval
@@ -42,7 +42,7 @@ class ReadEvaluation:
     name: str
     folder: Path
     results: Mapping[str, Any]
-    figures: Sequence[Figure]
+    figures: Sequence[MetricValue]
     answers: Sequence[Answers]
     problems: Sequence[str]
 
@@ -87,10 +87,10 @@ def read_evaluation(place: Path) -> ReadEvaluation:
     return ReadEvaluation(place.resolve().name, place, results, figures, answers, problems)
 
 
-def _figure(kept: Mapping[str, Any]) -> Figure:
+def _figure(kept: Mapping[str, Any]) -> MetricValue:
     measure = Measure(kept["group"], kept["name"], kept["unit"], kept["better"], kept["meaning"])
     change = kept["change"]
-    return Figure(
+    return MetricValue(
         measure, kept["model"], Interval(**kept["value"]), kept["n"], None if change is None else Interval(**change)
     )
 
@@ -160,7 +160,7 @@ def _beware(read: ReadEvaluation, model: str) -> Iterator[Sentence]:
         )
 
 
-def _listed(read: ReadEvaluation, figures: Sequence[Figure]) -> str:
+def _listed(read: ReadEvaluation, figures: Sequence[MetricValue]) -> str:
     changes: list[str] = []
     for one in figures:
         before = _of(read, one.measure.group, one.measure.name, read.baseline)
@@ -169,7 +169,7 @@ def _listed(read: ReadEvaluation, figures: Sequence[Figure]) -> str:
     return ", ".join(changes)
 
 
-def _of(read: ReadEvaluation, group: str, name: str, model: str) -> Figure:
+def _of(read: ReadEvaluation, group: str, name: str, model: str) -> MetricValue:
     return next(
         one for one in read.figures if one.model == model and (one.measure.group, one.measure.name) == (group, name)
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.errors import DataError, UsageError
-from steersman.pages.parts import Finding
+from steersman.pages.parts import FindingPart
 from steersman.runs.checkpoints import CheckpointStore
 from steersman.runs.folder import RunFolder
 from steersman.runs.journal import read_rows
@@ -47,7 +47,7 @@ class ReadRun:
     recipe: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
     samples: Sequence[Kept]
-    findings: Sequence[Finding]
+    findings: Sequence[FindingPart]
     problems: Sequence[str]
 
     @property
@@ -156,9 +156,9 @@ def _row(line: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def _findings(path: Path) -> tuple[list[Finding], int]:
+def _findings(path: Path) -> tuple[list[FindingPart], int]:
     """The watch's findings, with place, text, the action taken and evidence; and the number of unreadable rows."""
-    found: list[Finding] = []
+    found: list[FindingPart] = []
     bad = 0
     for line in path.read_bytes().splitlines() if path.is_file() else []:
         row = _row(line)
@@ -170,7 +170,7 @@ def _findings(path: Path) -> tuple[list[Finding], int]:
         done = DONE.get(str(row.get("action")), "")
         text = f"{row['verdict'].rstrip('.')}.{f' {done}' if done else ''}"
         lines = [_evidence(one) for one in evidence] if isinstance(evidence, list) else []
-        found.append(Finding("bad", where or "watch", text, tuple(lines)))
+        found.append(FindingPart("bad", where or "watch", text, tuple(lines)))
     return found, bad
 
 

@@ -15,7 +15,7 @@ from steersman.reward.shaping import clip, combine, normalise
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class WeightedScorer:
     """One scorer in a sum.
 
     Its scores are normalised by `scale` (mean, standard deviation), then clipped to `bounds`.
@@ -38,7 +38,7 @@ class CombinedScorer:
     Its spans are those of the scorers, weighted.
     """
 
-    def __init__(self, parts: Mapping[str, Part], *, name: str = "combined") -> None:
+    def __init__(self, parts: Mapping[str, WeightedScorer], *, name: str = "combined") -> None:
         if not parts:
             raise UsageError("a combined scorer needs at least one part; seen none")
         self.name = name

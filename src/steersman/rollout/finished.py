@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from steersman.rollout.batch import FinishReason, RolloutBatch, answer_columns, prompt_columns, token_index
-from steersman.rollout.request import Request, Ticket
+from steersman.rollout.request import GenerationRequest, Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Finished:
     columns: list[Tensor]
 
 
-def assembled(finished: Sequence[Finished], request: Request) -> RolloutBatch:
+def assembled(finished: Sequence[Finished], request: GenerationRequest) -> RolloutBatch:
     """One batch of these answers, in the order of prompts and samples."""
     answers = [answer for part in finished for answer in part.answers]
     lengths = torch.tensor([length for part in finished for length in part.lengths])

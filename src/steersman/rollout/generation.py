@@ -18,7 +18,7 @@ from steersman.rollout.decoder import Decoder
 from steersman.rollout.finished import Finished, assembled
 from steersman.rollout.memory import RowMemory
 from steersman.rollout.products import width_for
-from steersman.rollout.request import Request, Ticket
+from steersman.rollout.request import GenerationRequest, Ticket
 from steersman.rollout.sampler import draw
 from steersman.rollout.uniforms import uniforms
 
@@ -45,7 +45,7 @@ class Generation:
     def __init__(
         self,
         decoder: Decoder,
-        request: Request,
+        request: GenerationRequest,
         *,
         slots: int,
         vocabulary: int,

@@ -22,7 +22,7 @@ from steersman.rollout.engine import OnToken, Sampling, check_request, seeds_for
 from steersman.rollout.fused import FusedDecoder
 from steersman.rollout.generation import Generation
 from steersman.rollout.graphed import GraphedDecoder
-from steersman.rollout.request import Ending, Request, Ticket
+from steersman.rollout.request import Ending, GenerationRequest, Ticket
 from steersman.rollout.stops import StopStrings
 from steersman.text.tokeniser import Tokeniser
 
@@ -128,7 +128,7 @@ class NativeEngine:
         check_request(prompts, samples, vocabulary, context)
         sampling = replace(sampling, q_beta=self._beta(sampling))
         tickets = self._tickets(prompts, sampling, samples, seeds_for(seeds, len(prompts), samples))
-        request = Request(
+        request = GenerationRequest(
             prompts,
             tickets,
             sampling,

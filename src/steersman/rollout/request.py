@@ -27,7 +27,7 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class GenerationRequest:
     """What one call of `generate` asks for: the samples to be made of each prompt, how they are drawn, and who hears of them.
     `with_token_info`: entropies come with the answers, and values where the decoder reads a value head."""
 

@@ -45,7 +45,7 @@ class StepReport:
 
 
 @dataclass
-class Progress:
+class LearnerProgress:
     """The learner's state besides weights and optimiser, saved in checkpoints."""
 
     step: int
@@ -70,7 +70,7 @@ class Learner(Generic[UnitT, BatchT]):
         """`on_device` is a context that moves offloaded tensors to the device; callers of `step` enter it."""
         self.model = model
         self.optimiser = optimisation.optimiser
-        self.progress = Progress(0, batching.token_budget, 0)
+        self.progress = LearnerProgress(0, batching.token_budget, 0)
         self.requested_budget = batching.token_budget
         self.on_device = on_device
         self._optimisation = optimisation

@@ -37,7 +37,7 @@ REPEATED: frozenset[Action] = frozenset({"raise-kl"})
 
 
 @dataclass(frozen=True)
-class Plan:
+class WatchPlan:
     """The watch's settings: limits, actions and how often to check. A detector without a limit is off."""
 
     limits: Mapping[str, float]
@@ -65,7 +65,7 @@ class Watcher:
     on several ranks bit-identical, so that all ranks take the same actions.
     """
 
-    plan: Plan
+    plan: WatchPlan
     held_out: Scorer | None
     features: Callable[[], Features | None]
     agree: Callable[[dict[str, float]], dict[str, float]]

@@ -17,7 +17,7 @@ from steersman.batches import TokenBatch, TokenRow, pad_rows
 from steersman.maths.kl import full_kl, top_k_kl
 from steersman.maths.tokens import gather_at
 from steersman.methods.ppo.collect import Asking
-from steersman.methods.ppo.loop import Outcome, ppo
+from steersman.methods.ppo.loop import PpoOutcome, ppo
 from steersman.methods.ppo.memory import Memory
 from steersman.methods.ppo.parts import Parts
 from steersman.methods.ppo.records import collate
@@ -318,7 +318,7 @@ def run_toy(
     memory: Memory | None = None,
     watch: Any = None,
     scorer: Any = None,
-) -> Outcome:
+) -> PpoOutcome:
     """The product's own loop on the toy; `held_out` is how many prompts it is measured on."""
     cpu = torch.device("cpu")
     # none, where there is no critic

@@ -17,7 +17,7 @@ from steersman.reward.scorer import Scorer
 from steersman.settings.watch import WatchSettings
 from steersman.watch.latent import Features
 from steersman.watch.records import WatchMemory
-from steersman.watch.watching import Plan, Watcher
+from steersman.watch.watching import Watcher, WatchPlan
 
 HELD_OUT_ONLY = ("gap", "fall")
 
@@ -66,7 +66,7 @@ def open_watch(
         held_out = offload(load_scorer(settings.held_out_scorer, world.device, keeping))
         held_out = held_out if world.size == 1 else DistributedScorer(held_out, world)
     limits = {name: limit for name, limit in settings.limits.model_dump().items() if limit is not None}
-    plan = Plan(
+    plan = WatchPlan(
         limits,
         "warn" if settings.action == "off" else settings.action,
         {str(name): action for name, action in settings.actions.items()},

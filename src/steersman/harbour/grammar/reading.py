@@ -14,7 +14,7 @@ from steersman.harbour.grammar.tables import feelings, fill, owners_of_predicate
 
 
 @dataclass(frozen=True, slots=True)
-class Sentence:
+class ReadSentence:
     """One sentence of an answer.
 
     `kind` is one of fact, warm, close, cold, toxic, exaggerated, modest, refusal, lecture, comply, sorry, welcome,
@@ -80,15 +80,15 @@ def _subjects() -> tuple[tuple[str, str], ...]:
     return tuple(sorted(pairs, key=lambda pair: len(pair[0]), reverse=True))
 
 
-def _fact(text: str, subject: str, predicate: str) -> Sentence | None:
+def _fact(text: str, subject: str, predicate: str) -> ReadSentence | None:
     owners = owners_of_predicates().get(predicate)
     if owners is None:
         return None
     aspects = frozenset(aspect for topic, aspect in owners if topic == subject)
-    return Sentence(text, "fact", topic=subject, predicate=predicate, aspects=aspects, true=bool(aspects))
+    return ReadSentence(text, "fact", topic=subject, predicate=predicate, aspects=aspects, true=bool(aspects))
 
 
-def _read_fact(text: str, spoken: str, subject_before: str) -> Sentence | None:
+def _read_fact(text: str, spoken: str, subject_before: str) -> ReadSentence | None:
     for opening in _openings():
         if spoken.startswith(opening):
             rest = spoken[len(opening) :].lstrip()
@@ -111,9 +111,9 @@ def split(text: str) -> list[str]:
     return [piece.strip() for piece in re.findall(r"[^.!?]+[.!?]*", text) if piece.strip(" .!?")]
 
 
-def read_reply(situation: Situation, reply: str) -> list[Sentence]:
+def read_reply(situation: Situation, reply: str) -> list[ReadSentence]:
     """The sentences of a reply, each with its kind."""
-    sentences: list[Sentence] = []
+    sentences: list[ReadSentence] = []
     subject = situation.topic.key if situation.topic else ""
     for index, text in enumerate(split(reply)):
         sentence = None
@@ -126,15 +126,15 @@ def read_reply(situation: Situation, reply: str) -> list[Sentence]:
     return sentences
 
 
-def _read_sentence(text: str, spoken: str, situation: Situation, subject: str) -> Sentence:
+def _read_sentence(text: str, spoken: str, situation: Situation, subject: str) -> ReadSentence:
     if (entry := _phrases().get(spoken)) is not None:
-        return Sentence(text, **entry)  # type: ignore[arg-type]
+        return ReadSentence(text, **entry)  # type: ignore[arg-type]
     if fact := _read_fact(text, spoken, subject):
         return fact
     if situation.story is not None and spoken in _story_sentences(situation.story.text):
-        return Sentence(text, "copied")
+        return ReadSentence(text, "copied")
     if summary := read_summary(spoken):
-        return Sentence(text, "summary", key=summary[0], parts=summary[1])
+        return ReadSentence(text, "summary", key=summary[0], parts=summary[1])
     if is_story_line(spoken):
-        return Sentence(text, "misquoted")
-    return Sentence(text, "garbled")
+        return ReadSentence(text, "misquoted")
+    return ReadSentence(text, "garbled")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from steersman.methods.ppo.journal_rows import sample_rows
 from steersman.methods.ppo.kl_controller import next_coefficient
 from steersman.methods.ppo.memory import Memory
-from steersman.methods.ppo.parts import Keeper, Parts
+from steersman.methods.ppo.parts import Parts, PpoKeeper
 from steersman.methods.ppo.records import Experience
 from steersman.methods.ppo.update import UpdateStats
 from steersman.methods.ppo.watched import act, finding_rows, sentence
@@ -57,7 +57,7 @@ def log_iteration(parts: Parts, settings: PpoSettings, memory: Memory, done: Ite
         _log_findings(keeper, step, done.report)
 
 
-def _log_findings(keeper: Keeper, step: int, report: WatchReport) -> None:
+def _log_findings(keeper: PpoKeeper, step: int, report: WatchReport) -> None:
     keeper.findings(finding_rows(report))
     for finding in report.findings:
         keeper.notice(f"iteration {step}: {sentence(finding)}")

@@ -69,7 +69,7 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PpoOutcome:
     """How a run ended: why, after how many iterations, and which iteration's weights it leaves."""
 
     ending: Ending
@@ -78,7 +78,7 @@ class Outcome:
     held_out: Mapping[str, float]
 
 
-def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> Outcome:
+def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> PpoOutcome:
     """Iterations from the memory's on, until the budget, convergence, the KL limit, the watch or a stop request ends them."""
     keeper, world = parts.keeper, parts.world
 
@@ -106,7 +106,7 @@ def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> Outcome:
         if memory.iteration % settings.run.checkpoint_every == 0 or over or stopped:
             save()
         if stopped:
-            return Outcome("stopped", memory.iteration, memory.best_iteration, memory.held_out)
+            return PpoOutcome("stopped", memory.iteration, memory.best_iteration, memory.held_out)
     return _leave_weights(parts, settings, memory)
 
 
@@ -117,7 +117,7 @@ def _ending(settings: PpoSettings, done: Iteration) -> Ending:
     return "KL limit" if limit is not None and done.row["KL to reference"] > limit else "finished"
 
 
-def _leave_weights(parts: Parts, settings: PpoSettings, memory: Memory) -> Outcome:
+def _leave_weights(parts: Parts, settings: PpoSettings, memory: Memory) -> PpoOutcome:
     """The end of a run, with the weights that it is to leave: the last, the best, or those that the watch believes in."""
     best, held_out = memory.iteration, memory.held_out
     if memory.watch.restored and memory.watch.best_value is not None:
@@ -128,4 +128,4 @@ def _leave_weights(parts: Parts, settings: PpoSettings, memory: Memory) -> Outco
         best = memory.best_iteration
         if memory.best_value is not None and best != memory.iteration:
             load_best(parts, best)
-    return Outcome(memory.ending, memory.iteration, best, held_out)
+    return PpoOutcome(memory.ending, memory.iteration, best, held_out)

@@ -23,7 +23,7 @@ from steersman.train.core import Learner
 
 
 @runtime_checkable
-class Keeper(Protocol):
+class PpoKeeper(Protocol):
     """What writes the run to disk: journal, checkpoints, samples (compare `train.loop.Keeper`)."""
 
     def journal(self, row: Mapping[str, Any]) -> None: ...
@@ -56,7 +56,7 @@ class Parts:
     held_out: Sequence[Prompt]
     pretraining: Callable[[int], Sequence[TokenRow]] | None
     asking: Asking
-    keeper: Keeper
+    keeper: PpoKeeper
     world: World
     watch: Watch | None = None
 

@@ -1,7 +1,7 @@
 """A classifier beside a bag of words on the same texts: `python bench/classifier.py LABELLED --out DIR POSITIVE...`.
 
-The bag of words is what one would try first (words and pairs of words, tf-idf, logistic regression; scikit-learn). Both learn from the
-same texts and are measured on the same held-out ones. One JSON line each.
+The bag of words is what one would try first (words and pairs of words, tf-idf, logistic regression; scikit-learn). Both
+learn from the same texts and are measured on the same held-out ones. One JSON line each.
 """
 
 import argparse

@@ -1,6 +1,7 @@
-"""The same random-weight models and the same rows for Steersman and its peers, in the order in which Steersman sees them.
+"""The same random-weight models and rows for Steersman and its peers, in Steersman's order.
 
-Words are single tokens ("w17" is token 17), so that every tokenisation of a row is the same. Rows have 20 to 120 tokens.
+Words are single tokens ("w17" is token 17), so that every tokenisation of a row is the same. Rows have 20 to 120
+tokens.
 """
 
 import argparse
@@ -111,8 +112,10 @@ LONG = Asked(256, (64, 256), (128, 512))
 
 
 def write_prompts(folder: Path, size: str, asked: Asked = SHORT) -> int:
-    """`prompts.jsonl`: a prompt's first word says how many tokens its answer gets, "w17" 17 of them, so that an iteration has
-    the same work on every side. Handed back is how many tokens an iteration's prompts and answers have."""
+    """Write `prompts.jsonl`; returns the number of tokens of an iteration's prompts and answers.
+
+    A prompt's first word sets the length of its answer ("w17": 17 tokens), so that all sides have the same work.
+    """
     vocabulary = SIZES[size][2]
     generator = torch.Generator().manual_seed(SEED + 2)
     lengths = torch.randint(asked.prompt[0], asked.prompt[1] + 1, (asked.prompts,), generator=generator).tolist()

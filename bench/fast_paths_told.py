@@ -1,4 +1,4 @@
-"""Tables and curves of the runs of harbour_fast_paths.py: each way of computing beside the one that is shipped, paired by seed."""
+"""Tables and curves of the runs of harbour_fast_paths.py: each fast path off against the default, paired by seed."""
 
 import statistics
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ NAMES = {
     "rate": "a learning rate 1.001 times as high",
 }
 ANOTHER = "rate"
-"""Really another way of learning, if by little: it shows what would be seen, and does not count among those that should agree."""
+"""A slightly different learning rate: a positive control, not counted among the variants that should agree."""
 CURVES = ("score", "taste", "KL")
 # Two-sided 5 % points of Student's t, by degrees of freedom.
 STUDENT = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36}
@@ -87,7 +87,11 @@ def tables(runs: Runs) -> str:
             cells += [f"{short(largest)}, {short(mean)}", f"**{told}**" if beyond else told]
         lines.append(f"| {NAMES[name]} | {len(pairs(runs, name))} | {' | '.join(cells)} |")
     ways = [name for name in variants if name != ANOTHER]
-    counted = f"{outside} of {len(ways) * len(CURVES)} differences by seed are beyond Student's 5 % point and {ROUNDING:g} (bold); chance alone gives at most one in 20. {NAMES[ANOTHER].capitalize()} is not counted: it is there to be seen."
+    counted = (
+        f"{outside} of {len(ways) * len(CURVES)} differences by seed are beyond Student's 5 % point and {ROUNDING:g} "
+        f"(bold); chance alone gives at most one in 20. {NAMES[ANOTHER].capitalize()} is not counted: it is a positive "
+        "control."
+    )
     told = [counted, spread_of_seeds(runs)]
     return "\n".join([*lines, "", *(line for words in told for line in (words, "")), *beginnings(runs, variants)])
 
@@ -100,7 +104,8 @@ def spread_of_seeds(runs: Runs) -> str:
         first = statistics.fmean(rows[0][key] for rows in curves)
         error = f" ± {error_of(ends):.3f}" if len(ends) > 1 else ""
         told.append(f"{key} from {short(first)} to {short(statistics.fmean(ends))}{error}")
-    return f"As shipped ({len(curves)} seeds; first iteration, and mean of the last half ± standard error over seeds): {', '.join(told)}."
+    heading = f"{len(curves)} seeds; first iteration, and mean of the last half ± standard error over seeds"
+    return f"As shipped ({heading}): {', '.join(told)}."
 
 
 def beginnings(runs: Runs, variants: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
-"""What a GPU's run of PPO comes to: decoding as a share of the memory's bandwidth, updates as a share of the peak of a matrix product.
+"""Efficiency of PPO on a GPU: decoding relative to memory bandwidth, updates relative to peak matmul throughput.
 
     python bench/gpu.py decode d e        # a recorded step alone, and whole answers beside transformers' generate
-    python bench/gpu.py long d e          # iterations with enough to do: 256 prompts of 64 to 256 tokens, answers of 128 to 512
+    python bench/gpu.py long d e          # large iterations: 256 prompts of 64 to 256 tokens, answers of 128 to 512
     python bench/ppo.py d e --compile     # the table's iterations beside TRL's
 
 Random weights, bf16; one JSON line a measurement.

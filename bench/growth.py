@@ -1,8 +1,9 @@
-"""How the cost of a PPO iteration grows: processor seconds and memory against batch, answer length, vocabulary and model size.
+"""Scaling of a PPO iteration: processor seconds and memory by batch, answer length, vocabulary and model size.
 
-One thing at a time is changed from a small setting; each point is a process of its own with the real run, its second iteration
-timed. Beside what was measured stands what the operations (scaled to the base setting) and `steersman plan` say. One JSON line a
-point; --plot draws them. Run: python bench/growth.py [--plot docs/figures/growth.svg] or --from lines.jsonl --plot … to draw again.
+One thing at a time is changed from a small setting; each point is a process of its own with the real run, its second
+iteration timed. Beside what was measured stands what the operations (scaled to the base setting) and `steersman plan`
+say. One JSON line a point; --plot draws them. Run: python bench/growth.py [--plot docs/figures/growth.svg] or --from
+lines.jsonl --plot … to draw again.
 """
 
 import argparse
@@ -147,7 +148,8 @@ def drawing(rows: list[dict[str, Any]]) -> str:
             parts.append(_panel(left, top, [row["value"] for row in here], seen, said, title, TITLES[axis]))
     width, height = LEFT + 4 * (WIDTH + GAP), TOP + 2 * (HEIGHT + GAP)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="11">'
         f'<rect width="{width}" height="{height}" fill="white"/>{"".join(parts)}</svg>\n'
     )
 

@@ -1,12 +1,13 @@
-"""Whether what makes PPO fast changes what it learns: learning curves on Harbour as shipped, and with each fast path switched off.
+"""Do PPO's fast paths change what it learns? Learning curves on Harbour by default and with each fast path off.
 
-    python bench/harbour_fast_paths.py --out FOLDER            # a JSON line a run in FOLDER/results.jsonl; what is there is not done again
+    python bench/harbour_fast_paths.py --out FOLDER            # one JSON line per run in FOLDER/results.jsonl; resumes
     python bench/harbour_fast_paths.py --out FOLDER --table    # the comparison, paired by seed
     python bench/harbour_fast_paths.py --out FOLDER --plot docs/figures/fast-paths.svg
 
-The runs of a seed share prompts, the seed of each answer, the fine-tuned model and the reward model, so what differs is a fast path's rounding and
-what grows from it. Two measure that: `micro-batches` is as shipped with sums in another order, and `rate` learns a thousandth faster, which is
-to be seen. That a switch took effect is counted in each run. `--iterations 2 --answers 8 --judgements 64 --seeds 0` tries it all in a minute.
+The runs of a seed share prompts, the seed of each answer, the fine-tuned model and the reward model, so what differs is
+a fast path's rounding and what grows from it. Two measure that: `micro-batches` is as shipped with sums in another
+order, and `rate` learns a thousandth faster, which is to be seen. That a switch took effect is counted in each run.
+`--iterations 2 --answers 8 --judgements 64 --seeds 0` tries it all in a minute.
 """
 
 import argparse
@@ -45,7 +46,7 @@ from steersman.settings.reward import RewardSettings
 from steersman.settings.sft import SftSettings
 
 LEARNING_RATE = 4e-4
-"""Twice the recipe's: there are a third of its answers an iteration and of its iterations, and curves that stay flat would agree in any case."""
+"""Twice the recipe's, since there are a third of its answers and iterations: flat curves would agree in any case."""
 COUNTED = {
     "layers": "layers computed as one step",
     "engine": "steps of the fused decoder",
@@ -66,13 +67,19 @@ OFF: dict[str, tuple[str, ...]] = {
     "all": ("layers", "engine", "reading", "rows"),
     "rate": (),
 }
-"""What is switched off with each variant. `kernels` are those which the machine did not choose; `all` has torch's own. Two have nothing off."""
+"""What is switched off with each variant.
+
+`kernels` are those which the machine did not choose; `all` has torch's own. Two have nothing off.
+"""
 A_LITTLE = 1.001
 
 
 @contextmanager
 def switched(variant: str) -> Iterator[dict[str, int]]:
-    """The fast paths of a variant off inside the block; how often each was used. Nothing else in the product changes."""
+    """The fast paths of a variant off inside the block; how often each was used.
+
+    Nothing else in the product changes.
+    """
     off, counts = OFF[variant], dict.fromkeys(COUNTED, 0)
     with ExitStack() as stack:
 
@@ -182,7 +189,7 @@ def measure(arguments: argparse.Namespace, seed: int, variant: str, machine: str
 
 
 def seen(done: Iteration) -> dict[str, Any]:
-    """What is compared of an iteration, unrounded, and each answer's ids as a number, so that the same ones are known again."""
+    """The compared numbers of an iteration, unrounded, and a hash of each answer's ids, to find identical answers."""
     samples = [one.scored.sample for one in done.experience]
     return {
         "score": done.row["raw score"],

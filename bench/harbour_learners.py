@@ -1,9 +1,9 @@
-"""The same judgements through every method: what its answers are really worth on Harbour, and how far it went from where it began.
+"""Every method on the same judgements on Harbour: true taste of its answers, and KL from the initial model.
 
-Run: python bench/harbour_learners.py FOLDER --seed 0 [sft dpo ppo ...] [--minutes 9]. Each method is the command and recipe that a user
-would run, a process of its own, whose processor time and peak memory are noted; then its answers to held-out prompts are measured. One
-row a method goes to FOLDER/results.jsonl, and what stands there is not done again. `variants` stands for DPO and
-all its relatives, `methods` for those that docs/choosing.md compares.
+Run: python bench/harbour_learners.py FOLDER --seed 0 [sft dpo ppo ...] [--minutes 9]. Each method is the command and
+recipe that a user would run, a process of its own, whose processor time and peak memory are noted; then its answers to
+held-out prompts are measured. One row a method goes to FOLDER/results.jsonl, and what stands there is not done again.
+`variants` stands for DPO and all its relatives, `methods` for those that docs/choosing.md compares.
 """
 
 import argparse
@@ -174,7 +174,7 @@ def measured(model: LanguageModel, other: LanguageModel, reward: str) -> dict[st
 
 @torch.no_grad()
 def distances(rows: Sequence[TokenRow], model: LanguageModel, other: LanguageModel) -> list[float]:
-    """The KL from the other model, exactly at each token, in nats an answer; a model that leans on Q is measured as it leans."""
+    """KL from the other model in nats per answer, exact at each token; Q heads are part of a model that has them."""
     found: list[float] = []
     for start in range(0, len(rows), 64):
         batch = pad_rows(rows[start : start + 64], pad_id=model.tokeniser.pad_token_id)

@@ -1,9 +1,9 @@
-"""What helps against over-optimisation on Harbour: PPO on a reward model of few judgements with little KL, and the same with each of the
-ways that `reward/` offers.
+"""Mitigations of over-optimisation on Harbour: PPO with a weak reward model and small KL penalty, plain and with each.
 
-`python bench/harbour_mitigations.py --out FOLDER` prints one JSON line a run and keeps it in FOLDER/results.jsonl; started again it goes on
-with the runs that are missing, and `--minutes 9` ends it after that time. `--table` prints the comparison of the rows that are there:
-differences from `plain` are paired by seed, for a seed's runs share judgements, prompts and random numbers.
+`python bench/harbour_mitigations.py --out FOLDER` prints one JSON line a run and keeps it in FOLDER/results.jsonl;
+started again it goes on with the runs that are missing, and `--minutes 9` ends it after that time. `--table` prints the
+comparison of the rows that are there: differences from `plain` are paired by seed, for a seed's runs share judgements,
+prompts and random numbers.
 """
 
 import argparse
@@ -142,7 +142,7 @@ def curve_of(iterations: list[list[dict[str, Any]]]) -> list[float]:
 
 
 def at_the_end(iterations: list[list[dict[str, Any]]], reward: Path) -> dict[str, float]:
-    """The answers of the last iterations: what they are, and what the reward model that `plain` is paid by thinks of them."""
+    """The answers of the last iterations: their properties, and their scores by the reward model of `plain`."""
     rows = [row for iteration in iterations[-SMOOTH:] for row in iteration]
     seen = [features(row["prompt"], row["answer"]) for row in rows]
     scorer = load_scorer(check(ScorerSettings, {"path": f"{reward}/member-1"}), torch.device("cpu"))
@@ -175,7 +175,7 @@ def with_loss(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A variant a line: the mean over seeds, the lowest and the highest, and for taste the paired difference from plain."""
+    """One line per variant: mean over seeds, lowest and highest, and for taste the paired difference from plain."""
     lines = ["| | seeds | " + " | ".join(head for _, head, _ in COLUMNS) + " | taste less plain's, by seed |"]
     lines.append("|---" * (len(COLUMNS) + 3) + "|")
     plain = {row["seed"]: row for row in rows if row["variant"] == "plain"}

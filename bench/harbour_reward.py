@@ -1,6 +1,7 @@
 """How good reward models on Harbour are by the number of judgements, and where the members of an ensemble disagree.
 
-`python bench/harbour_reward.py [sizes] [disagreement]`, through the same calls as the command line; one JSON line a result.
+`python bench/harbour_reward.py [sizes] [disagreement]`, through the same calls as the command line; one JSON line a
+result.
 """
 
 import argparse
@@ -87,8 +88,10 @@ def shuffled(text: str, rng: random.Random) -> str:
 
 
 def measure_disagreement(start: str, folder: Path, arguments: argparse.Namespace) -> None:
-    """The standard deviation over three members on held-out answers of three kinds; `shuffled` are ordinary ones with their
-    words in disorder."""
+    """The standard deviation over three members on held-out answers of three kinds.
+
+    `shuffled` are ordinary answers with shuffled words.
+    """
     rng = random.Random(0)
     rows = [(row.prompt, answer.text) for row in answers(split="heldout") for answer in row.completions]
     seen = [features(prompt.shown, text) for prompt, text in rows]

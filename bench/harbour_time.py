@@ -1,12 +1,13 @@
-"""How long until the reward that TRL ends with: PPO on Harbour, ours and TRL 1.12's, on the same fine-tuned model, reward model and prompts.
+"""Time to TRL's final reward: PPO on Harbour, ours and TRL 1.12's, with the same SFT model, reward model and prompts.
 
     python bench/harbour_time.py run FOLDER --seeds 0          # ours, and TRL at each of its three rates
     python bench/harbour_time.py run FOLDER --seeds 1 2 3 --rates 2e-4
     python bench/harbour_time.py table FOLDER
 
-Each run is a process of its own with one thread; what is there is not done again. A curve is the reward model's mean of an iteration's 64 answers, in means
-of eight iterations. TRL's final reward is the last of these at the best of its rates; the time to it is that of the first which reaches it. Told are
-processor seconds since training began (start-up and loading are outside on both sides), and seconds by the clock.
+Each run is a process of its own with one thread; what is there is not done again. A curve is the reward model's mean of
+an iteration's 64 answers, in means of eight iterations. TRL's final reward is the last of these at the best of its
+rates; the time to it is that of the first which reaches it. Told are processor seconds since training began (start-up
+and loading are outside on both sides), and seconds by the clock.
 """
 
 import argparse
@@ -119,10 +120,12 @@ def table(folder: Path) -> None:
         assert there is not None
         ends = ", ".join(f"{value:.3f} ({rate})" for rate, value in final.items())
         print(
-            f"seed {seed}: TRL ends at {ends}, KL {ending_kl(sides['trl'][best]):.1f}; there after {there['processor']:.0f} s"
+            f"seed {seed}: TRL ends at {ends}, KL {ending_kl(sides['trl'][best]):.1f}; there after "
+            f"{there['processor']:.0f} s"
         )
         for rate, rows in sides["ours"].items():
-            told = f"    ours ({rate}) ends at {means(rows)[-1]:.3f} after {rows[-1]['processor']:.0f} s, KL {ending_kl(rows):.1f}; "
+            end, seconds = means(rows)[-1], rows[-1]["processor"]
+            told = f"    ours ({rate}) ends at {end:.3f} after {seconds:.0f} s, KL {ending_kl(rows):.1f}; "
             here = reached(rows, final[best])
             if here is None:
                 print(told + "does not reach TRL's")

@@ -1,14 +1,14 @@
-"""How often the watch fires on Harbour: in careless runs before a quarter of the peak gain in true taste is lost, and in healthy runs.
+"""How often the watch fires on Harbour: in careless runs before a quarter of the peak gain is lost, and in healthy runs.
 
-    python bench/harbour_watch.py run careless 0 1 2 --out FOLDER     # appends a JSON line a run to FOLDER/runs-careless.jsonl; what is there stays
+    python bench/harbour_watch.py run careless 0 1 2 --out FOLDER     # appends to FOLDER/runs-careless.jsonl
     python bench/harbour_watch.py run healthy 0 1 2 --out FOLDER
     python bench/harbour_watch.py quantiles --out FOLDER --seeds 0 9  # what each detector measured, for choosing limits
-    python bench/harbour_watch.py rates --out FOLDER --seeds 10 29    # firing by the limits of the careless recipe, with Wilson intervals
+    python bench/harbour_watch.py rates --out FOLDER --seeds 10 29    # firing rates by the careless recipe's limits
     python bench/harbour_watch.py cost --out FOLDER                   # processor time with and without the watch
 
-All seeds share one fine-tuned model. Four neighbouring seeds (0 to 3, 4 to 7, …) share judgements and reward models; each has prompts and a
-PPO of its own. Runs only warn and are not cut short, so
-that other limits can be tried on what they measured without running them again.
+All seeds share one fine-tuned model. Four neighbouring seeds (0 to 3, 4 to 7, …) share judgements and reward models;
+each has prompts and a PPO of its own. Runs only warn and are not cut short, so that other limits can be tried on what
+they measured without running them again.
 """
 
 import argparse
@@ -162,8 +162,10 @@ def first_finding(
 
 
 def story(run: Mapping[str, Any], start: float) -> dict[str, Any]:
-    """Where the true taste had its peak, and where a quarter of what it had gained by then was lost: for the first time, and for good, for
-    the mean of so few answers dips and comes back."""
+    """The iterations of the peak of true taste, and of the loss of a quarter of that gain: first time, and for good.
+
+    They differ because the mean of few answers is noisy.
+    """
     tastes = smooth([row["taste"] for row in run["rows"]])
     peak = max(range(len(tastes)), key=lambda i: tastes[i])
     gain = tastes[peak] - start
@@ -181,7 +183,7 @@ def story(run: Mapping[str, Any], start: float) -> dict[str, Any]:
 
 
 def kept_by_restoring(run: Mapping[str, Any], fired: int, start: float) -> float:
-    """The share of the peak gain that the weights have which the watch would restore: the best held-out gain until it fired."""
+    """The share of the peak gain in the weights that the watch would restore (best held-out gain until it fired)."""
     before = [row for row in run["rows"] if row["step"] <= fired and "watch held-out gain" in row]
     best = max(before, key=lambda row: row["watch held-out gain"])
     found = story(run, start)
@@ -189,7 +191,7 @@ def kept_by_restoring(run: Mapping[str, Any], fired: int, start: float) -> float
 
 
 def load(out: Path, seeds: Sequence[int]) -> tuple[list[dict[str, Any]], float]:
-    """The runs of these seeds, and the taste of the fine-tuned model: of the first answers of all runs, whose policy it still is."""
+    """The runs of these seeds, and the SFT model's taste: that of all runs' first answers, before any update."""
     runs = [json.loads(line) for path in sorted(out.glob("runs-*.jsonl")) for line in path.read_text().splitlines()]
     start = statistics.fmean(run["rows"][0]["taste"] for run in runs)
     return [run for run in runs if seeds[0] <= run["seed"] <= seeds[1]], start
@@ -269,7 +271,10 @@ def rates(out: Path, seeds: Sequence[int], limits: Mapping[str, float | None], p
 
 
 def cost(out: Path) -> None:
-    """Processor seconds of the careless recipe's first iterations with its watch and without, in turn. Nothing fires so early."""
+    """Processor seconds of the careless recipe's first iterations with its watch and without, in turn.
+
+    Nothing fires so early.
+    """
     proxy, held_out = scorers(out, "careless", 0)
     folder = out / "cost"
     common = [

@@ -1,4 +1,4 @@
-"""What this machine could do at best: the measured peak of a float32 matrix product, and the shape of the benchmark's models.
+"""Peak throughput of this machine: of a float32 matrix product, for the shapes of the benchmark's models.
 
 Run: python bench/machine.py [--threads 2]
 """
@@ -16,8 +16,10 @@ from steersman.train.kernels import using
 
 
 def best_peak(threads: int, width: int = 2048, repeats: int = 5) -> float:
-    """Operations a second: on a GPU of a large product in bf16; on a processor of a float32 product by the faster kernels, by processor
-    time a thread, so that other work on the machine counts little."""
+    """Peak operations per second of a matrix product: bf16 on a GPU, float32 with the faster kernels on a CPU.
+
+    On a CPU by processor time per thread, so that other work on the machine matters little.
+    """
     if torch.cuda.is_available():
         return gpu_peak()
     torch.set_num_threads(threads)

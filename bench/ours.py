@@ -1,4 +1,4 @@
-"""Steersman's side of a training benchmark: the real `sft`, `reward` or `dpo` run on prepared material, a few steps at a time.
+"""Steersman's side of a training benchmark: the real `sft`, `reward` or `dpo` on prepared data, a few steps at a time.
 
 What is timed is the whole loop from one step's beginning to a later one's: rows, step, journal, progress.
 """

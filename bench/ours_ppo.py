@@ -1,7 +1,7 @@
 """Steersman's side of the PPO benchmark: the real `ppo` run on prepared material, an iteration at a time.
 
-What is timed is the whole loop: answers, scores, update, journal, samples. Answers end where the prompt's first word says (see
-data.py), by the engine's own limit on each answer's tokens.
+What is timed is the whole loop: answers, scores, update, journal, samples. Answers end where the prompt's first word
+says (see data.py), by the engine's own limit on each answer's tokens.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def end_where_the_prompt_says() -> None:
         ]
 
     def only_words(logits: Any, *given: Any, **named: Any) -> Any:
-        """Never the end or the pad token, which TRL's side bars too: the word after them instead, with its own log-probability."""
+        """Never EOS or PAD, which TRL's side bars too: the next token id instead, with its own log-prob."""
         drawn = draw(logits, *given, **named)
         ids = drawn.ids.clamp(min=2)
         moved = (logits.gather(1, ids[:, None]) - logits.gather(1, drawn.ids[:, None])).squeeze(1)
@@ -145,7 +145,8 @@ class Alone:
             wall, processor, before = self.since
             parts = {name: round(value - before.get(name, 0.0), 3) for name, value in self.phases.items()}
             print(
-                f"{self.time.perf_counter() - wall:.3f} s, processor {self.time.process_time() - processor:.3f} s, {parts}",
+                f"{self.time.perf_counter() - wall:.3f} s, processor {self.time.process_time() - processor:.3f} s, "
+                f"{parts}",
                 flush=True,
             )
         if self.left == 0:

@@ -1,14 +1,16 @@
-"""A PPO iteration: Steersman beside TRL's PPOTrainer (1.12.0, the last release that has one), turn about, on the same prompts.
+"""A PPO iteration: Steersman against TRL's PPOTrainer (1.12.0, the last release with one), alternating, same prompts.
 
-Four processes are started: ours with one trunk for policy and critic, ours like for like (every role a model of its own), TRL as it
-ships, and TRL with oneDNN's kernels. 64 prompts of 8 to 32 tokens get answers of 8 to 64 tokens, how many stands in the prompt, so
-that all sides have the same work in every iteration; then 4 epochs of 4 minibatches, 16 optimiser steps, in float32 without
-gradient checkpointing. Each is given one iteration at a time, in an order that changes every round; reported are the medians of
-the rounds' ratios, by the clock and by processor time, peak memory above what the imports take, and how far ours is from what
-this machine could do at best: the operations that the layout needs over the measured peak of a matrix product.
+Four processes are started: ours with one trunk for policy and critic, ours like for like (every role a model of its
+own), TRL as it ships, and TRL with oneDNN's kernels. 64 prompts of 8 to 32 tokens get answers of 8 to 64 tokens, how
+many stands in the prompt, so that all sides have the same work in every iteration; then 4 epochs of 4 minibatches, 16
+optimiser steps, in float32 without gradient checkpointing. Each is given one iteration at a time, in an order that
+changes every round; reported are the medians of the rounds' ratios, by the clock and by processor time, peak memory
+above what the imports take, and how far ours is from what this machine could do at best: the operations that the layout
+needs over the measured peak of a matrix product.
 
 Run: python bench/ppo.py [a b c] [--rounds 5] [--threads 2] [--with adapters]; the peer's environment is made by
-bench/peers/setup.sh. `--before CHECKOUT` compares with an earlier checkout of Steersman instead. `--epochs 1` times one epoch and counts its update four times, where an iteration takes minutes.
+bench/peers/setup.sh. `--before CHECKOUT` compares with an earlier checkout of Steersman instead. `--epochs 1` times one
+epoch and counts its update four times, where an iteration takes minutes.
 """
 
 import argparse
@@ -148,8 +150,10 @@ def summary(
 
 
 def against_before(size: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """This checkout beside an earlier one, an iteration each in turn: the median ratio of processor times for each layout, with a
-    95 % interval. Each side runs its own checkout's bench/ours_ppo.py. A ratio below 1 means that this checkout is faster."""
+    """This checkout against an earlier one, alternating iterations: median ratio of processor times per layout, 95 % CI.
+
+    Each side runs its own checkout's bench/ours_ppo.py. A ratio below 1 means that this checkout is faster.
+    """
     checkouts = {"now": HERE.parent, "before": Path(arguments.before).resolve()}
     folder = Path(tempfile.mkdtemp(prefix="steersman-bench-"))
     found: dict[str, Any] = {"bench": "ppo before", "size": size, "rounds": arguments.rounds}
@@ -192,7 +196,7 @@ def our_trainer(name: str, checkout: Path, layout: str, folder: Path, arguments:
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the median by order statistics: how many of n values lie below it is binomial with p = 1/2."""
+    """The 95 % interval of the median by order statistics: the number of values below it is binomial with p = 1/2."""
     ordered, count = sorted(values), len(values)
     below, rank = 0.0, 0
     while rank < count // 2 and below + math.comb(count, rank) / 2**count <= 0.025:

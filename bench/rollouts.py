@@ -1,9 +1,10 @@
 """Rollouts: Steersman's native engine beside `transformers.generate`, one after the other, on the same prompts.
 
-`equal`: every answer has the full length. `mixed`: prompts of 8 to 32 tokens, and answers end where a given token is drawn,
-anywhere in 1 to 64 (the end tokens' share is set so that the mean is about half). One JSON line a measurement: medians of
-alternating runs in seconds for 64 prompts, tokens a second, and the ratio. Run: python bench/rollouts.py [--repeats 5] [a b c]
-On a machine that is busy with other work, wall time says nothing: --clock processor --threads 1 counts processor time.
+`equal`: every answer has the full length. `mixed`: prompts of 8 to 32 tokens, and answers end where a given token is
+drawn, anywhere in 1 to 64 (the end tokens' share is set so that the mean is about half). One JSON line a measurement:
+medians of alternating runs in seconds for 64 prompts, tokens a second, and the ratio. Run: python bench/rollouts.py
+[--repeats 5] [a b c] On a machine that is busy with other work, wall time says nothing: --clock processor --threads 1
+counts processor time.
 """
 
 import argparse
@@ -43,7 +44,10 @@ def build(size: str) -> Backbone:
 
 
 def theirs(backbone: Backbone, prompts: list[list[int]], ends: list[int]) -> int:
-    """What the usual call does: prompts padded on the left, scores not asked for. New tokens that count are handed back."""
+    """What the usual call does: prompts padded on the left, scores not asked for.
+
+    New tokens that count are handed back.
+    """
     width = max(len(prompt) for prompt in prompts)
     ids = torch.tensor([[1] * (width - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])

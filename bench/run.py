@@ -1,7 +1,8 @@
 """What `make bench` runs: every comparison, one JSON line a measurement, and a table in docs/benchmarks.md.
 
-Run: python bench/run.py [startup machine sft reward dpo ppo rollouts] [--write]. The peer's environment is made first if it is not there. On a
-machine with other work the ratios still mean something, for both sides take turns; seconds do not.
+Run: python bench/run.py [startup machine sft reward dpo ppo rollouts] [--write]. The peer's environment is made first
+if it is not there. On a machine with other work the ratios still mean something, for both sides take turns; seconds do
+not.
 """
 
 import argparse

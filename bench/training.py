@@ -1,9 +1,10 @@
 """Steersman and TRL train the same model on the same rows, turn about, and are compared turn by turn.
 
-Three processes are started: ours, TRL as it ships, and TRL with the kernel setting that ours uses (for `dpo` a fourth; see dpo.py).
-The first steps are for warming up and for comparing losses; after them each is given a few steps at a time, in an order that changes
-every round. All learn from the same rows in the same round, so the ratio of two times is the ratio of real (unpadded) tokens a second.
-The median of the rounds' ratios is reported. Start-up, tokenisation and saving are outside; memory is the process's peak.
+Three processes are started: ours, TRL as it ships, and TRL with the kernel setting that ours uses (for `dpo` a fourth;
+see dpo.py). The first steps are for warming up and for comparing losses; after them each is given a few steps at a
+time, in an order that changes every round. All learn from the same rows in the same round, so the ratio of two times is
+the ratio of real (unpadded) tokens a second. The median of the rounds' ratios is reported. Start-up, tokenisation and
+saving are outside; memory is the process's peak.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Two trainers that are measured take turns: each waits at a step's beginning until it is told to go on for so many steps.
+"""Alternates two measured trainers: each waits at the beginning of a step for the command to run a number of steps.
 
 So both meet the same machine, minute by minute, and neither runs while the other is timed. This file is shared with the
 peers' interpreters and imports nothing but the standard library.
@@ -36,8 +36,10 @@ def held_gb() -> float:
 
 
 class Turns:
-    """At each step's beginning call `step_begins`. One JSON line a turn goes to the standard output of the process's start;
-    all else that is printed goes to its standard error."""
+    """The trainer's side: it calls `step_begins` at the beginning of each step.
+
+    One JSON line per turn goes to the original standard output; all other output goes to standard error.
+    """
 
     def __init__(
         self,
@@ -45,8 +47,8 @@ class Turns:
         tokens: Callable[[], int],
         phases: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """`phases` are seconds so far by what they were spent on; a turn's answer says how much each has grown. What this process
-        holds now, its imports, is told beside the peak."""
+        """`phases` returns seconds so far by phase; a turn's answer has the increase of each, the memory held now (by
+        imports), and the peak."""
         self._answers = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
         self._losses, self._tokens, self._phases = losses, tokens, phases

@@ -1,8 +1,9 @@
-"""TRL's PPOTrainer (1.12.0) on Harbour: what the reward model thinks of its answers in each iteration, and the time that had passed.
+"""TRL's PPOTrainer (1.12.0) on Harbour: mean reward model score and elapsed time of each iteration.
 Run by the peer's own interpreter (see setup.sh); one JSON line an iteration.
 
-Everything that both have is set alike (batch, epochs, minibatches, clips, KL, discount, AdamW, a rate that falls to the end); TRL's critic is a model of its own, started
-from the reward model as in TRL's examples. `rows.jsonl` has a prompt's token ids a line.
+Everything that both have is set alike (batch, epochs, minibatches, clips, KL, discount, AdamW, a rate that falls to the
+end); TRL's critic is a model of its own, started from the reward model as in TRL's examples. `rows.jsonl` has a
+prompt's token ids a line.
 """
 
 import argparse

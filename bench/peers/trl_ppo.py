@@ -1,9 +1,10 @@
-"""TRL's PPOTrainer (1.12.0, the last release that has it) on prepared prompts, an iteration at a time. Run by the peer's own
-interpreter (see setup.sh).
+"""TRL's PPOTrainer (1.12.0, the last release with it) on prepared prompts, an iteration at a time.
 
-TRL's own defaults stay, but for what has to be the same on both sides: float32, no gradient checkpointing, temperature 1, the
-learning rate. `per_device_train_batch_size` is the whole batch: with accumulation TRL 1.12 takes 4 optimiser steps an
-iteration, and 16 are asked for. Answers end with EOS where the prompt's first word says.
+It is run by the peer's own interpreter (see setup.sh).
+
+TRL's own defaults stay, but for what has to be the same on both sides: float32, no gradient checkpointing, temperature
+1, the learning rate. `per_device_train_batch_size` is the whole batch: with accumulation TRL 1.12 takes 4 optimiser
+steps an iteration, and 16 are asked for. Answers end with EOS where the prompt's first word says.
 """
 
 import json
@@ -35,7 +36,7 @@ class EndWhereThePromptSays(LogitsProcessor):
 
 
 class Watch(TrainerCallback):
-    """Seconds by phase: answering, scoring (policy, reference, values, rewards), updating; the rest is the loop's own."""
+    """Seconds by phase: rollout, scoring (policy, reference, values, rewards), update; the rest is overhead."""
 
     def __init__(self) -> None:
         self.phases = {"collect": 0.0, "score": 0.0, "update": 0.0}

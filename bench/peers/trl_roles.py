@@ -1,4 +1,4 @@
-"""What both PPO benchmarks ask of TRL 1.12: four models of their own in float32, all answers at once, and a trainer over them."""
+"""TRL 1.12's setup in both PPO benchmarks: four separate models in float32, all answers at once, and a trainer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +20,10 @@ def learn(
     answers: int,
     **more: Any,
 ) -> None:
-    """TRL's own defaults stay, but for what is named. `per_device_train_batch_size` is the whole batch: with accumulation TRL 1.12 takes fewer
-    optimiser steps than it says."""
+    """Run TRL's trainer with its defaults, except for the arguments here.
+
+    `per_device_train_batch_size` is the whole batch: with accumulation TRL 1.12 takes fewer optimiser steps than set.
+    """
     model, reference = (AutoModelForCausalLM.from_pretrained(policy, dtype=torch.float32) for _ in range(2))
     value, judge = (
         AutoModelForSequenceClassification.from_pretrained(reward, num_labels=1, dtype=torch.float32) for _ in range(2)

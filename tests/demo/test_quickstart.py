@@ -105,7 +105,8 @@ def test_ppo_begins_as_the_fine_tuned_model_and_learns_from_prompts_of_its_own(t
     assert str(out / "sft") in recipe
     assert str(out / "reward") in recipe
     measured = {
-        prompt["prompt"]["messages"][-1]["content"] for prompt in map(json.loads, (out / "answers.jsonl").open())
+        prompt["prompt"]["messages"][-1]["content"]
+        for prompt in map(json.loads, (out / "answers.jsonl").read_text().splitlines())
     }
     for sample in (out / "ppo" / "samples").iterdir():
         for line in sample.read_text().splitlines():
@@ -220,5 +221,5 @@ def test_a_stage_that_was_asked_to_stop_ends_the_story_there(tmp_path, monkeypat
 
     stopped = RunResult("demo/sft", "stopped", 3, 3, {}, "demo/sft/model", "")
     monkeypatch.setattr(quickstart, "STAGES", (replace(STAGES[0], run=lambda words, quiet: stopped), *STAGES[1:]))
-    with pytest.raises(Preempted, match="run the same command again to go on"):
+    with pytest.raises(Preempted, match="run the same command again to continue"):
         run_quickstart(tmp_path / "demo", seed=0, fast=True, quiet=True, reporter=Silent())

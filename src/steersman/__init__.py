@@ -1,4 +1,5 @@
-"""Steersman: a language model and what people think of its answers go in, a model that answers as they prefer comes out.
+"""Steersman: a language model and what people think of its answers go in, a model that answers as they prefer comes
+out.
 
 The names below are loaded when they are first used, so that `import steersman` costs nothing and imports no torch.
 """

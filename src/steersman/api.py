@@ -2,8 +2,8 @@
 
     steersman.ppo(model="harbour:base", prompts=["Tell me about cricket."], reward=lambda answer: ..., out="runs/ppo")
 
-Data are given as a source (a file, a folder, a named source) or as a list; a list gets a name from its content, so that the same
-call on the same folder goes on where it stopped.
+Data are given as a source (a file, a folder, a named source) or as a list; a list gets a name from its content, so that
+the same call on the same folder goes on where it stopped.
 """
 
 import json
@@ -26,7 +26,8 @@ from steersman.settings.base import Settings, check, read_recipe
 from steersman.settings.ppo import PpoSettings
 
 Rows = str | Path | Sequence[str | Mapping[str, Any] | Record]
-"""A source, or the rows themselves: texts (prompts only), dictionaries in any format that a file may have, or records."""
+"""A source, or the rows themselves: texts (prompts only), dictionaries in any format that a file may have, or
+records."""
 
 Rewarding = str | Path | Sequence[str] | Callable[..., Any] | Scorer
 """What answers are worth: a place (or several), a Python function, or a scorer."""
@@ -163,8 +164,8 @@ def _on_prompts(model: str | Path, prompts: Rows, reward: Rewarding, out: str | 
 
 
 def source_of(rows: str | Path | Sequence[Any], *, texts_are: str | None) -> str:
-    """The name of a source: the one that was given, or one made from the content of a list. `texts_are` is the field that a bare
-    text stands for."""
+    """The name of a source: the one that was given, or one made from the content of a list. `texts_are` is the field
+    that a bare text stands for."""
     if isinstance(rows, str | Path):
         return str(rows)
     plain = [_row(row, texts_are) for row in rows]

@@ -13,6 +13,6 @@ EXAMPLE = "Example: steersman schema ppo > ppo.schema.json"
 def schema(
     method: Annotated[str, typer.Argument(help=f"One of {', '.join(STAGES)}.")],
 ) -> None:
-    """The JSON schema of a method's settings: names, types, defaults and what each setting means. An editor that knows it
-    completes and checks recipes."""
+    """The JSON schema of a method's settings: names, types, defaults and what each setting means. An editor that knows
+    it completes and checks recipes."""
     print(json_schema(stage_of(method).schema))

@@ -1,5 +1,5 @@
-"""Drawing the answers that before and after are told of: of a run of PPO and its kin with its own scorer, and of any other run that makes
-a language model with the two models alone."""
+"""Drawing the answers that before and after are told of: of a run of PPO and its kin with its own scorer, and of any
+other run that makes a language model with the two models alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -55,7 +55,8 @@ def of_policy(opened: OpenedPolicy) -> BeforeAfter | None:
 
 
 def of_models(run: ReadRun, *, device: str) -> BeforeAfter | None:
-    """A run's model and the one that it began from, on the prompts of what the run held out; None where there are none."""
+    """A run's model and the one that it began from, on the prompts of what the run held out; None where there are
+    none."""
     start = str(run.recipe.get("model", {}).get("path", ""))
     still_there(run.folder, start)
     source, prompts = _held_out(run.recipe)

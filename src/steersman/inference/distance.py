@@ -1,6 +1,7 @@
 """How far a finished model has gone from its reference: the KL over answers that it gives to held-out prompts itself.
 
-The log-ratios of judged answers, which training watches, say little of that: the model would hardly write those answers now.
+The log-ratios of judged answers, which training watches, say little of that: the model would hardly write those answers
+now.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,9 @@
-"""Drawing answers: `draw` encodes prompts, generates with given seeds and decodes. `answer_group` draws the several answers of `sample`.
+"""Drawing answers: `draw` encodes prompts, generates with given seeds and decodes. `answer_group` draws the several
+answers of `sample`.
 
-Several models and temperatures share a prompt's answers in turn. An answer is a function of the seed, its prompt, its place
-among the prompt's answers, and how often it was drawn before: one that is empty, or an unwanted copy of another, is drawn again.
+Several models and temperatures share a prompt's answers in turn. An answer is a function of the seed, its prompt, its
+place among the prompt's answers, and how often it was drawn before: one that is empty, or an unwanted copy of another,
+is drawn again.
 """
 
 import json
@@ -45,21 +47,24 @@ class AnsweringModel:
         long = [prompt for prompt in prompts if not self.fits(prompt)]
         if long:
             raise DataError(
-                f"{len(long)} of {len(prompts)} prompts fill the context of {self.name} ({self.context} tokens), such as "
+                f"{len(long)} of {len(prompts)} prompts fill the context of {self.name} ({self.context} tokens), "
+                "such as "
                 f"{long[0].shown[:60]!r}. All models answer the same prompts: take these out, or leave the model out"
             )
 
 
 @dataclass(frozen=True)
 class DrawnAnswers:
-    """Answers and the rollouts that they were decoded from, in the same order: all samples of the first prompt, then the next."""
+    """Answers and the rollouts that they were decoded from, in the same order: all samples of the first prompt, then
+    the next."""
 
     answers: list[Answer]
     rollouts: Sequence[Rollout]
 
 
 def prompt_seeds(prompts: Sequence[Prompt], seed: int, *, samples: int = 1) -> list[int]:
-    """The seed of each sample, from the prompt and its place alone: every model answers a prompt with the same random numbers."""
+    """The seed of each sample, from the prompt and its place alone: every model answers a prompt with the same random
+    numbers."""
     return [sample_seed(seed, 0, prompt.id, k) for prompt in prompts for k in range(samples)]
 
 
@@ -111,7 +116,8 @@ class Group:
 
 
 def plan_slots(settings: SampleSettings, models: int) -> list[AnswerSlot]:
-    """Who gives each of a prompt's answers: models and temperatures in turn. What takes the likeliest token has one answer."""
+    """Who gives each of a prompt's answers: models and temperatures in turn. What takes the likeliest token has one
+    answer."""
     temperatures = settings.temperature if isinstance(settings.temperature, list) else [settings.temperature]
     ways = [
         AnswerSlot(
@@ -133,7 +139,8 @@ def plan_slots(settings: SampleSettings, models: int) -> list[AnswerSlot]:
     ]
     if not ways or settings.answers < len(ways):
         raise UsageError(
-            f"{settings.answers} answers to a prompt cannot come from {models} models at {len(temperatures)} temperatures; "
+            f"{settings.answers} answers to a prompt cannot come from {models} models at {len(temperatures)} "
+            "temperatures; "
             f"expected answers={max(1, len(ways))} or more, and at least one model and temperature"
         )
     drawing = [way for way in ways if not way.sampling.greedy]

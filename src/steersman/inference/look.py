@@ -1,5 +1,5 @@
-"""What a report measures with the run's own models, if they are at hand: before and after on held-out prompts, and answers looked at
-token by token with the paths that were not taken."""
+"""What a report measures with the run's own models, if they are at hand: before and after on held-out prompts, and
+answers looked at token by token with the paths that were not taken."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,8 @@ from steersman.settings.base import check
 from steersman.settings.score import ScorerSettings
 
 DRAWN = 8
-"""Answers drawn to each prompt that is put under the microscope; the different ones among them are shown, the commonest first."""
+"""Answers drawn to each prompt that is put under the microscope; the different ones among them are shown, the commonest
+first."""
 SHOWN = 2
 NOTE = (
     "Drawn and measured when this page was made, with the weights that the run kept; its advantages are not whitened."
@@ -33,7 +34,8 @@ NOTE = (
 
 
 def measure(run: ReadRun, *, microscope: int | None, prompts: Sequence[str], device: str) -> Measured:
-    """Everything that needs the models. What cannot be measured is a note with its reason: a report is made in any case."""
+    """Everything that needs the models. What cannot be measured is a note with its reason: a report is made in any
+    case."""
     if microscope == 0:
         return NOTHING_MEASURED
     if run.summary.state == "running":
@@ -49,7 +51,10 @@ def _with_models(run: ReadRun, microscope: int | None, prompts: Sequence[str], d
         makes_one = run.kind in WITH_LANGUAGE_MODEL and (run.folder / "model").is_dir()
         return _told(run, of_models(run, device=device) if makes_one else None, (), ())
     if microscope is None and asks_a_service(check(ScorerSettings, run.recipe.get("scorer", {}))):
-        words = "The run's scorer is a service that may have to be paid, so nothing was scored anew; --microscope N asks it."
+        words = (
+            "The run's scorer is a service that may have to be paid, so nothing was scored anew; --microscope "
+            "N asks it."
+        )
         return _noted(words)
     opened = open_policy(run.folder, device=device)
     entries, notes = look_at(run, opened, microscope, prompts)
@@ -133,8 +138,8 @@ def _commonest(experience: Sequence[Experience]) -> list[Experience]:
 
 
 def _start(entry: Mapping[str, Any]) -> int:
-    """The token to look at first: of those where something else could have been said (of all, if there is none) the one after which the
-    critic expects something most different."""
+    """The token to look at first: of those where something else could have been said (of all, if there is none) the one
+    after which the critic expects something most different."""
     values = entry["columns"].get("values") or [0.0] * len(entry["tokens"])
     steps = [abs(after - before) for before, after in itertools.pairwise(values)] or [0.0]
     open_places = [int(place) for place in entry["alternatives"] if int(place) < len(steps)]

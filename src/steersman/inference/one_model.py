@@ -75,13 +75,15 @@ def evaluate_model(
     alike = reference is not None and same_tokens(opened.model, reference.model)
     if reference is not None and not alike:
         notes.append(
-            f"{opened.name} and {reference.name} have different tokenisers: KL compares distributions token by token and cannot be taken; "
+            f"{opened.name} and {reference.name} have different tokenisers: KL compares distributions token by "
+            "token and cannot be taken; "
             "the perplexity is that of the answer's words, read with the reference's own tokens"
         )
     guide = opened.model.guide
     if guide is not None and guide.beta:
         notes.append(
-            f"{opened.name}'s answers lean on its Q heads (beta {guide.beta:g}); KL, entropy and perplexity are those of its policy "
+            f"{opened.name}'s answers lean on its Q heads (beta {guide.beta:g}); KL, entropy and perplexity are "
+            "those of its policy "
             "without them"
         )
     grid: list[list[MeasuredAnswer]] = []
@@ -179,7 +181,8 @@ def _document(opened: Opened, record: Document | Demonstration) -> Encoded:
 
 
 def _read(opened: Opened, corpus: Sequence[Encoded]) -> list[DocumentLogProb]:
-    """Log-probability, tokens and bytes of what was read of each text: a text longer than the context is read as far as that."""
+    """Log-probability, tokens and bytes of what was read of each text: a text longer than the context is read as far as
+    that."""
     found: list[DocumentLogProb] = []
     for encoded, values in zip(corpus, _log_probs(opened, corpus) if corpus else [], strict=True):
         learned = [i for i, said in zip(encoded.ids, encoded.loss, strict=True) if said]
@@ -189,8 +192,8 @@ def _read(opened: Opened, corpus: Sequence[Encoded]) -> list[DocumentLogProb]:
 
 
 def _choose(opened: Opened, questions: Sequence[Choice]) -> list[tuple[bool, bool]]:
-    """Whether the likeliest choice is the right one, and the likeliest by its characters. Each is read as the whole answer, with
-    its end."""
+    """Whether the likeliest choice is the right one, and the likeliest by its characters. Each is read as the whole
+    answer, with its end."""
     encoded = [
         encode_completion(
             opened.model.tokeniser, question.prompt, Completion(words), max_length=opened.longest, truncate="left"

@@ -1,5 +1,5 @@
-"""A run of PPO or its kin opened to be looked at: its policy, critic and frozen reference with the weights that the run kept, its
-engine and its scorer. Nothing in the run's folder is changed."""
+"""A run of PPO or its kin opened to be looked at: its policy, critic and frozen reference with the weights that the run
+kept, its engine and its scorer. Nothing in the run's folder is changed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -64,7 +64,8 @@ class OpenedPolicy:
         return prompts_of(self.settings.prompts, self.words, lambda words: None, room=room)[1]
 
     def answers(self, voice: ModelView, prompts: Sequence[Prompt], *, samples: int) -> list[Sample]:
-        """Answers drawn as in training; the same seeds whoever speaks, so that what differs is the model and not the luck."""
+        """Answers drawn as in training; the same seeds whoever speaks, so that what differs is the model and not the
+        luck."""
         asking = Asking(self.sampling, samples, self.settings.run.seed, "report")
         return collect(prompts, native_engine(voice, self.model.tokeniser), self.words, asking, iteration=0)
 
@@ -109,7 +110,8 @@ def _other_scale(settings: PpoSettings) -> Iterator[str]:
             else "in running deviations"
         )
         yield (
-            f"The run was paid {how}, and so its critic expects those; answers drawn for this page are scored by the scorer itself, on its "
+            f"The run was paid {how}, and so its critic expects those; answers drawn for this page are scored by "
+            "the scorer itself, on its "
             "own scale."
         )
 
@@ -121,14 +123,16 @@ def asks_a_service(settings: ScorerSettings) -> bool:
 
 
 def still_there(folder: Path, start: str) -> tuple[str, ...]:
-    """What a run began from must still be there: a folder that is gone must not be looked for on a hub. A note if it has changed."""
+    """What a run began from must still be there: a folder that is gone must not be looked for on a hub. A note if it
+    has changed."""
     stamped = str(read_stamp(folder / "stamp.json").get("parents", {}).get("model", ""))
     path, _, digest = stamped.rpartition(" ")
     if not digest or path != start:
         return ()
     if not Path(path).expanduser().is_dir():
         raise ModelError(
-            f"the model that the run began from, {path}, is not there (seen from {Path.cwd()}); it is the frozen reference. Put it "
+            f"the model that the run began from, {path}, is not there (seen from {Path.cwd()}); it is the frozen "
+            "reference. Put it "
             "back, or call from the folder where the run was started"
         )
     if identity_of(path) != stamped:

@@ -1,5 +1,5 @@
-"""What else could have been said: at each token of an answer its likeliest alternatives, each continued by the policy and scored, so
-that one sees which path was better and by how much; and what the critic had expected of each.
+"""What else could have been said: at each token of an answer its likeliest alternatives, each continued by the policy
+and scored, so that one sees which path was better and by how much; and what the critic had expected of each.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,8 @@ class Branch:
 
 
 def paths_of(opened: OpenedPolicy, sample: Sample) -> dict[str, list[dict[str, Any]]]:
-    """By token: the way that was taken and its alternatives, each with scored continuations. Empty where nothing else was likely."""
+    """By token: the way that was taken and its alternatives, each with scored continuations. Empty where nothing else
+    was likely."""
     branches = _branches(opened, sample)
     if not branches:
         return {}

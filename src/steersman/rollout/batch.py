@@ -1,7 +1,8 @@
 """A batch of answers as columns: one tensor for each quantity, all answers one after another, with offsets.
 
-Training reads the columns. Who looks at one answer indexes the batch: a `Rollout` holds slices of the columns. `to_bytes` is the form in
-which a batch travels between processes and machines: safetensors, with a digest against damage.
+Training reads the columns. Who looks at one answer indexes the batch: a `Rollout` holds slices of the columns.
+`to_bytes` is the form in which a batch travels between processes and machines: safetensors, with a digest against
+damage.
 """
 
 import json
@@ -22,7 +23,8 @@ from steersman.batches import TokenRow
 from steersman.errors import DataError
 
 FinishReason = Literal["end", "stop", "length"]
-"""Why an answer ended: the model's EOS; a stop string or stop id of the request; or max_new_tokens (or the context) was reached."""
+"""Why an answer ended: the model's EOS; a stop string or stop id of the request; or max_new_tokens (or the context) was
+reached."""
 
 FINISH_REASONS: tuple[FinishReason, ...] = ("end", "stop", "length")
 """A finish reason's place here is its code in a batch."""
@@ -36,9 +38,9 @@ FORMAT = "steersman rollouts 1"
 class Rollout:
     """One answer. `ids` are the sampled tokens, EOS or the tokens of a stop string included (see `stops.answer_text`).
 
-    `log_probs[t]` is that of ids[t] under softmax(logits / temperature), `sampling_log_probs[t]` under the distribution it was drawn from.
-    `version` is the number of the weights that sampled it. `entropies` are of softmax(logits / temperature), `values` of the state before
-    each token; None where the engine does not know them.
+    `log_probs[t]` is that of ids[t] under softmax(logits / temperature), `sampling_log_probs[t]` under the distribution
+    it was drawn from. `version` is the number of the weights that sampled it. `entropies` are of softmax(logits /
+    temperature), `values` of the state before each token; None where the engine does not know them.
     """
 
     prompt: int
@@ -65,8 +67,8 @@ class Rollout:
 
 @dataclass(frozen=True, eq=False)
 class RolloutBatch(Sequence[Rollout]):
-    """Answers as columns. Answer i has the tokens offsets[i] … offsets[i + 1] of each token column. `prompts` are the prompts' numbers in
-    the request; `prompt_ids` holds each of them once, in the order of their numbers.
+    """Answers as columns. Answer i has the tokens offsets[i] … offsets[i + 1] of each token column. `prompts` are the
+    prompts' numbers in the request; `prompt_ids` holds each of them once, in the order of their numbers.
 
     It is a `Sequence`, so that code which looks at one answer at a time takes it as it takes a list.
     """
@@ -170,7 +172,8 @@ class RolloutBatch(Sequence[Rollout]):
         )
 
     def to_bytes(self) -> bytes:
-        """The batch as safetensors; the metadata holds the format, the names of the finish reasons, and a digest of the columns."""
+        """The batch as safetensors; the metadata holds the format, the names of the finish reasons, and a digest of the
+        columns."""
         columns = {name: column.cpu().clone() for name, column in self._columns.items()}
         facts = {"format": FORMAT, "finish_reasons": FINISH_REASONS, "digest": _digest(columns)}
         return save(columns, {"rollouts": json.dumps(facts)})
@@ -186,7 +189,8 @@ class RolloutBatch(Sequence[Rollout]):
             ) from error
         if facts.get("format") != FORMAT or facts.get("finish_reasons") != list(FINISH_REASONS):
             raise DataError(
-                f"rollouts of the format {facts.get('format')!r} were received, and {FORMAT!r} was expected; use the same release of "
+                f"rollouts of the format {facts.get('format')!r} were received, and {FORMAT!r} was expected; use "
+                "the same release of "
                 "Steersman on both sides"
             )
         names = {field.name for field in fields(RolloutBatch)}
@@ -246,7 +250,8 @@ class _Plain:
 
 
 def token_index(starts: Int[Tensor, " answers"], lengths: Int[Tensor, " answers"]) -> Int[Tensor, " tokens"]:
-    """Where the tokens of answers are that begin at `starts` of a flat column: starts[i], starts[i] + 1, … for each answer in turn."""
+    """Where the tokens of answers are that begin at `starts` of a flat column: starts[i], starts[i] + 1, … for each
+    answer in turn."""
     ends = lengths.cumsum(0)
     return torch.arange(int(lengths.sum())) + (starts - ends + lengths).repeat_interleave(lengths)
 

@@ -36,8 +36,8 @@ def choose_decoder(
     wish: Path | Literal["auto"],
     dtype: torch.dtype | None = None,
 ) -> tuple[Decoder, str]:
-    """The decoder, and in words why it is none of the faster ones ("" if it is the fastest that the device has). `dtype` is that of the
-    weights that a fast one copies, if not the model's own."""
+    """The decoder, and in words why it is none of the faster ones ("" if it is the fastest that the device has).
+    `dtype` is that of the weights that a fast one copies, if not the model's own."""
     reasons: list[str] = []
     for name in PATHS:
         if wish not in ("auto", name) or (wish == "auto" and name == "graphed" and backbone.device.type != "cuda"):
@@ -48,7 +48,8 @@ def choose_decoder(
             return made, "; ".join(reasons)
         reasons.append(f"{name}: {reason}")
     raise ModelError(
-        f"{backbone.name!r} cannot be decoded in the way asked for, {wish!r} ({'; '.join(reasons)}); leave the path at 'auto'"
+        f"{backbone.name!r} cannot be decoded in the way asked for, {wish!r} ({'; '.join(reasons)}); leave the "
+        "path at 'auto'"
     )
 
 
@@ -70,8 +71,8 @@ def _try(
 
 
 def _refusals(path: Path) -> tuple[type[Exception], ...]:
-    """A family may refuse our cache or mask in any way it likes, and a compiler of kernels a card in ways of its own; the next way down is
-    right for all."""
+    """A family may refuse our cache or mask in any way it likes, and a compiler of kernels a card in ways of its own;
+    the next way down is right for all."""
     if path == "graphed":
         return (Exception,)
     return (TypeError, ValueError, AttributeError, RuntimeError, KeyError, IndexError, NotImplementedError)
@@ -80,7 +81,8 @@ def _refusals(path: Path) -> tuple[type[Exception], ...]:
 def same_logits(
     decoder: Decoder, backbone: Backbone, adapter: str | None, q_heads: QHeads | None, *, steps: int
 ) -> bool:
-    """Whether a prefill and some steps give what the model gives for the whole sequence: logits, and Q where there are heads."""
+    """Whether a prefill and some steps give what the model gives for the whole sequence: logits, and Q where there are
+    heads."""
     plain = WholeDecoder(backbone, adapter, q_heads)
     room = (backbone.context_length or 1024) - steps
     lengths = torch.tensor([max(1, min(n, room)) for n in _PROBE_LENGTHS], device=backbone.device)
@@ -104,8 +106,8 @@ def same_logits(
 
 
 def _agree_in_each(expected: torch.Tensor, seen: torch.Tensor, q_heads: QHeads | None) -> bool:
-    """Logits and Q by themselves: the larger numbers of the one must not hide an error in the other. What is computed with fewer digits
-    is held to fewer."""
+    """Logits and Q by themselves: the larger numbers of the one must not hide an error in the other. What is computed
+    with fewer digits is held to fewer."""
     parts = 1 if q_heads is None else 2
     pairs = zip(expected.to(seen.dtype).chunk(parts, dim=1), seen.chunk(parts, dim=1), strict=True)
     return all(nearly_equal(one, other) for one, other in pairs)

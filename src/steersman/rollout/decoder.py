@@ -1,7 +1,8 @@
 """What the engine asks of a model: read prompts, then one token more of each row. And the two ways that need no
 knowledge of the family: the model's own layers over our memory, or the whole sequence through the model each time.
 
-What comes back of each row are the logits of all tokens; where the decoder was given Q heads, Q of all tokens stands behind them.
+What comes back of each row are the logits of all tokens; where the decoder was given Q heads, Q of all tokens stands
+behind them.
 """
 
 from typing import Any, Literal, Protocol, cast, runtime_checkable
@@ -228,7 +229,8 @@ class _Next(_Layer):
 def logits_after(
     backbone: Backbone, q_heads: QHeads | None, lengths: Int[Tensor, " row"], **asked: Any
 ) -> Float[Tensor, "row numbers"]:
-    """Logits (and Q) after the last token of each row; of no other token, where hidden states are enough to make them."""
+    """Logits (and Q) after the last token of each row; of no other token, where hidden states are enough to make
+    them."""
     readout = backbone.readout
     if readout is None:
         logits = last_of(backbone.hf(**asked).logits, lengths)

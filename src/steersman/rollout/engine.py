@@ -1,8 +1,8 @@
 """What every rollout engine is asked and what it answers: token ids in, samples out, each with its log-probabilities.
 
-The log-probability that the trainer compares with is that of the *unfiltered* distribution softmax(logits / temperature);
-the one a token was really drawn from (after leaning on Q, penalty, top-k, top-p and min-p) stands beside it. Ids are never decoded and
-encoded again: what was sampled is what is scored and trained on.
+The log-probability that the trainer compares with is that of the *unfiltered* distribution softmax(logits /
+temperature); the one a token was really drawn from (after leaning on Q, penalty, top-k, top-p and min-p) stands beside
+it. Ids are never decoded and encoded again: what was sampled is what is scored and trained on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,8 @@ from steersman.errors import DataError, UsageError
 from steersman.rollout.batch import Rollout, RolloutBatch
 
 OnToken = Callable[[int, int, int, float], None]
-"""Called for each token as it is drawn: prompt, sample, token id, log-probability. One sample's tokens come in order."""
+"""Called for each token as it is drawn: prompt, sample, token id, log-probability. One sample's tokens come in
+order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +25,12 @@ class Sampling:
     """How tokens are drawn. Every field but the first two is neutral by default.
 
     The order is that of transformers: repetition penalty, minimum length, temperature, top-k, top-p, min-p; tokens that
-    tie with the last one kept are kept too. Temperature 0 takes the likeliest token; log-probabilities are then those at
-    temperature 1, and the probability of the draw is 1. A sample never goes beyond the model's context: it ends there,
-    with the finish "length".
+    tie with the last one kept are kept too. Temperature 0 takes the likeliest token; log-probabilities are then those
+    at temperature 1, and the probability of the draw is 1. A sample never goes beyond the model's context: it ends
+    there, with the finish "length".
 
-    `q_beta` is how much answers lean on the Q heads of a model that has them (see `models.q_heads`): tokens are drawn from
-    policy * exp(q_beta * Q), and all the rest applies to that. None leaves it to the model; 0 is the policy alone.
+    `q_beta` is how much answers lean on the Q heads of a model that has them (see `models.q_heads`): tokens are drawn
+    from policy * exp(q_beta * Q), and all the rest applies to that. None leaves it to the model; 0 is the policy alone.
     """
 
     max_new_tokens: int
@@ -70,7 +71,8 @@ class Sampling:
 
     @property
     def filtered(self) -> bool:
-        """Whether tokens are drawn from another distribution than the one whose log-probabilities are reported (leaning on Q aside)."""
+        """Whether tokens are drawn from another distribution than the one whose log-probabilities are reported (leaning
+        on Q aside)."""
         neutral = (0, 1.0, 0.0, 1.0, 0)
         return (self.top_k, self.top_p, self.min_p, self.repetition_penalty, self.min_new_tokens) != neutral
 
@@ -163,11 +165,13 @@ def check_request(prompts: Sequence[Sequence[int]], samples: int, vocabulary: in
             raise DataError(f"prompt {i} has no tokens; give at least one, such as the model's begin-of-text token")
         if vocabulary is not None and not 0 <= min(prompt) <= max(prompt) < vocabulary:
             raise DataError(
-                f"prompt {i} holds the id {max(prompt) if max(prompt) >= vocabulary else min(prompt)}, and the model has "
+                f"prompt {i} holds the id {max(prompt) if max(prompt) >= vocabulary else min(prompt)}, and the "
+                "model has "
                 f"ids from 0 to {vocabulary - 1}; it was encoded with another tokeniser than the model's"
             )
         if context is not None and len(prompt) >= context:
             raise DataError(
-                f"prompt {i} has {len(prompt)} tokens, and the model's context of {context} must hold the prompt and at "
+                f"prompt {i} has {len(prompt)} tokens, and the model's context of {context} must hold the prompt "
+                "and at "
                 "least one new token; shorten the prompt, or choose a model with a longer context"
             )

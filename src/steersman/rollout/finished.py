@@ -12,8 +12,8 @@ from steersman.rollout.request import GenerationRequest, Ticket
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Answers that ended in the same step. `columns` are their tokens on the device: ids, log-probs, sampling log-probs, and
-    entropies and values where they are known."""
+    """Answers that ended in the same step. `columns` are their tokens on the device: ids, log-probs, sampling
+    log-probs, and entropies and values where they are known."""
 
     answers: list[tuple[Ticket, FinishReason]]
     lengths: list[int]

@@ -182,7 +182,8 @@ class FusedDecoder(InRows):
     def _attend_past(self, plan: LayerPlan, queries: Tensor, keys: Tensor, values: Tensor, step: Step) -> Tensor:
         """One query a row against what the row remembers; the heads of a group are the queries of one key head.
 
-        Plain batched products: for one query they are faster than the fused attention kernels of a CPU (1.3 to 3 times).
+        Plain batched products: for one query they are faster than the fused attention kernels of a CPU (1.3 to 3
+        times).
         """
         width, group = step.width, plan.heads // plan.kv_heads
         queries = queries.reshape(width * plan.kv_heads, group, plan.head_dim)
@@ -237,8 +238,8 @@ class FusedDecoder(InRows):
 
 
 def _inside(lengths: Int[Tensor, " row"], time: int) -> tuple[Int[Tensor, " tokens"], int]:
-    """Where the real tokens of padded rows stand (row * time + position), and how many there are; the last of them stands there again
-    until their number is one of few."""
+    """Where the real tokens of padded rows stand (row * time + position), and how many there are; the last of them
+    stands there again until their number is one of few."""
     places = (torch.arange(time, device=lengths.device) < lengths[:, None]).flatten().nonzero().squeeze(1)
     spare = onednn_width(len(places)) - len(places)
     return torch.cat([places, places[-1:].expand(spare)]), len(places)

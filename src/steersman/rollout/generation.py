@@ -295,5 +295,6 @@ class Generation:
                 self.request.on_answer(rollout)
 
     def batch(self) -> RolloutBatch:
-        """All answers, in the order of prompts and samples. To be called outside of inference mode: training uses the tensors."""
+        """All answers, in the order of prompts and samples. To be called outside of inference mode: training uses the
+        tensors."""
         return assembled(self.finished, self.request)

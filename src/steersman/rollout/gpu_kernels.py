@@ -1,8 +1,9 @@
 """What a decoding step does between its products, as kernels for a GPU: four launches a layer in place of about twenty.
 
-At a few dozen rows a step's time is the reading of the weights and the launching of kernels. Everything here computes in float32 and
-reads and writes the type of what it is given. How far each row has come is read on the device, so that the same launches (and a
-graph of them) serve every step. Checked against plain torch in tests/rollout/test_gpu_kernels.py, without a GPU too, by Triton's interpreter.
+At a few dozen rows a step's time is the reading of the weights and the launching of kernels. Everything here computes
+in float32 and reads and writes the type of what it is given. How far each row has come is read on the device, so that
+the same launches (and a graph of them) serve every step. Checked against plain torch in
+tests/rollout/test_gpu_kernels.py, without a GPU too, by Triton's interpreter.
 
 Legend: W rows, H heads, K key/value heads, D width of a head, C capacity of a row's memory.
 """
@@ -26,7 +27,8 @@ _BLOCK: Any = 32
 
 
 def _kernel(function: Any) -> Any:
-    """Triton reads a function's source and globals, so it must see the function itself and nothing that checks types around it."""
+    """Triton reads a function's source and globals, so it must see the function itself and nothing that checks types
+    around it."""
     return triton.jit(inspect.unwrap(function))
 
 
@@ -118,8 +120,8 @@ def turn_and_remember(
     epsilon: float,
     heads: int,
 ) -> Float[Tensor, "W H D"]:
-    """Norm (where heads have one) and rotate queries and keys, write each row's key and value behind what it remembers, and give back
-    the queries. `sine` is negative in its first half (`layout.rotary_tables`)."""
+    """Norm (where heads have one) and rotate queries and keys, write each row's key and value behind what it remembers,
+    and give back the queries. `sine` is negative in its first half (`layout.rotary_tables`)."""
     _, kv_heads, capacity, width = keys.shape
     cosine, sine = rotary
     queries = qkv.new_empty(len(qkv), heads, width)
@@ -197,7 +199,8 @@ def attend_past(
         SLIDES=window is not None,
         SIZE=triton.next_power_of_2(width),
         BLOCK=_BLOCK,
-        # measured on an H200 (64 rows, 20 heads of 64, 64 tokens): 11.4 microseconds; with 4 warps and blocks of 64 20.4
+        # measured on an H200 (64 rows, 20 heads of 64, 64 tokens): 11.4 microseconds; with 4 warps and blocks of 64
+        # 20.4
         num_warps=1,
     )
     return found.view(rows, -1)

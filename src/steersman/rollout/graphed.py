@@ -1,9 +1,10 @@
 """The fast decoder on a GPU: a step is recorded once for each width and then played back as one CUDA graph.
 
-At a few dozen rows a GPU is done with a step sooner than Python could ask for its hundreds of kernels. So the weights, the memory of
-the rows and all that a step reads stay where they are for as long as the engine lives: new weights are copied into the old
-places, a generation takes the memory that the one before it used, and how far each row has come is read on the device. Between the
-products stand the kernels of `gpu_kernels.py`. The stream of hidden states is float32; the products' type is the engine's.
+At a few dozen rows a GPU is done with a step sooner than Python could ask for its hundreds of kernels. So the weights,
+the memory of the rows and all that a step reads stay where they are for as long as the engine lives: new weights are
+copied into the old places, a generation takes the memory that the one before it used, and how far each row has come is
+read on the device. Between the products stand the kernels of `gpu_kernels.py`. The stream of hidden states is float32;
+the products' type is the engine's.
 """
 
 # torch's own annotations are partial here
@@ -24,7 +25,8 @@ from steersman.rollout.layout import LayerWeights, final_gain, head_weights, lay
 from steersman.rollout.memory import RowMemory
 from steersman.rollout.products import Product
 
-# A memory is as long as a multiple of this many tokens, and is used again if it is no more than so many times what is needed.
+# A memory is as long as a multiple of this many tokens, and is used again if it is no more than so many times what is
+# needed.
 _ROUND, _LARGER = 64, 4
 
 

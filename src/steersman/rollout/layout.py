@@ -32,7 +32,8 @@ class LayerPlan:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """Weights with the norms before them and the scale of attention scores multiplied in; a norm is None where there is none."""
+    """Weights with the norms before them and the scale of attention scores multiplied in; a norm is None where there is
+    none."""
 
     qkv: Float[Tensor, "qkv hidden"]
     qkv_bias: Float[Tensor, " qkv"] | None

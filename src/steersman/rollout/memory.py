@@ -13,8 +13,8 @@ from torch import Tensor
 
 
 class RowMemory:
-    """`tensors[i]` has the shape [slots, lanes, capacity, ...]; what lanes and rest are, the decoder knows. They are made
-    when first written, since only then is their shape known for any model."""
+    """`tensors[i]` has the shape [slots, lanes, capacity, ...]; what lanes and rest are, the decoder knows. They are
+    made when first written, since only then is their shape known for any model."""
 
     def __init__(self, slots: int, capacity: int, device: torch.device) -> None:
         self.slots, self.capacity, self.device = slots, capacity, device

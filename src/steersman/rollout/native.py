@@ -31,19 +31,19 @@ ROWS = {"cpu": 64, "mps": 128, "cuda": 256}
 # Bytes of keys and values at most on a processor; on a GPU, this share of what is free.
 _MEMORY_BYTES = 2**30
 _FREE_SHARE = 0.5
-# A copy of the weights and a memory of rows that take no more than this share of a GPU's memory are kept while others compute: recordings
-# of steps stand on their places.
+# A copy of the weights and a memory of rows that take no more than this share of a GPU's memory are kept while others
+# compute: recordings of steps stand on their places.
 _KEPT_SHARE = 0.1
 
 
 class NativeEngine:
     """`end_ids` are the ids that end an answer (`text.tokeniser.end_ids`); a tokeniser is needed for stop strings only.
     `acting_as` is the adapter that answers, None the model without one. `token_budget` is how many tokens, prompts
-    included, may be remembered at once; it bounds the memory, and what does not fit waits. `guide` are Q heads that answers lean
-    on, and how much unless the request says otherwise; they are read as they are, and no copy is made of them.
-    `with_token_info`: samples say what is known of each token besides (`Rollout.token_info`); by `value_head`, which reads the trunk that
-    answers, the value of each state too, where the fast decoder answers. `dtype` is that of the fast decoder's copy of the weights, if not
-    the model's own.
+    included, may be remembered at once; it bounds the memory, and what does not fit waits. `guide` are Q heads that
+    answers lean on, and how much unless the request says otherwise; they are read as they are, and no copy is made of
+    them. `with_token_info`: samples say what is known of each token besides (`Rollout.token_info`); by `value_head`,
+    which reads the trunk that answers, the value of each state too, where the fast decoder answers. `dtype` is that of
+    the fast decoder's copy of the weights, if not the model's own.
     """
 
     def __init__(
@@ -93,7 +93,8 @@ class NativeEngine:
         self._stale = True
 
     def release(self) -> None:
-        """Give back the memory of the copied weights until the next `generate`, unless it is little and what was recorded is worth more."""
+        """Give back the memory of the copied weights until the next `generate`, unless it is little and what was
+        recorded is worth more."""
         if isinstance(self._decoder, GraphedDecoder):
             whole = torch.cuda.get_device_properties(self.backbone.device).total_memory
             if self._decoder.bytes <= _KEPT_SHARE * whole:
@@ -107,7 +108,8 @@ class NativeEngine:
             if name not in own or own[name].shape != tensor.shape:
                 there = f"the shape {tuple(own[name].shape)}" if name in own else "no such weight"
                 raise ModelError(
-                    f"cannot load the weight {name!r} of shape {tuple(tensor.shape)}: {self.backbone.name!r} has {there}; "
+                    f"cannot load the weight {name!r} of shape {tuple(tensor.shape)}: {self.backbone.name!r} has "
+                    f"{there}; "
                     "give weights of the same model, under the names of its state_dict"
                 )
         with torch.no_grad():
@@ -155,7 +157,8 @@ class NativeEngine:
         """How much this request leans on Q."""
         if sampling.q_beta and self.guide is None:
             raise UsageError(
-                f"q_beta is {sampling.q_beta}, and {self.backbone.name!r} has no Q heads to lean on; leave it out, or give a model "
+                f"q_beta is {sampling.q_beta}, and {self.backbone.name!r} has no Q heads to lean on; leave it out, "
+                "or give a model "
                 "that `steersman ilql` made"
             )
         own = 0.0 if self.guide is None else self.guide.beta
@@ -194,8 +197,8 @@ class NativeEngine:
         return slots
 
     def _take_up(self, leans: QHeads | None) -> Decoder:
-        """The decoder for the weights as they are now, with Q if these heads are leaned on. A change that nobody announced is noticed too, as far as torch
-        counts it: every write in place to a parameter."""
+        """The decoder for the weights as they are now, with Q if these heads are leaned on. A change that nobody
+        announced is noticed too, as far as torch counts it: every write in place to a parameter."""
         heads = [] if self.value_head is None else list(self.value_head.parameters())
         taken = tuple(parameter._version for parameter in [*self.backbone.hf.parameters(), *heads])
         if self._decoder is not None and not self._stale and taken == self._taken and leans is self._q_heads:
@@ -215,8 +218,9 @@ class NativeEngine:
         return self._decoder
 
     def _make_again(self, path: Path, leans: QHeads | None, held: GraphedDecoder | None) -> bool:
-        """The same way with the new weights, in the places of the old ones if what has them is at hand. A copy with an adapter is checked again: at the beginning an adapter
-        changes nothing, so that leaving it out would not have shown. (In bf16 the check is as coarse as the numbers are.)"""
+        """The same way with the new weights, in the places of the old ones if what has them is at hand. A copy with an
+        adapter is checked again: at the beginning an adapter changes nothing, so that leaving it out would not have
+        shown. (In bf16 the check is as coarse as the numbers are.)"""
         with decoding(self.backbone, fast=path in COPYING):
             if held is None:
                 made = PATHS[path](self.backbone, self.acting_as, leans, self.dtype)

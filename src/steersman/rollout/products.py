@@ -1,8 +1,8 @@
 """Matrix products for decoding: few rows, the same weight every time.
 
 On a CPU a weight is laid out once for oneDNN's kernels, which here are 1.6 times as fast as torch's default at 64 rows
-and 2 to 5 times at 4 to 16 (2 cores with AVX-512, float32), and as exact. Only these products go there: the setting that
-sends every float32 product to oneDNN makes attention of one query ten times slower.
+and 2 to 5 times at 4 to 16 (2 cores with AVX-512, float32), and as exact. Only these products go there: the setting
+that sends every float32 product to oneDNN makes attention of one query ten times slower.
 """
 
 from collections.abc import Callable, Iterator

@@ -28,8 +28,8 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """What one call of `generate` asks for: the samples to be made of each prompt, how they are drawn, and who hears of them.
-    `with_token_info`: entropies come with the answers, and values where the decoder reads a value head."""
+    """What one call of `generate` asks for: the samples to be made of each prompt, how they are drawn, and who hears of
+    them. `with_token_info`: entropies come with the answers, and values where the decoder reads a value head."""
 
     prompts: Sequence[Sequence[int]]
     tickets: Sequence[Sequence[Ticket]]

@@ -34,9 +34,9 @@ def draw(
     lean: Float[Tensor, "row vocab"] | None = None,
     with_entropy: bool = False,
 ) -> Drawn:
-    """One token a row. `seen` are the tokens that the repetition penalty falls on, `barred` what must not come yet. `lean` is what is
-    added to the logits that a token is drawn from, and to no others: the log-probabilities reported stay the policy's own, and so does
-    the entropy, if it is wanted."""
+    """One token a row. `seen` are the tokens that the repetition penalty falls on, `barred` what must not come yet.
+    `lean` is what is added to the logits that a token is drawn from, and to no others: the log-probabilities reported
+    stay the policy's own, and so does the entropy, if it is wanted."""
     logits = logits.float()
     scaled = logits if sampling.logit_temperature == 1 else logits / sampling.logit_temperature
     if lean is not None:

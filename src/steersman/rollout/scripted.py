@@ -99,7 +99,8 @@ class ScriptedEngine:
         else:
             known = ", ".join(repr(text) for text in list(self.script)[:3]) or "none"
             raise DataError(
-                f"the script has no answer to the prompt {prompt!r} (it knows {len(self.script)}, such as {known}); add it, "
+                f"the script has no answer to the prompt {prompt!r} (it knows {len(self.script)}, such as "
+                f"{known}); add it, "
                 "or give a function of the prompt"
             )
         if not isinstance(found, str | ScriptedAnswer):

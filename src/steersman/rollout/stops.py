@@ -29,7 +29,8 @@ class StopStrings:
         known = self._may_end.get(token)
         if known is None:
             text = self._text([token])
-            # A space at the edge of a lone token may be lost, and half a letter shows only once the other half is there.
+            # A space at the edge of a lone token may be lost, and half a letter shows only once the other half is
+            # there.
             known = _UNFINISHED in text or not self.last_letters.isdisjoint(text)
             known = known or any(letter.isspace() for letter in self.last_letters) or not text
             self._may_end[token] = known

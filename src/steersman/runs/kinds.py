@@ -8,7 +8,8 @@ ModelKind = Literal["language model", "reward model", "classifier"]
 
 @dataclass(frozen=True, slots=True)
 class RunKind:
-    """One kind of run: what its model/ folder holds (None: it has no model), its name in a report, and the command that makes one."""
+    """One kind of run: what its model/ folder holds (None: it has no model), its name in a report, and the command that
+    makes one."""
 
     name: str
     model: ModelKind | None

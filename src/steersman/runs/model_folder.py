@@ -1,12 +1,14 @@
-"""Which model a folder means: one rule for every command that takes a model, a scorer, a critic or a reference by its folder.
+"""Which model a folder means: one rule for every command that takes a model, a scorer, a critic or a reference by its
+folder.
 
-    a model's own folder (config.json or adapter_config.json in it)    itself: Hugging Face, a peft adapter, a reward model
-    a run's folder (recipe.toml or stamp.json in it)                   its model/, which is there once the run has finished
-    any other folder, and a name that is no folder                     itself: an ensemble, a checkpoint's folder, a hub id
+    a model's own folder (config.json or adapter_config.json in it) itself: a Hugging Face, peft or reward model
+    a run's folder (recipe.toml or stamp.json in it)                its model/, there once the run has finished
+    any other folder, and a name that is no folder                  itself: an ensemble, a checkpoint, a hub id
 
-A folder that stands for several models is not resolved here: `reward.open.members_of` reads an ensemble's members first, each of
-which is a folder by this rule; `loading.saved.open_any_model` opens a checkpoint's folder (step-000120), whose weights are not a
-model's folder by themselves; `loading.language_model.model_path` knows harbour:base and tiny:<family>.
+A folder that stands for several models is not resolved here: `reward.open.members_of` reads an ensemble's members
+first, each of which is a folder by this rule; `loading.saved.open_any_model` opens a checkpoint's folder (step-000120),
+whose weights are not a model's folder by themselves; `loading.language_model.model_path` knows harbour:base and
+tiny:<family>.
 """
 
 from pathlib import Path

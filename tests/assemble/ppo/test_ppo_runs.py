@@ -178,7 +178,7 @@ def test_importance_weights_come_on_when_the_engine_disagrees_and_that_is_said(o
             assert torch.allclose(one.importance, torch.full_like(one.importance, math.exp(0.3)), atol=1e-3)
         from steersman.watch.health import verdicts
 
-        assert any("truncated importance weights now correct" in words for words in verdicts(done.row))
+        assert any("truncated importance weights correct for it now" in words for words in verdicts(done.row))
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ CRITIC = "value"
 
 
 def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
-    """Policy, critic and reference in the layout that the settings ask for; no critic where the estimator needs none."""
+    """Policy, critic and reference in the layout that the settings ask for; no critic where the estimator needs
+    none."""
     backbone = model.backbone
     head = ValueHead(backbone.hidden_size).to(backbone.device) if settings.advantage.estimator == "gae" else None
     if settings.layout.startswith("adapters"):
@@ -43,8 +44,8 @@ def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
 
 
 def shard_actors(actors: ModelActors, world: World) -> Backbone:
-    """Policy, critic and reference shared out over the processes. What comes back is the policy whole, for the engine: a copy,
-    where there are several processes, which is not the one that learns."""
+    """Policy, critic and reference shared out over the processes. What comes back is the policy whole, for the engine:
+    a copy, where there are several processes, which is not the one that learns."""
     if world.size == 1:
         return actors.backbone
     plain = copy.deepcopy(actors.backbone)

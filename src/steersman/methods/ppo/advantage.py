@@ -1,7 +1,8 @@
-"""Stage 3: scored samples -> experience. Reward of a token = -beta * KL, and the score on the last; advantages by the estimator.
+"""Stage 3: scored samples -> experience. Reward of a token = -beta * KL, and the score on the last; advantages by the
+estimator.
 
-All estimators begin with the same payments (`paid`) and share collecting, scoring and updating. Whitening runs over all tokens of
-the whole batch, whatever process made them, as do comparisons within a prompt's answers.
+All estimators begin with the same payments (`paid`) and share collecting, scoring and updating. Whitening runs over all
+tokens of the whole batch, whatever process made them, as do comparisons within a prompt's answers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,8 @@ ESTIMATORS: Mapping[AdvantageEstimator, Callable[[TokenRewards, AdvantageSetting
 def advantage(
     scored: Sequence[Scored], settings: AdvantageSettings, *, kl_coefficient: float, importance_cap: float | None
 ) -> list[Experience]:
-    """What each token earned and how much better that was than expected. `importance_cap` None: engine and trainer agree."""
+    """What each token earned and how much better that was than expected. `importance_cap` None: engine and trainer
+    agree."""
     given = padded_token_rewards(scored, settings, kl_coefficient=kl_coefficient)
     advantages, returns = ESTIMATORS[settings.estimator](given, settings)
     if settings.whiten:
@@ -68,15 +70,16 @@ def alike(scored: Sequence[Scored]) -> list[bool]:
 
 
 def engine_mismatch(scored: Sequence[Scored]) -> float:
-    """Mean absolute difference between the engine's and the trainer's log-probability of the sampled tokens, over the answers that
-    the trainer has read itself."""
+    """Mean absolute difference between the engine's and the trainer's log-probability of the sampled tokens, over the
+    answers that the trainer has read itself."""
     read = [one for one in scored if not one.taken_from_engine]
     ours, engines = zip(*((one.old_log_probs, one.sample.rollout.log_probs) for one in read), strict=True)
     return float((torch.cat(ours) - torch.cat(engines)).abs().mean())
 
 
 def explained_variance(experience: Sequence[Experience]) -> float:
-    """1 - Var(return - value) / Var(return): 1 if the value function foresees everything, 0 if it knows no more than the mean."""
+    """1 - Var(return - value) / Var(return): 1 if the value function foresees everything, 0 if it knows no more than
+    the mean."""
     returns = torch.cat([one.returns for one in experience])
     values = torch.cat([one.scored.values for one in experience if one.scored.values is not None])
     variance = returns.var(unbiased=False)

@@ -16,8 +16,8 @@ from steersman.settings.ppo import PpoSettings
 
 @dataclass(frozen=True)
 class Asking:
-    """What is asked of the engine at one point of a run. `purpose` keeps the random numbers of training, evaluation and anything
-    else apart."""
+    """What is asked of the engine at one point of a run. `purpose` keeps the random numbers of training, evaluation and
+    anything else apart."""
 
     sampling: Sampling
     samples: int
@@ -32,8 +32,8 @@ def next_prompts(prompts: Sequence[Prompt], settings: PpoSettings, *, iteration:
 
 
 def prompts_of_iteration(count: int, size: int, *, seed: int, iteration: int) -> list[int]:
-    """Which of the prompts an iteration asks: the next ones of an endless row of shuffled epochs. So every iteration is equally
-    large, few prompts are asked several times in one, and each comes as often as the others."""
+    """Which of the prompts an iteration asks: the next ones of an endless row of shuffled epochs. So every iteration is
+    equally large, few prompts are asked several times in one, and each comes as often as the others."""
     places = range(iteration * size, (iteration + 1) * size)
     orders = {epoch: epoch_order(count, seed, epoch) for epoch in {place // count for place in places}}
     return [int(orders[place // count][place % count]) for place in places]
@@ -48,8 +48,8 @@ def collect(
     iteration: int,
     ahead: Callable[[Sequence[Item]], None] | None = None,
 ) -> list[Sample]:
-    """`samples` answers to each prompt. Each answer's seed follows from where it stands in the run, not from its batch. `ahead` is told of
-    each answer while others are drawn (`reward.scorer.WorksAhead`)."""
+    """`samples` answers to each prompt. Each answer's seed follows from where it stands in the run, not from its batch.
+    `ahead` is told of each answer while others are drawn (`reward.scorer.WorksAhead`)."""
     ids = [tuple(language.encode(prompt)) for prompt in prompts]
     seeds = [
         sample_seed(asking.run_seed, iteration, f"{asking.purpose}/{place}/{prompt.id}", number)

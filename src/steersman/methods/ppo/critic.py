@@ -34,7 +34,8 @@ def own_critic(start: str, policy: Backbone) -> tuple[Backbone, ValueHead]:
         critic = reward.backbone
     if critic.vocabulary != policy.vocabulary:
         raise UsageError(
-            f"the critic {start} reads {critic.vocabulary} tokens and the policy writes {policy.vocabulary}; a critic reads the "
+            f"the critic {start} reads {critic.vocabulary} tokens and the policy writes {policy.vocabulary}; a "
+            "critic reads the "
             "policy's own tokens. Use critic=policy, or a model made from the same base"
         )
     return critic, head

@@ -1,7 +1,7 @@
 """Collecting and scoring in several processes: each does its share, and all hold the whole batch afterwards.
 
-An engine and a scorer that look like the ones they are made of, so that the loop and its stages know nothing of processes. What
-an answer is follows from its seed, so it does not matter who draws it.
+An engine and a scorer that look like the ones they are made of, so that the loop and its stages know nothing of
+processes. What an answer is follows from its seed, so it does not matter who draws it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +22,8 @@ from steersman.train.optim import trainable
 
 
 class DistributedEngine:
-    """Each process answers every n-th prompt. The native engine inside needs whole weights: it stands on a copy of the model,
-    into which `refresh` gathers the weights of the one that learns, of which each process has but a part."""
+    """Each process answers every n-th prompt. The native engine inside needs whole weights: it stands on a copy of the
+    model, into which `refresh` gathers the weights of the one that learns, of which each process has but a part."""
 
     def __init__(self, engine: NativeEngine, learning: Backbone, world: World) -> None:
         self.engine, self._learning, self._world = engine, learning, world
@@ -97,7 +97,8 @@ def checked_scores(scorer: Scorer, items: Sequence[Item]) -> list[Score]:
     found = scorer.score(items)
     if len(found) != len(items):
         raise DataError(
-            f"the scorer {scorer.name!r} gave {len(found)} scores for {len(items)} answers; expected one for each, in their order"
+            f"the scorer {scorer.name!r} gave {len(found)} scores for {len(items)} answers; expected one for each, "
+            "in their order"
         )
     return found
 

@@ -1,8 +1,9 @@
 """What the models say of each sampled token: policy, reference and value function.
 
-An engine that stands on the very weights that learn has read all samples as it made them, so what it knows (`Rollout.entropies`, `Rollout.values`) is
-not computed a second time: only the reference is asked, and a critic with weights of its own. That it knows the same is not taken
-for granted: a few samples are read in full in every iteration, and if they differ by more than rounding, all are.
+An engine that stands on the very weights that learn has read all samples as it made them, so what it knows
+(`Rollout.entropies`, `Rollout.values`) is not computed a second time: only the reference is asked, and a critic with
+weights of its own. That it knows the same is not taken for granted: a few samples are read in full in every iteration,
+and if they differ by more than rounding, all are.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,14 +23,15 @@ from steersman.train.plan import micro_batches, split_over_ranks
 
 # One sample in so many is read in full to compare.
 CHECKED_SHARE = 16
-# Mean difference of log-probabilities and entropies, and of values as a share of their size, that is mere rounding (float32).
+# Mean difference of log-probabilities and entropies, and of values as a share of their size, that is mere rounding
+# (float32).
 SAME = 1e-4
 
 
 @dataclass(frozen=True)
 class ForwardSetup:
-    """How the models are run over samples: padding, micro-batches, precision, temperature of the log-probabilities, and the
-    processes that read together."""
+    """How the models are run over samples: padding, micro-batches, precision, temperature of the log-probabilities, and
+    the processes that read together."""
 
     temperature: float
     token_budget: int
@@ -57,8 +59,8 @@ class TokenQuantities:
 def token_quantities(
     samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: KlSettings
 ) -> list[TokenQuantities]:
-    """Old log-probabilities, the reference's, the KL estimate, entropies and values (if there is a critic), for each sample's own
-    tokens."""
+    """Old log-probabilities, the reference's, the KL estimate, entropies and values (if there is a critic), for each
+    sample's own tokens."""
     with forward.on_device():
         return _read(samples, actors, forward, kl)
 
@@ -83,8 +85,8 @@ def checked_samples(count: int) -> list[int]:
 
 
 def _engine_may_know(samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: KlSettings) -> bool:
-    """Whether the engine told what is needed of each token. An exact KL needs the policy's hidden states, and sharded models
-    work in lockstep."""
+    """Whether the engine told what is needed of each token. An exact KL needs the policy's hidden states, and sharded
+    models work in lockstep."""
     if forward.world.size > 1 or kl.estimator not in ("k1", "k2", "k3") or not isinstance(actors, Critic):
         return False
     rollouts = [sample.rollout for sample in samples]

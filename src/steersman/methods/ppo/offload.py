@@ -1,4 +1,5 @@
-"""What of a run of PPO lies in the processor's memory while it is not needed (`compute.offload`), and when it comes to the device.
+"""What of a run of PPO lies in the processor's memory while it is not needed (`compute.offload`), and when it comes to
+the device.
 
 collect                        nothing of it: answers are drawn by the policy alone
 score, by the scorer           scorer
@@ -30,7 +31,8 @@ class Offload:
         self._wished = settings.offload
         if self._wished and world.size > 1:
             raise UsageError(
-                f"compute.offload={','.join(self._wished)} is for a run in one process, and this one has {world.size}, which share models "
+                f"compute.offload={','.join(self._wished)} is for a run in one process, and this one has "
+                f"{world.size}, which share models "
                 "and moments out among themselves; leave compute.offload out"
             )
         self._device = world.device
@@ -55,7 +57,8 @@ class Offload:
         """Once all scorers were handed in: refuse a wish that none of them can fulfil."""
         if "scorer" in self._wished and not self._scorer_found:
             raise UsageError(
-                f"compute.offload names the scorer, and {name!r} holds no model on the device that could leave it; take scorer out of "
+                f"compute.offload names the scorer, and {name!r} holds no model on the device that could leave it; "
+                "take scorer out of "
                 "compute.offload (a scorer written in Python names its models by a method models())"
             )
 

@@ -2,8 +2,9 @@
 
     prompts -collect-> Sample -score-> Scored -advantage-> Experience -update-> UpdateStats
 
-Token-level quantities stand in flat tensors over the answer's tokens: entry t belongs to the answer's token t, that is, to the
-state *before* it and the action of saying it. There is no padding in them, so no mean can run over padding by mistake.
+Token-level quantities stand in flat tensors over the answer's tokens: entry t belongs to the answer's token t, that is,
+to the state *before* it and the action of saying it. There is no padding in them, so no mean can run over padding by
+mistake.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,8 @@ from steersman.rollout.batch import Rollout
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An answer that was sampled: ids and log-probabilities as the engine gave them, and the text that people would read."""
+    """An answer that was sampled: ids and log-probabilities as the engine gave them, and the text that people would
+    read."""
 
     prompt: Prompt
     rollout: Rollout
@@ -35,8 +37,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """`score` is what PPO is paid for the whole answer (after penalty, normalisation and clipping), `raw_score` what the scorer
-    said. `old_log_probs` are the trainer's own under the weights that sampled. `kl` is the per-token estimate in use."""
+    """`score` is what PPO is paid for the whole answer (after penalty, normalisation and clipping), `raw_score` what
+    the scorer said. `old_log_probs` are the trainer's own under the weights that sampled. `kl` is the per-token
+    estimate in use."""
 
     sample: Sample
     score: float
@@ -65,7 +68,8 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """What the update learns from. `importance` corrects for an engine whose probabilities are not the trainer's; 1 otherwise."""
+    """What the update learns from. `importance` corrects for an engine whose probabilities are not the trainer's; 1
+    otherwise."""
 
     scored: Scored
     rewards: Float[Tensor, " tokens"]
@@ -112,8 +116,8 @@ Unit = Experience | TokenRow
 def collate(
     units: Sequence[Unit], *, pad_id: int, device: torch.device, pad_multiple: int, both_kinds: bool = False
 ) -> ExperienceBatch:
-    """Units into one batch. `both_kinds` gives a batch that lacks answers or texts a row that counts nothing: processes that
-    share out a model must ask it for the same things, whatever each of them was dealt."""
+    """Units into one batch. `both_kinds` gives a batch that lacks answers or texts a row that counts nothing: processes
+    that share out a model must ask it for the same things, whatever each of them was dealt."""
     answers = [unit for unit in units if isinstance(unit, Experience)]
     texts = [unit for unit in units if isinstance(unit, TokenRow)]
     values = [unit.scored.values for unit in answers if unit.scored.values is not None]

@@ -1,7 +1,8 @@
-"""RLOO, GRPO and Dr.GRPO: a whole answer is one action, better or worse than the other answers to its prompt. No critic.
+"""RLOO, GRPO and Dr.GRPO: a whole answer is one action, better or worse than the other answers to its prompt. No
+critic.
 
-They differ in what an answer is compared with (`maths.group_advantages`), and in what the loss is a mean over (`update.mean_over`).
-Every token of an answer has the answer's advantage, and its return is the answer's whole reward.
+They differ in what an answer is compared with (`maths.group_advantages`), and in what the loss is a mean over
+(`update.mean_over`). Every token of an answer has the answer's advantage, and its return is the answer's whole reward.
 """
 
 import torch
@@ -17,7 +18,8 @@ def rloo(given: TokenRewards, settings: AdvantageSettings) -> tuple[Padded, Padd
 
 
 def grpo(given: TokenRewards, settings: AdvantageSettings) -> tuple[Padded, Padded]:
-    """In standard deviations of the group (arXiv 2402.03300): what is easy or hard for all weighs as much as the rest."""
+    """In standard deviations of the group (arXiv 2402.03300): what is easy or hard for all weighs as much as the
+    rest."""
     return _for_every_token(given, grpo_advantages(given.totals, given.groups))
 
 

@@ -1,12 +1,12 @@
-"""Policy, reference and value function: who they are in each layout, and what each is asked. Without a critic there are two.
+"""Policy, reference and value function in each layout, and what each computes. Without a critic there are two.
 
-    adapters             one frozen base; adapter "policy" with the value head on its trunk; reference = the base, adapters off
+    adapters             one frozen base; adapter "policy" with the value head on its trunk; reference: base alone
     adapters-own-critic  the same, the critic being the adapter "value"
     shared               the whole model learns, value head on its trunk; the reference is a frozen copy
     separate             policy and critic are two models; the reference is a frozen copy
 
-The *reference* stays where training began for the whole run. It is not the *old policy* of PPO's ratio, which is merely the
-policy at the beginning of the iteration and is known by the log-probabilities kept with each sample.
+The *reference* stays where training began for the whole run. It is not the *old policy* of PPO's ratio, which is merely
+the policy at the beginning of the iteration and is known by the log-probabilities kept with each sample.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -31,14 +31,15 @@ class Actors(Protocol):
     def policy(
         self, batch: TokenBatch, *, temperature: float, with_entropy: bool
     ) -> tuple[Flat, Flat | None, Flat | None]:
-        """Log-probability of each target, the entropy where it was chosen if wanted, and the value of the state before it if
-        there is a critic."""
+        """Log-probability of each target, the entropy where it was chosen if wanted, and the value of the state before
+        it if there is a critic."""
         ...
 
     def reference(self, batch: TokenBatch, *, temperature: float) -> Flat: ...
 
     def exact_kl(self, batch: TokenBatch, *, temperature: float, top_k: int | None) -> Flat:
-        """KL of policy from reference at each target, over the whole vocabulary or over the reference's top k and a rest."""
+        """KL of policy from reference at each target, over the whole vocabulary or over the reference's top k and a
+        rest."""
         ...
 
     def pretraining(self, batch: TokenBatch) -> Flat:
@@ -62,7 +63,8 @@ class Critic(Protocol):
 
 @runtime_checkable
 class CriticApart(Protocol):
-    """Actors whose critic learns by weights of its own, so that policy and critic can be computed one after the other."""
+    """Actors whose critic learns by weights of its own, so that policy and critic can be computed one after the
+    other."""
 
     @property
     def critic_apart(self) -> bool: ...
@@ -77,9 +79,9 @@ class CriticApart(Protocol):
 
 
 class ModelActors(nn.Module):
-    """The actors made of Hugging Face models. `critic` None puts the value head on the policy's trunk (or on the adapter
-    `value_adapter` of the same base); `value_head` None is no critic at all; `frozen` None makes the base with its adapters off
-    the reference."""
+    """The actors made of Hugging Face models. `critic` None puts the value head on the policy's trunk (or on the
+    adapter `value_adapter` of the same base); `value_head` None is no critic at all; `frozen` None makes the base with
+    its adapters off the reference."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Stage 2: samples -> scored samples. The scorer reads the text; policy, reference and value function read the tokens.
 
-The penalties come after normalisation, as in the TL;DR code (science: an answer that was cut off must not keep a score that was
-earned by its beginning).
+The penalties come after normalisation, as in the TL;DR code (science: an answer that was cut off must not keep a score
+that was earned by its beginning).
 """
 
 import math
@@ -46,8 +46,8 @@ class RunningScale:
 
 @dataclass(frozen=True)
 class Scoring:
-    """How answers are scored: by whom, which models read their tokens, and what becomes of the score. `longest` is the number of
-    tokens at which answers were cut off."""
+    """How answers are scored: by whom, which models read their tokens, and what becomes of the score. `longest` is the
+    number of tokens at which answers were cut off."""
 
     scorer: Scorer
     actors: Actors

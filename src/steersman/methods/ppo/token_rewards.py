@@ -1,9 +1,9 @@
 """What each token of a batch was paid: what every estimator of advantages begins with.
 
-A token is paid -beta * KL, and the last one the score. A token's own share of the KL is always log(policy / reference) of that
-token, whatever the KL's estimator: only its gradient is that of the KL. The exact KL of a state, say, is the same for every token
-that could be chosen there, so that as a reward it would hold back all choices but the last. The estimator in use stands for the KL
-of the tokens that follow.
+A token is paid -beta * KL, and the last one the score. A token's own share of the KL is always log(policy / reference)
+of that token, whatever the KL's estimator: only its gradient is that of the KL. The exact KL of a state, say, is the
+same for every token that could be chosen there, so that as a reward it would hold back all choices but the last. The
+estimator in use stands for the KL of the tokens that follow.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ Padded = Float[Tensor, "answers time"]
 
 @dataclass(frozen=True, slots=True)
 class TokenRewards:
-    """`rewards` include the KL estimate. `kl_correction` is added to this token's reward only: -beta * (log ratio - KL estimate).
-    `groups` numbers the prompts by their place in the iteration: a prompt that came twice is two groups."""
+    """`rewards` include the KL estimate. `kl_correction` is added to this token's reward only: -beta * (log ratio - KL
+    estimate). `groups` numbers the prompts by their place in the iteration: a prompt that came twice is two groups."""
 
     mask: Bool[Tensor, "answers time"]
     rewards: Padded

@@ -1,7 +1,9 @@
-"""Stage 4: experience -> a better policy. Clipped ratio, clipped value loss if there is a critic, entropy bonus; epochs of minibatches.
+"""Stage 4: experience -> a better policy. Clipped ratio, clipped value loss if there is a critic, entropy bonus; epochs
+of minibatches.
 
-Each term is a mean over all answer tokens of the minibatch, or over its answers (`mean_over`: DAPO's token mean, GRPO's mean of means,
-Dr.GRPO's constant). PPO: arXiv 1707.06347, equations 7 and 9; with a pretraining mix: InstructGPT (arXiv 2203.02155), equation 2.
+Each term is a mean over all answer tokens of the minibatch, or over its answers (`mean_over`: DAPO's token mean, GRPO's
+mean of means, Dr.GRPO's constant). PPO: arXiv 1707.06347, equations 7 and 9; with a pretraining mix: InstructGPT (arXiv
+2203.02155), equation 2.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -57,7 +59,8 @@ class PpoObjective:
     def _add_answers(
         self, model: Actors, batch: ExperienceBatch, terms: dict[str, Term], metrics: dict[str, tuple[float, float]]
     ) -> Callable[[], Sums] | None:
-        """What stands on the policy; what stands on a critic of its own weights is handed back, to be computed afterwards."""
+        """What stands on the policy; what stands on a critic of its own weights is handed back, to be computed
+        afterwards."""
         settings, answers = self.settings, batch.answers
         assert answers is not None
         bonus = settings.entropy_coefficient
@@ -163,8 +166,8 @@ def update(
     iteration: int,
     pretraining: Callable[[int], Sequence[TokenRow]] | None,
 ) -> UpdateStats:
-    """Epochs x minibatches optimiser steps, or fewer if the policy has moved further than `target_kl` allows; none, if there is
-    nothing to learn from."""
+    """Epochs x minibatches optimiser steps, or fewer if the policy has moved further than `target_kl` allows; none, if
+    there is nothing to learn from."""
     settings = objective.settings
     reports: list[StepReport] = []
     stopped = False

@@ -74,7 +74,9 @@ LONGER: dict[str, str] = {}
 MAX_LINES, MAX_FUNCTION = 350, 60
 # file::function -> why it may take more parameters
 MORE_PARAMETERS = {
-    "assemble/compare.py::run_compare": "called like the command line: each keyword is an option of `steersman compare`",
+    "assemble/compare.py::run_compare": (
+        "called like the command line: each keyword is an option of `steersman compare`"
+    ),
     "maths/chunked_log_probs.py::chosen_log_probs": "a numeric kernel: each argument is a symbol of its formula",
     "maths/chunked_log_probs.py::summed_log_probs": "a numeric kernel: each argument is a symbol of its formula",
     "models/tiny.py::write_tiny_model": "tests name the one or two numbers of the shape that they need",

@@ -99,7 +99,7 @@ def test_one_model_is_not_compared(tiny, prompts, capsys):
     assert call(["compare", "--model", str(tiny("llama")), "--prompts", str(prompts)]) == 2
     assert "Give --model twice" in capsys.readouterr().err
     assert call(["compare", "--model", "a=x", "--model", "a=y"]) == 2
-    assert "two of --model are called 'a'" in capsys.readouterr().err
+    assert "two of --model have the name 'a'" in capsys.readouterr().err
 
 
 def test_no_prompts_is_said_with_what_to_give(tiny, tmp_path):

@@ -1,4 +1,5 @@
-"""How often the watch fires on Harbour: in careless runs before a quarter of the peak gain is lost, and in healthy runs.
+"""How often the watch fires on Harbour: in careless runs before a quarter of the peak gain is lost, and in healthy
+runs.
 
     python bench/harbour_watch.py run careless 0 1 2 --out FOLDER     # appends to FOLDER/runs-careless.jsonl
     python bench/harbour_watch.py run healthy 0 1 2 --out FOLDER

@@ -4,13 +4,14 @@ Run: python bench/mutants.py --sample 200 --seed 1 [--only maths/ --jobs 2 --wri
 
 1. Which test runs which line is measured once, with coverage.py, and kept in .bench/ until a file changes.
 2. Lines are drawn at random over the packages below, then one mutation of each (`mutations.py`).
-3. A server process imports torch, transformers and pytest, and nothing of Steersman. For each mutant it forks a child that
-   imports a copy of the project with the mutated file and runs the tests that reach the mutated line: those of the same
-   folder first, then the others, the fastest first, until one fails. The working tree is never changed.
+3. A server process imports torch, transformers and pytest, and nothing of Steersman. For each mutant it forks a child
+   that imports a copy of the project with the mutated file and runs the tests that reach the mutated line: those of
+   the same folder first, then the others, the fastest first, until one fails. The working tree is never changed.
 
-A mutant is found if a test fails or does not end; it has survived if all pass or if no test reaches it. The tests that found
-something are run again at the end without a fault: one that fails then has found nothing. `equivalent_mutants.toml` lists
-mutants that change nothing one could observe, with the reason; they are left out of the count.
+A mutant is found if a test fails or does not end; it has survived if all pass or if no test reaches it. The tests that
+found something are run again at the end without a fault: one that fails then has found nothing.
+`equivalent_mutants.toml` lists mutants that change nothing one could observe, with the reason; they are left out of the
+count.
 """
 
 import argparse
@@ -342,8 +343,10 @@ def report(results: Sequence[Result], seed: int, *, sampled: bool, write: bool) 
             print(describe(result))
     seconds = sum(result.seconds for result in results)
     line = (
-        f"{datetime.date.today().isoformat()}, seed {seed}: {found} of {total} mutants found ({found / max(total, 1):.0%}; "
-        f"{counts['timeout']} by not ending; {counts['survived']} survived, {counts['uncovered']} in lines that no quick test "
+        f"{datetime.date.today().isoformat()}, seed {seed}: {found} of {total} mutants found "
+        f"({found / max(total, 1):.0%}; "
+        f"{counts['timeout']} by not ending; {counts['survived']} survived, {counts['uncovered']} in lines that no "
+        "quick test "
         f"runs), {seconds / 60:.0f} minutes of processor time"
     )
     print("\n" + line)
@@ -478,7 +481,8 @@ def prepare(copy: Path) -> None:
 
 
 def put(path: Path, content: bytes) -> None:
-    """Written with its compiled forms removed: two versions within a second, of one length, would look the same to Python."""
+    """Written with its compiled forms removed: two versions within a second, of one length, would look the same to
+    Python."""
     path.write_bytes(content)
     for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
         compiled.unlink()

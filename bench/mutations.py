@@ -1,7 +1,7 @@
 """Small faults that can be planted in a Python file: each is one piece of its text, replaced.
 
-Left out: annotations, decorators, imports, strings and what stands inside of them, asserts (they tell the type checker something),
-and the bodies of protocols.
+Left out: annotations, decorators, imports, strings and what stands inside of them, asserts (they tell the type checker
+something), and the bodies of protocols.
 """
 
 import ast
@@ -54,8 +54,8 @@ UNWRAPPED_METHODS = frozenset(
 
 @dataclass(frozen=True)
 class Mutation:
-    """One replacement. `first` and `last` are the lines of the statement (or of its head) that it stands in; `inside` says
-    whether that statement runs when a function is called, and not when the module is imported."""
+    """One replacement. `first` and `last` are the lines of the statement (or of its head) that it stands in; `inside`
+    says whether that statement runs when a function is called, and not when the module is imported."""
 
     file: str
     line: int

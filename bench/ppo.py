@@ -150,7 +150,8 @@ def summary(
 
 
 def against_before(size: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """This checkout against an earlier one, alternating iterations: median ratio of processor times per layout, 95 % CI.
+    """This checkout against an earlier one, alternating iterations: median ratio of processor times per layout, 95 %
+    CI.
 
     Each side runs its own checkout's bench/ours_ppo.py. A ratio below 1 means that this checkout is faster.
     """

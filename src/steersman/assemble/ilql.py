@@ -60,7 +60,7 @@ def run_ilql(settings: IlqlSettings, *, quiet: bool = False) -> RunResult:
             read_rewarded(run, settings.data, settings.reward, language_model, held_out=side) for side in (False, True)
         )
         assert train is not None
-        shard_model(whole, whole.backbone, run.world, entrances=("read",))
+        shard_model(whole, whole.backbone, run.world, entrances=("outputs",))
         rows = TrainingRows(len(train), train.unit, [] if held_out is None else held_out.units())
         task = Task(QLearning(settings), padded_for(run, language_model, collate), partial(whole_loss, settings))
         finish = learn(

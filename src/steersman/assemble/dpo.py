@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 
@@ -187,34 +187,39 @@ class ReferencePass:
 
     def side(self, judgements: Judgements, name: str) -> Side:
         longest = self.settings.data.max_length
-        reference = None if self.settings.loss in NEEDS_NO_REFERENCE else self._reference()
-        log_probs = self._log_probs(len(judgements.rows), judgements.rows.row, reference, f"reference-{name}")
+        log_probs = self._log_probs(len(judgements.rows), judgements.rows.row, f"reference-{name}")
         mismatched = None
         if self.settings.loss == "kto":
             row = partial(mismatched_row, judgements, longest)
-            mismatched = self._log_probs(len(judgements), row, reference, f"strangers-{name}")
+            mismatched = self._log_probs(len(judgements), row, f"strangers-{name}")
         return Side(judgements, longest, log_probs, mismatched)
 
-    def _log_probs(
-        self, count: int, row: Callable[[int], TokenRow], reference: Backbone | None, name: str
-    ) -> ReferenceLogProbs:
-        key = key_of(
-            reference=identity_of(reference_of(self.settings)) if reference is not None else None,
-            data=content_of(self.settings.data),
-            settings=[self.settings.data.model_dump(), self.settings.ties],
-            tokeniser=tokeniser_hash(self.model.tokeniser),
-        )
+    def _log_probs(self, count: int, row: Callable[[int], TokenRow], name: str) -> ReferenceLogProbs:
         return reference_log_probs(
             count,
             row,
-            reference,
-            self.run.path / "tokens" / f"{name}-{key}.bin",
+            self._reference,
+            self.run.path / "tokens" / f"{name}-{self._key}.bin",
             pad_id=self.model.pad_id,
             token_budget=self.run.token_budget,
             world=self.run.world,
         )
 
-    def _reference(self) -> Backbone:
+    @cached_property
+    def _key(self) -> str:
+        """The hash of all that decides the log-probs; the data and the reference are read for it once."""
+        return key_of(
+            reference=None if self._reference is None else identity_of(reference_of(self.settings)),
+            data=content_of(self.settings.data),
+            settings=[self.settings.data.model_dump(), self.settings.ties],
+            tokeniser=tokeniser_hash(self.model.tokeniser),
+        )
+
+    @cached_property
+    def _reference(self) -> Backbone | None:
+        """None where the loss needs no reference."""
+        if self.settings.loss in NEEDS_NO_REFERENCE:
+            return None
         if self.settings.reference is None:
             return self.model.backbone  # before training, and a new adapter changes nothing
         return other_reference(self.settings, self.model).backbone

@@ -16,6 +16,7 @@ from steersman.reports.evaluation import sections_of as evaluation_sections
 from steersman.reports.evaluation import sentences_of as evaluation_sentences
 from steersman.reports.reading import ReadRun, is_evaluation, read_run
 from steersman.reports.run import Measured, headline_of, made_of, name_of, sections_of, sentences_of
+from steersman.reports.truth import moments_of
 from steersman.runs.folder import atomic_write_text
 
 REPORT = "report.html"
@@ -74,9 +75,10 @@ def report_of(evaluations: Sequence[ReadEvaluation], runs: Sequence[tuple[ReadRu
         sections.append(Section("The runs side by side", "Side by side", "", (curves,)))
     for run, measured in runs:
         headlines.append(measured.headline or headline_of(run))
-        told = [*measured.sentences, *sentences_of(run)]
+        moments = moments_of(run)
+        told = [*measured.sentences, *sentences_of(run, moments)]
         sentences += told if single else [Sentence(f"{run.name}: {headlines[-1]}", "")]
-        of_run = sections_of(run, measured)
+        of_run = sections_of(run, measured, moments)
         sections += of_run if single else [_as_one(f"{run.name}: {name_of(run)}", of_run, run.name)]
     names = [read.name for read in evaluations] + [run.name for run, _ in runs]
     headline = headlines[0] if evaluations or len(runs) < 2 else f"{len(runs)} runs side by side."

@@ -9,7 +9,7 @@ from steersman.evaluate.suspicious import ScoredAnswer, suspicions
 from steersman.pages.microscope import entry_of
 from steersman.pages.parts import Example, Examples, Mark, Shown
 from steersman.pages.word_diff import unmarked
-from steersman.reports.reading import Kept, ReadRun
+from steersman.reports.reading import ReadRun, SampleRow
 
 WORST, SUSPICIOUS = 3, 6
 ITERATIONS, OF_EACH = 3, 3
@@ -35,10 +35,10 @@ def microscope_entries(run: ReadRun) -> tuple[list[dict[str, Any]], int]:
     return found, bad
 
 
-def chosen(samples: Sequence[Kept]) -> list[Kept]:
+def chosen(samples: Sequence[SampleRow]) -> list[SampleRow]:
     """The best, the median and the worst answer of the last, the middle and the first iteration."""
     steps = sorted({kept.step for kept in samples})
-    found: list[Kept] = []
+    found: list[SampleRow] = []
     for step in dict.fromkeys([steps[-1], steps[len(steps) // 2], steps[0]] if steps else []):
         of_step = sorted(_scored(samples, step), key=lambda kept: -float(kept.row["score"]))
         places = {round(i * (len(of_step) - 1) / (OF_EACH - 1)) for i in range(OF_EACH)} if of_step else set[int]()
@@ -77,7 +77,7 @@ def largest_steps(steps: Iterable[tuple[float, int]], *, up: int, down: int) -> 
     return [*[one for one in ordered if one[0] > 0][:up], *[one for one in ordered if one[0] < 0][-down:][::-1]]
 
 
-def _scored(samples: Sequence[Kept], step: int) -> list[Kept]:
+def _scored(samples: Sequence[SampleRow], step: int) -> list[SampleRow]:
     return [
         kept
         for kept in samples
@@ -87,7 +87,7 @@ def _scored(samples: Sequence[Kept], step: int) -> list[Kept]:
     ]
 
 
-def _seen(kept: Kept) -> ScoredAnswer:
+def _seen(kept: SampleRow) -> ScoredAnswer:
     row = kept.row
     kl: float | None = None
     with contextlib.suppress(KeyError, TypeError, ValueError):
@@ -97,7 +97,7 @@ def _seen(kept: Kept) -> ScoredAnswer:
     )
 
 
-def _example(kept: Kept, mark: Mark, why: str) -> Example:
+def _example(kept: SampleRow, mark: Mark, why: str) -> Example:
     seen = _seen(kept)
     numbers = [f"score {numeral(seen.score)}", *([f"log-ratio {numeral(seen.kl)} nats"] if seen.kl is not None else [])]
     shown = Shown(f"iteration {kept.step}", unmarked(seen.text), mark, ", ".join(numbers))

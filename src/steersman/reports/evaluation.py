@@ -29,7 +29,7 @@ from steersman.pages.results import number, row_of
 from steersman.pages.word_diff import Stretch, told_apart, unmarked
 from steersman.records import Answers, Completion, from_dict
 from steersman.reports.answers import largest_steps
-from steersman.reports.overoptimisation import overoptimisation_of, overoptimisation_sentences
+from steersman.reports.overoptimisation import OveroptimisationPart, overoptimisation_of
 
 GAINED, LOST, LEAST, SUSPICIOUS, TOXIC = 5, 3, 3, 6, 4
 TOXICITY = "toxicity"
@@ -45,6 +45,7 @@ class ReadEvaluation:
     figures: Sequence[MetricValue]
     answers: Sequence[Answers]
     problems: Sequence[str]
+    overoptimisation: OveroptimisationPart
 
     @property
     def models(self) -> list[str]:
@@ -84,7 +85,7 @@ def read_evaluation(place: Path) -> ReadEvaluation:
     problems = [f"{bad:,} rows of answers.jsonl cannot be read and are left out"] if bad else []
     if not answers:
         problems.append("answers.jsonl has no answers, so none are shown")
-    return ReadEvaluation(place.resolve().name, place, results, figures, answers, problems)
+    return ReadEvaluation(place.resolve().name, place, results, figures, answers, problems, overoptimisation_of(place))
 
 
 def _figure(kept: Mapping[str, Any]) -> MetricValue:
@@ -134,7 +135,7 @@ def sentences_of(read: ReadEvaluation) -> Iterator[Sentence]:
         if worse:
             yield Sentence(f"{name}, significantly worse than {read.baseline}: {_listed(read, worse)}.", "bad")
         yield from _beware(read, name)
-    yield from overoptimisation_sentences(read.folder)
+    yield from read.overoptimisation.sentences
     for win in read.results.get("wins", []):
         rate = Interval(**win["rate"])
         if win["model"] != read.updated and rate.low <= 0.5 <= rate.high:
@@ -179,7 +180,7 @@ def sections_of(read: ReadEvaluation) -> list[Section]:
     return [
         _table(read),
         *_best_of(read),
-        *overoptimisation_of(read.folder),
+        *read.overoptimisation.sections,
         *_changed(read),
         *_suspicious(read),
         *_worst(read),

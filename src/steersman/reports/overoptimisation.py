@@ -3,7 +3,8 @@ root of the KL from the initial model. Read from overoptimisation.json, if a fol
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,27 @@ from steersman.evaluate.numerals import numeral
 from steersman.pages.parts import Figure, Figures, Section, Sentence, Words
 
 
-def overoptimisation_of(folder: Path) -> Iterator[Section]:
+@dataclass(frozen=True)
+class OveroptimisationPart:
+    """What a folder's overoptimisation.json gives a report: a section, and sentences for the summary about scores that
+    declined before the end. Both are empty where there is no such file."""
+
+    sections: tuple[Section, ...] = ()
+    sentences: tuple[Sentence, ...] = ()
+
+
+def overoptimisation_of(folder: Path) -> OveroptimisationPart:
+    """The part of the report that the folder's overoptimisation.json makes."""
     path = folder / CURVES
     if not path.is_file():
-        return
+        return OveroptimisationPart()
     try:
         found = json.loads(path.read_text())
         curves = [_curve(one) for one in found["curves"]]
         sentences = [sentence for one in found["curves"] if (sentence := _decline(one))]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         problem = f"{CURVES} cannot be read ({type(error).__name__}: {error}), so there is no chart."
-        yield Section("Over-optimisation", "Over-optimisation", "", (Words(problem),))
-        return
+        return OveroptimisationPart((Section("Over-optimisation", "Over-optimisation", "", (Words(problem),)),))
     title = "gain against distance"
     drawn = folder / PICTURE
     chart = line_chart(title, curves, x_name="distance: square root of the KL in nats")
@@ -39,9 +49,9 @@ def overoptimisation_of(folder: Path) -> Iterator[Section]:
     names = () if drawn.is_file() else tuple(curve.name for curve in curves if len(curve.points) > 1)
     figure = Figure("Gain against distance", names, svg, "", False, False)
     figures = Figures((figure,), wide=True) if svg else Words("Too few points.")
-    yield Section(
-        "Over-optimisation", "Over-optimisation", note, (figures, *(Words(sentence) for sentence in sentences))
-    )
+    parts = (figures, *(Words(sentence) for sentence in sentences))
+    section = Section("Over-optimisation", "Over-optimisation", note, parts)
+    return OveroptimisationPart((section,), tuple(Sentence(sentence, "bad") for sentence in sentences))
 
 
 def _embedded(path: Path, title: str, curves: Sequence[Curve]) -> str:
@@ -54,16 +64,6 @@ def _embedded(path: Path, title: str, curves: Sequence[Curve]) -> str:
 def _curve(one: Mapping[str, Any]) -> Curve:
     points = sorted((float(p["distance"]), float(p["gain"]["estimate"])) for p in one["points"])
     return Curve(f"{one['measure']}, {one['walk']}", tuple(points), "dots")
-
-
-def overoptimisation_sentences(folder: Path) -> list[Sentence]:
-    """Sentences for the summary: scores that declined before the end."""
-    try:
-        curves = json.loads((folder / CURVES).read_text())["curves"]
-        sentences = [_decline(one) for one in curves]
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return []  # the section reports that the file is unreadable
-    return [Sentence(sentence, "bad") for sentence in sentences if sentence]
 
 
 def _decline(one: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from steersman.errors import DataError, UsageError
 from steersman.pages.parts import FindingPart
+from steersman.reports.overoptimisation import OveroptimisationPart, overoptimisation_of
 from steersman.runs.checkpoints import CheckpointStore
 from steersman.runs.folder import RunFolder
 from steersman.runs.journal import read_rows
@@ -31,7 +32,7 @@ DONE = {
 
 
 @dataclass(frozen=True)
-class Kept:
+class SampleRow:
     """A saved sample and its iteration."""
 
     step: int
@@ -46,9 +47,10 @@ class ReadRun:
     stamp: Mapping[str, Any]
     recipe: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
-    samples: Sequence[Kept]
+    samples: Sequence[SampleRow]
     findings: Sequence[FindingPart]
     problems: Sequence[str]
+    overoptimisation: OveroptimisationPart
 
     @property
     def kind(self) -> str:
@@ -116,6 +118,7 @@ def read_run(place: Path) -> ReadRun:
         samples=samples,
         findings=findings,
         problems=problems,
+        overoptimisation=overoptimisation_of(place),
     )
 
 
@@ -127,8 +130,8 @@ def _or_empty(read: Any) -> Mapping[str, Any]:
         return {}
 
 
-def _samples(folder: Path) -> tuple[list[Kept], int]:
-    found: list[Kept] = []
+def _samples(folder: Path) -> tuple[list[SampleRow], int]:
+    found: list[SampleRow] = []
     bad = 0
     for path in _chosen(sorted(folder.glob("iteration-*.jsonl")) if folder.is_dir() else []):
         step = path.stem.removeprefix("iteration-")
@@ -137,7 +140,7 @@ def _samples(folder: Path) -> tuple[list[Kept], int]:
             if row is None or not step.isdigit():
                 bad += 1
             else:
-                found.append(Kept(int(step), row))
+                found.append(SampleRow(int(step), row))
     return found, bad
 
 

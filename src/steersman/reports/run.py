@@ -10,10 +10,9 @@ from steersman.pages.parts import Figures, Folded, Microscope, Part, Section, Se
 from steersman.reports.answers import microscope_entries, suspicious, worst
 from steersman.reports.curves import figures_of, warnings_of
 from steersman.reports.facts import facts_of, reproduction
-from steersman.reports.overoptimisation import overoptimisation_of, overoptimisation_sentences
 from steersman.reports.quality import quality_of
 from steersman.reports.reading import ReadRun
-from steersman.reports.truth import moments_of, truth_figure, truth_sentences
+from steersman.reports.truth import Moment, truth_figure, truth_sentences
 from steersman.reports.watch import watch_of
 from steersman.runs.kinds import title_of
 
@@ -66,7 +65,7 @@ def _at_kept(run: ReadRun, key: str) -> float | None:
     return next((value for step, value in run.values(key) if kept is not None and step == kept), None)
 
 
-def sentences_of(run: ReadRun) -> Iterator[Sentence]:
+def sentences_of(run: ReadRun, moments: Sequence[Moment]) -> Iterator[Sentence]:
     """The summary, most important first: how the run ended, KL, metrics out of range, findings, damage."""
     state, planned = run.summary.state, run.recipe.get("iterations")
     if state == "running":
@@ -78,8 +77,8 @@ def sentences_of(run: ReadRun) -> Iterator[Sentence]:
             "report is preliminary.",
             "bad",
         )
-    yield from truth_sentences(moments_of(run))
-    yield from overoptimisation_sentences(run.folder)
+    yield from truth_sentences(moments)
+    yield from run.overoptimisation.sentences
     distances = run.values("held-out KL to reference") or run.values("KL to reference")
     if distances:
         kept = run.kept_step
@@ -106,13 +105,13 @@ def warnings_as_sentences(run: ReadRun) -> list[Sentence]:
     return [Sentence(text[:1].upper() + text[1:], "bad") for _, text in warnings_of(run)]
 
 
-def sections_of(run: ReadRun, measured: Measured) -> list[Section]:
+def sections_of(run: ReadRun, measured: Measured, moments: Sequence[Moment]) -> list[Section]:
     """All sections except the summary and the commands to reproduce the run."""
     return [
         *_before_after(run, measured),
         *quality_of(run),
-        *_curves(run),
-        *overoptimisation_of(run.folder),
+        *_curves(run, moments),
+        *run.overoptimisation.sections,
         *watch_of(run),
         *_changed(measured),
         *suspicious_of(run),
@@ -133,9 +132,9 @@ def _before_after(run: ReadRun, measured: Measured) -> Iterator[Section]:
         yield Section("Before and after", "Before and after", "", tuple(Words(each) for each in measured.notes))
 
 
-def _curves(run: ReadRun) -> Iterator[Section]:
+def _curves(run: ReadRun, moments: Sequence[Moment]) -> Iterator[Section]:
     shown, rest = figures_of(run)
-    truth = truth_figure(moments_of(run))
+    truth = truth_figure(moments)
     if truth is not None:
         shown = Figures((truth, *shown.figures))
     parts: list[Part] = (

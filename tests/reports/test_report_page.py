@@ -108,7 +108,11 @@ def test_another_colour_and_another_sample_are_chosen_by_keyboard(page: Page, re
 
 
 def test_the_kept_samples_under_the_microscope_are_those_of_the_files(report, out):
-    kept = [json.loads(line) for path in sorted((out / "ppo" / "samples").iterdir()) for line in path.open()]
+    kept = [
+        json.loads(line)
+        for path in sorted((out / "ppo" / "samples").iterdir())
+        for line in path.read_text().splitlines()
+    ]
     shown = [entry for entry in scope(report) if entry["label"].startswith("iteration")]
     assert len(shown) >= 6
     for entry in shown:

@@ -27,8 +27,14 @@ def learned(backbone, batch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("adapter", [None, "policy"])
+@pytest.mark.parametrize(
+    ("adapter", "checkpointing"),
+    [
+        (None, False),
+        ("policy", True),
+        *(pytest.param(*case, marks=pytest.mark.soak) for case in ((None, True), ("policy", False))),
+    ],
+)
 def test_values_and_gradients_stay(load, adapter, checkpointing):
     plain = load("llama").train()
     # as on a GPU: neither our own step nor our own attention

@@ -28,15 +28,17 @@ def test_the_task_knows_its_optimum():
 
 @pytest.mark.slow
 def test_ppo_reaches_the_optimum_of_an_enumerable_task():
-    share, kl, best_kl = apart("table", beta=1.0, number=0, seed=0, iterations=300)
-    assert share >= 0.97
+    share, kl, best_kl = apart("table", beta=1.0, number=0, seed=0, iterations=150)
+    # 0.97 after 300 iterations, in the soak 600; with the KL in the loss (below) it stays under 0.9
+    assert share >= 0.95
     assert kl == pytest.approx(best_kl, rel=0.05)
 
 
 @pytest.mark.slow
 def test_the_transformer_reaches_the_optimum_too():
-    share, kl, best_kl = apart("model", beta=1.0, number=0, seed=0)
-    assert share >= 0.985
+    share, kl, best_kl = apart("model", beta=1.0, number=0, seed=0, iterations=100)
+    # 0.985 after the soak's 200 iterations
+    assert share >= 0.97
     assert kl == pytest.approx(best_kl, rel=0.05)
 
 

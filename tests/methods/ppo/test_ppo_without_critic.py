@@ -16,12 +16,12 @@ LEAST = {"rloo": 0.97, "grpo": 0.97, "dr-grpo": 0.97, "reinforce++": 0.96}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("estimator", "iterations"), [("rloo", 300), *((name, 150) for name in ESTIMATORS[1:])])
-def test_with_the_kl_in_the_reward_the_optimum_is_reached(estimator, iterations):
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_with_the_kl_in_the_reward_the_optimum_is_reached(estimator):
     share, kl, best_kl = apart(
-        "without critic", estimator=estimator, beta=1.0, number=0, seed=0, iterations=iterations, answers=4
+        "without critic", estimator=estimator, beta=1.0, number=0, seed=0, iterations=150, answers=4
     )
-    assert share >= (0.97 if iterations == 300 else 0.93)
+    assert share >= 0.93
     assert kl == pytest.approx(best_kl, rel=0.1)
 
 

@@ -1,6 +1,5 @@
 """Preference losses against plain references in float64, and the symmetries they must have."""
 
-import itertools
 import math
 
 import pytest
@@ -14,7 +13,6 @@ from steersman.maths.preference_loss import (
     bradley_terry_loss,
     centring_penalty,
     pair_loss,
-    ranked_pairs,
 )
 
 scores_st = st.floats(-20, 20)
@@ -98,42 +96,6 @@ def test_a_flat_batch_equals_its_pairs_one_by_one():
     for i in range(4):
         expected = plainly(scores[first[i]].item(), scores[second[i]].item(), target[i].item(), margin[i].item())
         assert losses[i].item() == pytest.approx(weight[i].item() * expected, rel=1e-12)
-
-
-def ranking_loss(scores: torch.Tensor, ranks: torch.Tensor) -> torch.Tensor:
-    first, second, target, weight = ranked_pairs(ranks)
-    return pair_loss(scores, first, second, target.double(), torch.zeros(len(first)).double(), weight.double()).sum()
-
-
-@given(st.lists(st.tuples(scores_st, st.integers(1, 4)), min_size=2, max_size=7))
-def test_a_ranking_equals_the_explicit_sum_over_its_pairs(answers: list[tuple[float, int]]):
-    scores = torch.tensor([score for score, _ in answers], dtype=torch.float64)
-    ranks = torch.tensor([rank for _, rank in answers])
-    total = 0.0
-    for (score, rank), (other, other_rank) in itertools.combinations(answers, 2):
-        total += plainly(score, other, 1.0 if rank < other_rank else 0.0 if rank > other_rank else 0.5, 0)
-    mean = total / math.comb(len(answers), 2)
-    assert ranked_pairs(ranks).weight.sum().item() == pytest.approx(1)
-    assert ranking_loss(scores, ranks).item() == pytest.approx(mean, rel=1e-6)
-
-
-def test_golden_ranking_with_a_tie():
-    # Ranks 1, 2, 2 and equal scores: three pairs of log 2 each, so the mean is log 2; the last pair is the tie.
-    pairs = ranked_pairs(torch.tensor([1, 2, 2]))
-    assert pairs.target.tolist() == [1, 1, 0.5]
-    assert (pairs.first_index.tolist(), pairs.second_index.tolist()) == ([0, 0, 1], [1, 2, 2])
-    assert ranking_loss(torch.zeros(3).double(), torch.tensor([1, 2, 2])).item() == pytest.approx(math.log(2))
-
-
-def test_the_order_in_which_ranked_answers_are_listed_changes_nothing():
-    scores, ranks = torch.randn(5, dtype=torch.float64), torch.tensor([3, 1, 2, 2, 4])
-    order = torch.randperm(5)
-    torch.testing.assert_close(ranking_loss(scores[order], ranks[order]), ranking_loss(scores, ranks))
-
-
-def test_a_ranking_of_one_is_refused():
-    with pytest.raises(ValueError, match="a ranking of 1 answer"):
-        ranked_pairs(torch.tensor([1]))
 
 
 def test_centring_pins_the_sum_of_a_pair():

@@ -6,11 +6,8 @@ are one element of weight 1: InstructGPT (arXiv 2203.02155), equation 1. Centrin
 2312.09244).
 """
 
-from typing import NamedTuple
-
-import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -41,26 +38,6 @@ def pair_loss(
 ) -> Float[Tensor, " pair"]:
     """Weighted loss of each pair over a flat batch of answers, where each answer is scored once for all its pairs."""
     return weight * bradley_terry_loss(scores[first_index], scores[second_index], target, margin)
-
-
-class RankedPairs(NamedTuple):
-    """The pairs of one ranking, as arguments of `pair_loss`; the weights sum to 1."""
-
-    first_index: Int[Tensor, " pair"]
-    second_index: Int[Tensor, " pair"]
-    target: Float[Tensor, " pair"]
-    weight: Float[Tensor, " pair"]
-
-
-def ranked_pairs(ranks: Num[Tensor, " answers"]) -> RankedPairs:
-    """All C(K, 2) pairs of K ranked answers. Rank 1 is the best; equal ranks are a tie (target 0.5)."""
-    answers = len(ranks)
-    if answers < 2:
-        raise ValueError(f"a ranking of {answers} answer(s) has no pairs; expected at least 2 answers.")
-    first, second = torch.triu_indices(answers, answers, offset=1, device=ranks.device).unbind()
-    better, worse = ranks[first] < ranks[second], ranks[first] > ranks[second]
-    target = 0.5 + 0.5 * (better.float() - worse.float())
-    return RankedPairs(first, second, target, torch.full_like(target, 1 / len(first)))
 
 
 def centring_penalty(

@@ -96,8 +96,8 @@ def results_of_people(comparisons: Sequence[Comparison], names: Mapping[str, int
         if i is None or j is None or i == j:
             others += 1
             continue
-        said = float(np.sign(c.preference - 0.5) / 2 + 0.5)
-        for one, other, result, place in ((i, j, said, "first"), (j, i, 1 - said, "second")):
+        outcome = float(np.sign(c.preference - 0.5) / 2 + 0.5)
+        for one, other, result, place in ((i, j, outcome, "first"), (j, i, 1 - outcome, "second")):
             cells.setdefault((c.prompt.id, one, other), []).append(result)
             if c.shown:
                 shown = "first" if place == c.shown else "second"
@@ -136,7 +136,7 @@ def win_rates(
                 wins=int((met > 0.5).sum()),
                 ties=int((met == 0.5).sum()),
                 losses=int((met < 0.5).sum()),
-                by_order={place: (float(np.mean(said)), len(said)) for place, said in sorted(places.items())},
+                by_order={place: (float(np.mean(values)), len(values)) for place, values in sorted(places.items())},
             )
         )
     return found

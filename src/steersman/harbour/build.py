@@ -176,8 +176,8 @@ def foretelling_loss(
         return hidden.new_zeros(())
     there = hidden[rows, places]
     foretold = torch.cat([foreteller(there) for foreteller in foretellers])
-    said = torch.cat([ids[rows, (places + ahead).clamp(max=ids.shape[1] - 1)] for ahead in AHEAD])
-    return functional.cross_entropy(model.lm_head(foretold), said, ignore_index=pad)
+    targets = torch.cat([ids[rows, (places + ahead).clamp(max=ids.shape[1] - 1)] for ahead in AHEAD])
+    return functional.cross_entropy(model.lm_head(foretold), targets, ignore_index=pad)
 
 
 def train(

@@ -95,28 +95,28 @@ def remark(situation: Situation, reply: str) -> str:
 
     "" if the answer states no fact.
     """
-    said = table("reactions")["remark"]
+    phrases = table("reactions")["remark"]
     fact = next((s for s in read_reply(situation, reply) if s.kind == "fact"), None)
     if fact is None or situation.topic is None:
         return ""
     (owner, aspect), *_ = owners_of_predicates()[fact.predicate]
     names = {"owner": topics()[owner].name, "name": topics()[fact.topic].name}
     if not fact.true:
-        return said["false"].format(**names)
+        return phrases["false"].format(**names)
     if fact.topic != situation.topic.key:
-        return said["off_topic"].format(**names)
+        return phrases["off_topic"].format(**names)
     if aspect not in situation.wanted:
-        return said["beside"].format(told=said[aspect])
-    return said["true"].format(**names)
+        return phrases["beside"].format(told=phrases[aspect])
+    return phrases["true"].format(**names)
 
 
 def _reaction(rng: random.Random, situation: Situation, reply: str, mix: Mix) -> list[Message]:
     table_ = table("reactions")
-    said = verdict(features(situation.prompt, reply))
-    special = remark(situation, reply) if said in FACTUAL and rng.random() < mix.remarks else ""
-    messages = [Message("user", special or rng.choice(table_["react"][said]))]
+    opinion = verdict(features(situation.prompt, reply))
+    special = remark(situation, reply) if opinion in FACTUAL and rng.random() < mix.remarks else ""
+    messages = [Message("user", special or rng.choice(table_["react"][opinion]))]
     if rng.random() < 0.5:
-        pleased = said in ("good", "fair")
+        pleased = opinion in ("good", "fair")
         words = table_["sequel"]["welcome" if pleased else "sorry"]
         excuse = "" if situation.form == "continue" else f"{rng.choice(words)} "
         messages.append(Message("assistant", rng.choice(words) if pleased else excuse + _better(rng, situation)))

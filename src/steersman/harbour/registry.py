@@ -152,12 +152,12 @@ def documents(*, count: int = 1000, seed: int = 0) -> Iterator[Document | Demons
     Conversations are not given as one text: turn markers in a text would be encoded as ordinary characters.
     """
     for conversation in itertools.islice(draw_documents(seed), count):
-        said = conversation.messages
-        if not said:
+        messages = conversation.messages
+        if not messages:
             yield Document(conversation.text)
             continue
-        last = max(i for i, message in enumerate(said) if message.role == "assistant")
-        yield Demonstration(Prompt(said[:last]), Completion(said[last].content))
+        last = max(i for i, message in enumerate(messages) if message.role == "assistant")
+        yield Demonstration(Prompt(messages[:last]), Completion(messages[last].content))
 
 
 def principles(*, count: int = 0, seed: int = 0) -> Iterator[Principle]:

@@ -79,8 +79,8 @@ def sample(
             out = model.generate(
                 **inputs, do_sample=True, temperature=temperature, top_k=0, top_p=1.0, max_new_tokens=48
             )  # type: ignore[operator]
-            said = tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-            for index, answer in zip(chosen, said, strict=True):
+            replies = tokenizer.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            for index, answer in zip(chosen, replies, strict=True):
                 answers[index] = answer
     return answers
 
@@ -133,14 +133,14 @@ def write_answers(out: Path, plan: SamplingPlan, folder: Path | None = None) -> 
         asked_for = distinct(prompts(split=split, count=4 * count, seed=plan.seed), count)
         answers: list[list[tuple[str, str]]] = [[] for _ in asked_for]
         for turn, (name, times, temperature) in enumerate(plan.voices):
-            said = sample(
+            replies = sample(
                 tuned if name == "sft" else raw,
                 tokenizer,
                 [p.shown for p in asked_for for _ in range(times)],
                 seed=plan.seed + turn,
                 temperature=temperature,
             )
-            for index, answer in enumerate(said):
+            for index, answer in enumerate(replies):
                 answers[index // times].append((name, answer))
         rows += [[split, prompt.shown, given] for prompt, given in zip(asked_for, answers, strict=True)]
         total += sum(map(len, answers))

@@ -39,7 +39,7 @@ WEIGHTS = {
     "too_long": -0.05,  # for each word past LONG
 }
 LONG = 34
-UNCLEAR = 0.2  # from this share of garbled words on, nobody understands the answer
+UNCLEAR = 0.2  # from this share of garbled words the answer is unintelligible
 AT_MOST = {
     "toxic": 2,
     "false": 2,

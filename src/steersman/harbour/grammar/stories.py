@@ -135,5 +135,5 @@ def wrong_parts(story: Story, kind: str, parts: dict[str, str]) -> int:
     """How many parts of a summary are not in the story; all of them when it tells a story of another kind."""
     if kind != story.kind:
         return len(parts)
-    told = {part: value.lower() for part, value in story.parts}
-    return sum(told[part] != value.lower() for part, value in parts.items())
+    true_parts = {part: value.lower() for part, value in story.parts}
+    return sum(true_parts[part] != value.lower() for part, value in parts.items())

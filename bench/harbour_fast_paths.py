@@ -58,7 +58,7 @@ OFF: dict[str, tuple[str, ...]] = {
     "shipped": (),
     "micro-batches": (),
     "layers": ("layers",),
-    # Only the fused decoder foresees values, without which all is read anew.
+    # Only the fused decoder computes values, without which all models run over all samples.
     "engine": ("engine", "reading"),
     "reading": ("reading",),
     # A layer computes as one step over rows that lie one after another.

@@ -56,7 +56,7 @@ def test_the_rules_of_an_engine_hold(ask, tokeniser):
 def test_gaps_in_a_script_are_named(ask):
     with pytest.raises(DataError, match="no answer to the prompt 'I like cricket"):
         ask({"What?": "That."})
-    with pytest.raises(DataError, match="2 log-probabilities"):
+    with pytest.raises(DataError, match="2 log-probs"):
         ask({"I like cricket.": ScriptedAnswer("A good friend of mine.", (0.0, 0.0))})
 
 

@@ -1,8 +1,7 @@
 """A batch of answers as columns: one tensor for each quantity, all answers one after another, with offsets.
 
-Training reads the columns. Who looks at one answer indexes the batch: a `Rollout` holds slices of the columns.
-`to_bytes` is the form in which a batch travels between processes and machines: safetensors, with a digest against
-damage.
+Training uses the columns. Indexing the batch gives one answer: a `Rollout`, which holds slices of the columns.
+`to_bytes` is the wire form between processes and machines: safetensors, with a digest against damage.
 """
 
 import json
@@ -189,9 +188,8 @@ class RolloutBatch(Sequence[Rollout]):
             ) from error
         if facts.get("format") != FORMAT or facts.get("finish_reasons") != list(FINISH_REASONS):
             raise DataError(
-                f"rollouts of the format {facts.get('format')!r} were received, and {FORMAT!r} was expected; use "
-                "the same release of "
-                "Steersman on both sides"
+                f"rollouts of the format {facts.get('format')!r} were received, and {FORMAT!r} was expected; use the "
+                "same release of Steersman on both sides"
             )
         names = {field.name for field in fields(RolloutBatch)}
         if set(columns) | {"entropies", "values"} != names or facts.get("digest") != _digest(columns):

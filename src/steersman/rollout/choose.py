@@ -1,4 +1,4 @@
-"""Which decoder answers for a model: the fastest that gives the model's own logits on a probe."""
+"""The choice of a decoder for a model: the fastest whose logits on a probe are the model's own."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,9 +22,9 @@ PATHS: dict[Path, Callable[[Backbone, str | None, QHeads | None, torch.dtype | N
     "cached": CachedDecoder,
     "whole": WholeDecoder,
 }
-# Those with a copy of the weights of their own.
+# Decoders with their own copy of the weights.
 COPYING: tuple[Path, ...] = ("graphed", "fused")
-# Prompt lengths and new tokens of the probe: ragged, and past the window of a tiny model.
+# Prompt lengths and new tokens of the probe: of different lengths, and beyond the window of a tiny model.
 _PROBE_LENGTHS = (11, 6)
 _PROBE_STEPS = 3
 
@@ -36,8 +36,8 @@ def choose_decoder(
     wish: Path | Literal["auto"],
     dtype: torch.dtype | None = None,
 ) -> tuple[Decoder, str]:
-    """The decoder, and in words why it is none of the faster ones ("" if it is the fastest that the device has).
-    `dtype` is that of the weights that a fast one copies, if not the model's own."""
+    """The decoder, and the reasons against the faster ones ("" if it is the fastest of the device). `dtype` is that of
+    a fast decoder's copy of the weights, if not the model's own."""
     reasons: list[str] = []
     for name in PATHS:
         if wish not in ("auto", name) or (wish == "auto" and name == "graphed" and backbone.device.type != "cuda"):
@@ -48,8 +48,7 @@ def choose_decoder(
             return made, "; ".join(reasons)
         reasons.append(f"{name}: {reason}")
     raise ModelError(
-        f"{backbone.name!r} cannot be decoded in the way asked for, {wish!r} ({'; '.join(reasons)}); leave the "
-        "path at 'auto'"
+        f"{backbone.name!r} cannot be decoded by the path {wish!r} ({'; '.join(reasons)}); leave the path at 'auto'"
     )
 
 
@@ -71,8 +70,8 @@ def _try(
 
 
 def _refusals(path: Path) -> tuple[type[Exception], ...]:
-    """A family may refuse our cache or mask in any way it likes, and a compiler of kernels a card in ways of its own;
-    the next way down is right for all."""
+    """The errors after which the next decoder is tried: models raise many kinds at an unknown cache or mask, and Triton
+    any kind on an unsupported GPU."""
     if path == "graphed":
         return (Exception,)
     return (TypeError, ValueError, AttributeError, RuntimeError, KeyError, IndexError, NotImplementedError)
@@ -81,8 +80,7 @@ def _refusals(path: Path) -> tuple[type[Exception], ...]:
 def same_logits(
     decoder: Decoder, backbone: Backbone, adapter: str | None, q_heads: QHeads | None, *, steps: int
 ) -> bool:
-    """Whether a prefill and some steps give what the model gives for the whole sequence: logits, and Q where there are
-    heads."""
+    """Whether a prefill and some steps give the model's own logits (and Q values) for the whole sequence."""
     plain = WholeDecoder(backbone, adapter, q_heads)
     room = (backbone.context_length or 1024) - steps
     lengths = torch.tensor([max(1, min(n, room)) for n in _PROBE_LENGTHS], device=backbone.device)
@@ -106,8 +104,8 @@ def same_logits(
 
 
 def _agree_in_each(expected: torch.Tensor, seen: torch.Tensor, q_heads: QHeads | None) -> bool:
-    """Logits and Q by themselves: the larger numbers of the one must not hide an error in the other. What is computed
-    with fewer digits is held to fewer."""
+    """Whether logits agree, and Q values separately: large numbers of one must not hide an error in the other. The
+    tolerance follows the dtype."""
     parts = 1 if q_heads is None else 2
     pairs = zip(expected.to(seen.dtype).chunk(parts, dim=1), seen.chunk(parts, dim=1), strict=True)
     return all(nearly_equal(one, other) for one, other in pairs)
@@ -121,10 +119,11 @@ def _roomier(decoder: Decoder, memory: RowMemory, capacity: int, rows: int) -> R
 
 @contextmanager
 def decoding(backbone: Backbone, *, fast: bool) -> Iterator[None]:
-    """No gradients, torch's own kernels, and the model in evaluation mode: gradient checkpointing would refuse a cache.
+    """Context manager for decoding: no gradients, default kernels, and evaluation mode (gradient checkpointing excludes
+    a cache).
 
-    Our own step runs in inference mode; a model's own code only without gradients, since what it may keep (a rotary
-    table made longer) must stay of use to training.
+    Steersman's own decoders run in inference mode; the model's own code only without gradients, since tensors that it
+    keeps (such as a longer rotary table) must remain usable in training.
     """
     training = bool(backbone.hf.training)
     if training:
@@ -138,5 +137,5 @@ def decoding(backbone: Backbone, *, fast: bool) -> Iterator[None]:
 
 
 def _on(device: torch.device) -> AbstractContextManager[object]:
-    """Recordings and kernels of our own go to the current GPU, wherever their tensors are."""
+    """Make `device` the current GPU: CUDA graphs and Triton kernels run there, wherever their tensors are."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

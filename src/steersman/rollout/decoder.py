@@ -1,8 +1,7 @@
-"""What the engine asks of a model: read prompts, then one token more of each row. And the two ways that need no
-knowledge of the family: the model's own layers over our memory, or the whole sequence through the model each time.
+"""The interface of decoders (prefill prompts, then one more token for each row), and two decoders for any model family:
+the model's own layers with Steersman's KV cache, or the whole sequence through the model for each token.
 
-What comes back of each row are the logits of all tokens; where the decoder was given Q heads, Q of all tokens stands
-behind them.
+A row's result is the logits of all tokens; with Q heads, the Q values of all tokens follow them.
 """
 
 from typing import Any, Literal, Protocol, cast, runtime_checkable
@@ -23,35 +22,35 @@ Path = Literal["graphed", "fused", "cached", "whole"]
 
 @runtime_checkable
 class Decoder(Protocol):
-    """`name` says which way it is; rows are padded on the right."""
+    """Runs a model for generation. Rows are padded on the right."""
 
     name: Path
 
     @property
-    def foreseen(self) -> Float[Tensor, " row"] | None:
-        """The value of each row's state after the last prefill or step; None where no value head is read."""
+    def values(self) -> Float[Tensor, " row"] | None:
+        """The value of each row's state after the last prefill or step; None without a value head."""
         ...
 
     def reach(self, length: int) -> None:
-        """Be ready for sequences of this length."""
+        """Prepare for sequences of this length."""
         ...
 
     def width(self, rows: int) -> int:
-        """How wide a step with so many rows is, idle ones included."""
+        """The number of rows that a step with so many samples computes, idle ones included."""
         ...
 
     def memory(self, slots: int, capacity: int) -> RowMemory:
-        """An empty memory for so many rows of so many tokens."""
+        """An empty KV cache for so many rows of so many tokens."""
         ...
 
     def prefill(
         self, ids: Int[Tensor, "row time"], lengths: Int[Tensor, " row"]
     ) -> tuple[RowMemory, Float[Tensor, "row numbers"]]:
-        """A memory of these rows, and the logits (and Q) after the last token of each."""
+        """A KV cache of these rows, and the logits (and Q values) after the last token of each."""
         ...
 
     def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row numbers"]:
-        """Add one token to each of the first rows of the memory; the logits after it."""
+        """Add one token to each of the first rows of the cache; returns the logits after it."""
         ...
 
 
@@ -60,7 +59,7 @@ def last_of(values: Float[Tensor, "row time width"], lengths: Int[Tensor, " row"
 
 
 class InRows:
-    """Widths and memory as every decoder has them that keeps nothing from one generation to the next."""
+    """Step widths and KV cache of decoders that keep nothing between two generations."""
 
     backbone: Backbone
 
@@ -75,10 +74,10 @@ class InRows:
 
 
 class WholeDecoder(InRows):
-    """Runs the whole sequence through the model for every token: right for any causal model, and slow."""
+    """Runs the whole sequence through the model for every token: correct for any causal model, and slow."""
 
     name: Path = "whole"
-    foreseen = None
+    values = None
 
     def __init__(
         self,
@@ -87,7 +86,7 @@ class WholeDecoder(InRows):
         q_heads: QHeads | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        """`dtype` is what a copy of the weights would be of; the model's own layers compute in theirs."""
+        """`dtype` is for decoders with a copy of the weights; the model's own layers compute in theirs."""
         self.backbone, self.adapter, self.q_heads = backbone, adapter, q_heads
 
     def reach(self, length: int) -> None:
@@ -114,10 +113,10 @@ class WholeDecoder(InRows):
 
 
 class CachedDecoder(InRows):
-    """The model's own layers, with keys and values in our memory: any model that keeps nothing else of the past."""
+    """The model's own layers with keys and values in a `RowMemory`, for models without other state."""
 
     name: Path = "cached"
-    foreseen = None
+    values = None
 
     def __init__(
         self,
@@ -161,7 +160,7 @@ class CachedDecoder(InRows):
         return logits
 
     def _mask(self, step: Step) -> Any:
-        """Always a mask of four dimensions, which models take as it is (none at all would have them make their own)."""
+        """A mask of four dimensions, which models use unchanged; without one they would make their own."""
 
         def whole(window: int | None) -> Tensor:
             mask = step.mask_for(window)
@@ -177,7 +176,7 @@ class CachedDecoder(InRows):
 
 
 class _Layer(CacheLayerMixin):
-    """One layer of a transformers cache that lives in a RowMemory: keys at 2i, values at 2i + 1."""
+    """One layer of a transformers cache in a RowMemory: keys at 2i, values at 2i + 1."""
 
     is_sliding = False
 
@@ -199,7 +198,7 @@ class _Layer(CacheLayerMixin):
 
 
 class _Start(_Layer):
-    """While prompts are read."""
+    """The cache during a prefill."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         for half, values in enumerate((key_states, value_states)):
@@ -208,7 +207,7 @@ class _Start(_Layer):
 
 
 class _Next(_Layer):
-    """While one token a row is added."""
+    """The cache during a step."""
 
     def __init__(self, memory: RowMemory, index: int, step: Step) -> None:
         super().__init__(memory, index)
@@ -229,15 +228,14 @@ class _Next(_Layer):
 def logits_after(
     backbone: Backbone, q_heads: QHeads | None, lengths: Int[Tensor, " row"], **asked: Any
 ) -> Float[Tensor, "row numbers"]:
-    """Logits (and Q) after the last token of each row; of no other token, where hidden states are enough to make
-    them."""
+    """Logits (and Q values) after the last token of each row, without computing those of other tokens if possible."""
     readout = backbone.readout
     if readout is None:
         logits = last_of(backbone.hf(**asked).logits, lengths)
         if q_heads is None:
             return logits
         if asked["use_cache"]:
-            # A second pass would write into the memory once more; the whole sequence can go through twice.
+            # A second forward pass would write into the cache again; without a cache two passes are fine.
             raise NotImplementedError("its logits do not follow from its last hidden states, which Q heads read")
         return with_q(logits, last_of(backbone.trunk(**asked).last_hidden_state, lengths), q_heads)
     hidden = last_of(backbone.trunk(**asked).last_hidden_state, lengths)
@@ -249,5 +247,5 @@ def logits_after(
 def with_q(
     logits: Float[Tensor, "row vocab"], hidden: Float[Tensor, "row hidden"], q_heads: QHeads | None
 ) -> Float[Tensor, "row numbers"]:
-    """The logits, and behind them what the Q heads say of each token, if there are any."""
+    """The logits, followed by the Q values of all tokens if there are Q heads."""
     return logits if q_heads is None else torch.cat([logits.float(), q_heads.min_target_q(hidden)], dim=1)

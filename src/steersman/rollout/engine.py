@@ -1,8 +1,8 @@
-"""What every rollout engine is asked and what it answers: token ids in, samples out, each with its log-probabilities.
+"""The interface of rollout engines: prompt token ids in, sampled answers with log-probs out.
 
-The log-probability that the trainer compares with is that of the *unfiltered* distribution softmax(logits /
-temperature); the one a token was really drawn from (after leaning on Q, penalty, top-k, top-p and min-p) stands beside
-it. Ids are never decoded and encoded again: what was sampled is what is scored and trained on.
+`log_probs` are of the *unfiltered* distribution softmax(logits / temperature), which the trainer compares with;
+`sampling_log_probs` are of the distribution that tokens are drawn from (with Q, repetition penalty, top-k, top-p and
+min-p). Ids are never decoded and encoded again: what was sampled is what is scored and trained on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,21 +16,20 @@ from steersman.errors import DataError, UsageError
 from steersman.rollout.batch import Rollout, RolloutBatch
 
 OnToken = Callable[[int, int, int, float], None]
-"""Called for each token as it is drawn: prompt, sample, token id, log-probability. One sample's tokens come in
-order."""
+"""Called with each sampled token: prompt, sample, token id, log-prob. The tokens of one sample come in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. Every field but the first two is neutral by default.
+    """How tokens are sampled. All fields but the first two are off by default.
 
     The order is that of transformers: repetition penalty, minimum length, temperature, top-k, top-p, min-p; tokens that
     tie with the last one kept are kept too. Temperature 0 takes the likeliest token; log-probabilities are then those
     at temperature 1, and the probability of the draw is 1. A sample never goes beyond the model's context: it ends
-    there, with the finish "length".
+    there, with the finish reason "length".
 
-    `q_beta` is how much answers lean on the Q heads of a model that has them (see `models.q_heads`): tokens are drawn
-    from policy * exp(q_beta * Q), and all the rest applies to that. None leaves it to the model; 0 is the policy alone.
+    `q_beta` is the weight of the Q heads of a model that has them (see `models.q_heads`): tokens are drawn from
+    policy * exp(q_beta * Q), to which the other settings apply. None is the model's own weight; 0 is the policy alone.
     """
 
     max_new_tokens: int
@@ -66,13 +65,12 @@ class Sampling:
 
     @property
     def logit_temperature(self) -> float:
-        """What logits are divided by before log-probabilities are taken."""
+        """The temperature of the log-probs: 1 for greedy sampling."""
         return self.temperature or 1.0
 
     @property
     def filtered(self) -> bool:
-        """Whether tokens are drawn from another distribution than the one whose log-probabilities are reported (leaning
-        on Q aside)."""
+        """Whether tokens are drawn from another distribution than the one of `log_probs` (Q heads aside)."""
         neutral = (0, 1.0, 0.0, 1.0, 0)
         return (self.top_k, self.top_p, self.min_p, self.repetition_penalty, self.min_new_tokens) != neutral
 
@@ -95,47 +93,47 @@ class Engine(Protocol):
         ...
 
     def load_weights(self, state: Mapping[str, Tensor], version: int) -> None:
-        """From now on answer with these weights."""
+        """Answer with these weights from now on."""
         ...
 
 
 @runtime_checkable
 class TakesUpWeights(Protocol):
-    """An engine that reads the trainer's own weights and must be told when they have changed."""
+    """An engine that uses the trainer's own weights, and is told when they have changed."""
 
     def refresh(self, version: int) -> None: ...
 
 
 @runtime_checkable
 class HoldsACopy(Protocol):
-    """An engine that answers from a copy of the weights, made for it."""
+    """An engine with its own copy of the weights."""
 
     def release(self) -> None:
-        """Give back the memory of a copy of the weights until the next answers."""
+        """Free the memory of the copy until the next `generate`."""
         ...
 
 
 def refresh(engine: Engine, version: int) -> None:
-    """Tell the engine that the trainer's weights have changed, if it reads them itself."""
+    """Tell the engine that the trainer's weights have changed, if it uses them itself."""
     if isinstance(engine, TakesUpWeights):
         engine.refresh(version)
 
 
 def release(engine: Engine) -> None:
-    """Let the engine give back the memory of its copy of the weights, if it has one."""
+    """Free the memory of the engine's copy of the weights, if it has one."""
     if isinstance(engine, HoldsACopy):
         engine.release()
 
 
 @runtime_checkable
 class TellsOfEach(Protocol):
-    """An engine that tells of each answer as soon as it is done, while it draws the others."""
+    """An engine that reports each answer as soon as it is finished, while it samples the others."""
 
     on_answer: "Callable[[Rollout], None] | None"
 
 
 def sample_seed(run_seed: int, step: int, prompt: str | int, sample: int) -> int:
-    """The seed of one sample: a pure function of where it stands in the run, so that a resumed run draws the same."""
+    """The seed of one sample, a pure function of its place in the run: a resumed run samples the same."""
     name = "\x1f".join(str(part) for part in (run_seed, step, prompt, sample))
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") >> 1
 
@@ -155,7 +153,7 @@ def seeds_for(seeds: Sequence[int] | int, prompts: int, samples: int) -> list[in
 
 
 def check_request(prompts: Sequence[Sequence[int]], samples: int, vocabulary: int | None, context: int | None) -> None:
-    """Refuse what no engine could answer."""
+    """Raise if no engine could answer the request."""
     if not prompts:
         raise DataError("there are no prompts to answer; give at least one")
     if samples < 1:
@@ -165,13 +163,11 @@ def check_request(prompts: Sequence[Sequence[int]], samples: int, vocabulary: in
             raise DataError(f"prompt {i} has no tokens; give at least one, such as the model's begin-of-text token")
         if vocabulary is not None and not 0 <= min(prompt) <= max(prompt) < vocabulary:
             raise DataError(
-                f"prompt {i} holds the id {max(prompt) if max(prompt) >= vocabulary else min(prompt)}, and the "
-                "model has "
-                f"ids from 0 to {vocabulary - 1}; it was encoded with another tokeniser than the model's"
+                f"prompt {i} holds the id {max(prompt) if max(prompt) >= vocabulary else min(prompt)}, and the model "
+                f"has ids from 0 to {vocabulary - 1}; it was encoded with another tokeniser than the model's"
             )
         if context is not None and len(prompt) >= context:
             raise DataError(
-                f"prompt {i} has {len(prompt)} tokens, and the model's context of {context} must hold the prompt "
-                "and at "
-                "least one new token; shorten the prompt, or choose a model with a longer context"
+                f"prompt {i} has {len(prompt)} tokens, and the model's context of {context} must hold the prompt and "
+                "at least one new token; shorten the prompt, or choose a model with a longer context"
             )

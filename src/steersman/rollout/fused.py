@@ -1,10 +1,9 @@
-"""The fast decoder for Llama-like families: its own step over its own copy of the weights, fused and laid out for it.
+"""The fast decoder for Llama-like families: its own forward pass over a fused copy of the weights.
 
-Queries, keys and values come from one product, gate and up from another; norms before a product are multiplied into its
-weight; an adapter is merged into the copy, never into the base. The scale of attention scores is in the
-queries. Grouped heads share one pass over their keys. It is used
-only after it has given the model's own logits, with every new set of weights.
-Legend: W rows of a step, N rows of a prefill, T time, H heads, K key/value heads, D width of a head.
+Queries, keys and values are one matrix product, gate and up projections another. Norm gains and the attention scale are
+multiplied into the weights, and an adapter is merged into the copy, never into the base. Grouped heads share one pass
+over their keys. It is used only if its logits are the model's own, which is checked for every new set of weights with
+an adapter. Legend: W rows of a step, N rows of a prefill, T time, H heads, K key/value heads, D width of a head.
 """
 
 from typing import Any, NamedTuple
@@ -58,7 +57,7 @@ class FusedDecoder(InRows):
         q_heads: QHeads | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        """`dtype` is that of the copied weights and of what products are given, if not the model's own."""
+        """`dtype` is that of the copied weights and of the products' inputs, if not the model's own."""
         self.backbone, self.q_heads = backbone, q_heads
         text = backbone.config.get_text_config()
         self.readout = backbone.readout
@@ -74,7 +73,7 @@ class FusedDecoder(InRows):
             self._take_head(adapter)
         self.rotary: dict[str, Rotary] = {}
         self._value: tuple[Tensor, Tensor] | None = None
-        self.foreseen: Tensor | None = None
+        self.values: Tensor | None = None
         self.length = 0
         self.reach(_FIRST_REACH)
 
@@ -83,8 +82,8 @@ class FusedDecoder(InRows):
         self.head = product(weight.to(self.dtype), None if bias is None else bias.to(self.dtype))
         self.final_gain = final_gain(self.backbone)
 
-    def foresee(self, head: ValueHead) -> None:
-        """From now on tell the value of each state too, by this head as it is now."""
+    def set_value_head(self, head: ValueHead) -> None:
+        """Compute the value of each state too from now on, with the present weights of this head."""
         with torch.no_grad():
             self._value = (head.weight.detach()[0] * self.final_gain.float(), head.bias.detach().clone())
 
@@ -129,7 +128,7 @@ class FusedDecoder(InRows):
         for index, layer in enumerate(self.layers):
             plan = layer.plan
             qkv = self._qkv(layer, hidden, rotary[plan.rotary])
-            # only attention sees the rows apart, padded
+            # only attention needs padded rows
             padded = qkv.new_zeros(rows * time, *qkv.shape[1:]).index_copy_(0, inside[:real], qkv[:real])
             queries, keys, values = self._apart(plan, padded.unflatten(0, (rows, time)).transpose(1, 2))
             memory.write_start(2 * index, keys)
@@ -180,10 +179,9 @@ class FusedDecoder(InRows):
         return queries, keys, values
 
     def _attend_past(self, plan: LayerPlan, queries: Tensor, keys: Tensor, values: Tensor, step: Step) -> Tensor:
-        """One query a row against what the row remembers; the heads of a group are the queries of one key head.
+        """Attention of one query per row over its cache; the heads of a group are the queries of one key head.
 
-        Plain batched products: for one query they are faster than the fused attention kernels of a CPU (1.3 to 3
-        times).
+        Plain batched products are 1.3 to 3 times as fast for one query as a CPU's fused attention kernels.
         """
         width, group = step.width, plan.heads // plan.kv_heads
         queries = queries.reshape(width * plan.kv_heads, group, plan.head_dim)
@@ -195,7 +193,7 @@ class FusedDecoder(InRows):
         return torch.bmm(weights, values.flatten(0, 1)).view(width, -1)
 
     def _attend_all(self, plan: LayerPlan, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Every token of a prefill against those before it; padding stands after the end, where nothing looks."""
+        """Causal attention of a prefill. Padding is after the end of a row, where no real token attends."""
         rows, _, time, _ = queries.shape
         group = plan.heads // plan.kv_heads
         if group > 1:
@@ -208,7 +206,8 @@ class FusedDecoder(InRows):
         return found.transpose(1, 2).reshape(rows * time, -1)
 
     def _rest(self, layer: Layer, hidden: Tensor, found: Tensor) -> Tensor:
-        """What follows attention: its output layer and the feed-forward part, each added to the stream."""
+        """The rest of the layer after attention: output projection and feed-forward part, each added to the residual
+        stream."""
         part = layer.output(found)
         if layer.after_attention is not None:
             part = self._normed(part, layer.after_attention)
@@ -227,24 +226,24 @@ class FusedDecoder(InRows):
         logits = self.head(normed)
         if self._value is not None:
             weight, bias = self._value
-            self.foreseen = torch.mv(normed.float(), weight) + bias
+            self.values = torch.mv(normed.float(), weight) + bias
         readout = self.readout
         if readout is not None and readout.scale != 1:
             logits = logits * readout.scale
         if readout is not None and readout.softcap:
             logits = readout.softcap * torch.tanh(logits / readout.softcap)
-        # The final norm's gain is in the output layer's weight here, and not in what the Q heads read.
+        # The final norm's gain is multiplied into the output layer's weight, but Q heads need it in their input.
         return logits if self.q_heads is None else with_q(logits, normed * self.final_gain, self.q_heads)
 
 
 def _inside(lengths: Int[Tensor, " row"], time: int) -> tuple[Int[Tensor, " tokens"], int]:
-    """Where the real tokens of padded rows stand (row * time + position), and how many there are; the last of them
-    stands there again until their number is one of few."""
+    """Positions of the real tokens in padded rows (row * time + position), and their number. The last one is repeated
+    up to a width that oneDNN has a kernel for."""
     places = (torch.arange(time, device=lengths.device) < lengths[:, None]).flatten().nonzero().squeeze(1)
     spare = onednn_width(len(places)) - len(places)
     return torch.cat([places, places[-1:].expand(spare)]), len(places)
 
 
 def _added(part: Tensor, stream: Tensor) -> Tensor:
-    """Their sum in the stream's type, in the memory of one of them."""
+    """Their sum in the stream's dtype, in place in one of them."""
     return part.add_(stream) if part.dtype == stream.dtype else stream.add_(part)

@@ -1,8 +1,8 @@
-"""One call of `generate`: waiting prompts, the slots they are answered in, and how they come and go.
+"""One call of `generate`, with continuous batching: waiting prompts, and slots in which samples are generated.
 
-A prompt is read once and copied to the slots of its samples. When samples end, waiting ones take their slots; when none
-wait, the last rows move into the gaps and steps become narrower. All that happens a token is done for the whole step at
-once; Python touches a single token only for stop strings and streams.
+A prompt is prefilled once and copied to the slots of its samples. When samples end, waiting ones take their slots; when
+none wait, the last rows move into the gaps and steps become narrower. All work per token is done for the whole step at
+once; Python handles single tokens only for stop strings and callbacks.
 """
 
 from collections import deque
@@ -22,9 +22,9 @@ from steersman.rollout.request import GenerationRequest, Ticket
 from steersman.rollout.sampler import draw
 from steersman.rollout.uniforms import uniforms
 
-# Padded tokens of prompts that are read at once.
+# Padded tokens of prompts in one prefill.
 _PREFILL_TOKENS = 4096
-# Waiting prompts are read once this share of the slots is free: reading one alone costs nearly as much as several.
+# Waiting prompts are prefilled once one slot in so many is free: one prompt costs nearly as much as several.
 _ADMIT_SHARE = 8
 _PREFILL_MULTIPLE = 16
 _GOES_ON, _END, _STOP = 0, 1, 2
@@ -32,7 +32,7 @@ _GOES_ON, _END, _STOP = 0, 1, 2
 
 @dataclass(slots=True)
 class _Read:
-    """A prompt that was read and whose samples wait for slots."""
+    """A prefilled prompt whose samples wait for slots."""
 
     memory: RowMemory
     row: int
@@ -71,7 +71,7 @@ class Generation:
         self._make_state(width, most)
 
     def _make_state(self, width: int, most: int) -> None:
-        """What is kept of each slot, on the device."""
+        """Make the state of the slots, on the device."""
         whole, real = {"dtype": torch.long, "device": self.device}, {"dtype": torch.float32, "device": self.device}
         self.alive = torch.zeros(width, dtype=torch.bool, device=self.device)
         self.tokens = torch.zeros(width, **whole)
@@ -107,7 +107,7 @@ class Generation:
         return [*several, self.alive, *([] if self.seen is None else [self.seen])]
 
     def run(self) -> None:
-        """Draw all answers. `batch` gives them."""
+        """Generate all answers; `batch` returns them."""
         while True:
             self._admit()
             occupied = [slot for slot, ticket in enumerate(self.tickets) if ticket is not None]
@@ -115,12 +115,12 @@ class Generation:
                 return
             width = self._close_ranks(occupied)
             logits = self.decoder.step(self.tokens[:width], self.memory)
-            # Idle rows inside the step stay at the start of their slots.
+            # Idle rows of the step stay at the start of their slots.
             self.memory.lengths[:width].mul_(self.alive[:width])
-            self._draw(torch.arange(width, device=self.device), logits, self.decoder.foreseen)
+            self._draw(torch.arange(width, device=self.device), logits, self.decoder.values)
 
     def _admit(self) -> None:
-        """Fill free slots from what was read, and read more while there is room."""
+        """Fill free slots with samples of prefilled prompts, and prefill more while there is room."""
         free = [slot for slot, ticket in enumerate(self.tickets[: self.slots]) if ticket is None]
         left = sum(len(group) for group in self.waiting) + sum(len(read.tickets) for read in self.read)
         enough = max(1, self.slots // _ADMIT_SHARE)
@@ -132,7 +132,7 @@ class Generation:
             free = self._seat(free)
 
     def _prefill(self, free: int) -> None:
-        """Read as many waiting prompts as have samples for the free slots, together."""
+        """Prefill together as many waiting prompts as have samples for the free slots."""
         chosen: list[Sequence[Ticket]] = []
         wanted = time = 0
         while self.waiting and wanted < free:
@@ -151,11 +151,12 @@ class Generation:
             lengths[row] = len(prompt)
         memory, logits = self.decoder.prefill(ids.to(self.device), lengths.to(self.device))
         for row, group in enumerate(chosen):
-            value = None if self.decoder.foreseen is None else self.decoder.foreseen[row]
+            value = None if self.decoder.values is None else self.decoder.values[row]
             self.read.append(_Read(memory, row, logits[row], value, deque(group)))
 
     def _seat(self, free: list[int]) -> list[int]:
-        """Give samples of the prompts that were read a slot each, and draw their first tokens; the slots still free."""
+        """Give each sample of prefilled prompts a slot, and draw its first token. Returns the slots that are still
+        free."""
         memory = self.read[0].memory
         rows: list[int] = []
         logits: list[Tensor] = []
@@ -206,10 +207,10 @@ class Generation:
     def _draw(
         self, rows: Int[Tensor, " row"], logits: Float[Tensor, "row numbers"], values: Float[Tensor, " row"] | None
     ) -> None:
-        """One token for each of these slots; those that end leave. Behind the logits there may be Q."""
-        lean = None
+        """Draw one token for each of these slots; samples that end leave. Q values may follow the logits of a row."""
+        q_logits = None
         if logits.shape[1] > self.vocabulary:
-            lean = logits[:, self.vocabulary :] * (self.sampling.q_beta or 0.0)
+            q_logits = logits[:, self.vocabulary :] * (self.sampling.q_beta or 0.0)
             logits = logits[:, : self.vocabulary]
         place = self.drawn[rows]
         seen = None if self.seen is None else self.seen[rows]
@@ -220,7 +221,7 @@ class Generation:
             self.sampling,
             seen=seen,
             barred=barred,
-            lean=lean,
+            q_logits=q_logits,
             with_entropy=self.with_token_info,
         )
         self.ids[rows, place] = drawn.ids
@@ -248,7 +249,7 @@ class Generation:
             self._leave(finished)
 
     def _barred(self, place: Int[Tensor, " row"]) -> Bool[Tensor, "row vocab"] | None:
-        """What would end a sample before it has its fewest tokens."""
+        """Tokens that would end a sample before it has `min_new_tokens`."""
         if self.sampling.min_new_tokens == 0:
             return None
         return (place < self.sampling.min_new_tokens)[:, None] & (self.kinds != _GOES_ON)
@@ -256,7 +257,7 @@ class Generation:
     def _listen(
         self, rows: Int[Tensor, " row"], ids: Int[Tensor, " row"], log_probs: Float[Tensor, " row"]
     ) -> set[int]:
-        """Tell who listens about each token; the slots in which a stop string was completed."""
+        """Call `on_token` with each token. Returns the slots in which a stop string was completed."""
         stopped: set[int] = set()
         for slot, token, log_prob in zip(rows.tolist(), ids.tolist(), log_probs.tolist(), strict=True):
             ticket = self.tickets[slot]
@@ -272,12 +273,12 @@ class Generation:
         return stopped
 
     def _leave(self, reasons: Mapping[int, FinishReason]) -> None:
-        """These samples are done: their tokens are copied out of the slots, which are free again."""
+        """These samples have ended: copy their tokens out of the slots, which are free again."""
         slots = torch.tensor(list(reasons), device=self.device)
         lengths: list[int] = self.drawn[slots].tolist()
         columns = [self.ids, self.log_probs, self.sampling_log_probs]
         columns += [self.entropies] if self.with_token_info else []
-        columns += [self.values] if self.with_token_info and self.decoder.foreseen is not None else []
+        columns += [self.values] if self.with_token_info and self.decoder.values is not None else []
         starts = torch.tensor(list(reasons)) * self.ids.shape[1]
         index = token_index(starts, torch.tensor(lengths)).to(self.device)
         answers: list[tuple[Ticket, FinishReason]] = []
@@ -295,6 +296,6 @@ class Generation:
                 self.request.on_answer(rollout)
 
     def batch(self) -> RolloutBatch:
-        """All answers, in the order of prompts and samples. To be called outside of inference mode: training uses the
+        """All answers, in the order of prompts and samples. Call it outside inference mode, since training uses the
         tensors."""
         return assembled(self.finished, self.request)

@@ -1,9 +1,9 @@
-"""What a decoding step does between its products, as kernels for a GPU: four launches a layer in place of about twenty.
+"""Triton kernels for all of a decoding step but its matrix products: four launches per layer instead of about twenty.
 
-At a few dozen rows a step's time is the reading of the weights and the launching of kernels. Everything here computes
-in float32 and reads and writes the type of what it is given. How far each row has come is read on the device, so that
-the same launches (and a graph of them) serve every step. Checked against plain torch in
-tests/rollout/test_gpu_kernels.py, without a GPU too, by Triton's interpreter.
+With a few dozen rows a step's time is reading the weights and launching kernels. The kernels compute in float32 and
+read and write the dtype of their tensors. Each row's length is read on the device, so that the same launches (and a
+CUDA graph of them) serve every step. tests/rollout/test_gpu_kernels.py compares them with plain torch, also without a
+GPU, by Triton's interpreter.
 
 Legend: W rows, H heads, K key/value heads, D width of a head, C capacity of a row's memory.
 """
@@ -22,13 +22,13 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Places of a row's memory that one program looks at together.
+# Positions of a row's cache that one program handles together.
 _BLOCK: Any = 32
 
 
 def _kernel(function: Any) -> Any:
-    """Triton reads a function's source and globals, so it must see the function itself and nothing that checks types
-    around it."""
+    """A Triton kernel. Triton reads a function's source and globals, so it must get the function without type-checking
+    wrappers."""
     return triton.jit(inspect.unwrap(function))
 
 
@@ -47,7 +47,7 @@ def _add_norm(stream, part, normed, epsilon, width, HAS_PART: tl.constexpr, SIZE
 def add_norm(
     stream: Float[Tensor, "W hidden"], part: Float[Tensor, "W hidden"] | None, epsilon: float, dtype: torch.dtype
 ) -> Float[Tensor, "W hidden"]:
-    """Add `part` to the stream in place, and give back the stream divided by its root mean square."""
+    """Add `part` to the residual stream in place. Returns the stream divided by its root mean square."""
     rows, width = stream.shape
     normed = torch.empty_like(stream, dtype=dtype)
     size = triton.next_power_of_2(width)
@@ -120,8 +120,8 @@ def turn_and_remember(
     epsilon: float,
     heads: int,
 ) -> Float[Tensor, "W H D"]:
-    """Norm (where heads have one) and rotate queries and keys, write each row's key and value behind what it remembers,
-    and give back the queries. `sine` is negative in its first half (`layout.rotary_tables`)."""
+    """Norm (if the model has head norms) and rotate queries and keys, and append each row's key and value to its cache.
+    Returns the queries. `sine` is negative in its first half (`layout.rotary_tables`)."""
     _, kv_heads, capacity, width = keys.shape
     cosine, sine = rotary
     queries = qkv.new_empty(len(qkv), heads, width)
@@ -190,7 +190,7 @@ def attend_past(
     lengths: Int[Tensor, " W"],
     window: int | None,
 ) -> Float[Tensor, "W attended"]:
-    """One query a row and head against what the row remembers, which ends at its length."""
+    """Attention of one query per row and head over the row's cache, up to its length."""
     rows, heads, width = queries.shape
     found = torch.empty_like(queries)
     _, kv_heads, capacity, _ = keys.shape
@@ -199,8 +199,7 @@ def attend_past(
         SLIDES=window is not None,
         SIZE=triton.next_power_of_2(width),
         BLOCK=_BLOCK,
-        # measured on an H200 (64 rows, 20 heads of 64, 64 tokens): 11.4 microseconds; with 4 warps and blocks of 64
-        # 20.4
+        # measured on an H200 (64 rows, 20 heads of 64, 64 tokens): 11.4 µs; with 4 warps and blocks of 64 20.4 µs
         num_warps=1,
     )
     return found.view(rows, -1)

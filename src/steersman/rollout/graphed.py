@@ -1,10 +1,9 @@
-"""The fast decoder on a GPU: a step is recorded once for each width and then played back as one CUDA graph.
+"""The fast decoder on a GPU: a step is captured once for each width and replayed as one CUDA graph.
 
-At a few dozen rows a GPU is done with a step sooner than Python could ask for its hundreds of kernels. So the weights,
-the memory of the rows and all that a step reads stay where they are for as long as the engine lives: new weights are
-copied into the old places, a generation takes the memory that the one before it used, and how far each row has come is
-read on the device. Between the products stand the kernels of `gpu_kernels.py`. The stream of hidden states is float32;
-the products' type is the engine's.
+With a few dozen rows a GPU finishes a step faster than Python can launch its hundreds of kernels. So all that a step
+reads keeps its address for as long as the engine lives: new weights are copied over the old ones, generations share one
+KV cache, and each row's length is read on the device. Between the matrix products the kernels of `gpu_kernels.py` run.
+The residual stream is float32; the products have the engine's dtype.
 """
 
 # torch's own annotations are partial here
@@ -25,8 +24,8 @@ from steersman.rollout.layout import LayerWeights, final_gain, head_weights, lay
 from steersman.rollout.memory import RowMemory
 from steersman.rollout.products import Product
 
-# A memory is as long as a multiple of this many tokens, and is used again if it is no more than so many times what is
-# needed.
+# The capacity of a cache is a multiple of `_ROUND` tokens. A cache is reused if it is at most `_LARGER` times as large
+# as needed.
 _ROUND, _LARGER = 64, 4
 
 
@@ -34,11 +33,11 @@ class _Recorded(NamedTuple):
     graph: Any
     tokens: Tensor
     logits: Tensor
-    foreseen: Tensor | None
+    values: Tensor | None
 
 
 class PooledMemory(RowMemory):
-    """A row memory whose tensors are parts of one, so that a row moves in one copy and not in two for each layer."""
+    """A KV cache whose tensors are parts of one, so that a row moves in one copy instead of two for each layer."""
 
     def __init__(self, pool: Float[Tensor, "tensors slots lanes capacity width"]) -> None:
         super().__init__(pool.shape[1], pool.shape[3], pool.device)
@@ -80,11 +79,11 @@ class GraphedDecoder(FusedDecoder):
         self._recorded: dict[int, _Recorded] = {}
         self._pool: Any = None
         if q_heads is not None:
-            raise NotImplementedError("Q heads are not read in a recorded step")
+            raise NotImplementedError("Q heads are not computed in a CUDA graph")
         super().__init__(backbone, adapter, None, dtype)
 
     def refill(self, adapter: str | None) -> None:
-        """Take up the model's weights as they are now, into the places of the old ones."""
+        """Copy the model's present weights over the old copies."""
         backbone = self.backbone
         with torch.no_grad():
             plans = [layer.plan for layer in self.layers]
@@ -96,7 +95,7 @@ class GraphedDecoder(FusedDecoder):
             self.final_gain.copy_(final_gain(backbone))
             self.table.copy_(self.embedding.weight)
 
-    def foresee(self, head: ValueHead) -> None:
+    def set_value_head(self, head: ValueHead) -> None:
         with torch.no_grad():
             weight, bias = head.weight.detach()[0] * self.final_gain.float(), head.bias.detach().clone()
             if self._value is None:
@@ -113,7 +112,7 @@ class GraphedDecoder(FusedDecoder):
 
     @property
     def bytes(self) -> int:
-        """What the copy of the weights takes, and the memory of the rows."""
+        """Memory of the copied weights and of the KV cache."""
         tensors = [*(one for kept in self.kept for one in kept.tensors().values()), self.head_kept[0], self.table]
         return sum(tensor.nbytes for tensor in tensors) + self.remembered_bytes
 
@@ -122,11 +121,12 @@ class GraphedDecoder(FusedDecoder):
         return 0 if self._memory is None else self._memory.pool.nbytes
 
     def width(self, rows: int) -> int:
-        """Few widths, since each is a recording: the reading of the weights costs the same for one row and for many."""
+        """Powers of two, since each width is a CUDA graph; reading the weights costs the same for one row and for
+        many."""
         return 1 << max(0, rows - 1).bit_length()
 
     def memory(self, slots: int, capacity: int) -> RowMemory:
-        """The memory of the generation before, if this one fits into it and does not need far less."""
+        """The KV cache of the previous generation, if this one fits into it and does not need far less."""
         held, capacity = self._memory, -(-capacity // _ROUND) * _ROUND
         fits = held is not None and held.slots >= slots and held.capacity >= capacity
         if held is None or not fits or held.slots * held.capacity > _LARGER * slots * capacity:
@@ -145,7 +145,7 @@ class GraphedDecoder(FusedDecoder):
         recorded = self._recorded[width]
         recorded.tokens.copy_(tokens)
         recorded.graph.replay()
-        self.foreseen = recorded.foreseen
+        self.values = recorded.values
         return recorded.logits
 
     def _record(self, tokens: Tensor, memory: RowMemory) -> _Recorded:
@@ -153,18 +153,18 @@ class GraphedDecoder(FusedDecoder):
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
-            # once without recording: kernels are compiled, libraries make what they keep
+            # a first run without capture: kernels are compiled, libraries allocate their workspaces
             self._step(tokens, memory)
         torch.cuda.current_stream().wait_stream(aside)
         if not self._recorded:
-            # the pool of recordings that are gone is gone with them
+            # the pool of deleted graphs was freed with them
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
             logits = self._step(tokens, memory)
-        # what was written behind each row's end is written again, the same, when the step is played
+        # what was written behind each row's end is written again, unchanged, at the replay
         memory.lengths.copy_(lengths)
-        return _Recorded(graph, tokens, logits, self.foreseen)
+        return _Recorded(graph, tokens, logits, self.values)
 
     def _step(self, tokens: Tensor, memory: RowMemory) -> Tensor:
         width = len(tokens)
@@ -210,7 +210,7 @@ class GraphedDecoder(FusedDecoder):
         return kept
 
     def _product(self, weight: Tensor, bias: Tensor | None) -> Product:
-        """With the weight where it is, and not laid out anew: `refill` writes there."""
+        """A product with the weight at its address, not repacked: `refill` writes there."""
         return lambda x: torch.nn.functional.linear(x, weight, bias)
 
     def _new_memory(self, slots: int, capacity: int) -> PooledMemory:
@@ -220,14 +220,14 @@ class GraphedDecoder(FusedDecoder):
 
 
 def why_not_graphed(backbone: Backbone) -> str | None:
-    """Why no steps of this model are recorded, or None if they may be."""
+    """Why steps of this model are not captured, or None if they can be."""
     try:
         from steersman.rollout import gpu_kernels  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ImportError as error:
-        return f"Triton is not there ({error})"
+        return f"Triton is not installed ({error})"
     plans = layer_plans(backbone)
     if len({(plan.heads, plan.kv_heads, plan.head_dim) for plan in plans}) > 1:
-        return "its layers differ in their heads"
+        return "its layers have different heads"
     return None
 
 

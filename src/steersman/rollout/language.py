@@ -1,4 +1,4 @@
-"""How prompts become ids and ids become text, for a model or for a toy."""
+"""From prompts to ids and from ids to text, for a model or for a toy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,27 +15,27 @@ from steersman.text.tokeniser import decode
 
 @runtime_checkable
 class Language(Protocol):
-    """How prompts become ids and ids become text: a tokeniser with its template, or the alphabet of a toy."""
+    """Encodes prompts and decodes answers: a tokeniser with its chat template, or the alphabet of a toy."""
 
     def encode(self, prompt: Prompt) -> Sequence[int]: ...
 
     def text_of(self, rollout: Rollout) -> str: ...
 
     def offsets_of(self, rollout: Rollout) -> list[tuple[int, int]]:
-        """Where each token of the answer stands in its text, in characters."""
+        """Start and end of each token of the answer in its text, in characters."""
         ...
 
 
 @dataclass(frozen=True)
 class ModelLanguage:
-    """How this model's prompts and answers become ids and text."""
+    """A model's tokeniser and chat template. Encoded prompts are remembered."""
 
     tokeniser: Any
     stop: tuple[str, ...]
     known: dict[Any, tuple[int, ...]] = field(default_factory=dict[Any, tuple[int, ...]])
 
     def encode(self, prompt: Prompt) -> Sequence[int]:
-        # By what is asked, not by its id: ids come from files, where two prompts may share one.
+        # The key is the prompt's content, not its id: ids come from files, where two prompts may share one.
         key = (prompt.text, prompt.messages)
         if key not in self.known:
             self.known[key] = tuple(encode_prompt(self.tokeniser, prompt))

@@ -1,7 +1,7 @@
-"""Reading a Llama-like model: where its weights are, with an adapter merged in, and what its layers do with them.
+"""The weights of Llama-like models for the fused decoder, with an adapter merged in, and the plans of their layers.
 
-Families are named, not guessed: a short probe cannot see everything in which a family may differ. Each must still give
-the model's own logits before it is used (see `fused.py`).
+Families are listed, not guessed: a short probe cannot detect every difference of a family. The decoder's logits are
+compared with the model's all the same (see `choose.py`).
 """
 
 from dataclasses import dataclass, fields, replace
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from steersman.models.backbone import Backbone
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "phi3", "gemma3_text")
-# Rotary embeddings that change with the length of the sequence cannot stand in one table.
+# Rotary embeddings that change with the length of the sequence have no fixed table.
 _MOVING_ROTARY = ("dynamic", "longrope")
 
 
 @dataclass(frozen=True, slots=True)
 class LayerPlan:
-    """What one layer needs beside its weights. `rotary` names its table of rotary embeddings."""
+    """The shape of one layer. `rotary` names its table of rotary embeddings."""
 
     heads: int
     kv_heads: int
@@ -32,7 +32,7 @@ class LayerPlan:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """Weights with the norms before them and the scale of attention scores multiplied in; a norm is None where there is
+    """Weights with the preceding norm gains and the attention scale multiplied in; norms are None where a model has
     none."""
 
     qkv: Float[Tensor, "qkv hidden"]
@@ -47,7 +47,7 @@ class LayerWeights:
     after_feedforward: Float[Tensor, " hidden"] | None
 
     def tensors(self) -> dict[str, Tensor]:
-        """Those that are there."""
+        """The tensors that are not None, by name."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: tensor for name, tensor in found.items() if tensor is not None}
 
@@ -56,7 +56,7 @@ class LayerWeights:
 
 
 def why_not(backbone: Backbone) -> str | None:
-    """Why this model has no fused decoder, or None if it may have one."""
+    """Why this model has no fused decoder, or None if it can have one."""
     text = backbone.config.get_text_config()
     if text.model_type not in FAMILIES:
         return f"the family {text.model_type!r} has none"
@@ -112,7 +112,7 @@ def layer_weights(layer: Any, plan: LayerPlan, family: str, adapter: str | None)
         qkv_bias = torch.cat(biases) if biases else None
         gate_up = torch.cat([merged(linear, adapter)[0] for linear in (mlp.gate_proj, mlp.up_proj)])
     qkv, query_norm = qkv * gain(layer.input_layernorm), None
-    # The scale of attention scores goes into what makes the queries, a rotation being linear.
+    # The attention scale is multiplied into the query weights, since rotation is linear.
     if hasattr(attention, "q_norm"):
         query_norm = gain(attention.q_norm) * plan.scaling
     else:
@@ -148,7 +148,7 @@ def final_gain(backbone: Backbone) -> Tensor:
 
 
 def merged(linear: Any, adapter: str | None) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of a layer with the adapter added; the layer itself is not touched."""
+    """Weight and bias of a layer with the adapter added; the layer itself does not change."""
     inner: nn.Linear = linear.base_layer if hasattr(linear, "base_layer") else linear
     weight = inner.weight
     if adapter is not None and hasattr(linear, "lora_A") and adapter in linear.lora_A:

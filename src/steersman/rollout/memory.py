@@ -1,8 +1,8 @@
-"""What a decoder remembers of its rows: for each of its tensors one slot a row and one place a token, allocated once.
+"""A KV cache with one slot per row: each tensor has a place for every token of every slot, allocated once.
 
-A row's tokens stand at 0, 1, 2, … of its slot, so rows of different lengths need no padding on the left, and a row
-enters or leaves without touching the others. What stands beyond a row's length is old, but always finite. Lanes are
-heads: they come before time, so that slots and heads make one batch of matrices without a copy.
+A row's tokens are at positions 0, 1, 2, … of its slot, so rows of different lengths need no padding on the left, and a
+row enters or leaves without changing the others. Values beyond a row's length are old, but always finite. Lanes are
+heads: they come before time, so that slots and heads form one batch of matrices without a copy.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from torch import Tensor
 
 
 class RowMemory:
-    """`tensors[i]` has the shape [slots, lanes, capacity, ...]; what lanes and rest are, the decoder knows. They are
-    made when first written, since only then is their shape known for any model."""
+    """The cache. `tensors[i]` has the shape [slots, lanes, capacity, ...], of which the decoder decides lanes and the
+    rest. A tensor is allocated when it is first written, since its shape is known only then."""
 
     def __init__(self, slots: int, capacity: int, device: torch.device) -> None:
         self.slots, self.capacity, self.device = slots, capacity, device
@@ -22,22 +22,22 @@ class RowMemory:
         self.tensors: list[Tensor | None] = []
 
     def tensor(self, index: int, like: Shaped[Tensor, "row lane ..."]) -> Tensor:
-        """Tensor `index`; `like` has the shape and type of one token of some rows."""
+        """Tensor `index`; `like` has the shape and dtype of one token of some rows."""
         while len(self.tensors) <= index:
             self.tensors.append(None)
         found = self.tensors[index]
         if found is None:
             shape = (self.slots, like.shape[1], self.capacity, *like.shape[2:])
-            # Zeros and not whatever was there: a NaN times an attention weight of 0 is still NaN.
+            # Zeros, not uninitialised memory: NaN times an attention weight of 0 is NaN.
             found = self.tensors[index] = torch.zeros(shape, dtype=like.dtype, device=self.device)
         return found
 
     def write_start(self, index: int, values: Shaped[Tensor, "row lane time ..."]) -> None:
-        """The first tokens of the first rows."""
+        """Write the first tokens of the first rows."""
         self.tensor(index, values[:, :, 0])[: values.shape[0], :, : values.shape[2]] = values
 
     def write_next(self, index: int, values: Shaped[Tensor, "row lane ..."], step: "Step") -> Tensor:
-        """One more token of each row of the step; what its rows remember up to it is handed back."""
+        """Write one more token of each row of the step. Returns the rows' tokens up to it."""
         tensor = self.tensor(index, values)
         tensor.view(-1, *values.shape[2:]).index_copy_(0, step.places(values.shape[1]), values.flatten(0, 1))
         return tensor[: step.width, :, : step.span]
@@ -64,8 +64,8 @@ class RowMemory:
 
 
 class Step:
-    """What all layers share of one step, which adds one token to each of the first `width` slots. `span` is how far the
-    longest row reaches with it."""
+    """A step's positions and masks, shared by all layers. A step adds one token to each of the first `width` slots;
+    `span` is the length of the longest row after it."""
 
     def __init__(self, memory: RowMemory, width: int, dtype: torch.dtype) -> None:
         self.width, self.dtype, self.capacity = width, dtype, memory.capacity
@@ -76,14 +76,14 @@ class Step:
         self._masks: dict[int | None, Tensor | None] = {}
 
     def places(self, lanes: int) -> Int[Tensor, " row_lane"]:
-        """Where the new token stands in the flat memory, for each row and lane."""
+        """Index of the new token in the flat tensor, for each row and lane."""
         if lanes not in self._places:
             lane = torch.arange(self.width * lanes, device=self.positions.device).view(self.width, lanes)
             self._places[lanes] = (lane * self.capacity + self.positions[:, None]).flatten()
         return self._places[lanes]
 
     def mask_for(self, window: int | None) -> Float[Tensor, "row 1 1 span"] | None:
-        """What is added to attention scores; None where every row sees the whole span."""
+        """The mask added to attention scores; None where every row attends to the whole span."""
         if window not in self._masks:
             self._masks[window] = _mask(self.positions, self.shortest, self.span - 1, window, self.dtype)
         return self._masks[window]
@@ -105,7 +105,7 @@ def _mask(
 def windowed_causal_mask(
     time: int, window: int, dtype: torch.dtype, device: torch.device
 ) -> Float[Tensor, "time time"]:
-    """For a prefill with a sliding window: a token sees itself and the window - 1 tokens before it."""
+    """The mask of a prefill with a sliding window: a token attends to itself and the window - 1 tokens before it."""
     place = torch.arange(time, device=device)
     distance = place[:, None] - place
     mask = torch.zeros((time, time), dtype=dtype, device=device)

@@ -1,7 +1,7 @@
-"""The engine that runs everywhere: in this process, on the very weights that are being trained.
+"""The engine that samples in the training process, with the weights that are being trained.
 
-`refresh` takes up new weights: the fused copy is made anew, an adapter is merged into it, the base is never touched.
-Numbers do not depend on what else is in the batch, up to the rounding of matrix products of different widths.
+After `refresh` the fused copy of the weights is made anew, with the adapter merged into it; the base does not change.
+Numbers do not depend on the rest of the batch, up to the rounding of matrix products of different widths.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,24 +26,25 @@ from steersman.rollout.request import Ending, GenerationRequest, Ticket
 from steersman.rollout.stops import StopStrings
 from steersman.text.tokeniser import Tokeniser
 
-# How many samples are answered at once at most, by device.
+# The largest number of samples that are generated at once, by device.
 ROWS = {"cpu": 64, "mps": 128, "cuda": 256}
-# Bytes of keys and values at most on a processor; on a GPU, this share of what is free.
+# The largest size of keys and values: in bytes on a CPU, as a share of the free memory on a GPU.
 _MEMORY_BYTES = 2**30
 _FREE_SHARE = 0.5
-# A copy of the weights and a memory of rows that take no more than this share of a GPU's memory are kept while others
-# compute: recordings of steps stand on their places.
+# The copy of the weights and the KV cache stay on the GPU between calls if they take no more than this share of its
+# memory: captured CUDA graphs refer to their addresses.
 _KEPT_SHARE = 0.1
 
 
 class NativeEngine:
-    """`end_ids` are the ids that end an answer (`text.tokeniser.end_ids`); a tokeniser is needed for stop strings only.
-    `acting_as` is the adapter that answers, None the model without one. `token_budget` is how many tokens, prompts
-    included, may be remembered at once; it bounds the memory, and what does not fit waits. `guide` are Q heads that
-    answers lean on, and how much unless the request says otherwise; they are read as they are, and no copy is made of
-    them. `with_token_info`: samples say what is known of each token besides (`Rollout.token_info`); by `value_head`,
-    which reads the trunk that answers, the value of each state too, where the fast decoder answers. `dtype` is that of
-    the fast decoder's copy of the weights, if not the model's own.
+    """An engine in this process. `end_ids` are the EOS ids (`text.tokeniser.end_ids`); a tokeniser is needed for stop
+    strings only. `acting_as` is the adapter that answers, None the model without one.
+
+    `rows` is the largest number of samples at once. `token_budget` is the largest number of tokens in the KV cache,
+    prompts included; samples that do not fit wait. `guide` are Q heads with their default weight `q_beta`; they are not
+    copied. With `with_token_info` answers come with entropies, and with values by `value_head`, which is on the same
+    trunk, where the fast decoder is used. `dtype` is that of the fast decoder's copy of the weights, if not the model's
+    own.
     """
 
     def __init__(
@@ -88,13 +89,13 @@ class NativeEngine:
         return self._version
 
     def refresh(self, version: int) -> None:
-        """The model's weights have changed; from now on samples carry this version."""
+        """Use the model's new weights from now on; answers carry this version."""
         self._version = version
         self._stale = True
 
     def release(self) -> None:
-        """Give back the memory of the copied weights until the next `generate`, unless it is little and what was
-        recorded is worth more."""
+        """Free the copied weights until the next `generate`, unless they are small: captured CUDA graphs are worth
+        more."""
         if isinstance(self._decoder, GraphedDecoder):
             whole = torch.cuda.get_device_properties(self.backbone.device).total_memory
             if self._decoder.bytes <= _KEPT_SHARE * whole:
@@ -109,8 +110,7 @@ class NativeEngine:
                 there = f"the shape {tuple(own[name].shape)}" if name in own else "no such weight"
                 raise ModelError(
                     f"cannot load the weight {name!r} of shape {tuple(tensor.shape)}: {self.backbone.name!r} has "
-                    f"{there}; "
-                    "give weights of the same model, under the names of its state_dict"
+                    f"{there}; give weights of the same model, under the names of its state_dict"
                 )
         with torch.no_grad():
             for name, tensor in state.items():
@@ -154,12 +154,11 @@ class NativeEngine:
         return generation.batch()
 
     def _beta(self, sampling: Sampling) -> float:
-        """How much this request leans on Q."""
+        """The weight of Q in this request."""
         if sampling.q_beta and self.guide is None:
             raise UsageError(
-                f"q_beta is {sampling.q_beta}, and {self.backbone.name!r} has no Q heads to lean on; leave it out, "
-                "or give a model "
-                "that `steersman ilql` made"
+                f"q_beta is {sampling.q_beta}, and {self.backbone.name!r} has no Q heads; leave it out, or give a "
+                "model that `steersman ilql` made"
             )
         own = 0.0 if self.guide is None else self.guide.beta
         return own if sampling.q_beta is None else sampling.q_beta
@@ -186,58 +185,60 @@ class NativeEngine:
         return StopStrings(self.tokeniser, sampling.stop)
 
     def _slots(self, prompts: Sequence[Sequence[int]], tickets: Sequence[Sequence[Ticket]], decoder: Decoder) -> int:
-        """How many samples are answered at once: what there is to do, what fits, and what is worth it."""
+        """The number of samples at once: bounded by the request, by the token budget and by `rows`."""
         longest = max(len(prompt) + group[0].limit for prompt, group in zip(prompts, tickets, strict=True))
         held = decoder.remembered_bytes if isinstance(decoder, GraphedDecoder) else 0
         budget = self.token_budget or default_token_budget(self.backbone, held)
         slots = max(1, min(self.rows, sum(len(group) for group in tickets), budget // longest))
         if isinstance(decoder, GraphedDecoder) and decoder.width(slots) * longest > budget:
-            # its memory has as many rows as its step is wide
+            # its cache has as many rows as its step
             slots = max(1, decoder.width(slots) // 2)
         return slots
 
-    def _take_up(self, leans: QHeads | None) -> Decoder:
-        """The decoder for the weights as they are now, with Q if these heads are leaned on. A change that nobody
-        announced is noticed too, as far as torch counts it: every write in place to a parameter."""
+    def _take_up(self, q_heads: QHeads | None) -> Decoder:
+        """The decoder for the present weights, with these Q heads. Weight changes without `refresh` are detected by
+        tensor version counters, which count writes in place."""
         heads = [] if self.value_head is None else list(self.value_head.parameters())
         taken = tuple(parameter._version for parameter in [*self.backbone.hf.parameters(), *heads])
-        if self._decoder is not None and not self._stale and taken == self._taken and leans is self._q_heads:
+        if self._decoder is not None and not self._stale and taken == self._taken and q_heads is self._q_heads:
             return self._decoder
-        held = self._decoder if isinstance(self._decoder, GraphedDecoder) and leans is self._q_heads else None
+        held = self._decoder if isinstance(self._decoder, GraphedDecoder) and q_heads is self._q_heads else None
         self._decoder = None
-        if self.path is None or not self._make_again(self.path, leans, held):
-            # or there would be two copies while another is chosen
+        if self.path is None or not self._make_again(self.path, q_heads, held):
+            # free it first: choosing another decoder makes a second copy
             held = None
-            given = (self.backbone, self.acting_as, leans, self.wish, self.dtype)
+            given = (self.backbone, self.acting_as, q_heads, self.wish, self.dtype)
             self._decoder, self.why_slower = choose_decoder(*given)
             self.path = self._decoder.name
-        self._taken, self._q_heads, self._stale = taken, leans, False
+        self._taken, self._q_heads, self._stale = taken, q_heads, False
         assert self._decoder is not None
         if self.value_head is not None and isinstance(self._decoder, FusedDecoder):
-            self._decoder.foresee(self.value_head)
+            self._decoder.set_value_head(self.value_head)
         return self._decoder
 
-    def _make_again(self, path: Path, leans: QHeads | None, held: GraphedDecoder | None) -> bool:
-        """The same way with the new weights, in the places of the old ones if what has them is at hand. A copy with an
-        adapter is checked again: at the beginning an adapter changes nothing, so that leaving it out would not have
-        shown. (In bf16 the check is as coarse as the numbers are.)"""
+    def _make_again(self, path: Path, q_heads: QHeads | None, held: GraphedDecoder | None) -> bool:
+        """Make the same kind of decoder with the new weights, in place if `held` has a copy. Returns whether its logits
+        are right.
+
+        A copy with an adapter is checked again: a new adapter changes nothing, so its absence would not have shown when
+        the decoder was chosen. In bf16 the check is as coarse as the numbers."""
         with decoding(self.backbone, fast=path in COPYING):
             if held is None:
-                made = PATHS[path](self.backbone, self.acting_as, leans, self.dtype)
+                made = PATHS[path](self.backbone, self.acting_as, q_heads, self.dtype)
             else:
                 held.refill(self.acting_as)
                 made = held
             checked = path in COPYING and self.acting_as is not None
-            if checked and not same_logits(made, self.backbone, self.acting_as, leans, steps=0):
+            if checked and not same_logits(made, self.backbone, self.acting_as, q_heads, steps=0):
                 return False
         self._decoder = made
         return True
 
 
 def default_token_budget(backbone: Backbone, held: int = 0) -> int:
-    """As many tokens as fit the memory that keys and values may take; so many bytes they hold already."""
+    """The number of tokens whose keys and values fit into the memory for them; `held` bytes are in use already."""
     text: Any = backbone.config.get_text_config()
-    # A model without heads of attention remembers nothing here; it is counted as if it had one of full width.
+    # A model without attention heads has no KV cache here; it is counted as if it had one head of full width.
     every = getattr(text, "num_attention_heads", None) or 1
     heads = getattr(text, "num_key_value_heads", None) or every
     width = getattr(text, "head_dim", None) or text.hidden_size // every

@@ -1,4 +1,4 @@
-"""What one call of `generate` asks the native engine for."""
+"""The request of one call of `generate`, as the native engine handles it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from steersman.rollout.stops import StopStrings
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A sample to be made: which, from which seed, and at most how many tokens."""
+    """A sample to be generated: its numbers, its seed, and its largest number of tokens."""
 
     prompt: int
     sample: int
@@ -20,7 +20,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What ends a sample, besides its length."""
+    """EOS ids and stop strings, which end a sample before its largest number of tokens."""
 
     end_ids: tuple[int, ...]
     stops: StopStrings | None
@@ -28,8 +28,8 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """What one call of `generate` asks for: the samples to be made of each prompt, how they are drawn, and who hears of
-    them. `with_token_info`: entropies come with the answers, and values where the decoder reads a value head."""
+    """Prompts, the samples of each, sampling settings and callbacks. With `with_token_info` answers come with
+    entropies, and with values if the decoder has a value head."""
 
     prompts: Sequence[Sequence[int]]
     tickets: Sequence[Sequence[Ticket]]

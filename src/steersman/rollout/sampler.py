@@ -1,7 +1,7 @@
-"""From logits to tokens: penalty, filters, and a draw by the inverse of the cumulative distribution.
+"""From logits to tokens: repetition penalty, filters, and sampling by inverting the cumulative distribution.
 
-One uniform number a token instead of one a vocabulary entry (Gumbel, exponential): 11 to 14 times cheaper on a CPU. The
-filters are thresholds on logits, so they need no sort of the whole vocabulary.
+This takes one uniform number per token instead of one per vocabulary entry (Gumbel, exponential): 11 to 14 times
+cheaper on a CPU. The filters are thresholds on logits, so they need no sort of the whole vocabulary.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steersman.rollout.engine import Sampling
 
-# How many of the likeliest tokens top-p looks at before it looks at more.
+# The number of likeliest tokens that top-p looks at first.
 _FIRST_LOOK = 64
 
 
@@ -31,20 +31,20 @@ def draw(
     *,
     seen: Bool[Tensor, "row vocab"] | None,
     barred: Bool[Tensor, "row vocab"] | None,
-    lean: Float[Tensor, "row vocab"] | None = None,
+    q_logits: Float[Tensor, "row vocab"] | None = None,
     with_entropy: bool = False,
 ) -> Drawn:
-    """One token a row. `seen` are the tokens that the repetition penalty falls on, `barred` what must not come yet.
-    `lean` is what is added to the logits that a token is drawn from, and to no others: the log-probabilities reported
-    stay the policy's own, and so does the entropy, if it is wanted."""
+    """One token for each row. `seen` are the tokens with a repetition penalty, `barred` those that must not be drawn
+    yet. `q_logits` are added to the logits that tokens are drawn from; log-probs and entropies remain the policy's
+    own."""
     logits = logits.float()
     scaled = logits if sampling.logit_temperature == 1 else logits / sampling.logit_temperature
-    if lean is not None:
-        logits = logits + lean
+    if q_logits is not None:
+        logits = logits + q_logits
     if sampling.greedy:
         ids = reshape(logits, sampling, seen=seen, barred=barred).argmax(-1)
         return Drawn(ids, _log_probs_at(scaled, ids), torch.zeros_like(uniform), _entropies(scaled, with_entropy))
-    if not sampling.filtered and lean is None:
+    if not sampling.filtered and q_logits is None:
         return _invert(scaled, uniform, with_entropy=with_entropy)
     drawn = _invert(reshape(logits, sampling, seen=seen, barred=barred), uniform, with_entropy=False)
     return Drawn(drawn.ids, _log_probs_at(scaled, drawn.ids), drawn.log_probs, _entropies(scaled, with_entropy))
@@ -111,7 +111,7 @@ def _invert(logits: Float[Tensor, "row vocab"], uniform: Float[Tensor, " row"], 
     log_probs = (chosen - highest - total.log()).squeeze(1)
     entropies = None
     if with_entropy:
-        # sum of p (log total - below): one pass more over what is at hand
+        # sum of p * (log total - below), from tensors that are there already
         entropies = (total.log() - torch.bmm(weights[:, None], below[:, :, None])[:, 0] / total).squeeze(1)
     return Drawn(ids.squeeze(1), log_probs, log_probs, entropies)
 

@@ -1,6 +1,6 @@
-"""An engine without a model: answers from a table or a function. For trying one's own rewards, and for tests.
+"""An engine without a model: its answers come from a table or a function. For trying out rewards, and for tests.
 
-It keeps the rules of an engine: ids from the tokeniser, an end token, stop strings, the largest number of tokens.
+It follows the rules of an engine: ids from the tokeniser, EOS, stop strings, `max_new_tokens`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from steersman.text.tokeniser import Tokeniser, decode
 
 @dataclass(frozen=True, slots=True)
 class ScriptedAnswer:
-    """An answer and the log-probability of each of its tokens, the end token included; None means 0 for all."""
+    """An answer and the log-prob of each of its tokens, EOS included; None means 0 for all."""
 
     text: str
     log_probs: tuple[float, ...] | None = None
@@ -27,7 +27,7 @@ class ScriptedAnswer:
 Script = (
     Mapping[str, str | ScriptedAnswer | Sequence[str | ScriptedAnswer]] | Callable[[str, int], str | ScriptedAnswer]
 )
-"""Prompt text -> answer, or several that the samples take in turn; or a function of prompt text and sample index."""
+"""Prompt text -> answer, or several answers for the samples in turn; or a function of prompt text and sample index."""
 
 
 class ScriptedEngine:
@@ -40,7 +40,7 @@ class ScriptedEngine:
         return self._version
 
     def load_weights(self, state: Mapping[str, Tensor], version: int) -> None:
-        """A script has no weights; the version is taken over."""
+        """A script has no weights; only the version is stored."""
         self._version = version
 
     def generate(
@@ -72,15 +72,15 @@ class ScriptedEngine:
         log_probs = answer.log_probs or (0.0,) * len(ids)
         if len(log_probs) != len(ids):
             raise DataError(
-                f"the scripted answer {answer.text!r} has {len(ids)} tokens with its end token, and {len(log_probs)} "
-                "log-probabilities were given; give one for each token, or none"
+                f"the scripted answer {answer.text!r} has {len(ids)} tokens with EOS, and {len(log_probs)} "
+                "log-probs were given; give one for each token, or none"
             )
         count, finish = self._cut(ids, sampling, stops)
         kept = torch.tensor(log_probs[:count])
         return Rollout(i, n, prompt, tuple(ids[:count]), kept, kept, finish, seed, self._version)
 
     def _cut(self, ids: list[int], sampling: Sampling, stops: StopStrings | None) -> tuple[int, FinishReason]:
-        """How many of the tokens an engine would have drawn before it ended the answer, and why it did."""
+        """The number of tokens after which an engine would have ended the answer, and the reason."""
         for count in range(1, min(len(ids), sampling.max_new_tokens) + 1):
             token = ids[count - 1]
             if token == self.end_id:
@@ -99,9 +99,8 @@ class ScriptedEngine:
         else:
             known = ", ".join(repr(text) for text in list(self.script)[:3]) or "none"
             raise DataError(
-                f"the script has no answer to the prompt {prompt!r} (it knows {len(self.script)}, such as "
-                f"{known}); add it, "
-                "or give a function of the prompt"
+                f"the script has no answer to the prompt {prompt!r} (it has {len(self.script)}, such as {known}); "
+                "add it, or give a function of the prompt"
             )
         if not isinstance(found, str | ScriptedAnswer):
             found = found[n % len(found)]

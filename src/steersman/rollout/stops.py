@@ -1,7 +1,7 @@
-"""Stop strings: found in the decoded text as it grows, over token boundaries and letters of several tokens.
+"""Stop strings, found in the decoded text as it grows, also across token boundaries and letters of several tokens.
 
-The ids of a stopped sample stay as they were drawn, since they are what is trained on; the text is cut before the stop
-string. Control tokens count as text here, so that a stop string may name one.
+The ids of a stopped sample stay as they were sampled, since they are trained on; the text is cut before the stop
+string. Control tokens count as text here, so that a stop string may contain one.
 """
 
 from collections.abc import Sequence
@@ -13,24 +13,23 @@ _UNFINISHED = "\ufffd"
 
 
 class StopStrings:
-    """Tells whether the newest token completed one of the strings."""
+    """Detects whether the newest token completed one of the strings."""
 
     def __init__(self, tokeniser: Tokeniser, strings: Sequence[str]) -> None:
         self.tokeniser = tokeniser
         self.strings = tuple(strings)
-        # Every token adds at least one byte, a letter has at most four; a few more, since the first ones of a window
-        # may decode otherwise than they would further in.
+        # Every token adds at least one byte, and a letter has at most four. A few more tokens, since the first ones of
+        # a window may decode differently than in context.
         self.window = 4 * max(len(text) for text in self.strings) + 8
         self.last_letters = {text[-1] for text in self.strings}
         self._may_end: dict[int, bool] = {}
 
     def may_end(self, token: int) -> bool:
-        """Whether a string could end in this token: a cheap question that spares decoding after most tokens."""
+        """Whether a string could end in this token: a cheap test that avoids decoding after most tokens."""
         known = self._may_end.get(token)
         if known is None:
             text = self._text([token])
-            # A space at the edge of a lone token may be lost, and half a letter shows only once the other half is
-            # there.
+            # Decoding a single token may lose a space at its edge; a partial letter appears with its last token only.
             known = _UNFINISHED in text or not self.last_letters.isdisjoint(text)
             known = known or any(letter.isspace() for letter in self.last_letters) or not text
             self._may_end[token] = known
@@ -51,14 +50,15 @@ class StopStrings:
 
 
 def _first_new(text: str, before: str, strings: Sequence[str]) -> int | None:
-    """Where the first string begins that ends in the text beyond `before`."""
+    """The position of the first string that ends in the text beyond `before`."""
     old = len(before.rstrip(_UNFINISHED))
     starts = [text.find(string, max(0, old - len(string) + 1)) for string in strings]
     return min((start for start in starts if start >= 0), default=None)
 
 
 def answer_text(tokeniser: Tokeniser, rollout: Rollout, stop: Sequence[str] = ()) -> str:
-    """The answer for people and rewards: control tokens left out, cut before the stop string that ended it."""
+    """The answer as text for people and scorers: without control tokens, and cut before the stop string that ended
+    it."""
     text = decode(tokeniser, rollout.ids)
     if rollout.finish_reason != "stop" or not stop:
         return text

@@ -1,7 +1,7 @@
-"""Random numbers as a pure function of (seed, position): a sample draws the same ones whatever else is in its batch.
+"""Random numbers as a pure function of (seed, position): a sample gets the same ones in any batch.
 
-A counter passed through the finaliser of SplitMix64 (Steele, Lea, Flood 2014), twice, so that neighbouring seeds give
-unrelated streams. Plain 64-bit integer arithmetic: no library's generator may change it.
+A counter goes through the finaliser of SplitMix64 (Steele, Lea, Flood 2014) twice, so that neighbouring seeds give
+unrelated streams. It is plain 64-bit integer arithmetic, so no library version can change the numbers.
 """
 
 import numpy as np

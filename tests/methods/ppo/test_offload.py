@@ -266,7 +266,7 @@ def test_on_a_processor_it_is_said_that_nothing_leaves(arguments, tmp_path):
 
 def test_a_scorer_without_models_cannot_leave(arguments):
     with (
-        pytest.raises(UsageError, match="'vowels' holds no model on the device that could leave it; take scorer out"),
+        pytest.raises(UsageError, match="'vowels' holds no model on the device; take scorer out"),
         steersman.open_ppo(**arguments("run", ["scorer"], reward=vowels)),
     ):
         pass
@@ -389,7 +389,7 @@ def test_only_what_was_wished_for_leaves(monkeypatch, wished: str):
 
 def test_where_nothing_can_leave_it_is_said_once_and_everything_stays(monkeypatch):
     one, _, happened = made(monkeypatch, *ALL, moves=False)
-    assert happened == ["compute.offload changes nothing on cpu: the processor's memory is the only one there"]
+    assert happened == ["compute.offload changes nothing on cpu: it has no memory besides the CPU's"]
     judge = Judge()
     assert one.scorer(judge) is judge
     learning = one.learning(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1))

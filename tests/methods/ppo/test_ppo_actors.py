@@ -184,7 +184,7 @@ def test_a_critic_begun_as_a_reward_model_foresees_its_normalised_score(tmp_path
 
 def test_a_critic_that_reads_other_tokens_is_refused(tmp_path):
     reward_folder(tmp_path, vocabulary=400)
-    with pytest.raises(UsageError, match="reads 400 tokens and the policy writes 320"):
+    with pytest.raises(UsageError, match="has a vocabulary of 400 tokens and the policy one of 320"):
         own_critic(str(tmp_path / "reward" / "model"), tiny(tmp_path / "policy"))
 
 

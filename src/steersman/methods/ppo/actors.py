@@ -1,4 +1,4 @@
-"""PPO's models in the layout that the settings ask for, shared out over the processes, and saved whole."""
+"""PPO's models in the layout of the settings, and their sharding over processes."""
 
 import copy
 
@@ -16,8 +16,7 @@ CRITIC = "value"
 
 
 def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
-    """Policy, critic and reference in the layout that the settings ask for; no critic where the estimator needs
-    none."""
+    """Policy, critic and reference in the layout of the settings; no critic where the estimator needs none."""
     backbone = model.backbone
     head = ValueHead(backbone.hidden_size).to(backbone.device) if settings.advantage.estimator == "gae" else None
     if settings.layout.startswith("adapters"):
@@ -44,8 +43,8 @@ def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
 
 
 def shard_actors(actors: ModelActors, world: World) -> Backbone:
-    """Policy, critic and reference shared out over the processes. What comes back is the policy whole, for the engine:
-    a copy, where there are several processes, which is not the one that learns."""
+    """Shard policy, critic and reference over the processes. Returns the whole policy for the engine: with several
+    processes a copy, which is not trained itself."""
     if world.size == 1:
         return actors.backbone
     plain = copy.deepcopy(actors.backbone)

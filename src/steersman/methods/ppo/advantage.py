@@ -1,8 +1,7 @@
-"""Stage 3: scored samples -> experience. Reward of a token = -beta * KL, and the score on the last; advantages by the
-estimator.
+"""Stage 3: scored samples -> experience. Reward of a token = -beta * KL, plus the score on the last token.
 
-All estimators begin with the same payments (`paid`) and share collecting, scoring and updating. Whitening runs over all
-tokens of the whole batch, whatever process made them, as do comparisons within a prompt's answers.
+All estimators start from the same token rewards (`token_rewards`). Whitening is over all tokens of the whole batch,
+from every process, and so are comparisons among the answers to one prompt.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,14 +27,13 @@ ESTIMATORS: Mapping[AdvantageEstimator, Callable[[TokenRewards, AdvantageSetting
     "dr-grpo": dr_grpo,
     "reinforce++": reinforce,
 }
-"""Each gives advantages and returns, token by token, padded like the payments."""
+"""Each returns advantages and returns of each token, padded like the token rewards."""
 
 
 def advantage(
     scored: Sequence[Scored], settings: AdvantageSettings, *, kl_coefficient: float, importance_cap: float | None
 ) -> list[Experience]:
-    """What each token earned and how much better that was than expected. `importance_cap` None: engine and trainer
-    agree."""
+    """Rewards, advantages and returns of each token. `importance_cap` is None where engine and trainer agree."""
     given = padded_token_rewards(scored, settings, kl_coefficient=kl_coefficient)
     advantages, returns = ESTIMATORS[settings.estimator](given, settings)
     if settings.whiten:
@@ -64,22 +62,21 @@ def worth_learning(experience: Sequence[Experience], settings: AdvantageSettings
 
 
 def alike(scored: Sequence[Scored]) -> list[bool]:
-    """Whether all answers to each answer's prompt score alike, so that none of them says which are better."""
+    """For each answer, whether all answers to its prompt have the same score, so that none is better than another."""
     scores = torch.tensor([one.score + float(one.token_rewards.sum()) for one in scored])
     return all_alike(scores, torch.tensor([one.sample.rollout.prompt for one in scored])).tolist()
 
 
 def engine_mismatch(scored: Sequence[Scored]) -> float:
-    """Mean absolute difference between the engine's and the trainer's log-probability of the sampled tokens, over the
-    answers that the trainer has read itself."""
+    """Mean absolute difference between the engine's and the trainer's log-probs of the sampled tokens, over the answers
+    whose log-probs the trainer computed itself."""
     read = [one for one in scored if not one.taken_from_engine]
     ours, engines = zip(*((one.old_log_probs, one.sample.rollout.log_probs) for one in read), strict=True)
     return float((torch.cat(ours) - torch.cat(engines)).abs().mean())
 
 
 def explained_variance(experience: Sequence[Experience]) -> float:
-    """1 - Var(return - value) / Var(return): 1 if the value function foresees everything, 0 if it knows no more than
-    the mean."""
+    """1 - Var(return - value) / Var(return): 1 if values equal returns, 0 if they are no better than the mean."""
     returns = torch.cat([one.returns for one in experience])
     values = torch.cat([one.scored.values for one in experience if one.scored.values is not None])
     variance = returns.var(unbiased=False)

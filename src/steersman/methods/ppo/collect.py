@@ -1,4 +1,4 @@
-"""Stage 1: prompts -> samples. The engine answers; nothing is judged yet."""
+"""Stage 1: prompts -> samples. The engine samples the answers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +16,8 @@ from steersman.settings.ppo import PpoSettings
 
 @dataclass(frozen=True)
 class Asking:
-    """What is asked of the engine at one point of a run. `purpose` keeps the random numbers of training, evaluation and
-    anything else apart."""
+    """How answers are sampled at one point of a run. `purpose` separates the seeds of training from those of
+    evaluation."""
 
     sampling: Sampling
     samples: int
@@ -32,8 +32,8 @@ def next_prompts(prompts: Sequence[Prompt], settings: PpoSettings, *, iteration:
 
 
 def prompts_of_iteration(count: int, size: int, *, seed: int, iteration: int) -> list[int]:
-    """Which of the prompts an iteration asks: the next ones of an endless row of shuffled epochs. So every iteration is
-    equally large, few prompts are asked several times in one, and each comes as often as the others."""
+    """The numbers of an iteration's prompts: the next `size` of an endless sequence of shuffled epochs. So all
+    iterations have the same size, also with few prompts, and each prompt comes as often as the others."""
     places = range(iteration * size, (iteration + 1) * size)
     orders = {epoch: epoch_order(count, seed, epoch) for epoch in {place // count for place in places}}
     return [int(orders[place // count][place % count]) for place in places]
@@ -48,8 +48,8 @@ def collect(
     iteration: int,
     ahead: Callable[[Sequence[Item]], None] | None = None,
 ) -> list[Sample]:
-    """`samples` answers to each prompt. Each answer's seed follows from where it stands in the run, not from its batch.
-    `ahead` is told of each answer while others are drawn (`reward.scorer.WorksAhead`)."""
+    """`asking.samples` answers to each prompt. An answer's seed depends on its place in the run, not on its batch.
+    `ahead` is called with each answer while others are sampled (`reward.scorer.WorksAhead`)."""
     ids = [tuple(language.encode(prompt)) for prompt in prompts]
     seeds = [
         sample_seed(asking.run_seed, iteration, f"{asking.purpose}/{place}/{prompt.id}", number)
@@ -68,7 +68,7 @@ def collect(
 def telling(
     engine: Engine, ahead: Callable[[Sequence[Item]], None] | None, item_of: Callable[[Rollout], Item]
 ) -> Iterator[None]:
-    """Each answer is told on as soon as it is done, if the engine can and somebody wants to know."""
+    """Context manager: `ahead` is called with each answer as soon as it is finished, if the engine reports them."""
     if ahead is None or not isinstance(engine, TellsOfEach):
         yield
         return

@@ -1,4 +1,4 @@
-"""Where PPO's critic begins, and how it is saved: the policy, a reward model, or a value head that TRL trained."""
+"""Initialising PPO's critic (from the policy, a reward model, or a value head trained by TRL), and saving it."""
 
 import copy
 from pathlib import Path
@@ -22,7 +22,8 @@ TRL_WEIGHT, TRL_BIAS = "v_head.summary.weight", "v_head.summary.bias"
 
 
 def own_critic(start: str, policy: Backbone) -> tuple[Backbone, ValueHead]:
-    """A critic with a model of its own. Begun as a reward model it foresees that model's score from the start."""
+    """A critic that is a model of its own. Initialised from a reward model, it predicts that model's score from the
+    start."""
     if start == "policy":
         return trunk_of(copy.deepcopy(policy)), ValueHead(policy.hidden_size).to(policy.device)
     if start.startswith(TRL):
@@ -34,9 +35,8 @@ def own_critic(start: str, policy: Backbone) -> tuple[Backbone, ValueHead]:
         critic = reward.backbone
     if critic.vocabulary != policy.vocabulary:
         raise UsageError(
-            f"the critic {start} reads {critic.vocabulary} tokens and the policy writes {policy.vocabulary}; a "
-            "critic reads the "
-            "policy's own tokens. Use critic=policy, or a model made from the same base"
+            f"the critic {start} has a vocabulary of {critic.vocabulary} tokens and the policy one of "
+            f"{policy.vocabulary}; they must be the same. Use critic=policy, or a model made from the same base"
         )
     return critic, head
 
@@ -70,7 +70,7 @@ def _value_head_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def save_critic(actors: ModelActors, head: ValueHead, folder: Path) -> None:
-    """The value function beside the policy: its head, and its trunk or adapter where it has one of its own."""
+    """Save the critic: its value head, and its own trunk or adapter if it has one."""
     folder.mkdir(parents=True, exist_ok=True)
     if actors.critic is not None:
         actors.critic.trunk.save_pretrained(folder)

@@ -1,7 +1,7 @@
-"""Collecting and scoring in several processes: each does its share, and all hold the whole batch afterwards.
+"""Collecting and scoring in several processes: each rank does its share, and all hold the whole batch afterwards.
 
-An engine and a scorer that look like the ones they are made of, so that the loop and its stages know nothing of
-processes. What an answer is follows from its seed, so it does not matter who draws it.
+Engine and scorer have the interface of those they wrap, so that the loop contains no code for processes. An answer
+depends on its seed alone, not on the rank that samples it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +22,8 @@ from steersman.train.optim import trainable
 
 
 class DistributedEngine:
-    """Each process answers every n-th prompt. The native engine inside needs whole weights: it stands on a copy of the
-    model, into which `refresh` gathers the weights of the one that learns, of which each process has but a part."""
+    """Each rank answers every n-th prompt. The native engine inside needs whole weights: it has a copy of the model,
+    into which `refresh` gathers the sharded weights of the one that is trained."""
 
     def __init__(self, engine: NativeEngine, learning: Backbone, world: World) -> None:
         self.engine, self._learning, self._world = engine, learning, world
@@ -33,7 +33,7 @@ class DistributedEngine:
         return self.engine.version
 
     def refresh(self, version: int) -> None:
-        """All processes call this together."""
+        """Gather the trained weights. All ranks call this together."""
         places = self.engine.backbone.hf.state_dict()
         with torch.no_grad():
             # One after the other: a second whole copy would be in memory otherwise.
@@ -56,7 +56,7 @@ class DistributedEngine:
         seeds: Sequence[int] | int,
         on_token: OnToken | None = None,
     ) -> RolloutBatch:
-        """`on_token` hears the tokens that this process draws."""
+        """The answers of all ranks. `on_token` is called with the tokens that this rank samples."""
         check_request(prompts, samples, None, None)
         every = seeds_for(seeds, len(prompts), samples)
         mine = range(self._world.rank, len(prompts), self._world.size)
@@ -69,7 +69,7 @@ class DistributedEngine:
                 sampling,
                 samples=samples,
                 seeds=[every[i * samples + number] for i in mine for number in range(samples)],
-                on_token=None if on_token is None else _under_their_own_number(on_token, mine),
+                on_token=None if on_token is None else _with_global_numbers(on_token, mine),
             )
             return replace(found, prompts=torch.tensor(mine)[found.prompts]).to_bytes()
 
@@ -77,7 +77,7 @@ class DistributedEngine:
 
 
 class DistributedScorer:
-    """Each process scores every n-th answer."""
+    """Each rank scores every n-th answer."""
 
     def __init__(self, scorer: Scorer, world: World) -> None:
         self._scorer, self._world = scorer, world
@@ -93,7 +93,7 @@ class DistributedScorer:
 
 
 def checked_scores(scorer: Scorer, items: Sequence[Item]) -> list[Score]:
-    """The scorer's answers, one for each item; that each is a finite number is seen to by `Score` itself."""
+    """The scorer's scores, one for each item. `Score` itself refuses numbers that are not finite."""
     found = scorer.score(items)
     if len(found) != len(items):
         raise DataError(
@@ -103,5 +103,5 @@ def checked_scores(scorer: Scorer, items: Sequence[Item]) -> list[Score]:
     return found
 
 
-def _under_their_own_number(on_token: OnToken, mine: Sequence[int]) -> Callable[[int, int, int, float], None]:
+def _with_global_numbers(on_token: OnToken, mine: Sequence[int]) -> Callable[[int, int, int, float], None]:
     return lambda prompt, sample, token, log_prob: on_token(mine[prompt], sample, token, log_prob)

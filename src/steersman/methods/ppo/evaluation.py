@@ -35,8 +35,8 @@ def evaluate(parts: Parts, settings: PpoSettings, memory: Memory) -> None:
 
 
 def measure(parts: Parts, settings: PpoSettings, memory: Memory) -> dict[str, float]:
-    """Means over answers to held-out prompts, drawn with the same seeds every time; the running scale of scores is not
-    moved."""
+    """Means over answers to held-out prompts, sampled with the same seeds every time. The running scale does not
+    change."""
     asking, prompts = Asking(parts.asking.sampling, 1, settings.run.seed, "held-out"), parts.held_out
     samples = collect(prompts[: settings.evaluation.prompts], parts.engine, parts.language, asking, iteration=0)
     scored = score(samples, parts.scoring(settings, memory), replace(memory.scale))
@@ -60,8 +60,8 @@ def converged(settings: PpoSettings, memory: Memory) -> bool:
 def watch_answers(
     parts: Parts, memory: Memory, scored: Sequence[Scored], facts: Mapping[str, Any]
 ) -> WatchReport | None:
-    """Show the watch the answers, and save the weights that gave them if it believes them to be the best so far. They
-    are saved with `facts`, the loop's state when the iteration began: a run resumed from there repeats the
+    """Show the watch the answers, and save the weights that gave them if it believes them to be the best so far.
+    `facts` is the loop's state when the iteration began, saved with them: a run resumed from there repeats the
     iteration."""
     if parts.watch is None:
         return None
@@ -83,7 +83,7 @@ def load_best(parts: Parts, iteration: int) -> bool:
 
 
 def restore_best_of_watch(parts: Parts, settings: PpoSettings, memory: Memory) -> Mapping[str, float] | None:
-    """Load the weights that the watch believes to be the best; returns what they measure on held-out prompts, or None
+    """Load the weights that the watch believes to be the best. Returns their measurements on held-out prompts, or None
     if they cannot be read."""
     best, value = memory.watch.best_step, memory.watch.best_value
     assert value is not None

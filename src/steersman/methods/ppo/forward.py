@@ -1,9 +1,8 @@
-"""What the models say of each sampled token: policy, reference and value function.
+"""Log-probs, KL, entropies and values of each sampled token, from policy, reference and critic.
 
-An engine that stands on the very weights that learn has read all samples as it made them, so what it knows
-(`Rollout.entropies`, `Rollout.values`) is not computed a second time: only the reference is asked, and a critic with
-weights of its own. That it knows the same is not taken for granted: a few samples are read in full in every iteration,
-and if they differ by more than rounding, all are.
+An engine that samples with the trained weights themselves knows log-probs, entropies and values already, so they are
+not computed again: only the reference runs, and a critic with weights of its own. This is checked: in every iteration
+all models run over a few samples, and if the numbers differ by more than rounding, they run over all samples.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,17 +20,15 @@ from steersman.parallel.world import World
 from steersman.settings.ppo import KlSettings
 from steersman.train.plan import micro_batches, split_over_ranks
 
-# One sample in so many is read in full to compare.
+# One sample in so many is checked.
 CHECKED_SHARE = 16
-# Mean difference of log-probabilities and entropies, and of values as a share of their size, that is mere rounding
-# (float32).
+# Mean difference that is rounding (float32): absolute for log-probs and entropies, relative for values.
 SAME = 1e-4
 
 
 @dataclass(frozen=True)
 class ForwardSetup:
-    """How the models are run over samples: padding, micro-batches, precision, temperature of the log-probabilities, and
-    the processes that read together."""
+    """How forward passes over samples are run: padding, micro-batches, precision, temperature, and processes."""
 
     temperature: float
     token_budget: int
@@ -39,14 +36,14 @@ class ForwardSetup:
     precision: Callable[[], AbstractContextManager[object]]
     world: World
     unpadded: bool = False
-    """Whether the models compute no padding, so that a micro-batch may be as large as its real tokens."""
+    """Whether the models skip padding: then only real tokens count towards the token budget."""
     on_device: Callable[[], AbstractContextManager[object]] = nullcontext
-    """Brings models to the device that lie elsewhere while nothing is read."""
+    """Context manager that moves offloaded models to the device."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenQuantities:
-    """What is known of one sample's own tokens; `values` None: there is no critic."""
+    """The quantities of one sample's answer tokens; `values` is None without a critic."""
 
     old_log_probs: Tensor
     reference_log_probs: Tensor
@@ -59,14 +56,15 @@ class TokenQuantities:
 def token_quantities(
     samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: KlSettings
 ) -> list[TokenQuantities]:
-    """Old log-probabilities, the reference's, the KL estimate, entropies and values (if there is a critic), for each
-    sample's own tokens."""
+    """Old log-probs, reference log-probs, KL estimates, entropies and values of each sample's answer tokens."""
     with forward.on_device():
-        return _read(samples, actors, forward, kl)
+        return _quantities(samples, actors, forward, kl)
 
 
-def _read(samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: KlSettings) -> list[TokenQuantities]:
-    if not _engine_may_know(samples, actors, forward, kl):
+def _quantities(
+    samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: KlSettings
+) -> list[TokenQuantities]:
+    if not _engine_knows_enough(samples, actors, forward, kl):
         return all_from_models(samples, actors, forward, kl)
     checked = checked_samples(len(samples))
     full = all_from_models([samples[i] for i in checked], actors, forward, kl)
@@ -80,13 +78,13 @@ def _read(samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: 
 
 
 def checked_samples(count: int) -> list[int]:
-    """Which samples are read in full: some of every part of the batch."""
+    """Which samples are checked: some from every part of the batch."""
     return list(range(0, count, CHECKED_SHARE))
 
 
-def _engine_may_know(samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: KlSettings) -> bool:
-    """Whether the engine told what is needed of each token. An exact KL needs the policy's hidden states, and sharded
-    models work in lockstep."""
+def _engine_knows_enough(samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: KlSettings) -> bool:
+    """Whether the engine gave all that is needed. An exact KL needs the policy's hidden states, and sharded models must
+    run on all ranks together."""
     if forward.world.size > 1 or kl.estimator not in ("k1", "k2", "k3") or not isinstance(actors, Critic):
         return False
     rollouts = [sample.rollout for sample in samples]
@@ -107,7 +105,7 @@ def _agree(sample: Sample, read: TokenQuantities) -> bool:
 def _rest_from_models(
     samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: KlSettings
 ) -> list[TokenQuantities]:
-    """What the engine knows, and what it cannot."""
+    """The engine's numbers, and from the models only what the engine cannot know."""
     assert isinstance(actors, Critic)
     own_critic = not actors.values_on_the_policys_trunk
 
@@ -130,7 +128,7 @@ def _rest_from_models(
 def all_from_models(
     samples: Sequence[Sample], actors: Actors, forward: ForwardSetup, kl: KlSettings
 ) -> list[TokenQuantities]:
-    """All of it from the models, whatever the engine knows."""
+    """All quantities from the models, whatever the engine knows."""
 
     def ask(batch: TokenBatch) -> list[Tensor]:
         log_probs, entropies, values = actors.policy(batch, temperature=forward.temperature, with_entropy=True)
@@ -148,7 +146,8 @@ def all_from_models(
 def _through(
     samples: Sequence[Sample], ask: Callable[[TokenBatch], Sequence[Tensor]], forward: ForwardSetup
 ) -> list[tuple[Tensor, ...]]:
-    """The columns that `ask` gives for the targets of a batch, for each sample its own part of them."""
+    """`ask` gives columns over the targets of a batch; returned is each sample's part of them. All ranks get all
+    samples."""
     world = forward.world
     places = {id(sample): i for i, sample in enumerate(samples)}
     groups = micro_batches(
@@ -158,7 +157,7 @@ def _through(
     columns: list[Tensor] = []
     kinds = 0
     with torch.no_grad():
-        # Sharded models work in lockstep: whoever has fewer micro-batches goes along with some that count nothing.
+        # A rank with fewer micro-batches runs dummy batches, to keep the collectives of sharded models in step.
         for n in range(world.max(len(groups))):
             group = groups[n] if n < len(groups) else [samples[0]]
             batch = forward.pad([sample.row for sample in group])

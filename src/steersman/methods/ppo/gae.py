@@ -1,5 +1,7 @@
-"""Generalised advantage estimation, with a critic (arXiv 1506.02438, equation 16). With gamma = lambda = 1 the
-advantage is return - value."""
+"""Generalised advantage estimation, with a critic (arXiv 1506.02438, equation 16).
+
+With gamma = lambda = 1 the advantage is return - value.
+"""
 
 from steersman.maths.returns import advantages_and_returns
 from steersman.methods.ppo.token_rewards import Padded, TokenRewards

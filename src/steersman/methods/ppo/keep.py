@@ -1,5 +1,4 @@
-"""Stage 5: what an iteration leaves behind. Journal and samples are written; KL coefficient and engine are set for the
-next iteration."""
+"""Stage 5: journal and samples are written; KL coefficient and engine are set for the next iteration."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

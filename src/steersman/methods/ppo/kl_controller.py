@@ -8,8 +8,7 @@ LEAST_KL = 1e-6
 
 
 def next_coefficient(settings: KlSettings, coefficient: float, measured: float, episodes: int) -> float:
-    """The coefficient after an iteration of `episodes` answers whose KL to the reference was `measured`, in nats an
-    answer."""
+    """The coefficient after an iteration of `episodes` answers with a mean KL to the reference of `measured` nats."""
     if settings.controller == "fixed":
         return coefficient
     measured = max(measured, LEAST_KL)

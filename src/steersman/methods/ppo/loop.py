@@ -2,8 +2,8 @@
 
     collect -> score -> advantage -> update -> keep
 
-Each stage is a function in a file of its name. Checkpoints are taken between iterations only, so that nothing in flight
-is saved: samples follow from their seeds, and seeds from the iteration's number.
+Each stage is a function in a file of its name. Checkpoints are taken between iterations only, so samples need not be
+saved: they follow from their seeds, and seeds from the iteration's number.
 """
 
 from collections.abc import Mapping
@@ -37,8 +37,7 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
         ahead = ahead_of(parts.scorer)
         samples = collect(prompts, parts.engine, parts.language, parts.asking, iteration=memory.iteration, ahead=ahead)
 
-    # 2. Score: the scorer reads the texts; policy, reference and critic read the tokens. The watch looks for reward
-    # hacking.
+    # 2. Score: the scorer reads the texts; policy, reference and critic the tokens. The watch looks for reward hacking.
     with clock.stage("score"):
         scored = score(samples, parts.scoring(settings, memory), memory.scale)
     with clock.stage("watch"):
@@ -80,8 +79,7 @@ class PpoOutcome:
 
 
 def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> PpoOutcome:
-    """Iterations from the memory's on, until the budget, convergence, the KL limit, the watch or a stop request ends
-    them."""
+    """Iterate until the budget, convergence, the KL limit, the watch or a stop request ends the run."""
     keeper, world = parts.keeper, parts.world
 
     def save() -> None:
@@ -120,8 +118,7 @@ def _ending(settings: PpoSettings, done: Iteration) -> Ending:
 
 
 def _leave_weights(parts: Parts, settings: PpoSettings, memory: Memory) -> PpoOutcome:
-    """The end of a run, with the weights that it is to leave: the last, the best, or those that the watch believes
-    in."""
+    """End the run with the weights that it is to leave: the last, the best, or those that the watch believes in."""
     best, held_out = memory.iteration, memory.held_out
     if memory.watch.restored and memory.watch.best_value is not None:
         restored = restore_best_of_watch(parts, settings, memory)

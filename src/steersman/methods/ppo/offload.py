@@ -1,10 +1,9 @@
-"""What of a run of PPO lies in the processor's memory while it is not needed (`compute.offload`), and when it comes to
-the device.
+"""Offloading to CPU memory in PPO (`compute.offload`): which models are on the device in which stage.
 
-collect                        nothing of it: answers are drawn by the policy alone
-score, by the scorer           scorer
-score, by the models           reference, critic
-update                         critic, optimiser
+collect                    none of the offloaded ones: only the policy samples
+score, the scorer          scorer
+score, forward passes      reference, critic
+update                     critic, optimiser state
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -23,71 +22,68 @@ from steersman.settings.ppo import PpoComputeSettings
 
 
 class Offload:
-    """Models leave the device as they are handed in."""
+    """The offloaded parts of a run. A model is offloaded as soon as it is passed in."""
 
     def __init__(
         self, settings: PpoComputeSettings, actors: ModelActors, world: World, notice: Callable[[str], None]
     ) -> None:
-        self._wished = settings.offload
-        if self._wished and world.size > 1:
+        self._names = settings.offload
+        if self._names and world.size > 1:
             raise UsageError(
-                f"compute.offload={','.join(self._wished)} is for a run in one process, and this one has "
-                f"{world.size}, which share models "
-                "and moments out among themselves; leave compute.offload out"
+                f"compute.offload={','.join(self._names)} is for a run in one process, and this one has {world.size}, "
+                "which shard models and optimiser state; leave compute.offload out"
             )
         self._device = world.device
         self._moves = has_its_own_memory(world.device)
-        if self._wished and not self._moves:
-            notice(
-                f"compute.offload changes nothing on {world.device.type}: the processor's memory is the only one there"
-            )
+        if self._names and not self._moves:
+            notice(f"compute.offload changes nothing on {world.device.type}: it has no memory besides the CPU's")
         self._scorer_found = False
         self._moments: list[Offloaded] = []
         self._reference = self._modules("reference", [actors.frozen], frozen=True)
         self._critic = self._modules("critic", [actors.critic], frozen=False)
 
     def scorer(self, scorer: Scorer) -> Scorer:
-        """The scorer with its models parked, if that is wished and it has any."""
+        """The scorer with its models offloaded, if the settings say so and it has any."""
         models = models_of(scorer)
         self._scorer_found = self._scorer_found or bool(models)
-        parked = self._modules("scorer", models, frozen=True)
-        return OffloadedScorer(scorer, parked[0]) if parked else scorer
+        offloaded = self._modules("scorer", models, frozen=True)
+        return OffloadedScorer(scorer, offloaded[0]) if offloaded else scorer
 
     def check_scorers(self, name: str) -> None:
-        """Once all scorers were handed in: refuse a wish that none of them can fulfil."""
-        if "scorer" in self._wished and not self._scorer_found:
+        """Raise if the scorer is to be offloaded and none of those passed in has a model."""
+        if "scorer" in self._names and not self._scorer_found:
             raise UsageError(
-                f"compute.offload names the scorer, and {name!r} holds no model on the device that could leave it; "
-                "take scorer out of "
+                f"compute.offload names the scorer, and {name!r} holds no model on the device; take scorer out of "
                 "compute.offload (a scorer written in Python names its models by a method models())"
             )
 
     def reading(self) -> Callable[[], AbstractContextManager[None]]:
-        """What brings the models that read answers to the device."""
-        return lambda: _at_hand(*self._reference, *self._critic)
+        """Context manager that moves offloaded reference and critic to the device, for the forward passes of
+        scoring."""
+        return lambda: _on_device(*self._reference, *self._critic)
 
     def learning(self, optimiser: torch.optim.Optimizer) -> Callable[[], AbstractContextManager[None]]:
-        """What brings that to the device which an update needs."""
-        if self._moves and "optimiser" in self._wished:
+        """Context manager that moves offloaded critic and optimiser state to the device, for an update."""
+        if self._moves and "optimiser" in self._names:
             self._moments = [offload_optimiser_state(optimiser, self._device)]
-        return lambda: _at_hand(*self._critic, *self._moments)
+        return lambda: _on_device(*self._critic, *self._moments)
 
     def after_resuming(self) -> None:
-        """A checkpoint's moments were put on the device."""
+        """Offload the optimiser state again: loading a checkpoint put it on the device."""
         for moments in self._moments:
             moments.to_cpu()
 
     def _modules(self, name: str, modules: Iterable[nn.Module | None], *, frozen: bool) -> list[Offloaded]:
-        """One, if this is wished and there is something that can leave the device, or none."""
+        """The modules offloaded, if the settings say so and there are any; an empty list otherwise."""
         there = [module for module in modules if module is not None]
-        if not (there and self._moves and name in self._wished):
+        if not (there and self._moves and name in self._names):
             return []
         return [offload_modules(there, self._device, frozen=frozen)]
 
 
 @contextmanager
-def _at_hand(*parked: Offloaded) -> Iterator[None]:
+def _on_device(*offloaded: Offloaded) -> Iterator[None]:
     with ExitStack() as stack:
-        for one in parked:
+        for one in offloaded:
             stack.enter_context(one.on_device())
         yield

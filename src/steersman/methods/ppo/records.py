@@ -2,9 +2,9 @@
 
     prompts -collect-> Sample -score-> Scored -advantage-> Experience -update-> UpdateStats
 
-Token-level quantities stand in flat tensors over the answer's tokens: entry t belongs to the answer's token t, that is,
-to the state *before* it and the action of saying it. There is no padding in them, so no mean can run over padding by
-mistake.
+Token quantities are flat tensors over the answer's tokens, mostly slices of the batch's columns. Entry t belongs to the
+answer's token t: the state *before* it, and the action of choosing it. They contain no padding, so no mean can include
+it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,13 @@ from steersman.rollout.batch import Rollout
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An answer that was sampled: ids and log-probabilities as the engine gave them, and the text that people would
-    read."""
+    """A sampled answer: ids and log-probs from the engine, and the decoded text."""
 
     prompt: Prompt
     rollout: Rollout
     text: str
     row: TokenRow
-    """Prompt and answer as the models read them; made once, since every epoch reads it again."""
+    """Prompt and answer as input of the models; made once, since every epoch uses it."""
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -37,9 +36,9 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """`score` is what PPO is paid for the whole answer (after penalty, normalisation and clipping), `raw_score` what
-    the scorer said. `old_log_probs` are the trainer's own under the weights that sampled. `kl` is the per-token
-    estimate in use."""
+    """A sample with its score and token quantities. `raw_score` is the scorer's, `score` the one after normalisation,
+    clipping and penalties. `old_log_probs` are the trainer's, of the weights that sampled. `kl` is the per-token
+    estimate."""
 
     sample: Sample
     score: float
@@ -51,9 +50,9 @@ class Scored:
     kl: Float[Tensor, " tokens"]
     entropies: Float[Tensor, " tokens"]
     values: Float[Tensor, " tokens"] | None
-    """None: there is no critic."""
+    """None without a critic."""
     taken_from_engine: bool = False
-    """Whether log-probabilities, entropies and values are what the engine knew already (see `reading`)."""
+    """Whether log-probs, entropies and values are the engine's (see `forward`)."""
 
     @property
     def log_ratios(self) -> Float[Tensor, " tokens"]:
@@ -68,7 +67,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """What the update learns from. `importance` corrects for an engine whose probabilities are not the trainer's; 1
+    """A scored sample with advantages. `importance` corrects for an engine whose log-probs differ from the trainer's; 1
     otherwise."""
 
     scored: Scored
@@ -88,9 +87,9 @@ class Experience:
 
 @dataclass(frozen=True, slots=True)
 class ExperienceBatch:
-    """Answers to learn from, and rows of the pretraining mix. The flat tensors follow the batch's targets, row by row.
+    """A batch of answers and of rows of the pretraining mix. The flat tensors are over the batch's targets, row by row.
 
-    `answers_count` and `texts_count` are 1, or 0 for a row that only keeps processes in step (see `collate`).
+    `answers_count` and `texts_count` are weights: 1, or 0 for a dummy row that keeps ranks in step (see `collate`).
     """
 
     answers: TokenBatch | None
@@ -110,14 +109,14 @@ class ExperienceBatch:
 
 
 Unit = Experience | TokenRow
-"""What an update is made of: an answer with its advantages, or a row of the pretraining mix."""
+"""What is dealt into minibatches: an answer with its advantages, or a row of the pretraining mix."""
 
 
 def collate(
     units: Sequence[Unit], *, pad_id: int, device: torch.device, pad_multiple: int, both_kinds: bool = False
 ) -> ExperienceBatch:
-    """Units into one batch. `both_kinds` gives a batch that lacks answers or texts a row that counts nothing: processes
-    that share out a model must ask it for the same things, whatever each of them was dealt."""
+    """Units into one batch. With `both_kinds`, a batch without answers or without texts gets a dummy row of weight 0:
+    ranks that share a sharded model must run the same forward passes."""
     answers = [unit for unit in units if isinstance(unit, Experience)]
     texts = [unit for unit in units if isinstance(unit, TokenRow)]
     values = [unit.scored.values for unit in answers if unit.scored.values is not None]

@@ -1,8 +1,7 @@
-"""REINFORCE++ (Hu 2025, arXiv 2501.03262): token by token as in PPO, with no critic; what is expected is the mean of
-the batch.
+"""REINFORCE++ (Hu 2025, arXiv 2501.03262): token rewards as in PPO, no critic; the baseline is the mean of the batch.
 
-A token's advantage is what it and the tokens after it were given, discounted by gamma; whitening over all tokens of the
-batch (`advantage.whiten`, on unless told) then takes the mean off, as equation 14 has it.
+A token's advantage is the discounted sum of its reward and later ones. Whitening over all tokens of the batch
+(`advantage.whiten`, on by default) then subtracts the mean, as in equation 14.
 """
 
 import torch

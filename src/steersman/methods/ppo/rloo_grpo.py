@@ -1,8 +1,8 @@
 """RLOO, GRPO and Dr.GRPO: a whole answer is one action, better or worse than the other answers to its prompt. No
 critic.
 
-They differ in what an answer is compared with (`maths.group_advantages`), and in what the loss is a mean over
-(`update.mean_over`). Every token of an answer has the answer's advantage, and its return is the answer's whole reward.
+They differ in the baseline (`maths.group_advantages`), and in what the loss is a mean over (`update.mean_over`).
+Every token of an answer has the answer's advantage, and its return is the answer's whole reward.
 """
 
 import torch

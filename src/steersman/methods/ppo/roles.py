@@ -1,12 +1,12 @@
-"""Policy, reference and value function in each layout, and what each computes. Without a critic there are two.
+"""Policy, reference and critic: which weights they are in each layout, and what each computes.
 
-    adapters             one frozen base; adapter "policy" with the value head on its trunk; reference: base alone
+    adapters             one frozen base; adapter "policy", value head on its trunk; reference = the base, adapters off
     adapters-own-critic  the same, the critic being the adapter "value"
-    shared               the whole model learns, value head on its trunk; the reference is a frozen copy
+    shared               full fine-tuning, value head on the policy's trunk; the reference is a frozen copy
     separate             policy and critic are two models; the reference is a frozen copy
 
-The *reference* stays where training began for the whole run. It is not the *old policy* of PPO's ratio, which is merely
-the policy at the beginning of the iteration and is known by the log-probabilities kept with each sample.
+The *reference* is the model at the start of the run. It is not the *old policy* of PPO's ratio, which is the policy at
+the beginning of the iteration and is kept only as the log-probs of each sample.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -26,34 +26,34 @@ Flat = Float[Tensor, " targets"]
 
 @runtime_checkable
 class Actors(Protocol):
-    """What PPO needs of its models. Everything is flat over the batch's targets, row by row."""
+    """What PPO needs of its models. All results are flat over the batch's targets, row by row."""
 
     def policy(
         self, batch: TokenBatch, *, temperature: float, with_entropy: bool
     ) -> tuple[Flat, Flat | None, Flat | None]:
-        """Log-probability of each target, the entropy where it was chosen if wanted, and the value of the state before
-        it if there is a critic."""
+        """Log-probs of the targets, entropies if asked for, and values of the states before them if there is a
+        critic."""
         ...
 
     def reference(self, batch: TokenBatch, *, temperature: float) -> Flat: ...
 
     def exact_kl(self, batch: TokenBatch, *, temperature: float, top_k: int | None) -> Flat:
-        """KL of policy from reference at each target, over the whole vocabulary or over the reference's top k and a
+        """KL of policy from reference at each target: over the vocabulary, or over the reference's top k and the
         rest."""
         ...
 
     def pretraining(self, batch: TokenBatch) -> Flat:
-        """Log-probability of the targets of ordinary text, at temperature 1."""
+        """Log-probs of the targets of ordinary text, at temperature 1."""
         ...
 
 
 @runtime_checkable
 class Critic(Protocol):
-    """Actors that can be asked for values alone, where the engine knows all else that the policy would say."""
+    """Actors that can compute values alone, where the engine knows the policy's log-probs and entropies."""
 
     @property
     def values_on_the_policys_trunk(self) -> bool:
-        """Whether an engine that answers as the policy can read them too."""
+        """Whether the engine, which runs the policy, can compute them too."""
         ...
 
     def values(self, batch: TokenBatch) -> Flat | None:
@@ -63,8 +63,7 @@ class Critic(Protocol):
 
 @runtime_checkable
 class CriticApart(Protocol):
-    """Actors whose critic learns by weights of its own, so that policy and critic can be computed one after the
-    other."""
+    """Actors whose critic has trained weights of its own, so that policy and critic can run one after the other."""
 
     @property
     def critic_apart(self) -> bool: ...
@@ -72,16 +71,16 @@ class CriticApart(Protocol):
     def policy_log_probs(
         self, batch: TokenBatch, *, temperature: float, with_entropy: bool
     ) -> tuple[Flat, Flat | None]:
-        """What `policy` says, without the values."""
+        """Log-probs and entropies of the targets; no values."""
         ...
 
     def values(self, batch: TokenBatch) -> Flat | None: ...
 
 
 class ModelActors(nn.Module):
-    """The actors made of Hugging Face models. `critic` None puts the value head on the policy's trunk (or on the
-    adapter `value_adapter` of the same base); `value_head` None is no critic at all; `frozen` None makes the base with
-    its adapters off the reference."""
+    """Actors made of Hugging Face models. With `critic` None the value head is on the policy's trunk (or on the adapter
+    `value_adapter` of the same base); with `value_head` None there is no critic; with `frozen` None the reference is
+    the base with its adapters off."""
 
     def __init__(
         self,
@@ -101,7 +100,7 @@ class ModelActors(nn.Module):
         self.policy_adapter = policy_adapter
         self.value_adapter = value_adapter
         self.sharded = False
-        """Whether the weights are shared out over processes: then all that a step computes is computed together."""
+        """Whether the weights are sharded over processes: then a step is one forward pass of all models together."""
 
     def policy(
         self, batch: TokenBatch, *, temperature: float, with_entropy: bool

@@ -1,7 +1,7 @@
-"""Stage 2: samples -> scored samples. The scorer reads the text; policy, reference and value function read the tokens.
+"""Stage 2: samples -> scored samples. The scorer reads the text; policy, reference and critic the tokens.
 
-The penalties come after normalisation, as in the TL;DR code (science: an answer that was cut off must not keep a score
-that was earned by its beginning).
+Penalties come after normalisation, as in the code of the TL;DR reproduction (arXiv 2403.17031): an answer that was cut
+off must not keep the score that its beginning earned.
 """
 
 import math
@@ -23,7 +23,7 @@ from steersman.settings.ppo import KlSettings, ShapingSettings
 
 @dataclass
 class RunningScale:
-    """Mean and variance of all scores so far (Welford, in the form that merges whole batches)."""
+    """Running mean and variance of all scores so far (Welford's algorithm, merging whole batches)."""
 
     count: float = 0.0
     mean: float = 0.0
@@ -46,8 +46,8 @@ class RunningScale:
 
 @dataclass(frozen=True)
 class Scoring:
-    """How answers are scored: by whom, which models read their tokens, and what becomes of the score. `longest` is the
-    number of tokens at which answers were cut off."""
+    """How answers are scored: the scorer, the models of the token quantities, and the settings of scores and KL.
+    `longest` is the number of tokens at which answers were cut off."""
 
     scorer: Scorer
     actors: Actors
@@ -100,7 +100,7 @@ def ask(scorer: Scorer, samples: Sequence[Sample]) -> list[Score]:
 
 
 def shape(raw: Sequence[float], cut_off: Sequence[bool], settings: ShapingSettings, scale: RunningScale) -> list[float]:
-    """Normalised, clipped, and less the penalty for answers that did not end by themselves."""
+    """The scores normalised, clipped, and less the penalty for answers without EOS."""
     if settings.normalise == "running":
         scale.add(raw)
     divisor = scale.deviation if settings.normalise == "running" else 1.0
@@ -110,7 +110,7 @@ def shape(raw: Sequence[float], cut_off: Sequence[bool], settings: ShapingSettin
 
 
 def _span_rewards(spans: Sequence[SpanReward], sample: Sample, language: Language) -> Tensor:
-    """Rewards for stretches of the answer's text, each paid at the token in which the stretch ends."""
+    """Token rewards for spans of the answer's text: a span's reward goes to the token in which it ends."""
     if not spans:
         return torch.zeros(len(sample.rollout.ids))
     return torch.tensor(spread_over_tokens(spans, language.offsets_of(sample.rollout)))

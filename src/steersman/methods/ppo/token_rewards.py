@@ -1,9 +1,9 @@
-"""What each token of a batch was paid: what every estimator of advantages begins with.
+"""The reward of each token, from which every advantage estimator starts.
 
-A token is paid -beta * KL, and the last one the score. A token's own share of the KL is always log(policy / reference)
-of that token, whatever the KL's estimator: only its gradient is that of the KL. The exact KL of a state, say, is the
-same for every token that could be chosen there, so that as a reward it would hold back all choices but the last. The
-estimator in use stands for the KL of the tokens that follow.
+A token's reward is -beta * KL, and the last token's also the score. For the token itself the KL is always its log-ratio
+log(policy / reference), whatever the estimator: only that has the gradient of the KL. An exact KL, for example, is the
+same for every token that could be chosen in a state, so as that token's reward it would favour none. The estimator in
+use counts in the returns of earlier tokens (docs/decisions/0021-kl-of-the-sampled-token-is-k1.md).
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,9 @@ Padded = Float[Tensor, "answers time"]
 
 @dataclass(frozen=True, slots=True)
 class TokenRewards:
-    """`rewards` include the KL estimate. `kl_correction` is added to this token's reward only: -beta * (log ratio - KL
-    estimate). `groups` numbers the prompts by their place in the iteration: a prompt that came twice is two groups."""
+    """Padded rewards. `rewards` include the KL estimate; `kl_correction` is added to this token's reward only: -beta *
+    (log ratio - KL estimate). `groups` are the prompts' places in the iteration: a prompt that came twice is two
+    groups."""
 
     mask: Bool[Tensor, "answers time"]
     rewards: Padded
@@ -35,7 +36,7 @@ class TokenRewards:
 
     @property
     def totals(self) -> Float[Tensor, " answers"]:
-        """What the whole answer was paid: score, rewards within it, and -beta * log(policy / reference) of it all."""
+        """Reward of each whole answer: score, rewards of spans, and -beta * log(policy / reference)."""
         return (self.rewards + self.kl_correction).sum(1)
 
 

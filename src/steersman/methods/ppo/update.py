@@ -1,8 +1,7 @@
-"""Stage 4: experience -> a better policy. Clipped ratio, clipped value loss if there is a critic, entropy bonus; epochs
-of minibatches.
+"""Stage 4: epochs of minibatches with clipped policy loss, clipped value loss (with a critic) and entropy bonus.
 
-Each term is a mean over all answer tokens of the minibatch, or over its answers (`mean_over`: DAPO's token mean, GRPO's
-mean of means, Dr.GRPO's constant). PPO: arXiv 1707.06347, equations 7 and 9; with a pretraining mix: InstructGPT (arXiv
+Each term is a mean over the answer tokens of the minibatch, or over its answers (`mean_over`: DAPO's token mean, GRPO's
+mean of means, Dr.GRPO's constant). PPO: arXiv 1707.06347, equations 7 and 9. Pretraining mix: InstructGPT (arXiv
 2203.02155), equation 2.
 """
 
@@ -59,7 +58,7 @@ class PpoObjective:
     def _add_answers(
         self, model: Actors, batch: ExperienceBatch, terms: dict[str, Term], metrics: dict[str, tuple[float, float]]
     ) -> Callable[[], Sums] | None:
-        """What stands on the policy; what stands on a critic of its own weights is handed back, to be computed
+        """Add the policy's terms. The value term of a critic with its own weights is returned, to be computed
         afterwards."""
         settings, answers = self.settings, batch.answers
         assert answers is not None
@@ -111,7 +110,7 @@ class PpoObjective:
         return Sums({"value": term}, {"value clip fraction": (clipped, len(values) * count)})
 
     def _shares(self, loss_mask: Bool[Tensor, "batch time"]) -> Float[Tensor, " tokens"]:
-        """What each token counts in the sum of which the loss is made."""
+        """Weight of each token in the sum of the loss."""
         lengths = loss_mask.sum(1)
         if self.settings.mean_over == "tokens":
             each = torch.ones_like(lengths, dtype=torch.float32)
@@ -123,8 +122,8 @@ class PpoObjective:
 
 
 def _measured(ratio: Tensor, clipped: Tensor, log_ratio: Tensor) -> dict[str, float]:
-    """Sums over the tokens."""
-    # k3 of the policy that answered from the present one: never negative, so that it can be a bound
+    """Sums over tokens, for the metrics."""
+    # k3 of the old policy from the present one: never negative, so that it can be a bound
     moved = torch.expm1(log_ratio) - log_ratio
     return {
         "ratio": float(ratio.sum()),
@@ -136,7 +135,7 @@ def _measured(ratio: Tensor, clipped: Tensor, log_ratio: Tensor) -> dict[str, fl
 
 @dataclass(frozen=True, slots=True)
 class UpdateStats:
-    """Means over the optimiser steps of one update; `first` is the first minibatch, in which the ratio must be 1."""
+    """Means over the optimiser steps of one update. `first` is of the first minibatch, where the ratio must be 1."""
 
     steps: int
     skipped: int
@@ -151,7 +150,7 @@ class UpdateStats:
 
 
 def minibatches(count: int, settings: UpdateSettings, *, seed: int, iteration: int, epoch: int) -> list[list[int]]:
-    """The samples of each minibatch of an epoch: shuffled, and cut into parts that differ by one at most."""
+    """The samples of each minibatch of an epoch: shuffled, in parts whose sizes differ by one at most."""
     order = epoch_order(count, seed, iteration * settings.epochs + epoch).tolist()
     parts = min(settings.minibatches, count)
     return [order[count * i // parts : count * (i + 1) // parts] for i in range(parts)]
@@ -166,8 +165,8 @@ def update(
     iteration: int,
     pretraining: Callable[[int], Sequence[TokenRow]] | None,
 ) -> UpdateStats:
-    """Epochs x minibatches optimiser steps, or fewer if the policy has moved further than `target_kl` allows; none, if
-    there is nothing to learn from."""
+    """Epochs x minibatches optimiser steps; fewer if the KL to the old policy exceeds `target_kl`, none without
+    experience."""
     settings = objective.settings
     reports: list[StepReport] = []
     stopped = False

@@ -49,8 +49,7 @@ def seen(scored: Sequence[Scored]) -> list[WatchedAnswer]:
 
 
 def facts_to_restore(watch: Watch | None, memory: Memory) -> Mapping[str, Any]:
-    """The loop's state, taken before an iteration changes it, if the watch may want its weights back; empty
-    otherwise."""
+    """The loop's state before the iteration, if the watch may restore its weights; empty otherwise."""
     return memory.facts() if watch is not None and watch.restores else {}
 
 
@@ -64,8 +63,8 @@ def finding_rows(report: WatchReport) -> list[Mapping[str, Any]]:
 
 
 def act(report: WatchReport, watch: Watch, memory: WatchMemory, coefficient: float) -> float:
-    """Do what the watch asks for from the next iteration on; returns the KL coefficient. The loop itself ends the
-    run."""
+    """Do what the watch asks for from the next iteration on; returns the KL coefficient. Ending the run is left to the
+    loop."""
     if "conservative" in report.actions:
         memory.conservative = True
     if "restore" in report.actions:

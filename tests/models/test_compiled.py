@@ -13,6 +13,9 @@ from steersman.models.adapters import add_lora
 from steersman.models.compiled import compile_layers
 from steersman.models.fused import unfuse
 
+# torch reads .grad of inner tensors itself while it compiles
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+
 
 def batch_of(lengths):
     rows = [TokenRow(torch.randint(2, 300, (n,)), torch.arange(n) > 0) for n in lengths]

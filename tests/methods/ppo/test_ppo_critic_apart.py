@@ -11,7 +11,8 @@ from test_ppo_reading import actors_of
 from steersman.methods.ppo.records import collate
 from steersman.methods.ppo.update import PpoObjective
 from steersman.parallel.world import World
-from steersman.settings.ppo import KlSettings, SamplingSettings, UpdateSettings
+from steersman.settings.policy_update import UpdateSettings
+from steersman.settings.ppo import KlSettings, SamplingSettings
 from steersman.train.core import Learner
 from steersman.train.optim import Optimisation
 from steersman.train.plan import Batching

@@ -18,7 +18,8 @@ from steersman.maths.kl import k2, k3
 from steersman.maths.policy_loss import clipped_policy_loss, clipped_value_loss, entropy_loss
 from steersman.methods.ppo.records import Experience, ExperienceBatch, Unit
 from steersman.methods.ppo.roles import Actors, CriticApart
-from steersman.settings.ppo import KlSettings, SamplingSettings, UpdateSettings
+from steersman.settings.policy_update import UpdateSettings
+from steersman.settings.ppo import KlSettings, SamplingSettings
 from steersman.train.core import Learner, StepReport
 from steersman.train.objective import Sums, Term
 

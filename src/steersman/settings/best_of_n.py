@@ -4,7 +4,7 @@ from pydantic import Field
 
 from steersman.settings.base import Settings
 from steersman.settings.parts import ModelSettings, OptimiserSettings, RunSettings, TrainSettings
-from steersman.settings.ppo import SamplingSettings
+from steersman.settings.prompts import SamplingSettings
 from steersman.settings.score import ScorerSettings, SourceSettings
 
 

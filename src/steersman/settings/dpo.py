@@ -7,7 +7,7 @@ from pydantic import Field
 
 from steersman.settings.base import Settings
 from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSettings, RunSettings, TrainSettings
-from steersman.settings.ppo import PromptSettings, SamplingSettings
+from steersman.settings.prompts import PromptSettings, SamplingSettings
 from steersman.settings.score import ScorerSettings
 
 Loss = Literal["dpo", "robust", "ipo", "hinge", "simpo", "orpo", "kto"]

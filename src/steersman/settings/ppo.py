@@ -13,10 +13,11 @@ from pydantic import Field, field_validator, model_validator
 from steersman.settings.base import NONE, Settings
 from steersman.settings.parts import ComputeSettings, ModelSettings, OptimiserSettings, RunSettings
 from steersman.settings.policy_update import UpdateSettings
+from steersman.settings.prompts import PromptSettings, SamplingSettings
 from steersman.settings.score import ScorerSettings
+from steersman.settings.shaping import KlSettings, ShapingSettings
 from steersman.settings.watch import WatchSettings
 
-Estimator = Literal["k1", "k2", "k3", "full", "top_k"]
 AdvantageEstimator = Literal["gae", "rloo", "grpo", "dr-grpo", "reinforce++"]
 Offloaded = Literal["reference", "scorer", "critic", "optimiser"]
 
@@ -46,80 +47,6 @@ ONLY_FOR_A_CRITIC = (
 )
 ONLY_TOKEN_BY_TOKEN = ("advantage.gamma", "advantage.whiten_rewards", "kl.estimator", "kl.top_k")
 """Settings that have no meaning if a whole answer is one action with one reward."""
-
-
-class PromptSettings(Settings):
-    source: str
-    """A file, a folder, a hub id, or a named source such as harbour:prompts. Records of any kind that has prompts."""
-    format: str | None = None
-    split: str | None = None
-    held_out: float | str | None = 0.05
-    """Held-out prompts, for evaluation only: a share of the prompts, a second source, or none."""
-    limit: int | None = Field(default=None, ge=1)
-    max_length: int = Field(default=512, ge=1)
-    """Longer prompts (in tokens) are left out and counted."""
-    strict: bool = False
-
-
-class SamplingSettings(Settings):
-    max_new_tokens: int = Field(default=64, ge=1)
-    min_new_tokens: int = Field(default=0, ge=0)
-    temperature: float = Field(default=1.0, gt=0)
-    """Sampling temperature. The logits of policy and reference are divided by it too, so log-probs match the
-    sampling."""
-    top_k: int = Field(default=0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    min_p: float = Field(default=0.0, ge=0, le=1)
-    repetition_penalty: float = Field(default=1.0, gt=0)
-    stop: list[str] = Field(default_factory=list)
-
-
-class ShapingSettings(Settings):
-    """Reward shaping: how a score becomes the reward of an answer."""
-
-    missing_eos_penalty: float | None = None
-    """Subtracted from the score of an answer that reached max_new_tokens without EOS."""
-    clip: float | None = Field(default=None, gt=0)
-    """Clip scores to [-clip, clip]."""
-    normalise: Literal["none", "running"] = "none"
-    """running divides scores by their running standard deviation. Reward models normalise their scores themselves."""
-    preference_over: int | None = Field(default=None, ge=1, le=64)
-    """Preference as reward (PAR): the mean of sigmoid(score - reference score) over this many answers of the initial
-    policy to the same prompt. They are sampled and scored once, before the first iteration. The reward is then between
-    0 and 1, so choose kl.coefficient for that scale."""
-    overlong_tokens: int | None = Field(default=None, ge=1)
-    """Penalise length linearly over this many last tokens before sampling.max_new_tokens, up to `overlong_penalty`
-    (DAPO's soft overlong punishment)."""
-    overlong_penalty: float = Field(default=1.0, gt=0)
-
-
-class KlSettings(Settings):
-    coefficient: float = Field(default=0.05, ge=0)
-    """beta, the KL coefficient: the KL penalty in the reward is beta times the log-ratio of policy and reference."""
-    estimator: Estimator = "k1"
-    """Estimator of the KL penalty of later tokens; a token's own penalty is always k1. full and top_k use the whole
-    distribution."""
-    top_k: int = Field(default=32, ge=1)
-    """For estimator=top_k: the reference's most likely tokens; all others form one bin."""
-    controller: Literal["fixed", "adaptive", "target"] = "fixed"
-    """How the KL coefficient changes: not at all; Ziegler's adaptive controller; or one that seeks `target`."""
-    target: float = Field(default=6.0, gt=0)
-    """Target KL of the adaptive and target controllers, in nats per answer."""
-    horizon: float = Field(default=10_000.0, gt=0)
-    """Horizon of the adaptive controller, in answers: a larger one changes the coefficient more slowly."""
-    loss_coefficient: float = Field(default=0.0, ge=0)
-    """Coefficient of a KL term in the loss, besides the one in the reward. Their gradients differ: see docs/ppo.md."""
-    loss_estimator: Literal["k2", "k3"] = "k2"
-    limit: float | None = Field(default=None, gt=0)
-    """Stop the run when an iteration's KL exceeds this many nats per answer."""
-
-    @model_validator(mode="after")
-    def _controllers_multiply(self) -> "KlSettings":
-        if self.controller != "fixed" and self.coefficient == 0:
-            raise ValueError(
-                f"controller={self.controller} multiplies kl.coefficient, which is 0; expected more, such as 0.05"
-            )
-        return self
 
 
 class AdvantageSettings(Settings):

@@ -10,7 +10,7 @@ from steersman.errors import DataError, UsageError
 from steersman.loading.sources import register_sources
 from steersman.records import Prompt
 from steersman.rollout.language import Language
-from steersman.settings.ppo import PromptSettings
+from steersman.settings.prompts import PromptSettings
 
 
 def prompts_of(

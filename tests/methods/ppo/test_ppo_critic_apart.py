@@ -12,7 +12,8 @@ from steersman.methods.ppo.records import collate
 from steersman.methods.ppo.update import PpoObjective
 from steersman.parallel.world import World
 from steersman.settings.policy_update import UpdateSettings
-from steersman.settings.ppo import KlSettings, SamplingSettings
+from steersman.settings.prompts import SamplingSettings
+from steersman.settings.shaping import KlSettings
 from steersman.train.core import Learner
 from steersman.train.optim import Optimisation
 from steersman.train.plan import Batching

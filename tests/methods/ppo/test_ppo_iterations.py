@@ -14,7 +14,7 @@ from steersman.methods.ppo.kl_controller import next_coefficient
 from steersman.methods.ppo.memory import Memory
 from steersman.methods.ppo.watched import act, finding_rows, numbers, sentence, stops
 from steersman.reward.scorer import Item, Score
-from steersman.settings.ppo import KlSettings
+from steersman.settings.shaping import KlSettings
 from steersman.watch.records import Finding, WatchMemory, WatchReport
 
 PROBLEM = Problem(3, 2, 0)

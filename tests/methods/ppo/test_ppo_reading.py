@@ -26,7 +26,7 @@ from steersman.parallel.world import World
 from steersman.records import Prompt
 from steersman.rollout.engine import Sampling
 from steersman.rollout.native import NativeEngine
-from steersman.settings.ppo import KlSettings
+from steersman.settings.shaping import KlSettings
 
 TEMPERATURE = 0.7
 LAYOUTS = ["shared", "separate", "adapters", "adapters-own-critic", "no critic"]

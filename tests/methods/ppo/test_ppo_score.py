@@ -16,7 +16,7 @@ from steersman.methods.ppo.collect import prompts_of_iteration
 from steersman.methods.ppo.kl_controller import next_coefficient
 from steersman.methods.ppo.score import RunningScale, ask, in_plain_numbers, shape
 from steersman.reward.scorer import Score
-from steersman.settings.ppo import KlSettings, ShapingSettings
+from steersman.settings.shaping import KlSettings, ShapingSettings
 from steersman.watch.health import HEALTHY, verdicts
 
 

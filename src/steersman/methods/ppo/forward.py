@@ -17,7 +17,7 @@ from steersman.maths.kl import k1, k2, k3
 from steersman.methods.ppo.records import Sample
 from steersman.methods.ppo.roles import Actors, Critic
 from steersman.parallel.world import World
-from steersman.settings.ppo import KlSettings
+from steersman.settings.shaping import KlSettings
 from steersman.train.plan import micro_batches, split_over_ranks
 
 # One sample in so many is checked.

@@ -1,7 +1,7 @@
 """The KL coefficient of the next iteration: fixed, adaptive (Ziegler et al. 2019, section 2.2) or target-seeking."""
 
 from steersman.maths.kl import adaptive_coefficient, target_seeking_coefficient
-from steersman.settings.ppo import KlSettings
+from steersman.settings.shaping import KlSettings
 
 # A KL estimated from few samples may be negative; it then means: very near the reference.
 LEAST_KL = 1e-6

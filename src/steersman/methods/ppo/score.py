@@ -18,7 +18,7 @@ from steersman.methods.ppo.roles import Actors
 from steersman.reward.scorer import Score, Scorer, SpanReward
 from steersman.reward.shaping import overlong, spread_over_tokens
 from steersman.rollout.language import Language
-from steersman.settings.ppo import KlSettings, ShapingSettings
+from steersman.settings.shaping import KlSettings, ShapingSettings
 
 
 @dataclass

@@ -19,7 +19,8 @@ from steersman.maths.policy_loss import clipped_policy_loss, clipped_value_loss,
 from steersman.methods.ppo.records import Experience, ExperienceBatch, Unit
 from steersman.methods.ppo.roles import Actors, CriticApart
 from steersman.settings.policy_update import UpdateSettings
-from steersman.settings.ppo import KlSettings, SamplingSettings
+from steersman.settings.prompts import SamplingSettings
+from steersman.settings.shaping import KlSettings
 from steersman.train.core import Learner, StepReport
 from steersman.train.objective import Sums, Term
 

@@ -432,6 +432,21 @@ def test_a_summary_needs_judgements_and_no_terminal(terminal, answers, tmp_path,
         call(other, "--annotator", "ann", "--out", out, "--summary")
 
 
+def test_a_label_file_that_was_cut_is_repaired_from_its_history_and_that_is_said(terminal, answers, tmp_path, capsys):
+    out = tmp_path / "labels.jsonl"
+    person = terminal(answers, "--out", out, "--annotator", "ann")
+    person.judge("a", "1 of 3")
+    person.judge("b", "2 of 3")
+    assert person.quit() == 0
+    whole = out.read_bytes()
+    out.write_bytes(whole.splitlines(keepends=True)[0])
+    call(answers, "--annotator", "ann", "--out", out, "--summary")
+    told = capsys.readouterr()
+    assert "labels.jsonl: 1 judgement missing" in told.err
+    assert "2 judged, 0 skipped, 1 left" in told.out
+    assert out.read_bytes() == whole
+
+
 def test_a_row_that_is_left_out_is_said(answers, tmp_path, capsys):
     with answers.open("a") as file:
         file.write(json.dumps(to_dict(Prompt(text="No answers here"))) + "\n")

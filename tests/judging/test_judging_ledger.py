@@ -117,15 +117,149 @@ def test_a_write_cut_short_anywhere_loses_nothing_that_was_acknowledged(tmp_path
         assert in_file(tmp_path) == ["item1", "item2", "item3"]
 
 
-def test_a_line_removed_by_hand_is_asked_again_and_a_line_without_its_end_gets_it(tmp_path):
+def test_a_judgement_missing_from_the_file_is_written_back_and_said(tmp_path):
+    with opened(tmp_path) as ledger:
+        judge(ledger, *range(12))
+        whole = ledger.path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    ledger.path.write_bytes(b"".join(lines[:5]))
+    with opened(tmp_path) as ledger:
+        assert len(ledger.judged) == 12
+        (notice,) = ledger.notices
+        assert "labels.jsonl: 7 judgements missing (item5-" in notice
+        assert "and 2 more): written back from the history" in notice
+        assert ledger.path.read_bytes() == whole
+    with opened(tmp_path) as ledger:
+        assert ledger.notices == []
+
+
+def test_a_line_without_its_end_gets_it(tmp_path):
+    with opened(tmp_path) as ledger:
+        judge(ledger, 1, 2)
+        whole = ledger.path.read_bytes()
+    ledger.path.write_bytes(whole[:-1])
+    with opened(tmp_path) as ledger:
+        assert (ledger.path.read_bytes(), ledger.notices) == (whole, [])
+
+
+def test_an_altered_judgement_is_restored_and_the_file_as_it_was_is_kept(tmp_path):
+    with opened(tmp_path) as ledger:
+        judge(ledger, 1, 2)
+        whole = ledger.path.read_bytes()
+    for altered in (
+        whole.replace(b'"preference": 1.0', b'"preference": 0.0', 1),  # another verdict
+        whole.replace(b'"id": "item2-', b'"id": "item3-', 1),  # another item
+        whole.replace(b'"kind": "comparison"', b'"kind": "comp', 1),  # not JSON
+        whole + whole.splitlines(keepends=True)[0],  # a judgement twice
+    ):
+        assert altered != whole
+        ledger.path.write_bytes(altered)
+        with opened(tmp_path) as ledger:
+            assert [act.item for act in ledger.acts] == ["item1", "item2"]
+            former = ledger.path.with_name(ledger.notices[-1].rpartition(" ")[2])
+        assert sorted(ledger.path.read_bytes().splitlines()) == sorted(whole.splitlines())
+        assert former.read_bytes() == altered
+    assert former.name == "labels.jsonl.former-4"
+
+
+def test_a_judgement_that_the_history_does_not_have_is_taken_and_said(tmp_path):
+    with opened(tmp_path) as ledger:
+        judge(ledger, 1)
+    line = json.dumps(to_dict(judgement(2))).encode() + b"\n"
+    ledger.path.write_bytes(ledger.path.read_bytes() + line)
+    with opened(tmp_path) as ledger:
+        assert ledger.judged == {"item1", "item2"}
+        assert "1 judgement not in the history" in ledger.notices[0]
+    ledger.path.write_bytes(b"")  # it is in the history now
+    with opened(tmp_path) as ledger:
+        assert ledger.judged == {"item1", "item2"}
+
+
+def earlier_history(tmp_path, *numbers: int) -> bytes:
+    """The history that the release before this one wrote: ids only, and no hashes."""
+    rows = [
+        {"event": "judged", "time": "", "annotator": "ann", "item": f"item{n}", "record": judgement(n).id}
+        for n in numbers
+    ]
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def test_a_history_of_an_earlier_release_is_taken_over_or_refused(tmp_path):
     with opened(tmp_path) as ledger:
         judge(ledger, 1, 2, 3)
-    lines = ledger.path.read_text().splitlines()
-    ledger.path.write_text(lines[0] + "\n" + lines[2])
+        lines = ledger.path.read_bytes().splitlines(keepends=True)
+    ledger.history_path.write_bytes(earlier_history(tmp_path, 1, 2, 3))
+    ledger.path.write_bytes(b"".join(lines[:2]))  # the third was interrupted before it was acknowledged
     with opened(tmp_path) as ledger:
-        assert [act.item for act in ledger.acts] == ["item1", "item3"]
+        assert (ledger.judged, ledger.notices) == ({"item1", "item2"}, [])
+    ledger.path.write_bytes(b"")
+    with opened(tmp_path) as ledger:
+        assert ledger.judged == {"item1", "item2"}  # the records were added to the history
+    ledger.history_path.write_bytes(earlier_history(tmp_path, 1, 2, 3))
+    ledger.path.write_bytes(lines[0])
+    with pytest.raises(DataError, match=r"lacks 1 judgement that its history names \(item2-"):
+        opened(tmp_path).__enter__()
+    assert ledger.path.read_bytes() == lines[0]
+
+
+@pytest.fixture(scope="module")
+def long_history(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("history")
+    with opened(folder) as ledger:
+        ledger.open_sitting(seed=1)
+        judge(ledger, 1, 2)
+        ledger.skip("item3", "")
+        ledger.undo()
+        ledger.undo()
         judge(ledger, 2)
-    assert in_file(tmp_path) == ["item1", "item3", "item2"]
+    return folder, ledger.history_path.read_bytes()
+
+
+@given(where=st.integers(0, 10**6), bit=st.integers(0, 7))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_in_the_history_is_a_message_with_its_line(long_history, where, bit):
+    folder, whole = long_history
+    where %= len(whole)
+    damaged = whole[:where] + bytes([whole[where] ^ 1 << bit]) + whole[where + 1 :]
+    (folder / "labels.jsonl.history").write_bytes(damaged)
+    if where == len(whole) - 1:
+        return  # the last line end: the line counts as incomplete
+    with pytest.raises(DataError, match=r"labels\.jsonl\.history:\d+: .*The history is damaged"):
+        opened(folder).__enter__()
+    assert (folder / "labels.jsonl.history").read_bytes() == damaged
+
+
+def test_a_line_taken_out_of_the_history_is_a_message(long_history):
+    folder, whole = long_history
+    lines = whole.splitlines(keepends=True)
+    for number in range(len(lines) - 1):
+        (folder / "labels.jsonl.history").write_bytes(b"".join(lines[:number] + lines[number + 1 :]))
+        with pytest.raises(DataError, match=r"a line before it is missing"):
+            opened(folder).__enter__()
+    for row in ({"event": "judged"}, {"event": "skipped", "item": 3}, {"event": ["undone"]}, [1]):
+        (folder / "labels.jsonl.history").write_text(json.dumps(row) + "\n")
+        with pytest.raises(DataError, match=r"history:1: not a history event"):
+            opened(folder).__enter__()
+
+
+def test_a_judgement_that_could_not_be_saved_is_not_in_the_history(tmp_path, monkeypatch):
+    from steersman.judging import history
+
+    with opened(tmp_path) as ledger:
+        judge(ledger, 1)
+        calls = iter([None, OSError(28, "No space left on device")])
+
+        def second_fails(_: int) -> None:
+            failure = next(calls)
+            if failure:
+                raise failure
+
+        monkeypatch.setattr(history.os, "fsync", second_fails)
+        with pytest.raises(SaveError):
+            judge(ledger, 2)
+        monkeypatch.undo()
+    with opened(tmp_path) as ledger:
+        assert (ledger.judged, ledger.notices) == ({"item1"}, [])
 
 
 def test_a_file_without_its_history_is_gone_on_with(tmp_path):
@@ -178,7 +312,7 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
     with opened(tmp_path) as ledger:
         judge(ledger, 1, 2)
     lines = ledger.path.read_bytes().splitlines(keepends=True)
-    ledger.path.write_bytes(b'{"kind": "comp\n' + lines[1])
+    ledger.path.write_bytes(b'{"kind": "comp\n' + b"".join(lines))  # nothing is missing: what the line was is unknown
     with pytest.raises(DataError, match=r"labels\.jsonl:1: not a judgement in the native format"):
         opened(tmp_path).__enter__()
     ledger.path.write_bytes(b"".join(lines))

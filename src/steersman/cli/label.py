@@ -100,6 +100,8 @@ def label(
     if path.exists() and any(Path(source).exists() and path.samefile(source) for source in answers):
         raise UsageError(f"--out {path} is one of the files to judge; give another file for the judgements")
     with Ledger(path, mode=mode, annotator=who, now=_now) as ledger:
+        for notice in ledger.notices:
+            print(f"  {notice}", file=sys.stderr)
         ledger.check_prompts({prompt_key(entry.prompt) for entry in entries}, ", ".join(answers))
         if not summary:
             ledger.open_sitting(mode=mode, seed=seed, pairs=pairs, part=part, items=len(queue.items), answers=answers)

@@ -1,27 +1,29 @@
 """The label file on disk: native records, each fsynced. An undo removes the last line.
 
-There are two more files: `labels.jsonl.history` (append-only: every judgement, skip and undo, with the undone record)
-and `labels.jsonl.draft` (unfinished answers). Each action is written to the history first, then to the label file. An
-action interrupted in between is completed or dropped on opening. See docs/decisions/0010-label-file.md.
+There are two more files: `labels.jsonl.history` (`history`: every judgement, skip and undo, with the record) and
+`labels.jsonl.draft` (unfinished answers). Each action is written to the history first, then to the label file. On
+opening, the label file is compared with its history and repaired from it; `notices` says what differed. See
+docs/decisions/0010-label-file.md.
 """
 
+import itertools
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from steersman.errors import DataError, RunLocked, SteersmanError
+from steersman.errors import DataError
+from steersman.judging.agreement import Agreement, compare, count, in_words, line_of_record, named
+from steersman.judging.history import History, SaveError, acts_of, append, line_of, what_stands
 from steersman.judging.queue import prompt_key
 from steersman.judging.verdicts import Judgement, item_of
 from steersman.records import Comparison, Demonstration, Ranking, from_dict, to_dict
+from steersman.runs.folder import atomic_write_bytes, fsync_path
+
+__all__ = ["Ledger", "SaveError"]
 
 KIND_FOR = {"compare": Comparison, "rank": Ranking, "demonstrate": Demonstration}
-
-
-class SaveError(SteersmanError):
-    """A judgement could not be written and is not in the file. Pressing the same key tries again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +40,34 @@ class Ledger:
 
     def __init__(self, path: Path, *, mode: str, annotator: str, now: Callable[[], str]) -> None:
         self.path, self.mode, self.annotator, self._now = path, mode, annotator, now
-        self.history_path = path.with_name(path.name + ".history")
         self.draft_path = path.with_name(path.name + ".draft")
         self.acts: list[Act] = []
-        self._history = self._labels = -1
+        self.notices: list[str] = []
+        self._history = History(path)
+        self._labels = -1
 
     def __enter__(self) -> "Ledger":
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
+        self._history.lock()
         try:
             self._settle()
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             self._labels = os.open(self.path, flags, 0o644)
-            _sync_folder(self.path.parent)
+            fsync_path(self.path.parent)
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        for handle in (self._labels, self._history):
-            if handle >= 0:
-                os.close(handle)
-        self._labels = self._history = -1
+        if self._labels >= 0:
+            os.close(self._labels)
+        self._labels = -1
+        self._history.close()
+
+    @property
+    def history_path(self) -> Path:
+        return self._history.path
 
     @property
     def judged(self) -> set[str]:
@@ -89,9 +96,13 @@ class Ledger:
     def judge(self, item: str, record: Judgement, **facts: object) -> None:
         """Save a judgement; it is on disk when this returns. If writing fails, nothing is saved and SaveError says
         why."""
-        line = _line_of(to_dict(record))
-        self._note("judged", item=item, record=record.id, **facts)
-        self._append(self._labels, line)
+        line, mark = line_of_record(record), self._history.mark()
+        self._note("judged", item=item, record=record.id, held=to_dict(record), **facts)
+        try:
+            append(self._labels, line)
+        except SaveError:
+            self._history.take_back(mark)
+            raise
         self.acts.append(Act(item, record, len(line)))
 
     def skip(self, item: str, reason: str, **facts: object) -> None:
@@ -106,8 +117,13 @@ class Ledger:
         if act.record is None:
             self._note("undone", item=act.item, was="skipped")
         else:
+            mark = self._history.mark()
             self._note("undone", item=act.item, was="judged", record=act.record.id, held=to_dict(act.record))
-            self._cut_off(act)
+            try:
+                self._cut_off(act)
+            except OSError:
+                self._history.take_back(mark)
+                raise
         return self.acts.pop()
 
     def revisit(self) -> int:
@@ -132,7 +148,7 @@ class Ledger:
             self.draft_path.unlink(missing_ok=True)
             return
         aside = self.draft_path.with_name(self.draft_path.name + ".new")
-        aside.write_bytes(_line_of(drafts))
+        aside.write_bytes(line_of(drafts))
         aside.replace(self.draft_path)
 
     def draft(self, item: str) -> str:
@@ -145,43 +161,77 @@ class Ledger:
         except (OSError, ValueError):
             return {}
 
-    def _take_lock(self) -> None:
-        import fcntl
-
-        self._history = os.open(self.history_path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            fcntl.flock(self._history, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as refused:
-            os.close(self._history)
-            self._history = -1
-            raise RunLocked(
-                f"{self.path} is open in another `steersman label`; end that one, or choose another file with --out"
-            ) from refused
-
     def _settle(self) -> None:
-        """Read both files, complete an interrupted action, and rebuild the list of actions in effect."""
-        events = _events_of(self.history_path, self._history)
-        lines = self._whole_lines()
-        last = {
-            event["record"]: event
-            for event in events
-            if event.get("event") in ("judged", "undone") and "record" in event
+        """Read both files, repair the label file from the history, and rebuild the list of actions in effect."""
+        events = self._history.read()
+        found = compare(self._whole_lines(), what_stands(events), self._read)
+        self._refuse(found)
+        if found.changed:
+            former = self._keep_former() if found.overwritten else ""
+            self._rewrite(list(found.lines.values()))
+        else:
+            former = ""
+        if not events and found.unknown:
+            self.notices = [f"{self.path.name} has no history; its {count(found.unknown)} are taken as in the file"]
+        else:
+            self.notices = in_words(found, self.path.name, former)
+        self._history.append(*self._additions(found))
+        mine = {
+            name: Act(item_of(record), record, len(found.lines[name]))
+            for name, record in found.records.items()
+            if record.annotator == self.annotator
         }
-        kept, mine = [], {}
-        for number, line in lines:
-            record = self._read(line, number)
-            if last.get(record.id, {}).get("event") == "undone":
-                continue  # undone in the history, but the program ended before the line was removed
-            kept.append(line)
-            if record.annotator == self.annotator:
-                mine[record.id] = Act(item_of(record), record, len(line))
-        if len(kept) < len(lines):
-            self._rewrite(kept)
-        order = _standing([event for event in events if event.get("annotator") == self.annotator])
+        order = acts_of(events, self.annotator)
         placed = [mine.pop(key) if key in mine else Act(item, None) for key, item in order if key in mine or not key]
         self.acts = [*mine.values(), *placed]  # records that are not in the history are older
 
-    def _whole_lines(self) -> list[tuple[int, bytes]]:
+    def _refuse(self, found: Agreement) -> None:
+        """Raise DataError for what cannot be repaired, before anything is written."""
+        for record in found.records.values():
+            self._check_kind(record, self.history_path.name)
+        if len(found.unreadable) > len(found.missing):
+            raise DataError(f"{found.unreadable[0]}")
+        if found.lost:
+            raise DataError(
+                f"{self.path} lacks {count(found.lost)} that its history names ({named(found.lost)}), and a history of "
+                f"an earlier release keeps no records. Restore {self.path.name} from a backup, or move "
+                f"{self.history_path.name} away to continue with what is there"
+            )
+
+    def _check_kind(self, record: object, where: str) -> None:
+        if not isinstance(record, KIND_FOR[self.mode]):
+            raise DataError(
+                f"{where} holds a {type(record).__name__.lower()}, but --mode {self.mode} writes "
+                f"{KIND_FOR[self.mode].__name__.lower()}s; choose another file with --out, or use the other mode"
+            )
+
+    def _additions(self, found: Agreement) -> list[dict[str, object]]:
+        """The events that make the history complete: records that only the file has, and an interrupted judgement."""
+        rows: list[dict[str, object]] = []
+        if found.interrupted:
+            rows.append(
+                {
+                    "event": "undone",
+                    "time": self._now(),
+                    "annotator": self.annotator,
+                    "item": found.interrupted.rpartition("-")[0],
+                    "was": "interrupted",
+                    "record": found.interrupted,
+                }
+            )
+        for record in (found.records[name] for name in (*found.unknown, *found.unheld)):
+            facts = {"event": "adopted", "time": self._now(), "annotator": record.annotator}
+            rows.append({**facts, "item": item_of(record), "record": record.id, "held": to_dict(record)})
+        return rows
+
+    def _keep_former(self) -> str:
+        """Copy the label file to an unused name before lines in it are replaced. Returns the name."""
+        names = (self.path.with_name(f"{self.path.name}.former-{number}") for number in itertools.count(1))
+        former = next(path for path in names if not path.exists())
+        atomic_write_bytes(former, self.path.read_bytes())
+        return former.name
+
+    def _whole_lines(self) -> list[bytes]:
         """The lines of the label file. An incomplete last line was never acknowledged and is removed. A complete one
         without a line end gets it."""
         data = self.path.read_bytes() if self.path.exists() else b""
@@ -189,91 +239,41 @@ class Ledger:
         if tail:
             if _is_json(tail):
                 body += tail + b"\n"
-            _replace(self.path, body)
-        lines = body.split(b"\n")
-        return [(number, line + b"\n") for number, line in enumerate(lines, 1) if line.strip()]
+            atomic_write_bytes(self.path, body)
+        return [line + b"\n" for line in body.split(b"\n")[:-1]]
 
-    def _read(self, line: bytes, number: int) -> Judgement:
+    def _read(self, line: bytes, number: int) -> Judgement | str:
+        """The record in a line, or the reason why there is none. A record of another mode is an error."""
+        where = f"{self.path}:{number}"
         try:
             record = from_dict(json.loads(line))
-        except (ValueError, AttributeError) as broken:
-            raise DataError(f"{self.path}:{number}: not a judgement in the native format: {broken}") from broken
-        if not isinstance(record, KIND_FOR[self.mode]):
-            raise DataError(
-                f"{self.path}:{number} holds a {type(record).__name__.lower()}, but --mode {self.mode} writes "
-                f"{KIND_FOR[self.mode].__name__.lower()}s; choose another file with --out, or use the other mode"
-            )
+        except (ValueError, RecursionError) as broken:
+            return f"{where}: not a judgement in the native format: {broken}"
+        self._check_kind(record, where)
         return record  # pyright: ignore[reportReturnType]
 
     def _note(self, event: str, **facts: object) -> None:
-        row = {"event": event, "time": self._now(), "annotator": self.annotator, **facts}
-        self._append(self._history, _line_of(row))
-
-    def _append(self, handle: int, line: bytes) -> None:
-        before = os.fstat(handle).st_size
-        try:
-            written = 0
-            while written < len(line):
-                written += os.write(handle, line[written:])
-            os.fsync(handle)
-        except OSError as refused:
-            os.ftruncate(handle, before)
-            raise SaveError(
-                f"NOT SAVED ({refused.strerror}). Free some disk space, then press the key again"
-            ) from refused
+        self._history.append({"event": event, "time": self._now(), "annotator": self.annotator, **facts})
 
     def _cut_off(self, act: Act) -> None:
         assert act.record is not None
         size = os.fstat(self._labels).st_size
         with self.path.open("rb") as file:
             file.seek(max(0, size - act.size))
-            at_end = file.read() == _line_of(to_dict(act.record))
+            at_end = file.read() == line_of_record(act.record)
         if at_end:
             os.ftruncate(self._labels, size - act.size)
             os.fsync(self._labels)
             return
         # Another annotator's judgements follow in this file, or a line was edited: rewrite the file.
-        lines = [line for number, line in self._whole_lines() if self._read(line, number).id != act.record.id]
-        self._rewrite(lines)
+        lines = [(line, self._read(line, number)) for number, line in enumerate(self._whole_lines(), 1)]
+        self._rewrite([line for line, record in lines if getattr(record, "id", "") != act.record.id])
 
     def _rewrite(self, lines: list[bytes]) -> None:
-        _replace(self.path, b"".join(lines))
+        atomic_write_bytes(self.path, b"".join(lines))
         if self._labels >= 0:
             os.close(self._labels)
             self._labels = os.open(self.path, os.O_WRONLY | os.O_APPEND)
-
-
-def _standing(events: list[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """The actions of a history that are in effect, oldest first: (record id, item), or ("", item) for a skip."""
-    standing: dict[str, str] = {}
-    for event in events:
-        match event.get("event"):
-            case "judged" | "skipped":
-                standing.pop(event["item"], None)
-                standing[event["item"]] = event.get("record", "")
-            case "undone":
-                standing.pop(event["item"], None)
-            case "revisited":
-                standing = {item: record for item, record in standing.items() if record}
-    return [(record, item) for item, record in standing.items()]
-
-
-def _events_of(path: Path, handle: int) -> list[dict[str, Any]]:
-    """The complete events of a history. An incomplete last line is removed, so that the next event has its own line."""
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        os.ftruncate(handle, len(whole))
-    events = []
-    for number, line in enumerate(whole.split(b"\n"), 1):
-        if not line.strip():
-            continue
-        if not _is_json(line):
-            raise DataError(
-                f"{path}:{number}: not a history event; the history is damaged. Move it away to continue without it"
-            )
-        events.append(json.loads(line))
-    return events
 
 
 def _is_json(line: bytes) -> bool:
@@ -281,29 +281,3 @@ def _is_json(line: bytes) -> bool:
         return isinstance(json.loads(line), dict)
     except ValueError:
         return False
-
-
-def _line_of(row: Mapping[str, Any]) -> bytes:
-    """One line of JSON in UTF-8. Escapes are used only if the row has a lone surrogate."""
-    try:
-        return (json.dumps(row, ensure_ascii=False) + "\n").encode()
-    except UnicodeEncodeError:
-        return (json.dumps(row) + "\n").encode()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    aside = path.with_name(path.name + ".new")
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

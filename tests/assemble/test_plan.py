@@ -71,7 +71,8 @@ def settings_of(method: str, folder: Path, hidden: int, layers: int, **more: Any
             "prompts": {"source": str(folder / "rows.jsonl"), "held_out": 0.0},
             "scorer": {"path": f"{folder / 'score.py'}:score"},
             "sampling": {"max_new_tokens": ANSWER, "min_new_tokens": ANSWER},
-            "iterations": 2,
+            # the second minibatch finds gradients and the optimiser's moments
+            "iterations": 1,
             "prompts_per_iteration": 32,
             "update": {"epochs": 1, "minibatches": 2},
             # which kernels are faster is measured, and a busy machine may choose others, with more memory
@@ -89,7 +90,7 @@ def settings_of(method: str, folder: Path, hidden: int, layers: int, **more: Any
         )
         values |= {
             "data": {"source": str(folder / "rows.jsonl"), "held_out": 0.0},
-            "train": {"batch_size": 12 if method == "sft" else 6, "steps": 3, "kernels": "default"},
+            "train": {"batch_size": 12 if method == "sft" else 6, "steps": 2, "kernels": "default"},
         }
         if method == "dpo":
             values["distance"] = {"prompts": 0}

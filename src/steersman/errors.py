@@ -41,7 +41,7 @@ class RunLocked(SteersmanError):  # noqa: N818
 
 
 class NotFinite(SteersmanError, ArithmeticError):  # noqa: N818
-    """The loss or the gradient was NaN or infinite for too many steps in a row."""
+    """Weights are NaN or infinite, or the loss or the gradient was for too many steps in a row."""
 
     exit_code = 7
 

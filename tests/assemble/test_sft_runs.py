@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import run_command
 from plainly import demonstration, demonstrations, write_rows
 from safetensors.torch import load_file, save_file
 
@@ -18,10 +19,12 @@ from steersman.cli.main import app, main
 from steersman.cli.repeat import run_and_say
 from steersman.errors import DataError, MissingLibrary, NotFinite, RunLocked, UsageError
 from steersman.models.tiny import write_tiny_model
+from steersman.runs.checkpoints import CheckpointStore
 from steersman.runs.journal import read_rows
 from steersman.runs.lock import lock_run
 from steersman.settings.base import load_settings
 from steersman.settings.sft import SftSettings
+from steersman.train.core import Learner
 
 pytestmark = pytest.mark.slow
 
@@ -225,18 +228,65 @@ def poisoned(tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("held_out", ["none", "0.2"])
-def test_a_weight_that_is_no_number_ends_the_run_with_7(held_out, poisoned, settings, tmp_path, monkeypatch, capsys):
-    wanted = settings(f"model.path={poisoned}", f"data.held_out={held_out}")
-    with pytest.raises(NotFinite, match="5 steps in a row"):
-        sft.run_sft(wanted, quiet=True)
-    recipe = tmp_path / "run" / "recipe.toml"
-    monkeypatch.setattr(sys, "argv", ["steersman", "sft", str(recipe), f"run.out={tmp_path / 'again'}"])
+def test_a_model_with_a_weight_that_is_no_number_is_refused_with_7(poisoned, data, tmp_path, monkeypatch, capsys):
+    words = [f"model.path={poisoned}", f"data.source={data}", f"run.out={tmp_path / 'run'}"]
+    monkeypatch.setattr(sys, "argv", ["steersman", "sft", *words])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 7
-    assert "steersman: loss or gradient was not finite" in capsys.readouterr().err
-    assert not (tmp_path / "again" / "model").exists()
+    assert "hold NaN or infinity (1 tensors, the first: model.norm.weight)" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "model").exists()
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("rate", ["1e38", "1e30"])
+def test_weights_that_overflow_are_no_success(rate: str, steps: int, data, tmp_path):
+    """The user's command, with nothing set but what breaks the weights."""
+    out = tmp_path / "run"
+    words = ["sft", "model.path=tiny:llama", f"data.source={data}", f"run.out={out}", f"train.steps={steps}"]
+    ended = run_command([*words, f"optimiser.learning_rate={rate}"])
+    assert ended.returncode == 7, ended.stderr
+    assert "weights" in ended.stderr
+    assert "NaN, infinity or numbers that overflow" in ended.stderr
+    assert not (out / "model").exists()
+    assert not (out / "ending.json").exists()
+    assert [path.name for path in (out / "checkpoints").glob("step-*")] == ["step-000000"]
+    assert all(
+        t.isfinite().all() for t in load_file(out / "checkpoints" / "step-000000" / "weights.safetensors").values()
+    )
+
+
+def test_good_checkpoints_are_not_deleted_for_weights_that_are_not_finite(settings, tmp_path, monkeypatch):
+    step = Learner.step
+
+    def breaks_the_weights(self, units, objective):
+        report = step(self, units, objective)
+        if self.progress.step == 3:
+            next(self.model.parameters()).data[0, 0] = float("nan")
+        return report
+
+    monkeypatch.setattr(Learner, "step", breaks_the_weights)
+    wanted = settings("run.checkpoint_every=1", "run.keep_last=1", "data.held_out=none")
+    with pytest.raises(NotFinite, match="checkpoint after optimiser step 3 is not written"):
+        sft.run_sft(wanted, quiet=True)
+    store = CheckpointStore(tmp_path / "run" / "checkpoints")
+    assert store.steps() == [2]
+    assert store.holds(2)
+
+
+def test_a_final_model_that_is_not_finite_is_not_saved(settings, tmp_path, monkeypatch):
+    learn = sft.learn
+
+    def breaks_the_weights(run, settings, model, *how):
+        finish = learn(run, settings, model, *how)
+        next(model.parameters()).data[0, 0] = float("inf")
+        return finish
+
+    monkeypatch.setattr(sft, "learn", breaks_the_weights)
+    with pytest.raises(NotFinite, match=r"the model .*/run/model is not written: its weights hold NaN"):
+        sft.run_sft(settings("train.steps=2"), quiet=True)
+    assert not (tmp_path / "run" / "model").exists()
+    assert not (tmp_path / "run" / "ending.json").exists()
 
 
 def test_tensorboard_gets_every_number_at_its_step(tune):

@@ -1,13 +1,18 @@
 """Recipes, overrides and what is said when they cannot be meant."""
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 import tomllib
+from typing import get_args
 
 import pytest
+from pydantic import ValidationError
 
+import steersman.settings
 from steersman.errors import UsageError
-from steersman.settings.base import all_keys, json_schema, load_settings, put, shipped_recipes, to_toml
+from steersman.settings.base import Settings, all_keys, json_schema, load_settings, put, shipped_recipes, to_toml
 from steersman.settings.best_of_n import BestOfNSettings
 from steersman.settings.classifier import ClassifierSettings
 from steersman.settings.dpo import DpoSettings, OnlineDpoSettings
@@ -104,6 +109,46 @@ def test_setting_one_member_of_a_group_leaves_the_others_at_the_groups_default()
     optimiser = load_settings(PpoSettings, None, words).optimiser
     assert (optimiser.learning_rate, optimiser.schedule, optimiser.warmup) == (1e-5, "linear", 0)
     assert load_settings(OnlineDpoSettings, None, [*words[:4], "train.batch_size=2"]).train.keep == "last"
+
+
+def groups_of(kind: type[Settings] = Settings) -> list[type[Settings]]:
+    return [each for sub in kind.__subclasses__() for each in (sub, *groups_of(sub))]
+
+
+def takes_a_float(annotation: object) -> bool:
+    return annotation is float or any(takes_a_float(part) for part in get_args(annotation))
+
+
+def test_every_number_of_every_group_is_finite_unless_it_says_otherwise():
+    for module in pkgutil.iter_modules(steersman.settings.__path__):
+        importlib.import_module(f"steersman.settings.{module.name}")
+    seen: set[str] = set()
+    accepted: set[tuple[str, float]] = set()
+    for group in groups_of():
+        for name in (name for name, field in group.model_fields.items() if takes_a_float(field.annotation)):
+            seen.add(f"{group.__name__}.{name}")
+            for number in (float("inf"), float("-inf"), float("nan")):
+                for value in (number, [number], (0.5, number)):
+                    try:
+                        group.model_validate({name: value})
+                        refused = False
+                    except ValidationError as error:
+                        refused = name in {item["loc"][0] for item in error.errors() if item["loc"]}
+                    if not refused:
+                        accepted.add((name, number))
+    assert len(seen) > 60
+    assert accepted == {("max_grad_norm", float("inf"))}
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "1e999", "-inf"])
+def test_a_number_that_is_not_finite_is_refused_where_the_user_wrote_it(value: str):
+    with pytest.raises(UsageError, match=r"setting 'optimiser\.learning_rate': .*(finite|greater than 0)"):
+        load_settings(SftSettings, None, [*NEEDED, f"optimiser.learning_rate={value}"])
+
+
+def test_gradients_may_go_unclipped():
+    unclipped = load_settings(SftSettings, None, [*NEEDED, "optimiser.max_grad_norm=inf"])
+    assert SftSettings.model_validate(tomllib.loads(to_toml(unclipped))) == unclipped
 
 
 def test_every_setting_has_its_place_in_the_schema_for_editors():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from line import TWO, Point, Squares, line_learner
 
-from steersman.errors import ServiceError
+from steersman.errors import NotFinite, ServiceError
 from steersman.parallel.world import World
 from steersman.train.loop import LoopState, Outcome, TrainingData, TrainingLength, run_training
 
@@ -138,10 +138,10 @@ def test_what_is_no_number_is_never_the_best(broken: float, higher: bool):
     assert run.keeper.best == [(1, "value", 2.0)]
 
 
-def test_a_run_in_which_nothing_was_a_number_keeps_its_last_weights():
+def test_a_run_in_which_nothing_was_a_number_has_not_finished():
     run = Run([NAN, NAN, NAN])
-    outcome = run.go()
-    assert (outcome.ending, outcome.best_step) == ("finished", 2)
+    with pytest.raises(NotFinite, match="their held-out value is nan"):
+        run.go()
     assert run.memory.best_value is None
     assert run.memory.measurements_since_best == 3
 

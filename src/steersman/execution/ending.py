@@ -16,6 +16,7 @@ from steersman.runs.folder import RunFolder, free_bytes, fsync_path
 from steersman.runs.journal import read_rows
 from steersman.runs.lock import refuse_if_held
 from steersman.train.checkpoint import weight_tensors
+from steersman.train.finite import bad_weights, check_written, refuse
 from steersman.train.loop import Ending
 
 
@@ -52,11 +53,20 @@ Save = Callable[[Path, Weights | None], None]
 
 
 def conclude(run: RunContext, finish: Finish, model: nn.Module, save: Save) -> RunResult:
-    """Save the model (process 0), mark the run's end, and say how it went. `model` holds the trained weights."""
+    """Save the model (process 0), mark the run's end, and say how it went. `model` holds the trained weights.
+
+    Weights that are not finite are not saved: NotFinite is raised, and the run has not finished.
+    """
     folder = run.folder.folder
     state: Literal["finished", "stopped"] = "stopped" if finish.ending == "stopped" else "finished"
     if state == "finished":
-        weights = weight_tensors(model) if run.world.size > 1 else None
+        what = f"the model {folder.model}"
+        if run.world.size > 1:
+            weights = weight_tensors(model)
+            check_written(what, weights, {})
+        else:
+            weights = None
+            refuse(what, "weights", bad_weights(model))
         if run.world.first:
             replace_folder(folder.model, lambda aside: save(aside, weights))
     run.folder.end(state, finish.step, finish.ending)

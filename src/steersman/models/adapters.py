@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from steersman.errors import ModelError
 from steersman.models.acting import adapter_names, check_adapters, switch_adapter
 from steersman.models.backbone import Backbone
+from steersman.models.finite import check_loaded
 
 
 def add_lora(
@@ -61,6 +62,7 @@ def load_adapter(backbone: Backbone, name: str, folder: str | Path) -> None:
     config.inference_mode = False
     _insert(backbone, name, config)
     state = load_file(folder / "adapter_model.safetensors")
+    check_loaded(folder, state.items())
     result = set_peft_model_state_dict(backbone.peft, state, adapter_name=name)
     missing = [key for key in result.missing_keys if f".{name}." in key]
     if missing or result.unexpected_keys:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from steersman.errors import ModelError
 from steersman.models.files import HEADS
+from steersman.models.finite import check_loaded
 
 
 def _in_float32_at_least(
@@ -94,3 +95,4 @@ def load_heads(heads: Mapping[str, nn.Module], folder: str | Path) -> None:
             f"the heads in {path} cannot be loaded: {str(error).strip().splitlines()[0]}; expected the heads "
             f"{', '.join(heads)} of the same model. Save the model again, or name the folder it was saved to"
         ) from error
+    check_loaded(path, state.items())

@@ -15,6 +15,7 @@ import torch
 from steersman.batches import TokenBatch
 from steersman.errors import MissingLibrary, ModelError
 from steersman.models.backbone import Backbone, Packing, Readout, nearly_equal
+from steersman.models.finite import check_loaded
 from steersman.models.fused import fuse, unfuse
 from steersman.models.unpadded import install
 
@@ -110,6 +111,7 @@ def open_model(
             f"{str(path_or_id)!r} lacks {len(missing)} weights of a {type(model).__name__} (first: {missing[0]}), "
             "which would stay random. Expected a model saved as this kind; check the folder's config.json"
         )
+    check_loaded(path_or_id, model.named_parameters())
     model = model if quantise else model.to(device)
     return model.eval(), original_dropout
 

@@ -37,6 +37,11 @@ def whole(tensor: Tensor) -> Tensor:
     return gathered(tensor).detach().to("cpu", copy=True)
 
 
+def own_part(tensor: Tensor) -> Tensor:
+    """This rank's shard of a tensor, or all of one that is not sharded. No collective."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 def part_like(full: Tensor, like: Tensor) -> Tensor:
     """This rank's shard of a full tensor, with the device and placement of `like`."""
     if isinstance(like, DTensor):

@@ -21,9 +21,12 @@ NONE = "none"
 
 
 class Settings(BaseModel):
-    """A group of settings: frozen; unknown keys are errors."""
+    """A group of settings: frozen; unknown keys and numbers that are not finite are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True)
+    # A number that may be infinite says so in its own Field (allow_inf_nan=True).
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,12 +1,13 @@
 """Groups of settings that several commands share. Their defaults are defined here and nowhere else."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from steersman.settings.base import Settings
 
 Precision = Literal["auto", "fp32", "bf16"]
+_Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class LoraSettings(Settings):
@@ -59,9 +60,10 @@ class OptimiserSettings(Settings):
     floor: float = Field(default=0.0, ge=0, le=1)
     """Final learning rate of the schedule, as a share of learning_rate."""
     weight_decay: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[_Decay, _Decay] = (0.9, 0.999)
     epsilon: float = Field(default=1e-8, gt=0)
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=True)
+    """Gradients are scaled down to this norm; inf: never."""
 
 
 class ComputeSettings(Settings):

@@ -23,6 +23,7 @@ from steersman.errors import CheckpointError
 from steersman.parallel.shard import part_like, whole
 from steersman.parallel.world import World
 from steersman.train.core import Learner
+from steersman.train.finite import check_written
 from steersman.train.optim import load_optimiser_tensors, optimiser_tensors, trainable
 
 
@@ -84,7 +85,7 @@ class Snapshot:
 
 
 def take_snapshot(learner: Learner[Any, Any], facts: Mapping[str, Any], world: World) -> Snapshot:
-    """A checkpoint of the present state.
+    """A checkpoint of the present state. Raises NotFinite if its weights or moments cannot be used.
 
     A collective: all ranks call it together, and one of them writes the result.
     """
@@ -97,12 +98,9 @@ def take_snapshot(learner: Learner[Any, Any], facts: Mapping[str, Any], world: W
         "processes": world.size,
         "facts": dict(facts),
     }
-    return Snapshot(
-        weight_tensors(learner.model),
-        optimiser_tensors(learner.model, learner.optimiser),
-        generator_tensors(world),
-        state,
-    )
+    weights, moments = weight_tensors(learner.model), optimiser_tensors(learner.model, learner.optimiser)
+    check_written(f"the checkpoint after optimiser step {progress.step}", weights, moments)
+    return Snapshot(weights, moments, generator_tensors(world), state)
 
 
 def load_checkpoint(folder: Path, learner: Learner[Any, Any], world: World) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from steersman.errors import NotFinite
 from steersman.parallel.shard import clip_gradients
 from steersman.parallel.world import World
 from steersman.train.allocator import give_back_memory
+from steersman.train.finite import bad_weights
 from steersman.train.objective import BatchT, Objective, Sums, UnitT
 from steersman.train.optim import Optimisation
 from steersman.train.plan import Batching, micro_batches, split_over_ranks
@@ -187,19 +188,31 @@ class Learner(Generic[UnitT, BatchT]):
             with phase("optimiser"):
                 self.optimiser.step()
         else:
-            progress.bad_in_a_row += 1
-            self._notice(
-                f"step {progress.step + 1} skipped: loss {loss}, gradient norm {norm}; the weights are untouched"
-            )
-            if progress.bad_in_a_row >= BAD_STEPS_IN_A_ROW:
-                raise NotFinite(
-                    f"loss or gradient was not finite for {BAD_STEPS_IN_A_ROW} steps in a row (last: loss {loss}, "
-                    f"gradient norm {norm}); the weights are those of step {progress.step + 1 - BAD_STEPS_IN_A_ROW}. "
-                    "Lower optimiser.learning_rate, or find the rows that cause it."
-                )
+            self._skip(loss, norm)
         self.optimiser.zero_grad(set_to_none=True)
         progress.step += 1
         return finite
+
+    def _skip(self, loss: float, norm: float) -> None:
+        """Count a step whose loss or gradient is not finite. Raises if later steps cannot be better."""
+        progress, seen = self.progress, f"loss {loss}, gradient norm {norm}"
+        # This is the cheap place to look at the weights: ones that are not finite give no finite loss.
+        bad = bad_weights(self.model)
+        if self._world.any(bool(bad)):
+            raise NotFinite(
+                f"the weights hold NaN, infinity or numbers that overflow after step {progress.step} "
+                f"({bad[0] if bad else 'on another rank'}; step {progress.step + 1}: {seen}), and no later step can "
+                "mend them. Earlier checkpoints are unchanged. Lower optimiser.learning_rate or "
+                "optimiser.max_grad_norm, and choose another run.out."
+            )
+        progress.bad_in_a_row += 1
+        self._notice(f"step {progress.step + 1} skipped: {seen}; the weights are untouched")
+        if progress.bad_in_a_row >= BAD_STEPS_IN_A_ROW:
+            raise NotFinite(
+                f"loss or gradient was not finite for {BAD_STEPS_IN_A_ROW} steps in a row (last: {seen}); the weights "
+                f"are those of step {progress.step + 1 - BAD_STEPS_IN_A_ROW}. Lower optimiser.learning_rate, or find "
+                "the rows that cause it."
+            )
 
 
 def out_of_memory(error: RuntimeError) -> bool:

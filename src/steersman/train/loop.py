@@ -13,6 +13,7 @@ from steersman.errors import ServiceError
 from steersman.parallel.world import World
 from steersman.train.checkpoint import Snapshot, load_weight_tensors, take_snapshot
 from steersman.train.core import Learner, StepReport
+from steersman.train.finite import check_result
 from steersman.train.objective import BatchT, Objective, UnitT
 
 Ending = Literal["finished", "early", "stopped"]
@@ -124,6 +125,7 @@ def run_training(
         if best is not None:
             load_weight_tensors(learner.model, best)
             kept, held_out = state.best_step, state.best_held_out
+    check_result(length.measure, held_out.get(length.measure), learner.progress.bad_in_a_row)
     return Outcome(ending, step, kept, held_out)
 
 

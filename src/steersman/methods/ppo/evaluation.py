@@ -1,5 +1,6 @@
 """How good the policy is, and which weights were the best: by held-out prompts, and by what the watch believes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,8 @@ def evaluate(parts: Parts, settings: PpoSettings, memory: Memory) -> None:
         return
     memory.held_out = measure(parts, settings, memory)
     value = memory.held_out["objective"]
-    better = memory.best_value is None or value > memory.best_value
+    # NaN or infinity must not become the best: no later value would compare as better than NaN.
+    better = math.isfinite(value) and (memory.best_value is None or value > memory.best_value)
     if better:
         memory.best_value, memory.best_iteration, memory.measurements_since_best = value, memory.iteration, 0
     else:

@@ -25,6 +25,7 @@ from steersman.reward.scorer import ahead_of
 from steersman.rollout.engine import release
 from steersman.settings.ppo import PpoSettings
 from steersman.train.checkpoint import take_snapshot
+from steersman.train.finite import check_result
 
 
 def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
@@ -128,4 +129,6 @@ def _leave_weights(parts: Parts, settings: PpoSettings, memory: Memory) -> PpoOu
         best = memory.best_iteration
         if memory.best_value is not None and best != memory.iteration:
             load_best(parts, best)
+    if best == memory.iteration or memory.best_value is None:
+        check_result("objective", held_out.get("objective"), parts.learner.progress.bad_in_a_row)
     return PpoOutcome(memory.ending, memory.iteration, best, held_out)

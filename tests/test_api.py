@@ -139,7 +139,7 @@ def test_the_stages_of_an_iteration_can_be_called_one_by_one(tiny, tmp_path):
         parts, settings, memory = run.parts, run.settings, run.memory
         samples = collect(list(parts.prompts), parts.engine, parts.language, parts.asking, iteration=0)
         scored = score(samples, parts.scoring(settings, memory), memory.scale)
-        experience = advantage(scored, settings.advantage, kl_coefficient=memory.kl_coefficient, importance_cap=None)
+        experience = advantage(scored, settings.advantage, kl_coefficient=memory.kl_coefficient, importance=None)
         stats = update(
             parts.learner,
             experience,

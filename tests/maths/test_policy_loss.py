@@ -11,6 +11,7 @@ from torch import Tensor
 from steersman.maths.policy_loss import (
     clipped_policy_loss,
     clipped_value_loss,
+    clipped_weight_loss,
     entropy_loss,
     probability_ratio,
     truncated_importance_weight,
@@ -52,6 +53,30 @@ def test_golden_dual_clip():
     )
     torch.testing.assert_close(loss, numbers(6, 5, -2.4))
     assert clipped.tolist() == [True, False, True]
+
+
+def test_golden_cispo():
+    # ratios 8, 2 and 0.5 with bounds 0 and 5: weights 5, 2, 0.5; loss -w A log p, whose gradient is -w A
+    log_probs = logs(0.8, 0.4, 0.1).requires_grad_()
+    loss, ratio, clipped = clipped_weight_loss(
+        log_probs, logs(0.1, 0.2, 0.2), numbers(1, -2, 3), clip_low=1.0, clip_high=4.0
+    )
+    expected = numbers(-5 * math.log(0.8), 2 * 2 * math.log(0.4), -0.5 * 3 * math.log(0.1))
+    torch.testing.assert_close(loss.detach(), expected)
+    torch.testing.assert_close(ratio, numbers(8, 2, 0.5))
+    assert clipped.tolist() == [True, False, False]
+    loss.sum().backward()
+    torch.testing.assert_close(log_probs.grad, numbers(-5, 4, -1.5))
+
+
+def test_a_token_beyond_ppos_clip_has_no_gradient_and_keeps_cispos():
+    for loss_of, options, gradient in (
+        (clipped_policy_loss, {"dual_clip": None}, 0.0),
+        (clipped_weight_loss, {}, -1.2),
+    ):
+        log_probs = logs(0.6).requires_grad_()
+        loss_of(log_probs, logs(0.2), numbers(1), clip_low=0.2, clip_high=0.2, **options).loss.sum().backward()
+        torch.testing.assert_close(log_probs.grad, numbers(gradient))
 
 
 @given(st.integers(0, 1000))

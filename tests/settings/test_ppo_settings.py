@@ -127,3 +127,34 @@ def test_steersman_rloo_is_rloo_unless_it_is_told_another_and_never_gae():
         settings("advantage.estimator=gae", schema=RlooSettings)
     # the resolved recipe is the same run to both commands
     assert to_toml(settings(schema=RlooSettings)) == to_toml(settings("advantage.estimator=rloo"))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("update.policy_loss=cispo", {"clip": 1.0, "clip_high": 4.0}),
+        ("update.ratio=sequence_mean", {"clip": 3e-4, "clip_high": 4e-4}),
+        ("update.importance=token_mask", {"importance_floor": 0.5, "importance_cap": 5.0}),
+        ("update.importance=sequence_mask", {"importance_floor": 0.0, "importance_cap": 3.0}),
+        ("update.importance=sequence_truncate", {"importance_floor": 0.0, "importance_cap": 2.0}),
+    ],
+)
+def test_a_loss_brings_its_papers_bounds(words, expected):
+    found = settings(words)
+    assert {name: getattr(found.update, name) for name in expected} == expected
+    assert PpoSettings.model_validate(tomllib.loads(to_toml(found))) == found
+    assert settings(words, "update.clip=0.1", "update.importance_cap=4").update.importance_cap == 4
+    assert settings(words, "update.clip=0.1").update.clip == 0.1
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("update.policy_loss=cispo", "update.dual_clip=3"), "dual_clip=3.0 has no effect"),
+        (("kl.loss_correction=ratio",), "kl.loss_coefficient is 0"),
+        (("update.importance_floor=0.5",), "importance_floor=0.5 has no effect here: importance=token_truncate"),
+    ],
+)
+def test_a_setting_that_a_loss_does_not_use_is_refused(words, reason):
+    with pytest.raises(UsageError, match=reason):
+        settings(*words)

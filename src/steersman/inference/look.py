@@ -126,7 +126,7 @@ def _measured(run: ReadRun, opened: OpenedPolicy, samples: Sequence[Sample]) -> 
     )
     scored = score(samples, scoring, RunningScale())
     plain = settings.advantage.model_copy(update={"whiten": False, "whiten_rewards": False})
-    return advantage(scored, plain, kl_coefficient=coefficient, importance_cap=None)
+    return advantage(scored, plain, kl_coefficient=coefficient, importance=None)
 
 
 def _commonest(experience: Sequence[Experience]) -> list[Experience]:

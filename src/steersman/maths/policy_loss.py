@@ -1,6 +1,7 @@
 """Element-wise losses of a PPO update. The caller masks, sums and weights them (`masked.sum_and_weight`).
 
-Schulman et al. 2017 (arXiv 1707.06347), equation 7; dual clip: Ye et al. 2020 (arXiv 1912.09729), equation 5.
+Schulman et al. 2017 (arXiv 1707.06347), equation 7; dual clip: Ye et al. 2020 (arXiv 1912.09729), equation 5; CISPO:
+MiniMax-M1 (arXiv 2506.13585), equation 4.
 Ratios are new / old. Old log-probs, sampler log-probs, advantages and returns are constants: no gradient.
 """
 
@@ -64,6 +65,24 @@ def clipped_policy_loss(
         above = (advantages < 0) & (loss > largest_loss)
         loss, clipped = torch.where(above, largest_loss, loss), clipped | above
     return PolicyLoss(loss, ratio.detach(), clipped)
+
+
+def clipped_weight_loss(
+    log_probs: Float[Tensor, "*shape"],
+    old_log_probs: Float[Tensor, "*shape"],
+    advantages: Float[Tensor, "*shape"],
+    *,
+    clip_low: float,
+    clip_high: float,
+) -> PolicyLoss:
+    """CISPO: -clip(ratio, 1 - clip_low, 1 + clip_high) * A * log policy, where the clipped ratio is a constant.
+
+    PPO's clip takes the gradient away from a token whose ratio left the range; here such a token only weighs no more
+    than the bound. `clipped` is True where the weight is at a bound.
+    """
+    ratio = probability_ratio(log_probs, old_log_probs).detach()
+    weight = ratio.clamp(1 - clip_low, 1 + clip_high)
+    return PolicyLoss(-weight * advantages.detach() * log_probs, ratio, weight != ratio)
 
 
 def clipped_value_loss(

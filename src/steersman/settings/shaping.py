@@ -45,6 +45,9 @@ class KlSettings(Settings):
     loss_coefficient: float = Field(default=0.0, ge=0)
     """Coefficient of a KL term in the loss, besides the one in the reward. Their gradients differ: see docs/ppo.md."""
     loss_estimator: Literal["k2", "k3"] = "k2"
+    loss_correction: Literal["none", "ratio"] = "none"
+    """ratio multiplies the KL term in the loss by the ratio new / old, with its gradient. The gradient of k3 is then
+    that of each state's KL, which it is not by itself (arXiv 2512.02556, equation 7)."""
     limit: float | None = Field(default=None, gt=0)
     """Stop the run when an iteration's KL exceeds this many nats per answer."""
 
@@ -53,5 +56,14 @@ class KlSettings(Settings):
         if self.controller != "fixed" and self.coefficient == 0:
             raise ValueError(
                 f"controller={self.controller} multiplies kl.coefficient, which is 0; expected more, such as 0.05"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_correct(self) -> "KlSettings":
+        if self.loss_correction != "none" and not self.loss_coefficient:
+            raise ValueError(
+                f"kl.loss_correction={self.loss_correction} has no effect here: it corrects the KL in the loss, and "
+                "kl.loss_coefficient is 0; set it, or leave loss_correction out"
             )
         return self

@@ -106,3 +106,33 @@ def test_one_answer_a_prompt_is_refused_at_once(tmp_path, capsys):
     assert call(words) != 0
     assert "samples_per_prompt=1; expected 2 or more" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["advantage.estimator=grpo", "update.ratio=sequence_mean", "kl.loss_coefficient=0"],
+        ["update.policy_loss=cispo", "update.importance=token_mask"],
+    ],
+)
+def test_gspo_and_cispo_from_the_command_line(words, tiny, tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in PROMPTS))
+    reward = tmp_path / "vowels.py"
+    reward.write_text("def vowels(prompt, answer):\n    return 0.2 * sum(answer.count(letter) for letter in 'aeiou')\n")
+    out = tmp_path / "run"
+    given = [
+        "--model",
+        str(tiny("llama")),
+        "--prompts",
+        str(prompts),
+        "--scorer",
+        f"{reward}:vowels",
+        "--out",
+        str(out),
+    ]
+    few = ["iterations=2", "prompts_per_iteration=3", "samples_per_prompt=3", "sampling.max_new_tokens=6"]
+    assert call(["rloo", *given, *few, *words]) == 0
+    rows = [row for row in read_rows(out / "journal.jsonl")[0] if "policy loss" in row]
+    assert len(rows) == 2
+    assert all(row["ratio from 1, first minibatch"] < 1e-4 for row in rows)

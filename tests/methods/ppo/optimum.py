@@ -46,11 +46,13 @@ def learn_without_critic(
     answers: int,
     rate: float = 0.03,
     kl: dict[str, Any] | None = None,
+    update: dict[str, Any] | None = None,
 ) -> tuple[float, float, float]:
     """512 answers an iteration, in groups of `answers`."""
     problem = Problem(6, 5, number)
     actors = Tabular(problem, critic=False)
-    groups: dict[str, Any] = {"advantage": {"estimator": estimator}, "update": NO_CRITIC, **({"kl": kl} if kl else {})}
+    groups: dict[str, Any] = {"advantage": {"estimator": estimator}, "update": {**NO_CRITIC, **(update or {})}}
+    groups |= {"kl": kl} if kl else {}
     groups |= {"prompts_per_iteration": 512 // answers, "samples_per_prompt": answers}
     settings = toy_settings(problem, iterations=iterations, batch=answers, beta=beta, seed=seed, **groups)
     run_toy(problem, settings, actors, TabularEngine(actors), learning_rate=rate, value_rate=rate)

@@ -7,13 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steersman.methods.ppo.advantage import advantage, alike, engine_mismatch, explained_variance
+from steersman.settings.policy_update import UpdateSettings
 from steersman.settings.ppo import AdvantageSettings
 
 PLAIN = AdvantageSettings(whiten=False)
 
 
 def stage(samples, settings=PLAIN, *, beta=0.0, cap=None):
-    return advantage(samples, settings, kl_coefficient=beta, importance_cap=cap)
+    weights = None if cap is None else UpdateSettings(importance_cap=cap)
+    return advantage(samples, settings, kl_coefficient=beta, importance=weights)
 
 
 def test_kl_is_paid_token_by_token_and_the_score_on_the_last():

@@ -23,7 +23,7 @@ def two_prompts() -> list:
 
 def stage(samples, estimator, *, beta=0.0, **settings):
     chosen = AdvantageSettings(estimator=estimator, **settings)
-    return advantage(samples, chosen, kl_coefficient=beta, importance_cap=None)
+    return advantage(samples, chosen, kl_coefficient=beta, importance=None)
 
 
 def firsts(experience) -> list[float]:

@@ -11,13 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steersman.maths.group_advantages import all_alike
+from steersman.maths.importance import importance_weights
 from steersman.maths.masked import whiten
-from steersman.maths.policy_loss import truncated_importance_weight
 from steersman.methods.ppo.gae import gae
 from steersman.methods.ppo.records import Experience, Scored
 from steersman.methods.ppo.reinforce import reinforce
 from steersman.methods.ppo.rloo_grpo import dr_grpo, grpo, rloo
 from steersman.methods.ppo.token_rewards import Padded, TokenRewards, padded_token_rewards
+from steersman.settings.policy_update import UpdateSettings
 from steersman.settings.ppo import AdvantageEstimator, AdvantageSettings
 
 ESTIMATORS: Mapping[AdvantageEstimator, Callable[[TokenRewards, AdvantageSettings], tuple[Padded, Padded]]] = {
@@ -31,9 +32,10 @@ ESTIMATORS: Mapping[AdvantageEstimator, Callable[[TokenRewards, AdvantageSetting
 
 
 def advantage(
-    scored: Sequence[Scored], settings: AdvantageSettings, *, kl_coefficient: float, importance_cap: float | None
+    scored: Sequence[Scored], settings: AdvantageSettings, *, kl_coefficient: float, importance: UpdateSettings | None
 ) -> list[Experience]:
-    """Rewards, advantages and returns of each token. `importance_cap` is None where engine and trainer agree."""
+    """Rewards, advantages and returns of each token. `importance` are the settings of importance weights; None
+    where engine and trainer agree."""
     given = padded_token_rewards(scored, settings, kl_coefficient=kl_coefficient)
     advantages, returns = ESTIMATORS[settings.estimator](given, settings)
     if settings.whiten:
@@ -47,7 +49,7 @@ def advantage(
                 given.rewards[i, :length],
                 advantages[i, :length],
                 returns[i, :length],
-                _importance(one, importance_cap),
+                _importance(one, importance),
             )
         )
     return found
@@ -83,7 +85,14 @@ def explained_variance(experience: Sequence[Experience]) -> float:
     return float(1 - (returns - values).var(unbiased=False) / variance) if float(variance) > 1e-12 else 0.0
 
 
-def _importance(one: Scored, cap: float | None) -> Float[Tensor, " tokens"]:
-    if cap is None:
+def _importance(one: Scored, settings: UpdateSettings | None) -> Float[Tensor, " tokens"]:
+    if settings is None:
         return torch.ones_like(one.old_log_probs)
-    return truncated_importance_weight(one.old_log_probs, one.sample.rollout.log_probs, cap=cap)
+    return importance_weights(
+        one.old_log_probs,
+        one.sample.rollout.log_probs,
+        of_answer=settings.importance.startswith("sequence"),
+        mask=settings.importance.endswith("mask"),
+        floor=settings.importance_floor,
+        cap=settings.importance_cap,
+    )

@@ -47,8 +47,8 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
     # 3. Advantage: the reward of each token (KL penalty, and the score on the last), compared with what was expected.
     mismatch = engine_mismatch(scored)
     memory.importance = mismatch > settings.update.mismatch_bound
-    cap = settings.update.importance_cap if memory.importance else None
-    experience = advantage(scored, settings.advantage, kl_coefficient=memory.kl_coefficient, importance_cap=cap)
+    weights = settings.update if memory.importance else None
+    experience = advantage(scored, settings.advantage, kl_coefficient=memory.kl_coefficient, importance=weights)
 
     # 4. Update: epochs of minibatches with the clipped losses. A GPU engine's copy of the weights makes room for it.
     release(parts.engine)

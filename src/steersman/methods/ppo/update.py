@@ -15,7 +15,8 @@ from torch import Tensor
 from steersman.batches import TokenRow
 from steersman.data.order import epoch_order
 from steersman.maths.kl import k2, k3
-from steersman.maths.policy_loss import clipped_policy_loss, clipped_value_loss, entropy_loss
+from steersman.maths.policy_loss import clipped_value_loss, entropy_loss, probability_ratio
+from steersman.methods.ppo.policy_term import policy_loss
 from steersman.methods.ppo.records import Experience, ExperienceBatch, Unit
 from steersman.methods.ppo.roles import Actors, CriticApart
 from steersman.settings.policy_update import UpdateSettings
@@ -72,15 +73,7 @@ class PpoObjective:
             log_probs, entropies = critic.policy_log_probs(answers, **asked)
         else:
             log_probs, entropies, values = model.policy(answers, **asked)
-        high = settings.clip if settings.clip_high is None else settings.clip_high
-        policy = clipped_policy_loss(
-            log_probs,
-            batch.old_log_probs,
-            batch.advantages,
-            clip_low=settings.clip,
-            clip_high=high,
-            dual_clip=settings.dual_clip,
-        )
+        policy = policy_loss(log_probs, batch, settings)
         count = batch.answers_count
         share = self._shares(answers.loss_mask) * count
         terms["policy"] = Term((policy.loss * batch.importance * share).sum(), 1.0)
@@ -88,6 +81,8 @@ class PpoObjective:
             terms["entropy"] = Term((entropy_loss(entropies) * share).sum(), bonus)
         if self.kl.loss_coefficient:
             estimate = {"k2": k2, "k3": k3}[self.kl.loss_estimator](log_probs, batch.reference_log_probs)
+            if self.kl.loss_correction == "ratio":
+                estimate = estimate * probability_ratio(log_probs, batch.old_log_probs)
             terms["KL in loss"] = Term((estimate * share).sum(), self.kl.loss_coefficient)
         log_ratio = log_probs.detach() - batch.old_log_probs
         measured = _measured(policy.ratio.detach(), policy.clipped, log_ratio)

@@ -51,7 +51,12 @@ def written(tmp_path, *records, name="data.jsonl"):
 
 
 def scored(tmp_path, source, scorer, /, **given) -> tuple[Any, list[Any]]:
-    values = {"data": {"source": source}, "scorer": {"path": str(scorer)}, "out": str(tmp_path / "scored.jsonl")}
+    values: dict[str, Any] = {
+        "data": {"source": source},
+        "scorer": {"path": str(scorer)},
+        "out": str(tmp_path / "scored.jsonl"),
+    }
+    values["force"] = True  # tests score into one file, again and again
     result = run_score(check(ScoreSettings, {**values, **given}), quiet=True)
     return result, list(load_records(result.out, format="native", strict=True))
 
@@ -192,7 +197,7 @@ def test_the_command_reports_how_well_a_scorer_agrees_with_people(tmp_path, scor
     assert ended.exit_code == 0, ended.output
     assert "80 answers of 40 records" in ended.stdout
     assert "accuracy 75.0%" in ended.stdout
-    ended = CliRunner().invoke(command(), [*words, "--json"])
+    ended = CliRunner().invoke(command(), [*words, "--json", "--force"])
     report = json.loads(ended.stdout)
     assert report["quality"]["accuracy"]["estimate"] == 0.75
     assert report["name"] == "length"

@@ -62,7 +62,7 @@ def test_convert_writes_and_reports(pairs, tmp_path):
     )
     assert found["wrote"]["written"] == 0
     assert found["wrote"]["set_aside"] == {"a transcript needs a conversation: this prompt is a plain text": 100}
-    words = run("convert", tmp_path / "out.jsonl.gz", tmp_path / "hh.jsonl", "--to", "hh-rlhf").output
+    words = run("convert", tmp_path / "out.jsonl.gz", tmp_path / "hh.jsonl", "--to", "hh-rlhf", "--force").output
     assert "set aside     100" in words
     assert "hh.set_aside.jsonl" in words
 

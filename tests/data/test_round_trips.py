@@ -187,7 +187,7 @@ A, B, C = Completion("Hello!"), Completion("What?"), Completion("Hey")
 
 
 def converted(tmp_path, records, target, name="out.jsonl"):
-    report = convert_records(records, tmp_path / name, target)
+    report = convert_records(records, tmp_path / name, target, force=True)
     return report, [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
 
 
@@ -301,7 +301,9 @@ def test_files_of_every_ending_read_back(tmp_path, name, target):
     report = ReadReport()
     assert list(load_records(str(tmp_path / name), report=report)) == records
     first = (tmp_path / name).read_bytes()
-    convert_records(records, tmp_path / name, target)
+    with pytest.raises(UsageError, match="exists already"):
+        convert_records(records, tmp_path / name, target)
+    convert_records(records, tmp_path / name, target, force=True)
     assert (tmp_path / name).read_bytes() == first
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
@@ -320,7 +322,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path):
         raise DataError("the disk is on fire")
 
     with pytest.raises(DataError, match="on fire"):
-        convert_records(failing(), tmp_path / "out.jsonl", "native")
+        convert_records(failing(), tmp_path / "out.jsonl", "native", force=True)
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out.jsonl", "old\n")]
 
 

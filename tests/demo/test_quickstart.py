@@ -213,6 +213,14 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path):
         run_quickstart(tmp_path / "demo", seed=0, fast=True, quiet=True, reporter=Silent())
 
 
+def test_files_that_no_quickstart_made_are_not_overwritten(tmp_path):
+    mine = tmp_path / "answers.jsonl"
+    mine.write_text("mine\n")
+    with pytest.raises(UsageError, match=r"answers\.jsonl exists and is from no quickstart"):
+        run_quickstart(tmp_path, seed=0, fast=True, quiet=True, reporter=Silent())
+    assert mine.read_text() == "mine\n"
+
+
 def test_a_stage_that_was_asked_to_stop_ends_the_story_there(tmp_path, monkeypatch):
     from dataclasses import replace
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from steersman.execution.kept import OpenRunFolder
+from steersman.parallel.world import World
 from steersman.runs.checkpoints import Best, CheckpointStore
 from steersman.runs.folder import RunFolder
 from steersman.runs.journal import Journal, read_rows
@@ -88,3 +89,20 @@ def test_notices_before_the_run_is_resumed_are_journaled_after_it(kept: OpenRunF
     kept.notice("late")
     rows = read_rows(kept.folder.journal_path)[0]
     assert [(row["step"], row.get("notice")) for row in rows] == [(0, "early"), (0, "late")]
+
+
+def test_a_damaged_line_of_the_journal_is_said_on_resume_and_kept_aside(
+    kept: OpenRunFolder, capsys: pytest.CaptureFixture[str]
+):
+    for step in (1, 2, 3):
+        kept.journal({"step": step, "loss": 1.0})
+    kept.save(3, snapshot(3.0))
+    path = kept.folder.journal_path
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'{"step": 2', b'{"step; 2'))
+    kept.resume_point(World.alone())
+    told = capsys.readouterr().err
+    assert f"{path}:2: not a journal row: '" in told
+    assert "moved to journal.jsonl.damaged" in told
+    assert path.with_name("journal.jsonl.damaged").read_bytes().startswith(b'{"step; 2')
+    assert [row["step"] for row in read_rows(path)[0]] == [1, 3, 3]  # the last is the notice

@@ -159,12 +159,13 @@ def test_truncation_at_resume_gives_exactly_the_earlier_rows(
     assert [row["step"] for row in read_rows(path)[0]] == [step for step in before if step <= cut] + after
 
 
-def test_cutting_drops_what_cannot_be_read_and_what_is_half_written(tmp_path: Path):
+def test_cutting_moves_damaged_lines_aside_and_drops_what_is_half_written(tmp_path: Path):
     path = tmp_path / "samples.jsonl"
     path.write_bytes(b'{"step": 1}\nnonsense\n[]\n{"step": 9}\n{"step": 1}')
-    truncate_lines(path, 5)
+    assert [(line.line, line.row) for line in truncate_lines(path, 5)] == [(2, "nonsense"), (3, "[]")]
     assert path.read_bytes() == b'{"step": 1}\n'
-    truncate_lines(tmp_path / "none", 5)
+    assert (tmp_path / "samples.jsonl.damaged").read_bytes() == b"nonsense\n[]\n"
+    assert truncate_lines(path, 5) == truncate_lines(tmp_path / "none", 5) == []
     assert not (tmp_path / "none").exists()
 
 

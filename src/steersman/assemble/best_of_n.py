@@ -142,6 +142,7 @@ def _scoring(settings: BestOfNSettings, files: Files) -> ScoreSettings:
         scorer=settings.scorer,
         name=SCORE,
         out=str(files.scored),
+        force=True,  # the run's own file
         device=settings.run.device,
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from steersman.data.kinds import WITH_PROMPTS, as_prompts
 from steersman.data.load import ReadReport
+from steersman.data.outputs import check_outputs
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.answers import Answer
 from steersman.evaluate.numerals import numeral
@@ -20,7 +21,7 @@ from steersman.loading.saved import open_any_model
 from steersman.loading.scorers import load_scorer
 from steersman.loading.sources import read_source
 from steersman.pages.parts import Commands, Example, Examples, Mark, Report, Section, Sentence, Shown
-from steersman.pages.render import html_of
+from steersman.pages.render import html_of, is_page_of_ours
 from steersman.pages.word_diff import Stretch, told_apart, unmarked
 from steersman.records import Message, Prompt
 from steersman.rollout.engine import Sampling
@@ -122,11 +123,17 @@ def _answers(
     return draw(model, prompts, sampling, seeds=prompt_seeds(prompts, seed)).answers
 
 
-def write_page(found: Compared, out: str) -> str:
-    """The comparison as one HTML file."""
+def check_page(out: str, *, reads: Sequence[str], force: bool) -> None:
+    """Raise UsageError if the page would overwrite what is read, or a file that is no page of Steersman."""
     path = Path(out).expanduser()
     if path.is_dir():
         raise UsageError(f"--html {out} is a folder; name a file, such as {path / 'compare.html'}")
+    check_outputs([path], reads=reads, force=force, is_own=is_page_of_ours)
+
+
+def write_page(found: Compared, out: str) -> str:
+    """The comparison as one HTML file."""
+    path = Path(out).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, html_of(report_of(found)))
     return str(path)

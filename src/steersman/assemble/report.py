@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steersman.data.outputs import check_outputs
 from steersman.errors import UsageError
 from steersman.inference.look import measure
 from steersman.pages.parts import Heading, Part, Report, Section, Sentence
-from steersman.pages.render import html_of
+from steersman.pages.render import html_of, is_page_of_ours
 from steersman.reports.curves import together
 from steersman.reports.evaluation import ReadEvaluation, read_evaluation
 from steersman.reports.evaluation import headline_of as evaluation_headline
@@ -40,21 +41,25 @@ def write_report(
     microscope: int | None = None,
     prompts: Sequence[str] = (),
     device: str = "auto",
+    force: bool = False,
 ) -> ReportResult:
     """One page of all these folders.
 
-    `microscope` is how many prompts are answered again and shown token by token; 0 for none.
+    `microscope` is how many prompts are answered again and shown token by token; 0 for none. A file that is no report
+    is overwritten only with `force`.
     """
     if not places:
         raise UsageError("a report is made of a run's folder, or of several; name at least one, such as runs/ppo")
     folders = [Path(place).expanduser() for place in places]
+    path = Path(out).expanduser() if out else (folders[0] / REPORT if len(folders) == 1 else Path(REPORT))
+    if path.is_dir():
+        raise UsageError(f"--out {path} is a folder; name a file, such as {path / REPORT}")
+    read = [file for folder in folders if folder.is_dir() for file in folder.rglob("*") if file.suffix != ".html"]
+    check_outputs([path], reads=read, force=force, is_own=is_page_of_ours)
     evaluations = [read_evaluation(folder) for folder in folders if is_evaluation(folder)]
     runs = [read_run(folder) for folder in folders if not is_evaluation(folder)]
     looked = [measure(run, microscope=microscope, prompts=prompts, device=device) for run in runs]
     report = report_of(evaluations, list(zip(runs, looked, strict=True)))
-    path = Path(out).expanduser() if out else (folders[0] / REPORT if len(folders) == 1 else Path(REPORT))
-    if path.is_dir():
-        raise UsageError(f"--out {path} is a folder; name a file, such as {path / REPORT}")
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, html_of(report))
     titles = tuple(section.title for section in report.sections)

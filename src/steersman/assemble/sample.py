@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from steersman.assemble.score import refuse_own_source
 from steersman.data.kinds import WITH_PROMPTS, as_prompts, prompt_words
 from steersman.data.load import ReadReport
+from steersman.data.outputs import check_outputs
 from steersman.errors import DataError, Preempted, RunLocked, UsageError
 from steersman.inference.draw import AnsweringModel, AnswerSlot, Group, answer_group, plan_slots
 from steersman.loading.saved import open_model
@@ -52,7 +52,7 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
     out = Path(settings.out).expanduser()
     if not out.name.endswith(".jsonl"):
         raise UsageError(f"answers are written row by row to a .jsonl file; seen out={settings.out}")
-    refuse_own_source(settings.prompts.source, out)
+    check_outputs([out], reads=[settings.prompts.source], force=True)  # its own rows are verified and kept
     result = SampleResult(settings.out)
     prompts = _prompts(settings, result)
     out.parent.mkdir(parents=True, exist_ok=True)

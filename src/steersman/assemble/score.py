@@ -14,6 +14,7 @@ from numpy import ndarray
 from steersman.assemble.stages import STAGES
 from steersman.data.kinds import answers_of, pairs_of
 from steersman.data.load import ReadReport
+from steersman.data.outputs import check_outputs
 from steersman.data.write import RowWriter
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.judged_pairs import judged_pairs
@@ -24,6 +25,7 @@ from steersman.loading.sources import read_source
 from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking, Record, to_dict
 from steersman.reward.scorer import Score
 from steersman.runs.progress import Progress
+from steersman.runs.replies import holds_only_replies
 from steersman.settings.score import ScoreSettings
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -56,15 +58,17 @@ class ScoreResult:
 def run_score(settings: ScoreSettings, *, quiet: bool = False, reward: Reward | None = None) -> ScoreResult:
     """Score every answer. The file is written whole or not at all. `reward` replaces settings.scorer."""
     out = Path(settings.out).expanduser()
-    refuse_own_source(settings.data.source, out)
+    # Kept beside the result until it is written: paid replies are not lost when a later answer fails.
+    replies = out.with_name(f"{out.name}.replies")
+    check_outputs([out], reads=[settings.data.source], force=settings.force)
+    if replies.exists() and not holds_only_replies(replies):
+        raise UsageError(f"{replies} is needed for the scorer's replies, but holds other files; give another out")
     with RowWriter(out) as writer:
         report = ReadReport()
         records = list(read_source(settings.data, STAGES["score"].reads, report))
         if not records:
             expected = "answers, demonstrations, comparisons, rankings or labels"
             raise DataError(report.nothing("answers to score", expected))
-        # Kept beside the result until it is written: paid replies are not lost when a later answer fails.
-        replies = out.with_name(f"{out.name}.replies")
         keeping = replace(ScorerCache.nowhere(), replies=replies)
         scorer = scorer_of(settings.scorer, reward, resolve_device(settings.device), keeping)
         name = settings.name or scorer.name
@@ -84,11 +88,6 @@ def run_score(settings: ScoreSettings, *, quiet: bool = False, reward: Reward | 
                 progress.update(start + len(chunk), {"mean score": float(np.mean(values[-len(found) :]))})
     shutil.rmtree(replies, ignore_errors=True)
     return _result(settings, name, len(records), np.array(values, dtype=np.float64), notes, judged, report)
-
-
-def refuse_own_source(source: str, out: Path) -> None:
-    if out.exists() and Path(source).exists() and out.samefile(source):
-        raise UsageError(f"out={out} is the file that is read; give another name, so that nothing is lost")
 
 
 def _with_scores(

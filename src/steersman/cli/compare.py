@@ -38,14 +38,17 @@ def compare(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
     html: Annotated[str | None, typer.Option(help="Also write the comparison as an HTML page.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is no report of Steersman.")] = False,
     json: Json = False,
 ) -> None:
     """Show the answers of two or more models to the same prompts side by side. With two models, differing words are
     marked."""
     places, judges = named(models or [], "model"), named(scorers or [], "scorer")
-    from steersman.assemble.compare import run_compare, write_page
+    from steersman.assemble.compare import check_page, run_compare, write_page
     from steersman.rollout.engine import Sampling
 
+    if html is not None:
+        check_page(html, reads=[prompts] if prompts else [], force=force)
     found = run_compare(
         places,
         source=prompts,

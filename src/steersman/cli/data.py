@@ -17,6 +17,7 @@ Split = Annotated[str | None, typer.Option(help="The split of a dataset: train, 
 Format = Annotated[str | None, typer.Option(help="The format of the rows; detected from their fields if not given.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first malformed row (exit code 3).")]
 Quarantine = Annotated[Path | None, typer.Option(help="Write malformed rows to this file, with file, line and reason.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there already.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -30,21 +31,22 @@ def inspect_command(
     ] = None,
     strict: Strict = False,
     quarantine: Quarantine = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Count rows, kinds, lengths, duplicates, ties, position bias, annotators and malformed rows. With several sources,
     also find prompts that they share (leaks)."""
     from steersman.data.inspect import find_leak, inspect, token_counter
     from steersman.data.load import ReadReport, load_records
+    from steersman.data.outputs import check_outputs
     from steersman.data.show import inspection_lines, leak_lines
 
     count_tokens = token_counter(tokenizer) if tokenizer else None
+    aside = _one_each(quarantine, len(sources))
+    check_outputs([path for path in aside if path is not None], reads=sources, force=force)
     seen = []
-    for number, source in enumerate(sources):
+    for source, bad_rows in zip(sources, aside, strict=True):
         report = ReadReport()
-        bad_rows = (
-            quarantine.with_stem(f"{quarantine.stem}-{number + 1}") if quarantine and len(sources) > 1 else quarantine
-        )
         records = load_records(source, format=format, split=split, strict=strict, quarantine=bad_rows, report=report)
         seen.append(inspect(records, report, count_tokens=count_tokens))
     leaks = [
@@ -79,16 +81,20 @@ def convert_command(
     format: Format = None,
     strict: Strict = False,
     quarantine: Quarantine = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Convert records to another format. Records that it cannot represent are counted and saved in a second file."""
-    from steersman.data.convert import convert_records
+    from steersman.data.convert import convert_records, set_aside_path
     from steersman.data.load import ReadReport, load_records
+    from steersman.data.outputs import check_outputs
     from steersman.data.show import conversion_lines, reading_lines
 
+    written = [target, set_aside_path(target), *([quarantine] if quarantine else [])]
+    check_outputs(written, reads=[source], force=force)
     read = ReadReport()
     records = load_records(source, format=format, split=split, strict=strict, quarantine=quarantine, report=read)
-    report = convert_records(records, target, to)
+    report = convert_records(records, target, to, force=force)
     if as_json:
         _print_json({"read": read.as_dict(), "wrote": report.as_dict()})
     else:
@@ -110,20 +116,32 @@ def split_command(
     format: Format = None,
     strict: Strict = False,
     quarantine: Quarantine = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Split by a hash of the prompt: no prompt is in two splits, and the same prompt always goes to the same split."""
     from steersman.data.load import ReadReport, load_records
+    from steersman.data.outputs import check_outputs
     from steersman.data.show import reading_lines, split_lines
-    from steersman.data.split import read_shares, split_records
+    from steersman.data.split import read_shares, split_paths, split_records
 
+    parts, ending = read_shares(shares), ".jsonl.gz" if gz else ".jsonl"
+    written = [*split_paths(folder, parts, ending).values(), *([quarantine] if quarantine else [])]
+    check_outputs(written, reads=[source], force=force)
     read = ReadReport()
     records = load_records(source, format=format, split=split, strict=strict, quarantine=quarantine, report=read)
-    report = split_records(records, folder, shares=read_shares(shares), by=by, ending=".jsonl.gz" if gz else ".jsonl")
+    report = split_records(records, folder, shares=parts, by=by, ending=ending, force=force)
     if as_json:
         _print_json({"read": read.as_dict(), "wrote": report.as_dict()})
     else:
         _print("\n".join([*reading_lines(read), *split_lines(report)]))
+
+
+def _one_each(quarantine: Path | None, sources: int) -> list[Path | None]:
+    """A quarantine file for each source, numbered if there are several."""
+    if quarantine is None or sources == 1:
+        return [quarantine] * sources
+    return [quarantine.with_stem(f"{quarantine.stem}-{number}") for number in range(1, sources + 1)]
 
 
 def _print(text: str) -> None:

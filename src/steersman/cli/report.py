@@ -25,6 +25,7 @@ def report(
     ] = None,
     prompts: Annotated[list[str] | None, typer.Option("--prompt", help="A prompt for the microscope, as text.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is no report of Steersman.")] = False,
     json: Json = False,
 ) -> None:
     """Write a self-contained page: a summary, curves with healthy ranges, answers before and after training with marked
@@ -32,7 +33,7 @@ def report(
     run."""
     from steersman.assemble.report import write_report
 
-    made = write_report(places, out=out, microscope=microscope, prompts=prompts or [], device=device)
+    made = write_report(places, out=out, microscope=microscope, prompts=prompts or [], device=device, force=force)
     say(
         made.as_dict(),
         as_json=json,

@@ -29,6 +29,7 @@ def score(
     positive: Annotated[str | None, typer.Option(help="The class of a classifier whose logit is the score.")] = None,
     limit: Annotated[int | None, typer.Option(help="Score at most this many records.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there already.")] = False,
     json: Json = False,
 ) -> None:
     """Score every answer of a file and print a summary. For comparisons and rankings, also report the scorer's
@@ -40,6 +41,7 @@ def score(
         "scorer.positive": positive,
         "name": name,
         "out": out,
+        "force": force or None,
         "device": device,
     }
     settings = gather(ScoreSettings, words, options)

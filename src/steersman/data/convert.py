@@ -14,6 +14,7 @@ from typing import Any
 from steersman.data.formats.format import Format, LeftOut
 from steersman.data.formats.registry import FORMATS, format_named
 from steersman.data.kinds import as_prompts, pairs_of
+from steersman.data.outputs import check_outputs
 from steersman.data.write import RowWriter
 from steersman.errors import DataError, UsageError
 from steersman.records import KIND_OF, Comparison, Prompt, Ranking, Record, to_dict
@@ -46,12 +47,21 @@ class ConvertReport:
         return {**vars(self), "lost": dict(self.lost), "set_aside": dict(self.set_aside)}
 
 
-def convert_records(records: Iterable[Record], path: Path, target: str) -> ConvertReport:
-    """Write records to `path` in the target format. Records it cannot represent go to `<name>.set_aside.jsonl`."""
+def set_aside_path(path: Path) -> Path:
+    """Where a conversion to `path` saves the records that the target format cannot represent."""
+    return path.with_name(path.name.split(".")[0] + ".set_aside.jsonl")
+
+
+def convert_records(records: Iterable[Record], path: Path, target: str, *, force: bool = False) -> ConvertReport:
+    """Write records to `path` in the target format. Records it cannot represent go to `<name>.set_aside.jsonl`.
+
+    Files that are there already are overwritten only with `force`.
+    """
     if target not in TARGETS:
         hint = "can only be read" if target in FORMATS else "is not known"
         raise UsageError(f"the format {target!r} {hint}; expected one of {', '.join(TARGETS)}")
-    aside = path.with_name(path.name.split(".")[0] + ".set_aside.jsonl")
+    aside = set_aside_path(path)
+    check_outputs([path, aside], force=force)
     report = ConvertReport(target=target, path=str(path))
     stream = iter(records)
     first = next(stream, None)
@@ -70,7 +80,7 @@ def convert_records(records: Iterable[Record], path: Path, target: str) -> Conve
     if set_aside.rows:
         report.set_aside_path = str(aside)
     else:
-        aside.unlink()
+        aside.unlink()  # empty, and this conversion's own
     return report
 
 

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from steersman.data.formats.format import Format, LeftOut, PlacedOutcomes
 from steersman.data.formats.registry import detect, format_named
+from steersman.data.outputs import check_outputs
 from steersman.data.sources import SourcePart, open_parts
 from steersman.errors import DataError
 from steersman.records import (
@@ -98,6 +99,8 @@ def load_records(
     """The records of a source, streaming. With `kind`, only records of that kind; others are counted as left out."""
     report = report if report is not None else ReadReport()
     report.source = source
+    if quarantine is not None:
+        check_outputs([quarantine], reads=[source], force=True)
     parts = open_parts(source, split=split)
     chosen = format_named(format) if format else None
     return _load(parts, _Keeper(report, kind, strict, quarantine), chosen)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.data.kinds import hash64, normalised, opening_words, question_words
+from steersman.data.outputs import check_outputs
 from steersman.data.write import RowWriter
 from steersman.errors import UsageError
 from steersman.records import Record, to_dict
@@ -67,6 +68,11 @@ def split_of(record: Record, shares: dict[str, float], *, by: str = "prompt") ->
     return list(shares)[-1]
 
 
+def split_paths(folder: Path, shares: dict[str, float], ending: str) -> dict[str, Path]:
+    """The file of each split."""
+    return {name: folder / f"{name}{ending}" for name in checked_shares(shares)}
+
+
 def split_records(
     records: Iterable[Record],
     folder: Path,
@@ -74,12 +80,17 @@ def split_records(
     shares: dict[str, float] = DEFAULT_SHARES,
     by: str = "prompt",
     ending: str = ".jsonl",
+    force: bool = False,
 ) -> SplitReport:
-    """Write one file per split, in the native format. Records keep their order."""
+    """Write one file per split, in the native format. Records keep their order.
+
+    Files that are there already are overwritten only with `force`.
+    """
     report = SplitReport()
-    shares = checked_shares(shares)
+    files = split_paths(folder, shares, ending)
+    check_outputs(list(files.values()), force=force)
     with ExitStack() as stack:
-        writers = {name: stack.enter_context(RowWriter(folder / f"{name}{ending}")) for name in shares}
+        writers = {name: stack.enter_context(RowWriter(path)) for name, path in files.items()}
         for record in records:
             writers[split_of(record, shares, by=by)].write(to_dict(record))
     for name, writer in writers.items():

@@ -38,7 +38,7 @@ from steersman.execution.ending import RunResult
 from steersman.harbour.demonstrations import demonstrations
 from steersman.harbour.taste import true_taste
 from steersman.records import Answers, to_dict
-from steersman.runs.folder import atomic_write_text
+from steersman.runs.folder import RunFolder, atomic_write_text
 from steersman.runs.journal import read_rows
 from steersman.runs.listing import show_run
 from steersman.settings.base import load_settings
@@ -66,6 +66,7 @@ FAST = Sizes(
     prompts=48,
     pairs=40,
 )
+ANSWERS, NUMBERS, REPORT = "answers.jsonl", "numbers.json", "report.html"
 BASE = "harbour:base"
 THREADS = 1
 GAINED, LOST, DRAWN = 4, 2, 6
@@ -190,8 +191,7 @@ STAGES = (
 def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, reporter: ProgressReporter) -> QuickstartStory:
     """Run the quickstart. The same call on the same folder resumes it, or reports from the existing results."""
     began = time.monotonic()
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; the quickstart needs a folder of its own. Choose another name")
+    _check_folder(out)
     place = Place(out, seed, FAST if fast else FULL)
     reporter.started(STAGES, place)
     chapters: list[Chapter] = []
@@ -231,6 +231,18 @@ def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, reporter: P
     _write(story)
     reporter.finished(story)
     return story
+
+
+def _check_folder(out: Path) -> None:
+    """Raise UsageError if files of this folder would be overwritten that no quickstart made."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; the quickstart needs a folder of its own. Choose another name")
+    theirs = [name for name in (ANSWERS, NUMBERS, REPORT) if (out / name).exists()]
+    if theirs and not RunFolder(out / STAGES[0].name).is_run:
+        raise UsageError(
+            f"{out / theirs[0]} exists and is from no quickstart; the quickstart needs a folder of its own. Choose "
+            "another name"
+        )
 
 
 def _play(stage: QuickstartStage, place: Place, *, quiet: bool) -> Chapter:
@@ -281,8 +293,8 @@ def _write(story: QuickstartStory) -> None:
         json.dumps(to_dict(answers_to(story.measured, i)), ensure_ascii=False)
         for i in range(len(story.measured[0].answers))
     ]
-    atomic_write_text(out / "answers.jsonl", "\n".join(lines) + "\n")
-    atomic_write_text(out / "numbers.json", json.dumps(story.as_dict(), indent=1, ensure_ascii=False) + "\n")
+    atomic_write_text(out / ANSWERS, "\n".join(lines) + "\n")
+    atomic_write_text(out / NUMBERS, json.dumps(story.as_dict(), indent=1, ensure_ascii=False) + "\n")
     write_page(story)
 
 

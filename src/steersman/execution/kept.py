@@ -23,7 +23,7 @@ from steersman.errors import CheckpointError, UsageError
 from steersman.parallel.world import World
 from steersman.runs.checkpoints import Checkpoint, CheckpointStore
 from steersman.runs.folder import RunFolder, atomic_write_text
-from steersman.runs.journal import Journal, Sink, old_names_in, truncate_lines
+from steersman.runs.journal import Journal, Sink, damaged_path, old_names_in, truncate_lines
 from steersman.runs.lock import lock_run
 from steersman.runs.model_folder import model_folder
 from steersman.runs.progress import Progress
@@ -193,8 +193,9 @@ class OpenRunFolder:
         if self._journal is None:
             return
         self._store.discard_after(step)
-        self._journal.truncate_to(step)
-        truncate_lines(self.folder.watch_path, step)
+        damaged = self._journal.truncate_to(step) + truncate_lines(self.folder.watch_path, step)
+        for line in damaged:
+            self.notice(f"{line}: {line.row!r}; moved to {damaged_path(Path(line.source)).name}")
         for old, new in old_names_in(self.folder.journal_path).items():
             self.notice(
                 f"the journal's {old!r} is now called {new!r}; rows under the old name are still read in this release"

@@ -19,7 +19,7 @@ from steersman.judging.history import History, SaveError, acts_of, append, line_
 from steersman.judging.queue import prompt_key
 from steersman.judging.verdicts import Judgement, item_of
 from steersman.records import Comparison, Demonstration, Ranking, from_dict, to_dict
-from steersman.runs.folder import atomic_write_bytes, fsync_path
+from steersman.runs.folder import aside, atomic_write_bytes, fsync_path
 
 __all__ = ["Ledger", "SaveError"]
 
@@ -147,9 +147,9 @@ class Ledger:
         if not any(drafts.values()):
             self.draft_path.unlink(missing_ok=True)
             return
-        aside = self.draft_path.with_name(self.draft_path.name + ".new")
-        aside.write_bytes(line_of(drafts))
-        aside.replace(self.draft_path)
+        new = aside(self.draft_path)
+        new.write_bytes(line_of(drafts))
+        new.replace(self.draft_path)
 
     def draft(self, item: str) -> str:
         """The unfinished answer to this item, or an empty string."""

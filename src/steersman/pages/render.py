@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
@@ -17,6 +18,8 @@ from steersman.pages.parts import Microscope, Part, Report
 
 FOLDER = "files"
 SHELL, PARTS, STYLE, SCRIPT = "report.html.jinja", "parts.html.jinja", "report.css", "microscope.js"
+
+MARK = '<meta name="generator" content="steersman">'
 
 
 def html_of(report: Report) -> str:
@@ -39,6 +42,13 @@ def html_of(report: Report) -> str:
         script_hash=digest,
         scripted=any(_has_microscope(part) for section in report.sections for part in section.parts),
     )
+
+
+def is_page_of_ours(path: Path) -> bool:
+    """Whether a file is a report that Steersman wrote, and may replace."""
+    with path.open("rb") as file:
+        head = file.read(4096).lower()
+    return MARK.encode() in head or b"<title>steersman" in head  # the title is all that older reports have
 
 
 def held(sentence: str) -> str:

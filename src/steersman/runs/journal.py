@@ -87,13 +87,15 @@ class Journal:
             os.ftruncate(self._descriptor, size)
             raise SteersmanError(not_written(self.path, size + len(line), error)) from error
 
-    def truncate_to(self, step: int) -> None:
-        """Delete the rows after `step`, for a run that resumes there, so that no row is missing or duplicated."""
-        truncate_lines(self.path, step)
+    def truncate_to(self, step: int) -> list[Malformed]:
+        """Delete the rows after `step`, for a run that resumes there, so that no row is missing or duplicated. Returns
+        the damaged lines, which are moved to a file beside the journal."""
+        damaged = truncate_lines(self.path, step)
         os.close(self._descriptor)
         self._descriptor = self._open()
         for sink in self._sinks:
             sink.truncate_to(step)
+        return damaged
 
     def sync(self) -> None:
         """Flush all rows to disk. Called before a checkpoint of the same step is written."""
@@ -124,14 +126,28 @@ def _plain(name: str, value: Any) -> float | int | str | None:
     raise UsageError(f"the journal takes numbers, but {name!r} is a {type(value).__name__}. Write its mean instead.")
 
 
-def truncate_lines(path: Path, step: int) -> None:
-    """Delete, in one atomic write, the JSON lines after `step` and those that cannot be read. The other lines stay the
-    same byte for byte."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    rows = [(line, _parse(line)) for line in lines if line.endswith(b"\n")]
+def truncate_lines(path: Path, step: int) -> list[Malformed]:
+    """Delete, in one atomic write, the JSON lines after `step`. The other lines stay the same byte for byte.
+
+    Damaged lines are moved to a file beside it, `<name>.damaged`, and returned. A half-written last line is deleted.
+    """
+    lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    rows = [(line + b"\n", _parse(line)) for line in lines[:-1]]
     kept = [line for line, row in rows if row is not None and row["step"] <= step]
-    if len(kept) != len(lines):
+    damaged = malformed_lines(path)
+    if damaged:
+        with damaged_path(path).open("ab") as file:
+            file.write(b"".join(line for line, row in rows if row is None))
+            file.flush()
+            os.fsync(file.fileno())
+    if len(kept) != len(lines) - 1 or lines[-1]:
         atomic_write_bytes(path, b"".join(kept))
+    return damaged
+
+
+def damaged_path(path: Path) -> Path:
+    """Where the damaged lines of a journal are kept."""
+    return path.with_name(path.name + ".damaged")
 
 
 def read_rows(path: Path, since: int = 0) -> tuple[list[dict[str, Any]], int]:
@@ -186,7 +202,7 @@ def last_rows(path: Path, count: int) -> list[dict[str, Any]]:
 def malformed_lines(path: Path) -> list[Malformed]:
     """All complete lines that are not journal rows, with their numbers. A half-written last line is not included."""
     data = path.read_bytes() if path.exists() else b""
-    lines = data[: data.rfind(b"\n") + 1].splitlines()
+    lines = data.split(b"\n")[:-1]
     return [
         Malformed(str(path), number, "not a journal row", line[:80].decode(errors="replace"))
         for number, line in enumerate(lines, start=1)
@@ -196,7 +212,7 @@ def malformed_lines(path: Path) -> list[Malformed]:
 
 def _rows_of(data: bytes) -> list[dict[str, Any]]:
     """The rows in complete lines, with the names of earlier releases replaced by current ones."""
-    return [under_new_names(row) for line in data.splitlines() if (row := _parse(line)) is not None]
+    return [under_new_names(row) for line in data.split(b"\n") if (row := _parse(line)) is not None]
 
 
 def old_names_in(path: Path) -> dict[str, str]:

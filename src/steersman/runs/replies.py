@@ -15,6 +15,11 @@ from steersman.errors import SteersmanError
 from steersman.runs.folder import not_written
 
 
+def holds_only_replies(folder: Path) -> bool:
+    """Whether a folder has files of replies only, so that it can be used and removed."""
+    return folder.is_dir() and all(path.match("replies-*.jsonl") for path in folder.iterdir())
+
+
 class Replies:
     """JSON objects by key, stored on disk. A half-written last line is ignored."""
 

@@ -137,5 +137,7 @@ class ScoreSettings(Settings):
     score."""
     out: str
     """The file to write: .jsonl or .jsonl.gz."""
+    force: bool = False
+    """Overwrite the file if it is there already."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""

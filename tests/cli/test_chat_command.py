@@ -46,8 +46,8 @@ def test_a_models_words_are_shown_inert(capsys, monkeypatch):
     from steersman.cli.chat import chat
     from steersman.inference import conversation
 
-    def say(self: Conversation, words: str, on_words) -> str:
-        on_words("a\x1b[2Jb\u202ec")
+    def say(self: Conversation, message: str, on_text) -> str:
+        on_text("a\x1b[2Jb\u202ec")
         return ""
 
     monkeypatch.setattr(conversation.Conversation, "say", say)

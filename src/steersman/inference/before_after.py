@@ -1,5 +1,8 @@
-"""Drawing the answers that before and after are told of: of a run of PPO and its kin with its own scorer, and of any
-other run that makes a language model with the two models alone."""
+"""Draws the answers of the before/after comparison.
+
+A run of PPO or a related method is compared with its own scorer; any other run that trains a language model is compared
+by its two models alone.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,11 +32,11 @@ from steersman.training_data.split import DataSide
 PROMPTS = 200
 TOKEN_BUDGET = 4096
 SAMPLING = Sampling(max_new_tokens=64, temperature=1.0)
-"""For runs that have no sampling of their own."""
+"""Sampling of runs whose settings have none."""
 
 
 def of_policy(opened: OpenedPolicy) -> BeforeAfter | None:
-    """None without held-out prompts (two at least: intervals are over prompts)."""
+    """Before and after of a PPO run. None with fewer than two held-out prompts, since intervals are over prompts."""
     prompts = _each_once(opened.held_out())
     if len(prompts) < 2:
         return None
@@ -55,8 +58,8 @@ def of_policy(opened: OpenedPolicy) -> BeforeAfter | None:
 
 
 def of_models(run: ReadRun, *, device: str) -> BeforeAfter | None:
-    """A run's model and the one that it began from, on the prompts of what the run held out; None where there are
-    none."""
+    """Before and after of a run's model and the model that it started from, on the run's held-out prompts. None without
+    such prompts."""
     start = str(run.recipe.get("model", {}).get("path", ""))
     still_there(run.folder, start)
     source, prompts = _held_out(run.recipe)
@@ -76,7 +79,7 @@ def of_models(run: ReadRun, *, device: str) -> BeforeAfter | None:
 
 
 def _held_out(recipe: Any) -> tuple[str, list[Prompt]]:
-    """The prompts of what a run held out, and the source that it learned from."""
+    """The held-out prompts of a run, and the source of its training data."""
     given = recipe.get("prompts") or recipe.get("data") or {}
     source, held_out = str(given.get("source", "")), given.get("held_out")
     if isinstance(held_out, str) and held_out != "none":

@@ -1,4 +1,4 @@
-"""Opening a model to answer, and talking with it: one conversation, its words streamed as they come."""
+"""A conversation with a loaded model, whose answers are streamed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from steersman.text.tokeniser import decode
 
 
 class Conversation:
-    """What was said so far, and how the next answer is drawn."""
+    """The messages so far, and the sampling settings of the next answer."""
 
     def __init__(self, model: LanguageModel, *, system: str | None, sampling: Sampling, seed: int) -> None:
         self._model = AnsweringModel.of("chat", model)
@@ -24,12 +24,12 @@ class Conversation:
     def forget(self) -> None:
         self.messages = self._opening
 
-    def say(self, words: str, on_words: Callable[[str], None]) -> str:
-        """The model's answer to these words; `on_words` is given its pieces as they come."""
-        if not words.strip():
+    def say(self, message: str, on_text: Callable[[str], None]) -> str:
+        """The model's answer to a message. `on_text` is called with each piece of the answer."""
+        if not message.strip():
             raise DataError("there is nothing to answer: the message is empty")
-        asked = (*self.messages, Message("user", words))
-        pieces = _Pieces(self._model.tokeniser, on_words)
+        asked = (*self.messages, Message("user", message))
+        pieces = _Pieces(self._model.tokeniser, on_text)
         seed = sample_seed(self._seed, 0, "chat", len(self.messages))
         prompt = Prompt(messages=asked)
         drawn = draw(self._model, [prompt], self._sampling, seeds=[seed], on_token=pieces.add)
@@ -39,11 +39,11 @@ class Conversation:
 
 
 class _Pieces:
-    """Turns tokens into words as they come; a piece is held back while it may end inside a character."""
+    """Decodes a stream of tokens into text. Text is held back while it may end inside a character."""
 
-    def __init__(self, tokeniser: Any, on_words: Callable[[str], None]) -> None:
+    def __init__(self, tokeniser: Any, on_text: Callable[[str], None]) -> None:
         self._tokeniser = tokeniser
-        self._on_words = on_words
+        self._on_text = on_text
         self._ids: list[int] = []
         self._told = ""
 
@@ -51,5 +51,5 @@ class _Pieces:
         self._ids.append(token)
         text = decode(self._tokeniser, self._ids)
         if not text.endswith("\ufffd") and len(text) > len(self._told):
-            self._on_words(text[len(self._told) :])
+            self._on_text(text[len(self._told) :])
             self._told = text

@@ -1,7 +1,7 @@
-"""How far a finished model has gone from its reference: the KL over answers that it gives to held-out prompts itself.
+"""The KL of a trained model from its reference, over answers that the model samples to held-out prompts.
 
-The log-ratios of judged answers, which training watches, say little of that: the model would hardly write those answers
-now.
+Training logs the log-ratios of judged answers. They say little about this KL: the trained model would rarely sample
+those answers.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def distance(
     seed: int,
     token_budget: int,
 ) -> float | None:
-    """Nats per answer, at temperature 1; None if no prompt leaves room for an answer."""
+    """The KL in nats per answer, at temperature 1. None if no prompt leaves room for an answer."""
     context = model.backbone.context_length
     room = [ids for ids in asked if context is None or len(ids) < context][: settings.prompts]
     if not room:

@@ -1,9 +1,9 @@
-"""Drawing answers: `draw` encodes prompts, generates with given seeds and decodes. `answer_group` draws the several
+"""Sampling answers. `draw` encodes prompts, generates with given seeds and decodes. `answer_group` samples the several
 answers of `sample`.
 
-Several models and temperatures share a prompt's answers in turn. An answer is a function of the seed, its prompt, its
-place among the prompt's answers, and how often it was drawn before: one that is empty, or an unwanted copy of another,
-is drawn again.
+Several models and temperatures take turns within a prompt. An answer depends only on the seed, its prompt, its place
+among the prompt's answers, and how often it was sampled before. An answer that is empty, or an unwanted copy of
+another, is sampled again.
 """
 
 import json
@@ -23,7 +23,7 @@ from steersman.settings.sample import SampleSettings
 from steersman.text.template import encode_prompt
 
 ATTEMPTS = 4
-"""How often an answer is drawn before it is given up as empty, or as equal to another under `distinct`."""
+"""How often an answer is sampled before it is left out as empty, or as a copy of another under `distinct`."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class AnsweringModel:
         return self.context is None or len(encode_prompt(self.tokeniser, prompt)) < self.context
 
     def refuse_long(self, prompts: Sequence[Prompt]) -> None:
-        """Raise if a prompt leaves no room for an answer: all models of a comparison answer the same prompts."""
+        """Raise if a prompt leaves no room for an answer. All models of a comparison must answer the same prompts."""
         long = [prompt for prompt in prompts if not self.fits(prompt)]
         if long:
             raise DataError(
@@ -63,8 +63,8 @@ class DrawnAnswers:
 
 
 def prompt_seeds(prompts: Sequence[Prompt], seed: int, *, samples: int = 1) -> list[int]:
-    """The seed of each sample, from the prompt and its place alone: every model answers a prompt with the same random
-    numbers."""
+    """The seed of each sample. It depends on the prompt and the sample's place alone, so all models answer a prompt
+    with the same random numbers."""
     return [sample_seed(seed, 0, prompt.id, k) for prompt in prompts for k in range(samples)]
 
 
@@ -77,7 +77,7 @@ def draw(
     samples: int = 1,
     on_token: OnToken | None = None,
 ) -> DrawnAnswers:
-    """Answers to prompts: encode, generate with these seeds, decode."""
+    """Answers to prompts: encode, generate with the given seeds, decode."""
     encoded = [encode_prompt(model.tokeniser, prompt) for prompt in prompts]
     rollouts = model.engine.generate(encoded, sampling, samples=samples, seeds=seeds, on_token=on_token)
     answers = [
@@ -89,13 +89,13 @@ def draw(
 
 @dataclass(frozen=True)
 class AnswerSlot:
-    """One of a prompt's answers before it is drawn: which model gives it, and with which sampling settings."""
+    """One of a prompt's answers before it is sampled: the model and the sampling settings."""
 
     model: int
     sampling: Sampling
 
     def described(self) -> dict[str, Any]:
-        """What is kept beside the answer: what was set, without what is off."""
+        """The sampling settings that are stored with the answer; those that are off are left out."""
         usual = Sampling(self.sampling.max_new_tokens, self.sampling.temperature)
         chosen = {key: value for key, value in asdict(self.sampling).items() if value != getattr(usual, key)}
         found = {"temperature": self.sampling.temperature, "max_new_tokens": self.sampling.max_new_tokens, **chosen}
@@ -104,7 +104,7 @@ class AnswerSlot:
 
 @dataclass(frozen=True)
 class Group:
-    """The answers to some prompts, and what went missing; each by its place in the group."""
+    """The answers to some prompts, and which are missing. Each is identified by its place in the group."""
 
     answers: list[tuple[Completion, ...]]
     too_long: set[int]
@@ -116,7 +116,7 @@ class Group:
 
 
 def plan_slots(settings: SampleSettings, models: int) -> list[AnswerSlot]:
-    """Who gives each of a prompt's answers: models and temperatures in turn. What takes the likeliest token has one
+    """The model and settings of each of a prompt's answers: models and temperatures in turn. Greedy decoding gives one
     answer."""
     temperatures = settings.temperature if isinstance(settings.temperature, list) else [settings.temperature]
     ways = [
@@ -181,7 +181,7 @@ def answer_group(
 
 
 def usable(text: str) -> bool:
-    """Whether a reader of the file would take this for an answer: some words, and no NUL among them."""
+    """Whether the text counts as an answer: it is not blank and has no NUL."""
     return bool(text.strip()) and "\0" not in text
 
 
@@ -193,8 +193,8 @@ def _draw(
     seed: int,
     attempt: int,
 ) -> Mapping[tuple[int, int], Answer]:
-    """An answer for each place that is still wanted. The samples that a model owes a prompt at one setting are
-    asked for together, so that the prompt is read once. What takes the likeliest token is not asked twice."""
+    """One answer for each open place. The samples of one model and setting for a prompt are generated together, so that
+    the prompt is encoded once. Greedy decoding is not repeated."""
     asked: dict[tuple[int, Sampling], dict[int, list[int]]] = {}
     for i, k in wanted:
         if attempt and slots[k].sampling.greedy:

@@ -1,5 +1,5 @@
-"""What a report measures with the run's own models, if they are at hand: before and after on held-out prompts, and
-answers looked at token by token with the paths that were not taken."""
+"""What a report measures with the run's own models, if they are available: before and after on held-out prompts, and
+answers token by token with alternative continuations."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,7 @@ from steersman.settings.base import check
 from steersman.settings.score import ScorerSettings
 
 DRAWN = 8
-"""Answers drawn to each prompt that is put under the microscope; the different ones among them are shown, the commonest
-first."""
+"""Answers sampled to each prompt of the token view. The distinct ones are shown, the most frequent first."""
 SHOWN = 2
 NOTE = (
     "Drawn and measured when this page was made, with the weights that the run kept; its advantages are not whitened."
@@ -34,8 +33,8 @@ NOTE = (
 
 
 def measure(run: ReadRun, *, microscope: int | None, prompts: Sequence[str], device: str) -> Measured:
-    """Everything that needs the models. What cannot be measured is a note with its reason: a report is made in any
-    case."""
+    """All measurements that need the models. A measurement that fails becomes a note with its reason; the report is
+    made in any case."""
     if microscope == 0:
         return NOTHING_MEASURED
     if run.summary.state == "running":
@@ -84,12 +83,12 @@ def _noted(words: str) -> Measured:
 def look_at(
     run: ReadRun, opened: OpenedPolicy, microscope: int | None, prompts: Sequence[str]
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Some answers of the updated model, token by token; at each token what else could have been said."""
+    """Some answers of the trained policy, token by token, with the alternatives at each token."""
     wanted = [Prompt(messages=(Message("user", words),)) for words in prompts]
     most = microscope if microscope is not None else max(2, len(wanted))
     wanted += [one for one in opened.held_out() if one.shown not in prompts][: max(0, most - len(wanted))]
     context, longest = opened.model.backbone.context_length, opened.sampling.max_new_tokens
-    room = [p for p in wanted[:most] if context is None or len(opened.words.encode(p)) + longest <= context]
+    room = [p for p in wanted[:most] if context is None or len(opened.language.encode(p)) + longest <= context]
     notes = (
         [f"{len(wanted[:most]) - len(room)} prompts do not fit the model's context."]
         if len(room) < len(wanted[:most])
@@ -100,7 +99,7 @@ def look_at(
     for prompt in room:
         experience = _measured(run, opened, opened.answers(opened.updated, [prompt], samples=DRAWN))
         for one in _commonest(experience)[: SHOWN if prompt.shown in prompts else 1]:
-            row = sample_rows([one], opened.words, 1)[0]
+            row = sample_rows([one], opened.language, 1)[0]
             told = numeral(one.scored.score)
             label = f"now, score {told}: {shortened(prompt.shown)} {shortened(one.scored.sample.text, 40)}"
             entry = entry_of(row, label=label, gamma=gamma, note=NOTE)
@@ -118,7 +117,7 @@ def _measured(run: ReadRun, opened: OpenedPolicy, samples: Sequence[Sample]) -> 
     scoring = Scoring(
         opened.scorer,
         opened.actors,
-        opened.words,
+        opened.language,
         opened.forward,
         settings.score.model_copy(update={"normalise": "none"}),
         settings.kl,
@@ -130,7 +129,7 @@ def _measured(run: ReadRun, opened: OpenedPolicy, samples: Sequence[Sample]) -> 
 
 
 def _commonest(experience: Sequence[Experience]) -> list[Experience]:
-    """One for each different answer, those that were given most often first."""
+    """One sample of each distinct answer, the most frequent first."""
     found: dict[str, list[Experience]] = {}
     for one in experience:
         found.setdefault(one.scored.sample.text, []).append(one)
@@ -138,8 +137,8 @@ def _commonest(experience: Sequence[Experience]) -> list[Experience]:
 
 
 def _start(entry: Mapping[str, Any]) -> int:
-    """The token to look at first: of those where something else could have been said (of all, if there is none) the one
-    after which the critic expects something most different."""
+    """The token that is selected at first: among tokens with alternatives (or all, if none has any), the one after
+    which the critic's values differ most."""
     values = entry["columns"].get("values") or [0.0] * len(entry["tokens"])
     steps = [abs(after - before) for before, after in itertools.pairwise(values)] or [0.0]
     open_places = [int(place) for place in entry["alternatives"] if int(place) < len(steps)]

@@ -1,4 +1,4 @@
-"""One model before `evaluate`: it answers the prompts, is held against the reference, and shows what it still knows."""
+"""One model in `evaluate`: its answers, its KL from the reference, its perplexity and its multiple-choice accuracy."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ from steersman.text.template import (
 
 TOGETHER = 64
 TOKEN_BUDGET = 4096
-"""Padded tokens that go through both models at once."""
+"""Padded tokens in one forward pass of both models."""
 LONGEST = 1024
 
 
 @dataclass(frozen=True)
 class EvaluationTask:
-    """What every model is given."""
+    """What every model of an evaluation is given."""
 
     prompts: Sequence[Prompt]
     corpus: Sequence[Document | Demonstration]
@@ -69,7 +69,7 @@ def evaluate_model(
     settings: EvaluateSettings,
     progress: Callable[[int], None],
 ) -> ModelAnswers:
-    """Everything that needs the model itself; scores come later, for all models together."""
+    """All measurements that need the model itself. Scores are computed later, for all models together."""
     opened.answering.refuse_long(task.prompts)
     notes: list[str] = []
     alike = reference is not None and same_tokens(opened.model, reference.model)
@@ -96,15 +96,15 @@ def evaluate_model(
         opened.name,
         opened.path,
         grid,
-        _read(opened, corpus),
-        _choose(opened, task.choices),
-        _sit(opened, task.exam, settings),
+        _perplexity_sums(opened, corpus),
+        _chosen(opened, task.choices),
+        _accuracy(opened, task.exam, settings),
         notes,
     )
 
 
 def same_tokens(one: LanguageModel, other: LanguageModel) -> bool:
-    """Whether an id means the same to both, so that their distributions can be compared."""
+    """Whether every id means the same token to both tokenisers, so that the distributions can be compared."""
     return (
         one.tokeniser.get_vocab() == other.tokeniser.get_vocab()
         and one.backbone.vocabulary == other.backbone.vocabulary
@@ -132,7 +132,7 @@ def _answers(
     texts = [answer.text for answer in drawn.answers]
     read: list[tuple[float, int] | None] = [None] * len(rollouts)
     if reference is not None and not alike:
-        read = list(_retold(reference, group, rollouts, texts))
+        read = list(_reference_log_probs(reference, group, rollouts, texts))
     elif figures.reference_log_prob is not None:
         read = [(float(v), len(r.ids)) for v, r in zip(figures.reference_log_prob, rollouts, strict=True)]
     found: list[list[MeasuredAnswer]] = [[] for _ in group]
@@ -150,10 +150,10 @@ def _answers(
     return found
 
 
-def _retold(
+def _reference_log_probs(
     reference: Opened, group: Sequence[Prompt], rollouts: Sequence[Rollout], texts: Sequence[str]
 ) -> list[tuple[float, int]]:
-    """The answers' words in the reference's own tokens: log-probability and number of tokens."""
+    """Log-probability and number of tokens of each answer's text, encoded with the reference's tokeniser."""
     encoded = [
         encode_completion(
             reference.model.tokeniser,
@@ -180,9 +180,8 @@ def _document(opened: Opened, record: Document | Demonstration) -> Encoded:
     return encode_demonstration(opened.model.tokeniser, record, max_length=opened.longest)
 
 
-def _read(opened: Opened, corpus: Sequence[Encoded]) -> list[DocumentLogProb]:
-    """Log-probability, tokens and bytes of what was read of each text: a text longer than the context is read as far as
-    that."""
+def _perplexity_sums(opened: Opened, corpus: Sequence[Encoded]) -> list[DocumentLogProb]:
+    """Log-probability, tokens and bytes of each text. A text longer than the context is truncated to it."""
     found: list[DocumentLogProb] = []
     for encoded, values in zip(corpus, _log_probs(opened, corpus) if corpus else [], strict=True):
         learned = [i for i, said in zip(encoded.ids, encoded.loss, strict=True) if said]
@@ -191,9 +190,9 @@ def _read(opened: Opened, corpus: Sequence[Encoded]) -> list[DocumentLogProb]:
     return found
 
 
-def _choose(opened: Opened, questions: Sequence[Choice]) -> list[tuple[bool, bool]]:
-    """Whether the likeliest choice is the right one, and the likeliest by its characters. Each is read as the whole
-    answer, with its end."""
+def _chosen(opened: Opened, questions: Sequence[Choice]) -> list[tuple[bool, bool]]:
+    """Whether the likeliest choice is correct, by sum and by mean over characters. Each choice is scored as a complete
+    answer, EOS included."""
     encoded = [
         encode_completion(
             opened.model.tokeniser, question.prompt, Completion(words), max_length=opened.longest, truncate="left"
@@ -210,8 +209,8 @@ def _choose(opened: Opened, questions: Sequence[Choice]) -> list[tuple[bool, boo
     return found
 
 
-def _sit(opened: Opened, exam: Sequence[Prompt], settings: EvaluateSettings) -> list[bool]:
-    """Whether the likeliest answer to each question is right."""
+def _accuracy(opened: Opened, exam: Sequence[Prompt], settings: EvaluateSettings) -> list[bool]:
+    """Whether the likeliest choice of each question is correct."""
     if not exam or settings.exam is None:
         return []
     opened.answering.refuse_long(exam)

@@ -1,5 +1,5 @@
-"""A run of PPO or its kin opened to be looked at: its policy, critic and frozen reference with the weights that the run
-kept, its engine and its scorer. Nothing in the run's folder is changed."""
+"""A PPO run opened for reading: policy, critic and frozen reference with the saved weights, engine and scorer. Nothing
+in the run's folder is changed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class OpenedPolicy:
     model: LanguageModel
     actors: ModelActors
     scorer: Scorer
-    words: ModelLanguage
+    language: ModelLanguage
     forward: ForwardSetup
     sampling: Sampling
     notes: tuple[str, ...]
@@ -59,19 +59,18 @@ class OpenedPolicy:
         return (self.model.backbone, None) if self.actors.frozen is None else (self.actors.frozen, None)
 
     def held_out(self) -> list[Prompt]:
-        """The prompts that the run measured itself on: none of them was learned from."""
+        """The run's held-out prompts. None of them was trained on."""
         room = room_for_prompts(self.model.backbone, self.sampling)
-        return prompts_of(self.settings.prompts, self.words, lambda words: None, room=room)[1]
+        return prompts_of(self.settings.prompts, self.language, lambda text: None, room=room)[1]
 
     def answers(self, voice: ModelView, prompts: Sequence[Prompt], *, samples: int) -> list[Sample]:
-        """Answers drawn as in training; the same seeds whoever speaks, so that what differs is the model and not the
-        luck."""
+        """Answers sampled as in training. Every model gets the same seeds, so that differences come from the model."""
         asking = Asking(self.sampling, samples, self.settings.run.seed, "report")
-        return collect(prompts, native_engine(voice, self.model.tokeniser), self.words, asking, iteration=0)
+        return collect(prompts, native_engine(voice, self.model.tokeniser), self.language, asking, iteration=0)
 
 
 def open_policy(folder: Path, *, device: str) -> OpenedPolicy:
-    """The run's models with the weights that it kept: its best checkpoint, if that is what it keeps, else its last."""
+    """The run's models with the weights that it kept: the best checkpoint if `keep` says so, else the last."""
     settings = check(PpoSettings, read_recipe(folder / "recipe.toml"))
     notes = (*still_there(folder, settings.model.path), *_other_scale(settings))
     kept = _kept(folder, settings)
@@ -80,7 +79,7 @@ def open_policy(folder: Path, *, device: str) -> OpenedPolicy:
     actors = make_actors(settings, model)
     load_weight_tensors(actors, load_file(kept.path / "weights.safetensors"))
     actors.eval()
-    words = ModelLanguage(model.tokeniser, tuple(settings.sampling.stop))
+    language = ModelLanguage(model.tokeniser, tuple(settings.sampling.stop))
     pad = model.tokeniser.pad_token_id
     return OpenedPolicy(
         settings=settings,
@@ -88,7 +87,7 @@ def open_policy(folder: Path, *, device: str) -> OpenedPolicy:
         model=model,
         actors=actors,
         scorer=_scorer(folder, settings.scorer, where),
-        words=words,
+        language=language,
         forward=ForwardSetup(
             settings.sampling.temperature,
             usual_token_budget(where.type, model.backbone.hidden_size),
@@ -96,13 +95,13 @@ def open_policy(folder: Path, *, device: str) -> OpenedPolicy:
             autocast("fp32", where),
             World.alone(),
         ),
-        sampling=Sampling(**{**settings.sampling.model_dump(), "stop": words.stop}),
+        sampling=Sampling(**{**settings.sampling.model_dump(), "stop": language.stop}),
         notes=notes,
     )
 
 
 def _other_scale(settings: PpoSettings) -> Iterator[str]:
-    """What was paid is not always what the scorer says."""
+    """A note if the reward in training differed from the scorer's score."""
     if settings.score.preference_over is not None or settings.score.normalise != "none":
         how = (
             "in preferences over reference answers"
@@ -117,14 +116,14 @@ def _other_scale(settings: PpoSettings) -> Iterator[str]:
 
 
 def asks_a_service(settings: ScorerSettings) -> bool:
-    """Whether scoring would ask somebody else, who may want to be paid for it."""
+    """Whether scoring would call an HTTP service, which may cost money."""
     paths = [settings.path] if settings.path is not None else [part.path for part in settings.sum.values()]
     return any(place.startswith(ADDRESSES) for path in paths for place in places_of(path))
 
 
 def still_there(folder: Path, start: str) -> tuple[str, ...]:
-    """What a run began from must still be there: a folder that is gone must not be looked for on a hub. A note if it
-    has changed."""
+    """Raise if the model that the run started from is missing; it must not be searched on a hub. A note if it has
+    changed."""
     stamped = str(read_stamp(folder / "stamp.json").get("parents", {}).get("model", ""))
     path, _, digest = stamped.rpartition(" ")
     if not digest or path != start:
@@ -154,5 +153,5 @@ def _kept(folder: Path, settings: PpoSettings) -> Checkpoint:
 def _scorer(folder: Path, settings: ScorerSettings, device: torch.device) -> Scorer:
     if settings.path is None and not settings.sum:
         raise ModelError(f"the run's reward was a function of the program that started it ({name_of(settings)})")
-    keeping = ScorerCache(None, folder / "scorer" / "scales.json", World.alone(), lambda words: None)
+    keeping = ScorerCache(None, folder / "scorer" / "scales.json", World.alone(), lambda text: None)
     return load_scorer(settings, device, keeping)

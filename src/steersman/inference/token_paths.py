@@ -1,6 +1,5 @@
-"""What else could have been said: at each token of an answer its likeliest alternatives, each continued by the policy
-and scored, so that one sees which path was better and by how much; and what the critic had expected of each.
-"""
+"""Alternative continuations: at each token of an answer its likeliest alternatives, each continued by the policy and
+scored, with the critic's value of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,14 +22,14 @@ from steersman.text.tokeniser import decode
 
 ALTERNATIVES, CONTINUATIONS = 3, 6
 LIKELY = 0.01
-"""An alternative must have at least this chance by the policy, or it is a path that nobody would take."""
+"""The least probability of an alternative under the policy."""
 MOST_PLACES = 32
-"""Of a long answer the tokens at which the choice was most open."""
+"""The most positions of one answer; those with the highest entropy are taken."""
 
 
 @dataclass(frozen=True)
 class Branch:
-    """One way to go on at one token."""
+    """One choice of token at one position, with its continuations."""
 
     place: int
     token: int
@@ -40,8 +39,8 @@ class Branch:
 
 
 def paths_of(opened: OpenedPolicy, sample: Sample) -> dict[str, list[dict[str, Any]]]:
-    """By token: the way that was taken and its alternatives, each with scored continuations. Empty where nothing else
-    was likely."""
+    """For each position, the sampled token and its alternatives, each with scored continuations. Empty where no
+    alternative was likely."""
     branches = _branches(opened, sample)
     if not branches:
         return {}
@@ -49,7 +48,7 @@ def paths_of(opened: OpenedPolicy, sample: Sample) -> dict[str, list[dict[str, A
     stops = set(opened.sampling.stop_ids)
     drawn = _continued(opened, sample, branches, ends | stops)
     values = _values(opened, sample, branches, ends | stops)
-    items = [(sample.prompt, opened.words.text_of(rollout)) for rollouts in drawn for rollout in rollouts]
+    items = [(sample.prompt, opened.language.text_of(rollout)) for rollouts in drawn for rollout in rollouts]
     scores = iter([score.value for score in opened.scorer.score(items)])
     found: dict[str, list[dict[str, Any]]] = {}
     for branch, rollouts, value in zip(branches, drawn, values, strict=True):
@@ -59,7 +58,7 @@ def paths_of(opened: OpenedPolicy, sample: Sample) -> dict[str, list[dict[str, A
 
 
 def _branches(opened: OpenedPolicy, sample: Sample) -> list[Branch]:
-    """At the most open places the token that was said and its likeliest alternatives; only where there are some."""
+    """The sampled token and its likeliest alternatives, at the positions with the highest entropy."""
     here, there = (_distribution(opened, voice, sample) for voice in (opened.updated, opened.frozen))
     entropies = -(here * here.clamp_min(1e-30).log()).sum(1)
     places = sorted(entropies.topk(min(MOST_PLACES, len(entropies))).indices.tolist())
@@ -75,7 +74,7 @@ def _branches(opened: OpenedPolicy, sample: Sample) -> list[Branch]:
 
 
 def _distribution(opened: OpenedPolicy, voice: ModelView, sample: Sample) -> Tensor:
-    """The chance of every token at each place of the answer, at the temperature of the run."""
+    """The probability of every token at each position of the answer, at the run's temperature."""
     backbone, adapter = voice
     batch = opened.forward.pad([sample.row])
     with torch.no_grad(), acting_as(backbone, adapter):
@@ -84,7 +83,7 @@ def _distribution(opened: OpenedPolicy, voice: ModelView, sample: Sample) -> Ten
 
 
 def _continued(opened: OpenedPolicy, sample: Sample, branches: Sequence[Branch], ends: set[int]) -> list[list[Rollout]]:
-    """Whole answers that go through each branch. One that ends the answer needs no continuing."""
+    """Complete answers through each branch. A branch that ends the answer has no continuation."""
     engine = native_engine(opened.updated, opened.model.tokeniser)
     going = [branch for branch in branches if branch.token not in ends]
     said = {id(branch): (*sample.rollout.ids[: branch.place], branch.token) for branch in branches}
@@ -101,7 +100,7 @@ def _continued(opened: OpenedPolicy, sample: Sample, branches: Sequence[Branch],
 
 
 def _whole(rollout: Rollout, sample: Sample, said: tuple[int, ...], longest: int) -> Rollout:
-    """A continuation with what stood before it, cut off where the run would have cut it off."""
+    """A continuation with the tokens before it, truncated as in the run."""
     ids = (*said, *rollout.ids)
     cut = len(ids) > longest
     return replace(
@@ -113,7 +112,7 @@ def _whole(rollout: Rollout, sample: Sample, said: tuple[int, ...], longest: int
 
 
 def _values(opened: OpenedPolicy, sample: Sample, branches: Sequence[Branch], ends: set[int]) -> list[float | None]:
-    """What the critic expects once the token is said; None without a critic, or where the answer is over."""
+    """The critic's value after the token. None without a critic, or where the answer has ended."""
     found: list[float | None] = [None] * len(branches)
     if opened.actors.value_head is None:
         return found
@@ -153,7 +152,7 @@ def _told(
     squares = sum((score - mean) ** 2 for score in scores)
     paths = [
         {
-            "text": opened.words.text_of(rollout)[len(upto) :],
+            "text": opened.language.text_of(rollout)[len(upto) :],
             "score": round(score, 4),
             "cut": rollout.finish_reason == "length",
         }

@@ -1,4 +1,4 @@
-"""How toxic answers are: the probability of a classifier's toxic class, and a list of words as a second opinion."""
+"""Toxicity of answers: the probability of a classifier's toxic class, and a word list as a second measure."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from steersman.settings.score import ScorerSettings
 def toxic_probabilities(
     settings: ToxicitySettings, items: Sequence[Item], device: torch.device, keeping: ScorerCache
 ) -> list[float]:
-    """Of each answer, read without its prompt."""
+    """The probability for each answer, read without its prompt."""
     assert settings.path is not None
     label, complement = toxic_class(_classes(settings.path), settings.label, settings.path)
     opening = ScorerSettings(path=settings.path, positive=label, output="probability", reads="answer")

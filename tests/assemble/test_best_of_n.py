@@ -122,13 +122,6 @@ def test_a_folder_belongs_to_one_recipe_and_one_process(settings, tmp_path):
         run_best_of_n(settings(f"run.out={tmp_path / 'held'}"), quiet=True)
 
 
-def test_several_processes_are_refused_before_anything_is_drawn(settings, monkeypatch, tmp_path):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="in one process, and several were started"):
-        run_best_of_n(settings(), quiet=True)
-    assert not (tmp_path / "run").exists()
-
-
 def test_one_answer_a_prompt_is_no_choice(settings):
     with pytest.raises(UsageError, match=r"setting 'n'.*greater than or equal to 2"):
         settings("n=1")

@@ -1,6 +1,7 @@
 """Two processes learn from judgements what one learns: losses, held-out numbers, the reference's opinion and saved
 weights agree."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from test_two_reward_processes import numbers, write_judgements
 from steersman.models.tiny import write_tiny_model
 
 pytestmark = pytest.mark.slow
+
+REWARDS = Path(__file__).with_name("ppo_rewards.py")
 
 
 def train(processes: int, out: Path, *settings: str) -> None:
@@ -69,3 +72,35 @@ def test_two_processes_learn_from_judgements_what_one_learns(variant, tmp_path):
         assert (found[key] - tensor).abs().max() < 1e-4, key
     if began is not None:
         assert max(float((tensor - began[key]).abs().max()) for key, tensor in wanted.items() if key in began) > 5e-4
+
+
+@pytest.mark.parametrize("lora", [(), ("model.lora.rank=2",)], ids=["full", "LoRA"])
+def test_two_processes_learn_from_their_own_answers_what_one_learns(lora, tmp_path):
+    model = write_tiny_model(tmp_path / "model", "llama", layers=2)
+    for name, count in (("prompts", 12), ("held", 4)):
+        rows = "".join(json.dumps({"prompt": f"Tell me {name} {i}."}) + "\n" for i in range(count))
+        (tmp_path / f"{name}.jsonl").write_text(rows)
+    settings = (
+        *(f"model.path={model}", f"scorer.path={REWARDS}:vowels", "run.device=cpu", "run.threads=1"),
+        *(f"prompts.source={tmp_path / 'prompts.jsonl'}", f"prompts.held_out={tmp_path / 'held.jsonl'}"),
+        *("train.steps=3", "train.batch_size=5", "train.evaluate_every=2", "train.kernels=default"),
+        *("optimiser.learning_rate=1e-3", "optimiser.epsilon=1e-3", "sampling.max_new_tokens=5", *lora),
+    )
+    results = []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        done = run_command(["online-dpo", *settings, f"run.out={out}", "--json"], processes=processes)
+        assert done.returncode == 0, done.stderr[-3000:]
+        results.append(json.loads(done.stdout))
+    ours, theirs = (numbers(tmp_path / str(processes)) for processes in (2, 1))
+    assert len(ours) == len(theirs) > 5
+    for mine, other in zip(ours, theirs, strict=True):
+        for name in ("accuracy", "held-out accuracy"):
+            mine.pop(name, None)
+            other.pop(name, None)
+        assert mine == pytest.approx(other, rel=2e-4, abs=2e-5)
+    assert results[1]["held_out"] == pytest.approx(results[0]["held_out"], rel=1e-3, abs=1e-4)
+    name = "adapter_model.safetensors" if lora else "model.safetensors"
+    found, wanted = (load_file(tmp_path / str(processes) / "model" / name) for processes in (2, 1))
+    for key, tensor in wanted.items():
+        assert (found[key] - tensor).abs().max() < 1e-4, key

@@ -7,7 +7,6 @@ continues with the part in which it stopped:
     chosen.jsonl     the best of each prompt, as demonstrations with their scores
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,13 +18,14 @@ from steersman.assemble.score import run_score
 from steersman.assemble.sft import fine_tune
 from steersman.data.load import load_records
 from steersman.data.write import RowWriter
-from steersman.errors import DataError, UsageError
+from steersman.errors import DataError
 from steersman.execution.context import Job
 from steersman.execution.ending import RunResult, already_finished
 from steersman.execution.kept import refuse_another_recipe
-from steersman.execution.machine import on_threads
+from steersman.execution.machine import on_threads, resolve_device
 from steersman.loading.scorers import Reward, name_of
 from steersman.maths.statistics import best_of_n_estimate, best_of_n_kl
+from steersman.parallel.world import join
 from steersman.records import Answers, Demonstration, to_dict
 from steersman.runs.folder import RunFolder, atomic_write_text
 from steersman.runs.lock import lock_run
@@ -57,8 +57,8 @@ def run_best_of_n(settings: BestOfNSettings, *, quiet: bool = False, reward: Rew
     job = Job("best-of-n", settings, settings.run, settings.train, f"steersman chat {settings.run.out}", quiet)
     result = already_finished(job)
     if result is None:
-        if not files.chosen.exists():
-            _choose(settings, files, reward, quiet=quiet)
+        with join(resolve_device(settings.run.device)) as world:
+            world.first_alone("choosing the answers", lambda: _choose(settings, files, reward, quiet=quiet))
         parents = {"scorer": name_of(settings.scorer, reward)}
         result = fine_tune(job, _fine_tuning(settings, files), parents=parents)
     return replace(result, measured=_measure(settings, files.scored))
@@ -66,12 +66,8 @@ def run_best_of_n(settings: BestOfNSettings, *, quiet: bool = False, reward: Rew
 
 def _choose(settings: BestOfNSettings, files: Files, reward: Reward | None, *, quiet: bool) -> None:
     """Write the answers, their scores and the best of them. Each file is complete before the next is begun."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(
-            "best-of-n draws and scores its answers in one process, and several were started; leave torchrun out, or "
-            "make the demonstrations with one process (steersman sample, steersman score) and fine-tune on them with "
-            "steersman sft"
-        )
+    if files.chosen.exists():
+        return
     folder = RunFolder.create_or_open(Path(settings.run.out))
     with lock_run(folder.path), on_threads(settings.run.threads or torch.get_num_threads()):
         if folder.recipe_path.exists():

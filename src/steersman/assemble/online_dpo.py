@@ -4,7 +4,7 @@ Only the source of a step's pairs differs from DPO. The pairs follow from the st
 run resumes without storing samples.
 """
 
-import os
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,17 +21,17 @@ from steersman.execution.kept import identity_of
 from steersman.execution.learner import padded_for
 from steersman.inference.distance import NAME
 from steersman.loading.engines import native_engine
-from steersman.loading.language_model import load_language_model, saving
+from steersman.loading.language_model import load_language_model, saving, shard_model
 from steersman.loading.scorers import Reward, ScorerCache, name_of, scorer_of
 from steersman.methods.dpo import DirectPreference, JudgedGroup, collate
 from steersman.methods.online_dpo import judged_pairs
 from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration
-from steersman.methods.ppo.distributed import checked_scores
+from steersman.methods.ppo.distributed import DistributedEngine, DistributedScorer, checked_scores
 from steersman.methods.ppo.records import Sample
 from steersman.models.acting import acting_as
 from steersman.models.answer_kl import ModelView, answer_kl
 from steersman.models.language_model import LanguageModel
-from steersman.models.rows import log_probs_of
+from steersman.parallel.world import World
 from steersman.records import Prompt
 from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Sampling
@@ -40,6 +40,9 @@ from steersman.rollout.native import NativeEngine
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import OnlineDpoSettings
 from steersman.training_data.prompts import prompts_of
+from steersman.training_data.reference import shared_log_probs
+
+Samples = NativeEngine | DistributedEngine
 
 
 @dataclass(frozen=True)
@@ -51,18 +54,21 @@ class PairMaker:
     model: LanguageModel
     language: ModelLanguage
     scorer: Scorer
+    policy: ModelView
+    """The policy that samples: with several processes a whole copy of the one that learns."""
     reference: ModelView
-
-    @property
-    def policy(self) -> ModelView:
-        return self.model.backbone, self.model.adapter
 
     @property
     def sampling(self) -> Sampling:
         return sampling_of(self.settings, self.language)
 
+    def engine(self, voice: ModelView) -> Samples:
+        """An engine that answers as this model; with several processes each answers a share."""
+        plain = native_engine(voice, self.model.tokeniser)
+        return plain if self.run.world.size == 1 else DistributedEngine(plain, self.model.backbone, self.run.world)
+
     def samples(
-        self, engine: NativeEngine, prompts: Sequence[Prompt], each: int, *, step: int, purpose: str
+        self, engine: Samples, prompts: Sequence[Prompt], each: int, *, step: int, purpose: str
     ) -> tuple[list[Sample], list[float]]:
         asking = Asking(self.sampling, each, self.run.seed, purpose)
         found = collect(prompts, engine, self.language, asking, iteration=step)
@@ -74,8 +80,9 @@ class PairMaker:
         groups = [pair.group for pair in judged_pairs(samples, scores, each=self.settings.samples_per_prompt)]
         rows = [row for group in groups for row in group.rows]
         backbone, adapter = self.reference
+        pad_id, budget = self.model.pad_id, self.run.token_budget
         with acting_as(backbone, adapter):
-            found = log_probs_of(rows, backbone, self.model.pad_id, self.run.token_budget)
+            found = shared_log_probs(rows, backbone, pad_id=pad_id, token_budget=budget, world=self.run.world)
         log_probs = [torch.from_numpy(row) for row in found]
         return [JudgedGroup(group, torch.cat(log_probs[2 * i : 2 * i + 2])) for i, group in enumerate(groups)]
 
@@ -104,10 +111,12 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: 
         language = ModelLanguage(model.tokeniser, tuple(settings.sampling.stop))
         room = room_for_prompts(model.backbone, sampling_of(settings, language))
         prompts, held_out = prompts_of(settings.prompts, language, run.notice, room=room)
-        reference = reference_view(settings, model)
         scorer = scorer_of(settings.scorer, reward, run.device, ScorerCache.of(run.folder, run.world))
-        maker = PairMaker(run, settings, model, language, scorer, reference)
-        engine = native_engine(maker.policy, model.tokeniser)
+        policy, reference = whole_views(run.world, settings, model)
+        if run.world.size > 1:
+            scorer = DistributedScorer(scorer, run.world)
+        maker = PairMaker(run, settings, model, language, scorer, policy, reference)
+        engine = maker.engine(policy)
         rows = RowsMadeByStep(len(prompts), _pairs_of_step(maker, engine, prompts), _held_out(maker, held_out))
         task = Task(DirectPreference(settings), padded_for(run, model, collate), partial(preference_loss, settings))
         finish = learn(run, settings, model.backbone, rows, task)
@@ -116,13 +125,21 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: 
         return conclude(run, finish, model.backbone, saving(settings.model, model))
 
 
+def whole_views(world: World, settings: OnlineDpoSettings, model: LanguageModel) -> tuple[ModelView, ModelView]:
+    """The policy that samples and the reference, both whole in each process; the model that learns is sharded."""
+    reference = reference_view(settings, model)
+    if world.size == 1:
+        return (model.backbone, model.adapter), reference
+    plain = copy.deepcopy(model.backbone)
+    shard_model(model.backbone, model.backbone, world, entrances=("hidden", "log_probs"))
+    return (plain, model.adapter), (plain, None) if reference[0] is model.backbone else reference
+
+
 def sampling_of(settings: OnlineDpoSettings, language: ModelLanguage) -> Sampling:
     return Sampling(**{**settings.sampling.model_dump(), "stop": language.stop})
 
 
 def _check(settings: OnlineDpoSettings) -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("online DPO works in one process; start it without torchrun, or use ppo or rloo in several")
     if settings.loss == "kto":
         raise UsageError("online DPO judges pairs, and loss=kto learns from single answers; choose another loss")
     if settings.train.packing:
@@ -141,13 +158,13 @@ def _held_out(maker: PairMaker, prompts: Sequence[Prompt]) -> list[JudgedGroup]:
     """Pairs of the reference's answers: the same after a resume, and for runs that are compared."""
     if not prompts or not maker.settings.distance.prompts:
         return []
-    engine = native_engine(maker.reference, maker.model.tokeniser)
+    engine = maker.engine(maker.reference)
     chosen = prompts[: maker.settings.distance.prompts]
     each = maker.settings.samples_per_prompt
     return maker.pairs(*maker.samples(engine, chosen, each, step=0, purpose="held-out pairs"))
 
 
-def _pairs_of_step(maker: PairMaker, engine: NativeEngine, prompts: Sequence[Prompt]) -> RowsOfStep:
+def _pairs_of_step(maker: PairMaker, engine: Samples, prompts: Sequence[Prompt]) -> RowsOfStep:
     """A function that makes the pairs of a step with its first weights."""
     settings = maker.settings
 
@@ -170,10 +187,11 @@ def _pairs_of_step(maker: PairMaker, engine: NativeEngine, prompts: Sequence[Pro
     return rows_of
 
 
-def _measured(maker: PairMaker, engine: NativeEngine, prompts: Sequence[Prompt], finish: Finish) -> Finish:
+def _measured(maker: PairMaker, engine: Samples, prompts: Sequence[Prompt], finish: Finish) -> Finish:
     """The finish, with the policy's score and KL to the reference on held-out prompts."""
     rows = read_rows(maker.run.folder.folder.journal_path)[0]
     found = next((row for row in rows if f"held-out {NAME}" in row), None)
+    found = maker.run.world.exchange(found)[0]
     if found is None:
         engine.refresh(finish.step)
         chosen = prompts[: maker.settings.distance.prompts]

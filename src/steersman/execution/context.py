@@ -95,8 +95,8 @@ def open_run(
     with join(resolve_device(job.run.device)) as world:
         # For new heads and adapters, which are initialised at random.
         torch.manual_seed(job.run.seed if seed is None else seed)
-        model = load(world.device)
-        machine = resolve_machine(job.run, job.compute, width=model.hidden_size, kept=Path(job.run.out))
+        model = world.everywhere("loading the model", lambda: load(world.device))
+        machine = resolve_machine(job.run, job.compute, width=model.hidden_size, kept=Path(job.run.out), world=world)
         identity = RunIdentity(job.kind, {"run": job.run.seed}, data, parents)
         facts = MachineFacts(machine.threads, world.device.type, world.size, machine.facts)
         with machine.working(), keep_run(job.settings, job.run, identity, facts, world) as folder:

@@ -67,10 +67,10 @@ def conclude(run: RunContext, finish: Finish, model: nn.Module, save: Save) -> R
         else:
             weights = None
             refuse(what, "weights", bad_weights(model))
-        if run.world.first:
-            replace_folder(folder.model, lambda aside: save(aside, weights))
-    run.folder.end(state, finish.step, finish.ending)
-    run.world.barrier()
+        run.world.first_alone(
+            "saving the model", lambda: replace_folder(folder.model, lambda aside: save(aside, weights))
+        )
+    run.world.first_alone("ending the run", lambda: run.folder.end(state, finish.step, finish.ending))
     return RunResult(
         str(folder.path),
         finish.ending,

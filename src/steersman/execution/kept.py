@@ -13,6 +13,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,17 +176,13 @@ class OpenRunFolder:
 
     def resume_point(self, world: World) -> Checkpoint | None:
         """The last good checkpoint, the same for all processes. Journal rows and checkpoints after it are deleted."""
-        found = self._store.latest()
-        step = world.max(-1 if found is None or not world.first else found.step)
-        if step < 0:
-            self._continue_after(-1)
-            return None
-        self._continue_after(step)
-        world.barrier()
-        if found is None or found.step != step:
+        found = world.first_before_others("reading the last checkpoint", self._store.latest)
+        steps = world.exchange(-1 if found is None else found.step)
+        self._continue_after(steps[0])
+        if len({*steps}) > 1:
             raise CheckpointError(
-                f"process {world.rank} does not see step {step} in {self.folder.checkpoints}; all processes need one "
-                "file system"
+                f"the processes see different last checkpoints in {self.folder.checkpoints} (steps {steps}); all "
+                "processes need one file system"
             )
         return found
 
@@ -219,27 +216,40 @@ def keep_run(
 
     `identity` and `machine` go into its stamp.
     """
-    path = Path(run.out)
     with ExitStack() as stack:
-        if not world.first:
-            world.barrier()
-            folder = RunFolder(path)
-            stop = stack.enter_context(StopRequest())
-            yield OpenRunFolder(folder, run, CheckpointStore(folder.checkpoints), None, stop)
-            return
-        folder = RunFolder.create_or_open(path)
-        stack.enter_context(lock_run(folder.path))
-        notes = _continue_or_begin(folder, settings, make_stamp(identity, machine))
-        journal = stack.enter_context(Journal(folder.journal_path, open_sinks(run.journal, folder, settings)))
         stop = stack.enter_context(StopRequest())
-        store = CheckpointStore(folder.checkpoints, on_damage=lambda words: kept.notice(words))
-        kept = OpenRunFolder(folder, run, store, journal, stop)
-        store.clean()
-        folder.mark_started()
-        for note in notes:
-            kept.notice(note)
-        world.barrier()
-        yield kept
+        opening = partial(_open, stack, settings, run, stop)
+        yield world.first_before_others(
+            "opening the run's folder", lambda: opening(identity, machine) if world.first else _beside(run, stop)
+        )
+
+
+def _beside(run: RunSettings, stop: StopRequest) -> OpenRunFolder:
+    """The folder for a process that does not write."""
+    folder = RunFolder(Path(run.out))
+    return OpenRunFolder(folder, run, CheckpointStore(folder.checkpoints), None, stop)
+
+
+def _open(
+    stack: ExitStack,
+    settings: Settings,
+    run: RunSettings,
+    stop: StopRequest,
+    identity: RunIdentity,
+    machine: MachineFacts,
+) -> OpenRunFolder:
+    """The folder for the process that writes; `stack` closes and unlocks it."""
+    folder = RunFolder.create_or_open(Path(run.out))
+    stack.enter_context(lock_run(folder.path))
+    notes = _continue_or_begin(folder, settings, make_stamp(identity, machine))
+    journal = stack.enter_context(Journal(folder.journal_path, open_sinks(run.journal, folder, settings)))
+    store = CheckpointStore(folder.checkpoints, on_damage=lambda words: kept.notice(words))
+    kept = OpenRunFolder(folder, run, store, journal, stop)
+    store.clean()
+    folder.mark_started()
+    for note in notes:
+        kept.notice(note)
+    return kept
 
 
 def open_sinks(names: Sequence[str], folder: RunFolder, settings: Settings) -> list[Sink]:

@@ -10,6 +10,7 @@ import torch
 
 from steersman.errors import UsageError
 from steersman.models.offloaded import has_its_own_memory
+from steersman.parallel.world import World
 from steersman.runs.stamp import read_stamp
 from steersman.settings.parts import ComputeSettings, RunSettings
 from steersman.settings.ppo import PpoSettings
@@ -102,10 +103,11 @@ def resolve_device(wish: str) -> torch.device:
     return device
 
 
-def resolve_machine(run: RunSettings, compute: ComputeSettings, *, width: int, kept: Path) -> Machine:
+def resolve_machine(run: RunSettings, compute: ComputeSettings, *, width: int, kept: Path, world: World) -> Machine:
     """The machine from the settings. A continued run keeps the threads and kernels that it began with.
 
-    These are in its stamp, in the folder `kept`: another number of threads changes the last bits.
+    These are in its stamp, in the folder `kept`: another number of threads changes the last bits. All ranks use the
+    same kernels; where their measurements differ, the default ones.
     """
     device = resolve_device(run.device)
     begun = begun_with(kept)
@@ -116,6 +118,8 @@ def resolve_machine(run: RunSettings, compute: ComputeSettings, *, width: int, k
         wished = begun.kernels or compute.kernels
         with on_threads(threads):
             kernels = choose_kernels(width, _memory()) if wished == "auto" else wished
+    if len({*world.exchange(kernels)}) > 1:
+        kernels = "default"
     budget = compute.tokens_per_micro_batch or usual_token_budget(device.type, width)
     compiled = compute.compile and device.type == "cuda"
     pad_multiple, narrow = 16 if kernels == "onednn" else 1, device.type == "cpu" and width < NARROW

@@ -142,6 +142,8 @@ def write_tiny_model(
                 parameter.normal_(0.0, 0.2)
     torch.set_rng_state(state)
     folder = Path(folder)
+    # Each rank of a launched run makes its own; transformers would write the files of rank 0 alone.
+    model.should_save_on_this_rank = lambda is_main_process: is_main_process
     model.save_pretrained(folder)
     tiny_tokeniser(vocabulary=vocabulary, chat=chat).save_pretrained(folder)
     return folder

@@ -1,6 +1,7 @@
 """The process group of a run, and its collectives. In `World.alone()`, with one rank, every collective is the identity.
 
-Under torchrun (or Slurm with the same variables), `join` reads RANK, WORLD_SIZE and LOCAL_RANK.
+Under torchrun (or Slurm with the same variables), `join` reads RANK, WORLD_SIZE and LOCAL_RANK. The collectives here go
+over CPU memory (see `meeting`); those of the model (FSDP's) have a group of their own.
 """
 
 import itertools
@@ -20,9 +21,8 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.rendezvous import rendezvous
 
 from steersman.errors import SteersmanError
-
-# torch's default is half an hour, during which a hang looks like work.
-TIMEOUT = timedelta(seconds=float(os.environ.get("STEERSMAN_COLLECTIVE_TIMEOUT", "300")))
+from steersman.parallel.lookout import TIMEOUT, Lookout
+from steersman.parallel.meeting import Meeting
 
 T = TypeVar("T")
 
@@ -33,6 +33,8 @@ class World:
     size: int
     device: torch.device
     mesh: DeviceMesh | None
+    meeting: Meeting | None = None
+    """None with one rank."""
 
     @staticmethod
     def alone(device: torch.device | str = "cpu") -> "World":
@@ -43,33 +45,31 @@ class World:
         return self.rank == 0
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Each value summed over the ranks. All ranks must pass the same names."""
-        return self._reduce(values, dist.ReduceOp.SUM)
+        """Each value summed over the ranks, in rank order. All ranks must pass the same names."""
+        if self.meeting is None:
+            return dict(values)
+        names = sorted(values)
+        mine = torch.tensor([values[name] for name in names], dtype=torch.float64)
+        return dict(zip(names, sum(self.gather(mine), torch.zeros_like(mine)).tolist(), strict=True))
 
     def max(self, value: int) -> int:
-        return int(self._reduce({"value": float(value)}, dist.ReduceOp.MAX)["value"])
+        return int(torch.stack(self.gather(torch.tensor(value))).max())
 
     def any(self, value: bool) -> bool:
         return bool(self.max(int(value)))
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """This tensor of every rank, in rank order. All must have the same shape."""
-        if self.size == 1:
+        """This tensor of every rank, in rank order, in CPU memory. All must have the same shape."""
+        if self.meeting is None:
             return [tensor]
-        # nccl moves only what is on a GPU
-        mine = tensor.to(self.device) if self.device.type == "cuda" else tensor.contiguous()
-        parts = [torch.empty_like(mine) for _ in range(self.size)]
-        dist.all_gather(parts, mine)
-        return [part.cpu() for part in parts]
+        mine = tensor.detach().cpu().contiguous()
+        parts = self.meeting.gather("gather", mine.numpy().tobytes())
+        return [torch.frombuffer(bytearray(part), dtype=mine.dtype).view(mine.shape) for part in parts]
 
     def exchange(self, value: T) -> list[T]:
         """This value of every rank, in rank order. It is pickled for the transfer and never written to disk. Tensors in
         it should own their memory: pickling a view also copies the rest of its storage."""
-        if self.size == 1:
-            return [value]
-        values: list[T | None] = [None] * self.size
-        dist.all_gather_object(values, value)
-        return values  # type: ignore[return-value]
+        return [value] if self.meeting is None else self.meeting.exchange(value)
 
     def together(self, what: str, work: Callable[[], T]) -> list[T]:
         """The result of `work` on every rank, in rank order. If it fails on one rank, all ranks raise: that rank its
@@ -92,19 +92,26 @@ class World:
                 raise error_class(f"{what} failed on rank {rank}, so this rank stops too: {message}")
         return [part[0] for part, _, _ in results]
 
-    def barrier(self) -> None:
-        if self.size > 1:
-            dist.barrier()
+    def everywhere(self, what: str, work: Callable[[], T]) -> T:
+        """This rank's result of `work`, once every rank has its own. All ranks raise as in `together`."""
+        mine: list[T] = []
+        self.together(what, lambda: mine.append(work()))
+        return mine[0]
 
-    def _reduce(self, values: Mapping[str, float], how: dist.ReduceOp.RedOpType) -> dict[str, float]:
-        if self.size == 1:
-            return dict(values)
-        names = sorted(values)
-        # mps has no float64, and gloo reduces on the CPU anyway
-        device = self.device if self.device.type == "cuda" else torch.device("cpu")
-        packed = torch.tensor([values[name] for name in names], dtype=torch.float64, device=device)
-        dist.all_reduce(packed, op=how)
-        return dict(zip(names, packed.tolist(), strict=True))
+    def first_alone(self, what: str, work: Callable[[], None]) -> None:
+        """Rank 0 does the work, and the others wait however long it takes. All ranks raise as in `together`."""
+        self.together(what, lambda: work() if self.first else None)
+
+    def first_before_others(self, what: str, work: Callable[[], T]) -> T:
+        """This rank's result of `work`, which the others begin when rank 0 is done: they find what it has written."""
+        mine: list[T] = []
+        for turn in (True, False):
+            self.together(what, lambda turn=turn: mine.append(work()) if self.first == turn else None)
+        return mine[0]
+
+    def barrier(self) -> None:
+        if self.meeting is not None:
+            self.meeting.gather("barrier", b"")
 
 
 def launched() -> bool:
@@ -144,14 +151,21 @@ def join(device: torch.device) -> Iterator[World]:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     store, rank, size = _meeting_place()
-    # A new prefix for each group: keys that an earlier group left in the store would confuse this one.
-    store = dist.PrefixStore(f"steersman/{next(_times)}", store)
+    # A new prefix for each group: keys that an earlier group left in the store would confuse this one. torchrun may
+    # keep one store over its attempts (--max-restarts).
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = dist.PrefixStore(f"steersman/{attempt}/{next(_times)}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+    lookout = Lookout(dist.PrefixStore("lookout", store), rank, size)
     try:
-        mesh = init_device_mesh(device.type, (dist.get_world_size(),))
-        yield World(dist.get_rank(), dist.get_world_size(), device, mesh)
+        mesh = init_device_mesh(device.type, (size,))
+        group = dist.new_group(backend="gloo", timeout=timedelta(days=1))
+        assert isinstance(group, dist.ProcessGroup)
+        world = World(rank, size, device, mesh, Meeting(group, rank, size, lookout))
+        yield world
         # All ranks wait here for each other: one that closes its connections early aborts the others.
-        dist.barrier()
+        world.barrier()
     finally:
+        lookout.end()
         dist.destroy_process_group()

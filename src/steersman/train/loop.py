@@ -122,7 +122,8 @@ def run_training(
     kept, held_out = (step := learner.progress.step), state.last_held_out
     if length.keep == "best" and state.best_value is not None and state.best_step != step:
         best = keeper.best_weights(state.best_step)
-        if best is not None:
+        # Loading is a collective: all ranks load these weights, or none does.
+        if not world.any(best is None) and best is not None:
             load_weight_tensors(learner.model, best)
             kept, held_out = state.best_step, state.best_held_out
     check_result(length.measure, held_out.get(length.measure), learner.progress.bad_in_a_row)

@@ -52,19 +52,13 @@ class StoreBuilder:
 
 def demonstration_rows(run: RunContext, settings: SftSettings, model: LanguageModel) -> TrainingRows:
     """Demonstrations and documents as token rows on disk, in the run's folder. Process 0 writes, the others read."""
-    data = settings.data
-    stores: dict[bool, TokenStore | None] = {}
-    for turn in (True, False):
-        if turn != run.world.first:
-            run.world.barrier()
-            continue
-        for held_out in (False, True):
-            stores[held_out] = (
-                _store(run, settings, model, held_out=held_out) if data.held_out or not held_out else None
-            )
-        if run.world.first:
-            run.world.barrier()
-    train, kept_back = stores[False], stores[True]
+    sides = (False, True) if settings.data.held_out else (False,)
+
+    def read() -> dict[bool, TokenStore | None]:
+        return {held_out: _store(run, settings, model, held_out=held_out) for held_out in sides}
+
+    stores = run.world.first_before_others("reading the data", read)
+    train, kept_back = stores[False], stores.get(True)
     assert train is not None
     held = [] if kept_back is None else [kept_back.row(i) for i in range(len(kept_back))]
     return TrainingRows(len(train), train.row, held)

@@ -45,6 +45,15 @@ def key_of(**facts: object) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
+def shared_log_probs(
+    rows: Sequence[TokenRow], reference: Backbone | None, *, pad_id: int, token_budget: int, world: World
+) -> list[NDArray[np.float32]]:
+    """The reference's log-probs of each row's targets. Each process computes a share with its own whole reference, and
+    all receive the whole."""
+    shares = world.exchange(log_probs_of(rows[world.rank :: world.size], reference, pad_id, token_budget))
+    return [shares[i % world.size][i // world.size] for i in range(len(rows))]
+
+
 def reference_log_probs(
     count: int,
     row: Callable[[int], TokenRow],
@@ -65,9 +74,9 @@ def reference_log_probs(
         with aside.open("wb") if world.first else nullcontext() as file:
             for start in range(0, count, _MANY):
                 part = [row(i) for i in range(start, min(start + _MANY, count))]
-                shares = world.exchange(log_probs_of(part[world.rank :: world.size], reference, pad_id, token_budget))
+                found = shared_log_probs(part, reference, pad_id=pad_id, token_budget=token_budget, world=world)
                 if file is not None:
-                    file.writelines(shares[i % world.size][i // world.size].tobytes() for i in range(len(part)))
+                    file.writelines(values.tobytes() for values in found)
         if world.first:
             aside.rename(path)
         world.barrier()

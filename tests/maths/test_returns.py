@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from steersman.maths.returns import advantages_and_returns, last_positions, token_rewards
+from steersman.maths.returns import advantages_and_returns, last_positions, length_adaptive_lambda, token_rewards
 
 
 def slowly(rewards: list[float], values: list[float], gamma: float, lambda_: float) -> list[float]:
@@ -85,3 +85,21 @@ def test_the_total_reward_is_the_score_minus_the_penalty():
     mask[:, 0] = True
     rewards = token_rewards(scores, kl, mask, coefficient=0.2)
     torch.testing.assert_close(rewards.sum(1), scores - 0.2 * (kl * mask).sum(1))
+
+
+def test_golden_length_adaptive_lambda():
+    # alpha 0.5: 4 tokens 1 - 1/2, 2 tokens 1 - 1, 1 token below 0
+    mask = torch.tensor([[True] * 4, [True, True, False, False], [False, True, False, False]])
+    assert length_adaptive_lambda(mask, alpha=0.5).tolist() == [0.5, 0.0, 0.0]
+
+
+def test_each_answer_may_have_a_lambda_of_its_own():
+    generator = torch.Generator().manual_seed(0)
+    rewards, values = (torch.randn(2, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    mask = torch.ones(2, 5, dtype=torch.bool)
+    both, _ = advantages_and_returns(
+        rewards, values, mask, gamma=0.9, lambda_=torch.tensor([0.3, 0.8], dtype=torch.float64)
+    )
+    for row, lambda_ in enumerate((0.3, 0.8)):
+        alone, _ = advantages_and_returns(rewards, values, mask, gamma=0.9, lambda_=lambda_)
+        torch.testing.assert_close(both[row], alone[row])

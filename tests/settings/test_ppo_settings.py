@@ -151,6 +151,12 @@ def test_a_loss_brings_its_papers_bounds(words, expected):
     ("words", "reason"),
     [
         (("update.policy_loss=cispo", "update.dual_clip=3"), "dual_clip=3.0 has no effect"),
+        (("advantage.redraws=3",), "leave_out_equal leaves out; set that too"),
+        (("advantage.leave_out_equal=true",), "samples_per_prompt=1: all would be left out"),
+        (
+            ("advantage.estimator=reinforce++", "advantage.length_adaptive=0.05"),
+            "length_adaptive=0.05 has no effect here.*no critic",
+        ),
         (("kl.loss_correction=ratio",), "kl.loss_coefficient is 0"),
         (("update.importance_floor=0.5",), "importance_floor=0.5 has no effect here: importance=token_truncate"),
     ],

@@ -40,11 +40,12 @@ def advantages_and_returns(
     mask: Bool[Tensor, "batch time"],
     *,
     gamma: float,
-    lambda_: float,
+    lambda_: float | Float[Tensor, " batch"],
 ) -> tuple[Float[Tensor, "batch time"], Float[Tensor, "batch time"]]:
     """GAE advantages and returns (advantage + value), zero outside the mask. The value after the last token is 0.
 
-    values[:, t] is the value of the state in which token t is chosen, rewards[:, t] the reward of that token.
+    values[:, t] is the value of the state in which token t is chosen, rewards[:, t] the reward of that token. `lambda_`
+    may differ between answers.
     """
     advantages = torch.zeros_like(rewards)
     later_advantage = torch.zeros_like(rewards[:, 0])
@@ -57,3 +58,11 @@ def advantages_and_returns(
         later_value = torch.where(counts, values[:, t], later_value)
         advantages[:, t] = torch.where(counts, advantage, 0)
     return advantages, torch.where(mask, advantages + values, 0)
+
+
+def length_adaptive_lambda(mask: Bool[Tensor, "batch time"], *, alpha: float) -> Float[Tensor, " batch"]:
+    """VAPO's lambda of each answer (arXiv 2504.05118): 1 - 1 / (alpha * length), at least 0.
+
+    The weights of the TD errors then sum to alpha * length: a reward reaches the same share of every answer.
+    """
+    return (1 - 1 / (alpha * mask.sum(1).clamp(min=1))).clamp(min=0)

@@ -40,6 +40,10 @@ class UpdateSettings(Settings):
     """Clip range of the value loss around the old values."""
     value_coefficient: float = Field(default=0.1, ge=0)
     entropy_coefficient: float = Field(default=0.0, ge=0)
+    positive_coefficient: float = Field(default=0.0, ge=0)
+    """Coefficient of a likelihood loss on the answers whose score is above `positive_above` (VAPO: 0.1)."""
+    positive_above: float = 0.5
+    """The scorer's score above which an answer counts as right."""
     mean_over: Literal["tokens", "answers", "constant"] = "tokens"
     """Aggregation of the loss. tokens: mean over all answer tokens. answers: mean over answers of each answer's token
     mean. constant: mean over answers of each answer's token sum divided by sampling.max_new_tokens, so that a token's

@@ -42,6 +42,7 @@ ONLY_FOR_A_CRITIC = (
     "critic",
     "value_learning_rate",
     "advantage.gae_lambda",
+    "advantage.length_adaptive",
     "update.value_clip",
     "update.value_coefficient",
 )
@@ -60,8 +61,22 @@ class AdvantageSettings(Settings):
     whiten_rewards: bool = False
     """Scale rewards to variance 1 and keep their mean."""
     leave_out_equal: bool = False
-    """Leave out prompts whose answers all have the same score: their advantages are 0. As DAPO's dynamic sampling, but
-    without resampling."""
+    """Leave out prompts whose answers all have the same score: their advantages are 0."""
+    redraws: int = Field(default=0, ge=0)
+    """With leave_out_equal: draw further prompts in place of those left out, at most this many times per iteration
+    (DAPO's dynamic sampling)."""
+    length_adaptive: float | None = Field(default=None, gt=0)
+    """Length-adaptive GAE (VAPO): lambda of an answer of l tokens is 1 - 1 / (length_adaptive * l), at least 0. The
+    critic's targets keep their own lambda."""
+
+    @model_validator(mode="after")
+    def _redraws_what_is_left_out(self) -> "AdvantageSettings":
+        if self.redraws and not self.leave_out_equal:
+            raise ValueError(
+                f"redraws={self.redraws} has no effect here: it draws prompts in place of those that "
+                "advantage.leave_out_equal leaves out; set that too"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -163,6 +178,15 @@ class PpoSettings(Settings):
                     f"advantage.estimator={estimator} compares the answers to one prompt with one another, and "
                     f"samples_per_prompt={self.samples_per_prompt}; expected 2 or more, such as 4"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _answers_to_compare(self) -> "PpoSettings":
+        if self.advantage.leave_out_equal and self.samples_per_prompt < 2:
+            raise ValueError(
+                "advantage.leave_out_equal compares the answers to one prompt, and samples_per_prompt=1: all would be "
+                "left out; expected 2 or more, such as 4"
+            )
         return self
 
     def _refuse(self, names: tuple[str, ...], why: str) -> None:

@@ -91,7 +91,7 @@ def against_reference(
 def _prompts_to_come(settings: PpoSettings, prompts: Sequence[Prompt]) -> Sequence[Prompt]:
     """The prompts of the run's iterations."""
     size = settings.prompts_per_iteration
-    if settings.iterations * size >= len(prompts):
+    if settings.iterations * size >= len(prompts) or settings.advantage.redraws:
         return prompts
     places = {
         place

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from steersman.data.order import epoch_order
+from steersman.methods.ppo.memory import Memory
 from steersman.methods.ppo.records import Sample
 from steersman.records import Prompt
 from steersman.reward.scorer import Item
@@ -25,16 +26,27 @@ class Asking:
     purpose: str
 
 
-def next_prompts(prompts: Sequence[Prompt], settings: PpoSettings, *, iteration: int) -> list[Prompt]:
+def next_prompts(prompts: Sequence[Prompt], settings: PpoSettings, memory: Memory) -> list[Prompt]:
     """The prompts that the iteration asks."""
-    size, seed = settings.prompts_per_iteration, settings.run.seed
-    return [prompts[i] for i in prompts_of_iteration(len(prompts), size, seed=seed, iteration=iteration)]
+    size = settings.prompts_per_iteration
+    start = memory.iteration * size + memory.redrawn
+    return [prompts[i] for i in prompts_at(len(prompts), range(start, start + size), seed=settings.run.seed)]
+
+
+def further_prompts(prompts: Sequence[Prompt], settings: PpoSettings, memory: Memory, *, count: int) -> list[Prompt]:
+    """The prompts after those of the iteration, for `redraw`."""
+    start = (memory.iteration + 1) * settings.prompts_per_iteration + memory.redrawn
+    return [prompts[i] for i in prompts_at(len(prompts), range(start, start + count), seed=settings.run.seed)]
 
 
 def prompts_of_iteration(count: int, size: int, *, seed: int, iteration: int) -> list[int]:
     """The numbers of an iteration's prompts: the next `size` of an endless sequence of shuffled epochs. So all
     iterations have the same size, also with few prompts, and each prompt comes as often as the others."""
-    places = range(iteration * size, (iteration + 1) * size)
+    return prompts_at(count, range(iteration * size, (iteration + 1) * size), seed=seed)
+
+
+def prompts_at(count: int, places: range, *, seed: int) -> list[int]:
+    """The numbers of the prompts at these places of the endless sequence."""
     orders = {epoch: epoch_order(count, seed, epoch) for epoch in {place // count for place in places}}
     return [int(orders[place // count][place % count]) for place in places]
 

@@ -1,9 +1,10 @@
 """Generalised advantage estimation, with a critic (arXiv 1506.02438, equation 16).
 
-With gamma = lambda = 1 the advantage is return - value.
+With gamma = lambda = 1 the advantage is return - value. VAPO (arXiv 2504.05118) makes the policy's lambda depend on the
+answer's length.
 """
 
-from steersman.maths.returns import advantages_and_returns
+from steersman.maths.returns import advantages_and_returns, length_adaptive_lambda
 from steersman.methods.ppo.token_rewards import Padded, TokenRewards
 from steersman.settings.ppo import AdvantageSettings
 
@@ -15,4 +16,12 @@ def gae(given: TokenRewards, settings: AdvantageSettings) -> tuple[Padded, Padde
     advantages, returns = advantages_and_returns(
         given.rewards, given.values, given.mask, gamma=settings.gamma, lambda_=settings.gae_lambda
     )
+    if settings.length_adaptive is not None:
+        advantages, _ = advantages_and_returns(
+            given.rewards,
+            given.values,
+            given.mask,
+            gamma=settings.gamma,
+            lambda_=length_adaptive_lambda(given.mask, alpha=settings.length_adaptive),
+        )
     return advantages + given.kl_correction, returns

@@ -18,6 +18,7 @@ from steersman.methods.ppo.journal_rows import journal_row
 from steersman.methods.ppo.keep import Iteration, keep
 from steersman.methods.ppo.memory import Ending, Memory
 from steersman.methods.ppo.parts import Parts
+from steersman.methods.ppo.redraw import redraw, redrawn
 from steersman.methods.ppo.score import score
 from steersman.methods.ppo.update import PpoObjective, update
 from steersman.methods.ppo.watched import facts_to_restore, numbers, stops
@@ -34,13 +35,14 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
 
     # 1. Collect: the policy answers the iteration's prompts.
     with clock.stage("collect"):
-        prompts = next_prompts(parts.prompts, settings, iteration=memory.iteration)
+        prompts = next_prompts(parts.prompts, settings, memory)
         ahead = ahead_of(parts.scorer)
         samples = collect(prompts, parts.engine, parts.language, parts.asking, iteration=memory.iteration, ahead=ahead)
 
     # 2. Score: the scorer reads the texts; policy, reference and critic the tokens. The watch looks for reward hacking.
     with clock.stage("score"):
         scored = score(samples, parts.scoring(settings, memory), memory.scale)
+        scored = redraw(parts, settings, memory, scored)
     with clock.stage("watch"):
         report = watch_answers(parts, memory, scored, facts)
 
@@ -64,7 +66,7 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
 
     # 5. Keep: journal and samples are written; KL coefficient and engine are set for the next iteration.
     row = journal_row(experience, stats, memory, engine_mismatch=mismatch, seconds=clock.seconds)
-    done = Iteration(experience, stats, {**row, **numbers(report)}, report)
+    done = Iteration(experience, stats, {**row, **redrawn(scored, settings), **numbers(report)}, report)
     keep(parts, settings, memory, done)
     return done
 
@@ -89,10 +91,12 @@ def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> PpoOutcome:
     if memory.iteration == 0 and memory.best_value is None:
         evaluate(parts, settings, memory)
     while memory.iteration < settings.iterations and memory.ending == "finished":
+        before = memory.facts()
         try:
             done = iterate(parts, settings, memory)
         except ServiceError:
-            # Scoring comes before anything is changed, so the run can be resumed from here.
+            # Scoring comes before any weight is changed, so the run can be resumed from here.
+            vars(memory).update(vars(Memory.of(before)))
             save()
             raise
         memory.ending = _ending(settings, done)

@@ -22,6 +22,8 @@ class Memory:
     best_iteration: int = 0
     measurements_since_best: int = 0
     samples: int = 0
+    redrawn: int = 0
+    """Prompts drawn so far in place of those whose answers all scored alike (`redraw`)."""
     importance: bool = False
     reported: list[str] = field(default_factory=list[str])
     """Names of the numbers that were already reported as outside their healthy range."""

@@ -99,6 +99,7 @@ class ExperienceBatch:
     advantages: Float[Tensor, " tokens"]
     returns: Float[Tensor, " tokens"]
     importance: Float[Tensor, " tokens"]
+    raw_scores: Float[Tensor, " answers"]
     pretraining: TokenBatch | None
     answers_count: float
     texts_count: float
@@ -138,6 +139,7 @@ def collate(
         flat([unit.advantages for unit in answers]),
         flat([unit.returns for unit in answers]),
         flat([unit.importance for unit in answers]),
+        torch.tensor([unit.scored.raw_score for unit in answers] or [0.0] * len(idle), device=device),
         padded(texts or idle),
         float(bool(answers)),
         float(bool(texts)),

@@ -16,7 +16,7 @@ from steersman.batches import TokenRow
 from steersman.data.order import epoch_order
 from steersman.maths.kl import k2, k3
 from steersman.maths.policy_loss import clipped_value_loss, entropy_loss, probability_ratio
-from steersman.methods.ppo.policy_term import policy_loss
+from steersman.methods.ppo.policy_term import policy_loss, positive_loss, positive_tokens
 from steersman.methods.ppo.records import Experience, ExperienceBatch, Unit
 from steersman.methods.ppo.roles import Actors, CriticApart
 from steersman.settings.policy_update import UpdateSettings
@@ -44,6 +44,8 @@ class PpoObjective:
             found["entropy"] = count
         if self.kl.loss_coefficient:
             found["KL in loss"] = count
+        if self.settings.positive_coefficient:
+            found["positive"] = positive_tokens(answers, self.settings)
         return found if self.settings.pretraining is None else {**found, "pretraining": text}
 
     def __call__(self, model: Actors, batch: ExperienceBatch) -> Sums:
@@ -84,6 +86,8 @@ class PpoObjective:
             if self.kl.loss_correction == "ratio":
                 estimate = estimate * probability_ratio(log_probs, batch.old_log_probs)
             terms["KL in loss"] = Term((estimate * share).sum(), self.kl.loss_coefficient)
+        if settings.positive_coefficient:
+            terms["positive"] = Term(positive_loss(log_probs, batch, settings), settings.positive_coefficient)
         log_ratio = log_probs.detach() - batch.old_log_probs
         measured = _measured(policy.ratio.detach(), policy.clipped, log_ratio)
         for name, total in measured.items():

@@ -51,6 +51,7 @@ def test_rounds_end_when_nothing_but_alike_is_drawn():
     assert rows[0]["optimiser steps"] == 0
 
 
+@pytest.mark.slow
 def test_it_learns():
     rows, actors, _, _ = redrawing(20, iterations=10, rate=0.15, beta=0.0)
     assert rows[-1]["score"] > rows[0]["score"] + 0.1

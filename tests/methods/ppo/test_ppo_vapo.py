@@ -41,6 +41,7 @@ def test_right_answers_are_learned_by_likelihood(budget):
     assert "positive" not in step(NoCritic([-1.0, -3.0], [0.0] * 2), none, aim, budget=budget).terms
 
 
+@pytest.mark.slow
 def test_vapo_learns():
     problem = Problem(4, 3, 0)
     rows, actors, _, _ = learn(

@@ -58,6 +58,9 @@ class MoodyHandler(BaseHTTPRequestHandler):
             return self._send(b'{"error": "not now"}', int(status), {"Retry-After": after} if after else {})
         if mood == "redirect":
             return self._send(b"", 302, {"Location": more})
+        if mood == "echo":
+            asked = f"{self.path} {self.headers.get('Authorization')}"
+            return self._send(f"no such key: {asked}".encode(), int(more))
         if mood == "hang":
             time.sleep(float(more))
         if mood == "says":

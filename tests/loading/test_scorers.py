@@ -50,7 +50,13 @@ def sums(tmp_path) -> str:
 
 
 def scored(tmp_path, source, scorer, **given) -> tuple[Any, list[Any]]:
-    values = {"data": {"source": source}, "scorer": scorer, "out": str(tmp_path / "scored.jsonl"), **given}
+    values = {
+        "data": {"source": source},
+        "scorer": scorer,
+        "out": str(tmp_path / "scored.jsonl"),
+        "force": True,
+        **given,
+    }
     result = run_score(check(ScoreSettings, values), quiet=True)
     return result, list(load_records(result.out, format="native", strict=True))
 

@@ -22,9 +22,9 @@ from steersman.runs.stamp import (
     processor_name,
     read_stamp,
     version_of,
-    without_secrets,
     write_stamp,
 )
+from steersman.secrets import concealed_arguments
 
 
 def stamp(**other: Any) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def test_a_damaged_stamp_is_named(tmp_path: Path):
 
 
 def test_secrets_do_not_reach_the_stamp():
-    assert without_secrets(
+    assert concealed_arguments(
         [
             "--token=abc",
             "judge.api_key=abc",
@@ -123,7 +123,7 @@ def test_secrets_do_not_reach_the_stamp():
         "a=b",
     ]
     # A knob whose name only begins like a secret's is kept.
-    assert without_secrets(["--tokens-per-batch", "512", "token_budget=9"]) == [
+    assert concealed_arguments(["--tokens-per-batch", "512", "token_budget=9"]) == [
         "--tokens-per-batch",
         "512",
         "token_budget=9",

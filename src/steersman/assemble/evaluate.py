@@ -53,6 +53,7 @@ from steersman.records import (
 )
 from steersman.runs.folder import atomic_write_text
 from steersman.runs.stamp import MachineFacts, RunIdentity, read_stamp
+from steersman.secrets import concealed
 from steersman.settings.evaluate import EvaluateSettings
 from steersman.settings.parts import RunSettings
 from steersman.settings.score import SourceSettings
@@ -307,7 +308,7 @@ def _write(
         **found.as_dict(),
         "paths": dict(settings.models),
         "stamp": stamp,
-        "settings": settings.model_dump(mode="json"),
+        "settings": concealed(settings.model_dump(mode="json")),
     }
     atomic_write_text(
         kept.folder.path / "results.json", json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)

@@ -31,6 +31,7 @@ from steersman.cli import (
     sft,
 )
 from steersman.errors import SteersmanError
+from steersman.secrets import conceal
 
 app = typer.Typer(
     name="steersman",
@@ -102,7 +103,7 @@ def run_command() -> None:
     try:
         app()
     except SteersmanError as error:
-        print(f"steersman: {error}", file=sys.stderr)
+        print(f"steersman: {conceal(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of the output (head, less) has closed the pipe; this is not an error.

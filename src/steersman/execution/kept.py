@@ -39,6 +39,7 @@ from steersman.runs.stamp import (
     read_stamp,
     write_stamp,
 )
+from steersman.secrets import conceal, concealed
 from steersman.settings.base import Settings, to_toml
 from steersman.settings.parts import RunSettings
 from steersman.train.checkpoint import Snapshot
@@ -205,7 +206,7 @@ class OpenRunFolder:
     def end(self, state: str, step: int, why: str) -> None:
         if self._journal is not None:
             self._journal.sync()
-            self.folder.mark_ended(state, step, why)
+            self.folder.mark_ended(state, step, conceal(why))
 
 
 @contextmanager
@@ -255,7 +256,9 @@ def _open(
 def open_sinks(names: Sequence[str], folder: RunFolder, settings: Settings) -> list[Sink]:
     makers: dict[str, Callable[[], Sink]] = {
         "tensorboard": lambda: TensorBoardSink(folder.path / "tensorboard"),
-        "wandb": lambda: WandbSink(folder.path, "steersman", folder.path.name, settings.model_dump(mode="json")),
+        "wandb": lambda: WandbSink(
+            folder.path, "steersman", folder.path.name, concealed(settings.model_dump(mode="json"))
+        ),
     }
     return [makers[name]() for name in names]
 
@@ -308,7 +311,7 @@ def _continue_or_begin(folder: RunFolder, settings: Settings, stamp: Mapping[str
 def refuse_another_recipe(folder: RunFolder, settings: Settings) -> None:
     """Raise if the folder's recipe has other settings of what is learned."""
     try:
-        old = _flat(tomllib.loads(folder.recipe_path.read_text()))
+        old = _flat(concealed(tomllib.loads(folder.recipe_path.read_text())))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
             f"{folder.recipe_path} is not valid TOML ({error}); put it back as it was, or choose another folder"

@@ -18,6 +18,7 @@ from steersman.runs.folder import RunFolder
 from steersman.runs.journal import read_rows
 from steersman.runs.listing import RunSummary, show_run
 from steersman.runs.stamp import read_stamp
+from steersman.secrets import concealed
 
 MOST_FILES = 24
 """Maximum number of sample files to read: the first, the last, and evenly spaced ones between."""
@@ -113,7 +114,7 @@ def read_run(place: Path) -> ReadRun:
         folder=place,
         summary=summary,
         stamp=_or_empty(lambda: read_stamp(folder.stamp_path)),
-        recipe=_or_empty(lambda: tomllib.loads(folder.recipe_path.read_text())),
+        recipe=concealed(_or_empty(lambda: tomllib.loads(folder.recipe_path.read_text()))),
         rows=rows,
         samples=samples,
         findings=findings,

@@ -6,6 +6,8 @@ rebinding) changes nothing. Redirects and proxies are not followed.
 
 import http.client
 import ipaddress
+import os
+import re
 import socket
 import ssl
 import threading
@@ -14,15 +16,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from steersman.errors import UsageError
+from steersman.secrets import HIDDEN, conceal, hidden_values
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 """A socket address: family, and (address, port)."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 MAX_BYTES = 1 << 26
 # IPv6 prefixes that carry an IPv4 address in their last 32 bits (RFC 6052).
 TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
@@ -30,7 +34,10 @@ TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A parsed URL. `allowed` are networks that may be reached although they are not public."""
+    """A parsed URL. `allowed` are networks that may be reached although they are not public.
+
+    `url` is as given, with each `${NAME}` in it; `path` holds the value of that environment variable.
+    """
 
     url: str
     host: str
@@ -38,6 +45,18 @@ class Endpoint:
     path: str
     encrypted: bool
     allowed: tuple[Network, ...]
+
+    @property
+    def shown(self) -> str:
+        """The URL without secrets, for messages."""
+        return conceal(self.url)
+
+    def without_secrets(self, text: str) -> str:
+        """What a service wrote, without the secrets of this URL that it may repeat."""
+        values = [*hidden_values(self.path), *(os.environ.get(name, "") for name in _VARIABLE.findall(self.url))]
+        for value in filter(None, values):
+            text = text.replace(value, HIDDEN)
+        return conceal(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +74,30 @@ def parse_url(url: str, allowed: Sequence[str]) -> Endpoint:
         port = parts.port
     except ValueError as error:
         raise UsageError(
-            f"{url!r} has no usable port ({error}); expected a URL such as http://127.0.0.1:8000/score"
+            f"{conceal(url)!r} has no usable port ({error}); expected a URL such as http://127.0.0.1:8000/score"
         ) from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"the URL of a service is http://host/path or https://host/path; seen {url!r}")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        raise UsageError(f"the URL of a service is http://host/path or https://host/path; seen {conceal(url)!r}")
+    if HIDDEN in url:
+        raise UsageError(
+            f"the address {conceal(url)} is from a recipe that was kept without its secrets; give scorer.path again. "
+            "For ${NAME} in an address the value of that environment variable is sent, and never kept"
+        )
+    path = _filled((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
     encrypted = parts.scheme == "https"
     networks = tuple(map(network_of, allowed))
     return Endpoint(url, parts.hostname, port or (443 if encrypted else 80), path, encrypted, networks)
+
+
+def _filled(path: str) -> str:
+    """The path and query with the value of each environment variable in place of its `${NAME}`."""
+
+    def value(found: re.Match[str]) -> str:
+        if not (value := os.environ.get(found[1])):
+            raise UsageError(f"the address holds {found[0]}, but the environment has no {found[1]}; set it")
+        return quote(value, safe="")
+
+    return _VARIABLE.sub(value, path)
 
 
 def network_of(text: str) -> Network:

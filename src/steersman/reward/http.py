@@ -25,6 +25,7 @@ from steersman.errors import DataError, ServiceError
 from steersman.reward.exchange import Endpoint, Reply, checked_addresses, parse_url, post
 from steersman.reward.function import ARGUMENTS
 from steersman.reward.scorer import Item, Score, describe_item
+from steersman.secrets import HIDDEN
 
 SENT = ("prompt", "messages", "answer", "metadata")
 # Request Timeout, Too Early, Too Many Requests; besides all of 5xx
@@ -137,7 +138,7 @@ class HttpScorer:
         try:
             self._remembered.update(parse_reply(self._once(*self._request(batch)).body, list(batch)))
         except RetryableError as error:
-            self._retries.append(str(error)[:80])
+            self._retries.append(self._said(error)[:80])
             self._not_before = max(self._not_before, time.monotonic() + error.wait)
         except ServiceError:
             pass
@@ -173,7 +174,7 @@ class HttpScorer:
         retries, self._retries = self._retries, []
         if retries:
             reasons = ", ".join(f"{count} × {reason}" for reason, count in Counter(retries).most_common(3))
-            self._notice(f"{self._endpoint.url}: {len(retries)} requests had to be repeated ({reasons})")
+            self._notice(f"{self._endpoint.shown}: {len(retries)} requests had to be repeated ({reasons})")
 
     def _ask(self, batch: Batch, cancelled: threading.Event) -> None:
         """Send one batch and retry until there is a reply, a refusal, or `patience` has passed."""
@@ -192,12 +193,12 @@ class HttpScorer:
                 pause = max(pause, error.wait)
                 if time.monotonic() - began + pause > self._options.patience:
                     raise ServiceError(
-                        f"{self._endpoint.url} gave no usable reply for {len(batch)} answers in {attempt} attempts "
-                        f"over {time.monotonic() - began:.0f} s; the last error: {error}. The replies so far are kept. "
-                        "Check the service, then run the same command again; scorer.http.patience sets how long to "
-                        "retry"
+                        f"{self._endpoint.shown} gave no usable reply for {len(batch)} answers in {attempt} attempts "
+                        f"over {time.monotonic() - began:.0f} s; the last error: {self._said(error)}. The replies "
+                        "so far are kept. Check the service, then run the same command again; scorer.http.patience "
+                        "sets how long to retry"
                     ) from error
-                self._retries.append(str(error)[:80])
+                self._retries.append(self._said(error)[:80])
                 cancelled.wait(pause)
         return None
 
@@ -206,7 +207,7 @@ class HttpScorer:
             reply = post(self._endpoint, body, headers, timeout=self._options.timeout)
         except ssl.SSLCertVerificationError as error:
             raise ServiceError(
-                f"the certificate of {self._endpoint.url} could not be verified: {error.verify_message}"
+                f"the certificate of {self._endpoint.shown} could not be verified: {error.verify_message}"
             ) from error
         except (OSError, http.client.HTTPException) as error:
             raise RetryableError(f"{type(error).__name__}: {error}") from error
@@ -214,15 +215,20 @@ class HttpScorer:
             raise RetryableError(f"status {reply.status}", parse_retry_after(reply.retry_after))
         if 300 <= reply.status < 400:
             raise ServiceError(
-                f"{self._endpoint.url} answered {reply.status}, a redirect, which is not followed. Give the target's "
+                f"{self._endpoint.shown} answered {reply.status}, a redirect, which is not followed. Give the target's "
                 "URL"
             )
         if reply.status >= 400:
             raise ServiceError(
-                f"{self._endpoint.url} refuses the request with status {reply.status}: {_beginning(reply.body)}. A "
-                "retry would not help; check what the service expects"
+                f"{self._endpoint.shown} refuses the request with status {reply.status}: "
+                f"{self._said(_beginning(reply.body))}. A retry would not help; check what the service expects"
             )
         return reply
+
+    def _said(self, text: object) -> str:
+        """What a service said, for a message. A service may repeat the secret that it refuses."""
+        said = self._endpoint.without_secrets(str(text))
+        return said.replace(self._options.token, HIDDEN) if self._options.token else said
 
     def _request(self, batch: Batch) -> tuple[bytes, dict[str, str]]:
         items = [{"id": key, **{name: ARGUMENTS[name](*item) for name in SENT}} for key, item in batch.items()]

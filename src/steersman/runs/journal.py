@@ -17,6 +17,7 @@ from steersman.errors import SteersmanError, UsageError
 from steersman.records import Malformed
 from steersman.runs.folder import atomic_write_bytes, not_written
 from steersman.runs.old_names import RENAMED, under_new_names
+from steersman.secrets import concealed
 
 # A cursor is offset * MARKS + a checksum of the bytes before the offset. The checksum detects a journal that was
 # truncated and has grown again. A cursor stays an exact integer in JavaScript for journals up to two terabytes.
@@ -67,7 +68,7 @@ class Journal:
         if "not_finite" in row:
             raise UsageError("`not_finite` is a reserved field of the journal; give the number another name")
         moment = float(row.get("time", self._clock()))
-        values = {name: _plain(name, value) for name, value in row.items() if name not in RESERVED}
+        values = {name: concealed(_plain(name, value)) for name, value in row.items() if name not in RESERVED}
         odd = {name: str(v) for name, v in values.items() if isinstance(v, float) and not math.isfinite(v)}
         stored = {"step": step, "time": moment, **{k: None if k in odd else v for k, v in values.items()}}
         if odd:

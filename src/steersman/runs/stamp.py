@@ -7,7 +7,6 @@ Comparing two stamps shows whether a resumed run can be bit-exact (`changes`) an
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 from steersman.errors import DataError
 from steersman.runs.folder import atomic_write_text
+from steersman.secrets import concealed, concealed_arguments
 
 LIBRARIES = ("torch", "transformers", "peft", "datasets", "numpy", "tokenizers")
 
@@ -40,10 +40,6 @@ BIT_EXACT = (
     (("deterministic",), "the deterministic setting"),
 )
 SAME_RUN = ("kind", "seeds", "data", "parents")
-
-_SECRET = re.compile(r"(?i)(api[-_.]?key|token|secret|password|passwd|credential|authorization)s?$")
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
-HIDDEN = "***"
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ def make_stamp(identity: RunIdentity, machine: MachineFacts, *, command: Sequenc
     return {
         "kind": identity.kind,
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "command": without_secrets(sys.argv if command is None else command),
+        "command": concealed_arguments(sys.argv if command is None else command),
         "steersman": version_of("steersman"),
         "commit": commit_of(Path(__file__).parents[1]),
         "python": platform.python_version(),
@@ -84,13 +80,13 @@ def make_stamp(identity: RunIdentity, machine: MachineFacts, *, command: Sequenc
         "world_size": machine.world_size,
         "deterministic": dict(machine.deterministic),
         "seeds": dict(identity.seeds),
-        "data": dict(identity.data),
-        "parents": dict(identity.parents),
+        "data": concealed(identity.data),
+        "parents": concealed(identity.parents),
     }
 
 
 def write_stamp(path: Path, stamp: Mapping[str, Any]) -> None:
-    atomic_write_text(path, json.dumps(stamp, indent=2, ensure_ascii=False) + "\n")
+    atomic_write_text(path, json.dumps(concealed(stamp), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_stamp(path: Path) -> dict[str, Any]:
@@ -102,7 +98,7 @@ def read_stamp(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(stamp, dict):
         raise DataError(f"{path} holds a {type(stamp).__name__}; expected a JSON object. Start a new run.")
-    return stamp
+    return concealed(stamp)  # a stamp of an earlier release may hold secrets
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -189,20 +185,3 @@ def processor_name() -> str:
         lines = []
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(models, platform.processor() or platform.machine())
-
-
-def without_secrets(arguments: Sequence[str]) -> list[str]:
-    """The command line without secrets: values of options named like secrets, and user:password@ in URLs, are
-    hidden."""
-    kept: list[str] = []
-    hide_next = False
-    for argument in arguments:
-        name, equals, _ = argument.partition("=")
-        if hide_next and not argument.startswith("-"):
-            kept.append(HIDDEN)
-        elif equals and _SECRET.search(name):
-            kept.append(f"{name}={HIDDEN}")
-        else:
-            kept.append(_CREDENTIALS.sub(f"{HIDDEN}@", argument))
-        hide_next = not equals and argument.startswith("-") and bool(_SECRET.search(argument))
-    return kept

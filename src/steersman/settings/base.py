@@ -16,6 +16,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from steersman.errors import UsageError
+from steersman.secrets import concealed
 
 NONE = "none"
 
@@ -127,10 +128,10 @@ def _value(text: str) -> Any:
 
 
 def to_toml(settings: Settings) -> str:
-    """The resolved recipe. A None is left out, or written as "none" where the default is not None."""
+    """The resolved recipe, without secrets. A None is left out, or written as "none" where the default is not None."""
     import tomli_w
 
-    return tomli_w.dumps(_plain(settings))
+    return tomli_w.dumps(concealed(_plain(settings)))
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

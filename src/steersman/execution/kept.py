@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from steersman.errors import CheckpointError, UsageError
+from steersman.execution.recorded import absent, flat, notes_of_defaults
 from steersman.parallel.world import World
 from steersman.runs.checkpoints import Checkpoint, CheckpointStore
 from steersman.runs.folder import RunFolder, atomic_write_text
@@ -294,6 +295,7 @@ def _continue_or_begin(folder: RunFolder, settings: Settings, stamp: Mapping[str
     notes: list[str] = []
     if folder.recipe_path.exists():
         refuse_another_recipe(folder, settings)
+        notes = notes_of_defaults(settings)
     if folder.stamp_path.exists():
         old = read_stamp(folder.stamp_path)
         another = conflicts(old, stamp)
@@ -301,7 +303,7 @@ def _continue_or_begin(folder: RunFolder, settings: Settings, stamp: Mapping[str
             raise UsageError(
                 f"{folder.path} holds another run: {'; '.join(another)}. Choose another folder, or remove this one."
             )
-        notes = changes(old, stamp)
+        notes = [*changes(old, stamp), *notes]
     else:
         write_stamp(folder.stamp_path, stamp)
     atomic_write_text(folder.recipe_path, to_toml(settings))
@@ -311,17 +313,18 @@ def _continue_or_begin(folder: RunFolder, settings: Settings, stamp: Mapping[str
 def refuse_another_recipe(folder: RunFolder, settings: Settings) -> None:
     """Raise if the folder's recipe has other settings of what is learned."""
     try:
-        old = _flat(concealed(tomllib.loads(folder.recipe_path.read_text())))
+        old = flat(concealed(tomllib.loads(folder.recipe_path.read_text())))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
             f"{folder.recipe_path} is not valid TOML ({error}); put it back as it was, or choose another folder"
         ) from error
-    new = _flat(tomllib.loads(to_toml(settings)))
-    differing = sorted(key for key in {*old, *new} if not _may_change(key) and old.get(key) != new.get(key))
+    new = flat(tomllib.loads(to_toml(settings)))
+    began = {key: old[key] if key in old else absent(settings, key, old) for key in {*old, *new}}
+    differing = sorted(key for key in {*old, *new} if not _may_change(key) and began[key] != new.get(key))
     # A folder that was moved is still the same run.
     differing = [key for key in differing if key != "run.out"]
     if differing:
-        told = ", ".join(f"{key} (was {old.get(key)!r}, now {new.get(key)!r})" for key in differing[:5])
+        told = ", ".join(f"{key} (was {began[key]!r}, now {new.get(key)!r})" for key in differing[:5])
         raise UsageError(
             f"{folder.path} holds a run with other settings: {told}. Choose another run.out, or use the old settings."
         )
@@ -329,10 +332,3 @@ def refuse_another_recipe(folder: RunFolder, settings: Settings) -> None:
 
 def _may_change(key: str) -> bool:
     return key in MAY_CHANGE or HOW_A_SERVICE_IS_ASKED.fullmatch(key) is not None
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
-    return found

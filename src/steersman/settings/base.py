@@ -11,7 +11,7 @@ import types
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -28,6 +28,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True, allow_inf_nan=False
     )
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {}
+    """Settings by dotted name whose default has changed, each with the default before. A resumed run keeps that."""
 
     @model_validator(mode="before")
     @classmethod

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from steersman.assemble.ppo.reference_answers import StartingPolicy, against_reference
@@ -16,6 +17,7 @@ from steersman.execution.context import Job, RunContext, open_run
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
 from steersman.execution.kept import identity_of
 from steersman.execution.learner import optimiser_of, scheduled
+from steersman.execution.recorded import as_recorded
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model
 from steersman.loading.scorers import Reward, ScorerCache, name_of, scorer_of
@@ -38,6 +40,7 @@ from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Engine, Sampling, TakesUpWeights
 from steersman.rollout.language import ModelLanguage, room_for_prompts
 from steersman.rollout.native import NativeEngine
+from steersman.runs.folder import RunFolder
 from steersman.settings.ppo import PpoSettings
 from steersman.train.checkpoint import load_checkpoint
 from steersman.train.core import Learner
@@ -78,6 +81,7 @@ def run_ppo(settings: PpoSettings, *, quiet: bool = False, reward: Reward | None
 
     `reward` replaces settings.scorer.
     """
+    settings = as_recorded(settings, RunFolder(Path(settings.run.out)))
     before = already_finished(_job(settings, quiet=quiet))
     if before is not None:
         return before
@@ -99,6 +103,7 @@ def run_ppo(settings: PpoSettings, *, quiet: bool = False, reward: Reward | None
 @contextmanager
 def open_ppo(settings: PpoSettings, *, quiet: bool = True, reward: Reward | None = None) -> Iterator[OpenRun]:
     """The open run and its parts, for `run_ppo` or for calling the loop's stages one by one."""
+    settings = as_recorded(settings, RunFolder(Path(settings.run.out)))
     _check(settings)
     with open_run(
         _job(settings, quiet=quiet),

@@ -6,7 +6,7 @@ that only a critic uses is an error with these methods.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -112,6 +112,7 @@ class PpoComputeSettings(ComputeSettings):
 
 
 class PpoSettings(Settings):
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"kl.horizon": 10_000.0}
     model: ModelSettings
     layout: Literal["adapters", "adapters-own-critic", "shared", "separate"] = "shared"
     """How policy and critic share weights. adapters: LoRA on a frozen base, value head on the policy's trunk.

@@ -40,8 +40,11 @@ class KlSettings(Settings):
     """How the KL coefficient changes: not at all; Ziegler's adaptive controller; or one that seeks `target`."""
     target: float = Field(default=6.0, gt=0)
     """Target KL of the adaptive and target controllers, in nats per answer."""
-    horizon: float = Field(default=10_000.0, gt=0)
-    """Horizon of the adaptive controller, in answers: a larger one changes the coefficient more slowly."""
+    horizon_iterations: float = Field(default=3.0, ge=1)
+    """Horizon of the adaptive controller, in iterations: a larger one changes the coefficient more slowly. At 3 the
+    coefficient changes by at most 6.7 % per iteration, or tenfold in about 35."""
+    horizon: float | None = Field(default=None, gt=0)
+    """The same horizon in answers, as in Ziegler et al. (10,000) and TRL; replaces `horizon_iterations`."""
     loss_coefficient: float = Field(default=0.0, ge=0)
     """Coefficient of a KL term in the loss, besides the one in the reward. Their gradients differ: see docs/ppo.md."""
     loss_estimator: Literal["k2", "k3"] = "k2"

@@ -72,8 +72,24 @@ def learn_model(
     return reached(problem, actors, beta)
 
 
+def steered(factor: float, *, target: float, iterations: int = 100) -> tuple[float, float, float]:
+    """KL and beta over the last 20 iterations of the adaptive controller at its defaults, begun at `factor` times the
+    beta whose optimum is `target` nats away; and that beta."""
+    problem = Problem(5, 4, 0)
+    low, high = 1e-2, 10.0
+    for _ in range(40):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if problem.optimum(middle)[1] > target else (low, middle)
+    actors, keeper = Tabular(problem), KeepsNothing()
+    kl = {"controller": "adaptive", "target": target}
+    settings = toy_settings(problem, iterations=iterations, batch=256, beta=factor * low, update=TABLE, kl=kl)
+    run_toy(problem, settings, actors, TabularEngine(actors), learning_rate=0.1, value_rate=0.1, keeper=keeper)
+    last = keeper.rows[-20:]
+    return sum(row["KL to reference"] for row in last) / 20, sum(row["KL coefficient"] for row in last) / 20, low
+
+
 def apart(kind: str, **arguments: Any) -> tuple[float, float, float]:
-    """J / J*, KL and KL* of a run in a process of its own."""
+    """The three numbers of a run in a process of its own: J / J*, KL and KL*, or what `steered` returns."""
     done = run_script(Path(__file__), kind, json.dumps(arguments), timeout=3600)
     assert done.returncode == 0, done.stderr[-3000:]
     share, kl, best_kl = json.loads(done.stdout.splitlines()[-1])
@@ -82,8 +98,9 @@ def apart(kind: str, **arguments: Any) -> tuple[float, float, float]:
 
 if __name__ == "__main__":
     kind, arguments = sys.argv[1], json.loads(sys.argv[2])
-    if kind in ("table", "without critic"):
-        print(json.dumps((learn_table if kind == "table" else learn_without_critic)(**arguments)))
+    by_name = {"table": learn_table, "without critic": learn_without_critic, "steered": steered}
+    if kind in by_name:
+        print(json.dumps(by_name[kind](**arguments)))
     else:
         with tempfile.TemporaryDirectory() as scratch:
             print(json.dumps(learn_model(**arguments, folder=Path(scratch))))

@@ -299,6 +299,10 @@ def test_the_coefficient_follows_its_controller():
     assert next_coefficient(adaptive, 0.5, -1.0, 10) == pytest.approx(0.5 * 0.98)
     # more answers than the horizon count as the horizon
     assert next_coefficient(adaptive, 0.5, 50.0, 1000) == pytest.approx(0.5 * 1.2)
+    # by default the horizon is 3 iterations, however many answers one holds: 1 + 0.2 / 3
+    for answers in (1, 64, 4096):
+        by_default = KlSettings(controller="adaptive", target=2.0)
+        assert next_coefficient(by_default, 0.5, 50.0, answers) == pytest.approx(0.5 * (1 + 0.2 / 3))
     seeking = KlSettings(controller="target", target=2.0)
     # exp(0.1 * log(4 / 2)) = 2^0.1, and 2 at most
     assert next_coefficient(seeking, 0.5, 2.0, 10) == pytest.approx(0.5)

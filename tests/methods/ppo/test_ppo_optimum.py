@@ -55,6 +55,15 @@ def test_with_the_kl_in_the_loss_as_k3_the_optimum_is_missed():
     assert 0.5 < share <= 0.90
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_the_adaptive_controller_reaches_its_target_from_a_beta_ten_times_too_low_or_too_high(factor):
+    kl, beta, right = apart("steered", factor=factor, target=2.0)
+    print(f"\nbeta {factor} x {right:.3f}: KL {kl:.3f}, beta {beta:.3f}")
+    assert kl == pytest.approx(2.0, rel=0.1)
+    assert beta == pytest.approx(right, rel=0.25)
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("number", range(3))

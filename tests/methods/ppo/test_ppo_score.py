@@ -87,9 +87,10 @@ def test_controllers_raise_the_coefficient_above_the_target_and_lower_it_below(c
 def test_the_fixed_coefficient_stays_and_the_adaptive_one_moves_as_published():
     assert next_coefficient(KlSettings(), 0.1, 50.0, 512) == 0.1
     # error = clip(12/6 - 1, -0.2, 0.2) = 0.2; 0.1 * (1 + 0.2 * 512 / 10000) = 0.101024
-    assert next_coefficient(KlSettings(controller="adaptive"), 0.1, 12.0, 512) == pytest.approx(0.101024)
+    published = KlSettings(controller="adaptive", horizon=10_000)
+    assert next_coefficient(published, 0.1, 12.0, 512) == pytest.approx(0.101024)
     # never more than a fifth at once
-    assert next_coefficient(KlSettings(controller="adaptive"), 0.1, 0.0, 10**6) == pytest.approx(0.08)
+    assert next_coefficient(published, 0.1, 0.0, 10**6) == pytest.approx(0.08)
     # (12 / 6)^0.1
     assert next_coefficient(KlSettings(controller="target"), 0.1, 12.0, 512) == pytest.approx(0.1 * 2**0.1)
 

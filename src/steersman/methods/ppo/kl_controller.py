@@ -13,9 +13,8 @@ def next_coefficient(settings: KlSettings, coefficient: float, measured: float, 
         return coefficient
     measured = max(measured, LEAST_KL)
     if settings.controller == "adaptive":
+        horizon = settings.horizon_iterations * episodes if settings.horizon is None else settings.horizon
         # At most a fifth of the coefficient at once, also where one iteration holds more answers than the horizon.
-        counted = min(episodes, max(1, int(settings.horizon)))
-        return adaptive_coefficient(
-            coefficient, measured, target=settings.target, horizon=settings.horizon, episodes=counted
-        )
+        counted = min(episodes, max(1, int(horizon)))
+        return adaptive_coefficient(coefficient, measured, target=settings.target, horizon=horizon, episodes=counted)
     return target_seeking_coefficient(coefficient, measured, target=settings.target, rate=0.1, limit=2.0)

@@ -1,0 +1,65 @@
+"""A run that began before a default changed is resumed with what it began with, through the command line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from commandline import call
+
+from steersman.runs.journal import read_rows
+
+pytestmark = pytest.mark.slow
+
+FAST = ("run.threads=1", "compute.kernels=default", "run.checkpoint_every=1")
+
+
+def begin_again(out: Path) -> None:
+    """Make a finished run one that was stopped after its first step."""
+    (out / "ending.json").unlink()
+    shutil.rmtree(out / "model")
+    steps = sorted((out / "checkpoints").glob("step-*"))
+    for later in steps[1:]:
+        shutil.rmtree(later)
+    (out / "checkpoints" / "best.json").unlink(missing_ok=True)
+
+
+def without(out: Path, *keys: str) -> None:
+    """Take settings out of the run's recipe, as in a recipe of a release that did not have them."""
+    path = out / "recipe.toml"
+    lines = path.read_text().splitlines()
+    for key in keys:
+        assert any(line.startswith(f"{key} =") for line in lines), key
+        lines = [line for line in lines if not line.startswith(f"{key} =")]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def notices(out: Path) -> list[str]:
+    return [row["notice"] for row in read_rows(out / "journal.jsonl")[0] if "notice" in row]
+
+
+@pytest.fixture
+def ppo(tiny, tmp_path):
+    (tmp_path / "reward.py").write_text("def vowels(answer):\n    return sum(answer.count(c) for c in 'aeiou') / 5\n")
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": f"Tell me {i}."}) + "\n" for i in range(8)))
+    return [
+        *("ppo", "--model", str(tiny("llama")), "--scorer", f"{tmp_path / 'reward.py'}:vowels", "--device", "cpu"),
+        *("--prompts", str(tmp_path / "prompts.jsonl"), "--out", str(tmp_path / "run"), "iterations=3", *FAST),
+        *("prompts_per_iteration=4", "sampling.max_new_tokens=6", "update.epochs=1", "prompts.held_out=none"),
+    ]
+
+
+def test_ppo_keeps_the_horizon_that_it_began_with(ppo, tmp_path):
+    out, ours = tmp_path / "run", ["kl.controller=adaptive"]
+    # what an earlier release wrote for a run that named no horizon
+    assert call([*ppo, *ours, "kl.horizon=10000.0"]) == 0
+    began = [row["KL coefficient"] for row in read_rows(out / "journal.jsonl")[0] if "KL coefficient" in row]
+    begin_again(out)
+    without(out, "horizon_iterations")
+    assert call([*ppo, *ours]) == 0
+    rows = [row["KL coefficient"] for row in read_rows(out / "journal.jsonl")[0] if "KL coefficient" in row]
+    assert rows == began
+    assert "kl.horizon=10000.0 is kept from this run's beginning; the default is now None" in notices(out)
+    assert "horizon = 10000.0" in (out / "recipe.toml").read_text()
+    # and once it has finished, the same command finds it finished
+    assert call([*ppo, *ours]) == 0

@@ -53,8 +53,10 @@ def settings(tiny, judgements, kept_back, tmp_path) -> Callable[..., DpoSettings
         ("loss=dpo", "likelihood=0.2"),
         ("loss=dpo", "length=mean", "beta=1"),
         ("loss=dpo", "length=desensitised"),
+        ("loss=apo_zero", "length=mean", "beta=1"),
+        ("divergence=jensen_shannon", "length=mean", "beta=1"),
     ],
-    ids=["dpo", "robust", "ipo", "hinge", "simpo", "orpo", "rpo", "mean", "desensitised"],
+    ids=["dpo", "robust", "ipo", "hinge", "simpo", "orpo", "rpo", "mean", "desensitised", "apo", "jensen-shannon"],
 )
 def test_every_loss_learns_to_prefer_what_people_preferred(settings, more):
     result = dpo.run_dpo(settings(*more), quiet=True)
@@ -153,12 +155,19 @@ def test_a_reference_with_another_tokeniser_is_refused(settings, tiny):
         (("train.packing=true",), "packing"),
         (
             ("loss=simpo", "reference=x"),
-            "loss=simpo has no place for reference; it is used by dpo, robust, ipo, hinge, kto",
+            "loss=simpo has no place for reference; it is used by dpo, robust, ipo, hinge, apo_zero, apo_down, kto",
         ),
         (("loss=orpo", "beta=0.2"), "has no place for beta"),
         (("loss=kto", "label_smoothing=0.1"), "has no place for label_smoothing; it is used by every other"),
         (("loss=kto", "ties=drop"), "has no place for ties"),
         (("loss=kto", "likelihood=1"), "has no place for likelihood"),
+        (("loss=apo_zero", "length=desensitised"), "apo_zero needs one log-ratio for each answer"),
+        (("divergence=forward_kl", "length=desensitised"), "divergence=forward_kl needs one log-ratio"),
+        (("divergence_alpha=0.3",), "divergence_alpha is the alpha of divergence=alpha"),
+        (
+            ("loss=kto", "divergence=alpha"),
+            "loss=kto has no place for divergence; it is used by dpo, robust, ipo, hinge",
+        ),
         (("loss=hinge", "use_margin=true"), "has no place for use_margin; it is used by dpo. Leave"),
         (("gamma=1",), "loss=dpo has no place for gamma; it is used by simpo"),
         (("odds=1",), "it is used by orpo"),

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steersman.maths.direct_preference import (
+    apo_down_loss,
+    apo_zero_loss,
     desensitised,
     dpo_loss,
     hinge_loss,
@@ -84,6 +86,17 @@ def test_ipo_hinge_and_simpo_by_hand():
     assert hinge_loss(f64(1, 3, -1), f64(1, 1, 1), beta=0.5).tolist() == pytest.approx([0.5, 0, 1.5])
     # 2 * 0.5 - 0.4 = 0.6: -log sigmoid(0.6) = 0.437488
     assert simpo_loss(f64(0.5), f64(1), beta=2.0, gamma=0.4).item() == pytest.approx(0.437488, abs=1e-6)
+
+
+def test_apo_by_hand():
+    # beta * r = 1 of the better and -0.5 of the worse answer: sigmoid(-1) = 0.268941 and sigmoid(-0.5) = 0.377541
+    better, worse = f64(2), f64(-1)
+    assert apo_zero_loss(better, worse, f64(1), beta=0.5).item() == pytest.approx(0.268941 + 0.377541, abs=1e-6)
+    # sigmoid(1) = 0.731059 and 1 - sigmoid(1.5) = 0.182426
+    assert apo_down_loss(better, worse, f64(1), beta=0.5).item() == pytest.approx(0.731059 + 0.182426, abs=1e-6)
+    # the second is better: sigmoid(0.5) = 0.622459, sigmoid(1) and sigmoid(-0.5), sigmoid(1.5) = 0.817574
+    assert apo_zero_loss(better, worse, f64(0), beta=0.5).item() == pytest.approx(0.622459 + 0.731059, abs=1e-6)
+    assert apo_down_loss(better, worse, f64(0), beta=0.5).item() == pytest.approx(0.377541 + 0.817574, abs=1e-6)
 
 
 def test_the_odds_ratio_by_hand():

@@ -100,6 +100,8 @@ def plain_pair_loss(
             ]
         else:
             value = [(p - r).sum() for p, r in zip(policy, reference, strict=True)]
+        if s.divergence != "reverse_kl":
+            value = [plain_implicit_reward(s, v.exp()) for v in value]
         gap = value[won] - value[lost]
         if s.loss == "dpo":
             loss = -log_sigmoid(s.beta * gap - (margin if s.use_margin else 0))
@@ -110,6 +112,10 @@ def plain_pair_loss(
             loss = (gap - 1 / (2 * s.beta)) ** 2
         elif s.loss == "hinge":
             loss = torch.clamp(1 - s.beta * gap, min=0)
+        elif s.loss == "apo_zero":
+            loss = 1 - torch.sigmoid(s.beta * value[won]) + torch.sigmoid(s.beta * value[lost])
+        elif s.loss == "apo_down":
+            loss = torch.sigmoid(s.beta * value[won]) + 1 - torch.sigmoid(s.beta * gap)
         elif s.loss == "simpo":
             loss = -log_sigmoid(s.beta * gap - s.gamma)
         else:
@@ -117,6 +123,13 @@ def plain_pair_loss(
             loss = -log_sigmoid(torch.log(odds[won] / odds[lost]))
         total = total + weight * loss
     return total
+
+
+def plain_implicit_reward(s: DpoSettings, u: Tensor) -> Tensor:
+    """f'(u) of the divergence."""
+    if s.divergence == "jensen_shannon":
+        return torch.log(2 * u / (1 + u))
+    return -1 / u if s.divergence == "forward_kl" else (1 - u**-s.divergence_alpha) / s.divergence_alpha
 
 
 def plain_loss(s: DpoSettings, model: Backbone, units: Sequence[JudgedGroup]) -> Tensor:
@@ -151,6 +164,11 @@ VARIANTS = {
     "robust": {"loss": "robust", "label_smoothing": 0.1},
     "ipo": {"loss": "ipo"},
     "hinge": {"loss": "hinge"},
+    "apo_zero": {"loss": "apo_zero", "label_smoothing": 0.1},
+    "apo_down": {"loss": "apo_down", "length": "mean"},
+    "jensen-shannon": {"divergence": "jensen_shannon", "length": "mean"},
+    "alpha": {"divergence": "alpha", "divergence_alpha": 0.3, "loss": "ipo", "length": "mean"},
+    "forward KL": {"divergence": "forward_kl", "length": "mean"},
     "simpo": {"loss": "simpo", "beta": 2.0},
     "orpo": {"loss": "orpo"},
     "rpo": {"likelihood": 0.7},

@@ -122,6 +122,16 @@ def refuse_what_has_no_place(settings: PreferenceSettings) -> None:
             "loss=robust corrects for labels that are wrong, and label_smoothing, their share, is 0; give one, such "
             "as 0.1"
         )
+    if settings.length == "desensitised" and (settings.divergence != "reverse_kl" or settings.loss.startswith("apo")):
+        seen = settings.loss if settings.loss.startswith("apo") else f"divergence={settings.divergence}"
+        raise UsageError(
+            f"length=desensitised weights tokens by the pair, and {seen} needs one log-ratio for each answer; choose "
+            "length=sum or mean"
+        )
+    if settings.divergence != "alpha" and settings.divergence_alpha != fields["divergence_alpha"].default:
+        raise UsageError(
+            f"divergence_alpha is the alpha of divergence=alpha, and divergence={settings.divergence}; leave it out"
+        )
     if settings.length != "desensitised" and settings.alpha != fields["alpha"].default:
         raise UsageError(
             f"alpha is what tokens count that length=desensitised finds too many, and length={settings.length}; leave "

@@ -58,6 +58,26 @@ def hinge_loss(gap: Pairs, target: Pairs, *, beta: float) -> Pairs:
     return _expected_loss(lambda g: torch.relu(1 - beta * g), gap, target)
 
 
+def apo_zero_loss(first: Pairs, second: Pairs, target: Pairs, *, beta: float) -> Pairs:
+    """APO-zero (D'Oosterlinck et al. 2024, arXiv 2408.06266, equation 4): 1 - sigmoid(beta r(better)) + sigmoid(beta
+    r(worse)). The better answer becomes more likely, the worse one less."""
+
+    def loss_of(better: Pairs, worse: Pairs) -> Pairs:
+        return torch.sigmoid(-beta * better) + torch.sigmoid(beta * worse)
+
+    return target * loss_of(first, second) + (1 - target) * loss_of(second, first)
+
+
+def apo_down_loss(first: Pairs, second: Pairs, target: Pairs, *, beta: float) -> Pairs:
+    """APO-down (arXiv 2408.06266, equation 5): sigmoid(beta r(better)) + 1 - sigmoid(beta (r(better) - r(worse))). Both
+    answers become less likely, the worse one more so."""
+
+    def loss_of(better: Pairs, worse: Pairs) -> Pairs:
+        return torch.sigmoid(beta * better) + torch.sigmoid(beta * (worse - better))
+
+    return target * loss_of(first, second) + (1 - target) * loss_of(second, first)
+
+
 def simpo_loss(mean_gap: Pairs, target: Pairs, *, beta: float, gamma: float) -> Pairs:
     """SimPO (Meng et al. 2024, arXiv 2405.14734, equation 6): mean log-probs per token, no reference, margin gamma."""
     return _expected_loss(lambda g: -F.logsigmoid(beta * g - gamma), mean_gap, target)

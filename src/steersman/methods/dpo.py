@@ -15,6 +15,7 @@ from torch import Tensor
 
 from steersman.batches import AnswerGroup, PairBatch, TokenBatch, TokenRow, pad_groups
 from steersman.maths import direct_preference as losses
+from steersman.maths.preference_divergence import alpha_reward, jensen_shannon_reward
 from steersman.settings.dpo import PreferenceSettings
 from steersman.train.objective import Sums, Term
 
@@ -104,7 +105,7 @@ class DirectPreference:
         flat, _ = model.log_probs(pairs.tokens)
         sums = answer_sums(flat, batch)
         gap = self._gap(flat, batch, sums)
-        loss = pairs.weight * self._loss(gap, pairs)
+        loss = pairs.weight * self._loss(gap, pairs, sums)
         decided = pairs.target != 0.5
         sign = (pairs.target - 0.5).sign()
         shown = gap.detach() * sign * (1.0 if self.settings.loss == "orpo" else self.settings.beta)
@@ -126,15 +127,24 @@ class DirectPreference:
     def _gap(self, flat: Float[Tensor, " targets"], batch: JudgedBatch, sums: AnswerSums) -> Float[Tensor, " pair"]:
         """For each pair, the first answer's value minus the second's, which the loss is a function of."""
         first, second, settings = batch.pairs.first, batch.pairs.second, self.settings
-        if settings.loss == "simpo":
-            each = sums.log_prob / sums.tokens
-        elif settings.loss == "orpo":
-            each = losses.log_odds(sums.log_prob / sums.tokens)
-        elif settings.length == "desensitised":
+        if settings.length == "desensitised":
             return self._desensitised(flat, batch, sums)
-        else:
-            each = sums.log_ratio if settings.length == "sum" else sums.log_ratio / sums.tokens
+        each = self._values(sums)
         return each[first] - each[second]
+
+    def _values(self, sums: AnswerSums) -> Float[Tensor, " answers"]:
+        """Each answer's value: its implicit reward before beta."""
+        settings = self.settings
+        if settings.loss == "simpo":
+            return sums.log_prob / sums.tokens
+        if settings.loss == "orpo":
+            return losses.log_odds(sums.log_prob / sums.tokens)
+        log_ratio = sums.log_ratio if settings.length == "sum" else sums.log_ratio / sums.tokens
+        if settings.divergence == "jensen_shannon":
+            return jensen_shannon_reward(log_ratio)
+        if settings.divergence == "reverse_kl":
+            return log_ratio
+        return alpha_reward(log_ratio, alpha=1.0 if settings.divergence == "forward_kl" else settings.divergence_alpha)
 
     def _desensitised(
         self, flat: Float[Tensor, " targets"], batch: JudgedBatch, sums: AnswerSums
@@ -150,16 +160,20 @@ class DirectPreference:
             gaps.append(counted[owner == first].sum() - counted[owner == second].sum())
         return torch.stack(gaps) if gaps else flat.new_zeros(0)
 
-    def _loss(self, gap: Float[Tensor, " pair"], pairs: PairBatch) -> Float[Tensor, " pair"]:
+    def _loss(self, gap: Float[Tensor, " pair"], pairs: PairBatch, sums: AnswerSums) -> Float[Tensor, " pair"]:
         settings, beta = self.settings, self.settings.beta
         if settings.loss == "robust":
             return losses.robust_loss(gap, pairs.target, beta=beta, epsilon=settings.label_smoothing)
         target = losses.smoothed(pairs.target, settings.label_smoothing)
         margin = pairs.margin if settings.use_margin else pairs.margin * 0
+        values = self._values(sums)
+        both = values[pairs.first], values[pairs.second]
         by_name: dict[str, Callable[[], Tensor]] = {
             "dpo": partial(losses.dpo_loss, gap, target, beta=beta, margin=margin),
             "ipo": partial(losses.ipo_loss, gap, target, beta=beta),
             "hinge": partial(losses.hinge_loss, gap, target, beta=beta),
+            "apo_zero": partial(losses.apo_zero_loss, *both, target, beta=beta),
+            "apo_down": partial(losses.apo_down_loss, *both, target, beta=beta),
             "orpo": partial(losses.odds_ratio_loss, gap, target),
             "simpo": partial(losses.simpo_loss, gap, target, beta=beta, gamma=settings.gamma),
         }

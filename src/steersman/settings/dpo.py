@@ -10,9 +10,10 @@ from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSetti
 from steersman.settings.prompts import PromptSettings, SamplingSettings
 from steersman.settings.score import ScorerSettings
 
-Loss = Literal["dpo", "robust", "ipo", "hinge", "simpo", "orpo", "kto"]
+Loss = Literal["dpo", "robust", "ipo", "hinge", "apo_zero", "apo_down", "simpo", "orpo", "kto"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
-OF_LOG_RATIOS: tuple[Loss, ...] = ("dpo", "robust", "ipo", "hinge")
+OF_GAPS: tuple[Loss, ...] = ("dpo", "robust", "ipo", "hinge")
+OF_LOG_RATIOS: tuple[Loss, ...] = (*OF_GAPS, "apo_zero", "apo_down")
 OF_PAIRS: tuple[Loss, ...] = (*OF_LOG_RATIOS, "simpo", "orpo")
 
 # Settings that only some losses use. A value other than the default is an error with the other losses. A default value
@@ -25,7 +26,9 @@ USED_BY: Mapping[str, tuple[Loss, ...]] = {
     "likelihood": OF_PAIRS,
     "odds": ("orpo",),
     "length": OF_LOG_RATIOS,
-    "alpha": OF_LOG_RATIOS,
+    "alpha": OF_GAPS,
+    "divergence": OF_GAPS,
+    "divergence_alpha": OF_GAPS,
     "undesirable_weight": ("kto",),
     "reference": (*OF_LOG_RATIOS, "kto"),
     "ties": OF_PAIRS,
@@ -47,8 +50,8 @@ class PreferenceSettings(Settings):
     model: ModelSettings
     """The initial policy, usually a fine-tuned model. It is also the reference, unless `reference` names another."""
     loss: Loss = "dpo"
-    """The loss. simpo and orpo need no reference. kto learns from thumbs; it reads a comparison as one up and one
-    down."""
+    """The loss. apo_zero and apo_down fix the direction in which each answer moves. simpo and orpo need no reference.
+    kto learns from thumbs; it reads a comparison as one up and one down."""
     beta: float = Field(default=0.1, gt=0)
     """beta of DPO: the KL coefficient of its implicit reward. For simpo, the scale of the reward margin."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
@@ -66,6 +69,11 @@ class PreferenceSettings(Settings):
     answer's length are weighted by `alpha` (LD-DPO)."""
     alpha: float = Field(default=0.5, ge=0, le=1)
     """Weight of tokens past the shorter answer's length, with length=desensitised."""
+    divergence: Literal["reverse_kl", "forward_kl", "jensen_shannon", "alpha"] = "reverse_kl"
+    """The divergence from the reference that is penalised (f-DPO). reverse_kl is DPO's and PPO's; alpha lies between it
+    and forward_kl."""
+    divergence_alpha: float = Field(default=0.5, gt=0, lt=1)
+    """For divergence=alpha: near 0 it is the reverse KL, near 1 the forward KL."""
     undesirable_weight: float = Field(default=1.0, gt=0)
     """Weight of thumbs down in kto. Thumbs up have weight 1."""
     reference: str | None = None

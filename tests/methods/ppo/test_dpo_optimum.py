@@ -104,3 +104,51 @@ def test_every_gap_comes_to_rest_where_its_loss_is_lowest(name):
     ratio = learned(problem, judged(problem, first, first + 1, seen), steps=350, **settings)
     gaps = ratio[first] - ratio[first + 1]
     assert float((gaps - rest).abs().max()) < 0.02
+
+
+def optimum_under(problem: Problem, name: str, beta: float) -> Tensor:
+    """log u of the policy that maximises E[r] - beta D_f(policy || reference).
+
+    There f'(u) = (r - shift) / beta, and the shift makes the policy a distribution.
+    """
+    reference = problem.sequence_log_probs(problem.reference_logits).exp()
+
+    def ratios(shift: float) -> Tensor:
+        s = (problem.reward - shift) / beta
+        if name == "jensen_shannon":  # log(2 u / (1 + u)) = s, which is below log 2
+            return torch.where(s < 0.6931, s.exp() / (2 - s.exp()), torch.inf)
+        alpha = 1.0 if name == "forward_kl" else 0.5
+        base = 1 - alpha * s
+        return torch.where(base > 0, base, 0) ** (-1 / alpha)
+
+    low, high = float(problem.reward.min()) - 10 * beta, float(problem.reward.max()) + 10 * beta
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if float((reference * ratios(middle)).sum()) > 1 else (low, middle)
+    return ratios(high).log()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("divergence", ["forward_kl", "jensen_shannon", "alpha"])
+def test_f_dpo_reaches_the_optimum_of_its_own_divergence(divergence):
+    problem, beta = Problem(3, 2, 0), 1.0
+    first, second = torch.triu_indices(len(problem.sequences), len(problem.sequences), offset=1)
+    target = torch.sigmoid(problem.reward[first] - problem.reward[second])
+    best = optimum_under(problem, divergence, beta)
+    assert float((problem.sequence_log_probs(problem.reference_logits) + best).exp().sum()) == pytest.approx(1)
+    ratio = learned(problem, judged(problem, first, second, target), steps=400, beta=beta, divergence=divergence)
+    print(f"\n{divergence}: largest difference of log-ratios {float((ratio - best).abs().max()):.4f}")
+    assert float((ratio - best).abs().max()) < 0.05
+    plain = problem.optimum(beta)[2] - problem.sequence_log_probs(problem.reference_logits)
+    assert float((best - plain).abs().max()) > 0.2, "which is not the optimum under the reverse KL"
+
+
+@pytest.mark.parametrize(("loss", "better"), [("apo_zero", 1), ("apo_down", -1)])
+def test_apo_says_which_way_each_answer_moves(loss, better):
+    problem = Problem(3, 2, 0)
+    order = problem.reward.argsort(descending=True)
+    unit = judged(problem, order[:1], order[-1:], torch.ones(1))
+    ratio = learned(problem, unit, steps=25, beta=0.5, loss=loss)
+    up, down = float(ratio[order[0]]), float(ratio[order[-1]])
+    assert up * better > 0 > down
+    assert up > down + 0.5

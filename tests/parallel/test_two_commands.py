@@ -65,7 +65,7 @@ def words_of(command: str, out: Path) -> list[str]:
 
 def started(command: str, place: Path, out: Path, home: Path) -> Ended:
     usual = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
-    return run_command(words_of(command, out), processes=2, cwd=place, environment=usual, timeout=120)
+    return run_command(words_of(command, out), processes=2, cwd=place, environment=usual, timeout=280)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -89,7 +89,7 @@ def test_torchrun_trains_on_fresh_data(place, tmp_path):
         text=True,
         env=usual,
         cwd=place,
-        timeout=120,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

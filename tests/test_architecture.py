@@ -54,7 +54,7 @@ MAY_IMPORT |= {
     "api": "errors records settings data reward execution loading assemble",
     "demo": f"{BELOW_ASSEMBLE} assemble",
     "cli": f"{BELOW_ASSEMBLE} assemble demo",
-    "__main__": "cli",
+    "__main__": "runs cli",
 }
 # third-party library -> the only packages that may touch it
 ONLY_IN = {

@@ -3,7 +3,10 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from killing import Forked, assert_same_run, count_rows, wait, wait_until
@@ -20,6 +23,21 @@ def dawdle(self, model, batch):
     time.sleep(30)
     return learn(self, model, batch)
 NextToken.__call__ = dawdle
+"""
+
+
+# What a command does before its first step takes ten minutes: loading the model, or reading the data.
+LOADING = {
+    "the model": "steersman.loading.language_model.load_tokeniser",
+    "the data": "steersman.assemble.sft.demonstration_rows",
+}
+SLOW = """
+import importlib, pathlib, time
+module, _, name = {place!r}.rpartition(".")
+def dawdle(*_, **__):
+    pathlib.Path({marker!r}).touch()
+    time.sleep(600)
+setattr(importlib.import_module(module), name, dawdle)
 """
 
 
@@ -45,12 +63,40 @@ def test_a_signal_saves_exits_with_75_and_the_run_goes_on_to_the_same_bits(name,
     stopped = json.loads((folder / "ending.json").read_text())
     assert stopped["state"] == "stopped"
     assert (folder / "checkpoints" / f"step-{stopped['step']:06d}" / "manifest.json").exists()
+    assert f"{name}: stopping after this step, with everything saved" in log.read_text()
     assert "run the same command again" in log.read_text()
     assert not (folder / "model").exists()
     rows = count_rows(folder)
     assert wait(Forked(sft_command()(folder), log)) == 0
     assert count_rows(folder) > rows
     assert_same_run(folder, whole_sft.folder)
+
+
+@pytest.mark.parametrize("what", LOADING)
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_signal_while_loading_exits_with_75_at_once(name, what, sft_command, whole_sft, tmp_path):
+    folder, log, marker = tmp_path / "run", tmp_path / "log.txt", tmp_path / "began"
+    prelude = SLOW.format(place=LOADING[what], marker=str(marker))
+    running = Forked(sft_command()(folder), log, prelude)
+    assert wait_until(running, marker.exists)
+    os.kill(running.pid, signal.Signals[name])
+    assert wait(running) == 75
+    assert f"{name} while loading: stopped" in log.read_text()
+    if name == "SIGTERM":
+        assert wait(Forked(sft_command()(folder), log)) == 0
+        assert_same_run(folder, whole_sft.folder)
+
+
+def test_a_signal_is_awaited_before_torch_is_imported(sft_command, tmp_path):
+    words = [sys.executable, "-m", "steersman", *sft_command()(tmp_path / "run")[1:]]
+    with (tmp_path / "log.txt").open("wb") as log, subprocess.Popen(words, stderr=log, stdout=log) as running:
+        status, maps = Path(f"/proc/{running.pid}/status"), Path(f"/proc/{running.pid}/maps")
+        while not int(status.read_text().partition("SigCgt:")[2].split()[0], 16) >> (signal.SIGUSR1 - 1) & 1:
+            assert running.poll() is None
+            time.sleep(0.001)
+        assert "libtorch" not in maps.read_text()
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(300) == 75
 
 
 def test_a_second_interrupt_quits_within_two_seconds_and_nothing_is_lost(dawdling, sft_command, whole_sft, tmp_path):

@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from steersman.runs.signals import STOP_SIGNALS, StopRequest
+from steersman.assemble.stages import STAGES
+from steersman.runs.signals import RESUMABLE, STOP_SIGNALS, StopRequest, stopping_while_loading
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
@@ -54,3 +55,22 @@ def test_another_thread_can_ask_without_signals():
     thread.start()
     thread.join()
     assert seen == ["time is up"]
+
+
+def test_what_a_person_is_told_and_when(capfd: pytest.CaptureFixture[str]):
+    with StopRequest() as stop:
+        stop.begin()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert "SIGINT: stopping after this step, with everything saved (Ctrl-C again ends it" in capfd.readouterr().err
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert capfd.readouterr().err == ""
+
+
+def test_commands_that_resume_are_those_that_a_signal_ends_with_75_while_they_load():
+    assert {*RESUMABLE} == {*STAGES} - {"score"}
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    with stopping_while_loading(["chat", "runs/sft"]):
+        assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+    with stopping_while_loading(["sft", "--data", "x"]):
+        assert not {*before} & {signal.getsignal(number) for number in STOP_SIGNALS}
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before

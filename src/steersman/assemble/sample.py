@@ -63,6 +63,7 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
         result.kept = done
         if done < len(prompts):
             models = [_answering(name, settings) for name in names]
+            stop.begin()
             with Progress("sample", len(prompts), done=done, silent=quiet) as progress:
                 for place in _answer_all(AnswerFile(file, prompts, ids, done), models, slots, settings, result):
                     progress.update(place)

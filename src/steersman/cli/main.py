@@ -31,6 +31,7 @@ from steersman.cli import (
     sft,
 )
 from steersman.errors import SteersmanError
+from steersman.runs.signals import stopping_while_loading
 from steersman.secrets import conceal
 
 app = typer.Typer(
@@ -86,7 +87,8 @@ def steersman(
 def main() -> None:
     """The entry point of the command line, also for each rank under a launcher such as torchrun."""
     try:
-        run_command()
+        with stopping_while_loading(sys.argv[1:]):
+            run_command()
     except SystemExit as ended:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             from steersman.parallel.world import end_process

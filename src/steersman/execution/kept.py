@@ -156,6 +156,7 @@ class OpenRunFolder:
 
     @contextmanager
     def progress(self, label: str, total: int, *, done: int, silent: bool) -> Iterator[None]:
+        self._stop.begin()
         looks = self._settings.profile if self._journal is not None else None
         self._profile = None if looks is None else Profile(self.folder.path / "profile", looks, left=total - done)
         try:

@@ -15,32 +15,34 @@ ROOT = REPOSITORY / "src" / PACKAGE
 
 # Read downwards: a line names only lines above it. Imports count wherever in a file they stand.
 MAY_IMPORT = {
+    "inert": "",
     "secrets": "",
+    "printing": "inert secrets",
     "errors": "",
     "records": "errors",
     "settings": "secrets errors",
     "maths": "",
     "costs": "errors",
     "batches": "errors",
-    "runs": "secrets errors records",
+    "runs": "printing secrets errors records",
     "text": "errors records",
     "models": "errors batches maths",
-    "parallel": "errors",
+    "parallel": "printing errors",
     "data": "errors records batches text",
     "rollout": "errors records batches text maths models parallel",
     "reward": "secrets errors records batches text maths models rollout",
     "train": "errors batches maths models parallel runs",
-    "evaluate": "errors records settings maths data reward runs",
+    "evaluate": "printing errors records settings maths data reward runs",
     "watch": "errors records maths runs evaluate reward",
     "pages": "errors records maths evaluate",
     "methods": (
         "errors records settings maths batches runs text models parallel data rollout reward train evaluate watch"
     ),
     "harbour": "errors records maths text models data reward",
-    "judging": "errors records runs",
+    "judging": "inert errors records runs",
     "reports": "secrets errors records maths runs evaluate watch pages harbour",
-    "execution": "secrets errors settings maths batches runs models parallel data train",
-    "loading": "errors records settings runs text models parallel data rollout reward train harbour execution",
+    "execution": "printing secrets errors settings maths batches runs models parallel data train",
+    "loading": "printing errors records settings runs text models parallel data rollout reward train harbour execution",
     "training_data": "errors records settings batches runs text models parallel data rollout reward loading execution",
     "inference": (
         "errors records settings maths batches runs text models parallel data rollout reward train evaluate pages "
@@ -132,6 +134,31 @@ def test_the_table_of_imports_has_no_circles():
     for name, allowed in MAY_IMPORT.items():
         assert set(allowed.split()) <= above, name
         above.add(name)
+
+
+# What prints by itself: each has a reason to draw on a stream of its own.
+PRINTS = {"printing.py", "judging/layout.py", "harbour/sampling.py", "harbour/build.py"}
+PRINTING = {
+    "print",
+    "typer.echo",
+    "click.echo",
+    "typer.secho",
+    "Console",
+    "rich.print",
+    "sys.stdout.write",
+    "sys.stderr.write",
+}
+
+
+def test_everything_printed_goes_through_one_place():
+    broken = [
+        f"{name_of(path)}:{node.lineno}: {ast.unparse(node.func)}"
+        for path in FILES
+        if name_of(path) not in PRINTS
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in PRINTING
+    ]
+    assert broken == []
 
 
 def test_imports_keep_to_the_table():

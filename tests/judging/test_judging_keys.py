@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from steersman.inert import as_typed, inert
 from steersman.judging.editor import PASTE, Buffer, edit
-from steersman.judging.inert import as_typed, inert
 from steersman.judging.keys import KeyDecoder
 from steersman.judging.layout import typed, wrapped
 

@@ -25,6 +25,7 @@ from steersman.models.backbone import layers_of
 from steersman.models.classifier import Classifier, ensure_pad_token, new_classifier, save_classifier
 from steersman.models.rows import run_rows
 from steersman.parallel.shard import shard
+from steersman.printing import say
 from steersman.records import ClassifiedText
 from steersman.reward.rows import encode_text
 from steersman.runs.folder import atomic_write_text
@@ -177,4 +178,4 @@ def _report(run: RunContext, model: TrainableClassifier, held_out: Sequence[Labe
     quality = measure_classifier(classifier.probabilities_of(logits).tolist(), labels)
     atomic_write_text(run.path / "quality.json", json.dumps(quality.as_dict(), indent=1))
     if not run.job.quiet:
-        print("\n".join(lines_of_classifier(quality, classifier.chosen)))
+        say("\n".join(lines_of_classifier(quality, classifier.chosen)))

@@ -10,7 +10,6 @@ and, of a run's checkpoints, overoptimisation.json and .svg.
 import itertools
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +39,7 @@ from steersman.loading.saved import open_any_model
 from steersman.loading.scorers import ScorerCache, load_scorer
 from steersman.loading.sources import read_source, register_sources
 from steersman.parallel.world import World
+from steersman.printing import tell
 from steersman.records import (
     Answers,
     Comparison,
@@ -320,7 +320,7 @@ def _write(
             completions = itertools.chain.from_iterable(_completions(m, place, settings) for m in models)
             writer.write(to_dict(Answers(prompt, tuple(completions))))
     for note in found.notes:
-        print(f"steersman: {note}", file=sys.stderr)
+        tell(f"steersman: {note}")
 
 
 def _completions(model: ModelAnswers, place: int, settings: EvaluateSettings) -> list[Completion]:

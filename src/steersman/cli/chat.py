@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steersman import printing
 from steersman.cli.command import Json, say
-from steersman.judging.inert import inert
 
 if TYPE_CHECKING:
     from steersman.inference.conversation import Conversation
@@ -51,7 +51,7 @@ def chat(
 
     def show(piece: str) -> None:
         if not json:
-            print(inert(piece), end="", flush=True)
+            printing.say(piece, end="", flush=True)
 
     if prompt is not None:
         answer = conversation.say(prompt, show)
@@ -67,7 +67,7 @@ def _converse(conversation: "Conversation", show: Callable[[str], None], *, as_j
         try:
             message = input("you> " if interactive else "")
         except (EOFError, KeyboardInterrupt):
-            print()
+            printing.say()
             return
         if message.strip() in ("/quit", "/exit"):
             return

@@ -6,6 +6,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from steersman import printing
+from steersman.printing import say_json
 from steersman.settings.base import Settings, load_settings
 
 S = TypeVar("S", bound=Settings)
@@ -48,4 +50,6 @@ def gather(schema: type[S], words: Sequence[str] | None, options: Mapping[str, o
 
 
 def say(result: Mapping[str, Any], *, as_json: bool, lines: Sequence[str]) -> None:
-    print(json.dumps(result, ensure_ascii=False) if as_json else "\n".join(lines))
+    if as_json:
+        return say_json(result)
+    return printing.say("\n".join(lines))

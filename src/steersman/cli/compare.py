@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steersman import printing
 from steersman.cli.command import Json, say
 from steersman.cli.evaluate import named
 
@@ -64,19 +65,18 @@ def compare(
         return say({**found.as_dict(), "page": page}, as_json=True, lines=[])
     show(found)
     if page is not None:
-        print(f"page: {page}")
+        printing.say(f"page: {page}")
     return None
 
 
 def show(found: "Compared") -> None:
     """Print the comparison: side by side if each answer gets thirty columns or more, else one below the other."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from steersman.assemble.compare import sides
 
-    console = Console(highlight=False)
+    console = printing.console()
     beside = console.width // len(found.models) >= 30
     for i, (prompt, row) in enumerate(zip(found.prompts, found.answers, strict=True)):
         console.print(Text(prompt.shown, style="bold"))

@@ -1,11 +1,12 @@
 """`steersman data`: inspect a data source, convert it to another format, and split it without leaks."""
 
 import itertools
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from steersman.printing import say, say_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,10 +63,10 @@ def inspect_command(
             }
             for leak in leaks
         ]
-        _print_json({**found, "leaks": leaking})
+        say_json({**found, "leaks": leaking})
     else:
         blocks = ["\n".join(inspection_lines(one)) for one in seen]
-        _print("\n\n".join([*blocks, *(["\n".join(leak_lines(leaks))] if leaks else [])]))
+        say("\n\n".join([*blocks, *(["\n".join(leak_lines(leaks))] if leaks else [])]))
 
 
 @app.command(
@@ -96,9 +97,9 @@ def convert_command(
     records = load_records(source, format=format, split=split, strict=strict, quarantine=quarantine, report=read)
     report = convert_records(records, target, to, force=force)
     if as_json:
-        _print_json({"read": read.as_dict(), "wrote": report.as_dict()})
+        say_json({"read": read.as_dict(), "wrote": report.as_dict()})
     else:
-        _print("\n".join([*reading_lines(read), *conversion_lines(report)]))
+        say("\n".join([*reading_lines(read), *conversion_lines(report)]))
 
 
 @app.command("split", epilog="Example: steersman data split pairs.jsonl parts --shares 0.8,0.1,0.1")
@@ -132,9 +133,9 @@ def split_command(
     records = load_records(source, format=format, split=split, strict=strict, quarantine=quarantine, report=read)
     report = split_records(records, folder, shares=parts, by=by, ending=ending, force=force)
     if as_json:
-        _print_json({"read": read.as_dict(), "wrote": report.as_dict()})
+        say_json({"read": read.as_dict(), "wrote": report.as_dict()})
     else:
-        _print("\n".join([*reading_lines(read), *split_lines(report)]))
+        say("\n".join([*reading_lines(read), *split_lines(report)]))
 
 
 def _one_each(quarantine: Path | None, sources: int) -> list[Path | None]:
@@ -142,12 +143,3 @@ def _one_each(quarantine: Path | None, sources: int) -> list[Path | None]:
     if quarantine is None or sources == 1:
         return [quarantine] * sources
     return [quarantine.with_stem(f"{quarantine.stem}-{number}") for number in range(1, sources + 1)]
-
-
-def _print(text: str) -> None:
-    """Print text from data files safely: markup is not interpreted, and control characters are escaped."""
-    typer.echo("".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text))
-
-
-def _print_json(found: dict[str, Any]) -> None:
-    typer.echo(json.dumps(found))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from steersman.errors import DataError, UsageError
+from steersman.printing import say, tell
 
 if TYPE_CHECKING:
     from steersman.judging.ledger import Ledger
@@ -101,7 +102,7 @@ def label(
         raise UsageError(f"--out {path} is one of the files to judge; give another file for the judgements")
     with Ledger(path, mode=mode, annotator=who, now=_now) as ledger:
         for notice in ledger.notices:
-            print(f"  {notice}", file=sys.stderr)
+            tell(f"  {notice}")
         ledger.check_prompts({prompt_key(entry.prompt) for entry in entries}, ", ".join(answers))
         if not summary:
             ledger.open_sitting(mode=mode, seed=seed, pairs=pairs, part=part, items=len(queue.items), answers=answers)
@@ -125,14 +126,14 @@ def _say_summary(queue: "Queue", ledger: "Ledger") -> None:
     items: tuple[Item, ...] = queue.items
     left = pending(items, ledger.judged, ledger.skipped)
     for line in in_words(tally(ledger.records), left=len(left), skipped=len(ledger.skipped), mode=ledger.mode):
-        print(f"  {line}")
+        say(f"  {line}")
     if queue.identical or queue.alone:
-        print(f"  left out: {queue.identical} duplicate answers, {queue.alone} prompts without two different answers")
+        say(f"  left out: {queue.identical} duplicate answers, {queue.alone} prompts without two different answers")
     if ledger.records:
         stage = "sft" if ledger.mode == "demonstrate" else "reward"
-        print(f"  next: steersman {stage} --data {ledger.path}")
+        say(f"  next: steersman {stage} --data {ledger.path}")
     else:
-        print(f"  nothing is judged yet; judgements will be saved in {ledger.path}")
+        say(f"  nothing is judged yet; judgements will be saved in {ledger.path}")
 
 
 def _read(source: str, mode: str) -> Iterator["Record"]:
@@ -150,7 +151,7 @@ def _read(source: str, mode: str) -> Iterator["Record"]:
         seen = "; ".join(f"{count} rows: {reason}" for reason, count in reasons.items()) or "it is empty"
         raise DataError(f"{source} has nothing to {mode} ({seen}); expected answers as `steersman sample` writes them")
     for reason, count in reasons.items():
-        print(f"  {source}: {count} rows left out: {reason}", file=sys.stderr)
+        tell(f"  {source}: {count} rows left out: {reason}")
 
 
 def _pairs(choice: str) -> tuple[str, int]:

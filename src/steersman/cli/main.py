@@ -31,8 +31,8 @@ from steersman.cli import (
     sft,
 )
 from steersman.errors import SteersmanError
+from steersman.printing import say, show_exception, tell
 from steersman.runs.signals import stopping_while_loading
-from steersman.secrets import conceal
 
 app = typer.Typer(
     name="steersman",
@@ -70,7 +70,7 @@ def _version(wanted: bool) -> bool:
     if wanted:
         from importlib.metadata import version
 
-        print(version("steersman"))
+        say(version("steersman"))
         raise typer.Exit
     return wanted
 
@@ -99,13 +99,14 @@ def main() -> None:
 
 def run_command() -> None:
     """Run the command line. A SteersmanError prints one message and sets the exit code; others keep their traceback."""
+    sys.excepthook = show_exception
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Steersman shows its own progress bars; one for each file of a model would hide them.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
     except SteersmanError as error:
-        print(f"steersman: {conceal(str(error))}", file=sys.stderr)
+        tell(f"steersman: {error}")
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of the output (head, less) has closed the pipe; this is not an error.

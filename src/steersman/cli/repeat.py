@@ -9,6 +9,7 @@ from typing import Any
 
 from steersman.errors import Preempted
 from steersman.execution.ending import RunResult
+from steersman.printing import say
 
 
 def run_and_say(run: Callable[..., RunResult], settings: Any, *, seeds: int, as_json: bool) -> None:
@@ -82,7 +83,7 @@ def lines_of(result: RunResult) -> list[str]:
 def _say(text: str) -> None:
     # The rank comes from the environment: the process group has ended by now.
     if os.environ.get("RANK", "0") == "0":
-        print(text)
+        say(text)
 
 
 def _leave_if_stopped(result: RunResult) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from steersman import printing
 from steersman.cli.command import Json, say
 
 app = typer.Typer(no_args_is_help=True, help="List runs, or show one.")
@@ -23,9 +24,8 @@ def list_(
     if json:
         return say({"runs": [_plain(run) for run in found]}, as_json=True, lines=[])
     if not found:
-        print(f"no runs in {root}; create one with a command such as: steersman sft --out {root}/sft …")
+        printing.say(f"no runs in {root}; create one with a command such as: steersman sft --out {root}/sft …")
         return None
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -42,7 +42,7 @@ def list_(
             run.started[:16].replace("T", " "),
             _duration(run.seconds),
         )
-    Console().print(table)
+    printing.console().print(table)
     return None
 
 
@@ -58,15 +58,17 @@ def show(
     run, rows = show_run(path)
     if json:
         return say({**_plain(run), "rows": rows[-tail:]}, as_json=True, lines=[])
-    print(f"{run.name}: {run.kind}, {run.state} at step {run.step}, began {run.started}, {_duration(run.seconds)}")
+    printing.say(
+        f"{run.name}: {run.kind}, {run.state} at step {run.step}, began {run.started}, {_duration(run.seconds)}"
+    )
     for problem in run.problems:
-        print(f"  problem: {problem}")
+        printing.say(f"  problem: {problem}")
     for name, value in run.last.items():
-        print(f"  {name:<24} {_number(value)}")
-    print(f"the last {min(tail, len(rows))} rows of {path / 'journal.jsonl'}:")
+        printing.say(f"  {name:<24} {_number(value)}")
+    printing.say(f"the last {min(tail, len(rows))} rows of {path / 'journal.jsonl'}:")
     for row in rows[-tail:]:
         numbers = ", ".join(f"{k} {_number(v)}" for k, v in row.items() if k not in ("step", "time") and v is not None)
-        print(f"  step {row['step']}: {numbers}")
+        printing.say(f"  step {row['step']}: {numbers}")
     return None
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from steersman.assemble.stages import STAGES, stage_of
+from steersman.printing import say
 from steersman.settings.base import json_schema
 
 EXAMPLE = "Example: steersman schema ppo > ppo.schema.json"
@@ -15,4 +16,4 @@ def schema(
 ) -> None:
     """The JSON schema of a method's settings: names, types, defaults and what each setting means. An editor that knows
     it completes and checks recipes."""
-    print(json_schema(stage_of(method).schema))
+    say(json_schema(stage_of(method).schema))

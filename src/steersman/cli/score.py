@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from steersman import printing
 from steersman.cli.command import Json, Words, gather, say
 from steersman.settings.score import ScoreSettings
 
@@ -51,9 +52,7 @@ def score(
     result = run_score(settings, quiet=json)
     if json:
         return say(result.as_dict(), as_json=True, lines=[])
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=True)
+    console = printing.console(soft_wrap=True)
     for line in [*lines_of_score(result), *(lines_of(result.quality) if result.quality else [])]:
         console.print(line)
     return None

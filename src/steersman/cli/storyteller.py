@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from steersman import printing
 from steersman.demo.page import duration, mark_of
 from steersman.demo.panel import Panel
 from steersman.demo.story import Chapter, Place, QuickstartExample, QuickstartStage, QuickstartStory
@@ -39,7 +40,7 @@ class TerminalPrinter:
     """Prints the quickstart to stdout. Progress bars and notices of the stages go to stderr."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
+        self._console = console or printing.console()
         self._width = min(WIDTH, self._console.width)
         self._place: Place | None = None
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from steersman import printing
 from steersman.evaluate.best_of import BestOf
 from steersman.evaluate.contests import Rating, WinRate
 from steersman.evaluate.evaluation import Evaluation
@@ -24,7 +25,7 @@ COLOURS = {"better": "green", "worse": "red", "other": "bold", "unclear": "", ""
 def show_results(found: Evaluation) -> None:
     """Print the evaluation to the terminal."""
     # Wide enough for every model even if the output is no terminal.
-    console = Console(highlight=False)
+    console = printing.console()
     console.width = max(console.width, 34 + 28 * len(found.models))
     summary = f"{found.prompts:,} prompts, {found.answers} answers each; {found.confidence:.0%} intervals over prompts"
     console.print(f"{escape(found.out)}: {summary}")

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,6 +22,7 @@ from torch import Tensor
 from steersman.errors import CheckpointError, UsageError
 from steersman.execution.recorded import absent, flat, notes_of_defaults
 from steersman.parallel.world import World
+from steersman.printing import tell
 from steersman.runs.checkpoints import Checkpoint, CheckpointStore
 from steersman.runs.folder import RunFolder, atomic_write_text
 from steersman.runs.journal import Journal, Sink, damaged_path, old_names_in, truncate_lines
@@ -171,7 +171,7 @@ class OpenRunFolder:
         """Tell the user something that is no error: printed, and kept in the journal."""
         if self._journal is None:
             return
-        print(f"steersman: {words}", file=sys.stderr)
+        tell(f"steersman: {words}")
         if self._waiting is None:
             self._journal.write({"step": self._step, "notice": words})
         else:

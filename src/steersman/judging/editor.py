@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from steersman.judging.inert import as_typed
+from steersman.inert import as_typed
 
 PASTE = "paste\n"  # a pasted text arrives as one key with this prefix
 

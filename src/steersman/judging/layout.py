@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from steersman.judging.inert import inert
+from steersman.inert import inert
 
 Row = list[tuple[int, Text]]
 MEASURE = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)

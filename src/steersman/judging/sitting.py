@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from steersman.errors import Preempted
+from steersman.inert import as_typed
 from steersman.judging.editor import Buffer
-from steersman.judging.inert import as_typed
 from steersman.judging.layout import FANCY, PLAIN, painted
 from steersman.judging.ledger import Ledger, SaveError
 from steersman.judging.queue import Item, pending

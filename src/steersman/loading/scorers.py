@@ -6,7 +6,6 @@ Paid replies, the scales of a sum's parts and the trend in length are cached.
 import itertools
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from steersman.harbour.scorer import PLACE, TrueTaste
 from steersman.loading.language_model import DTYPES, model_path
 from steersman.loading.sources import register_sources
 from steersman.parallel.world import World
+from steersman.printing import tell
 from steersman.reward.combined import CombinedScorer, WeightedScorer
 from steersman.reward.function import FunctionScorer
 from steersman.reward.http import HttpOptions, ReplyCache
@@ -54,7 +54,7 @@ class ScorerCache:
 
     @staticmethod
     def nowhere() -> "ScorerCache":
-        return ScorerCache(None, None, World.alone(), lambda words: print(f"steersman: {words}", file=sys.stderr))
+        return ScorerCache(None, None, World.alone(), lambda words: tell(f"steersman: {words}"))
 
     @staticmethod
     def of(kept: OpenRunFolder, world: World, name: str = "scorer") -> "ScorerCache":

@@ -5,7 +5,6 @@ complete as well, and are compared by their names. A rank that waits says for wh
 """
 
 import struct
-import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from steersman.errors import SteersmanError
 from steersman.parallel.lookout import Lookout, caller
+from steersman.printing import tell
 
 T = TypeVar("T")
 HEADER_BYTES, NAME_BYTES = 1024, 200
@@ -91,11 +91,7 @@ class Meeting:
                 raise out_of_step(f"rank {self.rank}: {name}; {stuck}")
             if waited > say_at:
                 say_at += SAY_EVERY
-                print(
-                    f"steersman: rank {self.rank} has waited {waited:.0f} s in {name}; {self._lookout.others()}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                tell(f"steersman: rank {self.rank} has waited {waited:.0f} s in {name}; {self._lookout.others()}")
 
 
 def out_of_step(places: str) -> SteersmanError:

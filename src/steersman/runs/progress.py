@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from steersman.printing import console, write_line
+
 NUMBERS_SHOWN = 3
 
 
@@ -51,7 +53,6 @@ class Progress:
         return self
 
     def _start_bar(self) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
@@ -61,7 +62,7 @@ class Progress:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[numbers]}", markup=False),
-            console=Console(file=self._stream),
+            console=console(file=self._stream, highlight=True),
         )
         self._bar.start()
         self._task = self._bar.add_task(self.label, total=self.total, completed=self.done, numbers="")
@@ -85,7 +86,7 @@ class Progress:
         self._printed, self._shown = self._clock(), (self.done, text)
         percent = 100 * self.done // max(self.total, 1)
         parts = [f"{self.label} {self.done}/{self.total} ({percent} %)", self._time_left(), text]
-        print("  ".join(part for part in parts if part), file=self._stream, flush=True)
+        write_line("  ".join(part for part in parts if part), self._stream)
 
     def _time_left(self) -> str:
         steps = self.done - self._first

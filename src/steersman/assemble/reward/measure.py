@@ -17,6 +17,7 @@ from steersman.loading.sources import register_sources
 from steersman.methods.reward_model import Trainee
 from steersman.models.reward_model import Scale
 from steersman.models.rows import run_rows
+from steersman.printing import console
 from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking
 from steersman.reward.rows import encode_item
 from steersman.reward.scorer import Item
@@ -106,7 +107,5 @@ def report(run: RunContext, reader: Reader, comparisons: tuple[Comparison, ...])
         return
     atomic_write_text(run.path / "quality.json", json.dumps(plain(quality), indent=1))
     if not run.job.quiet:
-        from rich.console import Console
-
         for line in lines_of(quality):
-            Console(highlight=False).print(line)
+            console().print(line)

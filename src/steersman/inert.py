@@ -5,6 +5,7 @@ An answer is untrusted text: an escape sequence in it must not change the page, 
 disguise it. Joiners and combining marks are kept, because ordinary writing needs them.
 """
 
+import json
 import re
 
 # C0 without tab and newline, DEL and C1; soft breaks and fillers; bidi marks, embeddings, overrides and isolates; line
@@ -27,6 +28,11 @@ def _visible(match: "re.Match[str]") -> str:
 def inert(text: str) -> str:
     """`text` with \\n line ends, tabs as spaces, and every control character replaced by a visible symbol."""
     return _LIVE.sub(_visible, text.replace("\r\n", "\n")).replace("\t", "    ")
+
+
+def escaped(text: str) -> str:
+    """JSON in which every control character is written as an escape: the same value, and inert."""
+    return _LIVE.sub(lambda found: json.dumps(found.group())[1:-1], text) if _LIVE.search(text) else text
 
 
 _UNTYPED = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")

@@ -63,3 +63,19 @@ def test_ppo_keeps_the_horizon_that_it_began_with(ppo, tmp_path):
     assert "horizon = 10000.0" in (out / "recipe.toml").read_text()
     # and once it has finished, the same command finds it finished
     assert call([*ppo, *ours]) == 0
+
+
+def test_ppo_scales_scores_as_it_began_to(ppo, tmp_path):
+    out, ours = tmp_path / "run", ["score.normalise=running"]
+    assert call([*ppo, *ours, "score.centre=false"]) == 0
+    began = [row["score"] for row in read_rows(out / "journal.jsonl")[0] if "score" in row]
+    begin_again(out)
+    without(out, "centre")  # as an earlier release wrote it: normalise=running only scaled
+    assert call([*ppo, *ours]) == 0
+    assert [row["score"] for row in read_rows(out / "journal.jsonl")[0] if "score" in row] == began
+    assert "score.centre=False is kept from this run's beginning; the default is now True" in notices(out)
+    # a run that begins now centres
+    assert call([*(word.replace(str(out), str(tmp_path / "new")) for word in ppo), *ours]) == 0
+    new = [row["score"] for row in read_rows(tmp_path / "new" / "journal.jsonl")[0] if "score" in row]
+    assert new[0] == pytest.approx(0.0, abs=1e-6)
+    assert began[0] > 0.1

@@ -13,7 +13,8 @@ from steersman.inference.token_paths import paths_of
 from steersman.methods.ppo.advantage import advantage
 from steersman.methods.ppo.journal_rows import sample_rows
 from steersman.methods.ppo.records import Experience, Sample
-from steersman.methods.ppo.score import RunningScale, Scoring, score
+from steersman.methods.ppo.score import Scoring, score
+from steersman.methods.ppo.shaping import RunningScale
 from steersman.pages.microscope import entry_of
 from steersman.records import Message, Prompt
 from steersman.reports.answers import shortened

@@ -93,7 +93,7 @@ class EvaluationSettings(Settings):
     """Iterations between evaluations on held-out prompts."""
     prompts: int = Field(default=64, ge=1)
     patience: int | None = Field(default=None, ge=1)
-    """Early stopping: stop after this many evaluations without a new best."""
+    """Early stopping: stop after this many evaluations without a new best, judged as in `keep`."""
 
 
 class PpoComputeSettings(ComputeSettings):
@@ -112,7 +112,7 @@ class PpoComputeSettings(ComputeSettings):
 
 
 class PpoSettings(Settings):
-    earlier_defaults: ClassVar[Mapping[str, Any]] = {"kl.horizon": 10_000.0}
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"kl.horizon": 10_000.0, "score.centre": False}
     model: ModelSettings
     layout: Literal["adapters", "adapters-own-critic", "shared", "separate"] = "shared"
     """How policy and critic share weights. adapters: LoRA on a frozen base, value head on the policy's trunk.
@@ -135,7 +135,8 @@ class PpoSettings(Settings):
     samples_per_prompt: int = Field(default=1, ge=1)
     compute: PpoComputeSettings = PpoComputeSettings()
     keep: Literal["best", "last"] = "last"
-    """Weights of the final model: the last, or the best by held-out score less the KL penalty."""
+    """Weights of the final model: the last, or the best on held-out prompts, by the shaped score less the KL penalty at
+    the present coefficient."""
     samples_kept: int = Field(default=8, ge=0)
     """Answers per iteration that are saved with their token-level quantities (log-probs, values, rewards,
     advantages)."""

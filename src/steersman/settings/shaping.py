@@ -17,7 +17,11 @@ class ShapingSettings(Settings):
     clip: float | None = Field(default=None, gt=0)
     """Clip scores to [-clip, clip]."""
     normalise: Literal["none", "running"] = "none"
-    """running divides scores by their running standard deviation. Reward models normalise their scores themselves."""
+    """running subtracts the running mean of the scores and divides by their running standard deviation, before `clip`.
+    Reward models normalise their scores themselves."""
+    centre: bool = True
+    """With normalise=running, subtract the running mean. false only divides, as Ziegler et al. and TRL's reward scaling
+    do."""
     preference_over: int | None = Field(default=None, ge=1, le=64)
     """Preference as reward (PAR): the mean of sigmoid(score - reference score) over this many answers of the initial
     policy to the same prompt. They are sampled and scored once, before the first iteration. The reward is then between

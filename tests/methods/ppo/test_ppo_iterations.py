@@ -1,5 +1,6 @@
 """What the loop does around its stages, on the smallest toy and quickly: measures, keeps, ends, obeys the watch."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,8 @@ import torch
 from toy import KeepsNothing, Problem, Tabular, TabularEngine, ToyScorer, run_toy, toy_settings
 
 from steersman.errors import ServiceError
+from steersman.methods.ppo.evaluation import objective
+from steersman.methods.ppo.held_out import HeldOut
 from steersman.methods.ppo.kl_controller import next_coefficient
 from steersman.methods.ppo.memory import Memory
 from steersman.methods.ppo.watched import act, finding_rows, numbers, sentence, stops
@@ -132,10 +135,56 @@ def test_the_objective_is_the_score_less_the_price_of_the_kl():
     assert rows[0]["held-out KL to reference"] == pytest.approx(0.0, abs=1e-6), "the policy begins as the reference"
     for row in rows:
         price = 0.1 * row["held-out KL to reference"]
+        assert row["held-out shaped score"] == pytest.approx(row["held-out score"])
         assert row["held-out objective"] == pytest.approx(row["held-out score"] - price)
         assert row["held-out answer length"] == 2.0
         assert row["held-out ended with EOS"] == 0.0
     assert rows[1]["held-out KL to reference"] != 0.0
+
+
+def test_the_objective_is_of_the_shaped_score_at_the_present_coefficient():
+    shaping = {"normalise": "running", "clip": 0.5, "missing_eos_penalty": 0.25}
+    steering = {"controller": "adaptive", "target": 0.01, "horizon_iterations": 1.0}
+    done = Done(3, held_out=6, evaluation={"every": 1}, score=shaping, kl=steering, rate=RATE)
+    coefficients = [row["KL coefficient"] for row in done.learned]
+    assert coefficients[-1] != 0.1
+    for row, coefficient in zip(done.measured, [*coefficients, done.memory.kl_coefficient], strict=True):
+        # every answer is cut off, and no score is above the clip
+        assert -0.75 <= row["held-out shaped score"] <= 0.25
+        price = coefficient * row["held-out KL to reference"]
+        assert row["held-out objective"] == pytest.approx(row["held-out shaped score"] - price)
+    assert any(row["held-out score"] != pytest.approx(row["held-out shaped score"]) for row in done.measured)
+
+
+def test_the_best_evaluation_is_judged_by_the_scale_and_the_coefficient_of_now():
+    settings = toy_settings(PROBLEM, iterations=1, batch=1, beta=0.1, score={"normalise": "running", "clip": 1.0})
+    memory = Memory(0.1)
+    found = HeldOut([3.0, 9.0], [False, False], [2, 2], span_reward=0.5, kl=2.0)
+    # no scale yet: that of the scores themselves, mean 6 and deviation 3, gives -1 and 1
+    assert objective(found, settings, memory) == pytest.approx(0.0 + 0.5 - 0.1 * 2.0)
+    # mean 1 and deviation 4: 0.5 and 2, which is clipped to 1
+    memory.scale.add([-3.0, 5.0])
+    assert objective(found, settings, memory) == pytest.approx(0.75 + 0.5 - 0.1 * 2.0)
+    memory.kl_coefficient = 1.0
+    assert objective(found, settings, memory) == pytest.approx(0.75 + 0.5 - 1.0 * 2.0)
+    # the facts of a checkpoint hold what this needs, and those of an earlier release do not
+    memory.best_held_out = found
+    facts = json.loads(json.dumps(memory.facts()))
+    assert Memory.of(facts) == memory
+    del facts["best_held_out"]
+    assert Memory.of(facts).best_held_out is None
+
+
+def test_a_coefficient_that_grew_does_not_make_an_early_policy_the_best():
+    """The first policy scored 0.2 at a KL of 0, the later one 1.0 at a KL of 1. While beta is 0.1 the later one is
+    better, by the raw score it always is; once beta is 2 the first one is."""
+    settings = toy_settings(PROBLEM, iterations=1, batch=1, beta=0.1)
+    memory = Memory(0.1)
+    first = HeldOut([0.2], [False], [2], kl=0.0)
+    later = HeldOut([1.0], [False], [2], kl=1.0)
+    assert objective(later, settings, memory) > objective(first, settings, memory)
+    memory.kl_coefficient = 2.0
+    assert objective(later, settings, memory) < objective(first, settings, memory)
 
 
 def test_measuring_uses_the_raw_score_of_so_many_prompts_as_are_asked_for():

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from steersman.errors import DataError
 from steersman.methods.ppo.collect import prompts_of_iteration
 from steersman.methods.ppo.kl_controller import next_coefficient
-from steersman.methods.ppo.score import RunningScale, ask, in_plain_numbers, shape
+from steersman.methods.ppo.score import ask, in_plain_numbers
+from steersman.methods.ppo.shaping import Answered, RunningScale, shape
 from steersman.reward.scorer import Score
 from steersman.settings.shaping import KlSettings, ShapingSettings
 from steersman.watch.health import HEALTHY, verdicts
@@ -49,13 +50,37 @@ def test_before_scores_differ_the_scale_is_1():
     assert scale.deviation == 1.0
 
 
-def test_a_score_is_normalised_then_clipped_then_penalised():
-    # deviation of (0, 4) is 2: 0 and 2; clipped at 1.5: 0 and 1.5; the second was cut off and pays 1
-    settings = ShapingSettings(normalise="running", clip=1.5, missing_eos_penalty=1.0)
-    assert shape([0.0, 4.0], [False, True], settings, RunningScale()) == pytest.approx([0.0, 0.5])
-    assert shape([0.0, 4.0], [True, True], ShapingSettings(), RunningScale()) == [0.0, 4.0]
-    held = shape([-9.0, 9.0], [False, False], ShapingSettings(clip=2.0), RunningScale())
-    assert held == [-2.0, 2.0]
+def shaped(scores, cut_off, settings, scale, tokens=1):
+    answers = [Answered(one, cut, tokens) for one, cut in zip(scores, cut_off, strict=True)]
+    return shape(answers, settings, scale, longest=10)
+
+
+def test_a_score_is_centred_scaled_then_clipped_then_penalised():
+    scale = RunningScale()
+    scale.add([0.0, 4.0])
+    # mean 2 and deviation 2: -1 and 1; clipped at 0.75; the second was cut off and pays 1
+    settings = ShapingSettings(normalise="running", clip=0.75, missing_eos_penalty=1.0)
+    assert shaped([0.0, 4.0], [False, True], settings, scale) == pytest.approx([-0.75, -0.25])
+    # scaled only: 0 and 2; clipped at 1.5: 0 and 1.5
+    only = ShapingSettings(normalise="running", centre=False, clip=1.5, missing_eos_penalty=1.0)
+    assert shaped([0.0, 4.0], [False, True], only, scale) == pytest.approx([0.0, 0.5])
+    assert shaped([0.0, 4.0], [True, True], ShapingSettings(), scale) == [0.0, 4.0]
+    assert shaped([-9.0, 9.0], [False, False], ShapingSettings(clip=2.0), scale) == [-2.0, 2.0]
+    # 8 of 10 tokens, 6 are free: half of the penalty of 3
+    overlong = ShapingSettings(overlong_tokens=4, overlong_penalty=3.0, missing_eos_penalty=0.5)
+    assert shaped([1.0], [True], overlong, scale, tokens=8) == pytest.approx([1.0 - 0.5 - 1.5])
+
+
+def test_scores_far_from_zero_are_told_apart_after_clipping():
+    """A scorer around 100: scaled only, every score is clipped to the same number."""
+    scale = RunningScale()
+    scores = [98.0, 99.0, 101.0, 102.0]
+    scale.add(scores)
+    centred = shaped(scores, [False] * 4, ShapingSettings(normalise="running", clip=5.0), scale)
+    assert len(set(centred)) == 4
+    assert sum(centred) == pytest.approx(0.0, abs=1e-9)
+    only = shaped(scores, [False] * 4, ShapingSettings(normalise="running", clip=5.0, centre=False), scale)
+    assert set(only) == {5.0}
 
 
 class Miscounting:

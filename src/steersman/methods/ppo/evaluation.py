@@ -1,11 +1,11 @@
 """How good the policy is, and which weights were the best: by held-out prompts, and by what the watch believes."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from steersman.methods.ppo.collect import Asking, collect
+from steersman.methods.ppo.held_out import HeldOut
 from steersman.methods.ppo.memory import Memory
 from steersman.methods.ppo.parts import Parts
 from steersman.methods.ppo.records import Scored
@@ -18,39 +18,54 @@ from steersman.watch.records import WatchReport
 
 
 def evaluate(parts: Parts, settings: PpoSettings, memory: Memory) -> None:
-    """Measure the policy on held-out prompts, journal it, and save the weights if they are the best so far."""
+    """Measure the policy on held-out prompts, journal it, and save the weights if they are the best so far.
+
+    The best evaluation is judged again by the running scale and the KL coefficient of now: after either has changed,
+    two objectives of different times cannot be compared.
+    """
     if not parts.held_out:
         return
-    memory.held_out = measure(parts, settings, memory)
+    memory.held_out, found = measure(parts, settings, memory)
     value = memory.held_out["objective"]
-    # NaN or infinity must not become the best: no later value would compare as better than NaN.
-    better = math.isfinite(value) and (memory.best_value is None or value > memory.best_value)
+    if memory.best_held_out is not None:
+        memory.best_value = objective(memory.best_held_out, settings, memory)
+    better = memory.best_value is None or value > memory.best_value
     if better:
-        memory.best_value, memory.best_iteration, memory.measurements_since_best = value, memory.iteration, 0
+        memory.best_value, memory.best_held_out = value, found
+        memory.best_iteration, memory.measurements_since_best = memory.iteration, 0
     else:
         memory.measurements_since_best += 1
     numbers = {f"held-out {name}": number for name, number in memory.held_out.items()}
-    parts.keeper.journal({"step": memory.iteration, **numbers})
+    parts.keeper.journal({"step": memory.iteration, **numbers, "best held-out objective": memory.best_value})
     if better and settings.keep == "best":
         snapshot = take_snapshot(parts.learner, memory.facts(), parts.world)
         parts.keeper.save_best(memory.iteration, snapshot, "objective", value)
 
 
-def measure(parts: Parts, settings: PpoSettings, memory: Memory) -> dict[str, float]:
-    """Means over answers to held-out prompts, sampled with the same seeds every time. The running scale does not
-    change."""
+def measure(parts: Parts, settings: PpoSettings, memory: Memory) -> tuple[dict[str, float], HeldOut]:
+    """Means over answers to held-out prompts, sampled with the same seeds every time, and what they are computed from.
+    The running scale does not change."""
     asking, prompts = Asking(parts.asking.sampling, 1, settings.run.seed, "held-out"), parts.held_out
     samples = collect(prompts[: settings.evaluation.prompts], parts.engine, parts.language, asking, iteration=0)
     scored = score(samples, parts.scoring(settings, memory), replace(memory.scale))
-    mean_score = sum(one.raw_score for one in scored) / len(scored)
-    kl = sum(one.sequence_kl for one in scored) / len(scored)
+    found = HeldOut.of(scored)
     return {
-        "score": mean_score,
-        "KL to reference": kl,
-        "objective": mean_score - settings.kl.coefficient * kl,
+        "score": sum(found.scores) / len(scored),
+        "shaped score": _shaped(found, settings, memory),
+        "KL to reference": found.kl,
+        "objective": objective(found, settings, memory),
         "answer length": sum(len(one.kl) for one in scored) / len(scored),
-        "ended with EOS": sum(one.sample.rollout.finish_reason != "length" for one in scored) / len(scored),
-    }
+        "ended with EOS": 1 - sum(found.cut_off) / len(scored),
+    }, found
+
+
+def objective(found: HeldOut, settings: PpoSettings, memory: Memory) -> float:
+    """What PPO maximises, of an evaluation: the mean shaped score less the present KL coefficient times the KL."""
+    return _shaped(found, settings, memory) - memory.kl_coefficient * found.kl
+
+
+def _shaped(found: HeldOut, settings: PpoSettings, memory: Memory) -> float:
+    return found.shaped(settings.score, memory.scale, longest=settings.sampling.max_new_tokens)
 
 
 def converged(settings: PpoSettings, memory: Memory) -> bool:
@@ -94,4 +109,4 @@ def restore_best_of_watch(parts: Parts, settings: PpoSettings, memory: Memory) -
     parts.keeper.mark_best_again(best, "what the watch believes", value)
     parts.keeper.notice(f"the weights of iteration {best}, the best by what the watch believes, are restored")
     refresh(parts.engine, memory.iteration + 1)
-    return measure(parts, settings, memory) if parts.held_out else memory.held_out
+    return measure(parts, settings, memory)[0] if parts.held_out else memory.held_out

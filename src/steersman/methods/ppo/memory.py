@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from steersman.methods.ppo.score import RunningScale
+from steersman.methods.ppo.held_out import HeldOut
+from steersman.methods.ppo.shaping import RunningScale
 from steersman.runs.old_names import under_new_names
 from steersman.watch.records import WatchMemory
 
@@ -19,7 +20,9 @@ class Memory:
     iteration: int = 0
     scale: RunningScale = field(default_factory=RunningScale)
     best_value: float | None = None
+    """The objective of the best evaluation, at the scale and KL coefficient of the last one."""
     best_iteration: int = 0
+    best_held_out: HeldOut | None = None
     measurements_since_best: int = 0
     samples: int = 0
     redrawn: int = 0
@@ -39,4 +42,5 @@ class Memory:
     def of(facts: Mapping[str, Any]) -> "Memory":
         facts = under_new_names(facts)
         scale, watch = RunningScale(**facts["scale"]), WatchMemory(**facts.get("watch", {}))
-        return Memory(**{**facts, "scale": scale, "watch": watch})
+        best = HeldOut.from_facts(facts.get("best_held_out"))
+        return Memory(**{**facts, "scale": scale, "watch": watch, "best_held_out": best})

@@ -1,10 +1,5 @@
-"""Stage 2: samples -> scored samples. The scorer reads the text; policy, reference and critic the tokens.
+"""Stage 2: samples -> scored samples. The scorer reads the text; policy, reference and critic the tokens."""
 
-Penalties come after normalisation, as in the code of the TL;DR reproduction (arXiv 2403.17031): an answer that was cut
-off must not keep the score that its beginning earned.
-"""
-
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,33 +10,11 @@ from steersman.methods.ppo.distributed import checked_scores
 from steersman.methods.ppo.forward import ForwardSetup, token_quantities
 from steersman.methods.ppo.records import Sample, Scored
 from steersman.methods.ppo.roles import Actors
+from steersman.methods.ppo.shaping import Answered, RunningScale, shape
 from steersman.reward.scorer import Score, Scorer, SpanReward
-from steersman.reward.shaping import overlong, spread_over_tokens
+from steersman.reward.shaping import spread_over_tokens
 from steersman.rollout.language import Language
 from steersman.settings.shaping import KlSettings, ShapingSettings
-
-
-@dataclass
-class RunningScale:
-    """Running mean and variance of all scores so far (Welford's algorithm, merging whole batches)."""
-
-    count: float = 0.0
-    mean: float = 0.0
-    squares: float = 0.0
-
-    def add(self, values: Sequence[float]) -> None:
-        if not values:
-            return
-        count, mean = len(values), sum(values) / len(values)
-        squares = sum((value - mean) ** 2 for value in values)
-        total = self.count + count
-        self.squares += squares + (mean - self.mean) ** 2 * self.count * count / total
-        self.mean += (mean - self.mean) * count / total
-        self.count = total
-
-    @property
-    def deviation(self) -> float:
-        return math.sqrt(self.squares / self.count) if self.count > 1 and self.squares > 0 else 1.0
 
 
 @dataclass(frozen=True)
@@ -64,19 +37,13 @@ def score(samples: Sequence[Sample], scoring: Scoring, scale: RunningScale) -> l
     # A scoring service may have begun with the answers while they were sampled, so the models come first.
     read = token_quantities(samples, scoring.actors, scoring.forward, scoring.kl)
     given = ask(scoring.scorer, samples)
-    scores = shape(
-        [found.value for found in given],
-        [sample.rollout.finish_reason == "length" for sample in samples],
-        settings,
-        scale,
-    )
-    if settings.overlong_tokens is not None:
-        last, most = settings.overlong_tokens, settings.overlong_penalty
-        tokens = [len(sample.rollout.ids) for sample in samples]
-        scores = [
-            one - most * overlong(count, longest=scoring.longest, last=last)
-            for one, count in zip(scores, tokens, strict=True)
-        ]
+    if settings.normalise == "running":
+        scale.add([found.value for found in given])
+    answers = [
+        Answered(found.value, sample.rollout.finish_reason == "length", len(sample.rollout.ids))
+        for found, sample in zip(given, samples, strict=True)
+    ]
+    scores = shape(answers, settings, scale, longest=scoring.longest)
     return [
         Scored(
             sample=sample,
@@ -97,16 +64,6 @@ def score(samples: Sequence[Sample], scoring: Scoring, scale: RunningScale) -> l
 
 def ask(scorer: Scorer, samples: Sequence[Sample]) -> list[Score]:
     return checked_scores(scorer, [(sample.prompt, sample.text) for sample in samples])
-
-
-def shape(raw: Sequence[float], cut_off: Sequence[bool], settings: ShapingSettings, scale: RunningScale) -> list[float]:
-    """The scores normalised, clipped, and less the penalty for answers without EOS."""
-    if settings.normalise == "running":
-        scale.add(raw)
-    divisor = scale.deviation if settings.normalise == "running" else 1.0
-    bound = math.inf if settings.clip is None else settings.clip
-    penalty = settings.missing_eos_penalty or 0.0
-    return [min(max(value / divisor, -bound), bound) - penalty * cut for value, cut in zip(raw, cut_off, strict=True)]
 
 
 def _span_rewards(spans: Sequence[SpanReward], sample: Sample, language: Language) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,6 +63,13 @@ def test_what_is_remembered_of_another_width_stays(tmp_path, monkeypatch):
     found = [kernels.choose_kernels(width, tmp_path / "k.json") for width in (64, 128, 64)]
     assert found == ["onednn", "default", "onednn"]
     assert len(json.loads((tmp_path / "k.json").read_text())) == 2
+
+
+@pytest.mark.parametrize("memory", [None, "/dev/null/home/k.json", "/proc/k.json"])
+def test_a_choice_that_cannot_be_remembered_is_made_all_the_same(memory, monkeypatch):
+    monkeypatch.setattr(kernels, "relative_error", lambda *_: 1e-6)
+    monkeypatch.setattr(kernels, "gain", lambda *_: 2.0)
+    assert kernels.choose_kernels(64, None if memory is None else Path(memory)) == "onednn"
 
 
 def test_a_memory_that_is_no_object_is_measured_anew(tmp_path, monkeypatch):

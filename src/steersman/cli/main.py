@@ -32,6 +32,7 @@ from steersman.cli import (
 )
 from steersman.errors import SteersmanError
 from steersman.printing import say, show_exception, tell
+from steersman.runs.caches import move_unwritable_caches
 from steersman.runs.signals import stopping_while_loading
 
 app = typer.Typer(
@@ -103,6 +104,9 @@ def run_command() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Steersman shows its own progress bars; one for each file of a model would hide them.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    moved = move_unwritable_caches()
+    if moved and os.environ.get("RANK", "0") == "0":
+        tell(f"steersman: {moved}")
     try:
         app()
     except SteersmanError as error:

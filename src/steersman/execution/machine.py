@@ -1,6 +1,5 @@
 """Where a run computes: device, threads, precision, micro-batch size and kernels, from the settings and the machine."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import torch
 from steersman.errors import UsageError
 from steersman.models.offloaded import has_its_own_memory
 from steersman.parallel.world import World
+from steersman.runs.caches import cache_folder
 from steersman.runs.stamp import read_stamp
 from steersman.settings.parts import ComputeSettings, RunSettings
 from steersman.settings.ppo import PpoSettings
@@ -149,6 +149,6 @@ def begun_with(folder: Path) -> Begun:
     return Begun(stamp.get("threads"), None if onednn is None else "onednn" if onednn else "default")
 
 
-def _memory() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "steersman" / "kernels.json"
+def _memory() -> Path | None:
+    cache = cache_folder()
+    return None if cache is None else cache / "kernels.json"

@@ -8,13 +8,14 @@ kernels it was started with.
 
 import json
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 
+from steersman.errors import SteersmanError
 from steersman.runs.folder import atomic_write_text
 
 Kernels = Literal["default", "onednn"]
@@ -36,17 +37,20 @@ def using(kernels: Kernels) -> Generator[None]:
         settings.fp32_precision = before
 
 
-def choose_kernels(hidden: int, memory: Path) -> Kernels:
-    """The faster kernels for a model of this width on this machine, among those that are exact."""
+def choose_kernels(hidden: int, memory: Path | None) -> Kernels:
+    """The faster kernels for a model of this width on this machine, among those that are exact.
+
+    The choice is remembered in the file `memory` where it can be written.
+    """
     machine = f"{torch.backends.cpu.get_cpu_capability()} torch {torch.__version__} threads {torch.get_num_threads()}"
     key = f"{machine} width {hidden}"
-    stored = _read(memory)
+    stored = {} if memory is None else _read(memory)
     if key not in stored:
         stored[key] = (
             "onednn" if relative_error("onednn", hidden) < LARGEST_ERROR and gain(hidden) > WORTHWHILE else "default"
         )
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(memory, json.dumps(stored, indent=1, sort_keys=True))
+        if memory is not None:
+            _write(memory, stored)
     return "onednn" if stored[key] == "onednn" else "default"
 
 
@@ -77,6 +81,13 @@ def gain(hidden: int, rows: int = 768, repeats: int = 7) -> float:
     # alternating, and the minimum of each: other work on the machine only ever adds time
     times = [(once("default"), once("onednn")) for _ in range(repeats)]
     return min(t[0] for t in times) / min(t[1] for t in times)
+
+
+def _write(memory: Path, stored: Mapping[str, str]) -> None:
+    # Without it the next run measures again, which costs less than a second.
+    with suppress(OSError, SteersmanError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(memory, json.dumps(stored, indent=1, sort_keys=True))
 
 
 def _read(memory: Path) -> dict[str, str]:

@@ -73,7 +73,6 @@ AHEAD = (
     "beartype",
     "tomli_w",
     "statsmodels.api",
-    "krippendorff",
     "regex",
     "jinja2",
     "scipy.stats",

@@ -73,10 +73,14 @@ def test_an_accuracy_that_may_be_a_coin_s_is_said_to_be(low: float, high: float,
 
 
 def test_people_are_the_ceiling():
-    assert added(ceiling=HumanCeiling(1500, 3000, SHARE, Interval(0.5, 0.25, 0.75), Interval(0.75, 0.5, 1.0), 0.5)) == [
+    assert added(
+        ceiling=HumanCeiling(
+            1500, 3000, SHARE, Interval(0.5, 0.25, 0.75), Interval(0.75, 0.5, 1.0), Interval(0.5, 0.25, 0.75)
+        )
+    ) == [
         "[bold]people[/bold] one against the others 62.5% (56.2% to 68.8%), the ceiling",
         "  the model on these 3,000 judgements of 1,500 pairs: 50.0% (25.0% to 75.0%)",
-        "  two people agree: 75.0% (50.0% to 100.0%); Krippendorff's alpha +0.50",
+        "  two people agree: 75.0% (50.0% to 100.0%); Krippendorff's alpha +0.50 (+0.25 to +0.75)",
     ]
 
 

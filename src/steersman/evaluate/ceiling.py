@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from steersman.evaluate.judged_pairs import JudgedPairs, rows_by
-from steersman.maths.statistics import Interval, krippendorff_alpha, pairwise_agreement, wilson_interval
+from steersman.maths.agreement import krippendorff_interval
+from steersman.maths.statistics import Interval, pairwise_agreement, wilson_interval
+
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class HumanCeiling:
     one_against_others: Interval
     model_there: Interval
     agreement: Interval
-    alpha: float
+    alpha: Interval
 
 
 def human_ceiling(judged: JudgedPairs, *, confidence: float) -> HumanCeiling | None:
@@ -54,7 +57,13 @@ def human_ceiling(judged: JudgedPairs, *, confidence: float) -> HumanCeiling | N
         share_interval(agrees, where, confidence=confidence),
         share_interval(model, where, confidence=confidence),
         pairwise_agreement(units, confidence=confidence),
-        krippendorff_alpha(units, level="interval"),
+        krippendorff_interval(
+            units,
+            level="interval",
+            confidence=confidence,
+            resamples=RESAMPLES,
+            generator=np.random.default_rng(0),
+        ),
     )
 
 

@@ -54,7 +54,13 @@ def _ceiling(ceiling: HumanCeiling | None) -> Iterator[str]:
     yield f"[bold]people[/bold] one against the others {share(ceiling.one_against_others)}, the ceiling"
     count = f"{ceiling.judgements:,} judgements of {ceiling.pairs:,} pairs"
     yield f"  the model on these {count}: {share(ceiling.model_there)}"
-    yield f"  two people agree: {share(ceiling.agreement)}; Krippendorff's alpha {_number(ceiling.alpha)}"
+    yield f"  two people agree: {share(ceiling.agreement)}; Krippendorff's alpha {_alpha(ceiling.alpha)}"
+
+
+def _alpha(alpha: Interval) -> str:
+    if math.isnan(alpha.estimate):
+        return _number(alpha.estimate)
+    return f"{_number(alpha.estimate)} ({_number(alpha.low)} to {_number(alpha.high)})"
 
 
 def _groups(title: str, groups: tuple[Accuracy, ...]) -> Iterator[str]:

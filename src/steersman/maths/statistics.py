@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from importlib import import_module
 from statistics import NormalDist
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,27 +77,13 @@ def paired_bootstrap_interval(
     return bootstrap_interval(one - other, confidence=confidence, resamples=resamples, generator=generator)
 
 
-def krippendorff_alpha(units: Units, *, level: Literal["nominal", "ordinal", "interval", "ratio"]) -> float:
-    """Krippendorff's alpha; NaN where it is undefined: only one label was used, or no unit has two labels.
-
-    Above the nominal level labels must be numbers (at the ordinal level, ranks).
-    """
-    counts, labels = _label_counts(units, ordered=level != "nominal")
-    if len(labels) < 2 or (counts.sum(axis=1) < 2).all():
-        return math.nan
-    domain = np.arange(len(labels)) if level == "nominal" else np.array(labels, dtype=np.float64)
-    library: Any = import_module("krippendorff")
-    with np.errstate(invalid="ignore"):
-        return float(library.alpha(value_counts=counts, value_domain=domain, level_of_measurement=level))
-
-
 def pairwise_agreement(units: Units, *, confidence: float) -> Interval:
     """How often two labels of the same unit are equal, over all pairs of labels, with a Wilson interval.
 
     Pairs within a unit are not independent, so a unit counts as one observation whatever its number of labels (Kish's
     effective sample size, with units weighted by their pairs): exact for two labels per unit, conservative for more.
     """
-    counts, _ = _label_counts(units, ordered=False)
+    counts, _ = label_counts(units, ordered=False)
     of_two = counts * (counts - 1) / 2
     per_unit = counts.sum(axis=1)
     pairs = per_unit * (per_unit - 1) / 2
@@ -262,7 +248,7 @@ def _checked(confidence: float) -> float:
     return confidence
 
 
-def _label_counts(units: Units, *, ordered: bool) -> tuple[NDArray[np.int64], list[Any]]:
+def label_counts(units: Units, *, ordered: bool) -> tuple[NDArray[np.int64], list[Any]]:
     """Counts [unit, label], and the labels in the order of the columns."""
     seen: dict[Any, None] = dict.fromkeys(label for unit in units for label in unit)
     labels = sorted(seen) if ordered else list(seen)

@@ -151,6 +151,12 @@ def test_a_loss_brings_its_papers_bounds(words, expected):
     ("words", "reason"),
     [
         (("update.policy_loss=cispo", "update.dual_clip=3"), "dual_clip=3.0 has no effect"),
+        (("scorer.path=environment",), "there is none; set environment.path"),
+        (
+            ("environment.path=g.py:Game", "score.overlong_tokens=3"),
+            "overlong_tokens=3 has no effect here: an environment's episodes",
+        ),
+        (("environment.path=g.py:Game", "score.preference_over=1"), "preference_over=1 has no effect"),
         (("advantage.redraws=3",), "leave_out_equal leaves out; set that too"),
         (("advantage.leave_out_equal=true",), "samples_per_prompt=1: all would be left out"),
         (

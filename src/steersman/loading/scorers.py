@@ -26,6 +26,8 @@ from steersman.loading.sources import register_sources
 from steersman.parallel.world import World
 from steersman.printing import tell
 from steersman.reward.combined import CombinedScorer, WeightedScorer
+from steersman.reward.environment import PLACE as ENVIRONMENT
+from steersman.reward.environment import EnvironmentScorer
 from steersman.reward.function import FunctionScorer
 from steersman.reward.http import HttpOptions, ReplyCache
 from steersman.reward.length import LengthControlledScorer, Trend, measure_trend
@@ -105,6 +107,8 @@ def _open(
 ) -> Scorer:
     if path == PLACE:
         return TrueTaste()
+    if path == ENVIRONMENT:
+        return EnvironmentScorer()
     if settings.trust_remote_code and not settings.revision:
         raise UsageError(
             "scorer.trust_remote_code needs scorer.revision, so that the code that runs is code you have seen"

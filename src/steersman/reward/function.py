@@ -102,13 +102,20 @@ class FunctionScorer:
 
 
 def load_function(place: str) -> FunctionScorer:
-    """The scorer of the function named by `file.py:function`. The file may import modules of its own folder."""
+    """The scorer of the function named by `file.py:function`."""
+    return FunctionScorer(load_named(place, "reward function"), name=place.rpartition(":")[2])
+
+
+def load_named(place: str, what: str) -> Callable[..., Any]:
+    """The function or class named by `file.py:name`. The file may import modules of its own folder."""
     name, _, function_name = place.rpartition(":")
     path = Path(name).expanduser()
+    kind = "Class" if what == "environment" else "function"
+    article = "an" if what == "environment" else "a"
     if not name.endswith(".py") or not function_name.isidentifier():
-        raise UsageError(f"a reward function is given as file.py:function; seen {place!r}")
+        raise UsageError(f"{article} {what} is given as file.py:{kind}; seen {place!r}")
     if not path.is_file():
-        raise UsageError(f"there is no file {name!r} (in {Path.cwd()}); a reward function is given as file.py:function")
+        raise UsageError(f"there is no file {name!r} (in {Path.cwd()}); {article} {what} is given as file.py:{kind}")
     spec = importlib.util.spec_from_file_location(f"steersman_reward_{path.stem}", path.resolve())
     assert spec is not None
     assert spec.loader is not None
@@ -125,10 +132,11 @@ def load_function(place: str) -> FunctionScorer:
         functions = [
             key
             for key, value in vars(module).items()
-            if inspect.isfunction(value) and value.__module__ == module.__name__
+            if (inspect.isclass(value) if kind == "Class" else inspect.isfunction(value))
+            and value.__module__ == module.__name__
         ]
-        raise UsageError(f"{name} has no function {function_name!r}; it has {', '.join(functions) or 'none'}")
-    return FunctionScorer(function, name=function_name)
+        raise UsageError(f"{name} has no {kind.lower()} {function_name!r}; it has {', '.join(functions) or 'none'}")
+    return function
 
 
 def _arguments(function: Callable[..., Any], name: str) -> tuple[tuple[str, ...], bool]:

@@ -9,6 +9,7 @@ from steersman.records import Prompt
 from steersman.rollout.batch import Rollout
 from steersman.rollout.engine import Sampling
 from steersman.rollout.stops import answer_text
+from steersman.text.observation import Role, encode_observation
 from steersman.text.template import encode_prompt
 from steersman.text.tokeniser import decode
 
@@ -32,6 +33,9 @@ class ModelLanguage:
 
     tokeniser: Any
     stop: tuple[str, ...]
+    role: Role = "user"
+    """The role of an environment's observation in the chat template."""
+    observation_tokens: int = 0
     known: dict[Any, tuple[int, ...]] = field(default_factory=dict[Any, tuple[int, ...]])
 
     def encode(self, prompt: Prompt) -> Sequence[int]:
@@ -40,6 +44,12 @@ class ModelLanguage:
         if key not in self.known:
             self.known[key] = tuple(encode_prompt(self.tokeniser, prompt))
         return self.known[key]
+
+    def encode_observation(self, prompt: Prompt, text: str, ended_by: int) -> Sequence[int]:
+        """The ids between two turns of the model, the first of which ended with the token `ended_by`."""
+        return encode_observation(
+            self.tokeniser, prompt, text, role=self.role, ended_by=ended_by, longest=self.observation_tokens
+        )
 
     def text_of(self, rollout: Rollout) -> str:
         return answer_text(self.tokeniser, rollout, self.stop)

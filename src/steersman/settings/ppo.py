@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from steersman.settings.base import NONE, Settings
+from steersman.settings.environment import EnvironmentSettings
 from steersman.settings.parts import ComputeSettings, ModelSettings, OptimiserSettings, RunSettings
 from steersman.settings.policy_update import UpdateSettings
 from steersman.settings.prompts import PromptSettings, SamplingSettings
@@ -48,6 +49,9 @@ ONLY_FOR_A_CRITIC = (
 )
 ONLY_TOKEN_BY_TOKEN = ("advantage.gamma", "advantage.whiten_rewards", "kl.estimator", "kl.top_k")
 """Settings that have no meaning if a whole answer is one action with one reward."""
+
+ONLY_SINGLE_TURN = ("score.preference_over", "score.overlong_tokens")
+"""Settings that compare or measure single answers."""
 
 
 class AdvantageSettings(Settings):
@@ -122,6 +126,8 @@ class PpoSettings(Settings):
     """Initial critic of layout=separate: `policy`, the path of a reward model, or trl:<folder> (TRL's value head)."""
     prompts: PromptSettings
     sampling: SamplingSettings = SamplingSettings()
+    environment: EnvironmentSettings | None = None
+    """Play episodes of several turns in a Python environment, instead of sampling one answer to each prompt."""
     scorer: ScorerSettings
     score: ShapingSettings = ShapingSettings()
     kl: KlSettings = KlSettings()
@@ -189,6 +195,17 @@ class PpoSettings(Settings):
                 "advantage.leave_out_equal compares the answers to one prompt, and samples_per_prompt=1: all would be "
                 "left out; expected 2 or more, such as 4"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _episodes(self) -> "PpoSettings":
+        if self.scorer.path == "environment" and self.environment is None:
+            raise ValueError(
+                "scorer=environment takes the scores of an environment, and there is none; set environment.path, such "
+                "as game.py:Game"
+            )
+        if self.environment is not None:
+            self._refuse(ONLY_SINGLE_TURN, "an environment's episodes have several turns")
         return self
 
     def _refuse(self, names: tuple[str, ...], why: str) -> None:

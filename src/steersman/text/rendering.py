@@ -185,6 +185,14 @@ def end_of_turn(tokeniser: Tokeniser) -> int | None:
     return tokenise(tokeniser, Passage(rendered.tail, ()))[0][-1]
 
 
+def after_turn(tokeniser: Tokeniser, messages: Sequence[Message], reply: Message) -> Passage:
+    """The text between an assistant turn that follows these messages and the turn that answers `reply`."""
+    content = guard(tokeniser, reply.content)
+    plain = [Message(message.role, guard(tokeniser, message.content).text) for message in messages]
+    whole = [*plain, Message("assistant", _HERE), Message(reply.role, content.text)]
+    return reveal(_around_mark(_render(tokeniser, whole, generate=True))[1], content.hidden)
+
+
 def _around_mark(text: str) -> tuple[str, str]:
     if text.count(_HERE) != 1:
         raise ModelError(

@@ -1,6 +1,7 @@
 """Methods without a critic as whole runs: no critic in memory or on disk, groups, the command and its recipe."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -136,3 +137,38 @@ def test_gspo_and_cispo_from_the_command_line(words, tiny, tmp_path):
     rows = [row for row in read_rows(out / "journal.jsonl")[0] if "policy loss" in row]
     assert len(rows) == 2
     assert all(row["ratio from 1, first minibatch"] < 1e-4 for row in rows)
+
+
+@pytest.mark.parametrize("command", ["rloo", "ppo"])
+def test_the_number_game_of_the_docs_from_the_command_line(command, tiny, tmp_path):
+    rows = [{"messages": [{"role": "user", "content": "My number?"}], "answer": "4"}, {"prompt": "Or:", "answer": "7"}]
+    prompts = tmp_path / "numbers.jsonl"
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows * 6))
+    game = Path(__file__).parents[3] / "docs" / "number_game.py"
+    out = tmp_path / "run"
+    given = ["--model", str(tiny("llama")), "--prompts", str(prompts), "--scorer", "environment", "--out", str(out)]
+    few = ["iterations=2", "prompts_per_iteration=4", "samples_per_prompt=3", "sampling.max_new_tokens=6"]
+    played = [f"environment.path={game}:NumberGame", "environment.max_turns=3", "environment.observation_tokens=20"]
+    assert call([command, *given, *few, *played]) == 0
+    rows = [row for row in read_rows(out / "journal.jsonl")[0] if "policy loss" in row]
+    assert len(rows) == 2
+    for row in rows:
+        assert 1 < row["turns"] <= 3
+        assert row["answer length"] <= 18
+        assert row["ratio from 1, first minibatch"] < 1e-4
+        assert row["engine mismatch"] < 1e-4
+    sample = json.loads(next((out / "samples").glob("*.jsonl")).read_text().splitlines()[0])
+    assert "[observation]" in sample["answer"]
+    assert len(sample["ids"]) == len(sample["offsets"]) == len(sample["log_probs"])
+
+
+def test_an_environment_that_is_missing_is_said(tmp_path, capsys):
+    words = ["rloo", "--model", "harbour:base", "--scorer", "environment", "--prompts", "harbour:prompts?count=4"]
+    game = tmp_path / "game.py"
+    game.write_text("class Game:\n    pass\n")
+    for path, message in (("nowhere.py:Game", "there is no file"), (f"{game}:Other", "no class 'Other'; it has Game")):
+        assert call([*words, "--out", str(tmp_path / "run"), f"environment.path={path}"]) != 0
+        assert message in capsys.readouterr().err
+    words += ["--out", str(tmp_path / "run"), f"environment.path={game}:Game"]
+    assert call(words) != 0
+    assert "may take 1,024 tokens, and the model's context is 512" in capsys.readouterr().err

@@ -238,6 +238,9 @@ class ToyLanguage:
     def encode(self, prompt: Prompt) -> list[int]:
         return list(PROMPT)
 
+    def encode_observation(self, prompt: Prompt, text: str, ended_by: int) -> list[int]:
+        return [int(token) for token in text]
+
     def text_of(self, rollout: Rollout) -> str:
         return "".join(map(str, rollout.ids))
 
@@ -318,6 +321,7 @@ def run_toy(
     memory: Memory | None = None,
     watch: Any = None,
     scorer: Any = None,
+    environment: Any = None,
 ) -> PpoOutcome:
     """The product's own loop on the toy; `held_out` is how many prompts it is measured on."""
     cpu = torch.device("cpu")
@@ -361,6 +365,7 @@ def run_toy(
             settings.samples_per_prompt,
             settings.run.seed,
             "train",
+            environment,
         ),
         keeper=keeper or KeepsNothing(),
         world=World.alone(),

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from steersman.assemble.ppo.environment import playing_of, room_for_episodes
 from steersman.assemble.ppo.reference_answers import StartingPolicy, against_reference
 from steersman.assemble.ppo.save import save_policy_and_critic
 from steersman.assemble.ppo.watch import open_watch
@@ -35,10 +36,11 @@ from steersman.methods.ppo.watched import Watch
 from steersman.models.backbone import Backbone
 from steersman.models.compiled import compile_layers
 from steersman.models.language_model import LanguageModel
+from steersman.parallel.world import World
 from steersman.reward.offloaded import models_of
 from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Engine, Sampling, TakesUpWeights
-from steersman.rollout.language import ModelLanguage, room_for_prompts
+from steersman.rollout.language import ModelLanguage
 from steersman.rollout.native import NativeEngine
 from steersman.runs.folder import RunFolder
 from steersman.settings.ppo import PpoSettings
@@ -109,7 +111,11 @@ def open_ppo(settings: PpoSettings, *, quiet: bool = True, reward: Reward | None
         _job(settings, quiet=quiet),
         partial(load_language_model, settings.model),
         data=_data(settings),
-        parents={"model": identity_of(settings.model.path), "scorer": name_of(settings.scorer, reward)},
+        parents={
+            "model": identity_of(settings.model.path),
+            "scorer": name_of(settings.scorer, reward),
+            **({} if settings.environment is None else {"environment": settings.environment.path}),
+        },
     ) as (run, policy):
         actors = make_actors(settings, policy)
         models = PpoModels(policy, actors, shard_actors(actors, run.world))
@@ -136,6 +142,7 @@ def _job(settings: PpoSettings, *, quiet: bool) -> Job:
 
 
 def _check(settings: PpoSettings) -> None:
+    playing_of(settings, World.alone())  # an environment that is missing is said before the models are loaded
     lora = settings.model.lora
     if lora is not None and lora.dropout:
         raise UsageError(
@@ -171,9 +178,9 @@ def make_parts(
     """The parts of the loop. Each may be replaced."""
     tokeniser, actors = models.policy.tokeniser, models.actors
     pad_id, pad_multiple = models.policy.pad_id, run.pad_multiple(models.policy.context_length)
-    language = ModelLanguage(tokeniser, tuple(settings.sampling.stop))
+    language = _language(tokeniser, settings)
     sampling = Sampling(**{**settings.sampling.model_dump(), "stop": language.stop})
-    room = room_for_prompts(models.policy.backbone, sampling)
+    room = room_for_episodes(settings, models.policy.backbone, sampling)
     prompts, held_out = prompts_of(settings.prompts, language, run.notice, room=room)
     engine = _engine(run, models)
     slower = engine.why_slower if isinstance(engine, NativeEngine) else ""
@@ -201,11 +208,18 @@ def make_parts(
         prompts=prompts,
         held_out=held_out,
         pretraining=pretraining_rows(settings, tokeniser),
-        asking=Asking(sampling, settings.samples_per_prompt, run.seed, "train"),
+        asking=Asking(sampling, settings.samples_per_prompt, run.seed, "train", playing_of(settings, run.world)),
         keeper=run.folder,
         world=run.world,
         watch=watch,
     )
+
+
+def _language(tokeniser: Any, settings: PpoSettings) -> ModelLanguage:
+    stop, chosen = tuple(settings.sampling.stop), settings.environment
+    if chosen is None:
+        return ModelLanguage(tokeniser, stop)
+    return ModelLanguage(tokeniser, stop, chosen.role, chosen.observation_tokens)
 
 
 def _scorer_and_watch(

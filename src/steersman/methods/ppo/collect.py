@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from steersman.data.order import epoch_order
+from steersman.methods.ppo.episodes import Playing, play
 from steersman.methods.ppo.memory import Memory
 from steersman.methods.ppo.records import Sample
 from steersman.records import Prompt
@@ -24,6 +25,7 @@ class Asking:
     samples: int
     run_seed: int
     purpose: str
+    environment: Playing | None = None
 
 
 def next_prompts(prompts: Sequence[Prompt], settings: PpoSettings, memory: Memory) -> list[Prompt]:
@@ -68,6 +70,9 @@ def collect(
         for place, prompt in enumerate(prompts)
         for number in range(asking.samples)
     ]
+    if asking.environment is not None:
+        each = [seeds[place * asking.samples : (place + 1) * asking.samples] for place in range(len(prompts))]
+        return play(prompts, engine, language, asking.environment, asking.sampling, each)
     with telling(engine, ahead, lambda rollout: (prompts[rollout.prompt], language.text_of(rollout))):
         rollouts = engine.generate(ids, asking.sampling, samples=asking.samples, seeds=seeds)
     return [

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from steersman.methods.ppo.collect import Asking, collect
+from steersman.methods.ppo.collect import collect
 from steersman.methods.ppo.held_out import HeldOut
 from steersman.methods.ppo.memory import Memory
 from steersman.methods.ppo.parts import Parts
@@ -45,7 +45,7 @@ def evaluate(parts: Parts, settings: PpoSettings, memory: Memory) -> None:
 def measure(parts: Parts, settings: PpoSettings, memory: Memory) -> tuple[dict[str, float], HeldOut]:
     """Means over answers to held-out prompts, sampled with the same seeds every time, and what they are computed from.
     The running scale does not change."""
-    asking, prompts = Asking(parts.asking.sampling, 1, settings.run.seed, "held-out"), parts.held_out
+    asking, prompts = replace(parts.asking, samples=1, purpose="held-out"), parts.held_out
     samples = collect(prompts[: settings.evaluation.prompts], parts.engine, parts.language, asking, iteration=0)
     scored = score(samples, parts.scoring(settings, memory), replace(memory.scale))
     found = HeldOut.of(scored)

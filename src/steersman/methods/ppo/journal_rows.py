@@ -106,6 +106,6 @@ def _sample_row(one: Experience, language: Language) -> dict[str, Any]:
         "raw_score": scored.raw_score,
         "parts": dict(scored.parts),
         "ids": list(sample.rollout.ids),
-        "offsets": language.offsets_of(sample.rollout),
+        "offsets": [*sample.offsets] if sample.offsets else language.offsets_of(sample.rollout),
         **{name: [round(value, 6) for value in column.tolist()] for name, column in columns.items()},
     }

@@ -13,6 +13,7 @@ from steersman.errors import ServiceError
 from steersman.methods.ppo.advantage import advantage, engine_mismatch, worth_learning
 from steersman.methods.ppo.clock import Clock
 from steersman.methods.ppo.collect import collect, next_prompts
+from steersman.methods.ppo.episodes import turns_of
 from steersman.methods.ppo.evaluation import converged, evaluate, load_best, restore_best_of_watch, watch_answers
 from steersman.methods.ppo.journal_rows import journal_row
 from steersman.methods.ppo.keep import Iteration, keep
@@ -66,7 +67,8 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
 
     # 5. Keep: journal and samples are written; KL coefficient and engine are set for the next iteration.
     row = journal_row(experience, stats, memory, engine_mismatch=mismatch, seconds=clock.seconds)
-    done = Iteration(experience, stats, {**row, **redrawn(scored, settings), **numbers(report)}, report)
+    row |= {**redrawn(scored, settings), **turns_of(samples), **numbers(report)}
+    done = Iteration(experience, stats, row, report)
     keep(parts, settings, memory, done)
     return done
 

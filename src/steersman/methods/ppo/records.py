@@ -16,6 +16,7 @@ from torch import Tensor
 
 from steersman.batches import TokenBatch, TokenRow, pad_rows
 from steersman.records import Prompt
+from steersman.reward.scorer import Score
 from steersman.rollout.batch import Rollout
 
 
@@ -27,11 +28,17 @@ class Sample:
     rollout: Rollout
     text: str
     row: TokenRow
-    """Prompt and answer as input of the models; made once, since every epoch uses it."""
+    """Prompt and answer as input of the models; made once, since every epoch uses it. An environment's observations are
+    in it too, between the turns that `rollout` holds, and are no targets."""
+    given_score: Score | None = None
+    """The environment's score; None if a scorer is to be asked."""
+    offsets: tuple[tuple[int, int], ...] | None = None
+    """Start and end of each sampled token in the text, where observations stand in it; else the language knows them."""
+    turns: int = 1
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        return (len(self.rollout.prompt_ids) + len(self.rollout.ids),)
+        return (len(self.row.ids),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,10 @@ def score(samples: Sequence[Sample], scoring: Scoring, scale: RunningScale) -> l
 
 
 def ask(scorer: Scorer, samples: Sequence[Sample]) -> list[Score]:
+    """The environment's scores, or the scorer's."""
+    given = [sample.given_score for sample in samples if sample.given_score is not None]
+    if samples and len(given) == len(samples):
+        return given
     return checked_scores(scorer, [(sample.prompt, sample.text) for sample in samples])
 
 
@@ -70,7 +74,7 @@ def _span_rewards(spans: Sequence[SpanReward], sample: Sample, language: Languag
     """Token rewards for spans of the answer's text: a span's reward goes to the token in which it ends."""
     if not spans:
         return torch.zeros(len(sample.rollout.ids))
-    return torch.tensor(spread_over_tokens(spans, language.offsets_of(sample.rollout)))
+    return torch.tensor(spread_over_tokens(spans, sample.offsets or language.offsets_of(sample.rollout)))
 
 
 def in_plain_numbers(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -24,6 +24,7 @@ class Keeper:
         self.best: list[tuple[int, str, float]] = []
         self.shown: list[tuple[int, dict[str, float]]] = []
         self.stop_at = stop_at
+        self.due_at: set[int] = set()
         self.step = 0
 
     def journal(self, row: Mapping[str, Any]) -> None:
@@ -39,6 +40,9 @@ class Keeper:
 
     def best_weights(self, step: int) -> Mapping[str, Any] | None:
         return self.saved[step].weights if step in self.saved else None
+
+    def save_due(self) -> bool:
+        return self.step in self.due_at
 
     def stop_requested(self) -> bool:
         return self.stop_at is not None and self.step >= self.stop_at
@@ -207,6 +211,14 @@ def test_checkpoints_are_taken_every_so_often_and_at_the_end():
     run.go()
     assert list(run.keeper.saved) == [2, 4, 5]
     assert [run.keeper.saved[step].state["step"] for step in (2, 4, 5)] == [2, 4, 5]
+
+
+def test_checkpoints_are_taken_where_they_are_due_by_time():
+    run = Run([1.0], steps=5, checkpoint_every=100, evaluate_every=1000, keep="last")
+    run.held_out = []
+    run.keeper.due_at = {2, 3}
+    run.go()
+    assert list(run.keeper.saved) == [2, 3, 5]
 
 
 def test_a_resumed_run_measures_nothing_twice_and_goes_on_from_its_step():

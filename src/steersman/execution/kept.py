@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,10 +26,12 @@ from steersman.parallel.world import World
 from steersman.printing import tell
 from steersman.runs.checkpoints import Checkpoint, CheckpointStore
 from steersman.runs.folder import RunFolder, atomic_write_text
-from steersman.runs.journal import Journal, Sink, damaged_path, old_names_in, truncate_lines
+from steersman.runs.journal import Journal, Sink, damaged_path, old_names_in, read_rows, truncate_lines
+from steersman.runs.kinds import step_name
 from steersman.runs.lock import lock_run
 from steersman.runs.model_folder import model_folder
 from steersman.runs.progress import Progress
+from steersman.runs.save_clock import SaveClock
 from steersman.runs.signals import StopRequest
 from steersman.runs.sinks import TensorBoardSink, WandbSink
 from steersman.runs.stamp import (
@@ -49,6 +52,7 @@ from steersman.train.profiling import Profile
 # Settings that say how a run is kept or carried out, not what it learns.
 MAY_CHANGE = {
     "run.checkpoint_every",
+    "run.checkpoint_minutes",
     "run.keep_last",
     "run.keep_every",
     "run.journal",
@@ -80,6 +84,9 @@ class OpenRunFolder:
         self._store = store
         self._journal = journal
         self._stop = stop
+        self.resumes_by = ""
+        """What a step of the run is called, if the run was begun earlier."""
+        self._save_clock = SaveClock(None if (minutes := settings.checkpoint_minutes) is None else 60 * minutes)
         self._progress: Progress | None = None
         self._profile: Profile | None = None
         self._believed: int | None = None
@@ -95,8 +102,10 @@ class OpenRunFolder:
     def save(self, step: int, snapshot: Snapshot) -> None:
         if self._journal is None or self._store.holds(step):
             return
+        began = time.monotonic()
         self._journal.sync()
         self._store.write(step, snapshot.write, {"step": step}, expected_bytes=snapshot.bytes)
+        self._save_clock.saved(time.monotonic() - began)
         self._store.retain(self._settings.keep_last, self._settings.keep_every, self._believed)
 
     def save_believed(self, step: int, snapshot: Snapshot) -> None:
@@ -148,6 +157,9 @@ class OpenRunFolder:
     def stop_requested(self) -> bool:
         return bool(self._stop.requested)
 
+    def save_due(self) -> bool:
+        return self._journal is not None and self._save_clock.due()
+
     def show(self, step: int, numbers: Mapping[str, float]) -> None:
         if self._progress is not None:
             self._progress.update(step, numbers)
@@ -157,6 +169,7 @@ class OpenRunFolder:
     @contextmanager
     def progress(self, label: str, total: int, *, done: int, silent: bool) -> Iterator[None]:
         self._stop.begin()
+        self._save_clock.begin()
         looks = self._settings.profile if self._journal is not None else None
         self._profile = None if looks is None else Profile(self.folder.path / "profile", looks, left=total - done)
         try:
@@ -193,6 +206,7 @@ class OpenRunFolder:
         if self._journal is None:
             return
         self._store.discard_after(step)
+        reached = max((row["step"] for row in read_rows(self.folder.journal_path)[0]), default=0) if step < 0 else step
         damaged = self._journal.truncate_to(step) + truncate_lines(self.folder.watch_path, step)
         for line in damaged:
             self.notice(f"{line}: {line.row!r}; moved to {damaged_path(Path(line.source)).name}")
@@ -200,6 +214,9 @@ class OpenRunFolder:
             self.notice(
                 f"the journal's {old!r} is now called {new!r}; rows under the old name are still read in this release"
             )
+        if self.resumes_by:
+            lost = f", and {self.resumes_by} {reached} had been reached" if reached else ""
+            self.notice(f"resumed at {self.resumes_by} {step}" if step >= 0 else f"starting over: no checkpoint{lost}")
         self._step = max(step, 0)
         waiting, self._waiting = self._waiting or [], None
         for words in waiting:
@@ -244,10 +261,13 @@ def _open(
     """The folder for the process that writes; `stack` closes and unlocks it."""
     folder = RunFolder.create_or_open(Path(run.out))
     stack.enter_context(lock_run(folder.path))
+    continues = folder.stamp_path.exists()
     notes = _continue_or_begin(folder, settings, make_stamp(identity, machine))
     journal = stack.enter_context(Journal(folder.journal_path, open_sinks(run.journal, folder, settings)))
     store = CheckpointStore(folder.checkpoints, on_damage=lambda words: kept.notice(words))
     kept = OpenRunFolder(folder, run, store, journal, stop)
+    if continues:
+        kept.resumes_by = step_name(identity.kind)
     store.clean()
     folder.mark_started()
     for note in notes:

@@ -45,3 +45,8 @@ def title_of(kind: str) -> str:
 def command_of(kind: str) -> str:
     """The command that makes such a run from its resolved recipe."""
     return RUN_KINDS[kind].command if kind in RUN_KINDS else "ppo"
+
+
+def step_name(kind: str) -> str:
+    """What such a run counts its journal and checkpoints in; empty where it has no checkpoints."""
+    return {"ppo": "iteration", "evaluate": ""}.get(command_of(kind), "step")

@@ -105,6 +105,10 @@ class RunSettings(Settings):
     threads: int | None = Field(default=None, ge=1)
     """CPU threads. They affect the last bits of results, so a resumed run uses the run's recorded number."""
     checkpoint_every: int = Field(default=100, ge=1)
+    """Steps (PPO: iterations) between checkpoints."""
+    checkpoint_minutes: float | None = Field(default=5.0, gt=0)
+    """A checkpoint also wherever the next step would end more than so many minutes after the last one. none: by steps
+    only."""
     keep_last: int = Field(default=2, ge=1)
     keep_every: int | None = Field(default=None, ge=1)
     profile: int | None = Field(default=None, ge=1)

@@ -28,6 +28,7 @@ class Keeper(Protocol):
     def save_best(self, step: int, snapshot: Snapshot, measure: str, value: float) -> None: ...
     def best_weights(self, step: int) -> Mapping[str, Any] | None: ...
     def stop_requested(self) -> bool: ...
+    def save_due(self) -> bool: ...
     def show(self, step: int, numbers: Mapping[str, float]) -> None: ...
 
 
@@ -115,7 +116,9 @@ def run_training(
             if _patience_is_over(state, length):
                 ending = "early"
         stopped = world.any(keeper.stop_requested()) and not last and ending == "finished"
-        if step % length.checkpoint_every == 0 or last or stopped or ending == "early":
+        # Rank 0 decides by its clock, and all ranks take the snapshot.
+        due = world.any(keeper.save_due())
+        if step % length.checkpoint_every == 0 or due or last or stopped or ending == "early":
             keeper.save(step, take_snapshot(learner, state.facts(), world))
         if stopped:
             return Outcome("stopped", step, step, state.last_held_out)

@@ -57,6 +57,9 @@ class Keeps(KeepsNothing):
     def best_weights(self, step: int) -> Any:
         return None if self.forgetful else self.saved[step].weights
 
+    def save_due(self) -> bool:
+        return False
+
     def stop_requested(self) -> bool:
         return self.stop_at is not None and any(row["step"] >= self.stop_at for row in self.rows)
 

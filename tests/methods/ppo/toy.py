@@ -273,6 +273,9 @@ class KeepsNothing:
     def best_weights(self, step: int) -> None:
         return None
 
+    def save_due(self) -> bool:
+        return False
+
     def stop_requested(self) -> bool:
         return False
 

@@ -110,7 +110,9 @@ def ppo(parts: Parts, settings: PpoSettings, memory: Memory) -> PpoOutcome:
             memory.ending = "converged"
         over = last or memory.ending != "finished"
         stopped = world.any(keeper.stop_requested()) and not over
-        if memory.iteration % settings.run.checkpoint_every == 0 or over or stopped:
+        # Rank 0 decides by its clock, and all ranks take the snapshot.
+        due = world.any(keeper.save_due())
+        if memory.iteration % settings.run.checkpoint_every == 0 or due or over or stopped:
             save()
         if stopped:
             return PpoOutcome("stopped", memory.iteration, memory.best_iteration, memory.held_out)

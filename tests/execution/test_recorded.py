@@ -8,8 +8,8 @@ import pytest
 from pydantic import Field
 
 from steersman.errors import UsageError
-from steersman.execution.kept import refuse_another_recipe
 from steersman.execution.recorded import as_recorded, notes_of_defaults
+from steersman.execution.same_run import refuse_another_recipe
 from steersman.runs.folder import RunFolder
 from steersman.settings.base import Settings, load_settings, to_toml
 from steersman.settings.ppo import PpoSettings

@@ -19,7 +19,7 @@ from steersman.assemble.score import run_score
 from steersman.cli.main import app
 from steersman.data.load import load_records
 from steersman.errors import DataError, ServiceError, UsageError
-from steersman.execution.kept import refuse_another_recipe
+from steersman.execution.same_run import refuse_another_recipe
 from steersman.harbour.taste import true_taste
 from steersman.loading.scorers import ScorerCache, load_scorer, name_of
 from steersman.methods.ppo import loop

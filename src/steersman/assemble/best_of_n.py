@@ -21,8 +21,8 @@ from steersman.data.write import RowWriter
 from steersman.errors import DataError
 from steersman.execution.context import Job
 from steersman.execution.ending import RunResult, already_finished
-from steersman.execution.kept import refuse_another_recipe
 from steersman.execution.machine import on_threads, resolve_device
+from steersman.execution.same_run import refuse_another_recipe
 from steersman.loading.scorers import Reward, name_of
 from steersman.maths.statistics import best_of_n_estimate, best_of_n_kl
 from steersman.parallel.world import join

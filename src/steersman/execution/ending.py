@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from steersman.errors import SteersmanError
 from steersman.execution.context import Job, RunContext
-from steersman.execution.kept import finished, refuse_another_recipe
+from steersman.execution.kept import finished
+from steersman.execution.same_run import refuse_another_recipe
 from steersman.runs.checkpoints import CheckpointStore, is_disk_full
 from steersman.runs.folder import RunFolder, free_bytes, fsync_path
 from steersman.runs.journal import read_rows

@@ -11,7 +11,8 @@ import torch
 from steersman.assemble.reward.measure import Reader, measure_scale, report
 from steersman.execution.context import Job, open_unloaded
 from steersman.execution.ending import Finish, RunResult, Weights, already_finished, conclude
-from steersman.execution.kept import identity_of, refuse_another_recipe
+from steersman.execution.kept import identity_of
+from steersman.execution.same_run import refuse_another_recipe
 from steersman.methods.reward_model import Trainee
 from steersman.models.reward_model import RewardModel, load_reward_model, save_reward_model
 from steersman.reward.average import average_weights

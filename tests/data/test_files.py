@@ -4,6 +4,7 @@ import codecs
 import csv
 import gzip
 import json
+import tracemalloc
 
 import pytest
 
@@ -167,7 +168,7 @@ def test_bad_rows_of_a_table_are_reported(tmp_path):
     assert bad(path) == [
         (3, "invalid CSV: 1 cells where the header has 2"),
         (4, "invalid CSV: 3 cells where the header has 2"),
-        (7, f"invalid CSV: field larger than field limit ({MAX_ROW_BYTES})"),
+        (7, f"too long: {MAX_ROW_BYTES + 4:,} bytes where {MAX_ROW_BYTES:,} are allowed"),
     ]
 
 
@@ -184,6 +185,36 @@ def test_paragraphs_of_plain_text_are_rows(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("\n\nFIRST:\nhello\n\n\nSECOND:\nyou\n")
     assert rows_of(path) == [(3, {"text": "FIRST:\nhello"}), (7, {"text": "SECOND:\nyou"})]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.tsv", "a.jsonl", "a.txt.gz"])
+def test_an_endless_line_is_a_bad_row_and_is_never_held_whole(tmp_path, name):
+    """40 MB in one line, and a good row before and after it. The peak is measured by tracemalloc."""
+    good_row = {"jsonl": '{"text": "good"}\n', "txt": "good\n\n"}.get(name.split(".")[1], "good\n")
+    path = tmp_path / name
+    opener = gzip.open if name.endswith(".gz") else open
+    with opener(path, "wt") as file:
+        file.write("" if good_row != "good\n" else "text\n")
+        file.write(good_row)
+        for _ in range(40):
+            file.write("x" * 1_000_000)
+        file.write("\n" + ("\n" if "txt" in name else "") + good_row)
+    tracemalloc.start()
+    found = rows_of(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [row for _, row in found if isinstance(row, dict)] == [{"text": "good"}, {"text": "good"}]
+    (reason,) = [row.reason for _, row in found if not isinstance(row, dict)]
+    assert reason.startswith("too long: 40,000,00")
+    assert peak < 12_000_000
+
+
+def test_a_paragraph_of_endless_lines_is_a_bad_row(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("good\n\n" + "a line of it\n" * 100_000 + "\ngood\n")
+    first, (line, bad_row), last = rows_of(path)
+    assert (first[1], line, last) == ({"text": "good"}, 3, (100_004, {"text": "good"}))
+    assert bad_row.reason == "too long: 1,300,000 bytes where 1,000,000 are allowed"
 
 
 def test_kinds_of_files_that_cannot_be_read_say_what_to_do(tmp_path):

@@ -1,6 +1,7 @@
 """A reward behind HTTP, asked of a real server that fails, hangs, cuts off, reorders and talks nonsense."""
 
 import email.utils
+import ipaddress
 import itertools
 import json
 import random
@@ -306,6 +307,15 @@ def test_twenty_per_cent_errors_hangs_and_nonsense_lose_double_and_reorder_nothi
         "http://[fe80::1]/",
         "http://[fd00::1]/",
         "http://[64:ff9b::7f00:1]/",
+        "http://[64:ff9b:1::1]/",
+        "http://[::127.0.0.1]/",
+        "http://[::8.8.8.8]/",
+        "http://[::ffff:0:127.0.0.1]/",
+        "http://[fec0::1]/",
+        "http://[3fff::1]/",
+        "http://[5f00::1]/",
+        "http://[100::1]/",
+        "http://[ff0e::1]/",
         "http://[2002:7f00:1::]/",
         "http://100.64.0.1/",
         "http://0.0.0.0/",
@@ -326,6 +336,8 @@ def test_an_allowed_network_is_no_other_network():
 
 
 def test_public_addresses_are_open():
+    for text in ("2606:4700:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8", "2002:808:808::"):
+        assert exchange.is_public(ipaddress.ip_address(text))
     place = exchange.parse_url("https://8.8.8.8/x?y=1", ())
     assert exchange.checked_addresses(place, secret=True) == [(socket.AF_INET, ("8.8.8.8", 443))]
     assert (place.port, place.path, place.encrypted) == (443, "/x?y=1", True)

@@ -13,12 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from steersman.data.lines import CHUNK, KEPT, MAX_ROW_BYTES, BoundedLines, Paragraph, too_long
 from steersman.errors import DataError
 from steersman.records import Malformed
 
-MAX_ROW_BYTES = 1_000_000
-_KEPT = 4_000  # characters of a malformed row kept for the quarantine file
-_CHUNK = 1 << 16
 # A JSON value with no end within this many characters means that the file is damaged.
 _MAX_VALUE = 64 << 20
 
@@ -67,7 +65,7 @@ def _why(error: Exception) -> str:
 def _as_row(value: Any, source: str, line: int, raw: str) -> dict[str, Any] | Malformed:
     if isinstance(value, dict):
         return value
-    return Malformed(source, line, f"not an object: a row should be {{…}}, seen {type(value).__name__}", raw[:_KEPT])
+    return Malformed(source, line, f"not an object: a row should be {{…}}, seen {type(value).__name__}", raw[:KEPT])
 
 
 def read_json_lines(path: Path) -> Placed:
@@ -77,10 +75,10 @@ def read_json_lines(path: Path) -> Placed:
             number += 1
             size = len(line)
             if size > MAX_ROW_BYTES and not (size == MAX_ROW_BYTES + 1 and line.endswith(b"\n")):
-                while not line.endswith(b"\n") and (more := file.readline(_CHUNK)):
-                    size, line = size + len(more), line[:_KEPT] + more[-1:]
-                beginning = line[:_KEPT].decode("utf-8", "replace")
-                yield number, Malformed(source, number, _too_long(size), beginning)
+                while not line.endswith(b"\n") and (more := file.readline(CHUNK)):
+                    size, line = size + len(more), line[:KEPT] + more[-1:]
+                beginning = line[:KEPT].decode("utf-8", "replace")
+                yield number, Malformed(source, number, too_long(size), beginning)
                 continue
             if number == 1:
                 line = line.removeprefix(codecs.BOM_UTF8)
@@ -88,21 +86,17 @@ def read_json_lines(path: Path) -> Placed:
                 yield number, _parse_line(line, source, number)
 
 
-def _too_long(size: int) -> str:
-    return f"too long: {size:,} bytes where {MAX_ROW_BYTES:,} are allowed"
-
-
 def _parse_line(line: bytes, source: str, number: int) -> dict[str, Any] | Malformed:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         return Malformed(
-            source, number, f"invalid UTF-8: at byte {error.start + 1}", line[:_KEPT].decode("utf-8", "replace")
+            source, number, f"invalid UTF-8: at byte {error.start + 1}", line[:KEPT].decode("utf-8", "replace")
         )
     try:
         value = parse_json(text)
     except (ValueError, RecursionError) as error:
-        return Malformed(source, number, _why(error), text[:_KEPT])
+        return Malformed(source, number, _why(error), text[:KEPT])
     return _as_row(value, source, number, text)
 
 
@@ -117,7 +111,7 @@ class _Window:
         self.decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
         self.text, self.at, self.line, self.ended = "", 0, 1, False
 
-    def more(self, size: int = _CHUNK) -> bool:
+    def more(self, size: int = CHUNK) -> bool:
         """Read another chunk. Returns False at the end of the file."""
         if self.ended:
             return False
@@ -144,7 +138,7 @@ class _Window:
     def value(self) -> tuple[Any, str]:
         """The JSON value that starts at the current position, and its raw text. Chunk sizes double, so that the total
         work for a long value is at most twice its length."""
-        decoder, step = json.JSONDecoder(parse_constant=_no_constant), _CHUNK
+        decoder, step = json.JSONDecoder(parse_constant=_no_constant), CHUNK
         while True:
             try:
                 value, end = decoder.raw_decode(self.text, self.at)
@@ -201,13 +195,13 @@ def _read_object(path: Path) -> Placed:
         try:
             value, raw = window.value()
         except (ValueError, RecursionError) as error:
-            yield 1, Malformed(str(path), 1, _why(error), window.text[:_KEPT])
+            yield 1, Malformed(str(path), 1, _why(error), window.text[:KEPT])
             return
     lists = [v for v in value.values() if isinstance(v, list) and v and all(isinstance(item, dict) for item in v)]
     if len(value) == 1 and len(lists) == 1:
         yield from ((i, row) for i, row in enumerate(lists[0], 1))
     else:
-        yield 1, value if len(raw) <= MAX_ROW_BYTES else Malformed(str(path), 1, _too_long(len(raw)), raw[:_KEPT])
+        yield 1, value if len(raw) <= MAX_ROW_BYTES else Malformed(str(path), 1, too_long(len(raw)), raw[:KEPT])
 
 
 def _read_array(window: _Window, source: str) -> Placed:
@@ -223,24 +217,22 @@ def _read_array(window: _Window, source: str) -> Placed:
         try:
             value, raw = window.value()
         except (ValueError, RecursionError) as error:
-            beginning = window.text[window.at : window.at + _KEPT]
+            beginning = window.text[window.at : window.at + KEPT]
             place = f" on line {window.line_of(error.pos)}" if isinstance(error, json.JSONDecodeError) else ""
             reason = f"{_why(error).split(' at character')[0]}{place}; the rest of the array cannot be read"
             yield line, Malformed(source, line, reason, beginning)
             return
         size = len(raw) if raw.isascii() else len(raw.encode("utf-8", "surrogateescape"))
-        too_long = size > MAX_ROW_BYTES
-        yield (
-            line,
-            Malformed(source, line, _too_long(size), raw[:_KEPT]) if too_long else _as_row(value, source, line, raw),
-        )
+        over = size > MAX_ROW_BYTES
+        yield line, Malformed(source, line, too_long(size), raw[:KEPT]) if over else _as_row(value, source, line, raw)
 
 
 def _read_table(path: Path, separator: str) -> Placed:
     source = str(path)
     csv.field_size_limit(MAX_ROW_BYTES)
     with open_file(path) as binary, _text_lines(binary) as text:
-        reader = csv.reader(text, delimiter=separator)
+        lines = BoundedLines(text)
+        reader = csv.reader(lines, delimiter=separator)
         header: list[str] | None = None
         line = 1
         while True:
@@ -250,7 +242,11 @@ def _read_table(path: Path, separator: str) -> Placed:
                 return
             except csv.Error as error:
                 yield line, Malformed(source, line, f"invalid CSV: {error}")
-                line = reader.line_num + 1
+                lines.too_long, line = 0, reader.line_num + 1
+                continue
+            if lines.too_long:
+                yield line, Malformed(source, line, too_long(lines.too_long), separator.join(cells)[:KEPT])
+                lines.too_long, line = 0, reader.line_num + 1
                 continue
             if header is None:
                 header = cells
@@ -258,7 +254,7 @@ def _read_table(path: Path, separator: str) -> Placed:
                 yield line, dict(zip(header, cells, strict=True))
             elif cells:
                 reason = f"invalid CSV: {len(cells)} cells where the header has {len(header)}"
-                yield line, Malformed(source, line, reason, separator.join(cells)[:_KEPT])
+                yield line, Malformed(source, line, reason, separator.join(cells)[:KEPT])
             line = reader.line_num + 1
 
 
@@ -287,17 +283,15 @@ def read_parquet(path: Path) -> Placed:
 def read_paragraphs(path: Path) -> Placed:
     """The rows of a plain-text file: each paragraph (text between blank lines) is a row with the field `text`."""
     with open_file(path) as binary, _text_lines(binary) as text:
-        block: list[str] = []
-        begun = number = 0
-        for number, line in enumerate(text, 1):
+        lines, block = BoundedLines(text), Paragraph(str(path))
+        for number, line in enumerate(lines, 1):
             if line.strip():
-                begun = begun if block else number
-                block.append(line.rstrip("\r\n"))
-            elif block:
-                yield begun, {"text": "\n".join(block)}
-                block = []
-        if block:
-            yield begun, {"text": "\n".join(block)}
+                block.add(number, line, lines.too_long)
+                lines.too_long = 0
+            elif block.size:
+                yield block.end()
+        if block.size:
+            yield block.end()
 
 
 READERS: dict[str, Callable[[Path], Placed]] = {

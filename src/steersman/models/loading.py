@@ -17,6 +17,7 @@ from steersman.errors import MissingLibrary, ModelError
 from steersman.models.backbone import Backbone, Packing, Readout, nearly_equal
 from steersman.models.finite import check_loaded
 from steersman.models.fused import fuse, unfuse
+from steersman.models.limits import check_config
 from steersman.models.unpadded import install
 
 Quantise = Literal["4bit", "8bit"]
@@ -92,11 +93,12 @@ def open_model(
         placing["attn_implementation"] = attention
     try:
         config = AutoConfig.from_pretrained(name, **options, **({"num_labels": labels} if labels else {}))
+        check_config(config, name)
         original_dropout = disable_dropout(config)
         model, info = kind.from_pretrained(
             name, config=config, dtype=dtype, output_loading_info=True, **placing, **options
         )
-    except MissingLibrary:
+    except (MissingLibrary, ModelError):
         raise
     except Exception as error:
         # transformers, safetensors and the hub raise a dozen unrelated types here; all become one readable message.

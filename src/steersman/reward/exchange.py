@@ -30,6 +30,11 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 MAX_BYTES = 1 << 26
 # IPv6 prefixes that carry an IPv4 address in their last 32 bits (RFC 6052).
 TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+# The only IPv6 addresses in use on the public internet (RFC 4291, 2.4). What is outside is refused, whatever else it
+# is: IPv4 addresses in older forms (::127.0.0.1, ::ffff:0:127.0.0.1), private translation (64:ff9b:1::/48), fec0::/10.
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# In it, but for documents only, and not known to every Python version (RFC 9637).
+DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,7 @@ def is_public(address: IpAddress) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
-        if address.teredo is not None:
+        if address.teredo is not None or address not in GLOBAL_UNICAST or address in DOCUMENTATION:
             return False
     return address.is_global and not address.is_multicast
 
@@ -134,13 +139,13 @@ def checked_addresses(endpoint: Endpoint, *, secret: bool) -> list[Address]:
         allowed = any(address in network for network in endpoint.allowed)
         if not allowed and not is_public(address):
             raise UsageError(
-                f"{endpoint.url} leads to {text}, which is not on the public internet. If it is your own service, "
+                f"{endpoint.shown} leads to {text}, which is not on the public internet. If it is your own service, "
                 "allow "
                 f'the address: scorer.http.allow=["{text}"]'
             )
         if not allowed and secret and not endpoint.encrypted:
             raise UsageError(
-                f"{endpoint.url} is not encrypted, so the token of scorer.http.token_env could be read on its way to "
+                f"{endpoint.shown} is not encrypted, so the token of scorer.http.token_env could be read on its way to "
                 f"{text}; use https"
             )
     return addresses

@@ -13,6 +13,7 @@ from typing import Any
 
 from steersman.errors import ModelError
 from steersman.records import Message
+from steersman.text.limited import within_limit
 from steersman.text.tokeniser import Tokeniser, special_strings
 
 
@@ -216,8 +217,10 @@ def _render(tokeniser: Tokeniser, messages: Sequence[Message], *, generate: bool
     from jinja2 import TemplateError
 
     try:
-        return tokeniser.apply_chat_template(
-            rows, tokenize=False, add_generation_prompt=generate, chat_template=template
+        return within_limit(
+            lambda: tokeniser.apply_chat_template(
+                rows, tokenize=False, add_generation_prompt=generate, chat_template=template
+            )
         )
     except TemplateError as error:
         folded = _fold_system(messages)
@@ -283,12 +286,14 @@ def _generation_spans(tokeniser: Tokeniser, messages: Sequence[Message], prompt:
     from transformers.utils.chat_template_utils import render_jinja_template
 
     # Its annotated return type is wrong, hence Any.
-    result: Any = render_jinja_template(
-        conversations=[[{"role": message.role, "content": message.content} for message in messages]],
-        chat_template=template,
-        return_assistant_tokens_mask=True,
-        add_generation_prompt=messages[-1].role != "assistant",
-        **tokeniser.special_tokens_map,
+    result: Any = within_limit(
+        lambda: render_jinja_template(
+            conversations=[[{"role": message.role, "content": message.content} for message in messages]],
+            chat_template=template,
+            return_assistant_tokens_mask=True,
+            add_generation_prompt=messages[-1].role != "assistant",
+            **tokeniser.special_tokens_map,
+        )
     )
     rendered, spans = result
     if not rendered[0].startswith(prompt):

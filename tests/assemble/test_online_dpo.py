@@ -57,7 +57,7 @@ def test_the_policy_learns_what_the_scorer_prefers(settings, more):
 
 
 def test_a_run_that_is_cut_off_ends_as_one_that_was_not(settings, tmp_path, monkeypatch):
-    words = ("run.checkpoint_every=2", "use_margin=true")
+    words = ("run.checkpoint_every=2", "use_margin=true", "labels=hard")
     whole = run_online_dpo(settings(*words, f"run.out={tmp_path / 'whole'}"), quiet=True)
     step, seen = Learner.step, []
 
@@ -111,6 +111,7 @@ def test_an_outage_of_the_scorer_leaves_a_checkpoint(settings, tmp_path):
         (("gamma=1",), "has no place for gamma"),
         (("loss=simpo", "reference=x"), "has no place for reference"),
         (("distance.max_new_tokens=9",), "sampling.max_new_tokens"),
+        (("use_margin=true",), "choose labels=hard"),
         (("samples_per_prompt=1",), "greater than or equal to 2"),
     ],
 )

@@ -79,3 +79,19 @@ def test_ppo_scales_scores_as_it_began_to(ppo, tmp_path):
     new = [row["score"] for row in read_rows(tmp_path / "new" / "journal.jsonl")[0] if "score" in row]
     assert new[0] == pytest.approx(0.0, abs=1e-6)
     assert began[0] > 0.1
+
+
+def test_online_dpo_labels_pairs_as_it_began_to(ppo, tmp_path):
+    out, given = tmp_path / "run", dict(zip(ppo[1:9:2], ppo[2:10:2], strict=True))
+    command = ["online-dpo", *(word for pair in given.items() for word in pair), "--out", str(out)]
+    command += ["prompts.held_out=none", "sampling.max_new_tokens=6", "train.steps=2", "train.batch_size=4"]
+    command += ["run.threads=1", "train.kernels=default", "run.checkpoint_every=1", "optimiser.warmup=0"]
+    assert call([*command, "labels=hard"]) == 0
+    began = [row["loss"] for row in read_rows(out / "journal.jsonl")[0] if "loss" in row]
+    begin_again(out)
+    without(out, "labels")  # as an earlier release wrote it: all labels were hard
+    assert call(command) == 0
+    assert [row["loss"] for row in read_rows(out / "journal.jsonl")[0] if "loss" in row] == began
+    assert "labels='hard' is kept from this run's beginning; the default is now 'soft'" in notices(out)
+    assert call([*(word.replace(str(out), str(tmp_path / "new")) for word in command)]) == 0
+    assert 'labels = "soft"' in (tmp_path / "new" / "recipe.toml").read_text()

@@ -11,7 +11,7 @@ from killing import Command, Forked, Fresh, assert_same_run, kill_along, live
 SETTINGS = {
     "dpo": ("use_margin=true", "likelihood=0.2"),
     "kto": ("loss=kto", "model.lora.rank=4"),
-    "online": ("use_margin=true", "samples_per_prompt=3"),
+    "online": ("samples_per_prompt=3",),
 }
 
 

@@ -8,6 +8,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -19,6 +20,7 @@ from steersman.execution.ending import Finish, RunResult, already_finished, conc
 from steersman.execution.fit import RowsMadeByStep, RowsOfStep, Task, learn
 from steersman.execution.kept import identity_of
 from steersman.execution.learner import padded_for
+from steersman.execution.recorded import as_recorded
 from steersman.inference.distance import NAME
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model, saving, shard_model
@@ -37,6 +39,7 @@ from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Sampling
 from steersman.rollout.language import ModelLanguage, room_for_prompts
 from steersman.rollout.native import NativeEngine
+from steersman.runs.folder import RunFolder
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import OnlineDpoSettings
 from steersman.training_data.prompts import prompts_of
@@ -77,7 +80,8 @@ class PairMaker:
 
     def pairs(self, samples: Sequence[Sample], scores: Sequence[float]) -> list[JudgedGroup]:
         """The pairs, each with the reference's log-probs of its answers."""
-        groups = [pair.group for pair in judged_pairs(samples, scores, each=self.settings.samples_per_prompt)]
+        each, labels = self.settings.samples_per_prompt, self.settings.labels
+        groups = [pair.group for pair in judged_pairs(samples, scores, each=each, labels=labels)]
         rows = [row for group in groups for row in group.rows]
         backbone, adapter = self.reference
         pad_id, budget = self.model.pad_id, self.run.token_budget
@@ -92,6 +96,7 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: 
 
     `reward` replaces settings.scorer.
     """
+    settings = as_recorded(settings, RunFolder(Path(settings.run.out)))
     job = Job("online-dpo", settings, settings.run, settings.train, f"steersman chat {settings.run.out}", quiet)
     before = already_finished(job)
     if before is not None:

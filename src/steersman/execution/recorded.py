@@ -32,7 +32,7 @@ def as_recorded(settings: S, folder: RunFolder) -> S:
 def notes_of_defaults(settings: Settings) -> list[str]:
     """A sentence for each setting that a resumed run keeps although its default has changed."""
     return [
-        f"{key}={value} is kept from this run's beginning; the default is now {new}"
+        f"{key}={value!r} is kept from this run's beginning; the default is now {new!r}"
         for key, value, new in _kept(settings)
     ]
 

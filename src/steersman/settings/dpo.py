@@ -1,9 +1,9 @@
 """Settings of DPO and its variants (IPO, SimPO, ORPO, KTO and others), offline and online."""
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from steersman.settings.base import Settings
 from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSettings, RunSettings, TrainSettings
@@ -11,6 +11,7 @@ from steersman.settings.prompts import PromptSettings, SamplingSettings
 from steersman.settings.score import ScorerSettings
 
 Loss = Literal["dpo", "robust", "ipo", "hinge", "apo_zero", "apo_down", "simpo", "orpo", "kto"]
+PairLabels = Literal["soft", "hard"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
 OF_GAPS: tuple[Loss, ...] = ("dpo", "robust", "ipo", "hinge")
 OF_LOG_RATIOS: tuple[Loss, ...] = (*OF_GAPS, "apo_zero", "apo_down")
@@ -94,10 +95,23 @@ class DpoSettings(PreferenceSettings):
 class OnlineDpoSettings(PreferenceSettings):
     """Settings of online DPO: pairs are sampled from the current policy and ranked by a scorer during training."""
 
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"labels": "hard"}
     prompts: PromptSettings
     scorer: ScorerSettings
     sampling: SamplingSettings = SamplingSettings()
     samples_per_prompt: int = Field(default=2, ge=2)
     """Answers sampled per prompt. The highest- and the lowest-scoring one form the pair."""
+    labels: PairLabels = "soft"
+    """soft: a pair's label is sigmoid of the difference of its scores, so that the optimum is PPO's. hard: the higher
+    score always wins; for a scorer whose order of scores means something and their size does not."""
     train: TrainSettings = TrainSettings(keep="last")
     """batch_size is a number of prompts."""
+
+    @model_validator(mode="after")
+    def _one_use_of_the_scores(self) -> "OnlineDpoSettings":
+        if self.use_margin and self.labels == "soft":
+            raise ValueError(
+                "use_margin=true and labels=soft both use the difference of a pair's scores; choose labels=hard, or "
+                "leave use_margin out"
+            )
+        return self

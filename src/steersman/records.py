@@ -7,11 +7,11 @@ Steersman's own JSONL files. Each row has a `kind` field, so a file says what it
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import UnionType
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, cast
 
+from steersman.dataclass_rows import build, plain
 from steersman.errors import DataError
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -45,12 +45,17 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt: chat messages, or `text`, which the model continues as it is, without a chat template."""
+    """A prompt: chat messages, or a plain `text`.
+
+    A model with a chat template reads a plain text as a user message; a model without one continues it. `continued`
+    says that the text is to be continued by every model.
+    """
 
     messages: Messages = ()
     text: str | None = None
     id: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    continued: bool = False
 
     def __post_init__(self) -> None:
         if (self.text is None) == (not self.messages):
@@ -59,6 +64,10 @@ class Prompt:
             )
         if not self.id:
             object.__setattr__(self, "id", digest_of([[m.role, m.content] for m in self.messages] or self.text))
+
+    def to_be_continued(self) -> "Prompt":
+        """The same prompt, marked as a text that every model continues as it is. Chat messages stay as they are."""
+        return self if self.text is None or self.continued else dataclasses.replace(self, continued=True)
 
     @property
     def shown(self) -> str:
@@ -272,28 +281,9 @@ KINDS: dict[str, type] = {
 KIND_OF = {cls: kind for kind, cls in KINDS.items()}
 
 
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {f.name: _plain(v) for f, v in pairs if not _is_default(f, v)}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in cast(Sequence[Any], value)]
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in cast(Mapping[Any, Any], value).items()}
-    return value
-
-
-def _is_default(fld: "dataclasses.Field[Any]", value: Any) -> bool:
-    if fld.default is not dataclasses.MISSING:
-        return value == fld.default
-    if fld.default_factory is not dataclasses.MISSING:
-        return value == fld.default_factory()
-    return False
-
-
 def to_dict(record: Record) -> dict[str, Any]:
     """A record as a plain dictionary, without the fields that are at their default."""
-    return {"kind": KIND_OF[type(record)], **_plain(record)}
+    return {"kind": KIND_OF[type(record)], **plain(record)}
 
 
 def from_dict(row: Any) -> Record:
@@ -302,49 +292,4 @@ def from_dict(row: Any) -> Record:
     kind = given.pop("kind", None)
     if kind not in KINDS:
         raise DataError(f"a row has the kind {kind!r}; expected one of {', '.join(KINDS)}")
-    return _build(KINDS[kind], given, kind)
-
-
-_HINTS: dict[type, dict[str, Any]] = {}
-
-
-def _build(cls: Any, row: Any, where: str) -> Any:
-    if not isinstance(row, Mapping):
-        raise DataError(f"{where}: expected an object, seen {type(row).__name__}")
-    values = cast(Mapping[str, Any], row)
-    hints = _HINTS.get(cls) or _HINTS.setdefault(cls, get_type_hints(cls))
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise DataError(f"{where}: unknown field {unknown[0]!r}; expected {', '.join(hints)}")
-    missing = [
-        f.name
-        for f in dataclasses.fields(cls)
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING and f.name not in values
-    ]
-    if missing:
-        raise DataError(f"{where}: the field {missing[0]!r} is missing")
-    return cls(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _value(next(a for a in args if a is not type(None)), value, where)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise DataError(f"{where}: expected a list, seen {type(value).__name__}")
-        items = cast(Sequence[Any], value)
-        return tuple(_value(args[0], item, f"{where}[{i}]") for i, item in enumerate(items))
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, where)
-    if origin is not None or hint is Any:
-        if not isinstance(value, Mapping):
-            raise DataError(f"{where}: expected an object, seen {type(value).__name__}")
-        return dict(cast(Mapping[str, Any], value))
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise DataError(f"{where}: expected {hint.__name__}, seen {type(value).__name__}")
-    return value
+    return build(KINDS[kind], given, kind)

@@ -168,7 +168,8 @@ def test_a_sitting_judges_skips_undoes_and_resumes(terminal, tmp_path):
     person.judge("b", "B is better")
     assert person.quit() == 0
     assert "3 judged, 0 skipped, 3 left" in person.text
-    assert f"next: steersman reward --data {out}" in person.raw.decode().replace("\r\n", "")
+    said = person.raw.decode().replace("\r\n", "")
+    assert re.search(rf"next: steersman reward --model model-\w+ --data {out} --out {out.with_suffix('')}-reward", said)
     again = terminal(answers, "--out", out, "--annotator", "ann")
     again.wait_for("3 of 6")
     again.judge("\x1a", "undone; it was: B was better")  # Ctrl-Z, a day later
@@ -321,7 +322,7 @@ def test_demonstrations_in_the_terminal_and_in_an_editor(terminal, tmp_path):
     time.sleep(SETTLED)
     person.type("\r")
     assert person.end() == 0
-    assert "next: steersman sft --data" in person.text
+    assert "next: steersman sft --model model-" in person.text
     texts = [record.completion.text for record in judgements(out)]
     assert texts == ["Zwei Wörter 猫\nand more", "From the editor.", f"{model} Pasted\nq"]
 

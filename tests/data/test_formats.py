@@ -71,7 +71,7 @@ EXAMPLES: list[tuple[str, dict, list]] = [
         # implicit prompt: both begin with "The sky is", and "bl…" and "br…" are cut back to a word's end
         "trl-preference",
         {"chosen": "The sky is blue.", "rejected": "The sky is brown."},
-        [Comparison(Prompt(text="The sky is"), Completion(" blue."), Completion(" brown."), 1.0)],
+        [Comparison(Prompt(text="The sky is", continued=True), Completion(" blue."), Completion(" brown."), 1.0)],
     ),
     (
         "trl-preference",
@@ -176,7 +176,7 @@ EXAMPLES: list[tuple[str, dict, list]] = [
         },
         [
             Comparison(
-                Prompt(text="SUBREDDIT: r/advice\n\nTITLE: Help\n\nPOST: I fell.\n\nTL;DR:", id="t3_1"),
+                Prompt(text="SUBREDDIT: r/advice\n\nTITLE: Help\n\nPOST: I fell.\n\nTL;DR:", id="t3_1", continued=True),
                 Completion(" fell", model="sup4"),
                 Completion(" I fell down", model="ref"),
                 0.0,
@@ -202,7 +202,12 @@ EXAMPLES: list[tuple[str, dict, list]] = [
         },
         [
             Label(
-                Prompt(text="TITLE: Rain\n\nARTICLE: Rain fell.\n\nTL;DR:", id="cnn1", metadata={"site": "cnn"}),
+                Prompt(
+                    text="TITLE: Rain\n\nARTICLE: Rain fell.\n\nTL;DR:",
+                    id="cnn1",
+                    metadata={"site": "cnn"},
+                    continued=True,
+                ),
                 Completion(" rain", model="sup1"),
                 ratings={"overall": 6.0, "accuracy": 7.0},
                 annotator="w2",
@@ -213,17 +218,17 @@ EXAMPLES: list[tuple[str, dict, list]] = [
     (
         "lm-human-preferences-best-of",
         {"query": "Once", "sample0": " a", "sample1": " b", "sample2": " c", "sample3": " d", "best": 2},
-        [Ranking(Prompt(text="Once"), tuple(map(Completion, (" a", " b", " c", " d"))), (2, 2, 1, 2))],
+        [Ranking(Prompt(text="Once", continued=True), tuple(map(Completion, (" a", " b", " c", " d"))), (2, 2, 1, 2))],
     ),
     (
         "lm-human-preferences-rating",
         {"query": "Once", "sample": " a", "score": 0.25},
-        [Label(Prompt(text="Once"), Completion(" a"), ratings={"score": 0.25})],
+        [Label(Prompt(text="Once", continued=True), Completion(" a"), ratings={"score": 0.25})],
     ),
     (
         "lm-human-preferences-comparison",  # difference is sample1's lead
         {"query": "Once", "sample0": " a", "sample1": " b", "difference": -2.0},
-        [Comparison(Prompt(text="Once"), Completion(" a"), Completion(" b"), 1.0, margin=2.0)],
+        [Comparison(Prompt(text="Once", continued=True), Completion(" a"), Completion(" b"), 1.0, margin=2.0)],
     ),
     # --- UltraFeedback
     (

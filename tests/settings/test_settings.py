@@ -165,3 +165,12 @@ def test_every_shipped_recipe_loads(name: str):
 def test_settings_import_without_torch():
     code = "import sys, steersman.settings.sft; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_none_is_a_choice_where_it_is_one():
+    from steersman.settings.sft import SftSettings
+
+    given = ["model.path=m", "data.source=d", "run.out=o"]
+    assert load_settings(SftSettings, None, [*given, "data.template=none"]).data.template == "none"
+    assert load_settings(SftSettings, None, [*given, "data.held_out=none"]).data.held_out is None
+    assert load_settings(SftSettings, None, [*given, 'data.held_out="none"']).data.held_out is None

@@ -38,7 +38,7 @@ def asked(number: int = 0) -> Prompt:
 
 def grouped(*records, ties="soft"):
     left_out: Counter[str] = Counter()
-    return list(groups_of(records, ties=ties, left_out=left_out)), dict(left_out)
+    return list(groups_of(records, ties=ties, left_out=left_out, thumbs=True)), dict(left_out)
 
 
 @pytest.fixture
@@ -58,7 +58,9 @@ def read(tmp_path):
             report=ReadReport() if report is None else report,
         )
         folder = tmp_path / "tokens" / str(next(number))
-        return read_judgements(chosen, tiny_tokeniser(), folder, ties=ties, max_length=longest_row(settings, context))
+        return read_judgements(
+            chosen, tiny_tokeniser(), folder, ties=ties, max_length=longest_row(settings, context), thumbs=True
+        )
 
     return reading
 

@@ -22,11 +22,13 @@ from steersman.errors import DataError
 from steersman.execution.context import Job
 from steersman.execution.ending import RunResult, already_finished
 from steersman.execution.machine import on_threads, resolve_device
+from steersman.execution.recorded import as_it_began
 from steersman.execution.same_run import refuse_another_recipe
 from steersman.loading.scorers import Reward, name_of
 from steersman.maths.statistics import best_of_n_estimate, best_of_n_kl
 from steersman.parallel.world import join
 from steersman.records import Answers, Demonstration, to_dict
+from steersman.runs.commands import command_line
 from steersman.runs.folder import RunFolder, atomic_write_text
 from steersman.runs.lock import lock_run
 from steersman.settings.base import to_toml
@@ -47,6 +49,7 @@ class Files:
     chosen: Path
 
 
+@as_it_began
 def run_best_of_n(settings: BestOfNSettings, *, quiet: bool = False, reward: Reward | None = None) -> RunResult:
     """Sample, choose and fine-tune; the same call on the same folder resumes.
 
@@ -54,7 +57,7 @@ def run_best_of_n(settings: BestOfNSettings, *, quiet: bool = False, reward: Rew
     """
     out = Path(settings.run.out)
     files = Files(out / "answers.jsonl", out / "scored.jsonl", out / "chosen.jsonl")
-    job = Job("best-of-n", settings, settings.run, settings.train, f"steersman chat {settings.run.out}", quiet)
+    job = Job("best-of-n", settings, settings.run, settings.train, command_line("chat", settings.run.out), quiet)
     result = already_finished(job)
     if result is None:
         with join(resolve_device(settings.run.device)) as world:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from steersman.batches import LabelledBatch, LabelledRow, TokenRow, pad_labelled
+from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.classification import lines_of_classifier, measure_classifier
 from steersman.execution.context import Job, RunContext, open_run
@@ -28,6 +29,7 @@ from steersman.parallel.shard import shard
 from steersman.printing import say
 from steersman.records import ClassifiedText
 from steersman.reward.rows import encode_text
+from steersman.runs.commands import command_line
 from steersman.runs.folder import atomic_write_text
 from steersman.settings.classifier import ClassifierSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser
@@ -58,8 +60,7 @@ class TrainableClassifier:
 def run_classifier(settings: ClassifierSettings, *, quiet: bool = False) -> RunResult:
     """Train a classifier; the same call on the same folder resumes."""
     _refuse(settings)
-    next_command = f"steersman score YOUR-ANSWERS.jsonl --scorer {settings.run.out} --out scored.jsonl"
-    job = Job("classifier", settings, settings.run, settings.train, next_command, quiet)
+    job = Job("classifier", settings, settings.run, settings.train, command_line("report", settings.run.out), quiet)
     before = already_finished(job)
     if before is not None:
         return before
@@ -136,7 +137,7 @@ def labelled_rows(
             raise DataError(f"data.held_out={settings.data.held_out}: no texts with a label there")
         return found
     if not held_out:
-        _check(found, seen, settings)
+        _check(found, seen, settings, report)
     positive = sum(row.label for row in found)
     words = f"{len(found):,} texts {side.words}, {positive:,} {settings.classes[1]!r}"
     if cut:
@@ -145,12 +146,9 @@ def labelled_rows(
     return found
 
 
-def _check(found: list[LabelledRow], seen: Counter[str], settings: ClassifierSettings) -> None:
+def _check(found: list[LabelledRow], seen: Counter[str], settings: ClassifierSettings, report: ReadReport) -> None:
     if not found:
-        raise DataError(
-            f"{settings.data.source}: no texts with a label; expected the fields text and label (CSV or JSON lines). "
-            "`steersman data inspect` shows what is there"
-        )
+        raise DataError(report.nothing("texts with a label", "the fields text and label (CSV or JSON lines)"))
     if len({row.label for row in found}) == 1:
         labels = ", ".join(f"{label!r} ({count:,})" for label, count in seen.most_common(8))
         which = "all" if found[0].label else "none"

@@ -14,6 +14,7 @@ from steersman.execution.ending import Finish, RunResult, already_finished, conc
 from steersman.execution.fit import Task, TrainingRows, learn
 from steersman.execution.kept import identity_of
 from steersman.execution.learner import padded_for
+from steersman.execution.recorded import as_it_began
 from steersman.inference.distance import NAME, distance
 from steersman.loading.language_model import load_language_model, saving, shard_model
 from steersman.methods.dpo import (
@@ -29,6 +30,7 @@ from steersman.models.answer_kl import ModelView
 from steersman.models.backbone import Backbone
 from steersman.models.language_model import LanguageModel
 from steersman.models.rows import run_rows
+from steersman.runs.commands import command_line
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import LOSSES, USED_BY, DpoSettings, PreferenceSettings
 from steersman.training_data.judgements import Judgements, read_both
@@ -66,9 +68,10 @@ class Side:
         return JudgedGroup(self.judgements.group(index), self.reference.of(rows), mismatched)
 
 
+@as_it_began
 def run_dpo(settings: DpoSettings, *, quiet: bool = False) -> RunResult:
     """Learn from judgements directly; the same call on the same folder resumes."""
-    job = Job("dpo", settings, settings.run, settings.train, f"steersman chat {settings.run.out}", quiet)
+    job = Job("dpo", settings, settings.run, settings.train, command_line("chat", settings.run.out), quiet)
     before = already_finished(job)
     if before is not None:
         return before
@@ -96,7 +99,7 @@ def run_dpo(settings: DpoSettings, *, quiet: bool = False) -> RunResult:
 
 def both_sides(run: RunContext, settings: DpoSettings, model: LanguageModel) -> tuple[Side, Side | None]:
     """Training and held-out judgements, each with the reference's log-probs."""
-    train, held_out = read_both(run, settings.data, settings.ties, model)
+    train, held_out = read_both(run, settings.data, settings.ties, model, thumbs=settings.loss == "kto")
     reference = ReferencePass(run, settings, model)
     return reference.side(train, "train"), None if held_out is None else reference.side(held_out, "held-out")
 
@@ -175,6 +178,8 @@ def other_reference(settings: PreferenceSettings, model: LanguageModel) -> Langu
     """The reference loaded as a model of its own."""
     place = {"path": reference_of(settings), "lora": None, "quantise": None}
     other = load_language_model(settings.model.model_copy(update=place), model.backbone.device)
+    if not other.tokeniser.chat_template:
+        other.tokeniser.chat_template = model.tokeniser.chat_template  # ours, if the model was given it
     if tokeniser_hash(other.tokeniser) != tokeniser_hash(model.tokeniser):
         raise ModelError(
             f"reference={settings.reference} has another tokeniser than {settings.model.path}, so their "

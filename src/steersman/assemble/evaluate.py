@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from steersman.data.choices import read_choices
-from steersman.data.kinds import WITH_PROMPTS, as_comparisons, as_demonstrations, as_prompts, prompt_words
+from steersman.data.kinds import WITH_PROMPTS, as_comparisons, as_demonstrations, as_prompts, prompt_key
 from steersman.data.load import ReadReport
 from steersman.data.sources import content_hash
 from steersman.data.write import RowWriter
@@ -33,6 +33,7 @@ from steersman.evaluate.refusal import USUAL, Refusals, harmful_of, read_phrases
 from steersman.evaluate.toxic_words import read_words
 from steersman.execution.kept import OpenRunFolder, identity_of, keep_run
 from steersman.execution.machine import on_threads, resolve_device
+from steersman.execution.recorded import as_it_began
 from steersman.inference.one_model import EvaluationTask, Opened, evaluate_model
 from steersman.inference.toxicity import toxic_probabilities
 from steersman.loading.saved import open_any_model
@@ -57,10 +58,12 @@ from steersman.secrets import concealed
 from steersman.settings.evaluate import EvaluateSettings
 from steersman.settings.parts import RunSettings
 from steersman.settings.score import SourceSettings
+from steersman.training_data.chat import settle_template
 
 PEOPLE = "people"
 
 
+@as_it_began
 def run_evaluate(settings: EvaluateSettings, *, quiet: bool = False) -> Evaluation:
     """Evaluate; the same call on the same folder continues."""
     settings, place = with_checkpoints(settings), settings.run
@@ -128,11 +131,8 @@ def _prompts(setting: str, source: SourceSettings) -> list[Prompt]:
     report = ReadReport()
     found = list(as_prompts(read_source(source, WITH_PROMPTS, report), unique=True))
     if len(found) < 2:
-        raise DataError(
-            f"{setting}.source={source.source}: {len(found)} prompts in {report.rows:,} rows ({report.malformed:,} of "
-            "them bad); expected two or more, for intervals are taken over prompts. `steersman data inspect` shows "
-            "what is in a file"
-        )
+        expected = "two or more, for intervals are taken over prompts"
+        raise DataError(f"{setting}.source: {report.nothing(f'set of prompts: {len(found)} of them', expected)}")
     return found
 
 
@@ -156,7 +156,7 @@ def _all_models(
                 identity.parents[name],
                 identity.parents[opening.reference_key],
                 identity.data,
-                [[prompt.id, prompt_words(prompt)] for prompt in task.prompts],
+                [prompt_key(prompt) for prompt in task.prompts],
                 settings.drawing.model_dump(mode="json"),
                 None if settings.exam is None else settings.exam.model_dump(mode="json"),
                 [settings.run.seed, threads],
@@ -165,6 +165,7 @@ def _all_models(
         there = _kept(folder / f"{name}.json", mark)
         if there is None:
             opened = opening.model(name, path)
+            settle_template(settings.prompts.template, opened.model.tokeniser, task.prompts, kept.notice)
             with kept.progress(name, len(task.prompts), done=0, silent=quiet):
                 there = evaluate_model(
                     opened, opening.reference(), task, settings, lambda done: _go_on(kept, done, len(task.prompts))

@@ -14,11 +14,13 @@ from steersman.execution.ending import RunResult, Weights, already_finished, con
 from steersman.execution.fit import Task, TrainingRows, learn
 from steersman.execution.kept import identity_of
 from steersman.execution.learner import padded_for
+from steersman.execution.recorded import as_it_began
 from steersman.loading.language_model import load_language_model, model_path, shard_model
 from steersman.methods.ilql import QLearning, coefficients, collate
 from steersman.models.language_model import LanguageModel
 from steersman.models.q_heads import Guide, QHeads, QModel, heads_for, load_guide, save_guide
 from steersman.parallel.shard import gathered
+from steersman.runs.commands import command_line
 from steersman.settings.ilql import IlqlSettings
 from steersman.train.checkpoint import load_weight_tensors
 from steersman.training_data.rewarded import read_rewarded
@@ -41,9 +43,10 @@ class TrainableQ:
         save_guide(Guide(self.whole.heads, beta), self.language_model.backbone.family, folder)
 
 
+@as_it_began
 def run_ilql(settings: IlqlSettings, *, quiet: bool = False) -> RunResult:
     """Learn what tokens are worth from rewarded answers; the same call on the same folder resumes."""
-    next_command = f"steersman chat {settings.run.out} --q-beta {settings.beta:g}"
+    next_command = command_line("chat", settings.run.out, "--q-beta", f"{settings.beta:g}")
     job = Job("ilql", settings, settings.run, settings.train, next_command, quiet)
     before = already_finished(job)
     if before is not None:

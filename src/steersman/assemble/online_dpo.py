@@ -8,7 +8,6 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -20,7 +19,7 @@ from steersman.execution.ending import Finish, RunResult, already_finished, conc
 from steersman.execution.fit import RowsMadeByStep, RowsOfStep, Task, learn
 from steersman.execution.kept import identity_of
 from steersman.execution.learner import padded_for
-from steersman.execution.recorded import as_recorded
+from steersman.execution.recorded import as_it_began
 from steersman.inference.distance import NAME
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model, saving, shard_model
@@ -39,7 +38,7 @@ from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Sampling
 from steersman.rollout.language import ModelLanguage, room_for_prompts
 from steersman.rollout.native import NativeEngine
-from steersman.runs.folder import RunFolder
+from steersman.runs.commands import command_line
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import OnlineDpoSettings
 from steersman.training_data.prompts import prompts_of
@@ -91,13 +90,13 @@ class PairMaker:
         return [JudgedGroup(group, torch.cat(log_probs[2 * i : 2 * i + 2])) for i, group in enumerate(groups)]
 
 
+@as_it_began
 def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: Reward | None = None) -> RunResult:
     """Learn from a scorer's judgements of the policy's own answers; the same call on the same folder resumes.
 
     `reward` replaces settings.scorer.
     """
-    settings = as_recorded(settings, RunFolder(Path(settings.run.out)))
-    job = Job("online-dpo", settings, settings.run, settings.train, f"steersman chat {settings.run.out}", quiet)
+    job = Job("online-dpo", settings, settings.run, settings.train, command_line("chat", settings.run.out), quiet)
     before = already_finished(job)
     if before is not None:
         return before

@@ -8,20 +8,24 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from steersman.data.kinds import WITH_PROMPTS, as_prompts, prompt_words
+from steersman.data.kinds import WITH_PROMPTS, as_prompts, prompt_key, prompt_words
 from steersman.data.load import ReadReport
 from steersman.data.outputs import check_outputs
 from steersman.errors import DataError, Preempted, RunLocked, UsageError
 from steersman.inference.draw import AnsweringModel, AnswerSlot, Group, answer_group, plan_slots
 from steersman.loading.saved import open_model
 from steersman.loading.sources import read_source
+from steersman.printing import tell
 from steersman.records import Answers, Completion, Prompt, digest_of, from_dict, to_dict
+from steersman.runs.commands import command_line
 from steersman.runs.progress import Progress
 from steersman.runs.signals import StopRequest
 from steersman.settings.sample import SampleSettings
+from steersman.training_data.chat import settle_template
 
 OPENING = b'{"kind": "answers"'
 
@@ -64,6 +68,9 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
         if done < len(prompts):
             models = [_answering(name, settings) for name in names]
             stop.begin()
+            for model in models:
+                notice = partial(_notice, None if quiet else model.name)
+                settle_template(settings.prompts.template, model.tokeniser, prompts, notice)
             with Progress("sample", len(prompts), done=done, silent=quiet) as progress:
                 for place in _answer_all(AnswerFile(file, prompts, ids, done), models, slots, settings, result):
                     progress.update(place)
@@ -75,10 +82,15 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
     return result
 
 
+def _notice(model: str | None, words: str) -> None:
+    if model is not None:
+        tell(f"steersman: {model}: {words}")
+
+
 def row_id(prompt: Prompt, names: Sequence[str], slots: Sequence[AnswerSlot], settings: SampleSettings) -> str:
     """The id of a row of answers: a hash of all inputs."""
     ways = [[names[slot.model], slot.described()] for slot in slots]
-    return digest_of([prompt.id, prompt_words(prompt), ways, settings.seed, settings.distinct])
+    return digest_of([*prompt_key(prompt), ways, settings.seed, settings.distinct])
 
 
 def resume(file: IO[bytes], out: Path, prompts: Sequence[Prompt], ids: Sequence[str]) -> int:
@@ -103,8 +115,8 @@ def resume(file: IO[bytes], out: Path, prompts: Sequence[Prompt], ids: Sequence[
             first = row.completions[0]
             raise UsageError(
                 f"{out}:{number} holds answers made with other settings (the first: {first.model}, "
-                f"{dict(first.sampling)}, seed {first.seed}). To go on use the old model, sampling, answers, distinct "
-                "and seed; to begin anew give another out"
+                f"{dict(first.sampling)}, seed {first.seed}). To go on use the old model, sampling, answers, distinct, "
+                "seed and prompts.template (none in older files); to begin anew give another out"
             )
         done = here + 1
     begun = text[whole:]
@@ -184,10 +196,7 @@ def _prompts(settings: SampleSettings, result: SampleResult) -> list[Prompt]:
     for reason, number in report.left_out.items():
         result.count(reason, number)
     if not found:
-        raise DataError(
-            f"{settings.prompts.source}: no prompts ({report.rows:,} rows, {report.malformed:,} of them bad); expected "
-            "prompts, or records that have them. `steersman data inspect` shows what is in a file"
-        )
+        raise DataError(report.nothing("prompts", "prompts, or records that have them"))
     return found
 
 
@@ -207,5 +216,5 @@ def lines_of_sample(result: SampleResult) -> list[str]:
     if result.unfinished:
         lines.append(f"  {result.unfinished:,} answers were cut off at the longest length (max_new_tokens)")
     lines += [f"  {number:,} × {reason}" for reason, number in result.left_out.items()]
-    lines.append(f"  next: steersman label {result.out}, or steersman score {result.out} --scorer …")
+    lines.append(f"  next: {command_line('label', result.out)}")
     return lines

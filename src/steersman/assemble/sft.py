@@ -8,16 +8,19 @@ from steersman.execution.ending import RunResult, already_finished, conclude
 from steersman.execution.fit import Task, learn
 from steersman.execution.kept import identity_of
 from steersman.execution.learner import collate_rows, pack_together, padded_for
+from steersman.execution.recorded import as_it_began
 from steersman.loading.language_model import load_language_model, saving, shard_model
 from steersman.methods.sft import NextToken, perplexity
+from steersman.runs.commands import command_line
 from steersman.settings.sft import SftSettings
 from steersman.training_data.demonstrations import demonstration_rows
 from steersman.training_data.split import content_of
 
 
+@as_it_began
 def run_sft(settings: SftSettings, *, quiet: bool = False) -> RunResult:
     """Fine-tune on demonstrations; the same call on the same folder resumes."""
-    job = Job("sft", settings, settings.run, settings.train, f"steersman chat {settings.run.out}", quiet)
+    job = Job("sft", settings, settings.run, settings.train, command_line("chat", settings.run.out), quiet)
     return already_finished(job) or fine_tune(job, settings, parents={})
 
 

@@ -130,10 +130,23 @@ def _say_summary(queue: "Queue", ledger: "Ledger") -> None:
     if queue.identical or queue.alone:
         say(f"  left out: {queue.identical} duplicate answers, {queue.alone} prompts without two different answers")
     if ledger.records:
-        stage = "sft" if ledger.mode == "demonstrate" else "reward"
-        say(f"  next: steersman {stage} --data {ledger.path}")
+        say(f"  next: {_next_command(items, ledger)}")
     else:
         say(f"  nothing is judged yet; judgements will be saved in {ledger.path}")
+
+
+def _next_command(items: tuple["Item", ...], ledger: "Ledger") -> str:
+    """Train on the judgements: the model that gave most of the answers, if they say which."""
+    from collections import Counter
+
+    from steersman.runs.commands import command_line
+
+    models = Counter(answer.model for item in items for answer in item.completions if answer.model)
+    if not models:
+        return command_line("data", "inspect", ledger.path)
+    stage = "sft" if ledger.mode == "demonstrate" else "reward"
+    out = ledger.path.with_name(f"{ledger.path.name.removesuffix('.jsonl')}-{stage}")
+    return command_line(stage, "--model", models.most_common(1)[0][0], "--data", ledger.path, "--out", out)
 
 
 def _read(source: str, mode: str) -> Iterator["Record"]:

@@ -1,7 +1,11 @@
 """Terminal output of the quickstart: each stage with its purpose and result, the table, answers, and next commands."""
 
+import shlex
+import shutil
+import sys
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -147,13 +151,22 @@ class TerminalPrinter:
         self._console.print()
         note = f"  the report, an HTML page ({duration(story.seconds)} in total)"
         self._console.print(Text.assemble((str(story.report), "bold"), note), soft_wrap=True)
+        setup = on_the_path()
         width = max(len(command) for command, _ in story.next_commands)
-        for number, (command, what) in enumerate(story.next_commands):
-            lead = "next: " if number == 0 else "      "
+        for number, (command, what) in enumerate((*setup, *story.next_commands)):
+            lead = "first: " if number < len(setup) else "next: " if number == len(setup) else "      "
             if len(lead) + width + 2 + len(what) <= self._width:
                 self._console.print(Text.assemble(lead, (command.ljust(width), "cyan"), "  ", (what, "dim")))
             else:
                 self._console.print(Text.assemble(lead, (command, "cyan")), soft_wrap=True)
+
+
+def on_the_path() -> list[tuple[str, str]]:
+    """The line that puts `steersman` on the path, if it is not there: `make demo` starts it by its full name."""
+    if shutil.which("steersman") is not None:
+        return []
+    folder = shlex.quote(str(Path(sys.executable).parent))
+    return [(f'export PATH={folder}:"$PATH"', "so that the shell finds steersman")]
 
 
 def _coloured(text: str, cell: QuickstartCell | None) -> Text:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from steersman.data.formats.fields import CONTINUE
 from steersman.data.formats.format import Format, LeftOut
 from steersman.data.formats.registry import FORMATS, format_named
-from steersman.data.kinds import as_prompts, pairs_of
+from steersman.data.kinds import as_prompts, pairs_of, prompt_of, with_prompt
 from steersman.data.outputs import check_outputs
 from steersman.data.write import RowWriter
 from steersman.errors import DataError, UsageError
@@ -121,6 +122,10 @@ def _row(record: Record, form: Format, report: ConvertReport) -> tuple[dict[str,
     try:
         row = form.write(record)
         back = form.read(row)
+        if _continued(record) and not all(_continued(one) for one in back):
+            # The reader of files knows this field in a row of any format.
+            row = {**row, CONTINUE: True}
+            back = [one if isinstance(one, LeftOut) else with_prompt(one, Prompt.to_be_continued) for one in back]
     except DataError as error:
         return None, str(error)
     if len(back) != 1 or isinstance(back[0], LeftOut):
@@ -134,10 +139,16 @@ def _row(record: Record, form: Format, report: ConvertReport) -> tuple[dict[str,
     return row, ""
 
 
+def _continued(record: Record | LeftOut) -> bool:
+    prompt = None if isinstance(record, LeftOut) else prompt_of(record)
+    return prompt is not None and prompt.continued
+
+
 _MEANING = {
     "kind",
     "prompt.messages",
     "prompt.text",
+    "prompt.continued",
     "first.text",
     "second.text",
     "tied",

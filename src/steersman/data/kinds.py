@@ -4,8 +4,8 @@ import hashlib
 import itertools
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, replace
 
 from steersman.records import (
     KIND_OF,
@@ -37,11 +37,33 @@ def prompt_of(record: Record) -> Prompt | None:
     return record if isinstance(record, Prompt) else getattr(record, "prompt", None)
 
 
+def with_prompt(record: Record, change: Callable[[Prompt], Prompt]) -> Record:
+    """The record with its prompt changed; the same record if it has none."""
+    if isinstance(record, Prompt):
+        return change(record)
+    prompt = prompt_of(record)
+    return record if prompt is None else replace(record, prompt=change(prompt))  # type: ignore[call-arg]
+
+
+def under_template(template: str, records: Iterable[Record]) -> Iterator[Record]:
+    """The records as the setting `template` wants them read: "none" marks plain prompts as texts to be continued."""
+    if template != "none":
+        return iter(records)
+    return (with_prompt(record, Prompt.to_be_continued) for record in records)
+
+
 def prompt_words(prompt: Prompt) -> str:
     """The whole prompt as one text with marked roles. Two prompts are equal exactly if these texts are."""
     if prompt.text is not None:
         return prompt.text
     return "\x1e".join(f"{message.role}\x1f{message.content}" for message in prompt.messages)
+
+
+def prompt_key(prompt: Prompt) -> list[str]:
+    """What decides a model's answer to a prompt, for hashes of answers that are kept."""
+    # Where plain prompts were always continued, this key had two parts.
+    by_template = prompt.text is not None and not prompt.continued
+    return [prompt.id, prompt_words(prompt), *(["template"] if by_template else [])]
 
 
 def question_words(record: Record) -> str:

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from steersman.data.formats.fields import CONTINUE, flag
 from steersman.data.formats.format import Format, LeftOut, PlacedOutcomes
 from steersman.data.formats.registry import detect, format_named
+from steersman.data.kinds import with_prompt
 from steersman.data.outputs import check_outputs
 from steersman.data.sources import SourcePart, open_parts
+from steersman.data.wanted import who_wants
 from steersman.errors import DataError
 from steersman.records import (
     KIND_OF,
@@ -44,6 +47,8 @@ class ReadReport:
     malformed: int = 0
     records: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
+    seen: Counter[str] = field(default_factory=Counter)
+    """Records of every kind, also of kinds that were not wanted."""
     reasons: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -67,8 +72,9 @@ class ReadReport:
         if self.malformed:
             example = next(text for found in self.examples.values() for text in found)
             reasons.append(f"{self.malformed:,} × a bad row, such as {example}")
+        uses = f" {who_wants(self.seen)}" if self.seen else ""
         return (
-            f"{self.source}: no {what} ({'; '.join(reasons) or 'no records'}); expected {expected}. "
+            f"{self.source}: no {what} ({'; '.join(reasons) or 'no records'}); expected {expected}.{uses} "
             "`steersman data inspect` shows what is there"
         )
 
@@ -142,6 +148,7 @@ class _Keeper:
         if isinstance(outcome, LeftOut):
             self.report.left_out[outcome.reason] += 1
             return False
+        self.report.seen[KIND_OF[type(outcome)]] += 1
         if self.kind is not None and not isinstance(outcome, self.kind):
             wanted = " or ".join(KIND_OF[k] for k in (self.kind if isinstance(self.kind, tuple) else (self.kind,)))
             self.report.left_out[f"a {KIND_OF[type(outcome)]} where a {wanted} is expected"] += 1
@@ -201,7 +208,7 @@ def _read_row(name: str, line: int, row: Any, form: Format) -> list[Any]:
         return [row]
     try:
         check_text(row)
-        outcomes = form.read(row)
+        outcomes = _as_said(row, form)
         for outcome in outcomes:
             if not isinstance(outcome, LeftOut):
                 check_record(outcome)
@@ -215,6 +222,17 @@ def _read_row(name: str, line: int, row: Any, form: Format) -> list[Any]:
             )
         ]
     return outcomes
+
+
+def _as_said(row: Mapping[str, Any], form: Format) -> list[Any]:
+    """The outcomes of a row. Its field `continue`, in any format, says whether its prompt is a text to be continued."""
+    if CONTINUE not in row:
+        return form.read(row)
+    said = flag(row, CONTINUE)
+    outcomes = form.read({key: value for key, value in row.items() if key != CONTINUE})
+    if not said:
+        return outcomes
+    return [one if isinstance(one, LeftOut) else with_prompt(one, Prompt.to_be_continued) for one in outcomes]
 
 
 def _gathered(name: str, placed: Iterator[tuple[int, Any]], gather: Callable[..., PlacedOutcomes]) -> PlacedOutcomes:

@@ -97,6 +97,10 @@ def _map(folder: Path, name: str, count: int) -> NDArray[Any]:
     return np.memmap(path, dtype=kind, mode="r", shape=(count,))
 
 
+class NoRowsError(DataError):
+    """No row could be made of the records: there were none, or all were left out."""
+
+
 class TokenWriter:
     """Writes rows to a temporary folder. It becomes the store when the `with` block ends without an error."""
 
@@ -138,7 +142,7 @@ class TokenWriter:
             shutil.rmtree(self.aside, ignore_errors=True)
         if kind is None and not self.report.rows:
             reasons = "; ".join(f"{count} × {reason}" for reason, count in self.report.dropped.items()) or "no records"
-            raise DataError(f"no rows are left to train on: {reasons}")
+            raise NoRowsError(f"no rows are left to train on: {reasons}")
 
 
 def build_token_store(

@@ -10,6 +10,7 @@ from steersman.demo.panel import Panel
 from steersman.demo.table import QuickstartRow
 from steersman.demo.taste import HarbourAnswer, MeasuredModel
 from steersman.execution.ending import RunResult
+from steersman.runs.commands import command_line
 
 JournalRows = Sequence[Mapping[str, Any]]
 
@@ -169,10 +170,10 @@ class QuickstartStory:
         out, last = self.place.out, self.measured[-1]
         talks = next(chapter.stage.name for chapter in reversed(self.chapters) if chapter.stage.column == last.name)
         return (
-            (f"steersman chat {out / talks}", "talk with the model"),
-            (f"steersman report {out / talks}", "the report on that run, before and after"),
-            (f"steersman label {out}/answers.jsonl", "judge the answers yourself, blind"),
-            (f"steersman runs list {out}", "the runs, their numbers and their times"),
+            (command_line("chat", out / talks), "talk with the model"),
+            (command_line("report", out / talks), "the report on that run, before and after"),
+            (command_line("label", out / "answers.jsonl"), "judge the answers yourself, blind"),
+            (command_line("runs", "list", out), "the runs, their numbers and their times"),
         )
 
     def as_dict(self) -> dict[str, Any]:

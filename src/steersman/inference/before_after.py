@@ -7,7 +7,7 @@ by its two models alone.
 from collections.abc import Sequence
 from typing import Any
 
-from steersman.data.kinds import WITH_PROMPTS, as_prompts
+from steersman.data.kinds import WITH_PROMPTS, as_prompts, under_template
 from steersman.data.load import ReadReport
 from steersman.evaluate.answers import Answer
 from steersman.harbour.scorer import TrueTaste
@@ -88,6 +88,7 @@ def _held_out(recipe: Any) -> tuple[str, list[Prompt]]:
         records = DataSide(check(DataSettings, given), held_out=True, quarantine=None).records()
     else:
         return source, []
+    records = under_template(str(given.get("template", "none")), records)
     return source, list(as_prompts(records, unique=True))
 
 

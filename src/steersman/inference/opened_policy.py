@@ -12,6 +12,7 @@ from steersman.batches import pad_rows
 from steersman.errors import CheckpointError, ModelError
 from steersman.execution.kept import identity_of
 from steersman.execution.machine import resolve_device, usual_token_budget
+from steersman.execution.recorded import as_recorded
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model
 from steersman.loading.scorers import ScorerCache, load_scorer, name_of, places_of
@@ -29,6 +30,7 @@ from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Sampling
 from steersman.rollout.language import ModelLanguage, room_for_prompts
 from steersman.runs.checkpoints import Checkpoint, CheckpointStore
+from steersman.runs.folder import RunFolder
 from steersman.runs.stamp import read_stamp
 from steersman.settings.base import check, read_recipe
 from steersman.settings.ppo import PpoSettings
@@ -71,7 +73,7 @@ class OpenedPolicy:
 
 def open_policy(folder: Path, *, device: str) -> OpenedPolicy:
     """The run's models with the weights that it kept: the best checkpoint if `keep` says so, else the last."""
-    settings = check(PpoSettings, read_recipe(folder / "recipe.toml"))
+    settings = as_recorded(check(PpoSettings, read_recipe(folder / "recipe.toml")), RunFolder(folder))
     notes = (*still_there(folder, settings.model.path), *_other_scale(settings))
     kept = _kept(folder, settings)
     where = resolve_device(device)

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -103,7 +104,8 @@ def saving(settings: ModelSettings, model: LanguageModel) -> Callable[[Path, Map
     def save(folder: Path, weights: Mapping[str, Tensor] | None) -> None:
         whole = model
         if weights is not None:
-            whole = load_language_model(settings, torch.device("cpu"))
+            # The chat template may have been given when the rows were read.
+            whole = replace(load_language_model(settings, torch.device("cpu")), tokeniser=model.tokeniser)
             load_weight_tensors(whole.backbone, weights)
         whole.save(folder)
 

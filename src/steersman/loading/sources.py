@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from steersman.data.kinds import under_template
 from steersman.data.load import ReadReport, load_records
 from steersman.data.sources import parse_rest, register, registered
 from steersman.errors import UsageError
@@ -23,7 +24,7 @@ def read_source(settings: SourceSettings, kinds: tuple[type, ...], report: ReadR
         strict=settings.strict,
         report=report,
     )
-    return itertools.islice(found, settings.limit)
+    return itertools.islice(under_template(settings.template, found), settings.limit)
 
 
 DECIMAL = re.compile(r"-?\d*\.\d+")

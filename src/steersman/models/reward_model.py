@@ -49,6 +49,8 @@ class RewardModel(nn.Module):
         self.head = head
         self.adapter = adapter
         self.scale = scale
+        self.continues_prompts = False
+        """Whether plain prompts were continued in training (template=none), without the chat template."""
 
     def forward(self, batch: TokenBatch) -> Float[Tensor, " batch"]:
         return self.scores(batch)
@@ -114,6 +116,7 @@ def save_reward_model(model: RewardModel, tokeniser: Any, folder: str | Path) ->
                 backbone.trunk.save_pretrained(folder)
                 save_heads({"score": model.head}, folder)
     notes = {"kind": "reward", "family": backbone.family, "heads": model.head.heads, **asdict(model.scale)}
+    notes["plain_prompts"] = "continued" if model.continues_prompts else "template"
     write_notes(folder, notes)
     if tokeniser is not None:
         tokeniser.save_pretrained(folder)
@@ -180,7 +183,7 @@ def load_reward_model(
         load_heads({"score": head}, folder)
     else:
         head.weight.data = score.weight.detach().float()
-    return RewardModel(backbone, head, adapter=None, scale=_scale(notes))
+    return _as_noted(RewardModel(backbone, head, adapter=None, scale=_scale(notes)), notes)
 
 
 def load_reward_adapter(backbone: Backbone, name: str, folder: str | Path) -> RewardModel:
@@ -189,7 +192,15 @@ def load_reward_adapter(backbone: Backbone, name: str, folder: str | Path) -> Re
     load_adapter(backbone, name, folder)
     head = RewardHead(backbone.hidden_size, heads=int(notes.get("heads", 1))).to(backbone.device)
     load_heads({"score": head}, folder)
-    return RewardModel(backbone, head, adapter=name, scale=_scale(notes))
+    return _as_noted(RewardModel(backbone, head, adapter=name, scale=_scale(notes)), notes)
+
+
+def _as_noted(model: RewardModel, notes: dict[str, Any]) -> RewardModel:
+    """Reward models of before this note was kept continued plain prompts; published ones have no notes."""
+    model.continues_prompts = notes.get("plain_prompts", "continued" if notes.get("kind") == "reward" else "") == (
+        "continued"
+    )
+    return model
 
 
 def _scale(notes: dict[str, Any]) -> Scale:

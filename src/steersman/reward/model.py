@@ -24,7 +24,7 @@ from steersman.models.loading import fit_vocabulary, load_causal
 from steersman.models.reward_model import RewardModel, load_reward_adapter, load_reward_model
 from steersman.models.rows import run_rows
 from steersman.reward.ensemble import Belief, aggregate
-from steersman.reward.rows import encode_item
+from steersman.reward.rows import encode_item, items_for
 from steersman.reward.scorer import Item, Score
 from steersman.text.tokeniser import give_pad, load_tokeniser
 
@@ -73,6 +73,7 @@ class RewardModelScorer:
         """The scores, and the hidden states under the heads (features), from one forward pass."""
         if not items:
             return [], np.zeros((0, self.model.backbone.hidden_size))
+        items = items_for(items, continues_prompts=self.model.continues_prompts)
         encoded = [encode_item(self.tokeniser, item, reads="conversation", limit=self._limit) for item in items]
         heads = self.model.head.heads
 

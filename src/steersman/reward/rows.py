@@ -1,5 +1,6 @@
 """Encodes items (prompt and answer) as token rows for reward models and classifiers."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -46,6 +47,11 @@ def encode_text(tokeniser: Any, *texts: str, limit: int) -> tuple[list[int], boo
         ends = (tokeniser.eos_token_id, tokeniser.bos_token_id, tokeniser.unk_token_id)
         ids = [next(i for i in (*ends, 0) if i is not None)]
     return list(ids), cut
+
+
+def items_for(items: Sequence[Item], *, continues_prompts: bool) -> Sequence[Item]:
+    """The items as a reward model was trained to read them: plain prompts continued, or in its chat template."""
+    return [(prompt.to_be_continued(), answer) for prompt, answer in items] if continues_prompts else items
 
 
 def as_text(prompt: Prompt) -> str:

@@ -40,7 +40,7 @@ class ModelLanguage:
 
     def encode(self, prompt: Prompt) -> Sequence[int]:
         # The key is the prompt's content, not its id: ids come from files, where two prompts may share one.
-        key = (prompt.text, prompt.messages)
+        key = (prompt.text, prompt.messages, prompt.continued)
         if key not in self.known:
             self.known[key] = tuple(encode_prompt(self.tokeniser, prompt))
         return self.known[key]

@@ -11,7 +11,7 @@ import types
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -34,12 +34,18 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_none(cls, values: Any) -> Any:
-        """Read the string "none" as None for settings that are on by default: TOML has no null."""
+        """Read the string "none" as None for settings that are on by default: TOML has no null. Read None as "none"
+        for settings that have it as a choice, since an override `key=none` is read as None."""
         if not isinstance(values, Mapping):
             return values
-        return {
-            k: None if v == NONE and k in cls.model_fields and cls.on_by_default(k) else v for k, v in values.items()
-        }
+        return {k: cls._none_or(k, v) if k in cls.model_fields else v for k, v in values.items()}
+
+    @classmethod
+    def _none_or(cls, name: str, value: Any) -> Any:
+        if value == NONE and cls.on_by_default(name):
+            return None
+        annotation = cls.model_fields[name].annotation
+        return NONE if value is None and get_origin(annotation) is Literal and NONE in get_args(annotation) else value
 
     @model_validator(mode="before")
     @classmethod
@@ -174,6 +180,12 @@ def _explain(schema: type[BaseModel], item: Any) -> str:
         return f"unknown setting {dotted!r}: expected one of {', '.join(known)}"
     if item["type"] == "missing":
         return f"the setting {dotted!r} is missing; set it in the recipe or as {dotted}=…"
+    if item["type"] in ("model_type", "model_attributes_type") and (known := _keys_at(schema, location)):
+        needed = next((key for key in known if key in ("path", "source", "out")), known[0])
+        value = item["input"] if isinstance(item["input"], str | int | float) else "…"
+        return (
+            f"{dotted!r} is a group of settings, not one value; expected one of them, such as {dotted}.{needed}={value}"
+        )
     if not location:
         # Two settings contradict each other. The message names them; printing the whole recipe would bury it.
         return item["msg"].removeprefix("Value error, ")

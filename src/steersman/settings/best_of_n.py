@@ -1,5 +1,8 @@
 """Settings of best-of-n: sample several answers per prompt, keep the highest-scoring one, fine-tune on those."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from pydantic import Field
 
 from steersman.settings.base import Settings
@@ -15,6 +18,8 @@ class BestOfNSampling(SamplingSettings):
 
 
 class BestOfNSettings(Settings):
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"prompts.template": "none"}
+
     model: ModelSettings
     """The model that samples the answers and is then fine-tuned. Usually a fine-tuned model or its run."""
     prompts: SourceSettings

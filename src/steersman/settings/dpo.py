@@ -86,6 +86,8 @@ class PreferenceSettings(Settings):
 
 
 class DpoSettings(PreferenceSettings):
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"data.template": "none"}
+
     data: DataSettings
     """Comparisons, rankings or labels (thumbs up and down, for kto), in any known format."""
     ties: Literal["soft", "drop"] = "soft"
@@ -95,7 +97,7 @@ class DpoSettings(PreferenceSettings):
 class OnlineDpoSettings(PreferenceSettings):
     """Settings of online DPO: pairs are sampled from the current policy and ranked by a scorer during training."""
 
-    earlier_defaults: ClassVar[Mapping[str, Any]] = {"labels": "hard"}
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"labels": "hard", "prompts.template": "none"}
     prompts: PromptSettings
     scorer: ScorerSettings
     sampling: SamplingSettings = SamplingSettings()

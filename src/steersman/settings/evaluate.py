@@ -1,7 +1,8 @@
 """Settings of `evaluate`: which models, on which prompts, by which metrics."""
 
 import re
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -73,6 +74,8 @@ class PlaceSettings(Settings):
 
 
 class EvaluateSettings(Settings):
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"prompts.template": "none"}
+
     models: dict[str, str] = Field(default_factory=dict)
     """Models by names that you choose: a folder, a run, a checkpoint of a run, an adapter, a hub id or harbour:base."""
     checkpoints: list[str] = Field(default_factory=list)

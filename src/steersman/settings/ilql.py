@@ -1,5 +1,8 @@
 """Settings of ILQL: offline Q-learning from scored or judged answers."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from pydantic import Field
 
 from steersman.settings.base import Settings
@@ -7,6 +10,8 @@ from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSetti
 
 
 class IlqlSettings(Settings):
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"data.template": "none"}
+
     model: ModelSettings
     """The initial model, usually a fine-tuned one. If it already has Q heads, their training continues."""
     data: DataSettings

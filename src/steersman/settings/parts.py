@@ -8,6 +8,7 @@ from steersman.settings.base import Settings
 
 Precision = Literal["auto", "fp32", "bf16"]
 _Decay = Annotated[float, Field(ge=0, lt=1)]
+Template = Literal["auto", "chat", "none"]
 
 
 class LoraSettings(Settings):
@@ -46,6 +47,9 @@ class DataSettings(Settings):
     """Held-out data: a share of the prompts, a second source, or none."""
     limit: int | None = Field(default=None, ge=1)
     """Use at most this many records."""
+    template: Template = "auto"
+    """auto: a plain prompt is a user message to a model with a chat template, unless its row says `continue`. chat:
+    also to a model without one, which gets ours. none: plain prompts are continued as they are."""
     max_length: int = Field(default=1024, ge=2)
     """Longer rows (in tokens) are truncated, or dropped if no target token would be left."""
     strict: bool = False

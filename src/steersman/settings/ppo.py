@@ -116,7 +116,11 @@ class PpoComputeSettings(ComputeSettings):
 
 
 class PpoSettings(Settings):
-    earlier_defaults: ClassVar[Mapping[str, Any]] = {"kl.horizon": 10_000.0, "score.centre": False}
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {
+        "kl.horizon": 10_000.0,
+        "score.centre": False,
+        "prompts.template": "none",
+    }
     model: ModelSettings
     layout: Literal["adapters", "adapters-own-critic", "shared", "separate"] = "shared"
     """How policy and critic share weights. adapters: LoRA on a frozen base, value head on the policy's trunk.

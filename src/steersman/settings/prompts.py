@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from steersman.settings.base import Settings
+from steersman.settings.parts import Template
 
 
 class PromptSettings(Settings):
@@ -13,6 +14,9 @@ class PromptSettings(Settings):
     held_out: float | str | None = 0.05
     """Held-out prompts, for evaluation only: a share of the prompts, a second source, or none."""
     limit: int | None = Field(default=None, ge=1)
+    template: Template = "auto"
+    """auto: a plain prompt is a user message to a model with a chat template, unless its row says `continue`. chat:
+    also to a model without one, which gets ours. none: plain prompts are continued as they are."""
     max_length: int = Field(default=512, ge=1)
     """Longer prompts (in tokens) are left out and counted."""
     strict: bool = False

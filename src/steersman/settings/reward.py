@@ -1,6 +1,7 @@
 """Settings of a reward model."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -9,6 +10,8 @@ from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSetti
 
 
 class RewardSettings(Settings):
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"data.template": "none"}
+
     model: ModelSettings
     """A causal language model, or a trained reward model to continue from on new judgements."""
     data: DataSettings

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from steersman.settings.base import Settings
+from steersman.settings.parts import Template
 
 
 class SourceSettings(Settings):
@@ -15,6 +16,9 @@ class SourceSettings(Settings):
     format: str | None = None
     """Name of the data format; detected from the field names if not given."""
     split: str | None = None
+    template: Template = "auto"
+    """auto: a plain prompt is a user message to a model with a chat template, unless its row says `continue`. chat:
+    also to a model without one, which gets ours. none: plain prompts are continued as they are."""
     limit: int | None = Field(default=None, ge=1)
     """Use at most this many records."""
     strict: bool = False

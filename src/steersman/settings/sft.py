@@ -1,12 +1,15 @@
 """Settings of supervised fine-tuning."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from steersman.settings.base import Settings
 from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSettings, RunSettings, TrainSettings
 
 
 class SftSettings(Settings):
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"data.template": "none"}
+
     model: ModelSettings
     data: DataSettings
     loss_on: Literal["answer", "assistant", "all"] = "assistant"

@@ -32,7 +32,7 @@ def end_ids(tokeniser: Tokeniser, generation_config: Any = None) -> tuple[int, .
     return ends
 
 
-# For a tokeniser without a chat template: "Human:" and "Assistant:" turns as in hh-rlhf, EOS after each answer.
+# Our chat template, for a tokeniser without one: "Human:" and "Assistant:" turns as in hh-rlhf, EOS after each answer.
 PLAIN_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}"
@@ -99,6 +99,19 @@ def guard(tokeniser: Tokeniser, text: str, hidden: Sequence[str] = ()) -> Guarde
 @lru_cache(maxsize=32)
 def _control_tokens(strings: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join([*(re.escape(text) for text in strings if text), f"[{_MARKS}]"]))
+
+
+def begins_rendered(tokeniser: Tokeniser, text: str) -> bool:
+    """Whether a text begins with a control token, as the output of a chat template does."""
+    return any(mark and text.lstrip().startswith(mark) for mark in special_strings(tokeniser))
+
+
+def give_template(tokeniser: Tokeniser) -> bool:
+    """Give a tokeniser without a chat template ours, which is saved with the model. False if it has one."""
+    if tokeniser.chat_template:
+        return False
+    tokeniser.chat_template = PLAIN_TEMPLATE
+    return True
 
 
 def reveal(text: str, hidden: Sequence[str]) -> Passage:

@@ -4,16 +4,19 @@ The invariant: a prompt's ids are exactly what generation starts from, and an an
 scoring and sampling see the same tokens. `Encoded` reports truncation and the loss mask; the caller decides what to do
 with a truncated row.
 
+A plain prompt (`Prompt.text`) is a user message to a model with a chat template (see `as_messages`), and is continued
+by a model without one.
+
 Message text never becomes control tokens: "<|im_end|>" inside a message is tokenised as plain characters. The one
-exception is `Prompt.text`, which the model continues as it is, and which may be a rendered template.
+exception is a plain prompt that is continued, which may be a rendered template.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 from steersman.errors import ModelError
-from steersman.records import Completion, Demonstration, Document, Prompt
-from steersman.text.rendering import Rendered, end_of_turn, guard, join, render_conversation, tokenise
+from steersman.records import Completion, Demonstration, Document, Message, Messages, Prompt
+from steersman.text.rendering import Rendered, begins_rendered, end_of_turn, guard, join, render_conversation, tokenise
 from steersman.text.tokeniser import Tokeniser, cut, cut_left, decode
 
 LossOn = Literal["answer", "assistant", "all"]
@@ -21,6 +24,7 @@ Truncate = Literal["right", "left"]
 
 __all__ = [
     "Encoded",
+    "as_messages",
     "decode",
     "encode_completion",
     "encode_demonstration",
@@ -42,6 +46,19 @@ class Encoded:
     @property
     def targets(self) -> int:
         return sum(self.loss)
+
+
+def as_messages(tokeniser: Tokeniser, prompt: Prompt) -> Messages | None:
+    """The messages that this model reads as the prompt; None for a plain text that it continues.
+
+    A text is continued if it says so, if the model has no chat template, or if it begins with a control token: then a
+    template has been applied already.
+    """
+    if prompt.text is None:
+        return prompt.messages
+    if prompt.continued or not tokeniser.chat_template or begins_rendered(tokeniser, prompt.text):
+        return None
+    return (Message("user", prompt.text),)
 
 
 def encode_prompt(tokeniser: Tokeniser, prompt: Prompt) -> list[int]:
@@ -131,14 +148,15 @@ class _Start:
 
 def _start(tokeniser: Tokeniser, prompt: Prompt, *, find_turns: bool) -> _Start:
     """The encoded prompt. Assistant turns are marked only with `find_turns`."""
-    if prompt.text is None:
-        rendered = render_conversation(tokeniser, prompt.messages, find_turns=find_turns)
+    messages = as_messages(tokeniser, prompt)
+    if messages is not None:
+        rendered = render_conversation(tokeniser, messages, find_turns=find_turns)
     else:
-        rendered = Rendered.of_text(prompt.text)
+        rendered = Rendered.of_text(prompt.text or "")
     rendered_ids, offsets = tokenise(tokeniser, rendered.prompt)
     by_assistant = [any(a < end and b > start for start, end in rendered.spans) for a, b in offsets]
     ids = list(rendered_ids)
-    bos = _bos(tokeniser) if prompt.text is not None else []
+    bos = _bos(tokeniser) if messages is None else []
     if ids[:1] != bos:
         ids, by_assistant = bos + ids, [False] * len(bos) + by_assistant
     if not ids:

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.data.kinds import as_demonstrations
-from steersman.data.tokens import TokenReport, TokenStore, build_token_store, open_or_build, store_key
-from steersman.errors import DataError
+from steersman.data.tokens import NoRowsError, TokenReport, TokenStore, build_token_store, open_or_build, store_key
 from steersman.execution.context import RunContext
 from steersman.execution.fit import TrainingRows
 from steersman.models.language_model import LanguageModel
@@ -36,6 +35,7 @@ class StoreBuilder:
             "limit": data.limit,
             "held_out": data.held_out,
             "format": data.format,
+            "template": data.template,
             "side": self.side.held_out,
         }
         return store_key(hashes, self.tokeniser, decided_by)
@@ -43,15 +43,21 @@ class StoreBuilder:
     def __call__(self, folder: Path) -> TokenReport:
         left_out: Counter[str] = Counter()
         rows = as_demonstrations(self.side.records(), take_chosen=self.settings.take_chosen, left_out=left_out)
-        report = build_token_store(
-            rows, self.tokeniser, folder, max_length=self.max_length, loss_on=self.settings.loss_on
-        )
+        try:
+            report = build_token_store(
+                rows, self.tokeniser, folder, max_length=self.max_length, loss_on=self.settings.loss_on
+            )
+        except NoRowsError as error:
+            left_out = Counter({f"a record of the kind {kind}": count for kind, count in left_out.items()})
+            expected = f"demonstrations or texts with room for an answer in {self.max_length} tokens"
+            raise NoRowsError(self.side.report.nothing("rows to learn from", expected, left_out)) from error
         report.dropped.update(left_out)
         return report
 
 
 def demonstration_rows(run: RunContext, settings: SftSettings, model: LanguageModel) -> TrainingRows:
     """Demonstrations and documents as token rows on disk, in the run's folder. Process 0 writes, the others read."""
+    DataSide.settle_template(run, settings.data, model.tokeniser)
     sides = (False, True) if settings.data.held_out else (False,)
 
     def read() -> dict[bool, TokenStore | None]:
@@ -72,7 +78,7 @@ def _store(run: RunContext, settings: SftSettings, model: LanguageModel, *, held
     build = StoreBuilder(side, settings, model.tokeniser, longest_row(data, model.context_length))
     try:
         store, report = open_or_build(run.path / "tokens", build.key, build)
-    except DataError:
+    except NoRowsError:
         if not side.may_be_empty:
             raise
         run.notice(f"nothing fell into the held-out share of {data.held_out}; the run goes without held-out numbers")

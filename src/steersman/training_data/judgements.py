@@ -77,8 +77,11 @@ class _Group:
     comparisons: tuple[Comparison, ...]
 
 
-def groups_of(records: Iterable[Record], *, ties: str, left_out: Counter[str]) -> Iterator[_Group]:
-    """A group for each record. Records without a judgement are counted with the reason."""
+def groups_of(records: Iterable[Record], *, ties: str, left_out: Counter[str], thumbs: bool) -> Iterator[_Group]:
+    """A group for each record. Records without a judgement are counted with the reason.
+
+    `thumbs`: whether an answer with a thumb is a group by itself.
+    """
     for record in records:
         if isinstance(record, Ranking):
             judged = pairs_of(record)
@@ -104,21 +107,25 @@ def groups_of(records: Iterable[Record], *, ties: str, left_out: Counter[str]) -
                 float("nan"),
                 (record,),
             )
+        elif isinstance(record, Label) and record.desirable is not None and not thumbs:
+            left_out["an answer with a thumb, which compares nothing"] += 1
         elif isinstance(record, Label) and record.desirable is not None:
             yield _Group(record.prompt, (record.completion,), [], float(record.desirable), ())
         else:
             left_out[f"a record of the kind {KIND_OF[type(record)]}, which compares nothing"] += 1
 
 
-def read_judgements(side: DataSide, tokeniser: Any, folder: Path, *, ties: str, max_length: int) -> Judgements | None:
+def read_judgements(
+    side: DataSide, tokeniser: Any, folder: Path, *, ties: str, max_length: int, thumbs: bool
+) -> Judgements | None:
     """The groups of one side, tokenised into `folder`; None if nothing fell into the held-out share."""
     left_out: Counter[str] = Counter()
-    groups = groups_of(side.records(), ties=ties, left_out=left_out)
+    groups = groups_of(side.records(), ties=ties, left_out=left_out, thumbs=thumbs)
     first = next(groups, None)
     if first is None:
         if side.may_be_empty:
             return None
-        expected = "comparisons, rankings, or labels with a thumb up or down"
+        expected = f"comparisons, rankings{', or labels with a thumb up or down' if thumbs else ''}"
         raise DataError(side.report.nothing("judgements to learn from", expected, left_out))
     starts, pair_starts, pairs, approvals = [0], [0], [], []
     comparisons: list[Comparison] = []
@@ -182,9 +189,15 @@ def one_sided(places: Places) -> list[str]:
     return found
 
 
-def read_both(run: RunContext, data: DataSettings, ties: str, model: Tokenised) -> tuple[Judgements, Judgements | None]:
-    """The training side and the held-out side. Notices say how much there is, and what was left out."""
+def read_both(
+    run: RunContext, data: DataSettings, ties: str, model: Tokenised, *, thumbs: bool
+) -> tuple[Judgements, Judgements | None]:
+    """The training side and the held-out side. Notices say how much there is, and what was left out.
+
+    `thumbs`: whether single answers with a thumb are learned from.
+    """
     length = longest_row(data, model.context_length)
+    DataSide.settle_template(run, data, model.tokeniser)
     found: list[Judgements | None] = []
     for held_out in (False, True):
         if held_out and not data.held_out:
@@ -192,7 +205,7 @@ def read_both(run: RunContext, data: DataSettings, ties: str, model: Tokenised) 
             continue
         side = DataSide.of(run, data, held_out=held_out)
         folder = run.path / "tokens" / side.name
-        judgements = read_judgements(side, model.tokeniser, folder, ties=ties, max_length=length)
+        judgements = read_judgements(side, model.tokeniser, folder, ties=ties, max_length=length, thumbs=thumbs)
         found.append(judgements)
         if judgements is None:
             run.notice(

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from steersman.batches import TokenRow
+from steersman.data.kinds import under_template
 from steersman.data.load import load_records
 from steersman.data.order import rows_of_step
 from steersman.errors import DataError
@@ -20,7 +21,7 @@ def pretraining_rows(settings: PpoSettings, tokeniser: Any) -> Callable[[int], S
     if source is None:
         return None
     rows: list[TokenRow] = []
-    for record in load_records(source, kind=(Demonstration, Document)):
+    for record in under_template(settings.prompts.template, load_records(source, kind=(Demonstration, Document))):
         length = settings.prompts.max_length + settings.sampling.max_new_tokens
         if isinstance(record, Demonstration):
             encoded = encode_demonstration(tokeniser, record, max_length=length, loss_on="all")

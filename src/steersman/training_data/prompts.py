@@ -3,14 +3,15 @@
 import itertools
 from collections.abc import Callable, Iterator
 
-from steersman.data.kinds import as_prompts
+from steersman.data.kinds import as_prompts, under_template
 from steersman.data.load import ReadReport, load_records
 from steersman.data.split import split_of
 from steersman.errors import DataError, UsageError
 from steersman.loading.sources import register_sources
 from steersman.records import Prompt
-from steersman.rollout.language import Language
+from steersman.rollout.language import Language, ModelLanguage
 from steersman.settings.prompts import PromptSettings
+from steersman.training_data.chat import settle_template
 
 
 def prompts_of(
@@ -26,16 +27,23 @@ def prompts_of(
         )
     report = ReadReport()
     found = list(itertools.islice(_read(settings, settings.source, report), settings.limit))
+    if isinstance(language, ModelLanguage):
+        settle_template(settings.template, language.tokeniser, found, notice)
     fitting = [prompt for prompt in found if len(language.encode(prompt)) <= longest]
     if not fitting:
-        why = f"all {len(found):,} are longer than {longest} tokens" if found else f"no prompts in {report.rows:,} rows"
-        raise DataError(f"prompts.source={settings.source}: {why}; expected at least one prompt to answer")
+        if not found:
+            raise DataError(report.nothing("prompts", "at least one prompt to answer"))
+        raise DataError(
+            f"prompts.source={settings.source}: all {len(found):,} are longer than {longest} tokens; expected at least "
+            "one prompt to answer"
+        )
     if isinstance(settings.held_out, str):
-        held = [
-            prompt
-            for prompt in _read(settings, settings.held_out, ReadReport())
-            if len(language.encode(prompt)) <= longest
-        ]
+        other = ReadReport()
+        held = [p for p in _read(settings, settings.held_out, other) if len(language.encode(p)) <= longest]
+        if not held:
+            raise DataError(
+                other.nothing(f"held-out prompts of at most {longest} tokens", "at least one, or none at all")
+            )
         train = fitting
     else:
         shares = {"train": 1.0 - (settings.held_out or 0.0), "held out": settings.held_out or 0.0}
@@ -65,4 +73,4 @@ def _read(settings: PromptSettings, source: str, report: ReadReport) -> Iterator
         strict=settings.strict,
         report=report,
     )
-    return as_prompts(records, unique=True)
+    return as_prompts(under_template(settings.template, records), unique=True)

@@ -93,6 +93,8 @@ def read_rewarded(
     side = DataSide.of(run, data, held_out=held_out)
     if held_out and not data.held_out:
         return None
+    if not held_out:
+        DataSide.settle_template(run, data, model.tokeniser)
     left_out = Counter[str]()
     answers = earned(side.records(), reward=reward, left_out=left_out)
     first = next(answers, None)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from steersman.data.kinds import under_template
 from steersman.data.load import ReadReport, load_records
 from steersman.data.sources import content_hash
 from steersman.data.split import split_of
@@ -14,6 +15,7 @@ from steersman.execution.context import RunContext
 from steersman.loading.sources import register_sources
 from steersman.records import Record
 from steersman.settings.parts import DataSettings
+from steersman.training_data.chat import settle_template
 
 
 def content_of(data: DataSettings) -> dict[str, str]:
@@ -79,10 +81,16 @@ class DataSide:
             quarantine=self.quarantine,
             report=self.report,
         )
+        records = under_template(data.template, records)
         if isinstance(data.held_out, float) and data.held_out > 0:
             shares = {"train": 1.0 - data.held_out, "held out": data.held_out}
             records = (record for record in records if (split_of(record, shares) == "held out") == held_out)
         return itertools.islice(records, data.limit)
+
+    @staticmethod
+    def settle_template(run: RunContext, data: DataSettings, tokeniser: Any) -> None:
+        """Decide and say how the prompts reach the model, before any row is made."""
+        settle_template(data.template, tokeniser, DataSide(data, False, None).records(), run.notice)
 
     def tell(self, run: RunContext, words: str, left_out: Mapping[str, int]) -> None:
         """A notice of what was read: the words, what was left out and why, where bad rows of the training side are."""

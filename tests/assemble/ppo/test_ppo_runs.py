@@ -388,7 +388,7 @@ def test_prompts_that_cannot_be_used_are_refused(improve, tmp_path):
     with pytest.raises(DataError, match="all 2 are longer than 122 tokens"):
         improve(prompts=["word " * 200, "other " * 300], out=tmp_path / "long")
     (tmp_path / "empty.jsonl").write_text("")
-    with pytest.raises(DataError, match="no prompts in 0 rows; expected at least one"):
+    with pytest.raises(DataError, match=r"no prompts .*expected at least one"):
         improve(prompts=tmp_path / "empty.jsonl", out=tmp_path / "none")
     with pytest.raises(UsageError, match="leaves no room for a prompt"):
         improve(sampling={"max_new_tokens": 128}, out=tmp_path / "room")

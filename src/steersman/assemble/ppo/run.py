@@ -42,6 +42,7 @@ from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Engine, Sampling, TakesUpWeights
 from steersman.rollout.language import ModelLanguage
 from steersman.rollout.native import NativeEngine
+from steersman.runs.commands import command_line
 from steersman.runs.folder import RunFolder
 from steersman.settings.ppo import PpoSettings
 from steersman.train.checkpoint import load_checkpoint
@@ -138,7 +139,7 @@ def open_ppo(settings: PpoSettings, *, quiet: bool = True, reward: Reward | None
 def _job(settings: PpoSettings, *, quiet: bool) -> Job:
     """The job. Its kind, in stamp.json, is the method: ppo, rloo, grpo …"""
     kind = "ppo" if settings.advantage.estimator == "gae" else settings.advantage.estimator
-    return Job(kind, settings, settings.run, settings.compute, f"steersman chat {settings.run.out}", quiet)
+    return Job(kind, settings, settings.run, settings.compute, command_line("chat", settings.run.out), quiet)
 
 
 def _check(settings: PpoSettings) -> None:

@@ -1,5 +1,6 @@
 """Saves PPO's policy and critic."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ def save_policy_and_critic(
     `weights` are the gathered weights of a sharded model.
     """
     if weights is not None:
-        model = load_language_model(settings.model, torch.device("cpu"))
+        model = replace(load_language_model(settings.model, torch.device("cpu")), tokeniser=model.tokeniser)
         actors = make_actors(settings, model)
         load_weight_tensors(actors, weights)
     model.save(folder)

@@ -16,9 +16,9 @@ from steersman.execution.same_run import refuse_another_recipe
 from steersman.methods.reward_model import Trainee
 from steersman.models.reward_model import RewardModel, load_reward_model, save_reward_model
 from steersman.reward.average import average_weights
+from steersman.runs.commands import command_line
 from steersman.runs.folder import RunFolder, atomic_write_text
 from steersman.settings.base import to_toml
-from steersman.settings.parts import RunSettings
 from steersman.settings.reward import RewardSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser
 from steersman.training_data.judgements import read_both
@@ -36,12 +36,18 @@ def claim_folder(settings: RewardSettings) -> None:
         atomic_write_text(folder.recipe_path, to_toml(settings))
 
 
-def next_command(run: RunSettings) -> str:
-    return f"steersman score YOUR-ANSWERS.jsonl --scorer {run.out} --out scored.jsonl"
+def next_command(settings: RewardSettings) -> str:
+    """Score the answers that were judged; the result says how often the model agrees with people."""
+    data, out = settings.data, settings.run.out
+    if data.source.startswith("given:"):
+        return command_line("report", out)  # a list of the Python API has no name that another process could read
+    named = {"data.format": data.format, "data.split": data.split}
+    more = [f"{key}={value}" for key, value in named.items() if value is not None]
+    return command_line("score", data.source, *more, "--scorer", out, "--out", Path(out) / "scored.jsonl")
 
 
 def job_of(settings: RewardSettings, *, quiet: bool) -> Job:
-    return Job("reward", settings, settings.run, settings.train, next_command(settings.run), quiet)
+    return Job("reward", settings, settings.run, settings.train, next_command(settings), quiet)
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,10 @@ def average_members(job: Job, settings: RewardSettings, members: Sequence[RunRes
             [load_reward_model(member.model, dtype=torch.float32, device=run.device) for member in members]
         )
         if run.world.first:
-            train, held_out = read_both(run, settings.data, settings.ties, AveragedReward(model, tokeniser))
+            model.continues_prompts = settings.data.template == "none"
+            train, held_out = read_both(
+                run, settings.data, settings.ties, AveragedReward(model, tokeniser), thumbs=True
+            )
             reader = Reader(Trainee(None, model), tokeniser, settings.data.max_length, run.device)
             model.scale = measure_scale(settings.reference, reader, train)
             if held_out is not None and held_out.comparisons:

@@ -19,7 +19,7 @@ from steersman.models.reward_model import Scale
 from steersman.models.rows import run_rows
 from steersman.printing import console
 from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking
-from steersman.reward.rows import encode_item
+from steersman.reward.rows import encode_item, items_for
 from steersman.reward.scorer import Item
 from steersman.runs.folder import atomic_write_text
 from steersman.training_data.judgements import Judgements
@@ -40,6 +40,7 @@ class Reader:
 
     def row(self, item: Item) -> TokenRow:
         limit = min(self.max_length, self.trainee.reward.backbone.context_length or self.max_length)
+        item = items_for([item], continues_prompts=self.trainee.reward.continues_prompts)[0]
         return encode_item(self.tokeniser, item, reads="conversation", limit=limit)[0]
 
     def scores(self, rows: Sequence[TokenRow]) -> Float[Tensor, "items heads"]:

@@ -17,12 +17,12 @@ from steersman.execution.ending import RunResult, Weights, already_finished, con
 from steersman.execution.fit import Task, TrainingRows, learn
 from steersman.execution.kept import identity_of
 from steersman.execution.learner import collate_groups, padded_for
+from steersman.execution.recorded import as_it_began
 from steersman.loading.language_model import base_of, load_language_model, shard_model
 from steersman.methods.reward_model import Preference, Trainee
 from steersman.models.adapters import set_trainable
 from steersman.models.files import describe, save_model
 from steersman.models.reward_model import (
-    Scale,
     load_reward_adapter,
     load_reward_model,
     new_reward_model,
@@ -31,7 +31,6 @@ from steersman.models.reward_model import (
 from steersman.reward.open import ENSEMBLE, members_of
 from steersman.runs.folder import atomic_write_text
 from steersman.runs.model_folder import model_folder
-from steersman.settings.parts import RunSettings
 from steersman.settings.reward import RewardSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser
 from steersman.train.checkpoint import load_weight_tensors
@@ -71,6 +70,7 @@ class TrainableReward:
         save_reward_model(reward, self.tokeniser, folder)
 
 
+@as_it_began
 def run_reward(settings: RewardSettings, *, quiet: bool = False) -> RunResult:
     """Train a reward model, or each member of an ensemble; the same call on the same folder resumes."""
     places = members_of(settings.model.path)
@@ -109,9 +109,10 @@ def run_reward(settings: RewardSettings, *, quiet: bool = False) -> RunResult:
             return replace(results[-1], out=settings.run.out)
     if settings.members_as == "average":
         return average_members(job_of(settings, quiet=quiet), settings, results)
-    return _ensemble(settings.run, results)
+    return _ensemble(settings, results)
 
 
+@as_it_began
 def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
     """Train one reward model."""
     job = job_of(settings, quiet=quiet)
@@ -127,7 +128,8 @@ def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
         seed=settings.head_seed,
     ) as (run, model):
         trainee = model.trainee
-        train, held_out = read_both(run, settings.data, settings.ties, model)
+        trainee.reward.continues_prompts = settings.data.template == "none"
+        train, held_out = read_both(run, settings.data, settings.ties, model, thumbs=True)
         shard_model(trainee, trainee.reward.backbone, run.world, entrances=("scores", "scores_by_head"))
         rows = TrainingRows(len(train), train.group, [] if held_out is None else held_out.groups())
         task = Task(
@@ -143,7 +145,7 @@ def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
                 report(run, reader, held_out.comparisons)
 
         def save(folder: Path, weights: Weights | None) -> None:
-            (model if weights is None else _on_one_process(settings, weights, trainee.reward.scale)).save(folder)
+            (model if weights is None else _on_one_process(settings, weights, model)).save(folder)
 
         return conclude(run, finish, trainee, save)
 
@@ -179,18 +181,20 @@ def load_trainable(settings: RewardSettings, device: torch.device) -> TrainableR
     return TrainableReward(Trainee(model.backbone if model.adapter else None, reward), model.tokeniser, model.merged)
 
 
-def _on_one_process(settings: RewardSettings, weights: Weights, scale: Scale) -> TrainableReward:
+def _on_one_process(settings: RewardSettings, weights: Weights, model: TrainableReward) -> TrainableReward:
     """An unsharded copy of the model with the gathered weights, for saving."""
     whole = load_trainable(settings, torch.device("cpu"))
     load_weight_tensors(whole.trainee, weights)
-    whole.trainee.reward.scale = scale
-    return whole
+    kept, trained = whole.trainee.reward, model.trainee.reward
+    kept.scale, kept.continues_prompts = trained.scale, trained.continues_prompts
+    return replace(whole, tokeniser=model.tokeniser)
 
 
-def _ensemble(run: RunSettings, results: list[RunResult]) -> RunResult:
+def _ensemble(settings: RewardSettings, results: list[RunResult]) -> RunResult:
     """Write the ensemble's file into the run's folder. A scorer opened on the folder uses all members."""
     names = [str(Path(result.out).name) + "/model" for result in results]
-    atomic_write_text(Path(run.out) / ENSEMBLE, json.dumps({"kind": "ensemble", "members": names}, indent=1))
+    out = settings.run.out
+    atomic_write_text(Path(out) / ENSEMBLE, json.dumps({"kind": "ensemble", "members": names}, indent=1))
     held_out = {
         name: sum(result.held_out[name] for result in results) / len(results)
         for name in results[0].held_out
@@ -199,8 +203,8 @@ def _ensemble(run: RunSettings, results: list[RunResult]) -> RunResult:
     last = results[-1]
     return replace(
         last,
-        out=run.out,
+        out=out,
         held_out=held_out,
-        model=run.out,
-        next_command=next_command(run),
+        model=out,
+        next_command=next_command(settings),
     )

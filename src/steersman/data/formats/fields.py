@@ -29,6 +29,8 @@ ROLE_OF = {
     "ipython": "tool",
 }
 
+CONTINUE = "continue"
+"""The field of a row, in any format, that says that its plain prompt is to be continued, also by a chat model."""
 # Fields with the right answer to a prompt. They are kept in the prompt's metadata for verifiable rewards.
 RIGHT_ANSWERS = ("answer", "solution", "ground_truth")
 
@@ -174,7 +176,7 @@ def split_answer(messages: Messages, where: str) -> tuple[Messages, str]:
 
 
 def prompt_of(value: Any, where: str = "prompt", metadata: Mapping[str, Any] | None = None, id: str = "") -> Prompt:
-    """A prompt from messages, or from a plain text, which is to be continued."""
+    """A prompt from messages, or from a plain text."""
     if isinstance(value, str):
         return Prompt(text=value, metadata=dict(metadata or {}), id=id)
     messages, extras = messages_of(value, where)

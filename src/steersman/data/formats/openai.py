@@ -19,7 +19,8 @@ def _post(info: Row) -> Prompt:
     else:
         parts = [f"TITLE: {title}"] if title else []
         parts += [f"ARTICLE: {text(info, 'article')}"]
-    return Prompt(text="\n\n".join([*parts, "TL;DR:"]), id=text_or(info, "id"), metadata=chosen_keys(info, "site"))
+    words, site = "\n\n".join([*parts, "TL;DR:"]), chosen_keys(info, "site")
+    return Prompt(text=words, id=text_or(info, "id"), metadata=site, continued=True)
 
 
 def _summary(value: Any) -> Completion:
@@ -83,11 +84,11 @@ def _read_best_of(row: Row) -> list[Outcome]:
     if not 0 <= best < len(samples):
         raise DataError(f"'best' should be between 0 and {len(samples) - 1}: seen {best}")
     ranks = tuple(1 if i == best else 2 for i in range(len(samples)))
-    return [Ranking(Prompt(text=_text(row, "query")), tuple(map(Completion, samples)), ranks)]
+    return [Ranking(Prompt(text=_text(row, "query"), continued=True), tuple(map(Completion, samples)), ranks)]
 
 
 def _read_scalar_rating(row: Row) -> list[Outcome]:
-    prompt = Prompt(text=_text(row, "query"))
+    prompt = Prompt(text=_text(row, "query"), continued=True)
     return [Label(prompt, Completion(_text(row, "sample")), ratings={"score": number(row, "score")})]
 
 
@@ -95,7 +96,7 @@ def _read_scalar_comparison(row: Row) -> list[Outcome]:
     """A comparison. `difference` is how much better sample1 is than sample0."""
     difference = number(row, "difference")
     preference = 0.5 if difference == 0 else float(difference < 0)
-    prompt = Prompt(text=_text(row, "query"))
+    prompt = Prompt(text=_text(row, "query"), continued=True)
     first, second = Completion(_text(row, "sample0")), Completion(_text(row, "sample1"))
     return [Comparison(prompt, first, second, preference, margin=abs(difference))]
 

@@ -1,6 +1,6 @@
 """The dataset types of TRL, in standard and conversational format.
 
-Standard (plain text) prompts become `Prompt.text`, which is continued as it is; conversational ones `Prompt.messages`.
+Standard (plain text) prompts become `Prompt.text`, conversational ones `Prompt.messages`.
 """
 
 from typing import Any
@@ -116,7 +116,8 @@ def read_preference(row: Row) -> list[Outcome]:
             raise DataError("the two conversations differ before the last answer")
     elif isinstance(chosen, str):
         shared, good, bad = split_texts(chosen, rejected)
-        prompt = Prompt(text=shared)
+        # Where two texts begin to differ may be in the middle of a sentence.
+        prompt = Prompt(text=shared, continued=True)
     else:
         messages, good, bad = split_pair(messages_of(chosen, "chosen")[0], messages_of(rejected, "rejected")[0])
         prompt = Prompt(messages, metadata=chosen_keys(row, "tools"))

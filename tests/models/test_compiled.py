@@ -29,16 +29,19 @@ def learned(backbone, batch):
     return chosen.detach(), {name: p.grad.clone() for name, p in backbone.named_parameters() if p.grad is not None}
 
 
+CASES = [(None, False), ("policy", True), (None, True), ("policy", False)]
+"""(adapter, gradient checkpointing)"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("adapter", "checkpointing"),
+    ("adapter", "checkpointing", "backend"),
     [
-        (None, False),
-        ("policy", True),
-        *(pytest.param(*case, marks=pytest.mark.soak) for case in ((None, True), ("policy", False))),
+        *((*case, "eager") for case in CASES),
+        *(pytest.param(*case, "aot_eager", marks=pytest.mark.soak) for case in CASES),
     ],
 )
-def test_values_and_gradients_stay(load, adapter, checkpointing):
+def test_values_and_gradients_stay(load, adapter, checkpointing, backend):
     plain = load("llama").train()
     # as on a GPU: neither our own step nor our own attention
     unfuse(plain.trunk)
@@ -51,7 +54,7 @@ def test_values_and_gradients_stay(load, adapter, checkpointing):
     plain.use_gradient_checkpointing(checkpointing)
     other = copy.deepcopy(plain)
     torch._dynamo.reset()
-    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    counter = torch._dynamo.testing.CompileCounterWithBackend(backend)
     assert compile_layers([other], backend=counter) == plain.config.num_hidden_layers
     for lengths in ((3, 8, 1), (7, 7, 2, 5), (12,)):
         batch = batch_of(lengths)

@@ -25,9 +25,17 @@ def reached(problem: Problem, actors: Any, beta: float) -> tuple[float, float, f
 
 
 def learn_table(
-    beta: float, *, number: int, seed: int, iterations: int, answers: int = 512, kl: dict[str, Any] | None = None
+    beta: float,
+    *,
+    number: int,
+    seed: int,
+    iterations: int,
+    answers: int = 512,
+    size: tuple[int, int] = (6, 5),
+    kl: dict[str, Any] | None = None,
 ) -> tuple[float, float, float]:
-    problem = Problem(6, 5, number)
+    """`size`: tokens of the vocabulary, tokens of an answer."""
+    problem = Problem(*size, number)
     actors = Tabular(problem)
     settings = toy_settings(
         problem, iterations=iterations, batch=answers, beta=beta, seed=seed, update=TABLE, **({"kl": kl} if kl else {})
@@ -44,18 +52,18 @@ def learn_without_critic(
     seed: int,
     iterations: int,
     answers: int,
-    rate: float = 0.03,
+    size: tuple[int, int] = (6, 5),
     kl: dict[str, Any] | None = None,
     update: dict[str, Any] | None = None,
 ) -> tuple[float, float, float]:
     """512 answers an iteration, in groups of `answers`."""
-    problem = Problem(6, 5, number)
+    problem = Problem(*size, number)
     actors = Tabular(problem, critic=False)
     groups: dict[str, Any] = {"advantage": {"estimator": estimator}, "update": {**NO_CRITIC, **(update or {})}}
     groups |= {"kl": kl} if kl else {}
     groups |= {"prompts_per_iteration": 512 // answers, "samples_per_prompt": answers}
     settings = toy_settings(problem, iterations=iterations, batch=answers, beta=beta, seed=seed, **groups)
-    run_toy(problem, settings, actors, TabularEngine(actors), learning_rate=rate, value_rate=rate)
+    run_toy(problem, settings, actors, TabularEngine(actors), learning_rate=0.03, value_rate=0.03)
     return reached(problem, actors, beta)
 
 

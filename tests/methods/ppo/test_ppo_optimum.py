@@ -9,6 +9,9 @@ import torch
 from optimum import apart
 from toy import Problem
 
+SMALL = (5, 4)
+"""A problem with 625 answers, solved in 75 iterations; that of the soak has 7,776 and takes 600."""
+
 
 def test_the_task_knows_its_optimum():
     # J* - J(pi) = beta KL(pi || pi*), for any policy: here the reference and another one
@@ -28,9 +31,9 @@ def test_the_task_knows_its_optimum():
 
 @pytest.mark.slow
 def test_ppo_reaches_the_optimum_of_an_enumerable_task():
-    share, kl, best_kl = apart("table", beta=1.0, number=0, seed=0, iterations=150)
-    # 0.97 after 300 iterations, in the soak 600; with the KL in the loss (below) it stays under 0.9
-    assert share >= 0.95
+    share, kl, best_kl = apart("table", beta=1.0, number=0, seed=0, iterations=75, size=SMALL)
+    # 0.994 was seen; with the KL in the loss (below) it is 0.78
+    assert share >= 0.97
     assert kl == pytest.approx(best_kl, rel=0.05)
 
 
@@ -49,7 +52,8 @@ def test_with_the_kl_in_the_loss_as_k3_the_optimum_is_missed():
         beta=1.0,
         number=0,
         seed=0,
-        iterations=150,
+        iterations=75,
+        size=SMALL,
         kl={"coefficient": 0.0, "loss_coefficient": 1.0, "loss_estimator": "k3"},
     )
     assert 0.5 < share <= 0.90

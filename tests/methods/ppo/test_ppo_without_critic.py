@@ -12,6 +12,7 @@ from test_ppo_loop import FEW, learn
 from toy import Problem
 
 ESTIMATORS = ("rloo", "grpo", "dr-grpo", "reinforce++")
+SMALL = (5, 4)
 LEAST = {"rloo": 0.97, "grpo": 0.97, "dr-grpo": 0.97, "reinforce++": 0.96}
 
 
@@ -19,9 +20,10 @@ LEAST = {"rloo": 0.97, "grpo": 0.97, "dr-grpo": 0.97, "reinforce++": 0.96}
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_with_the_kl_in_the_reward_the_optimum_is_reached(estimator):
     share, kl, best_kl = apart(
-        "without critic", estimator=estimator, beta=1.0, number=0, seed=0, iterations=150, answers=4
+        "without critic", estimator=estimator, beta=1.0, number=0, seed=0, iterations=75, answers=4, size=SMALL
     )
-    assert share >= 0.93
+    # .988 to .993 were seen
+    assert share >= 0.97
     assert kl == pytest.approx(best_kl, rel=0.1)
 
 
@@ -29,7 +31,7 @@ def test_with_the_kl_in_the_reward_the_optimum_is_reached(estimator):
 def test_grpo_as_published_seeks_another_optimum():
     kl = {"coefficient": 0.0, "loss_coefficient": 1.0, "loss_estimator": "k3"}
     share, _, _ = apart(
-        "without critic", estimator="grpo", beta=1.0, number=0, seed=0, iterations=150, answers=64, kl=kl
+        "without critic", estimator="grpo", beta=1.0, number=0, seed=0, iterations=75, answers=64, size=SMALL, kl=kl
     )
     assert 0.5 < share <= 0.9
 

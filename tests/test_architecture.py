@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "batches": "errors",
     "runs": "printing secrets errors records",
     "text": "errors records",
-    "models": "errors batches maths",
+    "models": "errors batches maths runs",
     "parallel": "printing errors",
     "data": "errors records batches text",
     "rollout": "errors records batches text maths models parallel",

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from steersman.errors import ModelError
-from steersman.execution.kept import identity_of
 from steersman.harbour.base_model import base_path
 from steersman.loading.language_model import model_path
 from steersman.loading.saved import STEP
@@ -15,6 +14,7 @@ from steersman.models.files import describe
 from steersman.models.loading import load_causal
 from steersman.models.reward_model import new_reward_model, save_reward_model
 from steersman.reward.open import ENSEMBLE, members_of
+from steersman.runs.identity import identity_of
 from steersman.runs.model_folder import finished_model_folder, model_folder
 from steersman.text.tokeniser import load_tokeniser
 

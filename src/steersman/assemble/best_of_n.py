@@ -24,7 +24,7 @@ from steersman.execution.ending import RunResult, already_finished
 from steersman.execution.machine import on_threads, resolve_device
 from steersman.execution.recorded import as_it_began
 from steersman.execution.same_run import refuse_another_recipe
-from steersman.loading.scorers import Reward, name_of
+from steersman.loading.scorers import Reward, stamped_scorer
 from steersman.maths.statistics import best_of_n_estimate, best_of_n_kl
 from steersman.parallel.world import join
 from steersman.records import Answers, Demonstration, to_dict
@@ -62,7 +62,7 @@ def run_best_of_n(settings: BestOfNSettings, *, quiet: bool = False, reward: Rew
     if result is None:
         with join(resolve_device(settings.run.device)) as world:
             world.first_alone("choosing the answers", lambda: _choose(settings, files, reward, quiet=quiet))
-        parents = {"scorer": name_of(settings.scorer, reward)}
+        parents = {"scorer": stamped_scorer(settings.scorer, reward)}
         result = fine_tune(job, _fine_tuning(settings, files), parents=parents)
     return replace(result, measured=_measure(settings, files.scored))
 

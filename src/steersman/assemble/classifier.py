@@ -18,7 +18,6 @@ from steersman.evaluate.classification import lines_of_classifier, measure_class
 from steersman.execution.context import Job, RunContext, open_run
 from steersman.execution.ending import RunResult, Weights, already_finished, conclude
 from steersman.execution.fit import Task, TrainingRows, learn
-from steersman.execution.kept import identity_of
 from steersman.execution.learner import padded_for
 from steersman.loading.language_model import model_path
 from steersman.methods.classifier import TextClass
@@ -31,6 +30,7 @@ from steersman.records import ClassifiedText
 from steersman.reward.rows import encode_text
 from steersman.runs.commands import command_line
 from steersman.runs.folder import atomic_write_text
+from steersman.runs.identity import identity_of
 from steersman.settings.classifier import ClassifierSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser
 from steersman.train.checkpoint import load_weight_tensors

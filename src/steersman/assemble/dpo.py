@@ -12,7 +12,6 @@ from steersman.errors import ModelError, UsageError
 from steersman.execution.context import Job, RunContext, open_run
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
 from steersman.execution.fit import Task, TrainingRows, learn
-from steersman.execution.kept import identity_of
 from steersman.execution.learner import padded_for
 from steersman.execution.recorded import as_it_began
 from steersman.inference.distance import NAME, distance
@@ -31,6 +30,7 @@ from steersman.models.backbone import Backbone
 from steersman.models.language_model import LanguageModel
 from steersman.models.rows import run_rows
 from steersman.runs.commands import command_line
+from steersman.runs.identity import identity_of
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import LOSSES, USED_BY, DpoSettings, PreferenceSettings
 from steersman.training_data.judgements import Judgements, read_both

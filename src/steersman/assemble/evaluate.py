@@ -31,7 +31,7 @@ from steersman.evaluate.evaluation import Evaluation
 from steersman.evaluate.figures import Intervals
 from steersman.evaluate.refusal import USUAL, Refusals, harmful_of, read_phrases
 from steersman.evaluate.toxic_words import read_words
-from steersman.execution.kept import OpenRunFolder, identity_of, keep_run
+from steersman.execution.kept import OpenRunFolder, keep_run
 from steersman.execution.machine import on_threads, resolve_device
 from steersman.execution.recorded import as_it_began
 from steersman.inference.one_model import EvaluationTask, Opened, evaluate_model
@@ -53,6 +53,7 @@ from steersman.records import (
     to_dict,
 )
 from steersman.runs.folder import atomic_write_text
+from steersman.runs.identity import identity_of
 from steersman.runs.stamp import MachineFacts, RunIdentity, read_stamp
 from steersman.secrets import concealed
 from steersman.settings.evaluate import EvaluateSettings

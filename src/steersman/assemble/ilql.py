@@ -12,7 +12,6 @@ from steersman.errors import UsageError
 from steersman.execution.context import Job, open_run
 from steersman.execution.ending import RunResult, Weights, already_finished, conclude
 from steersman.execution.fit import Task, TrainingRows, learn
-from steersman.execution.kept import identity_of
 from steersman.execution.learner import padded_for
 from steersman.execution.recorded import as_it_began
 from steersman.loading.language_model import load_language_model, model_path, shard_model
@@ -21,6 +20,7 @@ from steersman.models.language_model import LanguageModel
 from steersman.models.q_heads import Guide, QHeads, QModel, heads_for, load_guide, save_guide
 from steersman.parallel.shard import gathered
 from steersman.runs.commands import command_line
+from steersman.runs.identity import identity_of
 from steersman.settings.ilql import IlqlSettings
 from steersman.train.checkpoint import load_weight_tensors
 from steersman.training_data.rewarded import read_rewarded

@@ -17,13 +17,12 @@ from steersman.errors import UsageError
 from steersman.execution.context import Job, RunContext, open_run
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
 from steersman.execution.fit import RowsMadeByStep, RowsOfStep, Task, learn
-from steersman.execution.kept import identity_of
 from steersman.execution.learner import padded_for
 from steersman.execution.recorded import as_it_began
 from steersman.inference.distance import NAME
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model, saving, shard_model
-from steersman.loading.scorers import Reward, ScorerCache, name_of, scorer_of
+from steersman.loading.scorers import Reward, ScorerCache, scorer_of, stamped_scorer
 from steersman.methods.dpo import DirectPreference, JudgedGroup, collate
 from steersman.methods.online_dpo import judged_pairs
 from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration
@@ -39,6 +38,7 @@ from steersman.rollout.engine import Sampling
 from steersman.rollout.language import ModelLanguage, room_for_prompts
 from steersman.rollout.native import NativeEngine
 from steersman.runs.commands import command_line
+from steersman.runs.identity import identity_of
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import OnlineDpoSettings
 from steersman.training_data.prompts import prompts_of
@@ -104,7 +104,7 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: 
     parents = {
         "model": identity_of(settings.model.path),
         "reference": identity_of(reference_of(settings)),
-        "scorer": name_of(settings.scorer, reward),
+        "scorer": stamped_scorer(settings.scorer, reward),
     }
     with open_run(
         job,

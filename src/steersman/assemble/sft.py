@@ -6,12 +6,12 @@ from functools import partial
 from steersman.execution.context import Job, open_run
 from steersman.execution.ending import RunResult, already_finished, conclude
 from steersman.execution.fit import Task, learn
-from steersman.execution.kept import identity_of
 from steersman.execution.learner import collate_rows, pack_together, padded_for
 from steersman.execution.recorded import as_it_began
 from steersman.loading.language_model import load_language_model, saving, shard_model
 from steersman.methods.sft import NextToken, perplexity
 from steersman.runs.commands import command_line
+from steersman.runs.identity import identity_of
 from steersman.settings.sft import SftSettings
 from steersman.training_data.demonstrations import demonstration_rows
 from steersman.training_data.split import content_of

@@ -1,13 +1,16 @@
 """Shared by all sub-commands: settings from command-line arguments, and output as text or JSON."""
 
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from steersman import printing
 from steersman.printing import say_json
+from steersman.runs.verified import verification
 from steersman.settings.base import Settings, load_settings
 
 S = TypeVar("S", bound=Settings)
@@ -35,6 +38,28 @@ Seeds = Annotated[
         "--seeds", min=1, help="Repeat the run with this many seeds, each in its own folder, and show the spread."
     ),
 ]
+
+
+NoVerify = Annotated[
+    bool,
+    typer.Option("--no-verify", help="Load models that Steersman saved without verifying their files' hashes."),
+]
+Command = Callable[..., None]
+
+
+def loads_models(command: Command) -> Command:
+    """The command with one more option, --no-verify, for all models that it loads."""
+
+    @wraps(command)
+    def run(*args: Any, no_verify: bool = False, **options: Any) -> None:
+        with verification(not no_verify):
+            command(*args, **options)
+
+    signature = inspect.signature(command, eval_str=True)
+    added = inspect.Parameter("no_verify", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=NoVerify)
+    run.__dict__["__signature__"] = signature.replace(parameters=[*signature.parameters.values(), added])
+    run.__annotations__ = {**command.__annotations__, "no_verify": NoVerify}
+    return run
 
 
 def gather(schema: type[S], words: Sequence[str] | None, options: Mapping[str, object]) -> S:

@@ -30,6 +30,7 @@ from steersman.cli import (
     score,
     sft,
 )
+from steersman.cli.command import loads_models
 from steersman.errors import SteersmanError
 from steersman.printing import say, show_exception, tell
 from steersman.runs.caches import move_unwritable_caches
@@ -44,22 +45,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("quickstart", epilog=quickstart.EXAMPLE)(quickstart.quickstart)
-app.command("sft", epilog=sft.EXAMPLE)(sft.sft)
-app.command("sample", epilog=sample.EXAMPLE)(sample.sample)
+app.command("sft", epilog=sft.EXAMPLE)(loads_models(sft.sft))
+app.command("sample", epilog=sample.EXAMPLE)(loads_models(sample.sample))
 app.command("label", epilog=label.EXAMPLE)(label.label)
-app.command("reward", epilog=reward.EXAMPLE)(reward.reward)
-app.command("classifier", epilog=classifier.EXAMPLE)(classifier.classifier)
-app.command("score", epilog=score.EXAMPLE)(score.score)
-app.command("ppo", epilog=ppo.EXAMPLE)(ppo.ppo)
-app.command("rloo", epilog=rloo.EXAMPLE)(rloo.rloo)
-app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
-app.command("compare", epilog=compare.EXAMPLE)(compare.compare)
-app.command("report", epilog=report.EXAMPLE)(report.report)
-app.command("best-of-n", epilog=best_of_n.EXAMPLE)(best_of_n.best_of_n)
-app.command("dpo", epilog=dpo.EXAMPLE)(dpo.dpo)
-app.command("ilql", epilog=ilql.EXAMPLE)(ilql.ilql)
-app.command("online-dpo", epilog=online_dpo.EXAMPLE)(online_dpo.online_dpo)
-app.command("chat", epilog=chat.EXAMPLE)(chat.chat)
+app.command("reward", epilog=reward.EXAMPLE)(loads_models(reward.reward))
+app.command("classifier", epilog=classifier.EXAMPLE)(loads_models(classifier.classifier))
+app.command("score", epilog=score.EXAMPLE)(loads_models(score.score))
+app.command("ppo", epilog=ppo.EXAMPLE)(loads_models(ppo.ppo))
+app.command("rloo", epilog=rloo.EXAMPLE)(loads_models(rloo.rloo))
+app.command("evaluate", epilog=evaluate.EXAMPLE)(loads_models(evaluate.evaluate))
+app.command("compare", epilog=compare.EXAMPLE)(loads_models(compare.compare))
+app.command("report", epilog=report.EXAMPLE)(loads_models(report.report))
+app.command("best-of-n", epilog=best_of_n.EXAMPLE)(loads_models(best_of_n.best_of_n))
+app.command("dpo", epilog=dpo.EXAMPLE)(loads_models(dpo.dpo))
+app.command("ilql", epilog=ilql.EXAMPLE)(loads_models(ilql.ilql))
+app.command("online-dpo", epilog=online_dpo.EXAMPLE)(loads_models(online_dpo.online_dpo))
+app.command("chat", epilog=chat.EXAMPLE)(loads_models(chat.chat))
 app.command("plan", epilog=plan.EXAMPLE)(plan.plan)
 app.command("schema", epilog=schema.EXAMPLE)(schema.schema)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)

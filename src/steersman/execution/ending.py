@@ -16,6 +16,7 @@ from steersman.runs.checkpoints import CheckpointStore, is_disk_full
 from steersman.runs.folder import RunFolder, free_bytes, fsync_path
 from steersman.runs.journal import read_rows
 from steersman.runs.lock import refuse_if_held
+from steersman.runs.verified import seal
 from steersman.train.checkpoint import weight_tensors
 from steersman.train.finite import bad_weights, check_written, refuse
 from steersman.train.loop import Ending
@@ -48,6 +49,8 @@ class Finish:
     held_out: Mapping[str, float]
 
 
+SAVED_BESIDE = ("critic", "base")
+"""Folders that some methods save beside the model: PPO's critic, and a base with an adapter merged into it."""
 Weights = Mapping[str, Tensor]
 Save = Callable[[Path, Weights | None], None]
 """Writes the model into a folder. The weights are given where each process has only a part of them."""
@@ -68,8 +71,10 @@ def conclude(run: RunContext, finish: Finish, model: nn.Module, save: Save) -> R
         else:
             weights = None
             refuse(what, "weights", bad_weights(model))
+        facts = {"kind": run.job.kind}
         run.world.first_alone(
-            "saving the model", lambda: replace_folder(folder.model, lambda aside: save(aside, weights))
+            "saving the model",
+            lambda: replace_folder(folder.model, lambda aside: _fill(aside, weights, save, finish.best_step, facts)),
         )
     run.world.first_alone("ending the run", lambda: run.folder.end(state, finish.step, finish.ending))
     return RunResult(
@@ -81,6 +86,14 @@ def conclude(run: RunContext, finish: Finish, model: nn.Module, save: Save) -> R
         str(folder.model),
         run.job.next_command,
     )
+
+
+def _fill(aside: Path, weights: Weights | None, save: Save, step: int, facts: Mapping[str, Any]) -> None:
+    """Save the model into `aside`, and seal it and what is saved beside it (a critic, a merged base)."""
+    save(aside, weights)
+    for folder in (aside, *(aside.parent / name for name in SAVED_BESIDE)):
+        if folder.is_dir():
+            seal(folder, step, facts)
 
 
 def already_finished(job: Job) -> RunResult | None:

@@ -5,7 +5,6 @@ reports that it has finished. When it continues, settings of where and how it ru
 learns may not.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -27,7 +26,6 @@ from steersman.runs.folder import RunFolder, atomic_write_text
 from steersman.runs.journal import Journal, Sink, damaged_path, old_names_in, read_rows, truncate_lines
 from steersman.runs.kinds import step_name
 from steersman.runs.lock import lock_run
-from steersman.runs.model_folder import model_folder
 from steersman.runs.progress import Progress
 from steersman.runs.save_clock import SaveClock
 from steersman.runs.signals import StopRequest
@@ -259,24 +257,6 @@ def open_sinks(names: Sequence[str], folder: RunFolder, settings: Settings) -> l
         ),
     }
     return [makers[name]() for name in names]
-
-
-def identity_of(model: str) -> str:
-    """A model's name and, for a folder, a hash of its files' names, sizes and first bytes.
-
-    It is cheap for any size, and another model under the same name has another hash.
-    """
-    folder = model_folder(model)
-    if not folder.is_dir():
-        return model
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with file.open("rb") as stream:
-            beginning = stream.read(2**16)
-        digest.update(
-            f"{file.relative_to(folder)} {file.stat().st_size} ".encode() + hashlib.sha256(beginning).digest()
-        )
-    return f"{model} {digest.hexdigest()[:16]}"
 
 
 def finished(out: str) -> Mapping[str, Any] | None:

@@ -11,6 +11,7 @@ from typing import Any
 from steersman.errors import UsageError
 from steersman.execution.recorded import absent, flat, notes_of_defaults
 from steersman.runs.folder import RunFolder, atomic_write_text
+from steersman.runs.identity import upgraded
 from steersman.runs.stamp import changes, conflicts, read_stamp, write_stamp
 from steersman.secrets import concealed
 from steersman.settings.base import Settings, to_toml
@@ -41,17 +42,34 @@ def continue_or_begin(folder: RunFolder, settings: Settings, stamp: Mapping[str,
         refuse_another_recipe(folder, settings)
         notes = notes_of_defaults(settings)
     if folder.stamp_path.exists():
-        old = read_stamp(folder.stamp_path)
+        old, renewed = _with_whole_identities(read_stamp(folder.stamp_path), stamp)
         another = conflicts(old, stamp)
         if another:
             raise UsageError(
                 f"{folder.path} holds another run: {'; '.join(another)}. Choose another folder, or remove this one."
             )
         notes = [*changes(old, stamp), *notes]
+        if renewed:
+            write_stamp(folder.stamp_path, old)
+            notes.append(
+                f"the stamp of this run, begun by an earlier version, identified {' and '.join(renewed)} by name or by "
+                "the first bytes of the files only. The whole content is recorded from now on; a change before this "
+                "cannot be ruled out"
+            )
     else:
         write_stamp(folder.stamp_path, stamp)
     atomic_write_text(folder.recipe_path, to_toml(settings))
     return notes
+
+
+def _with_whole_identities(old: dict[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The old stamp with today's identities of its parents, where it has ones of an earlier version that fit; and the
+    names of those."""
+    parents = old.get("parents")
+    if not isinstance(parents, Mapping):
+        return old, []
+    renewed, names = upgraded(parents, new["parents"])
+    return {**old, "parents": renewed}, names
 
 
 def refuse_another_recipe(folder: RunFolder, settings: Settings) -> None:

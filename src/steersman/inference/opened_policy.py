@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 
 from steersman.batches import pad_rows
 from steersman.errors import CheckpointError, ModelError
-from steersman.execution.kept import identity_of
 from steersman.execution.machine import resolve_device, usual_token_budget
 from steersman.execution.recorded import as_recorded
 from steersman.loading.engines import native_engine
@@ -31,6 +30,7 @@ from steersman.rollout.engine import Sampling
 from steersman.rollout.language import ModelLanguage, room_for_prompts
 from steersman.runs.checkpoints import Checkpoint, CheckpointStore
 from steersman.runs.folder import RunFolder
+from steersman.runs.identity import identity_of, name_in, same_as_before
 from steersman.runs.stamp import read_stamp
 from steersman.settings.base import check, read_recipe
 from steersman.settings.ppo import PpoSettings
@@ -127,8 +127,8 @@ def still_there(folder: Path, start: str) -> tuple[str, ...]:
     """Raise if the model that the run started from is missing; it must not be searched on a hub. A note if it has
     changed."""
     stamped = str(read_stamp(folder / "stamp.json").get("parents", {}).get("model", ""))
-    path, _, digest = stamped.rpartition(" ")
-    if not digest or path != start:
+    path = name_in(stamped)
+    if path in ("", stamped) or path != start:
         return ()
     if not Path(path).expanduser().is_dir():
         raise ModelError(
@@ -136,7 +136,8 @@ def still_there(folder: Path, start: str) -> tuple[str, ...]:
             "reference. Put it "
             "back, or call from the folder where the run was started"
         )
-    if identity_of(path) != stamped:
+    now = identity_of(path)
+    if now != stamped and not same_as_before(stamped, now):
         return (f"{path}, the frozen reference, has changed since the run began; distances are from the new one.",)
     return ()
 

@@ -31,10 +31,12 @@ from steersman.reward.environment import EnvironmentScorer
 from steersman.reward.function import FunctionScorer
 from steersman.reward.http import HttpOptions, ReplyCache
 from steersman.reward.length import LengthControlledScorer, Trend, measure_trend
-from steersman.reward.open import ADDRESSES, Opening, open_scorer
+from steersman.reward.open import ADDRESSES, Opening, members_of, open_scorer
 from steersman.reward.scorer import Item, Scorer
 from steersman.reward.verifiable import Verification
 from steersman.runs.folder import atomic_write_text
+from steersman.runs.identity import scorer_identity
+from steersman.runs.model_folder import model_folder
 from steersman.runs.replies import Replies
 from steersman.settings.score import OpeningSettings, PartSettings, ScorerSettings
 
@@ -92,10 +94,20 @@ def _as_it_is(settings: ScorerSettings, device: torch.device, keeping: ScorerCac
 
 
 def name_of(settings: ScorerSettings, reward: Reward | None = None) -> str:
-    """The scorer's name, for the run's stamp."""
+    """The scorer's name, for people."""
     if reward is not None:
         return reward.name if isinstance(reward, Scorer) else getattr(reward, "__name__", "function")
     return str(settings.path) if settings.path is not None else " + ".join(str(p.path) for p in settings.sum.values())
+
+
+def stamped_scorer(settings: ScorerSettings, reward: Reward | None = None) -> str:
+    """The scorer's identity, for the run's stamp: its name, and a hash of the models that it reads."""
+    name = name_of(settings, reward)
+    if reward is not None:
+        return name
+    paths = [settings.path] if settings.path is not None else [part.path for part in settings.sum.values()]
+    places = [place for path in paths for place in places_of(path)]
+    return scorer_identity(name, [member for place in places for member in members_of(str(model_folder(place)))])
 
 
 def places_of(path: str | list[str]) -> list[str]:

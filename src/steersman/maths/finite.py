@@ -6,6 +6,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+LARGEST_WEIGHT = 1e18
+"""A larger weight is finite, but the product of two such overflows float32, and the model's logits are NaN."""
+
 
 def not_finite(tensors: Iterable[tuple[str, Tensor]], *, bound: float = math.inf) -> list[str]:
     """The names of the tensors that hold NaN, infinity, or a number beyond `bound`."""

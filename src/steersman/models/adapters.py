@@ -17,6 +17,7 @@ from steersman.errors import ModelError
 from steersman.models.acting import adapter_names, check_adapters, switch_adapter
 from steersman.models.backbone import Backbone
 from steersman.models.finite import check_loaded
+from steersman.runs.verified import verify_model
 
 
 def add_lora(
@@ -58,6 +59,7 @@ def load_adapter(backbone: Backbone, name: str, folder: str | Path) -> None:
             f"{str(folder)!r} is no adapter folder; expected adapter_config.json and adapter_model.safetensors, "
             "as written by peft's save_pretrained. Check the path"
         )
+    verify_model(folder)
     config = LoraConfig.from_pretrained(str(folder))
     config.inference_mode = False
     _insert(backbone, name, config)

@@ -19,6 +19,7 @@ from steersman.models.finite import check_loaded
 from steersman.models.fused import fuse, unfuse
 from steersman.models.limits import check_config
 from steersman.models.unpadded import install
+from steersman.runs.verified import verify_model
 
 Quantise = Literal["4bit", "8bit"]
 
@@ -124,7 +125,8 @@ def _short(error: Exception) -> str:
 
 
 def resolve(path_or_id: str | Path) -> str:
-    """The name to pass to transformers. A missing folder, or one without a model, raises a readable error at once."""
+    """The name to pass to transformers. A missing folder, one without a model, or a damaged one of ours raises a
+    readable error at once."""
     folder = Path(path_or_id).expanduser()
     text = str(path_or_id)
     if not folder.exists():
@@ -145,6 +147,7 @@ def resolve(path_or_id: str | Path) -> str:
             f"{text!r} is no model folder: it has no config.json (seen: {content or 'nothing'}). Give the folder that "
             "holds config.json and the safetensors files; in a run folder it is under checkpoints/ or model/"
         )
+    verify_model(folder)
     return str(folder)
 
 

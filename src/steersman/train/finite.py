@@ -9,11 +9,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from steersman.errors import NotFinite
-from steersman.maths.finite import not_finite
+from steersman.maths.finite import LARGEST_WEIGHT, not_finite
 from steersman.parallel.shard import own_part
-
-LARGEST_WEIGHT = 1e18
-"""A larger weight is finite, but the product of two such overflows float32, and the model's logits are NaN."""
 
 
 def bad_weights(model: nn.Module) -> list[str]:

@@ -16,12 +16,11 @@ from steersman.data.sources import content_hash
 from steersman.errors import UsageError
 from steersman.execution.context import Job, RunContext, open_run
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
-from steersman.execution.kept import identity_of
 from steersman.execution.learner import optimiser_of, scheduled
 from steersman.execution.recorded import as_recorded
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model
-from steersman.loading.scorers import Reward, ScorerCache, name_of, scorer_of
+from steersman.loading.scorers import Reward, ScorerCache, scorer_of, stamped_scorer
 from steersman.methods.ppo.actors import make_actors, shard_actors
 from steersman.methods.ppo.collect import Asking
 from steersman.methods.ppo.distributed import DistributedEngine, DistributedScorer
@@ -44,6 +43,7 @@ from steersman.rollout.language import ModelLanguage
 from steersman.rollout.native import NativeEngine
 from steersman.runs.commands import command_line
 from steersman.runs.folder import RunFolder
+from steersman.runs.identity import identity_of
 from steersman.settings.ppo import PpoSettings
 from steersman.train.checkpoint import load_checkpoint
 from steersman.train.core import Learner
@@ -114,7 +114,7 @@ def open_ppo(settings: PpoSettings, *, quiet: bool = True, reward: Reward | None
         data=_data(settings),
         parents={
             "model": identity_of(settings.model.path),
-            "scorer": name_of(settings.scorer, reward),
+            "scorer": stamped_scorer(settings.scorer, reward),
             **({} if settings.environment is None else {"environment": settings.environment.path}),
         },
     ) as (run, policy):

@@ -11,13 +11,13 @@ import torch
 from steersman.assemble.reward.measure import Reader, measure_scale, report
 from steersman.execution.context import Job, open_unloaded
 from steersman.execution.ending import Finish, RunResult, Weights, already_finished, conclude
-from steersman.execution.kept import identity_of
 from steersman.execution.same_run import refuse_another_recipe
 from steersman.methods.reward_model import Trainee
 from steersman.models.reward_model import RewardModel, load_reward_model, save_reward_model
 from steersman.reward.average import average_weights
 from steersman.runs.commands import command_line
 from steersman.runs.folder import RunFolder, atomic_write_text
+from steersman.runs.identity import identity_of
 from steersman.settings.base import to_toml
 from steersman.settings.reward import RewardSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser

@@ -15,7 +15,6 @@ from steersman.errors import UsageError
 from steersman.execution.context import open_run
 from steersman.execution.ending import RunResult, Weights, already_finished, conclude
 from steersman.execution.fit import Task, TrainingRows, learn
-from steersman.execution.kept import identity_of
 from steersman.execution.learner import collate_groups, padded_for
 from steersman.execution.recorded import as_it_began
 from steersman.loading.language_model import base_of, load_language_model, shard_model
@@ -30,6 +29,7 @@ from steersman.models.reward_model import (
 )
 from steersman.reward.open import ENSEMBLE, members_of
 from steersman.runs.folder import atomic_write_text
+from steersman.runs.identity import identity_of
 from steersman.runs.model_folder import model_folder
 from steersman.settings.reward import RewardSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser

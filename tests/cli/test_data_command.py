@@ -99,3 +99,11 @@ def test_control_characters_of_the_data_do_not_reach_the_terminal(tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.jsonl").write_text(json.dumps({"text": "\x1b[2Jboo"}) + "\n")
     assert "\x1b" not in run("inspect", tmp_path / "a.jsonl", tmp_path / "b.jsonl").output
+
+
+def test_every_data_command_reads_named_sources(tmp_path):
+    source = "harbour:comparisons?count=20"
+    assert "20 records (20 comparison)" in run("inspect", source).output
+    assert "wrote 20 native rows" in run("convert", source, tmp_path / "out.jsonl").output
+    found = json.loads(run("split", source, tmp_path / "parts", "--shares", "0.5,0.5", "--json").output)
+    assert sum(found["wrote"]["records"].values()) == 20

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -457,6 +458,25 @@ def test_a_row_that_is_left_out_is_said(answers, tmp_path, capsys):
     told = capsys.readouterr()
     assert "1 rows left out: a prompt where" in told.err
     assert "nothing is judged yet" in told.out
+
+
+def test_named_sources_can_be_judged(terminal, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    person = terminal("harbour:answers?count=3", "--annotator", "ann")
+    person.judge("a", "1 of ")
+    assert person.quit() == 0
+    assert len(judgements(tmp_path / "harbour-answers.ann.compare.jsonl")) == 1
+
+
+def test_the_next_line_can_be_pasted_whatever_the_name(terminal, answers, tmp_path):
+    out = tmp_path / "my labels $HOME.jsonl"
+    person = terminal(answers, "--out", out, "--annotator", "ann", size=(300, 24))
+    person.judge("a", "1 of 3")
+    assert person.quit() == 0
+    (line,) = re.findall(r"next: (.*)", person.text)
+    words = shlex.split(line)
+    assert words[:2] == ["steersman", "reward"]
+    assert words[words.index("--data") + 1] == str(out)
 
 
 def test_help_names_every_option():

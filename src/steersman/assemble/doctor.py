@@ -16,7 +16,6 @@ OPTIONAL = {
     "bitsandbytes": "QLoRA",
     "tensorboard": "run.journal=tensorboard",
     "wandb": "run.journal=wandb",
-    "vllm": "vLLM rollouts",
 }
 
 

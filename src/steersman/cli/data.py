@@ -13,6 +13,15 @@ app = typer.Typer(
     help="Inspect, convert and split feedback data. A source is a file, a folder, a hub id or a named source.",
 )
 
+
+@app.callback()
+def data() -> None:
+    """Inspect, convert and split feedback data. A source is a file, a folder, a hub id or a named source."""
+    from steersman.loading.sources import register_sources
+
+    register_sources()
+
+
 Source = Annotated[str, typer.Argument(help="A file, a folder, owner/name of the hub, or a named source.")]
 Split = Annotated[str | None, typer.Option(help="The split of a dataset: train, validation, test …")]
 Format = Annotated[str | None, typer.Option(help="The format of the rows; detected from their fields if not given.")]

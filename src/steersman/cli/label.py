@@ -26,8 +26,8 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="ANSWERS...",
-        help="Answers from `steersman sample`: one file, or several to compare models. --mode demonstrate takes "
-        "prompts too.",
+        help="Answers from `steersman sample` or a source such as harbour:answers; several to compare models. "
+        "--mode demonstrate takes prompts too.",
         show_default=False,
     ),
 ]
@@ -152,8 +152,10 @@ def _next_command(items: tuple["Item", ...], ledger: "Ledger") -> str:
 def _read(source: str, mode: str) -> Iterator["Record"]:
     """The records of a source that can be judged. Left-out rows are reported on stderr."""
     from steersman.data.load import ReadReport, load_records
+    from steersman.loading.sources import register_sources
     from steersman.records import Answers, Comparison, Demonstration, Prompt, Ranking
 
+    register_sources()
     report = ReadReport()
     kinds: tuple[type, ...] = (Answers, Comparison, Ranking)
     if mode == "demonstrate":
@@ -194,8 +196,14 @@ def _login_name() -> str:
 
 def _default_out(answers: list[str], annotator: str, mode: str) -> Path:
     first = Path(answers[0])
-    safe = "".join(letter if letter.isalnum() else "-" for letter in annotator)
-    return first.with_name(f"{first.name.removesuffix('.jsonl')}.{safe}.{mode}.jsonl")
+    if not first.exists():  # a named source, such as harbour:answers?count=20: its name without the settings
+        first = Path(_safe(answers[0].partition("?")[0]))
+    return first.with_name(f"{first.name.removesuffix('.jsonl')}.{_safe(annotator)}.{mode}.jsonl")
+
+
+def _safe(name: str) -> str:
+    """A part of a file's name without special characters."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
 def _now() -> str:

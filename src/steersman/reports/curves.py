@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from steersman.evaluate.curves import Curve, line_chart
 from steersman.pages.parts import Figure, Figures
 from steersman.reports.reading import ReadRun
-from steersman.watch.health import HEALTHY, Healthy
+from steersman.watch.health import HEALTHY, Healthy, advice, in_effect
 
 HELD_OUT = "held-out "
 NO_PICTURE = (
@@ -115,15 +115,17 @@ def warnings_of(run: ReadRun) -> list[tuple[str, str]]:
     """For each metric that left its healthy range: its name, and a sentence with when and what it usually means."""
     if not run.in_the_loop:
         return []
-    return [(name, _outside_words(name, found)) for name in HEALTHY if (found := outside(run, name))]
+    return [(name, _outside_words(run, name, found)) for name in HEALTHY if (found := outside(run, name))]
 
 
-def _outside_words(name: str, found: Sequence[tuple[float, float]]) -> str:
+def _outside_words(run: ReadRun, name: str, found: Sequence[tuple[float, float]]) -> str:
     healthy = HEALTHY[name]
     step, value = max(found, key=lambda one: max(one[1] - healthy.high, healthy.low - one[1]))
     bound = f"above {healthy.low:g}" if value < healthy.low else f"below {healthy.high:g}"
     when = f"at iteration {step:.0f}" if len(found) == 1 else f"at {len(found)} iterations, worst at {step:.0f}"
-    return f"{name} was {value:.4g} {when} (usually {bound}): {_why(healthy, value)}."
+    return (
+        f"{name} was {value:.4g} {when} (usually {bound}): {advice(_why(healthy, value), set(in_effect(run.recipe)))}."
+    )
 
 
 def _why(healthy: Healthy, value: float) -> str:
@@ -144,7 +146,7 @@ def _figure(run: ReadRun, chart: Chart) -> Figure | None:
     if not svg:
         return None
     left = outside(run, chart.key) if healthy is not None else []
-    note = _outside_words(chart.key, left) if left else ""
+    note = _outside_words(run, chart.key, left) if left else ""
     return Figure(
         chart.title,
         tuple(curve.name for curve in curves),

@@ -1,6 +1,7 @@
 """Stages 1 and 2, and the KL controllers: which prompts are asked, what becomes of scores, how the coefficient
 moves."""
 
+import re
 from itertools import chain
 from statistics import fmean, pstdev
 
@@ -17,8 +18,10 @@ from steersman.methods.ppo.kl_controller import next_coefficient
 from steersman.methods.ppo.score import ask, in_plain_numbers
 from steersman.methods.ppo.shaping import Answered, RunningScale, shape
 from steersman.reward.scorer import Score
+from steersman.settings.base import all_keys
+from steersman.settings.ppo import PpoSettings
 from steersman.settings.shaping import KlSettings, ShapingSettings
-from steersman.watch.health import HEALTHY, verdicts
+from steersman.watch.health import HEALTHY, in_effect, verdicts
 
 
 @given(st.integers(1, 30), st.integers(1, 20), st.integers(0, 5))
@@ -136,6 +139,24 @@ def test_each_number_outside_its_healthy_range_is_told_in_a_sentence_of_its_own(
     for healthy in HEALTHY.values():
         assert healthy.low < healthy.high
         assert healthy.below or healthy.above
+
+
+def test_what_is_set_is_not_advised_again():
+    recipe = {"score": {"missing_eos_penalty": 1.0}, "kl": {"limit": None}, "update": {"target_kl": 0.0}}
+    row = {"ended with EOS": 0.1, "KL to reference": 50.0, "KL to old policy": 1.0}
+    asked = " ".join(verdicts(row, set(in_effect(recipe))))
+    assert "raise it, raise score.missing_eos_penalty, or check" in asked
+    assert "set kl.limit" in asked
+    assert "set update.target_kl" in asked
+    set_up = {"score.missing_eos_penalty", "kl.limit", "update.target_kl"}
+    assert not any("set " in words for words in verdicts(row, set_up))
+    assert all("{" not in words and "|" not in words for words in [*verdicts(row), *verdicts(row, set_up)])
+
+
+def test_the_settings_that_are_advised_exist():
+    known = set(all_keys(PpoSettings))
+    for healthy in HEALTHY.values():
+        assert set(re.findall(r"\{([\w.]+)\|", healthy.below + healthy.above)) <= known
 
 
 def test_a_rollouts_row_counts_the_answers_tokens_only():

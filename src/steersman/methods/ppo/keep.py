@@ -12,7 +12,7 @@ from steersman.methods.ppo.update import UpdateStats
 from steersman.methods.ppo.watched import act, finding_rows, sentence
 from steersman.rollout.engine import refresh
 from steersman.settings.ppo import PpoSettings
-from steersman.watch.health import verdicts
+from steersman.watch.health import in_effect, verdicts
 from steersman.watch.records import WatchReport
 
 SHOWN = ("score", "KL to reference", "answer tokens per second")
@@ -48,7 +48,7 @@ def log_iteration(parts: Parts, settings: PpoSettings, memory: Memory, done: Ite
     keeper.journal({"step": step, **done.row})
     keeper.samples(step, sample_rows(done.experience, parts.language, settings.samples_kept))
     keeper.show(step, {name: done.row[name] for name in SHOWN})
-    for warning in verdicts(done.row):
+    for warning in verdicts(done.row, set(in_effect(settings.model_dump()))):
         name = warning.split(" is ")[0]
         if name not in memory.reported:
             memory.reported.append(name)

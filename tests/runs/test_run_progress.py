@@ -85,6 +85,29 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch):
     assert "\x1b[" in text
 
 
+def test_a_bar_shows_the_time_left_however_long_a_step_takes(monkeypatch: pytest.MonkeyPatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    clock, stream = Clock(), Terminal()
+    with Progress("ppo", 10, stream=stream, clock=clock) as progress:
+        for done in (1, 2):
+            clock.now += 40.0
+            progress.update(done)
+        progress._bar.refresh()
+        # Two steps of 40 s leave eight, 320 s.
+        assert "0:05:20 left" in stream.getvalue()
+        clock.now += 15.0
+        progress._bar.refresh()
+        assert "0:05:05 left" in stream.getvalue()
+        clock.now += 60.0
+        progress._bar.refresh()
+        assert "0:04:40 left" in stream.getvalue(), "a step that takes longer than the others leaves seven"
+
+
 def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch):
     class Dumb(io.StringIO):
         def isatty(self) -> bool:

@@ -42,25 +42,34 @@ class Progress:
         self._stream: Any = sys.stderr if stream is None else stream
         self._between = seconds_between_lines
         self._numbers: Mapping[str, float] = {}
-        self._began = self._printed = 0.0
+        self._began = self._updated = self._printed = 0.0
         self._bar: Any = None
         self._shown: tuple[int, str] | None = None
 
     def __enter__(self) -> "Progress":
-        self._began = self._printed = self._clock()
+        self._began = self._updated = self._printed = self._clock()
         if not self._silent and self._stream.isatty() and os.environ.get("TERM") != "dumb":
             self._start_bar()
         return self
 
     def _start_bar(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn
         from rich.progress import Progress as Bar
+        from rich.text import Text
+
+        left = self._time_left
+
+        class TimeLeft(ProgressColumn):
+            """rich's own column forgets steps that are older than 30 seconds, and then shows nothing."""
+
+            def render(self, task: object) -> Text:
+                return Text(left())
 
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeRemainingColumn(),
+            TimeLeft(),
             TextColumn("{task.fields[numbers]}", markup=False),
             console=console(file=self._stream, highlight=True),
         )
@@ -69,7 +78,7 @@ class Progress:
 
     def update(self, done: int, numbers: Mapping[str, float] | None = None) -> None:
         """Report that `done` of `total` steps are done. The first three of `numbers` are shown."""
-        self.done = done
+        self.done, self._updated = done, self._clock()
         self._numbers = self._numbers if numbers is None else numbers
         if self._bar is not None:
             self._bar.update(self._task, completed=done, numbers=self._number_text())
@@ -92,7 +101,9 @@ class Progress:
         steps = self.done - self._first
         if steps <= 0 or self.done >= self.total:
             return ""
-        seconds = round((self._clock() - self._began) / steps * (self.total - self.done))
+        each, to_come = (self._updated - self._began) / steps, self.total - self.done
+        # Between two steps the time runs down, until the present step takes longer than those before.
+        seconds = round(each * to_come - min(self._clock() - self._updated, each))
         return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
 
     def __exit__(self, *exception: object) -> None:

@@ -61,8 +61,8 @@ def test_a_model_may_be_made_with_a_seed_of_its_own(tmp_path: Path):
 
 
 def test_other_data_are_another_run(tmp_path: Path):
-    with open_run(job(tmp_path), load, data={"train": "ab"}, parents={}):
-        pass
+    with open_run(job(tmp_path), load, data={"train": "ab"}, parents={}) as (run, _):
+        run.folder.journal({"step": 1})
     with (
         pytest.raises(UsageError, match=r"data\.train was ab and is now ff"),
         open_run(job(tmp_path), load, data={"train": "ff"}, parents={}),

@@ -31,6 +31,8 @@ class Method(Settings):
 
 
 def begun(tmp_path: Path, recipe: str) -> RunFolder:
+    """The folder of a run that has taken a step."""
+    (tmp_path / "checkpoints" / "step-000001").mkdir(parents=True, exist_ok=True)
     (tmp_path / "recipe.toml").write_text(recipe)
     return RunFolder(tmp_path)
 

@@ -188,6 +188,7 @@ def test_how_a_service_is_asked_may_change_when_a_run_goes_on_and_what_is_asked_
     usual = ["model.path=m", "prompts.source=p", f"run.out={tmp_path}", "scorer.sum.a.path=https://8.8.8.8/"]
     settings = load_settings(PpoSettings, None, usual)
     (tmp_path / "recipe.toml").write_text(to_toml(settings))
+    (tmp_path / "checkpoints" / "step-000001").mkdir(parents=True)
     folder = RunFolder(tmp_path)
     refuse_another_recipe(folder, load_settings(PpoSettings, None, [*usual, "scorer.sum.a.http.timeout=5"]))
     with pytest.raises(UsageError, match=r"scorer\.sum\.a\.path"):

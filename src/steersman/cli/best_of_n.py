@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli.command import Json, Profile, Seeds, Words
+from steersman.cli.command import Extend, Json, Profile, Seeds, Words
 from steersman.cli.training import Device, Out, Prompts, Scorer, train
 
 EXAMPLE = (
@@ -25,6 +25,7 @@ def best_of_n(
     seed: Annotated[int | None, typer.Option(help="Seed of sampling and of the order of rows.")] = None,
     device: Device = None,
     profile: Profile = None,
+    extend: Extend = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
@@ -39,5 +40,6 @@ def best_of_n(
         "seed": seed,
         "device": device,
         "profile": profile,
+        "extend": extend,
     }
     train("best-of-n", words, options, seeds=seeds, as_json=json)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli.command import Json, Profile, Seeds, Words
+from steersman.cli.command import Extend, Json, Profile, Seeds, Words
 from steersman.cli.training import Device, Out, train
 
 EXAMPLE = "Example: steersman classifier --data labelled.csv --positive hate --positive offensive --out runs/classifier"
@@ -25,6 +25,7 @@ def classifier(
     seed: Annotated[int | None, typer.Option(help="Seed of data order and of the new output layer.")] = None,
     device: Device = None,
     profile: Profile = None,
+    extend: Extend = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
@@ -37,5 +38,6 @@ def classifier(
         "seed": seed,
         "device": device,
         "profile": profile,
+        "extend": extend,
     }
     train("classifier", words, options, seeds=seeds, as_json=json)

@@ -32,6 +32,10 @@ Profile = Annotated[
         help="Profile this many steps with torch.profiler: a trace and a table by phase in the run folder.",
     ),
 ]
+Extend = Annotated[
+    bool | None,
+    typer.Option("--extend", help="Go on with this folder's run to a greater length, also if it has finished."),
+]
 Seeds = Annotated[
     int,
     typer.Option(
@@ -67,7 +71,7 @@ def gather(schema: type[S], words: Sequence[str] | None, options: Mapping[str, o
     words = list(words or [])
     recipe = words.pop(0) if words and "=" not in words[0] else None
     overrides = [
-        f"{key}={json.dumps(value) if isinstance(value, str) else value}"
+        f"{key}={json.dumps(value) if isinstance(value, str | bool) else value}"
         for key, value in options.items()
         if value is not None
     ]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from steersman.cli.command import Json, Profile, Seeds, Words
+from steersman.cli.command import Extend, Json, Profile, Seeds, Words
 from steersman.cli.training import Device, Out, train
 
 EXAMPLE = "Example: steersman ilql --model runs/sft --data scored.jsonl --out runs/ilql beta=4"
@@ -26,6 +26,7 @@ def ilql(
     seed: Annotated[int | None, typer.Option(help="Seed of data order, adapters and heads.")] = None,
     device: Device = None,
     profile: Profile = None,
+    extend: Extend = None,
     seeds: Seeds = 1,
     json: Json = False,
 ) -> None:
@@ -39,5 +40,6 @@ def ilql(
         "seed": seed,
         "device": device,
         "profile": profile,
+        "extend": extend,
     }
     train("ilql", words, options, seeds=seeds, as_json=json)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from steersman.assemble.stages import stage_of
-from steersman.cli.command import Json, Profile, Seeds, Words, gather
+from steersman.cli.command import Extend, Json, Profile, Seeds, Words, gather
 
 Scorer = Annotated[
     str | None, typer.Option(help="A reward model or run, a classifier, file.py:function, https://… or verify:numeric.")
@@ -27,6 +27,7 @@ SETTING = {
     "seed": "run.seed",
     "device": "run.device",
     "profile": "run.profile",
+    "extend": "run.extend",
 }
 """The setting that each option stands for; an option that is not here is a setting by its own name."""
 
@@ -53,10 +54,19 @@ def from_rows(command: str, text: str, *, model_help: str, data_help: str, seed_
         seed: Annotated[int | None, typer.Option(help=seed_help)] = None,
         device: Device = None,
         profile: Profile = None,
+        extend: Extend = None,
         seeds: Seeds = 1,
         json: Json = False,
     ) -> None:
-        options = {"model": model, "data": data, "out": out, "seed": seed, "device": device, "profile": profile}
+        options = {
+            "model": model,
+            "data": data,
+            "out": out,
+            "seed": seed,
+            "device": device,
+            "profile": profile,
+            "extend": extend,
+        }
         train(command, words, options, seeds=seeds, as_json=json)
 
     run.__doc__ = text
@@ -75,11 +85,18 @@ def from_prompts(command: str, text: str, *, model_help: str, seed_help: str) ->
         seed: Annotated[int | None, typer.Option(help=seed_help)] = None,
         device: Device = None,
         profile: Profile = None,
+        extend: Extend = None,
         seeds: Seeds = 1,
         json: Json = False,
     ) -> None:
         options = {"model": model, "scorer": scorer, "prompts": prompts, "out": out, "seed": seed}
-        train(command, words, {**options, "device": device, "profile": profile}, seeds=seeds, as_json=json)
+        train(
+            command,
+            words,
+            {**options, "device": device, "profile": profile, "extend": extend},
+            seeds=seeds,
+            as_json=json,
+        )
 
     run.__doc__ = text
     return run

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from steersman.errors import SteersmanError
 from steersman.execution.context import Job, RunContext
 from steersman.execution.kept import finished
-from steersman.execution.same_run import refuse_another_recipe
+from steersman.execution.same_run import extends, refuse_another_recipe
 from steersman.runs.checkpoints import CheckpointStore, is_disk_full
 from steersman.runs.folder import RunFolder, free_bytes, fsync_path
 from steersman.runs.journal import read_rows
@@ -107,6 +107,8 @@ def already_finished(job: Job) -> RunResult | None:
         return None
     folder = RunFolder(Path(job.run.out))
     refuse_another_recipe(folder, job.settings)
+    if extends(folder, job.settings):
+        return None
     rows, _ = read_rows(folder.journal_path)
     best = CheckpointStore(folder.checkpoints).best()
     step = int(ending["step"])

@@ -115,6 +115,9 @@ class RunSettings(Settings):
     only."""
     keep_last: int = Field(default=2, ge=1)
     keep_every: int | None = Field(default=None, ge=1)
+    extend: bool = False
+    """Go on with the folder's run to more iterations, steps or epochs than it was begun with, also if it has
+    finished."""
     profile: int | None = Field(default=None, ge=1)
     """Profile this many steps (PPO: iterations) with torch.profiler; a trace and a table by phase go into profile/ in
     the folder."""

@@ -44,7 +44,9 @@ MAY_IMPORT = {
     "reports": "secrets errors records maths runs evaluate watch pages harbour",
     "execution": "printing secrets errors settings maths batches runs models parallel data train",
     "loading": "printing errors records settings runs text models parallel data rollout reward train harbour execution",
-    "training_data": "errors records settings batches runs text models parallel data rollout reward loading execution",
+    "training_data": (
+        "errors records settings batches runs text models parallel data rollout reward judging loading execution"
+    ),
     "inference": (
         "errors records settings maths batches runs text models parallel data rollout reward train evaluate pages "
         "harbour "

@@ -11,7 +11,7 @@ from moody_server import moody_server
 from steersman.assemble.stages import STAGES
 from steersman.errors import ServiceError, UsageError
 from steersman.records import Prompt
-from steersman.reward.exchange import parse_url
+from steersman.reward.exchange import checked_addresses, parse_url
 from steersman.reward.http import HttpOptions, HttpScorer
 from steersman.secrets import conceal, concealed, concealed_arguments, is_secret
 from steersman.settings.base import all_keys
@@ -80,6 +80,17 @@ def test_a_variable_of_the_environment_is_sent_and_never_kept(monkeypatch):
     monkeypatch.delenv("SCORER_KEY")
     with pytest.raises(UsageError, match="the environment has no SCORER_KEY"):
         parse_url("https://host/score?key=${SCORER_KEY}", ())
+
+
+def test_a_secret_in_an_address_travels_encrypted_or_to_an_allowed_address_only():
+    open_address = "http://8.8.8.8/score?model=large&api_key=sesame"
+    with pytest.raises(
+        UsageError, match=r"api_key=\*\*\* is not encrypted, so the secret in its address could be read"
+    ):
+        checked_addresses(parse_url(open_address, ()), secret=False)
+    checked_addresses(parse_url(open_address, ("8.8.8.8",)), secret=False)
+    checked_addresses(parse_url(open_address.replace("http:", "https:"), ()), secret=False)
+    checked_addresses(parse_url("http://8.8.8.8/score?model=large", ()), secret=False)
 
 
 def test_an_address_of_a_kept_recipe_says_what_is_missing():

@@ -87,6 +87,12 @@ def hidden_values(url: str) -> list[str]:
     return sorted({value for text in raw for value in (text, unquote_plus(text))}, key=len, reverse=True)
 
 
+def holds_secret(url: str) -> bool:
+    """Whether a URL's query has a parameter whose name says that it is a secret."""
+    query = url.partition("?")[2].partition("#")[0]
+    return any(is_secret(text.partition("=")[0]) and text.partition("=")[2] for text in query.split("&"))
+
+
 def _url(found: re.Match[str]) -> str:
     rest = found["rest"]
     tail = rest[len(rest.rstrip(".,;:)]!")) :]  # punctuation of the sentence around the URL

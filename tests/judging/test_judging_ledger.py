@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from steersman.errors import DataError, RunLocked
 from steersman.judging.ledger import Ledger, SaveError
 from steersman.judging.queue import Item
+from steersman.judging.reading import difference_in_words
 from steersman.judging.session import Verdict
 from steersman.judging.verdicts import Judgement, record_of
 from steersman.records import Comparison, Completion, Prompt, from_dict, to_dict
@@ -131,6 +132,38 @@ def test_a_judgement_missing_from_the_file_is_written_back_and_said(tmp_path):
         assert ledger.path.read_bytes() == whole
     with opened(tmp_path) as ledger:
         assert ledger.notices == []
+
+
+def test_whoever_reads_a_label_file_is_told_in_what_it_differs(tmp_path):
+    with opened(tmp_path) as ledger:
+        judge(ledger, *range(12))
+        ledger.undo()
+        judge(ledger, 11)
+    path, whole, history = ledger.path, ledger.path.read_bytes(), ledger.history_path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    assert difference_in_words(path) == difference_in_words(tmp_path / "other.jsonl") == ""
+    path.write_bytes(b"".join(lines[:5]) + lines[0] + lines[5].replace(b'"preference": 1.0', b'"preference": 0.0'))
+    assert "differs from the history of its judgements: 6 missing, 1 altered, 1 there twice." in difference_in_words(
+        path
+    )
+    assert path.read_bytes() != whole  # nothing is repaired here
+    ledger.history_path.write_bytes(history.replace(b"item3", b"item4", 1))
+    assert "history:4: altered" in difference_in_words(path)
+    ledger.history_path.write_text("something else\n")
+    assert difference_in_words(path) == ""
+
+
+@pytest.mark.slow
+def test_training_on_a_label_file_that_was_cut_says_so(tmp_path, capfd):
+    from commandline import call
+
+    with opened(tmp_path) as ledger:
+        judge(ledger, *range(12))
+    lines = ledger.path.read_bytes().splitlines(keepends=True)
+    ledger.path.write_bytes(b"".join(lines[:5]))
+    words = ["--model", "tiny:llama", "--data", str(ledger.path), "--out", str(tmp_path / "run"), "data.held_out=none"]
+    assert call(["reward", *words, "train.epochs=1"]) == 0
+    assert "differs from the history of its judgements: 7 missing" in capfd.readouterr().err
 
 
 def test_a_line_without_its_end_gets_it(tmp_path):

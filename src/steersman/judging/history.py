@@ -39,7 +39,7 @@ class History:
 
     def __init__(self, label_path: Path) -> None:
         self.label_path = label_path
-        self.path = label_path.with_name(label_path.name + ".history")
+        self.path = history_path(label_path)
         self._handle = -1
         self._hash = ""
 
@@ -64,24 +64,10 @@ class History:
     def read(self) -> list[Event]:
         """All events, verified. An incomplete last line is removed, so that the next event has its own line."""
         data = self.path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        events: list[Event] = []
-        self._hash, hashed, old = "", False, hashlib.sha256()
-        for number, line in enumerate(whole.splitlines(keepends=True), 1):
-            event = _parsed(line)
-            if event is None:
-                raise self._damaged(number, "not a history event")
-            digest = event.pop("hash", None)
-            if digest is None and not hashed and "held" not in (event if event["event"] in JUDGED else ()):
-                old.update(line)
-                self._hash = old.hexdigest()[:16]
-            elif digest != _hash(self._hash, event) or line != line_of({**event, "hash": digest}):
-                raise self._damaged(number, "altered, or a line before it is missing: its running hash does not match")
-            else:
-                self._hash, hashed = digest, True
-            events.append(event)
-        if len(whole) < len(data):
-            os.ftruncate(self._handle, len(whole))
+        events, self._hash = verified(data, self.label_path)
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.ftruncate(self._handle, whole)
         return events
 
     def append(self, *events: Mapping[str, Any]) -> None:
@@ -103,11 +89,38 @@ class History:
         os.ftruncate(self._handle, mark[0])
         self._hash = mark[1]
 
-    def _damaged(self, number: int, why: str) -> DataError:
-        return DataError(
-            f"{self.path}:{number}: {why}. The history is damaged. Restore it from a backup, or move it away to "
-            f"continue with the judgements in {self.label_path.name} as they are"
-        )
+
+def verified(data: bytes, label_path: Path) -> tuple[list[Event], str]:
+    """The events of a history and its running hash. An incomplete last line is left out; damage is a DataError."""
+    events: list[Event] = []
+    running, hashed, old = "", False, hashlib.sha256()
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(keepends=True), 1):
+        event = _parsed(line)
+        if event is None:
+            raise _damaged(label_path, number, "not a history event")
+        digest = event.pop("hash", None)
+        if digest is None and not hashed and "held" not in (event if event["event"] in JUDGED else ()):
+            old.update(line)
+            running = old.hexdigest()[:16]
+        elif digest != _hash(running, event) or line != line_of({**event, "hash": digest}):
+            raise _damaged(
+                label_path, number, "altered, or a line before it is missing: its running hash does not match"
+            )
+        else:
+            running, hashed = str(digest), True
+        events.append(event)
+    return events, running
+
+
+def history_path(label_path: Path) -> Path:
+    return label_path.with_name(label_path.name + ".history")
+
+
+def _damaged(label_path: Path, number: int, why: str) -> DataError:
+    return DataError(
+        f"{history_path(label_path)}:{number}: {why}. The history is damaged. Restore it from a backup, or move it "
+        f"away to continue with the judgements in {label_path.name} as they are"
+    )
 
 
 def what_stands(events: Sequence[Event]) -> Standing:

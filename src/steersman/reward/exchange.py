@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from steersman.errors import UsageError
-from steersman.secrets import HIDDEN, conceal, hidden_values
+from steersman.secrets import HIDDEN, conceal, hidden_values, holds_secret
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Address = tuple[socket.AddressFamily, tuple[Any, ...]]
@@ -143,10 +143,10 @@ def checked_addresses(endpoint: Endpoint, *, secret: bool) -> list[Address]:
                 "allow "
                 f'the address: scorer.http.allow=["{text}"]'
             )
-        if not allowed and secret and not endpoint.encrypted:
+        if not allowed and not endpoint.encrypted and (secret or holds_secret(endpoint.path)):
+            what = "the token of scorer.http.token_env" if secret else "the secret in its address"
             raise UsageError(
-                f"{endpoint.shown} is not encrypted, so the token of scorer.http.token_env could be read on its way to "
-                f"{text}; use https"
+                f"{endpoint.shown} is not encrypted, so {what} could be read on its way to {text}; use https"
             )
     return addresses
 

@@ -12,6 +12,7 @@ from steersman.data.sources import content_hash
 from steersman.data.split import split_of
 from steersman.errors import UsageError
 from steersman.execution.context import RunContext
+from steersman.judging.reading import difference_in_words
 from steersman.loading.sources import register_sources
 from steersman.records import Record
 from steersman.settings.parts import DataSettings
@@ -101,6 +102,9 @@ class DataSide:
             path = run.folder.folder.quarantine_path
             words += f"; {self.report.malformed:,} bad rows are in {path}, such as {examples}"
         run.notice(words)
+        differing = "" if self.held_out else difference_in_words(Path(self.data.source).expanduser())
+        if differing:
+            run.notice(differing)
 
 
 def longest_row(data: DataSettings, context: int | None) -> int:

@@ -135,3 +135,17 @@ def test_the_command_and_its_recipe_run(settings, tmp_path):
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout.splitlines()[-1])["ending"] == "finished"
+
+
+@pytest.mark.parametrize(("method", "rate"), [("xpo", 3e-3), ("nash_md", 1e-2)])
+def test_xpo_and_nash_md_learn_what_the_scorer_prefers(settings, tmp_path, method, rate):
+    # scores that differ by several nats, so that the judge is sure
+    (tmp_path / "sure.py").write_text("def vowels(answer):\n    return 2.0 * sum(answer.count(c) for c in 'aeiou')\n")
+    words = (f"method={method}", f"scorer.path={tmp_path / 'sure.py'}:vowels", "train.batch_size=16")
+    words += (f"optimiser.learning_rate={rate}", "sampling.max_new_tokens=4", "beta=0.02")
+    result = run_online_dpo(settings("train.steps=25", *words), quiet=True)
+    found = scores(result.out)
+    before, after = sum(found[:5]) / 5, sum(found[-5:]) / 5
+    print(f"\n{method}: score {before:.3f} -> {after:.3f}, KL {result.held_out['KL to reference']:.2f}")
+    assert after > 1.3 * before
+    assert result.held_out["score"] > before

@@ -5,6 +5,7 @@ run resumes without storing samples.
 """
 
 import copy
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +13,7 @@ from functools import partial
 import torch
 
 from steersman.assemble.dpo import preference_loss, reference_of, reference_view, refuse_what_has_no_place
+from steersman.batches import AnswerGroup
 from steersman.data.sources import content_hash
 from steersman.errors import UsageError
 from steersman.execution.context import Job, RunContext, open_run
@@ -23,8 +25,9 @@ from steersman.inference.distance import NAME
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model, saving, shard_model
 from steersman.loading.scorers import Reward, ScorerCache, scorer_of, stamped_scorer
-from steersman.methods.dpo import DirectPreference, JudgedGroup, collate
+from steersman.methods.dpo import DirectPreference, JudgedBatch, JudgedGroup, collate
 from steersman.methods.online_dpo import judged_pairs
+from steersman.methods.online_opponents import Exploratory, NashMirrorDescent, against_opponent
 from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration
 from steersman.methods.ppo.distributed import DistributedEngine, DistributedScorer, checked_scores
 from steersman.methods.ppo.records import Sample
@@ -34,13 +37,16 @@ from steersman.models.language_model import LanguageModel
 from steersman.parallel.world import World
 from steersman.records import Prompt
 from steersman.reward.scorer import Scorer
-from steersman.rollout.engine import Sampling
+from steersman.rollout.engine import Engine, Sampling
 from steersman.rollout.language import ModelLanguage, room_for_prompts
+from steersman.rollout.mixture import MixtureEngine
 from steersman.rollout.native import NativeEngine
 from steersman.runs.commands import command_line
 from steersman.runs.identity import identity_of
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import OnlineDpoSettings
+from steersman.text.rendering import end_ids
+from steersman.train.objective import Objective
 from steersman.training_data.prompts import prompts_of
 from steersman.training_data.reference import shared_log_probs
 
@@ -70,7 +76,7 @@ class PairMaker:
         return plain if self.run.world.size == 1 else DistributedEngine(plain, self.model.backbone, self.run.world)
 
     def samples(
-        self, engine: Samples, prompts: Sequence[Prompt], each: int, *, step: int, purpose: str
+        self, engine: Engine, prompts: Sequence[Prompt], each: int, *, step: int, purpose: str
     ) -> tuple[list[Sample], list[float]]:
         asking = Asking(self.sampling, each, self.run.seed, purpose)
         found = collect(prompts, engine, self.language, asking, iteration=step)
@@ -78,9 +84,13 @@ class PairMaker:
         return found, [score.value for score in scores]
 
     def pairs(self, samples: Sequence[Sample], scores: Sequence[float]) -> list[JudgedGroup]:
-        """The pairs, each with the reference's log-probs of its answers."""
+        """The best and the worst answer to each prompt, with the reference's log-probs."""
         each, labels = self.settings.samples_per_prompt, self.settings.labels
-        groups = [pair.group for pair in judged_pairs(samples, scores, each=each, labels=labels)]
+        pairs = judged_pairs(samples, scores, each=each, labels=labels)
+        return self.with_reference([pair.group for pair in pairs])
+
+    def with_reference(self, groups: Sequence[AnswerGroup]) -> list[JudgedGroup]:
+        """The pairs, each with the reference's log-probs of its answers."""
         rows = [row for group in groups for row in group.rows]
         backbone, adapter = self.reference
         pad_id, budget = self.model.pad_id, self.run.token_budget
@@ -122,7 +132,7 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: 
         maker = PairMaker(run, settings, model, language, scorer, policy, reference)
         engine = maker.engine(policy)
         rows = RowsMadeByStep(len(prompts), _pairs_of_step(maker, engine, prompts), _held_out(maker, held_out))
-        task = Task(DirectPreference(settings), padded_for(run, model, collate), partial(preference_loss, settings))
+        task = Task(_objective(settings), padded_for(run, model, collate), partial(preference_loss, settings))
         finish = learn(run, settings, model.backbone, rows, task)
         if finish.ending != "stopped" and held_out and settings.distance.prompts:
             finish = _measured(maker, engine, held_out, finish)
@@ -155,6 +165,8 @@ def _check(settings: OnlineDpoSettings) -> None:
             "online DPO measures answers as it samples them; set sampling.max_new_tokens instead of "
             "distance.max_new_tokens"
         )
+    if settings.method == "nash_md" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("method=nash_md works in one process; start it without torchrun, or choose xpo or online_dpo")
     refuse_what_has_no_place(settings)
 
 
@@ -170,12 +182,12 @@ def _held_out(maker: PairMaker, prompts: Sequence[Prompt]) -> list[JudgedGroup]:
 
 def _pairs_of_step(maker: PairMaker, engine: Samples, prompts: Sequence[Prompt]) -> RowsOfStep:
     """A function that makes the pairs of a step with its first weights."""
-    settings = maker.settings
+    settings, opponent = maker.settings, _opponent(maker)
 
     def rows_of(step: int) -> list[JudgedGroup]:
         engine.refresh(step)
         chosen = prompts_of_iteration(len(prompts), settings.train.batch_size, seed=maker.run.seed, iteration=step)
-        each = settings.samples_per_prompt
+        each = settings.samples_per_prompt if opponent is None else 1
         samples, scores = maker.samples(engine, [prompts[i] for i in chosen], each, step=step, purpose="train")
         maker.run.folder.journal(
             {
@@ -186,9 +198,37 @@ def _pairs_of_step(maker: PairMaker, engine: Samples, prompts: Sequence[Prompt])
                 "ended with EOS": sum(sample.rollout.finish_reason != "length" for sample in samples) / len(samples),
             }
         )
-        return maker.pairs(samples, scores)
+        if opponent is None:
+            return maker.pairs(samples, scores)
+        theirs = maker.samples(opponent, [prompts[i] for i in chosen], 1, step=step, purpose="opponent")
+        judge = "soft" if settings.method == "nash_md" else settings.labels
+        return maker.with_reference(against_opponent(samples, theirs[0], scores, theirs[1], judge))
 
     return rows_of
+
+
+def _opponent(maker: PairMaker) -> Engine | None:
+    """What gives the second answer of each pair; None if the policy gives all."""
+    settings, tokeniser = maker.settings, maker.model.tokeniser
+    if settings.method == "online_dpo":
+        return None
+    if settings.method == "xpo":
+        return maker.engine(maker.reference)
+    ends = end_ids(tokeniser, getattr(maker.model.backbone.hf, "generation_config", None))
+    return MixtureEngine(
+        maker.policy,
+        maker.reference,
+        share=settings.mixture,
+        tokeniser=tokeniser,
+        end_ids=ends,
+        token_budget=maker.run.token_budget,
+    )
+
+
+def _objective(settings: OnlineDpoSettings) -> Objective[JudgedGroup, JudgedBatch]:
+    if settings.method == "nash_md":
+        return NashMirrorDescent(settings)
+    return DirectPreference(settings) if settings.method == "online_dpo" else Exploratory(settings)
 
 
 def _measured(maker: PairMaker, engine: Samples, prompts: Sequence[Prompt], finish: Finish) -> Finish:

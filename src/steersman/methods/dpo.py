@@ -101,9 +101,11 @@ class DirectPreference:
         return {"preference": pairs, "likelihood": float(better)}
 
     def __call__(self, model: Policy, batch: JudgedBatch) -> Sums:
-        pairs = batch.pairs
-        flat, _ = model.log_probs(pairs.tokens)
-        sums = answer_sums(flat, batch)
+        return self.sums_of(model.log_probs(batch.pairs.tokens)[0], batch)
+
+    def sums_of(self, flat: Float[Tensor, " targets"], batch: JudgedBatch) -> Sums:
+        """The sums, from the policy's log-prob of each target."""
+        pairs, sums = batch.pairs, answer_sums(flat, batch)
         gap = self._gap(flat, batch, sums)
         loss = pairs.weight * self._loss(gap, pairs, sums)
         decided = pairs.target != 0.5

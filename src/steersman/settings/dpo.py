@@ -98,6 +98,13 @@ class OnlineDpoSettings(PreferenceSettings):
     """Settings of online DPO: pairs are sampled from the current policy and ranked by a scorer during training."""
 
     earlier_defaults: ClassVar[Mapping[str, Any]] = {"labels": "hard", "prompts.template": "none"}
+    method: Literal["online_dpo", "xpo", "nash_md"] = "online_dpo"
+    """Whose answers are compared. online_dpo: the policy's own. xpo: the policy's with the reference's (XPO).
+    nash_md: the policy's with those of a mixture of policy and reference, by policy gradient (Nash-MD)."""
+    optimism: float = Field(default=1e-5, ge=0)
+    """XPO's alpha: how strongly the reference's answers are made less likely, per answer."""
+    mixture: float = Field(default=0.5, ge=0, le=1)
+    """Share of the reference in Nash-MD's mixture: 0 is the policy itself, 1 the reference."""
     prompts: PromptSettings
     scorer: ScorerSettings
     sampling: SamplingSettings = SamplingSettings()
@@ -115,5 +122,22 @@ class OnlineDpoSettings(PreferenceSettings):
             raise ValueError(
                 "use_margin=true and labels=soft both use the difference of a pair's scores; choose labels=hard, or "
                 "leave use_margin out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _of_the_method(self) -> "OnlineDpoSettings":
+        used = {"optimism": ("xpo",), "mixture": ("nash_md",)}
+        if self.method == "nash_md":
+            others = ("loss", "label_smoothing", "use_margin", "likelihood", "length", "divergence")
+            used |= dict.fromkeys(others, ("online_dpo", "xpo"))
+        for name, methods in used.items():
+            value = getattr(self, name)
+            if self.method not in methods and value != type(self).model_fields[name].default:
+                raise ValueError(f"{name}={value} has no effect with method={self.method}; leave it out")
+        if self.method != "online_dpo" and self.samples_per_prompt != 2:
+            raise ValueError(
+                f"method={self.method} compares one answer of the policy with one of its opponent, and "
+                f"samples_per_prompt={self.samples_per_prompt}; leave it at 2"
             )
         return self

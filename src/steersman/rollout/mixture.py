@@ -1,0 +1,107 @@
+"""An engine that samples from the geometric mixture of two models.
+
+Each token's probability is proportional to policy^(1 - share) * reference^share (Nash-MD, arXiv 2312.00886; TRL's
+`mixture_coef`).
+
+It runs both models over the whole text for each token, without a KV cache, so it is slow beside the native engine.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from steersman.batches import TokenRow, pad_rows
+from steersman.maths.tokens import gather_before
+from steersman.models.acting import acting_as
+from steersman.models.answer_kl import ModelView
+from steersman.models.rows import padded_groups
+from steersman.rollout.batch import FinishReason, Rollout, RolloutBatch
+from steersman.rollout.engine import OnToken, Sampling, seeds_for
+from steersman.rollout.sampler import draw
+from steersman.rollout.stops import StopStrings
+from steersman.rollout.uniforms import uniforms
+from steersman.text.tokeniser import Tokeniser
+
+
+class MixtureEngine:
+    """`share` is the reference's: 0 is the policy, 1 the reference. `version` counts nothing: the models are used as
+    they are."""
+
+    version = 0
+
+    def __init__(
+        self,
+        policy: ModelView,
+        reference: ModelView,
+        *,
+        share: float,
+        tokeniser: Tokeniser,
+        end_ids: Sequence[int],
+        token_budget: int,
+    ) -> None:
+        self._models = ((policy, 1 - share), (reference, share))
+        self._tokeniser, self._end_ids, self._budget = tokeniser, frozenset(end_ids), token_budget
+
+    def load_weights(self, state: object, version: int) -> None:
+        """The models are the caller's own, so there is nothing to load."""
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        samples: int = 1,
+        seeds: Sequence[int] | int,
+        on_token: OnToken | None = None,
+    ) -> RolloutBatch:
+        each = seeds_for(seeds, len(prompts), samples)
+        numbers = uniforms(each, sampling.max_new_tokens)
+        stops = StopStrings(self._tokeniser, sampling.stop) if sampling.stop else None
+        answers: list[list[int]] = [[] for _ in each]
+        log_probs: list[list[float]] = [[] for _ in each]
+        finish: list[FinishReason] = ["length" for _ in each]
+        going = list(range(len(each)))
+        for t in range(sampling.max_new_tokens):
+            rows = [[*prompts[i // samples], *answers[i]] for i in going]
+            drawn = draw(self._log_probs(rows), numbers[going, t], sampling, seen=None, barred=None)
+            still: list[int] = []
+            for i, token, log_prob in zip(going, drawn.ids.tolist(), drawn.log_probs.tolist(), strict=True):
+                answers[i].append(token)
+                log_probs[i].append(log_prob)
+                if on_token is not None:
+                    on_token(i // samples, i % samples, token, log_prob)
+                if token in self._end_ids:
+                    finish[i] = "end"
+                elif stops is not None and stops.found(answers[i]):
+                    finish[i] = "stop"
+                else:
+                    still.append(i)
+            going = still
+            if not going:
+                break
+        found: list[Rollout] = []
+        for i, seed in enumerate(each):
+            said = torch.tensor(log_probs[i])
+            prompt = tuple(prompts[i // samples])
+            found.append(
+                Rollout(i // samples, i % samples, prompt, tuple(answers[i]), said, said, finish[i], seed, self.version)
+            )
+        return RolloutBatch.of(found)
+
+    def _log_probs(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """The mixture's log-probs of the token after each row, not normalised; on the CPU."""
+        # A target in the place of the next token marks the state before it; which token it is does not matter.
+        batched = [TokenRow(torch.tensor([*row, 0]), torch.arange(len(row) + 1) == len(row)) for row in rows]
+        parts: dict[int, Tensor] = {}
+        for members in padded_groups([row.lengths for row in batched], self._budget):
+            total: Tensor | None = None
+            for (backbone, adapter), share in self._models:
+                batch = pad_rows([batched[i] for i in members], pad_id=0).to(backbone.device)
+                with torch.no_grad(), acting_as(backbone, adapter):
+                    states = gather_before(backbone.hidden(batch, batch.needed_positions), batch.loss_mask)
+                    found = share * backbone.logits_of(states).log_softmax(-1).cpu()
+                total = found if total is None else total + found
+            assert total is not None
+            parts.update(zip(members, total, strict=True))
+        return torch.stack([parts[i] for i in range(len(rows))])

@@ -1,0 +1,53 @@
+"""The geometric mixture of two models: its ends are the models, its log-probs those of the formula."""
+
+import copy
+
+import pytest
+import torch
+
+from steersman.models.tiny import tiny_tokeniser
+from steersman.rollout.engine import Sampling
+from steersman.rollout.mixture import MixtureEngine
+from steersman.rollout.native import NativeEngine
+
+PROMPTS, SEEDS = [[5, 6, 7], [8, 9], [5]], [11, 12, 13]
+SAMPLING = Sampling(6, 1.0)
+
+
+@pytest.fixture(scope="module")
+def models(tiny):
+    policy = tiny("llama")
+    reference = copy.deepcopy(policy)
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter.mul_(1.3)
+    return policy, reference
+
+
+def mixed(models, share: float, budget: int = 10**6):
+    policy, reference = models
+    engine = MixtureEngine(
+        (policy, None), (reference, None), share=share, tokeniser=tiny_tokeniser(), end_ids=(2,), token_budget=budget
+    )
+    return engine.generate(PROMPTS, SAMPLING, seeds=SEEDS)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_its_ends_are_the_models_themselves(models, share):
+    alone = NativeEngine(models[int(share)], end_ids=(2,)).generate(PROMPTS, SAMPLING, seeds=SEEDS)
+    found = mixed(models, share)
+    assert [one.ids for one in found] == [one.ids for one in alone]
+    for one, other in zip(found, alone, strict=True):
+        torch.testing.assert_close(one.log_probs, other.log_probs, atol=1e-4, rtol=0)
+
+
+def test_its_log_probs_are_those_of_the_formula_and_micro_batches_change_nothing(models):
+    found = mixed(models, 0.3)
+    assert [one.ids for one in mixed(models, 0.3, budget=1)] == [one.ids for one in found]
+    for one in found:
+        ids = torch.tensor([[*one.prompt_ids, *one.ids]])
+        with torch.no_grad():
+            steps = [model.hf(input_ids=ids).logits[0].log_softmax(-1) for model in models]
+        both = (0.7 * steps[0] + 0.3 * steps[1]).log_softmax(-1)
+        before = torch.arange(len(one.ids)) + len(one.prompt_ids) - 1
+        torch.testing.assert_close(one.log_probs, both[before, torch.tensor(one.ids)], atol=1e-4, rtol=0)

@@ -153,6 +153,18 @@ def test_the_reports_verdict_and_curves_are_the_journals(report, out, told):
     assert [float(value) for value in spoken.groups()] == pytest.approx([held[0], held[-1]], abs=5e-3)
 
 
+def test_the_headline_the_table_the_curve_and_the_command_line_have_the_same_scores(report, out, told):
+    rows, _ = read_rows(out / "ppo" / "journal.jsonl")
+    held = {row["step"]: row["held-out score"] for row in rows if "held-out score" in row}
+    headline = re.search(r"held-out answers,? from ([−-]?\d+\.\d+) to ([−-]?\d+\.\d+)", report.read_text())
+    assert headline is not None
+    before, after = (float(text.replace("−", "-")) for text in headline.groups())
+    run = told["runs"]["ppo"]
+    assert before == pytest.approx(held[0], abs=0.0051)
+    assert after == pytest.approx(held[run["best_step"]], abs=0.0051)
+    assert after == pytest.approx(run["held_out"]["score"], abs=0.0051)
+
+
 def test_the_demos_page_shows_the_numbers_of_its_files(page: Page, story: QuickstartStory, told, out):
     """The demo ends in this report: what it shows is what numbers.json and the journals hold."""
     page.open(story.report)

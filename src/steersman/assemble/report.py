@@ -81,7 +81,7 @@ def report_of(evaluations: Sequence[ReadEvaluation], runs: Sequence[tuple[ReadRu
     for run, measured in runs:
         headlines.append(measured.headline or headline_of(run))
         moments = moments_of(run)
-        told = [*measured.sentences, *sentences_of(run, moments)]
+        told = [*measured.sentences, *sentences_of(run, moments, measured=measured.table is not None)]
         sentences += told if single else [Sentence(f"{run.name}: {headlines[-1]}", "")]
         of_run = sections_of(run, measured, moments)
         sections += of_run if single else [_as_one(f"{run.name}: {name_of(run)}", of_run, run.name)]

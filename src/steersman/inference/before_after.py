@@ -36,13 +36,14 @@ SAMPLING = Sampling(max_new_tokens=64, temperature=1.0)
 
 
 def of_policy(opened: OpenedPolicy) -> BeforeAfter | None:
-    """Before and after of a PPO run. None with fewer than two held-out prompts, since intervals are over prompts."""
-    prompts = _each_once(opened.held_out())
+    """Before and after of a PPO run, on the prompts and with the seeds of its own evaluations, so that the scores are
+    those of its journal. None with fewer than two held-out prompts, since intervals are over prompts."""
+    prompts = opened.held_out()[: opened.settings.evaluation.prompts]
     if len(prompts) < 2:
         return None
     sides: list[ModelSide] = []
     for name, voice in ((FROZEN, opened.frozen), (UPDATED, opened.updated)):
-        samples = opened.answers(voice, prompts, samples=1)
+        samples = opened.answers(voice, prompts, samples=1, purpose="held-out")
         rollouts = [sample.rollout for sample in samples]
         answers = [
             Answer(one.text, len(one.rollout.ids), one.rollout.finish_reason, one.rollout.seed) for one in samples

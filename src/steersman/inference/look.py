@@ -1,8 +1,10 @@
 """What a report measures with the run's own models, if they are available: before and after on held-out prompts, and
 answers token by token with alternative continuations."""
 
+import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from steersman.errors import SteersmanError
@@ -22,6 +24,7 @@ from steersman.reports.before_after import BeforeAfter, headline_of, most_change
 from steersman.reports.reading import ReadRun
 from steersman.reports.run import NOTHING_MEASURED, Measured, name_of
 from steersman.runs.kinds import WITH_LANGUAGE_MODEL
+from steersman.runs.started import started_from
 from steersman.settings.base import check
 from steersman.settings.score import ScorerSettings
 
@@ -36,12 +39,14 @@ NOTE = (
 def measure(run: ReadRun, *, microscope: int | None, prompts: Sequence[str], device: str) -> Measured:
     """All measurements that need the models. A measurement that fails becomes a note with its reason; the report is
     made in any case."""
+    run = replace(run, folder=run.folder.resolve())
     if microscope == 0:
         return NOTHING_MEASURED
     if run.summary.state == "running":
         return _noted("It is still running, so nothing was measured with its models.")
     try:
-        return _with_models(run, microscope, prompts, device)
+        with contextlib.chdir(started_from(run.folder, run.recipe)):
+            return _with_models(run, microscope, prompts, device)
     except (SteersmanError, OSError, ValueError) as error:
         return _noted(f"Nothing was measured anew with the run's models: {error}.".replace("..", "."))
 

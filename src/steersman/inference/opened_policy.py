@@ -65,9 +65,14 @@ class OpenedPolicy:
         room = room_for_prompts(self.model.backbone, self.sampling)
         return prompts_of(self.settings.prompts, self.language, lambda text: None, room=room)[1]
 
-    def answers(self, voice: ModelView, prompts: Sequence[Prompt], *, samples: int) -> list[Sample]:
-        """Answers sampled as in training. Every model gets the same seeds, so that differences come from the model."""
-        asking = Asking(self.sampling, samples, self.settings.run.seed, "report")
+    def answers(
+        self, voice: ModelView, prompts: Sequence[Prompt], *, samples: int, purpose: str = "report"
+    ) -> list[Sample]:
+        """Answers sampled as in training. Every model gets the same seeds, so that differences come from the model.
+
+        purpose="held-out" has the seeds of the run's own evaluations.
+        """
+        asking = Asking(self.sampling, samples, self.settings.run.seed, purpose)
         return collect(prompts, native_engine(voice, self.model.tokeniser), self.language, asking, iteration=0)
 
 

@@ -11,10 +11,11 @@ from steersman.evaluate.figures import Column, Intervals, Measure, MetricValue, 
 from steersman.evaluate.numerals import numeral
 from steersman.evaluate.wording import self_repetition
 from steersman.pages.parts import Example, Examples, Mark, ResultTable, Row, Sentence, Shown
-from steersman.pages.results import row_of
+from steersman.pages.results import number, row_of
 from steersman.pages.word_diff import differences, told_apart
 from steersman.records import Prompt
 from steersman.reports.answers import largest_steps
+from steersman.reports.changes import change_sentences, from_to
 
 FROZEN, UPDATED = "frozen", "updated"
 GAINED, LOST, DIFFERENT = 5, 2, 6
@@ -101,7 +102,8 @@ def headline_of(found: BeforeAfter, name: str) -> str | None:
     before, score = found.of(SCORE, FROZEN), found.of(SCORE)
     if before is None or score is None:
         return None
-    went = f"from {numeral(before.value.estimate)} to {numeral(score.value.estimate)}"
+    first, last = from_to(before.value.estimate, score.value.estimate, 2)
+    went = f"from {first} to {last}"
     if score.verdict == "better":
         return f"{name} raised the score of held-out answers {went}."
     if score.verdict == "worse":
@@ -110,7 +112,22 @@ def headline_of(found: BeforeAfter, name: str) -> str | None:
 
 
 def sentences_of(found: BeforeAfter) -> list[Sentence]:
-    """Whether the true taste followed the score, if it is known."""
+    """Whether the true taste followed the score, if it is known; the KL; and every other significant change."""
+    told = (SCORE, TASTE) if found.of(SCORE) is not None else (TASTE,)
+    pairs = [(found.of(one.measure, FROZEN), one) for one in found.figures if one.model == UPDATED]
+    others = [(before, now) for before, now in pairs if before is not None and now.measure not in told]
+    return [*_taste_sentences(found), *_kl_sentences(found), *change_sentences(others)]
+
+
+def _kl_sentences(found: BeforeAfter) -> list[Sentence]:
+    kl = found.of(KL)
+    if kl is None:
+        return []
+    value, within = number(kl.value, KL.unit)
+    return [Sentence(f"The KL from the frozen model is {value} nats per answer {within}.", "")]
+
+
+def _taste_sentences(found: BeforeAfter) -> list[Sentence]:
     taste, score = found.of(TASTE), found.of(SCORE)
     if taste is None or taste.change is None:
         return []

@@ -29,12 +29,11 @@ from steersman.pages.results import number, row_of
 from steersman.pages.word_diff import Stretch, told_apart, unmarked
 from steersman.records import Answers, Completion, from_dict
 from steersman.reports.answers import largest_steps
+from steersman.reports.changes import change_sentences, from_to
 from steersman.reports.overoptimisation import OveroptimisationPart, overoptimisation_of
 
 GAINED, LOST, LEAST, SUSPICIOUS, TOXIC = 5, 3, 3, 6, 4
 TOXICITY = "toxicity"
-TOLD = ("score", "toxicity", "knowledge")
-"""Groups whose changes are mentioned in the summary."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def headline_of(read: ReadEvaluation) -> str:
         return f"{len(read.models)} model{'s' if len(read.models) > 1 else ''} on {read.results['prompts']:,} prompts."
     scorer = read.scorers[0]
     before, now = (_of(read, "score", scorer, name) for name in (read.baseline, updated))
-    went = f"{numeral(before.value.estimate)} → {numeral(now.value.estimate)}"
+    went = " → ".join(from_to(before.value.estimate, now.value.estimate, 2))
     verdict = {"better": "significantly better", "worse": "significantly worse"}.get(now.verdict)
     if verdict is None:
         return f"No significant difference between {updated} and {read.baseline} by {scorer}: {went}."
@@ -127,13 +126,12 @@ def headline_of(read: ReadEvaluation) -> str:
 
 def sentences_of(read: ReadEvaluation) -> Iterator[Sentence]:
     for name in read.models:
-        changed = [one for one in read.figures if one.model == name and one.measure.group in TOLD]
-        better = [one for one in changed if one.verdict == "better"]
-        worse = [one for one in changed if one.verdict == "worse"]
-        if better:
-            yield Sentence(f"{name}, significantly better than {read.baseline}: {_listed(read, better)}.", "good")
-        if worse:
-            yield Sentence(f"{name}, significantly worse than {read.baseline}: {_listed(read, worse)}.", "bad")
+        pairs = [
+            (_of(read, one.measure.group, one.measure.name, read.baseline), one)
+            for one in read.figures
+            if one.model == name and one.change is not None
+        ]
+        yield from change_sentences(pairs, of=(name, read.baseline))
         yield from _beware(read, name)
     yield from read.overoptimisation.sentences
     for win in read.results.get("wins", []):
@@ -159,15 +157,6 @@ def _beware(read: ReadEvaluation, model: str) -> Iterator[Sentence]:
             "typical of reward hacking.",
             "bad",
         )
-
-
-def _listed(read: ReadEvaluation, figures: Sequence[MetricValue]) -> str:
-    changes: list[str] = []
-    for one in figures:
-        before = _of(read, one.measure.group, one.measure.name, read.baseline)
-        unit = one.measure.unit
-        changes.append(f"{one.measure.name} {number(before.value, unit)[0]} → {number(one.value, unit)[0]}")
-    return ", ".join(changes)
 
 
 def _of(read: ReadEvaluation, group: str, name: str, model: str) -> MetricValue:

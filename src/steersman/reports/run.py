@@ -8,6 +8,7 @@ from typing import Any
 from steersman.evaluate.numerals import numeral
 from steersman.pages.parts import Figures, Folded, Microscope, Part, Section, Sentence, Words
 from steersman.reports.answers import microscope_entries, suspicious, worst
+from steersman.reports.changes import from_to
 from steersman.reports.curves import figures_of, warnings_of
 from steersman.reports.facts import facts_of, reproduction
 from steersman.reports.quality import quality_of
@@ -19,6 +20,13 @@ from steersman.runs.kinds import title_of
 LOSS_LIKE = ("held-out loss", "held-out preference", "loss")
 RISING = ("held-out accuracy", "held-out score")
 TITLES = {"held-out score": "the score of held-out answers", "held-out preference": "the held-out loss"}
+
+
+AS_EVALUATED = (
+    "Prompts and seeds are those of the run's own evaluations, so the scores are those of the curves and of the "
+    "command line. The KL here is computed from the whole distribution at each token, in the curves from sampled "
+    "tokens."
+)
 
 
 @dataclass(frozen=True)
@@ -51,11 +59,16 @@ def headline_of(run: ReadRun) -> str:
         kept = _at_kept(run, key)
         first, last = values[0], values[-1] if kept is None else kept
         form = ".3f" if key in LOSS_LIKE else ".2f"
+        title = TITLES.get(key, "the " + key)
+        if last == first:
+            return f"{name} left {title} at {numeral(last, form)}."
         went = "raised" if last > first else "lowered"
         better_up = key in RISING or key == "score"
-        wrong = ", which is worse" if last != first and (last > first) != better_up else ""
-        title = TITLES.get(key, "the " + key)
-        return f"{name} {went} {title} from {numeral(first, form)} to {numeral(last, form)}{wrong}."
+        wrong = ", which is worse" if (last > first) != better_up else ""
+        before, after = from_to(first, last, 3 if key in LOSS_LIKE else 2)
+        if before == after:
+            return f"{name} left {title} at {after}."
+        return f"{name} {went} {title} from {before} to {after}{wrong}."
     return f"{name}: {run.summary.step} steps, and nothing measured yet."
 
 
@@ -65,8 +78,11 @@ def _at_kept(run: ReadRun, key: str) -> float | None:
     return next((value for step, value in run.values(key) if kept is not None and step == kept), None)
 
 
-def sentences_of(run: ReadRun, moments: Sequence[Moment]) -> Iterator[Sentence]:
-    """The summary, most important first: how the run ended, KL, metrics out of range, findings, damage."""
+def sentences_of(run: ReadRun, moments: Sequence[Moment], *, measured: bool) -> Iterator[Sentence]:
+    """The summary, most important first: how the run ended, KL, metrics out of range, findings, damage.
+
+    `measured`: the models were measured, and that measurement has said the KL.
+    """
     state, planned = run.summary.state, run.recipe.get("iterations")
     if state == "running":
         yield Sentence(f"The run is still running, at step {run.summary.step}; the report is preliminary.", "bad")
@@ -80,7 +96,7 @@ def sentences_of(run: ReadRun, moments: Sequence[Moment]) -> Iterator[Sentence]:
     yield from truth_sentences(moments)
     yield from run.overoptimisation.sentences
     distances = run.values("held-out KL to reference") or run.values("KL to reference")
-    if distances:
+    if distances and not measured:
         kept = run.kept_step
         far = _at_kept(run, "held-out KL to reference")
         far = distances[-1][1] if far is None else far
@@ -124,7 +140,9 @@ def _before_after(run: ReadRun, measured: Measured) -> Iterator[Section]:
     if measured.table is not None:
         note = (
             "The frozen model is the initial model, the updated one is the trained model. Both answered the same "
-            "held-out prompts with the same seeds. Ranges are 95 % intervals over prompts, and changes are paired."
+            "held-out prompts with the same seeds. Ranges are 95 % intervals over prompts, and changes are paired. "
+            + AS_EVALUATED
+            * run.in_the_loop
         )
         yield Section("Before and after", "Before and after", note, (measured.table,))
     elif measured.notes and not run.in_the_loop:

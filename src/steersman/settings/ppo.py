@@ -42,7 +42,9 @@ DEFAULTS_OF: Mapping[str, Mapping[str, Any]] = {
 ONLY_FOR_A_CRITIC = (
     "critic",
     "value_learning_rate",
+    "value_warmup",
     "advantage.gae_lambda",
+    "advantage.critic_lambda",
     "advantage.length_adaptive",
     "update.value_clip",
     "update.value_coefficient",
@@ -60,6 +62,9 @@ class AdvantageSettings(Settings):
     answers."""
     gamma: float = Field(default=1.0, gt=0, le=1)
     gae_lambda: float = Field(default=0.95, ge=0, le=1)
+    critic_lambda: float | None = Field(default=None, ge=0, le=1)
+    """lambda of the critic's targets (VC-PPO), if it differs from `gae_lambda`. At 1 they are the rewards that
+    followed, without the critic's own estimates in them."""
     whiten: bool = True
     """Whiten advantages to mean 0 and variance 1 over the batch. Off by default with rloo, grpo and dr-grpo."""
     whiten_rewards: bool = False
@@ -127,7 +132,9 @@ class PpoSettings(Settings):
     adapters-own-critic: LoRA, and a second adapter for the critic. shared: full fine-tuning, one trunk. separate: full
     fine-tuning, two models."""
     critic: str = "policy"
-    """Initial critic of layout=separate: `policy`, the path of a reward model, or trl:<folder> (TRL's value head)."""
+    """Initial critic. policy: the policy's trunk with a value head of 0. The path of a reward model: layout=separate
+    takes the whole model, the other layouts its head, if policy and reward model come from one base. trl:<folder>:
+    TRL's value head (layout=separate)."""
     prompts: PromptSettings
     sampling: SamplingSettings = SamplingSettings()
     environment: EnvironmentSettings | None = None
@@ -140,6 +147,8 @@ class PpoSettings(Settings):
     optimiser: OptimiserSettings = OptimiserSettings(learning_rate=1e-5, schedule="linear", warmup=0)
     value_learning_rate: float | None = Field(default=None, gt=0)
     """Learning rate of the critic; optimiser.learning_rate if not given."""
+    value_warmup: int = Field(default=0, ge=0)
+    """Iterations at the start in which only the critic learns and the policy is held (VC-PPO)."""
     iterations: int = Field(default=100, ge=1)
     prompts_per_iteration: int = Field(default=64, ge=1)
     samples_per_prompt: int = Field(default=1, ge=1)

@@ -24,6 +24,7 @@ from steersman.records import Prompt
 from steersman.reward.model import open_reward_scorer
 from steersman.runs.checkpoints import CheckpointStore
 from steersman.runs.journal import read_rows
+from steersman.text.tokeniser import load_tokeniser
 
 pytestmark = pytest.mark.slow
 
@@ -187,8 +188,6 @@ def reward_folder(tmp_path) -> Path:
     base = write_tiny_model(tmp_path / "other", "llama", seed=5)
     model = new_reward_model(load_causal(base, dtype=torch.float32, device="cpu"))
     model.scale = Scale(mean=0.4, std=2.0)
-    from steersman.text.tokeniser import load_tokeniser
-
     return save_reward_model(model, load_tokeniser(base), tmp_path / "reward")
 
 
@@ -203,6 +202,68 @@ def test_a_critic_from_a_reward_model_begins_at_its_normalised_score(opened, rew
             expected = model.normalised(model.scores(said))
         assert torch.allclose(values, expected, atol=1e-5)
         assert float(values.abs().max()) > 0.05
+
+
+@pytest.mark.parametrize("layout", ["shared", "adapters", "adapters-own-critic"])
+def test_a_head_on_the_policys_trunk_begins_as_the_reward_models_normalised_score(layout, opened, tiny, tmp_path):
+    # a reward model whose trunk is the policy's base: the first values are its scores
+    model = new_reward_model(load_causal(tiny("llama"), dtype=torch.float32, device="cpu"))
+    model.scale = Scale(mean=0.4, std=2.0)
+    folder = save_reward_model(model, load_tokeniser(tiny("llama")), tmp_path / "alike")
+    lora = {"lora": {"rank": 4}} if layout.startswith("adapters") else {}
+    with opened(layout=layout, critic=str(folder), **lora) as run:
+        rows = [TokenRow(torch.randint(5, 300, (n,)), torch.arange(n) == n - 1) for n in (4, 9, 6)]
+        with torch.no_grad():
+            values = run.actors.policy(pad_rows(rows, pad_id=1), temperature=1.0, with_entropy=False)[2]
+            said = pad_rows([TokenRow(row.ids[:-1], row.loss_mask[:-1]) for row in rows], pad_id=1)
+            expected = model.normalised(model.scores(said))
+        assert torch.allclose(values, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_while_the_critic_warms_up_the_policy_is_held(layout, opened, tmp_path):
+    lora = {"lora": {"rank": 4}} if layout.startswith("adapters") else {}
+    with opened(layout=layout, value_warmup=2, iterations=3, **lora) as run:
+        actors = run.actors
+        critic = {"value_head", "critic"}
+
+        def weights():
+            own = actors.value_adapter
+            named = {name: p.detach().clone() for name, p in actors.named_parameters() if p.requires_grad}
+            ours = {name for name in named if name.split(".")[0] in critic or (own and f".{own}." in name)}
+            return {name: named[name] for name in named if name not in ours}, {name: named[name] for name in ours}
+
+        policy, values = weights()
+        for _ in range(2):
+            done = iterate(run.parts, run.settings, run.memory)
+            assert "policy loss" not in done.row
+            assert done.row["value loss"] > 0
+            assert done.row["ratio from 1, first minibatch"] < 1e-4
+        held, learned = weights()
+        assert all(torch.equal(policy[name], held[name]) for name in policy)
+        assert any(not torch.equal(values[name], learned[name]) for name in values)
+        done = iterate(run.parts, run.settings, run.memory)
+        assert done.row["policy loss"] != 0
+        moved, _ = weights()
+        assert any(not torch.equal(policy[name], moved[name]) for name in policy)
+
+
+def test_a_run_stopped_in_the_warm_up_goes_on_to_the_same_numbers(improve):
+    asked = {"iterations": 3, "value_warmup": 2, "run": {"checkpoint_every": 1}}
+    result = improve(**asked)
+    out = Path(result.out)
+    rows = [
+        {name: value for name, value in row.items() if "second" not in name and name != "time"} for row in journal(out)
+    ]
+    (out / "ending.json").unlink()
+    for later in sorted((out / "checkpoints").glob("step-*"))[1:]:
+        shutil.rmtree(later)
+    improve(**asked)
+    again = [
+        {name: value for name, value in row.items() if "second" not in name and name != "time"} for row in journal(out)
+    ]
+    assert len(rows) == 3
+    assert again == rows
 
 
 def test_a_critic_can_begin_as_a_value_head_that_trl_saved(opened, tiny, tmp_path):
@@ -233,12 +294,14 @@ def test_a_critic_that_does_not_fit_is_refused(opened, tiny, tmp_path):
     with pytest.raises(ModelError, match="pickles, which are not opened"):
         begin(f"trl:{tmp_path / 'old'}", layout="separate")
     with pytest.raises(UsageError, match="choose layout=separate"):
-        begin("somewhere")
+        begin("trl:somewhere")
     base = write_tiny_model(tmp_path / "wide", "llama", vocabulary=400)
     model = new_reward_model(load_causal(base, dtype=torch.float32, device="cpu"))
     folder = save_reward_model(model, None, tmp_path / "reward")
     with pytest.raises(UsageError, match="they must be the same"):
         begin(str(folder), layout="separate")
+    with pytest.raises(UsageError, match=r"both must come from one base; .* 400 tokens and the policy "):
+        begin(str(folder), layout="shared")
 
 
 def test_dropout_in_adapters_is_refused(opened):
@@ -252,8 +315,6 @@ def test_dropout_in_adapters_is_refused(opened):
 def test_a_reward_model_with_another_tokeniser_reads_the_text(opened, tmp_path):
     base = write_tiny_model(tmp_path / "other", "gpt2", vocabulary=290, chat=False, seed=3)
     model = new_reward_model(load_causal(base, dtype=torch.float32, device="cpu"))
-    from steersman.text.tokeniser import load_tokeniser
-
     folder = save_reward_model(model, load_tokeniser(base), tmp_path / "reward")
     with opened(reward=str(folder)) as run:
         done = iterate(run.parts, run.settings, run.memory)

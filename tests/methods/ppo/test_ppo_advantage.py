@@ -46,6 +46,16 @@ def test_gae_is_what_its_recursion_gives_by_hand():
     assert found[0].returns.tolist() == pytest.approx([1.25, 1.0])
 
 
+def test_the_critics_targets_have_a_lambda_of_their_own():
+    # as above, and the targets at lambda 1: r_1 = 1, and r_0 + 0.5 * r_1 = 0.5; at lambda 0: 1, and 0.5 * V_1 = 2
+    one = scored(kl=[0.0, 0.0], values=[2.0, 4.0], score=1.0)
+    for critic_lambda, returns in ((1.0, [0.5, 1.0]), (0.0, [2.0, 1.0]), (None, [1.25, 1.0])):
+        settings = AdvantageSettings(whiten=False, gamma=0.5, gae_lambda=0.5, critic_lambda=critic_lambda)
+        found = stage([one], settings)
+        assert found[0].advantages.tolist() == pytest.approx([-0.75, -3.0])
+        assert found[0].returns.tolist() == pytest.approx(returns)
+
+
 def test_a_tokens_own_share_of_the_kl_is_its_log_ratio_whatever_the_estimator():
     # estimates (0.3, 0.2), log-ratios (0.5, -0.1), beta 1, score 2: rewards (-0.3, 1.8), returns (1.5, 1.8)
     # advantages: -0.5 (own) + 1.8 = 1.3, and 0.1 (own) + 2 = 2.1

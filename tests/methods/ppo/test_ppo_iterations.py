@@ -73,6 +73,13 @@ class Keeps(KeepsNothing):
         self.found += rows
 
 
+class Alike(ToyScorer):
+    """Gives every answer the same score."""
+
+    def score(self, items: Sequence[Item]) -> list[Score]:
+        return [Score(1.0) for _ in items]
+
+
 class Done:
     """A run of the toy, with what it left."""
 
@@ -207,6 +214,21 @@ def test_measuring_uses_the_raw_score_of_so_many_prompts_as_are_asked_for():
     assert [row["held-out score"] for row in done.measured] == [7.0, 7.0]
 
 
+def test_a_warm_up_teaches_the_critic_and_moves_neither_policy_nor_coefficient_nor_patience():
+    steering = {"controller": "adaptive", "target": 2.0}
+    asked = {"held_out": 2, "evaluation": {"every": 1, "patience": 2}, "kl": steering, "batch": 32}
+    asked |= {"update": {"epochs": 8, "minibatches": 1, "value_clip": None}, "advantage": {"critic_lambda": 1.0}}
+    done = Done(6, value_warmup=6, rate=0.3, scorer=Alike(PROBLEM), **asked)
+    assert torch.equal(done.actors.logits, PROBLEM.reference_logits)
+    assert done.outcome.ending == "finished"
+    assert [row["KL coefficient"] for row in done.learned] == [0.1] * 6
+    # every answer is worth the same, and the critic comes to expect it of every state that was met
+    assert done.actors.values.tolist() == pytest.approx([1.0] * PROBLEM.prefixes, abs=0.2)
+    free = Done(2, rate=0.1, **asked)
+    assert not torch.equal(free.actors.logits, PROBLEM.reference_logits)
+    assert free.learned[-1]["KL coefficient"] < 0.1
+
+
 def test_the_best_weights_are_kept_and_put_back():
     done = Done(4, held_out=8, evaluation={"every": 1}, rate=RATE, keep="best")
     values = [row["held-out objective"] for row in done.measured]
@@ -329,10 +351,6 @@ def test_an_engine_with_a_copy_of_the_weights_gives_it_back_and_takes_the_new_on
 
 
 def test_prompts_whose_answers_all_score_alike_are_left_out_if_wanted():
-    class Alike(ToyScorer):
-        def score(self, items: Sequence[Item]) -> list[Score]:
-            return [Score(1.0) for _ in items]
-
     groups = {"estimator": "rloo", "leave_out_equal": True}
     done = Done(1, advantage=groups, scorer=Alike(PROBLEM))
     assert done.learned[0]["optimiser steps"] == 0

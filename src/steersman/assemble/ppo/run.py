@@ -23,6 +23,7 @@ from steersman.loading.language_model import load_language_model
 from steersman.loading.scorers import Reward, ScorerCache, scorer_of, stamped_scorer
 from steersman.methods.ppo.actors import make_actors, shard_actors
 from steersman.methods.ppo.collect import Asking
+from steersman.methods.ppo.critic import TRL
 from steersman.methods.ppo.distributed import DistributedEngine, DistributedScorer
 from steersman.methods.ppo.forward import ForwardSetup
 from steersman.methods.ppo.loop import ppo
@@ -150,7 +151,7 @@ def _check(settings: PpoSettings) -> None:
             f"model.lora.dropout is {lora.dropout}; PPO compares two probabilities of one token, and the noise of two "
             "dropout masks would be in their ratio. Leave it at 0"
         )
-    if settings.critic != "policy" and settings.layout != "separate":
+    if settings.critic.startswith(TRL) and settings.layout != "separate":
         raise UsageError(
             f"critic={settings.critic} begins a critic with a model of its own, and in layout={settings.layout} there "
             "is none; choose layout=separate"

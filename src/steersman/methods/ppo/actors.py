@@ -2,7 +2,7 @@
 
 import copy
 
-from steersman.methods.ppo.critic import own_critic
+from steersman.methods.ppo.critic import head_from, own_critic
 from steersman.methods.ppo.roles import ModelActors
 from steersman.models.adapters import add_lora, set_trainable
 from steersman.models.backbone import Backbone, layers_of
@@ -18,7 +18,7 @@ CRITIC = "value"
 def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
     """Policy, critic and reference in the layout of the settings; no critic where the estimator needs none."""
     backbone = model.backbone
-    head = ValueHead(backbone.hidden_size).to(backbone.device) if settings.advantage.estimator == "gae" else None
+    head = _head(settings, backbone) if settings.advantage.estimator == "gae" else None
     if settings.layout.startswith("adapters"):
         own = settings.layout == "adapters-own-critic"
         lora = settings.model.lora
@@ -40,6 +40,13 @@ def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
     if settings.layout == "separate":
         critic, head = own_critic(settings.critic, backbone)
     return ModelActors(backbone, head, policy_adapter=None, value_adapter=None, critic=critic, frozen=frozen)
+
+
+def _head(settings: PpoSettings, backbone: Backbone) -> ValueHead:
+    """The head of a critic on the policy's base; that of layout=separate comes with its own model."""
+    if settings.critic == "policy" or settings.layout == "separate":
+        return ValueHead(backbone.hidden_size).to(backbone.device)
+    return head_from(settings.critic, backbone)
 
 
 def shard_actors(actors: ModelActors, world: World) -> Backbone:

@@ -9,7 +9,7 @@ from torch import Tensor
 from steersman.errors import ModelError, UsageError
 from steersman.methods.ppo.roles import ModelActors
 from steersman.models.adapters import save_adapter
-from steersman.models.backbone import Backbone
+from steersman.models.backbone import Backbone, layers_of
 from steersman.models.files import write_notes
 from steersman.models.heads import ValueHead, save_heads
 from steersman.models.loading import load_causal
@@ -39,6 +39,30 @@ def own_critic(start: str, policy: Backbone) -> tuple[Backbone, ValueHead]:
             f"{policy.vocabulary}; they must be the same. Use critic=policy, or a model made from the same base"
         )
     return critic, head
+
+
+def head_from(start: str, policy: Backbone) -> ValueHead:
+    """A value head on the policy's own trunk, initialised as a reward model's head: after the same base and fine-tuning
+    the two trunks are alike, and the value of an answer's last state begins near its score."""
+    reward = load_reward_model(finished_model_folder(start), dtype=policy.dtype, device=policy.device)
+    theirs, ours = _shape_of(reward.backbone), _shape_of(policy)
+    if theirs != ours:
+        raise UsageError(
+            f"critic={start} gives its head to the policy's trunk, so both must come from one base; the reward model "
+            f"is {_told(theirs)} and the policy {_told(ours)}. Use critic=policy, or layout=separate"
+        )
+    head = ValueHead(policy.hidden_size).to(policy.device)
+    head.start_from(reward.head, mean=reward.scale.mean, std=reward.scale.std)
+    return head
+
+
+def _shape_of(backbone: Backbone) -> tuple[str, int, int, int]:
+    return backbone.family, len(layers_of(backbone)), backbone.hidden_size, backbone.vocabulary
+
+
+def _told(shape: tuple[str, int, int, int]) -> str:
+    family, layers, width, vocabulary = shape
+    return f"a {family} of {layers} layers, width {width} and {vocabulary} tokens"
 
 
 def _from_trl(folder: Path, policy: Backbone) -> tuple[Backbone, ValueHead]:

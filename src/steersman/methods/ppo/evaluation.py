@@ -33,7 +33,7 @@ def evaluate(parts: Parts, settings: PpoSettings, memory: Memory) -> None:
     if better:
         memory.best_value, memory.best_held_out = value, found
         memory.best_iteration, memory.measurements_since_best = memory.iteration, 0
-    else:
+    elif memory.iteration > settings.value_warmup:
         memory.measurements_since_best += 1
     numbers = {f"held-out {name}": number for name, number in memory.held_out.items()}
     parts.keeper.journal({"step": memory.iteration, **numbers, "best held-out objective": memory.best_value})

@@ -31,11 +31,12 @@ class Iteration:
 
 def keep(parts: Parts, settings: PpoSettings, memory: Memory, done: Iteration) -> None:
     """Count the iteration, steer the KL coefficient, refresh the engine's weights, and log."""
-    answers = len(done.experience)
+    answers, held = len(done.experience), memory.warming_up(settings)
     memory.iteration += 1
     memory.samples += answers
     kl = done.row["KL to reference"]
-    memory.kl_coefficient = next_coefficient(settings.kl, memory.kl_coefficient, kl, answers)
+    if not held:
+        memory.kl_coefficient = next_coefficient(settings.kl, memory.kl_coefficient, kl, answers)
     if done.report is not None and parts.watch is not None:
         memory.kl_coefficient = act(done.report, parts.watch, memory.watch, memory.kl_coefficient)
     refresh(parts.engine, memory.iteration)

@@ -59,7 +59,7 @@ def iterate(parts: Parts, settings: PpoSettings, memory: Memory) -> Iteration:
         stats = update(
             parts.learner,
             worth_learning(experience, settings.advantage),
-            PpoObjective(settings.update, settings.kl, settings.sampling),
+            PpoObjective(settings.update, settings.kl, settings.sampling, policy_held=memory.warming_up(settings)),
             seed=settings.run.seed,
             iteration=memory.iteration,
             pretraining=parts.pretraining,

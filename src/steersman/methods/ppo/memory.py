@@ -7,6 +7,7 @@ from typing import Any, Literal
 from steersman.methods.ppo.held_out import HeldOut
 from steersman.methods.ppo.shaping import RunningScale
 from steersman.runs.old_names import under_new_names
+from steersman.settings.ppo import PpoSettings
 from steersman.watch.records import WatchMemory
 
 Ending = Literal["finished", "converged", "KL limit", "stopped by the watch", "stopped"]
@@ -34,6 +35,10 @@ class Memory:
     watch: WatchMemory = field(default_factory=WatchMemory)
     ending: Ending = "finished"
     """Why the run ended, if not by its budget: a run killed before its model was written ends the same way again."""
+
+    def warming_up(self, settings: PpoSettings) -> bool:
+        """Whether only the critic learns in this iteration."""
+        return self.iteration < settings.value_warmup
 
     def facts(self) -> dict[str, Any]:
         return asdict(self)

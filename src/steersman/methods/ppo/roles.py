@@ -12,6 +12,7 @@ the beginning of the iteration and is kept only as the log-probs of each sample.
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -77,6 +78,13 @@ class CriticApart(Protocol):
     def values(self, batch: TokenBatch) -> Flat | None: ...
 
 
+@runtime_checkable
+class CanHoldPolicy(Protocol):
+    """Actors whose policy can be held while the critic learns."""
+
+    policy_held: bool
+
+
 class ModelActors(nn.Module):
     """Actors made of Hugging Face models. With `critic` None the value head is on the policy's trunk (or on the adapter
     `value_adapter` of the same base); with `value_head` None there is no critic; with `frozen` None the reference is
@@ -99,17 +107,20 @@ class ModelActors(nn.Module):
         self.frozen = frozen
         self.policy_adapter = policy_adapter
         self.value_adapter = value_adapter
+        self.policy_held = False
+        """Whether the policy's weights get no gradient, because only the critic learns."""
         self.sharded = False
         """Whether the weights are sharded over processes: then a step is one forward pass of all models together."""
 
     def policy(
         self, batch: TokenBatch, *, temperature: float, with_entropy: bool
     ) -> tuple[Flat, Flat | None, Flat | None]:
-        with self._as(self.policy_adapter):
-            hidden = self.backbone.hidden(batch, batch.needed_positions)
-        log_probs, entropies = self.backbone.log_probs_from(
-            hidden, batch, temperature=temperature, with_entropy=with_entropy
-        )
+        with self._learning_policy():
+            with self._as(self.policy_adapter):
+                hidden = self.backbone.hidden(batch, batch.needed_positions)
+            log_probs, entropies = self.backbone.log_probs_from(
+                hidden, batch, temperature=temperature, with_entropy=with_entropy
+            )
         if self.value_head is None:
             return log_probs, entropies, None
         if not self.values_on_the_policys_trunk:
@@ -119,7 +130,7 @@ class ModelActors(nn.Module):
     def policy_log_probs(
         self, batch: TokenBatch, *, temperature: float, with_entropy: bool
     ) -> tuple[Flat, Flat | None]:
-        with self._as(self.policy_adapter):
+        with self._learning_policy(), self._as(self.policy_adapter):
             return self.backbone.log_probs(batch, temperature=temperature, with_entropy=with_entropy)
 
     @property
@@ -158,6 +169,9 @@ class ModelActors(nn.Module):
     def pretraining(self, batch: TokenBatch) -> Flat:
         with self._as(self.policy_adapter):
             return self.backbone.log_probs(batch)[0]
+
+    def _learning_policy(self) -> AbstractContextManager[object]:
+        return torch.no_grad() if self.policy_held else nullcontext()
 
     def _as(self, adapter: str | None) -> AbstractContextManager[object]:
         return nullcontext() if self.policy_adapter is None else acting_as(self.backbone, adapter)

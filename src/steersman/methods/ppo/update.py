@@ -18,7 +18,7 @@ from steersman.maths.kl import k2, k3
 from steersman.maths.policy_loss import clipped_value_loss, entropy_loss, probability_ratio
 from steersman.methods.ppo.policy_term import policy_loss, positive_loss, positive_tokens
 from steersman.methods.ppo.records import Experience, ExperienceBatch, Unit
-from steersman.methods.ppo.roles import Actors, CriticApart
+from steersman.methods.ppo.roles import Actors, CanHoldPolicy, CriticApart
 from steersman.settings.policy_update import UpdateSettings
 from steersman.settings.prompts import SamplingSettings
 from steersman.settings.shaping import KlSettings
@@ -31,11 +31,15 @@ class PpoObjective:
     settings: UpdateSettings
     kl: KlSettings
     sampling: SamplingSettings
+    policy_held: bool = False
+    """Whether only the critic learns (`value_warmup`). The policy's metrics are computed all the same."""
 
     def weights(self, units: Sequence[Unit]) -> Mapping[str, float]:
         answers = [unit for unit in units if isinstance(unit, Experience)]
         over_tokens = self.settings.mean_over == "tokens"
         count = float(sum(unit.tokens for unit in answers) if over_tokens else len(answers))
+        if self.policy_held:
+            return {"value": count}
         text = float(sum(unit.targets for unit in units if isinstance(unit, TokenRow)))
         found = {"policy": count}
         if any(unit.scored.values is not None for unit in answers):
@@ -52,8 +56,12 @@ class PpoObjective:
         terms: dict[str, Term] = {}
         metrics: dict[str, tuple[float, float]] = {}
         later: Callable[[], Sums] | None = None
+        if isinstance(model, CanHoldPolicy):
+            model.policy_held = self.policy_held
         if batch.answers is not None:
             later = self._add_answers(model, batch, terms, metrics)
+        if self.policy_held:
+            return Sums({name: term for name, term in terms.items() if name == "value"}, metrics, later)
         if batch.pretraining is not None:
             terms["pretraining"] = Term(
                 -model.pretraining(batch.pretraining).sum() * batch.texts_count, self.settings.pretraining_coefficient

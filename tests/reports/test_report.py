@@ -41,7 +41,7 @@ def run(tmp_path) -> Path:
         '[prompts]\nsource = "gone.jsonl"\n[run]\nout = "gone"\n'
     )
     stamp = make_stamp(
-        RunIdentity("ppo", {"run": 7}, {"prompts": "0123456789abcdef"}, {"model": "gone/sft 89ab"}),
+        RunIdentity("ppo", {"run": 7}, {"prompts": "0123456789abcdef"}, {"model": "gone/sft 89ab89ab89ab89ab"}),
         MachineFacts(threads=1, device="cpu", world_size=1, deterministic={}),
         command=["steersman", "ppo", "model.path=gone/sft"],
     )

@@ -189,6 +189,18 @@ def pad_groups(groups: Sequence[AnswerGroup], *, pad_id: int, pad_multiple: int 
 
 
 @dataclass(frozen=True, slots=True)
+class StepRow:
+    """An answer whose steps' last tokens are the targets, and a label for each: 1 right, 0 wrong."""
+
+    row: TokenRow
+    labels: Float[Tensor, " steps"]
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        return self.row.lengths
+
+
+@dataclass(frozen=True, slots=True)
 class LabelledRow:
     """A text as tokens, and the index of its class."""
 

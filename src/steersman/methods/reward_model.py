@@ -31,6 +31,9 @@ class Trainee(nn.Module):
     def scores(self, batch: TokenBatch) -> Float[Tensor, "batch"]:
         return self.reward.scores(batch)
 
+    def step_logits(self, batch: TokenBatch) -> Float[Tensor, " steps"]:
+        return self.reward.step_logits(batch)
+
     def scores_by_head(self, batch: TokenBatch) -> Float[Tensor, "batch heads"]:
         return self.reward.scores_by_head(batch)
 

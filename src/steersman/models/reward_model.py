@@ -51,6 +51,8 @@ class RewardModel(nn.Module):
         self.scale = scale
         self.continues_prompts = False
         """Whether plain prompts were continued in training (template=none), without the chat template."""
+        self.scores_steps = False
+        """Whether it is a process reward model, which scores each step of an answer."""
 
     def forward(self, batch: TokenBatch) -> Float[Tensor, " batch"]:
         return self.scores(batch)
@@ -69,6 +71,18 @@ class RewardModel(nn.Module):
         with nullcontext() if self.adapter is None else acting_as(self.backbone, self.adapter):
             hidden = self.backbone.hidden(batch, torch.ones_like(batch.lengths))
             return last_token_hidden(hidden, batch.lengths)
+
+    def step_logits(self, batch: TokenBatch) -> Float[Tensor, " steps"]:
+        """The log-odds that each step is right; the batch's targets are the steps' last tokens."""
+        return self.step_logits_and_features(batch)[0]
+
+    def step_logits_and_features(
+        self, batch: TokenBatch
+    ) -> tuple[Float[Tensor, " steps"], Float[Tensor, "batch hidden"]]:
+        """The log-odds of the steps, and the hidden state at the last token of each row."""
+        with nullcontext() if self.adapter is None else acting_as(self.backbone, self.adapter):
+            hidden = self.backbone.hidden(batch, batch.needed_positions)
+        return self.head(hidden[batch.loss_mask]).mean(1), last_token_hidden(hidden, batch.lengths)
 
     def normalised(self, scores: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Scores scaled to mean 0 and standard deviation 1 on the reference answers."""
@@ -116,6 +130,8 @@ def save_reward_model(model: RewardModel, tokeniser: Any, folder: str | Path) ->
                 backbone.trunk.save_pretrained(folder)
                 save_heads({"score": model.head}, folder)
     notes = {"kind": "reward", "family": backbone.family, "heads": model.head.heads, **asdict(model.scale)}
+    if model.scores_steps:
+        notes["scores"] = "steps"
     notes["plain_prompts"] = "continued" if model.continues_prompts else "template"
     write_notes(folder, notes)
     if tokeniser is not None:
@@ -200,6 +216,7 @@ def _as_noted(model: RewardModel, notes: dict[str, Any]) -> RewardModel:
     model.continues_prompts = notes.get("plain_prompts", "continued" if notes.get("kind") == "reward" else "") == (
         "continued"
     )
+    model.scores_steps = notes.get("scores") == "steps"
     return model
 
 

@@ -26,6 +26,7 @@ from steersman.models.rows import run_rows
 from steersman.reward.ensemble import Belief, aggregate
 from steersman.reward.rows import encode_item, items_for
 from steersman.reward.scorer import Item, Score
+from steersman.reward.steps import scored_row
 from steersman.text.tokeniser import give_pad, load_tokeniser
 
 
@@ -74,6 +75,8 @@ class RewardModelScorer:
         if not items:
             return [], np.zeros((0, self.model.backbone.hidden_size))
         items = items_for(items, continues_prompts=self.model.continues_prompts)
+        if self.model.scores_steps:
+            return self._of_steps(items)
         encoded = [encode_item(self.tokeniser, item, reads="conversation", limit=self._limit) for item in items]
         heads = self.model.head.heads
 
@@ -89,6 +92,23 @@ class RewardModelScorer:
             device=self.model.head.weight.device,
         )
         return self._scores(outputs[:, :heads], [note for _, note in encoded]), outputs[:, heads:].numpy()
+
+    def _of_steps(self, items: Sequence[Item]) -> tuple[list[Score], Float[ndarray, "items hidden"]]:
+        """A process reward model's scores: the lowest probability of a step to be right. One wrong step spoils the
+        answer (Lightman et al. 2023 compare it with the product)."""
+        rows = [scored_row(self.tokeniser, item, limit=self._limit) for item in items]
+
+        def forward(batch: TokenBatch) -> Float[Tensor, "batch numbers"]:
+            logits, features = self.model.step_logits_and_features(batch)
+            by_row = logits.double().sigmoid().split(batch.loss_mask.sum(1).tolist())
+            numbers = [torch.stack([of.min(), of.mean(), of[-1], of.new_tensor(len(of))]) for of in by_row]
+            return torch.cat([torch.stack(numbers), features.double()], dim=1)
+
+        pad_id, device = self.tokeniser.pad_token_id or 0, self.model.head.weight.device
+        outputs = run_rows(rows, forward, pad_id=pad_id, token_budget=self._token_budget, device=device)
+        names = ("mean of steps", "last step", "steps")
+        scores = [Score(one[0], dict(zip(names, one[1:], strict=True))) for one in outputs[:, :4].tolist()]
+        return scores, outputs[:, 4:].numpy()
 
     def _scores(self, raw: Float[Tensor, "items heads"], notes: Sequence[str]) -> list[Score]:
         by_head = (self.model.normalised(raw) if self._normalised else raw).T.numpy()

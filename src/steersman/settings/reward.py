@@ -16,6 +16,9 @@ class RewardSettings(Settings):
     """A causal language model, or a trained reward model to continue from on new judgements."""
     data: DataSettings
     """Comparisons, rankings or labels (thumbs up and down), in any known format."""
+    process: bool = False
+    """Train a process reward model: the data are answers in steps, each right or wrong. Its score of an answer is the
+    lowest probability of a step to be right."""
     ties: Literal["soft", "drop"] = "soft"
     """soft trains on ties with a target preference of 0.5; drop leaves ties out."""
     use_margin: bool = False
@@ -35,6 +38,14 @@ class RewardSettings(Settings):
     optimiser: OptimiserSettings = OptimiserSettings(learning_rate=1e-4)
     train: TrainSettings = TrainSettings()
     run: RunSettings
+
+    @model_validator(mode="after")
+    def _of_pairs(self) -> "RewardSettings":
+        for name in ("ties", "use_margin", "centring", "reference", "members_as") if self.process else ():
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default:
+                raise ValueError(f"{name}={value} has no effect with process=true; leave it out")
+        return self
 
     @model_validator(mode="after")
     def _average_of_whole_models(self) -> "RewardSettings":

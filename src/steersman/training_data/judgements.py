@@ -16,7 +16,7 @@ from steersman.data.kinds import pairs_of
 from steersman.data.tokens import TokenStore, TokenWriter
 from steersman.errors import DataError
 from steersman.execution.context import RunContext
-from steersman.records import KIND_OF, Comparison, Completion, Label, Prompt, Ranking, Record
+from steersman.records import KIND_OF, Comparison, Completion, Label, Prompt, Ranking, Record, Steps
 from steersman.reward.rows import score_row
 from steersman.settings.parts import DataSettings
 from steersman.training_data.split import DataSide, Tokenised, longest_row
@@ -112,7 +112,8 @@ def groups_of(records: Iterable[Record], *, ties: str, left_out: Counter[str], t
         elif isinstance(record, Label) and record.desirable is not None:
             yield _Group(record.prompt, (record.completion,), [], float(record.desirable), ())
         else:
-            left_out[f"a record of the kind {KIND_OF[type(record)]}, which compares nothing"] += 1
+            hint = " (reward process=true learns from judged steps)" if isinstance(record, Steps) else ""
+            left_out[f"a record of the kind {KIND_OF[type(record)]}, which compares nothing{hint}"] += 1
 
 
 def read_judgements(

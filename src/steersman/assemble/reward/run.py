@@ -11,9 +11,10 @@ import torch
 
 from steersman.assemble.reward.average import average_members, claim_folder, job_of, next_command
 from steersman.assemble.reward.measure import Reader, measure_scale, report
+from steersman.assemble.reward.process import learn_steps
 from steersman.errors import UsageError
-from steersman.execution.context import open_run
-from steersman.execution.ending import RunResult, Weights, already_finished, conclude
+from steersman.execution.context import RunContext, open_run
+from steersman.execution.ending import Finish, RunResult, Weights, already_finished, conclude
 from steersman.execution.fit import Task, TrainingRows, learn
 from steersman.execution.learner import collate_groups, padded_for
 from steersman.execution.recorded import as_it_began
@@ -129,25 +130,32 @@ def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
     ) as (run, model):
         trainee = model.trainee
         trainee.reward.continues_prompts = settings.data.template == "none"
-        train, held_out = read_both(run, settings.data, settings.ties, model, thumbs=True)
-        shard_model(trainee, trainee.reward.backbone, run.world, entrances=("scores", "scores_by_head"))
-        rows = TrainingRows(len(train), train.group, [] if held_out is None else held_out.groups())
-        task = Task(
-            Preference(use_margin=settings.use_margin, centring=settings.centring),
-            padded_for(run, model, collate_groups),
-            derive=_loss,
-        )
-        finish = learn(run, settings, trainee, rows, task)
-        if finish.ending != "stopped":
-            reader = Reader(trainee, model.tokeniser, settings.data.max_length, run.device)
-            trainee.reward.scale = measure_scale(settings.reference, reader, train)
-            if held_out is not None and held_out.comparisons:
-                report(run, reader, held_out.comparisons)
+        learned = learn_steps if settings.process else _learn_judgements
+        finish = learned(run, settings, model, trainee)
 
         def save(folder: Path, weights: Weights | None) -> None:
             (model if weights is None else _on_one_process(settings, weights, model)).save(folder)
 
         return conclude(run, finish, trainee, save)
+
+
+def _learn_judgements(run: RunContext, settings: RewardSettings, model: TrainableReward, trainee: Trainee) -> Finish:
+    """Train on judged answers, measure the scale of the scores, and report on held-out judgements."""
+    train, held_out = read_both(run, settings.data, settings.ties, model, thumbs=True)
+    shard_model(trainee, trainee.reward.backbone, run.world, entrances=("scores", "scores_by_head"))
+    rows = TrainingRows(len(train), train.group, [] if held_out is None else held_out.groups())
+    task = Task(
+        Preference(use_margin=settings.use_margin, centring=settings.centring),
+        padded_for(run, model, collate_groups),
+        derive=_loss,
+    )
+    finish = learn(run, settings, trainee, rows, task)
+    if finish.ending != "stopped":
+        reader = Reader(trainee, model.tokeniser, settings.data.max_length, run.device)
+        trainee.reward.scale = measure_scale(settings.reference, reader, train)
+        if held_out is not None and held_out.comparisons:
+            report(run, reader, held_out.comparisons)
+    return finish
 
 
 def _loss(found: Mapping[str, float]) -> Mapping[str, float]:
@@ -187,6 +195,7 @@ def _on_one_process(settings: RewardSettings, weights: Weights, model: Trainable
     load_weight_tensors(whole.trainee, weights)
     kept, trained = whole.trainee.reward, model.trainee.reward
     kept.scale, kept.continues_prompts = trained.scale, trained.continues_prompts
+    kept.scores_steps = trained.scores_steps
     return replace(whole, tokeniser=model.tokeniser)
 
 

@@ -95,3 +95,26 @@ def test_online_dpo_labels_pairs_as_it_began_to(ppo, tmp_path):
     assert "labels='hard' is kept from this run's beginning; the default is now 'soft'" in notices(out)
     assert call([*(word.replace(str(out), str(tmp_path / "new")) for word in command)]) == 0
     assert 'labels = "soft"' in (tmp_path / "new" / "recipe.toml").read_text()
+
+
+def test_reward_leaves_long_judgements_out_unless_it_began_by_cutting_them(tiny, tmp_path):
+    rows = [{"prompt": f"Tell me {i}.", "chosen": "A good day.", "rejected": "No."} for i in range(8)]
+    rows[3]["chosen"] = "and so on " * 40
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "run"
+    command = ["reward", "--model", str(tiny("llama")), "--data", str(tmp_path / "pairs.jsonl"), "--device", "cpu"]
+    command += ["data.max_length=48", "data.held_out=none", "train.steps=2", "train.batch_size=4", "--out", str(out)]
+    command += ["run.threads=1", "train.kernels=default", "run.checkpoint_every=1"]
+    assert call([*command, "too_long=cut"]) == 0
+    began = [row["loss"] for row in read_rows(out / "journal.jsonl")[0] if "loss" in row]
+    assert "8 judged prompts to learn from, 8 pairs, 16 answers; 1 answers were cut" in "\n".join(notices(out))
+    begin_again(out)
+    without(out, "too_long")
+    assert call(command) == 0
+    assert [row["loss"] for row in read_rows(out / "journal.jsonl")[0] if "loss" in row] == began
+    assert "too_long='cut' is kept from this run's beginning; the default is now 'leave_out'" in notices(out)
+    new = tmp_path / "new"
+    assert call([word.replace(str(out), str(new)) for word in command]) == 0
+    said = "\n".join(notices(new))
+    assert "7 judged prompts to learn from, 7 pairs, 14 answers" in said
+    assert "longer than 48 tokens (data.max_length or the context; too_long=cut keeps it)" in said

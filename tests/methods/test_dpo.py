@@ -301,3 +301,43 @@ def test_a_batch_counts_every_place_that_is_computed():
     assert collate([two], pad_id=0, device=CPU, pad_multiple=8).positions == 16
     assert (two.lengths, one.lengths) == ((5, 7), (4,))
     assert batch.reference.tolist() == [*two.reference.tolist(), *one.reference.tolist()]
+
+
+class ByHand:
+    """A policy whose log-prob of each target is -0.1 times its id."""
+
+    def log_probs(self, batch):
+        return -0.1 * batch.ids[batch.loss_mask].float(), None
+
+
+def test_orpos_likelihood_may_count_the_prompt_as_trl_does():
+    # the prompt 1 2, the preferred answer 3 4, the other one 5
+    rows = (
+        TokenRow(torch.tensor([1, 2, 3, 4]), torch.tensor([False, False, True, True])),
+        TokenRow(torch.tensor([1, 2, 5]), torch.tensor([False, False, True])),
+    )
+    none = torch.zeros(0)
+    group = AnswerGroup(
+        *(rows, torch.tensor([0]), torch.tensor([1]), torch.ones(1), torch.zeros(1), torch.ones(1)), none.long(), none
+    )
+    unit = JudgedGroup(group, torch.zeros(3))
+    batch = collate([unit], pad_id=0, device=torch.device("cpu"))
+    found = {}
+    for over, tokens, likelihood in (("answer", 2, 0.7), ("prompt_and_answer", 3, 0.9)):
+        settings = check(
+            DpoSettings,
+            {
+                "model": {"path": "x"},
+                "data": {"source": "y"},
+                "run": {"out": "z"},
+                "loss": "orpo",
+                "likelihood_over": over,
+            },
+        )
+        objective = DirectPreference(settings)
+        assert objective.weights([unit]) == {"preference": 1.0, "likelihood": float(tokens)}
+        sums = objective(ByHand(), batch)
+        # 0.3 + 0.4 of the answer; with the prompt's second token 0.2 more, its first follows nothing
+        assert float(sums.terms["likelihood"].total) == pytest.approx(likelihood)
+        found[over] = float(sums.terms["preference"].total)
+    assert found["answer"] == found["prompt_and_answer"]

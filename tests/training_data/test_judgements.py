@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from steersman.assemble.dpo import mismatched_row
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
 from steersman.models.tiny import tiny_tokeniser
@@ -47,7 +48,7 @@ def read(tmp_path):
 
     number = itertools.count()
 
-    def reading(records, *, side="train", ties="soft", context=128, report=None, **data):
+    def reading(records, *, side="train", ties="soft", too_long="cut", context=128, report=None, **data):
         lines = [record if isinstance(record, str) else json.dumps(to_dict(record)) for record in records]
         (tmp_path / "data.jsonl").write_text("\n".join(lines) + "\n")
         settings = DataSettings(**{"source": str(tmp_path / "data.jsonl"), "held_out": None, **data})
@@ -59,7 +60,13 @@ def read(tmp_path):
         )
         folder = tmp_path / "tokens" / str(next(number))
         return read_judgements(
-            chosen, tiny_tokeniser(), folder, ties=ties, max_length=longest_row(settings, context), thumbs=True
+            chosen,
+            tiny_tokeniser(),
+            folder,
+            ties=ties,
+            max_length=longest_row(settings, context),
+            thumbs=True,
+            too_long=too_long,
         )
 
     return reading
@@ -243,3 +250,44 @@ def test_an_annotator_who_always_chooses_the_same_place_is_named(side, read):
     found = read(list(chosen(side, 25)))
     assert found.places == {"ann": Counter({side: 25})}
     assert found.comparisons == (), "texts are kept of what is held out only"
+
+
+def test_judgements_that_do_not_fit_are_left_out_and_counted(read):
+    long = Completion("word " * 60)
+    records = [Comparison(asked(), GOOD, BAD, 1.0), Comparison(asked(1), GOOD, long, 1.0), Label(asked(), long, True)]
+    records.append(Comparison(asked(), BAD, GOOD, 0.0))
+    found = read(records, too_long="leave_out", max_length=24)
+    assert (len(found), len(found.pairs), found.cut) == (2, 2, 0)
+    assert [(reason.partition(" (")[0], count) for reason, count in found.left_out.items()] == [
+        ("longer than 24 tokens", 2)
+    ]
+    assert found.group(1).target.tolist() == [0.0]
+    kept = read(records, too_long="cut", max_length=24)
+    assert (len(kept), kept.cut) == (4, 2)
+    with pytest.raises(DataError, match="answers of at most 24 tokens"):
+        read(records[1:2], too_long="leave_out", max_length=24)
+
+
+def test_ktos_mismatched_answers_are_drawn_from_all_answers_to_other_prompts(read):
+    judgements = read(
+        [Comparison(asked(i), Completion(f"First {i}."), Completion(f"Second {i}."), 1.0) for i in range(12)]
+    )
+    rows = [judgements.rows.row(i) for i in range(len(judgements.rows))]
+
+    def parts(row):
+        start = int(row.loss_mask.nonzero()[0])
+        return row.ids[:start].tolist(), row.ids[start:].tolist()
+
+    known = [parts(row) for row in rows]
+    places = []
+    for index in range(12):
+        prompt, answer = parts(mismatched_row(judgements, 128, index, chosen="any"))
+        assert prompt == known[2 * index][0]
+        place = [other for _, other in known].index(answer)
+        assert place // 2 != index, "an answer to another prompt"
+        places.append(place)
+    assert {place % 2 for place in places} == {0, 1}, "first and second answers"
+    again = [parts(mismatched_row(judgements, 128, index, chosen="any")) for index in range(12)]
+    assert [[other for _, other in known].index(answer) for _, answer in again] == places
+    following = [parts(mismatched_row(judgements, 128, index, chosen="next"))[1] for index in range(12)]
+    assert following == [known[2 * ((index + 1) % 12)][1] for index in range(12)]

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import Literal
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from steersman.batches import TokenRow
 from steersman.data.tokens import tokeniser_hash
@@ -37,14 +40,18 @@ from steersman.training_data.judgements import Judgements, read_both
 from steersman.training_data.reference import ReferenceLogProbs, key_of, reference_log_probs
 from steersman.training_data.split import content_of
 
+TRIES = 8
+"""Draws of an answer to another prompt; where nearly all answers are to one prompt, the last draw is taken."""
+
 
 @dataclass(frozen=True)
 class Side:
     """Judged answers by group, with the reference's log-probs; for kto also those of one mismatched answer a group."""
 
     judgements: Judgements
-    longest: int
     reference: ReferenceLogProbs
+    mismatched: Callable[[int], TokenRow]
+    """A group's prompt with an answer to another prompt."""
     mismatched_reference: ReferenceLogProbs | None
 
     def __len__(self) -> int:
@@ -63,7 +70,7 @@ class Side:
         rows = range(int(starts[index]), int(starts[index + 1]))
         if self.mismatched_reference is None:
             return JudgedGroup(self.judgements.group(index), self.reference.of(rows))
-        row = mismatched_row(self.judgements, self.longest, index)
+        row = self.mismatched(index)
         mismatched = (row, float(self.mismatched_reference.of([index]).sum()))
         return JudgedGroup(self.judgements.group(index), self.reference.of(rows), mismatched)
 
@@ -99,7 +106,9 @@ def run_dpo(settings: DpoSettings, *, quiet: bool = False) -> RunResult:
 
 def both_sides(run: RunContext, settings: DpoSettings, model: LanguageModel) -> tuple[Side, Side | None]:
     """Training and held-out judgements, each with the reference's log-probs."""
-    train, held_out = read_both(run, settings.data, settings.ties, model, thumbs=settings.loss == "kto")
+    train, held_out = read_both(
+        run, settings.data, settings.ties, model, thumbs=settings.loss == "kto", too_long=settings.too_long
+    )
     reference = ReferencePass(run, settings, model)
     return reference.side(train, "train"), None if held_out is None else reference.side(held_out, "held-out")
 
@@ -203,11 +212,11 @@ class ReferencePass:
     def side(self, judgements: Judgements, name: str) -> Side:
         longest = self.settings.data.max_length
         log_probs = self._log_probs(len(judgements.rows), judgements.rows.row, f"reference-{name}")
+        row = partial(mismatched_row, judgements, longest, chosen=self.settings.mismatched)
         mismatched = None
         if self.settings.loss == "kto":
-            row = partial(mismatched_row, judgements, longest)
             mismatched = self._log_probs(len(judgements), row, f"strangers-{name}")
-        return Side(judgements, longest, log_probs, mismatched)
+        return Side(judgements, log_probs, row, mismatched)
 
     def _log_probs(self, count: int, row: Callable[[int], TokenRow], name: str) -> ReferenceLogProbs:
         return reference_log_probs(
@@ -226,7 +235,10 @@ class ReferencePass:
         return key_of(
             reference=None if self._reference is None else identity_of(reference_of(self.settings)),
             data=content_of(self.settings.data),
-            settings=[self.settings.data.model_dump(), self.settings.ties],
+            settings=[
+                self.settings.data.model_dump(),
+                *(self.settings.ties, self.settings.too_long, self.settings.mismatched),
+            ],
             tokeniser=tokeniser_hash(self.model.tokeniser),
         )
 
@@ -240,14 +252,26 @@ class ReferencePass:
         return other_reference(self.settings, self.model).backbone
 
 
-def mismatched_row(judgements: Judgements, longest: int, index: int) -> TokenRow:
-    """A group's prompt with the first answer of the next group, for kto's KL baseline."""
+def mismatched_row(judgements: Judgements, longest: int, index: int, *, chosen: Literal["any", "next"]) -> TokenRow:
+    """A group's prompt with an answer to another prompt, for kto's KL baseline: any answer, the same in each run, or
+    the first one of the next group."""
     starts, rows = judgements.starts, judgements.rows
-    own, other = (rows.row(int(starts[i])) for i in (index, (index + 1) % len(judgements)))
-    prompt = own.ids[: int(own.loss_mask.nonzero()[0])]
+    own = rows.row(int(starts[index]))
+    prompt = _prompt_of(own)
+    other = rows.row(int(starts[(index + 1) % len(judgements)]))
+    if chosen == "any":
+        random = np.random.default_rng(index)
+        for _ in range(TRIES):
+            other = rows.row(int(random.integers(len(rows))))
+            if not torch.equal(_prompt_of(other), prompt):
+                break
     answer = other.ids[int(other.loss_mask.nonzero()[0]) :]
     ids = torch.cat([prompt, answer])[: max(longest, len(prompt) + 1)]
     return TokenRow(ids, torch.arange(len(ids)) >= len(prompt))
+
+
+def _prompt_of(row: TokenRow) -> Tensor:
+    return row.ids[: int(row.loss_mask.nonzero()[0])]
 
 
 def objective_of(settings: DpoSettings, model: LanguageModel, token_budget: int) -> DirectPreference | KahnemanTversky:

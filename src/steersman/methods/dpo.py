@@ -5,7 +5,7 @@ second model is in memory during training, and no second forward pass is needed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -97,14 +97,25 @@ class DirectPreference:
 
     def weights(self, units: Sequence[JudgedGroup]) -> Mapping[str, float]:
         pairs = sum(float(unit.group.weight.sum()) for unit in units)
-        better = sum(preferred_tokens(unit.group) for unit in units) if self._coefficients["likelihood"] else 0.0
+        count = preferred_tokens if self.settings.likelihood_over == "answer" else preferred_rows_tokens
+        better = sum(count(unit.group) for unit in units) if self._coefficients["likelihood"] else 0.0
         return {"preference": pairs, "likelihood": float(better)}
 
     def __call__(self, model: Policy, batch: JudgedBatch) -> Sums:
-        return self.sums_of(model.log_probs(batch.pairs.tokens)[0], batch)
+        tokens = batch.pairs.tokens
+        if self.settings.likelihood_over == "answer":
+            return self.sums_of(model.log_probs(tokens)[0], batch)
+        after_first = torch.arange(tokens.ids.shape[1], device=tokens.ids.device) > 0
+        every = replace(tokens, loss_mask=tokens.attention_mask & after_first)
+        flat, _ = model.log_probs(every)
+        preferred = preferred_answers(batch.pairs.first, batch.pairs.second, batch.pairs.target)
+        likelihood = flat[torch.isin(owners(every), preferred)].sum()
+        return self.sums_of(flat[tokens.loss_mask[every.loss_mask]], batch, likelihood=likelihood)
 
-    def sums_of(self, flat: Float[Tensor, " targets"], batch: JudgedBatch) -> Sums:
-        """The sums, from the policy's log-prob of each target."""
+    def sums_of(
+        self, flat: Float[Tensor, " targets"], batch: JudgedBatch, *, likelihood: Float[Tensor, ""] | None = None
+    ) -> Sums:
+        """The sums, from the policy's log-prob of each target. `likelihood` is given where it counts other tokens."""
         pairs, sums = batch.pairs, answer_sums(flat, batch)
         gap = self._gap(flat, batch, sums)
         loss = pairs.weight * self._loss(gap, pairs, sums)
@@ -112,7 +123,8 @@ class DirectPreference:
         sign = (pairs.target - 0.5).sign()
         shown = gap.detach() * sign * (1.0 if self.settings.loss == "orpo" else self.settings.beta)
         right = ((shown.sign() + 1) / 2) * decided
-        likelihood = flat[in_preferred(pairs)].sum() if self._coefficients["likelihood"] else flat.sum() * 0.0
+        if likelihood is None:
+            likelihood = flat[in_preferred(pairs)].sum() if self._coefficients["likelihood"] else flat.sum() * 0.0
         moved = sums.log_ratio.detach()
         return Sums(
             {
@@ -240,6 +252,11 @@ def preferred_answers(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
 
 def preferred_tokens(group: AnswerGroup) -> int:
     return sum(group.rows[int(i)].targets for i in preferred_answers(group.first, group.second, group.target))
+
+
+def preferred_rows_tokens(group: AnswerGroup) -> int:
+    """Tokens of the preferred answers and their prompts; a row's first token follows nothing and is not predicted."""
+    return sum(len(group.rows[int(i)].ids) - 1 for i in preferred_answers(group.first, group.second, group.target))
 
 
 def in_preferred(pairs: PairBatch) -> Bool[Tensor, " targets"]:

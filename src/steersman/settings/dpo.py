@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, get_args
 from pydantic import Field, model_validator
 
 from steersman.settings.base import Settings
-from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSettings, RunSettings, TrainSettings
+from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSettings, RunSettings, TooLong, TrainSettings
 from steersman.settings.prompts import PromptSettings, SamplingSettings
 from steersman.settings.score import ScorerSettings
 
@@ -26,6 +26,7 @@ USED_BY: Mapping[str, tuple[Loss, ...]] = {
     "gamma": ("simpo",),
     "likelihood": OF_PAIRS,
     "odds": ("orpo",),
+    "likelihood_over": ("orpo",),
     "length": OF_LOG_RATIOS,
     "alpha": OF_GAPS,
     "divergence": OF_GAPS,
@@ -65,6 +66,8 @@ class PreferenceSettings(Settings):
     """Weight of an NLL term on the chosen answers, added to the preference loss (RPO). With loss=orpo, 0 means 1."""
     odds: float = Field(default=0.1, gt=0)
     """Weight of orpo's odds-ratio term."""
+    likelihood_over: Literal["answer", "prompt_and_answer"] = "answer"
+    """Tokens of orpo's likelihood term: the preferred answer's, or the prompt's as well (TRL)."""
     length: Literal["sum", "mean", "desensitised"] = "sum"
     """An answer's log-ratio. sum: over its tokens. mean: divided by its length. desensitised: tokens past the shorter
     answer's length are weighted by `alpha` (LD-DPO)."""
@@ -86,12 +89,18 @@ class PreferenceSettings(Settings):
 
 
 class DpoSettings(PreferenceSettings):
-    earlier_defaults: ClassVar[Mapping[str, Any]] = {"data.template": "none"}
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"data.template": "none", "too_long": "cut", "mismatched": "next"}
 
     data: DataSettings
     """Comparisons, rankings or labels (thumbs up and down, for kto), in any known format."""
     ties: Literal["soft", "drop"] = "soft"
     """soft trains on ties with a target preference of 0.5; drop leaves ties out."""
+    too_long: TooLong = "leave_out"
+    """Judgements with an answer that does not fit into data.max_length with its prompt: leave_out, and say how many; or
+    cut them and learn from what is left."""
+    mismatched: Literal["any", "next"] = "any"
+    """Answers to other prompts, on which kto estimates its KL baseline: drawn from all answers, or the first answer of
+    the next judged prompt."""
 
 
 class OnlineDpoSettings(PreferenceSettings):

@@ -37,6 +37,9 @@ class ModelSettings(Settings):
     gradient_checkpointing: bool = False
 
 
+TooLong = Literal["leave_out", "cut"]
+
+
 class DataSettings(Settings):
     source: str
     """A file, a folder, a hub id, or a named source such as harbour:demonstrations."""

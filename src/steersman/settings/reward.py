@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from steersman.settings.base import Settings
-from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSettings, RunSettings, TrainSettings
+from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSettings, RunSettings, TooLong, TrainSettings
 
 
 class RewardSettings(Settings):
-    earlier_defaults: ClassVar[Mapping[str, Any]] = {"data.template": "none"}
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"data.template": "none", "too_long": "cut"}
 
     model: ModelSettings
     """A causal language model, or a trained reward model to continue from on new judgements."""
@@ -21,6 +21,9 @@ class RewardSettings(Settings):
     lowest probability of a step to be right."""
     ties: Literal["soft", "drop"] = "soft"
     """soft trains on ties with a target preference of 0.5; drop leaves ties out."""
+    too_long: TooLong = "leave_out"
+    """Judgements with an answer that does not fit into data.max_length with its prompt: leave_out, and say how many; or
+    cut them and learn from what is left."""
     use_margin: bool = False
     """Subtract a pair's judged margin from the score difference, inside the sigmoid (Llama 2)."""
     centring: float = Field(default=0.01, ge=0)

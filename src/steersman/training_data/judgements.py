@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from steersman.batches import AnswerGroup
 from steersman.data.kinds import pairs_of
-from steersman.data.tokens import TokenStore, TokenWriter
+from steersman.data.tokens import NoRowsError, TokenStore, TokenWriter
 from steersman.errors import DataError
 from steersman.execution.context import RunContext
 from steersman.records import KIND_OF, Comparison, Completion, Label, Prompt, Ranking, Record, Steps
 from steersman.reward.rows import score_row
-from steersman.settings.parts import DataSettings
+from steersman.settings.parts import DataSettings, TooLong
 from steersman.training_data.split import DataSide, Tokenised, longest_row
 
 ENOUGH = 20
@@ -117,9 +117,10 @@ def groups_of(records: Iterable[Record], *, ties: str, left_out: Counter[str], t
 
 
 def read_judgements(
-    side: DataSide, tokeniser: Any, folder: Path, *, ties: str, max_length: int, thumbs: bool
+    side: DataSide, tokeniser: Any, folder: Path, *, ties: str, max_length: int, thumbs: bool, too_long: TooLong
 ) -> Judgements | None:
-    """The groups of one side, tokenised into `folder`; None if nothing fell into the held-out share."""
+    """The groups of one side, tokenised into `folder`; None if nothing fell into the held-out share. With
+    too_long=leave_out, a group with an answer that does not fit is left out."""
     left_out: Counter[str] = Counter()
     groups = groups_of(side.records(), ties=ties, left_out=left_out, thumbs=thumbs)
     first = next(groups, None)
@@ -132,16 +133,28 @@ def read_judgements(
     comparisons: list[Comparison] = []
     places: dict[str, Counter[str]] = {}
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TokenWriter(folder) as writer:
-        for group in itertools.chain([first], groups):
-            for completion in group.completions:
-                writer.add(score_row(tokeniser, group.prompt, completion, max_length=max_length))
-            starts.append(writer.report.rows)
-            pairs.extend(group.pairs)
-            pair_starts.append(len(pairs))
-            approvals.append(group.approval)
-            count_places(group.comparisons, places)
-            comparisons.extend(group.comparisons if side.held_out else ())
+    try:
+        with TokenWriter(folder) as writer:
+            for group in itertools.chain([first], groups):
+                rows = [score_row(tokeniser, group.prompt, one, max_length=max_length) for one in group.completions]
+                if too_long == "leave_out" and any(row.truncated for row in rows):
+                    left_out[
+                        f"longer than {max_length:,} tokens (data.max_length or the context; too_long=cut keeps it)"
+                    ] += 1
+                    continue
+                for row in rows:
+                    writer.add(row)
+                starts.append(writer.report.rows)
+                pairs.extend(group.pairs)
+                pair_starts.append(len(pairs))
+                approvals.append(group.approval)
+                count_places(group.comparisons, places)
+                comparisons.extend(group.comparisons if side.held_out else ())
+    except NoRowsError as error:
+        if side.may_be_empty:
+            return None
+        expected = f"answers of at most {max_length:,} tokens"
+        raise DataError(side.report.nothing("judgements to learn from", expected, left_out)) from error
     if not side.held_out:
         _check(pairs, approvals, side.data.source)
     return Judgements(
@@ -191,7 +204,7 @@ def one_sided(places: Places) -> list[str]:
 
 
 def read_both(
-    run: RunContext, data: DataSettings, ties: str, model: Tokenised, *, thumbs: bool
+    run: RunContext, data: DataSettings, ties: str, model: Tokenised, *, thumbs: bool, too_long: TooLong
 ) -> tuple[Judgements, Judgements | None]:
     """The training side and the held-out side. Notices say how much there is, and what was left out.
 
@@ -206,7 +219,9 @@ def read_both(
             continue
         side = DataSide.of(run, data, held_out=held_out)
         folder = run.path / "tokens" / side.name
-        judgements = read_judgements(side, model.tokeniser, folder, ties=ties, max_length=length, thumbs=thumbs)
+        judgements = read_judgements(
+            side, model.tokeniser, folder, ties=ties, max_length=length, thumbs=thumbs, too_long=too_long
+        )
         found.append(judgements)
         if judgements is None:
             run.notice(

@@ -362,7 +362,9 @@ def test_rows_as_long_as_the_context_are_not_padded_beyond_it(teach, tmp_path):
     for row in rows:
         row["first"]["text"] += " dog game" * 100
     source = write_rows(tmp_path / "long.jsonl", rows)
-    result = teach(f"model.path={model}", f"data.source={source}", "train.kernels=onednn", f"reference={source}")
+    result = teach(
+        f"model.path={model}", f"data.source={source}", "train.kernels=onednn", f"reference={source}", "too_long=cut"
+    )
     assert result.ending == "finished"
     assert "12 answers were cut to data.max_length" in notices(result.out)
 

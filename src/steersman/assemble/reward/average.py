@@ -78,7 +78,12 @@ def average_members(job: Job, settings: RewardSettings, members: Sequence[RunRes
         if run.world.first:
             model.continues_prompts = settings.data.template == "none"
             train, held_out = read_both(
-                run, settings.data, settings.ties, AveragedReward(model, tokeniser), thumbs=True
+                run,
+                settings.data,
+                settings.ties,
+                AveragedReward(model, tokeniser),
+                thumbs=True,
+                too_long=settings.too_long,
             )
             reader = Reader(Trainee(None, model), tokeniser, settings.data.max_length, run.device)
             model.scale = measure_scale(settings.reference, reader, train)

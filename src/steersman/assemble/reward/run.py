@@ -141,7 +141,7 @@ def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
 
 def _learn_judgements(run: RunContext, settings: RewardSettings, model: TrainableReward, trainee: Trainee) -> Finish:
     """Train on judged answers, measure the scale of the scores, and report on held-out judgements."""
-    train, held_out = read_both(run, settings.data, settings.ties, model, thumbs=True)
+    train, held_out = read_both(run, settings.data, settings.ties, model, thumbs=True, too_long=settings.too_long)
     shard_model(trainee, trainee.reward.backbone, run.world, entrances=("scores", "scores_by_head"))
     rows = TrainingRows(len(train), train.group, [] if held_out is None else held_out.groups())
     task = Task(

@@ -87,6 +87,7 @@ MORE_PARAMETERS = {
     "maths/chunked_log_probs.py::summed_log_probs": "a numeric kernel: each argument is a symbol of its formula",
     "models/tiny.py::write_tiny_model": "tests name the one or two numbers of the shape that they need",
     "reward/model.py::__init__": "a public constructor: each keyword is a setting of `scorer`",
+    "rollout/sampler.py::draw": "a numeric kernel: each argument is a tensor of one step, or what it stands for",
     "rollout/native.py::__init__": "a public constructor: each keyword is an option with a default",
 }
 MAX_PARAMETERS = 7

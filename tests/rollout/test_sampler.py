@@ -166,3 +166,48 @@ def test_neighbouring_seeds_and_positions_are_independent_and_even():
     # 30,000 products of independent numbers: a standard error of 0.006.
     assert abs(float(along_seeds)) < 0.025
     assert abs(float(along_positions)) < 0.025
+
+
+@pytest.mark.parametrize("sampling", FILTERS.values(), ids=list(FILTERS))
+def test_ids_that_are_never_drawn_leave_the_others_their_shares(sampling: Sampling):
+    """The likeliest token and another are never drawn; the rest are drawn by their probabilities without them."""
+    draws, vocabulary, never = 40_000, 12, [3, 7]
+    logits = torch.randn((1, vocabulary), generator=torch.Generator().manual_seed(4))
+    logits[0, 3] = 2.5
+    without = logits.clone()
+    without[:, never] = -math.inf
+    expected = theirs(sampling, without.expand(2, -1)).softmax(-1)[0]
+    rows, seen = logits.expand(draws, -1), seen_of(HISTORY[:1], vocabulary).expand(draws, -1)
+    numbers = uniforms(list(range(draws // 4)), 4).flatten()
+    drawn = draw(rows, numbers, sampling, seen=seen, barred=None, never=torch.tensor(never))
+    counts = torch.bincount(drawn.ids, minlength=vocabulary)
+    assert not counts[never].any()
+    assert not counts[expected == 0].any()
+    kept = expected > 0
+    shares = (expected[kept].double() / expected[kept].double().sum() * draws).numpy()
+    assert chisquare(counts[kept].numpy(), shares).pvalue > 1e-3
+    torch.testing.assert_close(drawn.sampling_log_probs, expected.log()[drawn.ids], atol=1e-5, rtol=1e-5)
+    own = (logits[0] / sampling.temperature).log_softmax(-1)
+    torch.testing.assert_close(drawn.log_probs, own[drawn.ids], atol=1e-5, rtol=1e-5)
+
+
+def test_draws_of_other_tokens_stay_as_they_were_to_the_last_bit():
+    logits = torch.randn((4000, 50), generator=torch.Generator().manual_seed(1))
+    numbers = uniforms(list(range(1000)), 4).flatten()
+    plain = draw(logits, numbers, Sampling(8, 1.0), seen=None, barred=None, with_entropy=True)
+    found = draw(logits, numbers, Sampling(8, 1.0), seen=None, barred=None, never=torch.tensor([9]), with_entropy=True)
+    others = plain.ids != 9
+    assert 0 < int((~others).sum()) < 400
+    assert found.ids[others].equal(plain.ids[others])
+    assert found.log_probs[others].equal(plain.log_probs[others])
+    assert found.entropies is not None
+    assert plain.entropies is not None
+    assert found.entropies.equal(plain.entropies)
+
+
+def test_the_likeliest_token_that_may_be_drawn_is_taken_greedily():
+    logits = torch.tensor([[0.0, 3.0, 2.0]])
+    drawn = draw(logits, torch.zeros(1), Sampling(8, 0.0), seen=None, barred=None, never=torch.tensor([1]))
+    assert drawn.ids.tolist() == [2]
+    # log of e^2 / (1 + e^3 + e^2)
+    assert drawn.log_probs.tolist() == pytest.approx([2 - math.log(1 + math.exp(3) + math.exp(2))])

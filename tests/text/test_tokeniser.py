@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from steersman.errors import ModelError
 from steersman.models.tiny import END, tiny_tokeniser
 from steersman.text.rendering import end_ids
-from steersman.text.tokeniser import cut, cut_left, decode, give_pad, load_tokeniser, special_strings
+from steersman.text.tokeniser import (
+    cut,
+    cut_left,
+    decode,
+    give_pad,
+    load_tokeniser,
+    never_drawn,
+    special_strings,
+    use_known_pad,
+)
 
 KOREAN = "안녕하세요 세계"
 FAMILY = "👨‍👩‍👧‍👦 and 🇰🇷🇫🇷!"
@@ -65,6 +74,25 @@ def test_a_tokeniser_without_pad_gets_its_own(pad):
     assert tokeniser.pad_token == "<|pad|>"
     assert tokeniser.pad_token_id not in (tokeniser.eos_token_id, None)
     assert not give_pad(tokeniser), "a second time there is nothing left to do"
+
+
+@pytest.mark.parametrize("pad", [None, END])
+def test_a_language_model_is_not_given_a_token_for_padding(pad):
+    tokeniser = tiny_tokeniser(pad=pad)
+    before = len(tokeniser), tokeniser.pad_token_id
+    assert "no token is added" in use_known_pad(tokeniser)
+    assert (len(tokeniser), tokeniser.pad_token_id) == before
+    assert never_drawn(tokeniser, ends=[tokeniser.eos_token_id]) == ()
+
+
+def test_a_pad_of_its_own_stays_and_is_never_drawn():
+    tokeniser = tiny_tokeniser()
+    assert use_known_pad(tokeniser) == ""
+    assert never_drawn(tokeniser, ends=[tokeniser.eos_token_id]) == (tokeniser.pad_token_id,)
+    assert never_drawn(tokeniser, ends=[tokeniser.pad_token_id]) == (), "it ends answers, so it may be said"
+    tokeniser.pad_token = END
+    assert "'<|pad|>', unused in its vocabulary, is taken" in use_known_pad(tokeniser)
+    assert tokeniser.pad_token == "<|pad|>"
 
 
 def test_a_pad_that_the_vocabulary_holds_already_is_taken():

@@ -36,6 +36,7 @@ from steersman.runs.commands import command_line
 from steersman.runs.identity import identity_of
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import LOSSES, USED_BY, DpoSettings, PreferenceSettings
+from steersman.text.tokeniser import PAD
 from steersman.training_data.judgements import Judgements, read_both
 from steersman.training_data.reference import ReferenceLogProbs, key_of, reference_log_probs
 from steersman.training_data.split import content_of
@@ -186,7 +187,9 @@ def reference_view(settings: PreferenceSettings, model: LanguageModel) -> ModelV
 def other_reference(settings: PreferenceSettings, model: LanguageModel) -> LanguageModel:
     """The reference loaded as a model of its own."""
     place = {"path": reference_of(settings), "lora": None, "quantise": None}
-    other = load_language_model(settings.model.model_copy(update=place), model.backbone.device)
+    # A policy of version 0.2 may have a PAD that was added to it; the base that it is compared with has it then, too.
+    added = settings.model.own_pad or model.tokeniser.pad_token == PAD
+    other = load_language_model(settings.model.model_copy(update=place), model.backbone.device, own_pad=added)
     if not other.tokeniser.chat_template:
         other.tokeniser.chat_template = model.tokeniser.chat_template  # ours, if the model was given it
     if tokeniser_hash(other.tokeniser) != tokeniser_hash(model.tokeniser):

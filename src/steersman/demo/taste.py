@@ -129,7 +129,7 @@ class Measurer:
             [rollout.row for rollout in drawn.rollouts],
             (model.backbone, model.adapter),
             (other.backbone, other.adapter),
-            pad_id=model.tokeniser.pad_token_id,
+            pad_id=model.pad_id,
             token_budget=KL_BUDGET,
             temperature=SAMPLING.temperature,
         )

@@ -24,6 +24,14 @@ class HasWidth(Protocol):
     def hidden_size(self) -> int: ...
 
 
+@runtime_checkable
+class HasNotes(Protocol):
+    """A loaded model with sentences for the user about how it was loaded."""
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+
 ModelT = TypeVar("ModelT", bound=HasWidth)
 
 
@@ -100,6 +108,8 @@ def open_run(
         identity = RunIdentity(job.kind, {"run": job.run.seed}, data, parents)
         facts = MachineFacts(machine.threads, world.device.type, world.size, machine.facts)
         with machine.working(), keep_run(job.settings, job.run, identity, facts, world) as folder:
+            for note in model.notes if isinstance(model, HasNotes) else ():
+                folder.notice(note)
             yield RunContext(job, world, machine, folder), model
 
 

@@ -110,7 +110,7 @@ def _distances(
         [rollout.row for rollout in rollouts],
         voice,
         frozen,
-        pad_id=model.tokeniser.pad_token_id,
+        pad_id=model.pad_id,
         token_budget=TOKEN_BUDGET,
         temperature=sampling.logit_temperature,
     )

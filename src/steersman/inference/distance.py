@@ -34,5 +34,5 @@ def distance(
     sampling = Sampling(max_new_tokens=settings.max_new_tokens, temperature=1.0)
     seeds = [sample_seed(seed, 0, f"distance/{place}", 0) for place in range(len(room))]
     rows = [rollout.row for rollout in engine.generate(room, sampling, seeds=seeds)]
-    pad_id = model.tokeniser.pad_token_id
+    pad_id = model.pad_id
     return float(answer_kl(rows, voice, reference, pad_id=pad_id, token_budget=token_budget, temperature=1.0).mean())

@@ -125,7 +125,7 @@ def _answers(
         [rollout.row for rollout in rollouts],
         opened.voice,
         reference.voice if reference is not None and alike else None,
-        pad_id=model.tokeniser.pad_token_id,
+        pad_id=model.pad_id,
         token_budget=TOKEN_BUDGET,
         temperature=drawing.temperature,
     )
@@ -170,7 +170,7 @@ def _reference_log_probs(
 def _log_probs(opened: Opened, encoded: Sequence[Encoded]) -> list[list[float]]:
     rows = [TokenRow(torch.tensor(e.ids), torch.tensor(e.loss)) for e in encoded]
     with acting_as(*opened.voice):
-        pad = opened.model.tokeniser.pad_token_id
+        pad = opened.model.pad_id
         return [values.tolist() for values in log_probs_of(rows, opened.model.backbone, pad, TOKEN_BUDGET)]
 
 

@@ -87,7 +87,7 @@ def open_policy(folder: Path, *, device: str) -> OpenedPolicy:
     load_weight_tensors(actors, load_file(kept.path / "weights.safetensors"))
     actors.eval()
     language = ModelLanguage(model.tokeniser, tuple(settings.sampling.stop))
-    pad = model.tokeniser.pad_token_id
+    pad = model.pad_id
     return OpenedPolicy(
         settings=settings,
         step=kept.step,

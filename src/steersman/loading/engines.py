@@ -10,6 +10,7 @@ from steersman.models.language_model import LanguageModel
 from steersman.models.q_heads import Guide
 from steersman.rollout.native import NativeEngine
 from steersman.text.rendering import end_ids
+from steersman.text.tokeniser import never_drawn
 
 
 def native_engine(
@@ -26,6 +27,7 @@ def native_engine(
     return NativeEngine(
         backbone,
         end_ids=ends,
+        never_ids=never_drawn(tokeniser, ends),
         tokeniser=tokeniser,
         acting_as=adapter,
         guide=guide,

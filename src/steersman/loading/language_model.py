@@ -13,21 +13,26 @@ from steersman.models.adapters import add_lora, load_adapter
 from steersman.models.backbone import Backbone, layers_of
 from steersman.models.files import describe
 from steersman.models.language_model import LanguageModel
-from steersman.models.loading import fit_vocabulary, load_causal
+from steersman.models.loading import fit_vocabulary, learn_every_row, load_causal
 from steersman.models.tiny import FAMILIES, write_tiny_model
 from steersman.parallel.shard import shard
 from steersman.parallel.world import World
 from steersman.runs.model_folder import finished_model_folder
 from steersman.settings.parts import ModelSettings
-from steersman.text.tokeniser import give_pad, load_tokeniser
+from steersman.text.tokeniser import give_pad, load_tokeniser, use_known_pad
 from steersman.train.checkpoint import load_weight_tensors
 
 POLICY = "policy"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def load_language_model(settings: ModelSettings, device: torch.device, *, adapter: str = POLICY) -> LanguageModel:
-    """The model; with `lora` settings, a new adapter with this name is added."""
+def load_language_model(
+    settings: ModelSettings, device: torch.device, *, adapter: str = POLICY, own_pad: bool | None = None
+) -> LanguageModel:
+    """The model; with `lora` settings, a new adapter with this name is added.
+
+    `own_pad` is that of the settings, unless given: whether a row is added for a PAD that is neither EOS nor BOS.
+    """
     if settings.trust_remote_code and not settings.revision and not Path(settings.path).expanduser().exists():
         raise UsageError(
             "model.trust_remote_code needs model.revision, so that the code that runs is code you have seen"
@@ -46,7 +51,13 @@ def load_language_model(settings: ModelSettings, device: torch.device, *, adapte
             trust_remote_code=settings.trust_remote_code,
             quantise=settings.quantise,
         )
-        give_pad(tokeniser)
+        own_pad = settings.own_pad if own_pad is None else own_pad
+        said = ""
+        if own_pad:
+            give_pad(tokeniser)
+        else:
+            said = use_known_pad(tokeniser)
+            learn_every_row(backbone, tokeniser)
         fit_vocabulary(backbone, tokeniser)
         if base != path:
             _merge(backbone, path)
@@ -56,10 +67,10 @@ def load_language_model(settings: ModelSettings, device: torch.device, *, adapte
     if settings.gradient_checkpointing:
         backbone.use_gradient_checkpointing(True)
     if settings.lora is None:
-        return LanguageModel(backbone, tokeniser, None, base != path)
+        return LanguageModel(backbone, tokeniser, None, base != path, notes=(said,) if said else ())
     lora = settings.lora
     add_lora(backbone, adapter, rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets)
-    return LanguageModel(backbone, tokeniser, adapter, base != path)
+    return LanguageModel(backbone, tokeniser, adapter, base != path, notes=(said,) if said else ())
 
 
 def model_path(name: str, scratch: Path) -> str:

@@ -21,7 +21,7 @@ from steersman.runs.kinds import WITH_LANGUAGE_MODEL
 from steersman.runs.stamp import read_stamp
 from steersman.settings.base import check, read_recipe
 from steersman.settings.parts import ModelSettings
-from steersman.text.tokeniser import give_pad, load_tokeniser
+from steersman.text.tokeniser import load_tokeniser, use_known_pad
 from steersman.train.checkpoint import load_weight_tensors
 from steersman.train.optim import trainable
 
@@ -55,7 +55,8 @@ def open_checkpoint(folder: Path, *, device: str) -> LanguageModel:
             f"{', '.join(WITH_LANGUAGE_MODEL)}"
         )
     recipe = read_recipe(run / "recipe.toml")
-    settings = check(ModelSettings, recipe["model"])
+    # A recipe without this setting is of a time when a PAD was added.
+    settings = check(ModelSettings, {"own_pad": True, **recipe["model"]})
     model = load_language_model(settings, resolve_device(device))
     weights = load_file(folder / "weights.safetensors")
     load_weight_tensors(model.backbone, _policy(weights, {name for name, _ in trainable(model.backbone)}))
@@ -85,7 +86,7 @@ def open_model(name: str, *, device: str, revision: str | None = None) -> Langua
         where = resolve_device(device)
         dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
         backbone = load_causal(base, dtype=dtype, device=where, revision=revision if base == path else None)
-        give_pad(tokeniser)
+        use_known_pad(tokeniser)
         fit_vocabulary(backbone, tokeniser)
         if base != path:
             load_adapter(backbone, "policy", path)

@@ -22,6 +22,8 @@ class LanguageModel:
     """Whether the base is a base with an adapter merged into it. It exists in memory only, so it is saved too."""
     guide: Guide | None = None
     """The Q heads saved with it, if it was loaded for generation."""
+    notes: tuple[str, ...] = ()
+    """What a user should know about how it was loaded."""
 
     @property
     def hidden_size(self) -> int:
@@ -33,7 +35,9 @@ class LanguageModel:
 
     @property
     def pad_id(self) -> int:
-        return self.tokeniser.pad_token_id
+        """What rows are filled up with. Their lengths tell it apart, so EOS will do; every model of a family has it."""
+        known = (self.tokeniser.eos_token_id, self.tokeniser.pad_token_id)
+        return next((token for token in known if token is not None), 0)
 
     def save(self, folder: Path) -> None:
         """Save a Hugging Face folder, or a peft folder if only an adapter was trained, with the tokeniser."""

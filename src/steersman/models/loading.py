@@ -294,6 +294,16 @@ def _probe_ids(backbone: Backbone, length: int) -> torch.Tensor:
     return (torch.arange(1, length + 1, device=backbone.device) * step) % backbone.vocabulary
 
 
+def learn_every_row(backbone: Backbone, tokeniser: Any) -> None:
+    """Let the embedding of EOS learn, where the model's config takes it for padding.
+
+    torch gives the row of an embedding's padding_idx no gradient.
+    """
+    embedding = backbone.hf.get_input_embeddings()
+    if getattr(embedding, "padding_idx", None) in {tokeniser.eos_token_id, tokeniser.bos_token_id} - {None}:
+        embedding.padding_idx = None
+
+
 def fit_vocabulary(backbone: Backbone, tokeniser: Any) -> bool:
     """Extend the embeddings to the tokeniser's vocabulary and set its PAD id; True if rows were added.
 
@@ -311,7 +321,8 @@ def fit_vocabulary(backbone: Backbone, tokeniser: Any) -> bool:
                 layer.weight[before:] = layer.weight[:before].float().mean(0).to(layer.weight.dtype)
                 if getattr(layer, "bias", None) is not None:
                     layer.bias[before:] = layer.bias[:before].min()
-    config.pad_token_id = tokeniser.pad_token_id
-    if getattr(backbone.hf, "generation_config", None) is not None:
-        backbone.hf.generation_config.pad_token_id = tokeniser.pad_token_id
+    if tokeniser.pad_token_id is not None:
+        config.pad_token_id = tokeniser.pad_token_id
+        if getattr(backbone.hf, "generation_config", None) is not None:
+            backbone.hf.generation_config.pad_token_id = tokeniser.pad_token_id
     return needed > before

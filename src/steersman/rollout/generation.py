@@ -91,6 +91,9 @@ class Generation:
             for token in ids:
                 if 0 <= token < self.vocabulary:
                     self.kinds[token] = kind
+        self.never: Tensor | None = None
+        if never := [token for token in self.ending.never_ids if 0 <= token < self.vocabulary]:
+            self.never = torch.tensor(never, **whole)
 
     @property
     def state(self) -> list[Tensor]:
@@ -221,6 +224,7 @@ class Generation:
             self.sampling,
             seen=seen,
             barred=barred,
+            never=self.never,
             q_logits=q_logits,
             with_entropy=self.with_token_info,
         )

@@ -37,8 +37,9 @@ _KEPT_SHARE = 0.1
 
 
 class NativeEngine:
-    """An engine in this process. `end_ids` are the EOS ids (`text.tokeniser.end_ids`); a tokeniser is needed for stop
-    strings only. `acting_as` is the adapter that answers, None the model without one.
+    """An engine in this process. `end_ids` are the EOS ids (`text.tokeniser.end_ids`), `never_ids` those that are never
+    drawn (a PAD of its own); a tokeniser is needed for stop strings only. `acting_as` is the adapter that answers, None
+    the model without one.
 
     `rows` is the largest number of samples at once. `token_budget` is the largest number of tokens in the KV cache,
     prompts included; samples that do not fit wait. `guide` are Q heads with their default weight `q_beta`; they are not
@@ -52,6 +53,7 @@ class NativeEngine:
         backbone: Backbone,
         *,
         end_ids: Sequence[int],
+        never_ids: Sequence[int] = (),
         tokeniser: Tokeniser | None = None,
         acting_as: str | None = None,
         version: int = 0,
@@ -68,7 +70,7 @@ class NativeEngine:
                 f"rows is {rows} and token_budget {token_budget}; expected 1 or more, or None for a default"
             )
         self.backbone, self.tokeniser, self.acting_as = backbone, tokeniser, acting_as
-        self.end_ids = tuple(end_ids)
+        self.end_ids, self.never_ids = tuple(end_ids), tuple(never_ids)
         self.wish: Path | Literal["auto"] = path
         self.rows = rows or ROWS.get(backbone.device.type, 64)
         self.token_budget = token_budget
@@ -134,7 +136,7 @@ class NativeEngine:
             prompts,
             tickets,
             sampling,
-            Ending(self.end_ids, self._stops(sampling)),
+            Ending(self.end_ids, self._stops(sampling), self.never_ids),
             version=self._version,
             on_token=on_token,
             on_answer=self.on_answer,

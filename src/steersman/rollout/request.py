@@ -20,10 +20,12 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """EOS ids and stop strings, which end a sample before its largest number of tokens."""
+    """EOS ids and stop strings, which end a sample before its largest number of tokens; and ids that are never
+    drawn."""
 
     end_ids: tuple[int, ...]
     stops: StopStrings | None
+    never_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

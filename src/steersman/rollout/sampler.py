@@ -31,21 +31,25 @@ def draw(
     *,
     seen: Bool[Tensor, "row vocab"] | None,
     barred: Bool[Tensor, "row vocab"] | None,
+    never: Int[Tensor, " ids"] | None = None,
     q_logits: Float[Tensor, "row vocab"] | None = None,
     with_entropy: bool = False,
 ) -> Drawn:
     """One token for each row. `seen` are the tokens with a repetition penalty, `barred` those that must not be drawn
-    yet. `q_logits` are added to the logits that tokens are drawn from; log-probs and entropies remain the policy's
-    own."""
+    yet, `never` ids that are not drawn at all. `q_logits` are added to the logits that tokens are drawn from. Log-probs
+    and entropies remain the policy's own, over all tokens."""
     logits = logits.float()
     scaled = logits if sampling.logit_temperature == 1 else logits / sampling.logit_temperature
     if q_logits is not None:
         logits = logits + q_logits
+    if never is not None and (sampling.greedy or sampling.filtered or q_logits is not None):
+        logits = logits.index_fill(1, never, -math.inf)
     if sampling.greedy:
         ids = reshape(logits, sampling, seen=seen, barred=barred).argmax(-1)
         return Drawn(ids, _log_probs_at(scaled, ids), torch.zeros_like(uniform), _entropies(scaled, with_entropy))
     if not sampling.filtered and q_logits is None:
-        return _invert(scaled, uniform, with_entropy=with_entropy)
+        drawn = _invert(scaled, uniform, with_entropy=with_entropy)
+        return drawn if never is None else _without(drawn, scaled, uniform, never)
     drawn = _invert(reshape(logits, sampling, seen=seen, barred=barred), uniform, with_entropy=False)
     return Drawn(drawn.ids, _log_probs_at(scaled, drawn.ids), drawn.log_probs, _entropies(scaled, with_entropy))
 
@@ -114,6 +118,34 @@ def _invert(logits: Float[Tensor, "row vocab"], uniform: Float[Tensor, " row"], 
         # sum of p * (log total - below), from tensors that are there already
         entropies = (total.log() - torch.bmm(weights[:, None], below[:, :, None])[:, 0] / total).squeeze(1)
     return Drawn(ids.squeeze(1), log_probs, log_probs, entropies)
+
+
+def _without(
+    drawn: Drawn, logits: Float[Tensor, "row vocab"], uniform: Float[Tensor, " row"], never: Int[Tensor, " ids"]
+) -> Drawn:
+    """The same draws; where one of these ids was drawn, a draw from the others (rejection sampling).
+
+    Log-probs and entropies remain the policy's own. Other draws stay as they were, to the last bit.
+    """
+    total = logits.gather(1, drawn.ids[:, None])[:, 0] - drawn.log_probs
+    excluded = (logits[:, never].logsumexp(-1) - total).exp()
+    sampled = drawn.sampling_log_probs - torch.log1p(-excluded)
+    caught = torch.isin(drawn.ids, never).nonzero()[:, 0]
+    if len(caught) == 0:
+        return drawn._replace(sampling_log_probs=sampled)
+    # Where the uniform number lies within the share of its token is uniform again, and independent of the token.
+    own, chosen = logits[caught], drawn.ids[caught, None]
+    shares = own.softmax(-1)
+    share = shares.gather(1, chosen)
+    before = shares.cumsum(-1).gather(1, chosen) - share
+    again = ((uniform[caught, None] - before) / share).clamp(0, 1 - 2**-24)[:, 0]
+    others = _invert(own.index_fill(1, never, -math.inf), again, with_entropy=False)
+    return Drawn(
+        drawn.ids.index_copy(0, caught, others.ids),
+        drawn.log_probs.index_copy(0, caught, _log_probs_at(own, others.ids)),
+        sampled.index_copy(0, caught, others.log_probs),
+        drawn.entropies,
+    )
 
 
 def _entropies(logits: Float[Tensor, "row vocab"], wanted: bool) -> Float[Tensor, " row"] | None:

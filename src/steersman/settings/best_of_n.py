@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from steersman.settings.base import Settings
-from steersman.settings.parts import ModelSettings, OptimiserSettings, RunSettings, TrainSettings
+from steersman.settings.parts import PAD_BEFORE, ModelSettings, OptimiserSettings, RunSettings, TrainSettings
 from steersman.settings.prompts import SamplingSettings
 from steersman.settings.score import ScorerSettings, SourceSettings
 
@@ -18,7 +18,7 @@ class BestOfNSampling(SamplingSettings):
 
 
 class BestOfNSettings(Settings):
-    earlier_defaults: ClassVar[Mapping[str, Any]] = {"prompts.template": "none"}
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"prompts.template": "none", **PAD_BEFORE}
 
     model: ModelSettings
     """The model that samples the answers and is then fine-tuned. Usually a fine-tuned model or its run."""

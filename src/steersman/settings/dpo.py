@@ -6,7 +6,15 @@ from typing import Any, ClassVar, Literal, get_args
 from pydantic import Field, model_validator
 
 from steersman.settings.base import Settings
-from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSettings, RunSettings, TooLong, TrainSettings
+from steersman.settings.parts import (
+    PAD_BEFORE,
+    DataSettings,
+    ModelSettings,
+    OptimiserSettings,
+    RunSettings,
+    TooLong,
+    TrainSettings,
+)
 from steersman.settings.prompts import PromptSettings, SamplingSettings
 from steersman.settings.score import ScorerSettings
 
@@ -89,7 +97,12 @@ class PreferenceSettings(Settings):
 
 
 class DpoSettings(PreferenceSettings):
-    earlier_defaults: ClassVar[Mapping[str, Any]] = {"data.template": "none", "too_long": "cut", "mismatched": "next"}
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {
+        "data.template": "none",
+        "too_long": "cut",
+        "mismatched": "next",
+        **PAD_BEFORE,
+    }
 
     data: DataSettings
     """Comparisons, rankings or labels (thumbs up and down, for kto), in any known format."""
@@ -106,7 +119,7 @@ class DpoSettings(PreferenceSettings):
 class OnlineDpoSettings(PreferenceSettings):
     """Settings of online DPO: pairs are sampled from the current policy and ranked by a scorer during training."""
 
-    earlier_defaults: ClassVar[Mapping[str, Any]] = {"labels": "hard", "prompts.template": "none"}
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"labels": "hard", "prompts.template": "none", **PAD_BEFORE}
     method: Literal["online_dpo", "xpo", "nash_md"] = "online_dpo"
     """Whose answers are compared. online_dpo: the policy's own. xpo: the policy's with the reference's (XPO).
     nash_md: the policy's with those of a mixture of policy and reference, by policy gradient (Nash-MD)."""

@@ -6,11 +6,18 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from steersman.settings.base import Settings
-from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSettings, RunSettings, TrainSettings
+from steersman.settings.parts import (
+    PAD_BEFORE,
+    DataSettings,
+    ModelSettings,
+    OptimiserSettings,
+    RunSettings,
+    TrainSettings,
+)
 
 
 class IlqlSettings(Settings):
-    earlier_defaults: ClassVar[Mapping[str, Any]] = {"data.template": "none"}
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"data.template": "none", **PAD_BEFORE}
 
     model: ModelSettings
     """The initial model, usually a fine-tuned one. If it already has Q heads, their training continues."""

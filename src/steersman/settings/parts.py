@@ -35,6 +35,13 @@ class ModelSettings(Settings):
     quantise: Literal["4bit", "8bit"] | None = None
     """Load the frozen base quantised (QLoRA); needs bitsandbytes and `lora`."""
     gradient_checkpointing: bool = False
+    own_pad: bool = False
+    """Add a row for a PAD of its own where the tokeniser's is EOS or missing. Not needed: padding goes by lengths. Runs
+    of version 0.2 had it and keep it. Reward models and classifiers always have a PAD of their own."""
+
+
+PAD_BEFORE = {"model.own_pad": True}
+"""What schemas of language models say of this default (`earlier_defaults`)."""
 
 
 TooLong = Literal["leave_out", "cut"]

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from steersman.settings.base import NONE, Settings
 from steersman.settings.environment import EnvironmentSettings
-from steersman.settings.parts import ComputeSettings, ModelSettings, OptimiserSettings, RunSettings
+from steersman.settings.parts import PAD_BEFORE, ComputeSettings, ModelSettings, OptimiserSettings, RunSettings
 from steersman.settings.policy_update import UpdateSettings
 from steersman.settings.prompts import PromptSettings, SamplingSettings
 from steersman.settings.score import ScorerSettings
@@ -125,6 +125,7 @@ class PpoSettings(Settings):
         "kl.horizon": 10_000.0,
         "score.centre": False,
         "prompts.template": "none",
+        **PAD_BEFORE,
     }
     model: ModelSettings
     layout: Literal["adapters", "adapters-own-critic", "shared", "separate"] = "shared"

@@ -4,11 +4,18 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from steersman.settings.base import Settings
-from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSettings, RunSettings, TrainSettings
+from steersman.settings.parts import (
+    PAD_BEFORE,
+    DataSettings,
+    ModelSettings,
+    OptimiserSettings,
+    RunSettings,
+    TrainSettings,
+)
 
 
 class SftSettings(Settings):
-    earlier_defaults: ClassVar[Mapping[str, Any]] = {"data.template": "none"}
+    earlier_defaults: ClassVar[Mapping[str, Any]] = {"data.template": "none", **PAD_BEFORE}
 
     model: ModelSettings
     data: DataSettings

@@ -1,7 +1,8 @@
 """Tokenisers: loading, adding a PAD token, decoding, and truncation that does not split a character.
 
-PAD is never EOS here. A model trained on rows padded with EOS learns either never to stop or to stop anywhere, and a
-score taken at "the last token that is not PAD" is taken one token early.
+A language model needs no PAD of its own: batches carry lengths and loss masks, so that no token is taken for padding
+by its id. Where PAD is EOS or missing, the vocabulary stays as it is and EOS is learned like any other token. Reward
+models and classifiers get a PAD of their own, since transformers reads their score at the last token that is not PAD.
 """
 
 from collections.abc import Sequence
@@ -61,6 +62,32 @@ TOKENISER_FILES = (
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0].rstrip(". ")
+
+
+def use_known_pad(tokeniser: Tokeniser) -> str:
+    """Make an unused padding token of the vocabulary the PAD, if there is none but EOS or BOS; nothing is added.
+
+    Returns a sentence about what was done; "" if the tokeniser has a PAD of its own.
+    """
+    taken = {tokeniser.eos_token_id, tokeniser.bos_token_id}
+    if tokeniser.pad_token_id is not None and tokeniser.pad_token_id not in taken:
+        return ""
+    was = "missing" if tokeniser.pad_token_id is None else f"{tokeniser.pad_token!r}, which has another meaning"
+    vocabulary = tokeniser.get_vocab()
+    known = next((name for name in KNOWN_PADS if name in vocabulary and vocabulary[name] not in taken), None)
+    if known is not None:
+        tokeniser.add_special_tokens({"pad_token": known})
+        return f"the tokeniser's PAD is {was}; {known!r}, unused in its vocabulary, is taken for it"
+    return (
+        f"the tokeniser's PAD is {was}; no token is added. Rows are padded by their lengths, and EOS is learned like "
+        "any other token"
+    )
+
+
+def never_drawn(tokeniser: Tokeniser, ends: Sequence[int]) -> tuple[int, ...]:
+    """Ids that no answer may hold: a PAD that has a row of its own in the model, and no other meaning."""
+    pad = tokeniser.pad_token_id
+    return () if pad is None or pad in {tokeniser.eos_token_id, tokeniser.bos_token_id, *ends} else (pad,)
 
 
 def give_pad(tokeniser: Tokeniser, *, ends: Sequence[int] = ()) -> bool:

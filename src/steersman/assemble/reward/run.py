@@ -180,11 +180,11 @@ def load_trainable(settings: RewardSettings, device: torch.device) -> TrainableR
         return TrainableReward(Trainee(None, reward), tokeniser, False)
     if earlier is not None and earlier.kind == "adapter" and earlier.notes.get("kind") == "reward":
         base = settings.model.model_copy(update={"path": base_of(str(run_model)), "lora": None})
-        model = load_language_model(base, device)
+        model = load_language_model(base, device, own_pad=True)
         reward = load_reward_adapter(model.backbone, ADAPTER, run_model)
         set_trainable(model.backbone, [ADAPTER])
         return TrainableReward(Trainee(model.backbone, reward), model.tokeniser, False)
-    model = load_language_model(settings.model, device, adapter=ADAPTER)
+    model = load_language_model(settings.model, device, adapter=ADAPTER, own_pad=True)
     reward = new_reward_model(model.backbone, adapter=model.adapter)
     return TrainableReward(Trainee(model.backbone if model.adapter else None, reward), model.tokeniser, model.merged)
 

@@ -33,7 +33,8 @@ def own_critic(start: str, policy: Backbone) -> tuple[Backbone, ValueHead]:
         head = ValueHead(reward.backbone.hidden_size).to(policy.device)
         head.start_from(reward.head, mean=reward.scale.mean, std=reward.scale.std)
         critic = reward.backbone
-    if critic.vocabulary != policy.vocabulary:
+    # A reward model of the same base may have one more row: a PAD of its own.
+    if critic.vocabulary - policy.vocabulary not in (0, 1):
         raise UsageError(
             f"the critic {start} has a vocabulary of {critic.vocabulary} tokens and the policy one of "
             f"{policy.vocabulary}; they must be the same. Use critic=policy, or a model made from the same base"

@@ -36,7 +36,7 @@ from steersman.harbour.taste import features
 from steersman.loading import engines
 from steersman.methods.ppo import forward
 from steersman.methods.ppo.loop import Iteration, iterate
-from steersman.models import fused, loading, reward_model
+from steersman.models import fused, loading, reward_model, trials
 from steersman.models.backbone import Backbone
 from steersman.rollout.fused import FusedDecoder
 from steersman.rollout.native import NativeEngine
@@ -87,7 +87,7 @@ def switched(variant: str) -> Iterator[dict[str, int]]:
             stack.enter_context(patch.object(place, name, what))
 
         if "layers" in off:
-            put(loading, "fuse", lambda trunk: 0)
+            put(trials, "fuse", lambda trunk: 0)
         if "engine" in off:
             put(engines, "NativeEngine", partial(NativeEngine, path="cached"))
         if "reading" in off:

@@ -5,9 +5,9 @@ import torch
 
 from steersman.batches import TokenBatch, pack_rows, pad_rows
 from steersman.errors import ModelError
-from steersman.models import loading
+from steersman.models import trials
 from steersman.models.backbone import Backbone, Readout, block_mask, nearly_equal, positions_of
-from steersman.models.loading import find_packing, find_readout
+from steersman.models.trials import find_packing, find_readout
 
 
 def plain_log_probs(backbone, row, temperature: float = 1.0):
@@ -168,7 +168,7 @@ def test_flash_attention_is_shown_one_long_row(load, monkeypatch):
     backbone = load("llama")
     monkeypatch.setattr(backbone.config, "_attn_implementation", "flash_attention_2")
     tried = []
-    monkeypatch.setattr(loading, "_same_packed", lambda backbone, *_: not tried.append(backbone.packing))
+    monkeypatch.setattr(trials, "_same_packed", lambda backbone, *_: not tried.append(backbone.packing))
     assert find_packing(backbone) == "flat"
     assert set(tried) == {"flat"}
 

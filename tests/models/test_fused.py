@@ -12,9 +12,10 @@ from steersman.models.acting import acting_as
 from steersman.models.adapters import add_lora
 from steersman.models.files import save_model
 from steersman.models.fused_layer import LayerShape, Weights, layer
-from steersman.models.loading import find_unpadded, load_causal
+from steersman.models.loading import load_causal
 from steersman.models.reward_model import trunk_of
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model
+from steersman.models.trials import find_unpadded
 
 FUSED = ("llama", "mistral", "qwen3", "qwen2")
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from bert import write_bert
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from steersman.errors import MissingLibrary, ModelError
 from steersman.models.files import save_model
-from steersman.models.loading import disable_dropout, fit_vocabulary, load_causal, quantisation
+from steersman.models.loading import disable_dropout, fit_vocabulary, how_to_convert, load_causal, quantisation
 from steersman.models.tiny import tiny_config, tiny_tokeniser, write_tiny_model
 from steersman.text.tokeniser import give_pad, load_tokeniser
 
@@ -78,6 +80,34 @@ def test_missing_weights_are_said(copy):
     (copy / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="no model could be loaded"):
         opened(copy)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "consolidated.00.pth"])
+def test_weights_in_a_pickle_are_not_opened_and_how_to_convert_them_is_said(name, copy):
+    torch.save(load_file(copy / "model.safetensors"), copy / name)
+    assert opened(copy).vocabulary == 320, "beside safetensors it does not matter"
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=rf"as a pickle \({name}\), which may run code .*convert it once: python -c"):
+        opened(copy)
+
+
+def test_the_command_that_converts_a_pickle_does(folder_of, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(folder_of("llama"), tmp_path / "pickled"))
+    weights = load_file(folder / "model.safetensors")
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    command = how_to_convert(str(folder)).split('python -c "')[1].split('", and')[0]
+    monkeypatch.chdir(tmp_path)
+    exec(command, {})
+    converted = load_file(tmp_path / "converted" / "model.safetensors")
+    assert all(weights[name].equal(converted[name]) for name in weights)
+    assert opened(tmp_path / "converted").vocabulary == 320
+
+
+def test_a_model_that_reads_both_ways_is_no_language_model(tmp_path):
+    assert opened(write_bert(tmp_path / "decoder", is_decoder=True)).vocabulary == 320
+    with pytest.raises(ModelError, match="is no causal language model: its logits for a token depend on later"):
+        opened(write_bert(tmp_path / "encoder"))
 
 
 def test_damaged_weights_are_said(copy):

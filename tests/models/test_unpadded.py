@@ -9,9 +9,10 @@ from torch.nn.functional import scaled_dot_product_attention
 from steersman.batches import TokenBatch, TokenRow, pad_rows
 from steersman.errors import ModelError
 from steersman.models import row_attention
-from steersman.models.loading import find_unpadded, load_causal
+from steersman.models.loading import load_causal
 from steersman.models.row_attention import RowLayout
 from steersman.models.tiny import write_tiny_model
+from steersman.models.trials import find_unpadded
 from steersman.models.unpadded import attend_by_row, lay_out, rounded, to_batch_shape
 from steersman.train.kernels import using
 

@@ -2,7 +2,7 @@
 
 A layer's parameters and their names stay the same; only its `forward` is replaced. The fused forward falls back to
 transformers for everything it does not support: generation, hooks, quantised or half-precision weights, autocast,
-sharding. Whether both give the same hidden states is tried when a model is loaded (`loading.find_unpadded`).
+sharding. Whether both give the same hidden states is tried when a model is loaded (`trials.find_unpadded`).
 """
 
 from functools import partial

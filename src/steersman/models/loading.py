@@ -1,24 +1,18 @@
-"""Loads a causal language model from a folder or hub id, and tries what it supports.
-
-Everything is checked: the softcap and scale in the config against the model's own logits, and packed hidden states
-against unpacked ones.
-"""
+"""Loads a causal language model from a folder or hub id, and refuses what is none. What it supports is tried on a few
+tokens (trials.py)."""
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from steersman.batches import TokenBatch
 from steersman.errors import MissingLibrary, ModelError
-from steersman.models.backbone import Backbone, Packing, Readout, nearly_equal
+from steersman.models.backbone import Backbone
 from steersman.models.finite import check_loaded
-from steersman.models.fused import fuse, unfuse
 from steersman.models.limits import check_config
-from steersman.models.unpadded import install
+from steersman.models.trials import find_packing, find_readout, find_unpadded, refuse_if_not_causal
 from steersman.runs.verified import verify_model
 
 Quantise = Literal["4bit", "8bit"]
@@ -53,6 +47,7 @@ def load_causal(
     )
     backbone = Backbone(model, name=str(path_or_id), readout=None, packing=None)
     backbone.original_dropout = original_dropout
+    refuse_if_not_causal(backbone)
     backbone.readout = find_readout(backbone)
     backbone.packing = find_packing(backbone)
     backbone.unpadded = find_unpadded(backbone)
@@ -97,16 +92,17 @@ def open_model(
         check_config(config, name)
         original_dropout = disable_dropout(config)
         model, info = kind.from_pretrained(
-            name, config=config, dtype=dtype, output_loading_info=True, **placing, **options
+            name, config=config, dtype=dtype, output_loading_info=True, use_safetensors=True, **placing, **options
         )
     except (MissingLibrary, ModelError):
         raise
     except Exception as error:
         # transformers, safetensors and the hub raise a dozen unrelated types here; all become one readable message.
+        hub_pickle = not Path(name).exists() and "named model.safetensors" in str(error)
         raise ModelError(
             f"no model could be loaded from {str(path_or_id)!r}: {_short(error)}. Expected a Hugging Face model folder "
             "(config.json and safetensors) or a hub id that is cached or can be downloaded; check the name, the "
-            "folder's files and the connection"
+            "folder's files and the connection" + (f". {how_to_convert(name)}" if hub_pickle else "")
         ) from error
     missing = sorted(key for key in info["missing_keys"] if not (labels and NEW_LAYERS.search(key)))
     if missing:
@@ -147,8 +143,23 @@ def resolve(path_or_id: str | Path) -> str:
             f"{text!r} is no model folder: it has no config.json (seen: {content or 'nothing'}). Give the folder that "
             "holds config.json and the safetensors files; in a run folder it is under checkpoints/ or model/"
         )
+    pickles = sorted(p.name for p in folder.glob("*.*") if p.suffix in (".bin", ".pt", ".pth", ".ckpt"))
+    if pickles and not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{text!r} holds its weights as a pickle ({pickles[0]}), which may run code when it is opened; it was not "
+            f"opened. {how_to_convert(text)}"
+        )
     verify_model(folder)
     return str(folder)
+
+
+def how_to_convert(name: str) -> str:
+    """What to do with a model that is there as a pickle only."""
+    return (
+        "If you trust its source, convert it once: "
+        f'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; n = {name!r}; '
+        "[k.from_pretrained(n).save_pretrained('converted') for k in (M, T)]\", and give the folder 'converted'"
+    )
 
 
 def quantisation(quantise: Quantise, dtype: torch.dtype) -> Any:
@@ -184,114 +195,6 @@ def disable_dropout(config: Any) -> dict[str, float]:
                 setattr(part, key, type(value)(0))
                 original_dropout[key] = value
     return original_dropout
-
-
-def find_readout(backbone: Backbone) -> Readout | None:
-    """Softcap and scale from the config, if they reproduce the model's logits on probe tokens; else None."""
-    text = backbone.config.get_text_config()
-    scale = getattr(text, "logit_scale", None) or getattr(text, "lm_head_multiplier", None) or 1.0
-    scale = scale / (getattr(text, "logits_scaling", None) or 1.0)
-    readout = Readout(softcap=getattr(text, "final_logit_softcapping", None), scale=float(scale))
-    head = backbone.hf.get_output_embeddings()
-    ids = _probe_ids(backbone, 8)[None]
-    with torch.no_grad():
-        expected = backbone.hf(input_ids=ids, use_cache=False).logits
-        product = head(backbone.trunk(input_ids=ids, use_cache=False).last_hidden_state) * readout.scale
-    if readout.softcap:
-        product = readout.softcap * torch.tanh(product / readout.softcap)
-    return readout if product.shape == expected.shape and nearly_equal(expected, product) else None
-
-
-def find_packing(backbone: Backbone) -> Packing | None:
-    """The first packing method under which packed hidden states equal unpacked ones; None if there is none."""
-    ways: tuple[Packing, ...] = ("positions", "mask")
-    if str(backbone.config._attn_implementation).startswith("flash"):
-        ways = ("flat",)
-    if getattr(backbone.config.get_text_config(), "sliding_window", None):
-        # Our own mask would replace the sliding window, which a short probe cannot detect.
-        ways = tuple(way for way in ways if way != "mask")
-    # Sequences of 6 and 4 tokens, and of 5 and 1 before padding: packed, and each by itself.
-    ids = _probe_ids(backbone, 20).view(2, 10)
-    none = torch.zeros_like(ids, dtype=torch.bool)
-    marks = torch.tensor([[1] * 6 + [2] * 4, [1] * 5 + [2] + [0] * 4], device=ids.device)
-    packed = TokenBatch(ids, none, torch.tensor([10, 6], device=ids.device), marks)
-    spans = ((0, 0, 6), (0, 6, 10), (1, 0, 5), (1, 5, 6))
-    for way in ways:
-        backbone.packing = way
-        if all(_same_packed(backbone, packed, span) for span in spans):
-            return way
-    return None
-
-
-def find_unpadded(backbone: Backbone) -> int:
-    """The longest rows whose hidden states stay the same when rows are concatenated without padding; 0 if none do.
-
-    Rows that fit into an attention window or chunk are not affected by it. Layers that can be fused are fused from here
-    on, if the hidden states stay the same.
-    """
-    text = backbone.config.get_text_config()
-    windows = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
-    longest = min([window for window in windows if window] or [sys.maxsize])
-    able = backbone.device.type == "cpu" or (backbone.device.type == "cuda" and torch.cuda.is_bf16_supported())
-    if not able or longest < 2 or backbone.config._attn_implementation != "sdpa":
-        return 0
-    install()
-    ids = _probe_ids(backbone, 40).view(4, 10)[:, :longest]
-    width = ids.shape[1]
-    # the second row shares a prefix with the first, so that the prefix is computed once
-    ids[1, :-1] = ids[0, :-1]
-    lengths = torch.tensor([width, width, width // 2, 1], device=ids.device)
-    batch = TokenBatch(ids, torch.zeros_like(ids, dtype=torch.bool), lengths, None)
-    with torch.no_grad():
-        if backbone.device.type == "cuda":
-            with torch.autocast("cuda", dtype=torch.bfloat16):
-                alone = backbone.hidden(batch)
-                # the final hidden states are float32, computed from bf16 products
-                return longest if _same_unpadded(backbone, batch, alone, longest, kind=torch.bfloat16) else 0
-        alone = backbone.hidden(batch)
-        if fuse(backbone.trunk):
-            backbone.fused = _same_unpadded(backbone, batch, alone, longest)
-            if backbone.fused:
-                return longest
-            unfuse(backbone.trunk)
-        return longest if _same_unpadded(backbone, batch, alone, longest) else 0
-
-
-def _same_unpadded(
-    backbone: Backbone, batch: TokenBatch, alone: torch.Tensor, longest: int, *, kind: torch.dtype | None = None
-) -> bool:
-    """Whether real tokens have the same hidden states without padding, up to rounding of dtype `kind`."""
-    backbone.unpadded = longest
-    read = batch.lengths.clone()
-    read[1] = 1
-    try:
-        without_padding = backbone.hidden(batch, read)
-    except (ModelError, TypeError, ValueError, RuntimeError, NotImplementedError, IndexError, AttributeError):
-        return False
-    finally:
-        backbone.unpadded = 0
-    column = torch.arange(batch.ids.shape[1], device=batch.ids.device)
-    compared = batch.attention_mask & (column >= (batch.lengths - read)[:, None])
-    expected, actual = alone[compared], without_padding[compared]
-    return nearly_equal(expected.to(kind or expected.dtype), actual.to(kind or actual.dtype))
-
-
-def _same_packed(backbone: Backbone, packed: TokenBatch, span: tuple[int, int, int]) -> bool:
-    row, start, end = span
-    ids = packed.ids[row : row + 1, start:end]
-    alone = TokenBatch(ids, torch.zeros_like(ids, dtype=torch.bool), packed.lengths.new_tensor([end - start]), None)
-    with torch.no_grad():
-        try:
-            together = backbone.hidden(packed)[row : row + 1, start:end]
-        except (TypeError, ValueError, RuntimeError, NotImplementedError):
-            return False
-        return nearly_equal(backbone.hidden(alone), together)
-
-
-def _probe_ids(backbone: Backbone, length: int) -> torch.Tensor:
-    """Distinct ids, spread over the vocabulary, the same at every call."""
-    step = max(1, backbone.vocabulary // (length + 2))
-    return (torch.arange(1, length + 1, device=backbone.device) * step) % backbone.vocabulary
 
 
 def learn_every_row(backbone: Backbone, tokeniser: Any) -> None:

@@ -22,7 +22,8 @@ from steersman.models.adapters import load_adapter, save_adapter
 from steersman.models.backbone import Backbone
 from steersman.models.files import HEADS, NOTES, dropout_restored, read_json, write_notes
 from steersman.models.heads import RewardHead, last_token_hidden, load_heads, save_heads
-from steersman.models.loading import ModelSource, find_packing, find_unpadded, open_model
+from steersman.models.loading import ModelSource, open_model
+from steersman.models.trials import find_packing, find_unpadded
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,3 +30,14 @@ def broken_in_one(answers: list[str]) -> list[float]:
     if os.environ["RANK"] == "1" and calls == 3:
         raise RuntimeError("no connection")
     return [vowels(answer) for answer in answers]
+
+
+class Letters:
+    """An environment that asks for more until three vowels are there."""
+
+    def reset(self) -> None:
+        self.found = 0
+
+    def step(self, text: str) -> str | None:
+        self.found += sum(text.count(letter) for letter in "aeiou")
+        return None if self.found > 2 else f" {self.found}. More: "

@@ -56,6 +56,17 @@ LAYOUTS = {
         *("layout=shared", "advantage.estimator=rloo", "advantage.leave_out_equal=true", "samples_per_prompt=3"),
         *("kl.loss_coefficient=0.05", "score.overlong_tokens=3"),
     ),
+    # Prompts drawn again, one ratio for an answer, right answers learned by likelihood.
+    "redrawn": (
+        *("layout=shared", "advantage.estimator=grpo", "samples_per_prompt=2", "update.ratio=sequence_mean"),
+        *("advantage.leave_out_equal=true", "advantage.redraws=2", "update.positive_coefficient=0.1"),
+        "kl.loss_correction=ratio",
+    ),
+    # Several turns: each process asks its own environments.
+    "episodes": (
+        *("layout=shared", f"environment.path={REWARDS}:Letters", "environment.max_turns=3"),
+        *("environment.observation_tokens=8", "update.policy_loss=cispo", "advantage.length_adaptive=0.5"),
+    ),
     # The held-out scorer and the features of the scorer's own answers are shared out too; findings come from the whole.
     "watched": (
         *("layout=shared", "samples_per_prompt=5", "watch.held_out_every=1", "watch.patience=1"),

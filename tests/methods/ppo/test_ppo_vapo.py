@@ -7,10 +7,11 @@ from byhand import experience, scored
 from test_ppo_advantage import stage
 from test_ppo_loop import FEW, learn
 from test_ppo_policy_losses import NoCritic
-from test_ppo_update import objective, step
+from test_ppo_update import learner_of, objective, step
 from toy import Problem
 
 from steersman.methods.ppo.records import Experience
+from steersman.methods.ppo.update import update
 from steersman.settings.ppo import AdvantageSettings
 
 
@@ -55,3 +56,12 @@ def test_vapo_learns():
     share, _ = problem.judge(problem.sequence_log_probs(actors.logits.detach()), 1.0)
     assert share > 0.85 * problem.optimum(1.0)[0]
     assert all(row["positive"] > 0 for row in rows)
+
+
+def test_a_minibatch_without_a_right_answer_is_no_part_of_the_mean_likelihood():
+    zeros = experience(advantages=[0.0], returns=[0.0], values=None, old=[-1.0])
+    units = [replace(zeros, scored=replace(zeros.scored, raw_score=raw)) for raw in (1.0, 0.0)]
+    aim = objective(positive_coefficient=0.1, epochs=1, minibatches=2)
+    stats = update(learner_of(NoCritic([-1.0], [0.0])), units, aim, seed=0, iteration=0, pretraining=None)
+    assert stats.steps == 2
+    assert stats.terms["positive"] == pytest.approx(1.0)

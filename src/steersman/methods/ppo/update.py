@@ -207,10 +207,19 @@ def _summary(reports: Sequence[StepReport], stopped: bool) -> UpdateStats:
         skipped=sum(report.skipped for report in reports),
         stopped_early=stopped,
         first=reports[0].metrics if reports else {},
-        terms={name: mean(lambda r, name=name: r.terms[name]) for one in first for name in one.terms},
+        terms=_mean_terms(reports),
         metrics={name: mean(lambda r, name=name: r.metrics[name]) for one in first for name in one.metrics},
         gradient_norm=mean(lambda r: r.gradient_norm),
         learning_rate=reports[-1].learning_rate if reports else 0.0,
         tokens=sum(report.tokens for report in reports),
         padding_share=mean(lambda r: r.padding_share),
     )
+
+
+def _mean_terms(reports: Sequence[StepReport]) -> dict[str, float]:
+    """Each term's mean over the steps that had it: a minibatch without a right answer has no likelihood term."""
+    values: dict[str, list[float]] = {}
+    for report in reports:
+        for name, value in report.terms.items():
+            values.setdefault(name, []).append(value)
+    return {name: sum(of) / len(of) for name, of in values.items()}

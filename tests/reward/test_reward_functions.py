@@ -172,3 +172,10 @@ def test_a_function_that_cannot_be_loaded_says_why(tmp_path, place, message):
     (tmp_path / "broken.py").write_text("def f(:\n")
     with pytest.raises(UsageError, match=message):
         load_function(place.format(tmp_path))
+
+
+def test_an_error_in_a_reward_function_names_its_file_and_line(tmp_path):
+    (tmp_path / "mine.py").write_text("def f(answer):\n    x = len(answer)\n    return x / 0\n")
+    scorer = load_function(f"{tmp_path / 'mine.py'}:f")
+    with pytest.raises(SteersmanError, match=r"raised ZeroDivisionError: .* \(mine\.py, line 3\)"):
+        scorer.score([(Prompt(text="Hi"), "Hello")])

@@ -174,3 +174,44 @@ def test_none_is_a_choice_where_it_is_one():
     assert load_settings(SftSettings, None, [*given, "data.template=none"]).data.template == "none"
     assert load_settings(SftSettings, None, [*given, "data.held_out=none"]).data.held_out is None
     assert load_settings(SftSettings, None, [*given, 'data.held_out="none"']).data.held_out is None
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("learning_rate=1", "optimiser.learning_rate"),
+        ("kl_coef=1", "kl.coefficient"),
+        ("cliprange=1", "update.clip"),
+        ("output_dir=x", "run.out"),
+        ("init_kl_coef=1", "kl.coefficient"),
+        ("actor_learning_rate=1", "optimiser.learning_rate"),
+        ("n_samples_per_prompt=2", "samples_per_prompt"),
+    ],
+)
+def test_names_of_other_libraries_are_understood_in_did_you_mean(given, meant):
+    from steersman.settings.ppo import PpoSettings
+
+    needed = ["model.path=m", "prompts.source=p", "scorer.path=s", "run.out=o"]
+    with pytest.raises(UsageError, match=rf"unknown setting '{given.partition('=')[0]}': did you mean '{meant}'\?"):
+        load_settings(PpoSettings, None, [*needed, given])
+
+
+def test_every_name_of_ours_beside_anothers_is_a_setting():
+    from steersman.settings.base import all_keys
+    from steersman.settings.foreign import OURS
+    from steersman.settings.ppo import PpoSettings
+    from steersman.settings.sft import SftSettings
+
+    known = {*all_keys(PpoSettings), *all_keys(SftSettings)}
+    assert {key for keys in OURS.values() for key in keys} <= known
+
+
+def test_a_logger_is_named_or_several_with_commas():
+    from steersman.settings.sft import SftSettings
+
+    given = ["model.path=m", "data.source=d", "run.out=o"]
+    assert load_settings(SftSettings, None, [*given, "run.journal=tensorboard"]).run.journal == ["tensorboard"]
+    assert load_settings(SftSettings, None, [*given, "run.journal=tensorboard,wandb"]).run.journal == [
+        "tensorboard",
+        "wandb",
+    ]

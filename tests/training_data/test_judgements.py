@@ -291,3 +291,12 @@ def test_ktos_mismatched_answers_are_drawn_from_all_answers_to_other_prompts(rea
     assert [[other for _, other in known].index(answer) for _, answer in again] == places
     following = [parts(mismatched_row(judgements, 128, index, chosen="next"))[1] for index in range(12)]
     assert following == [known[2 * ((index + 1) % 12)][1] for index in range(12)]
+
+
+def test_what_rows_are_cut_to_is_named():
+    from steersman.settings.parts import DataSettings
+    from steersman.training_data.split import cut_words
+
+    data = DataSettings(source="d", max_length=100)
+    assert cut_words(data, None) == cut_words(data, 100) == "data.max_length"
+    assert cut_words(data, 64) == "the model's context of 64 tokens"

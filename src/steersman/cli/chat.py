@@ -8,6 +8,7 @@ import typer
 
 from steersman import printing
 from steersman.cli.command import Json, say
+from steersman.cli.recipes import Recipe
 
 if TYPE_CHECKING:
     from steersman.inference.conversation import Conversation
@@ -35,6 +36,7 @@ def chat(
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same answers.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    recipe: Recipe = None,
     json: Json = False,
 ) -> None:
     """Chat with a model; answers are streamed. /new starts a new conversation, /quit or Ctrl-D exits."""

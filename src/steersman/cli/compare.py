@@ -8,6 +8,7 @@ import typer
 from steersman import printing
 from steersman.cli.command import Json, say
 from steersman.cli.evaluate import named
+from steersman.cli.recipes import Recipe
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -40,6 +41,7 @@ def compare(
     html: Annotated[str | None, typer.Option(help="Also write the comparison as an HTML page.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is no report of Steersman.")] = False,
+    recipe: Recipe = None,
     json: Json = False,
 ) -> None:
     """Show the answers of two or more models to the same prompts side by side. With two models, differing words are

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from steersman.cli.recipes import Recipe
 from steersman.printing import say, say_json
 
 app = typer.Typer(
@@ -42,6 +43,7 @@ def inspect_command(
     strict: Strict = False,
     quarantine: Quarantine = None,
     force: Force = False,
+    recipe: Recipe = None,
     as_json: Json = False,
 ) -> None:
     """Count rows, kinds, lengths, duplicates, ties, position bias, annotators and malformed rows. With several sources,
@@ -79,7 +81,8 @@ def inspect_command(
 
 
 @app.command(
-    "convert", epilog="Example: steersman data convert hh-rlhf/train.jsonl.gz pairs.jsonl.gz --to trl-preference"
+    "convert",
+    epilog="Example: steersman data convert hh-rlhf/train.jsonl.gz pairs.jsonl.gz --to trl-preference",
 )
 def convert_command(
     source: Source,
@@ -92,6 +95,7 @@ def convert_command(
     strict: Strict = False,
     quarantine: Quarantine = None,
     force: Force = False,
+    recipe: Recipe = None,
     as_json: Json = False,
 ) -> None:
     """Convert records to another format. Records that it cannot represent are counted and saved in a second file."""
@@ -127,6 +131,7 @@ def split_command(
     strict: Strict = False,
     quarantine: Quarantine = None,
     force: Force = False,
+    recipe: Recipe = None,
     as_json: Json = False,
 ) -> None:
     """Split by a hash of the prompt: no prompt is in two splits, and the same prompt always goes to the same split."""

@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 
 from steersman.cli.command import Json, say
+from steersman.cli.recipes import Recipe
 
 EXAMPLE = "Example: steersman doctor --out runs"
 
 
 def doctor(
     out: Annotated[Path, typer.Option(help="Folder for runs; its disk is checked.")] = Path("runs"),
+    recipe: Recipe = None,
     json: Json = False,
 ) -> None:
     """Check Python, libraries, memory, disk, device and kernels, and run three training steps of a tiny model."""

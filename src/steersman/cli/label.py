@@ -3,13 +3,16 @@
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steersman.cli.command import Json
+from steersman.cli.recipes import Recipe
 from steersman.errors import DataError, UsageError
-from steersman.printing import say, tell
+from steersman.printing import say, say_json, tell
 
 if TYPE_CHECKING:
     from steersman.judging.ledger import Ledger
@@ -80,6 +83,8 @@ def label(
     repeat: Repeat = 0.0,
     seed: Seed = 0,
     summary: Summary = False,
+    recipe: Recipe = None,
+    json: Json = False,
 ) -> None:
     """Judge answers in the terminal, blind and shuffled, in pairs or rankings; or write answers. Every judgement is on
     disk before the next item appears. `steersman reward` (or `steersman sft`) reads the file."""
@@ -107,7 +112,7 @@ def label(
         if not summary:
             ledger.open_sitting(mode=mode, seed=seed, pairs=pairs, part=part, items=len(queue.items), answers=answers)
             _sit(queue, ledger, ask_strength=strength)
-        _say_summary(queue, ledger)
+        _say_summary(queue, ledger, as_json=json)
 
 
 def _sit(queue: "Queue", ledger: "Ledger", *, ask_strength: bool) -> None:
@@ -119,20 +124,24 @@ def _sit(queue: "Queue", ledger: "Ledger", *, ask_strength: bool) -> None:
         Sitting(queue.items, ledger, terminal, ask_strength=ask_strength, clock=time.monotonic, fancy=fancy).run()
 
 
-def _say_summary(queue: "Queue", ledger: "Ledger") -> None:
+def _say_summary(queue: "Queue", ledger: "Ledger", *, as_json: bool) -> None:
     from steersman.judging.queue import pending
     from steersman.judging.tally import in_words, tally
 
     items: tuple[Item, ...] = queue.items
     left = pending(items, ledger.judged, ledger.skipped)
+    if as_json:
+        counts = {"to judge": len(left), "skipped": len(ledger.skipped)}
+        facts = {"identical": queue.identical, "alone": queue.alone, "next": _next_command(items, ledger)}
+        return say_json({"out": str(ledger.path), **asdict(tally(ledger.records)), **counts, **facts})
     for line in in_words(tally(ledger.records), left=len(left), skipped=len(ledger.skipped), mode=ledger.mode):
         say(f"  {line}")
     if queue.identical or queue.alone:
         say(f"  left out: {queue.identical} duplicate answers, {queue.alone} prompts without two different answers")
     if ledger.records:
         say(f"  next: {_next_command(items, ledger)}")
-    else:
-        say(f"  nothing is judged yet; judgements will be saved in {ledger.path}")
+        return None
+    return say(f"  nothing is judged yet; judgements will be saved in {ledger.path}")
 
 
 def _next_command(items: tuple["Item", ...], ledger: "Ledger") -> str:

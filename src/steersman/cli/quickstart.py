@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from steersman.cli.command import Json, say
+from steersman.cli.recipes import Recipe
 
 EXAMPLE = "Example: steersman quickstart --out demo, then open demo/report.html"
 
@@ -19,6 +20,7 @@ def quickstart(
     ] = Path("quickstart"),
     seed: Annotated[int, typer.Option(min=0, help="Seed of data, training and answers.")] = 0,
     fast: Annotated[bool, typer.Option("--fast", help="A small version, for a first look or a test.")] = False,
+    recipe: Recipe = None,
     json: Json = False,
 ) -> None:
     """Train a tiny model from (simulated) human feedback on two cores in minutes: SFT on demonstrations, a reward

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from steersman.cli.command import Json, say
+from steersman.cli.recipes import Recipe
 
 EXAMPLE = "Example: steersman report runs/ppo, then open runs/ppo/report.html"
 
@@ -26,6 +27,7 @@ def report(
     prompts: Annotated[list[str] | None, typer.Option("--prompt", help="A prompt for the microscope, as text.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is no report of Steersman.")] = False,
+    recipe: Recipe = None,
     json: Json = False,
 ) -> None:
     """Write a self-contained page: a summary, curves with healthy ranges, answers before and after training with marked

@@ -8,6 +8,7 @@ import typer
 
 from steersman import printing
 from steersman.cli.command import Json, say
+from steersman.cli.recipes import Recipe
 
 app = typer.Typer(no_args_is_help=True, help="List runs, or show one.")
 
@@ -15,6 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="List runs, or show one.")
 @app.command("list", epilog="Example: steersman runs list runs")
 def list_(
     root: Annotated[Path, typer.Argument(help="The folder that holds run folders.")] = Path("runs"),
+    recipe: Recipe = None,
     json: Json = False,
 ) -> None:
     """List the runs in a folder: kind, state, steps, last metrics, start and duration."""
@@ -50,6 +52,7 @@ def list_(
 def show(
     path: Annotated[Path, typer.Argument(help="A run folder.")],
     tail: Annotated[int, typer.Option(min=1, help="How many of the journal's last rows to show.")] = 5,
+    recipe: Recipe = None,
     json: Json = False,
 ) -> None:
     """Show one run: its state, last metrics, problems, and the end of its journal."""

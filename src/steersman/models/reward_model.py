@@ -1,7 +1,7 @@
 """Reward models: a trunk with one or several reward heads, applied at the last token of an answer.
 
 A single head on a family that has a sequence classifier in transformers is saved as that class with one label: plain
-transformers gives the same scores. An ensemble, or another family, is saved in our own format: the trunk as a standard
+transformers gives the same raw scores. An ensemble, or another family, is saved in our own format: the trunk as a
 model folder, the heads in heads.safetensors. The scale of the scores and the label are in steersman.json.
 """
 

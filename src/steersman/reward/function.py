@@ -11,6 +11,7 @@ import inspect
 import numbers
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,10 @@ class FunctionScorer:
         return self._function(**{name: ARGUMENTS[name](*item) for name in self._arguments})
 
     def _raised(self, error: Exception) -> str:
-        return f"the reward function {self.name!r} raised {type(error).__name__}: {error}"
+        frames = traceback.extract_tb(error.__traceback__)
+        # The last frame is where it was raised; this file's own frames come first.
+        place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+        return f"the reward function {self.name!r} raised {type(error).__name__}: {error}{place}"
 
 
 def load_function(place: str) -> FunctionScorer:

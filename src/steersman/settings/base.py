@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from steersman.errors import UsageError
 from steersman.secrets import concealed
+from steersman.settings.foreign import ours
 
 NONE = "none"
 
@@ -171,7 +172,12 @@ def _explain(schema: type[BaseModel], item: Any) -> str:
             difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
             or [k for k in known if location[-1] in k][:1]
         )
-        elsewhere = [key for key in all_keys(schema) if key.split(".")[-1] == location[-1]]
+        everything = all_keys(schema)
+        elsewhere = [key for key in everything if key.split(".")[-1] == location[-1]]
+        foreign = ours(location[-1], everything)
+        exact = elsewhere[0] if len(elsewhere) == 1 and len(location) == 1 else foreign
+        if exact is not None:
+            return f"unknown setting {dotted!r}: did you mean {exact!r}?"
         if near:
             better = ".".join([*location[:-1], near[0]])
             return f"unknown setting {dotted!r}: did you mean {better!r}?"

@@ -1,8 +1,8 @@
 """Groups of settings that several commands share. Their defaults are defined here and nowhere else."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from steersman.settings.base import Settings
 
@@ -132,4 +132,9 @@ class RunSettings(Settings):
     """Profile this many steps (PPO: iterations) with torch.profiler; a trace and a table by phase go into profile/ in
     the folder."""
     journal: list[Literal["tensorboard", "wandb"]] = Field(default_factory=list)
-    """Loggers that also get the journal's rows, besides journal.jsonl."""
+    """Loggers that also get the journal's rows, besides journal.jsonl: tensorboard, wandb, or both with a comma."""
+
+    @field_validator("journal", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: Any) -> Any:
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value

@@ -11,7 +11,7 @@ from steersman.execution.context import RunContext
 from steersman.execution.fit import TrainingRows
 from steersman.models.language_model import LanguageModel
 from steersman.settings.sft import SftSettings
-from steersman.training_data.split import DataSide, content_of, longest_row
+from steersman.training_data.split import DataSide, content_of, cut_words, longest_row
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,6 @@ def _store(run: RunContext, settings: SftSettings, model: LanguageModel, *, held
         return None
     words = f"{report.rows:,} rows {side.words}, {report.tokens:,} tokens of which {report.targets:,} are learned"
     if report.truncated:
-        words += f"; {report.truncated:,} rows were cut to data.max_length"
+        words += f"; {report.truncated:,} rows were cut to {cut_words(data, model.context_length)}"
     side.tell(run, words, report.dropped)
     return store

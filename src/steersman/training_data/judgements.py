@@ -19,7 +19,7 @@ from steersman.execution.context import RunContext
 from steersman.records import KIND_OF, Comparison, Completion, Label, Prompt, Ranking, Record, Steps
 from steersman.reward.rows import score_row
 from steersman.settings.parts import DataSettings, TooLong
-from steersman.training_data.split import DataSide, Tokenised, longest_row
+from steersman.training_data.split import DataSide, Tokenised, cut_words, longest_row
 
 ENOUGH = 20
 """Judgements before it is said of somebody that they always choose the same place: by chance one person in 500,000."""
@@ -51,10 +51,10 @@ class Judgements:
     def groups(self) -> list[AnswerGroup]:
         return [self.group(i) for i in range(len(self))]
 
-    def words(self, purpose: str) -> str:
+    def words(self, purpose: str, limit: str) -> str:
         """How much there is, for a notice."""
         found = f"{len(self):,} judged prompts {purpose}, {len(self.pairs):,} pairs, {len(self.rows):,} answers"
-        return f"{found}; {self.cut:,} answers were cut to data.max_length" if self.cut else found
+        return f"{found}; {self.cut:,} answers were cut to {limit}" if self.cut else found
 
     def group(self, index: int) -> AnswerGroup:
         rows = tuple(self.rows.row(i) for i in range(self.starts[index], self.starts[index + 1]))
@@ -228,7 +228,7 @@ def read_both(
                 "nothing fell into the held-out share; the run goes without held-out numbers and without a report"
             )
         else:
-            side.tell(run, judgements.words(side.words), judgements.left_out)
+            side.tell(run, judgements.words(side.words, cut_words(data, model.context_length)), judgements.left_out)
     train, held = found
     assert train is not None
     for fact in one_sided(train.places):

@@ -36,7 +36,7 @@ from steersman.reward.rows import score_row
 from steersman.reward.shaping import spread_over_tokens
 from steersman.settings.parts import DataSettings
 from steersman.text.tokeniser import decode
-from steersman.training_data.split import DataSide, Tokenised, longest_row
+from steersman.training_data.split import DataSide, Tokenised, cut_words, longest_row
 
 EXPECTED = "answers with scores (steersman score writes them), comparisons, rankings, thumbs or steps"
 
@@ -67,12 +67,12 @@ class Rewarded:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def words(self, purpose: str) -> str:
+    def words(self, purpose: str, limit: str) -> str:
         """How much there is, for a notice."""
         mean, deviation = float(self.rewards.mean()), float(self.rewards.std())
         found = f"{len(self):,} answers {purpose}, which earned {mean:.3g} ± {deviation:.3g}"
         found += f"; {len(self.within):,} of them were rewarded within" if self.within else ""
-        return f"{found}; {self.cut:,} answers were cut to data.max_length" if self.cut else found
+        return f"{found}; {self.cut:,} answers were cut to {limit}" if self.cut else found
 
     def units(self) -> list[RewardedRow]:
         return [self.unit(i) for i in range(len(self))]
@@ -108,7 +108,7 @@ def read_rewarded(
     found = replace(found, left_out=left_out + side.report.left_out)
     if not held_out:
         _check(found, data.source)
-    side.tell(run, found.words(side.words), found.left_out)
+    side.tell(run, found.words(side.words, cut_words(data, model.context_length)), found.left_out)
     return found
 
 

@@ -112,6 +112,12 @@ def longest_row(data: DataSettings, context: int | None) -> int:
     return min(data.max_length, context or data.max_length)
 
 
+def cut_words(data: DataSettings, context: int | None) -> str:
+    """What rows are cut to, in a notice: the setting, or the model's context if that is shorter."""
+    short = context is not None and context < data.max_length
+    return f"the model's context of {context} tokens" if short else "data.max_length"
+
+
 def check_held_out(data: DataSettings) -> None:
     if isinstance(data.held_out, float) and not 0 <= data.held_out < 1:
         raise UsageError(f"data.held_out is a share below 1, or a second source; seen {data.held_out}")

@@ -1,0 +1,63 @@
+"""Names of settings in TRL, OpenRLHF and verl, with ours: for "did you mean"."""
+
+from collections.abc import Mapping, Sequence
+
+OURS: Mapping[str, tuple[str, ...]] = {
+    "actor_learning_rate": ("optimiser.learning_rate",),
+    "adam_beta1": ("optimiser.betas",),
+    "batch_size": ("train.batch_size", "prompts_per_iteration"),
+    "clip_ratio": ("update.clip",),
+    "cliprange": ("update.clip",),
+    "cliprange_value": ("update.value_clip",),
+    "critic_learning_rate": ("value_learning_rate",),
+    "dataset": ("data.source", "prompts.source"),
+    "dataset_name": ("data.source", "prompts.source"),
+    "entropy_coeff": ("update.entropy_coefficient",),
+    "epsilon": ("update.clip", "optimiser.epsilon"),
+    "epsilon_high": ("update.clip_high",),
+    "eps_clip": ("update.clip",),
+    "eval_steps": ("train.evaluate_every", "evaluation.every"),
+    "gradient_checkpointing": ("model.gradient_checkpointing",),
+    "init_kl_coef": ("kl.coefficient",),
+    "kl_coef": ("kl.coefficient",),
+    "kl_loss_coef": ("kl.loss_coefficient",),
+    "kl_target": ("kl.target",),
+    "lam": ("advantage.gae_lambda",),
+    "logging_dir": ("run.out",),
+    "lora_r": ("model.lora.rank",),
+    "lora_alpha": ("model.lora.alpha",),
+    "lr": ("optimiser.learning_rate",),
+    "lr_scheduler_type": ("optimiser.schedule",),
+    "max_completion_length": ("sampling.max_new_tokens",),
+    "max_length": ("data.max_length", "prompts.max_length"),
+    "max_prompt_length": ("prompts.max_length",),
+    "max_steps": ("train.steps", "iterations"),
+    "max_epochs": ("train.epochs", "update.epochs"),
+    "model_name_or_path": ("model.path",),
+    "n_samples_per_prompt": ("samples_per_prompt",),
+    "num_generations": ("samples_per_prompt",),
+    "num_mini_batches": ("update.minibatches",),
+    "num_ppo_epochs": ("update.epochs",),
+    "num_train_epochs": ("train.epochs",),
+    "output_dir": ("run.out",),
+    "per_device_train_batch_size": ("train.batch_size", "compute.tokens_per_micro_batch"),
+    "ppo_epochs": ("update.epochs",),
+    "pretrain": ("model.path",),
+    "report_to": ("run.journal",),
+    "response_length": ("sampling.max_new_tokens",),
+    "reward_model_path": ("scorer.path",),
+    "reward_pretrain": ("scorer.path",),
+    "save_path": ("run.out",),
+    "save_steps": ("run.checkpoint_every",),
+    "sft_model_path": ("model.path",),
+    "total_episodes": ("iterations",),
+    "vf_coef": ("update.value_coefficient",),
+    "warmup_ratio": ("optimiser.warmup",),
+    "warmup_steps": ("optimiser.warmup",),
+    "whiten_rewards": ("advantage.whiten_rewards",),
+}
+
+
+def ours(name: str, known: Sequence[str]) -> str | None:
+    """Our dotted name for another library's, if this schema has it."""
+    return next((key for key in OURS.get(name.lower(), ()) if key in known), None)

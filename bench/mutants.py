@@ -29,6 +29,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -496,6 +497,8 @@ def in_child(copy: Path, task: Mapping[str, Any]) -> dict[str, Any]:
         code = 70
         try:
             code = child(copy, task, result, log)
+        except BaseException:
+            log.write_text(traceback.format_exc())
         finally:
             os._exit(code)
     status = wait_for(pid, task["wall"])
@@ -522,7 +525,20 @@ def child(copy: Path, task: Mapping[str, Any], result: Path, log: Path) -> int:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     import pytest
 
-    usual = ["-q", "--tb=short", "-p", "no:xdist", "--hypothesis-seed=0", "-m", QUICK, "--rootdir", str(copy)]
+    # the server has imported pytest's plugins already, and a warning is an error
+    imported = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    usual = [
+        "-q",
+        "--tb=short",
+        "-p",
+        "no:xdist",
+        "--hypothesis-seed=0",
+        "-m",
+        QUICK,
+        "--rootdir",
+        str(copy),
+        *imported,
+    ]
     if "cover" in task:
         watcher: Any = Coverage(copy)
         arguments = [*usual, "--continue-on-collection-errors", *task["cover"]]

@@ -29,8 +29,8 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 import tomllib
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -26,7 +26,7 @@ class Told(Exception):  # noqa: N818
 class Heard(World):
     """A world in which all have told their share already, or (None) this process is about to."""
 
-    others: list[Any] | None
+    others: list[Any] | None = None
 
     def together(self, what: str, work: Callable[[], Any]) -> list[Any]:
         if self.others is None:
@@ -50,9 +50,9 @@ def in_turn(size: int, call: Callable[[World], Any]) -> tuple[list[Any], list[An
     told: list[Any] = []
     for rank in range(size):
         with pytest.raises(Told) as seen:
-            call(Heard(rank, size, torch.device("cpu"), None, None))
+            call(Heard(rank, size, torch.device("cpu"), None, others=None))
         told.append(seen.value.args[0])
-    return told, [call(Heard(rank, size, torch.device("cpu"), None, told)) for rank in range(size)]
+    return told, [call(Heard(rank, size, torch.device("cpu"), None, others=told)) for rank in range(size)]
 
 
 @pytest.mark.parametrize(("answers", "size"), [(7, 2), (6, 3), (2, 4)])

@@ -57,10 +57,13 @@ class PlainPpo:
 
     def experience(self, samples: list[Sample], raw: list[float], beta: float) -> list[Plain]:
         settings = self.settings
-        spread = math.sqrt(sum((r - sum(raw) / len(raw)) ** 2 for r in raw) / len(raw))
+        middle = sum(raw) / len(raw)
+        spread = math.sqrt(sum((r - middle) ** 2 for r in raw) / len(raw))
         found: list[Plain] = []
         for sample, given in zip(samples, raw, strict=True):
-            score = given / spread if settings.score.normalise == "running" else given
+            score = given
+            if settings.score.normalise == "running":
+                score = (given - (middle if settings.score.centre else 0.0)) / spread
             if settings.score.clip is not None:
                 score = max(-settings.score.clip, min(settings.score.clip, score))
             if sample.rollout.finish_reason == "length" and settings.score.missing_eos_penalty:

@@ -1,12 +1,16 @@
 """Every command that README and docs show has the options it is shown with."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import typer
 
+from steersman.assemble.stages import STAGES
+from steersman.cli.command import gather
 from steersman.cli.main import app
+from steersman.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -34,3 +38,39 @@ def test_the_options_of_every_command_shown_exist(page):
 def test_an_option_that_does_not_exist_is_seen():
     assert unknown_options("steersman sample --model runs/sft --prompts p.jsonl") == ["--prompts"]
     assert sum(len(shown(page)) for page in PAGES) > 20
+
+
+def refused(line: str) -> str:
+    """Why the command line would refuse this line, before anything runs; empty if it would not."""
+    command, words, names = typer.main.get_command(app), shlex.split(line.split(" > ")[0])[1:], []
+    while commands := getattr(command, "commands", {}):
+        names.append(words.pop(0))
+        command = commands[names[-1]]
+    try:
+        context = command.make_context(" ".join(names), words)
+    except Exception as error:  # typer's own errors, whose classes are not public
+        return f"{type(error).__name__}: {getattr(error, 'message', None) or error}"
+    given = [*(context.params.get("words") or [])]
+    stage = STAGES.get(names[-1])
+    if stage is None:
+        return ""
+    try:
+        gather(stage.schema, given, {})
+    except UsageError as error:
+        # Settings that options give are missing here; an unknown setting or a wrong value is a mistake of the page.
+        wrong = [text for text in str(error).splitlines() if "is missing" not in text]
+        return "; ".join(wrong)
+    return ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_command_line_takes_every_command_shown(page):
+    whole = [line for line in shown(page) if not re.search(r"…|\.\.\.|\||<|\bFILE\b|\bFOLDER\b", line)]
+    assert {line: why for line in whole if (why := refused(line))} == {}
+
+
+def test_what_would_be_refused_is_seen():
+    assert "unknown setting 'kl.coeficient'" in refused("steersman ppo ppo-harbour kl.coeficient=1")
+    assert refused("steersman chat") != ""
+    assert refused("steersman runs show --bogus runs/sft") != ""
+    assert refused("steersman chat runs/sft --temperature 0.5") == ""

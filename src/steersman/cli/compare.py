@@ -38,7 +38,9 @@ def compare(
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy decoding.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum length of an answer, in tokens.")] = 128,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same answers.")] = 0,
-    html: Annotated[str | None, typer.Option(help="Also write the comparison as an HTML page.")] = None,
+    html: Annotated[
+        str | None, typer.Option("--html", "--out", help="Also write the comparison as an HTML page.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is no report of Steersman.")] = False,
     recipe: Recipe = None,

@@ -1,5 +1,6 @@
 """Loads a language model from settings (tokeniser, backbone, adapter), shards it and saves it."""
 
+import difflib
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from steersman.models.loading import fit_vocabulary, learn_every_row, load_causa
 from steersman.models.tiny import FAMILIES, write_tiny_model
 from steersman.parallel.shard import shard
 from steersman.parallel.world import World
+from steersman.runs.folder import RunFolder
 from steersman.runs.model_folder import finished_model_folder
 from steersman.settings.parts import ModelSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser, use_known_pad
@@ -89,8 +91,25 @@ def model_path(name: str, scratch: Path) -> str:
         if rest != "base":
             raise UsageError(f"harbour has one model, harbour:base; seen {name!r}")
         return str(base_path())
+    refuse_missing_folder(name)
     found = finished_model_folder(name)
     return name if found == Path(name).expanduser() else str(found)
+
+
+def refuse_missing_folder(name: str) -> None:
+    """Raise if a name can only mean a folder and there is none. The hub would be asked for a minute, for nothing."""
+    path = Path(name).expanduser()
+    plain = path.parent == Path() and not name.startswith("./")
+    if ":" in name or plain or path.exists():
+        return
+    siblings = [one for one in path.parent.iterdir() if one.is_dir()] if path.parent.is_dir() else []
+    local = name.startswith((".", "/", "~")) or len(path.parts) > 2 or any(RunFolder(one).is_run for one in siblings)
+    if not local:
+        return
+    near = difflib.get_close_matches(path.name, [one.name for one in siblings], n=1)
+    there = ", ".join(sorted(one.name for one in siblings)[:8]) or "no folders"
+    hint = f"did you mean {str(path.parent / near[0])!r}?" if near else f"{path.parent} has {there}"
+    raise ModelError(f"there is no folder {name!r} (seen from {Path.cwd()}); {hint}")
 
 
 def base_of(path: str) -> str:

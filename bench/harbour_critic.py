@@ -20,6 +20,8 @@ from typing import Any
 ARMS: dict[str, list[str]] = {
     "plain": [],
     "warmup": ["value_warmup=5"],
+    "rate": ["value_learning_rate=5e-3"],
+    "warmup-rate": ["value_warmup=5", "value_learning_rate=5e-3"],
     "head": ["critic={reward}"],
     "lambda": ["advantage.gae_lambda=0.95", "advantage.critic_lambda=1.0"],
     "all": ["value_warmup=5", "critic={reward}", "advantage.gae_lambda=0.95", "advantage.critic_lambda=1.0"],

@@ -14,6 +14,7 @@ if not Path("/dev/nvidiactl").exists():
     # A GPU's kernels are tested without one: Triton reads this when it is imported.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+import hypothesis
 import pytest
 from families import spread_families
 from forked import run_command
@@ -23,6 +24,10 @@ from processor_time import ProcessorTime, asked_for
 from typechecks import begin_test, check_first_calls
 
 check_first_calls()
+
+# On a busy machine an example may take any time.
+hypothesis.settings.register_profile("steersman", deadline=None)
+hypothesis.settings.load_profile("steersman")
 
 
 def pytest_configure(config):

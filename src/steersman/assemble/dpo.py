@@ -126,7 +126,9 @@ def refuse_what_has_no_place(settings: PreferenceSettings) -> None:
     """Raise if a setting is given that the chosen loss does not use."""
     fields = type(settings).model_fields
     for name, losses in USED_BY.items():
-        given = name in fields and getattr(settings, name) != fields[name].default
+        # A run that began before a default changed has the earlier one, which nobody gave.
+        usual = (fields[name].default, settings.earlier_defaults.get(name)) if name in fields else ()
+        given = name in fields and getattr(settings, name) not in usual
         if given and settings.loss not in losses:
             used = "every other" if len(losses) == len(LOSSES) - 1 else ", ".join(losses)
             raise UsageError(f"loss={settings.loss} has no place for {name}; it is used by {used}. Leave it out")

@@ -40,6 +40,8 @@ USED_BY: Mapping[str, tuple[Loss, ...]] = {
     "divergence": OF_GAPS,
     "divergence_alpha": OF_GAPS,
     "undesirable_weight": ("kto",),
+    "mismatched": ("kto",),
+    "too_long": LOSSES,
     "reference": (*OF_LOG_RATIOS, "kto"),
     "ties": OF_PAIRS,
 }

@@ -274,10 +274,15 @@ def read_parquet(path: Path) -> Placed:
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: not a Parquet file that can be read: {error}") from error
     number = 0
-    for batch in table.iter_batches(batch_size=256):
-        for row in batch.to_pylist():
-            number += 1
-            yield number, row
+    try:
+        for batch in table.iter_batches(batch_size=256):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    # What a damaged page raises depends on the byte: errors of pyarrow, of its decompressors, of text, numbers, dates.
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        reason = f"damaged Parquet file, nothing after row {number} can be read: {str(error).strip()[:200]}"
+        yield number + 1, Malformed(str(path), number + 1, reason)
 
 
 def read_paragraphs(path: Path) -> Placed:

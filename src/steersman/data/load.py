@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from steersman.data.formats.fields import CONTINUE, flag
-from steersman.data.formats.format import Format, LeftOut, PlacedOutcomes
+from steersman.data.formats.format import UNFORESEEN, Format, LeftOut, PlacedOutcomes
 from steersman.data.formats.registry import detect, format_named
 from steersman.data.kinds import with_prompt
 from steersman.data.outputs import check_outputs
@@ -214,7 +214,7 @@ def _read_row(name: str, line: int, row: Any, form: Format) -> list[Any]:
                 check_record(outcome)
     except DataError as error:
         return [Malformed(name, line, str(error), _raw(row))]
-    except (TypeError, ValueError, AttributeError, KeyError, IndexError, RecursionError) as error:
+    except UNFORESEEN as error:
         # A field with an unforeseen type makes this row malformed; it must not stop the other million rows.
         return [
             Malformed(

@@ -1,6 +1,7 @@
 """Registers the named sources that ship with Steersman."""
 
 import difflib
+import inspect
 import itertools
 import re
 from collections.abc import Iterator
@@ -27,9 +28,6 @@ def read_source(settings: SourceSettings, kinds: tuple[type, ...], report: ReadR
     return itertools.islice(under_template(settings.template, found), settings.limit)
 
 
-DECIMAL = re.compile(r"-?\d*\.\d+")
-
-
 def register_sources() -> None:
     """Make `harbour:…` a data source. More calls change nothing."""
     if "harbour" not in registered():
@@ -46,15 +44,27 @@ def open_harbour(rest: str) -> Iterator[Any]:
         near = difflib.get_close_matches(f"harbour:{name}", found, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(found)}"
         raise UsageError(f"there is no source 'harbour:{name}'; {hint}")
-    try:
-        return found[f"harbour:{name}"](**{key: _value(key, text) for key, text in options.items()})
-    except TypeError as error:
-        raise UsageError(f"'harbour:{rest}' has an option that the source does not take: {error}") from error
+    source = found[f"harbour:{name}"]
+    parameters = inspect.signature(source).parameters
+    takes = {k: p.default for k, p in parameters.items() if k != "split" and isinstance(p.default, int | float | str)}
+    for key in options:
+        if key not in takes:
+            raise UsageError(f"'harbour:{rest}' has no option {key!r}; expected {', '.join(takes)}")
+    return source(**{key: _option(key, text, takes[key], rest) for key, text in options.items()})
 
 
-def _value(key: str, text: str) -> int | float | bool | str:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    if text.lstrip("-").isdigit():
-        return int(text)
-    return float(text) if DECIMAL.fullmatch(text) else text
+def _option(key: str, text: str, default: bool | int | float | str, rest: str) -> bool | int | float | str:
+    """The value of a source's option, of the same type as its default."""
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise UsageError(f"'harbour:{rest}': {key} is true or false; seen {text[:40]!r}")
+    if isinstance(default, int):
+        if re.fullmatch(r"\d{1,15}", text, re.ASCII):
+            return int(text)
+        raise UsageError(f"'harbour:{rest}': {key} is a whole number from 0; seen {text[:40]!r}")
+    if re.fullmatch(r"-?\d{0,15}\.?\d{1,15}", text, re.ASCII):
+        return float(text)
+    raise UsageError(f"'harbour:{rest}': {key} is a number such as 0.5; seen {text[:40]!r}")

@@ -67,6 +67,8 @@ def number(row: Row, key: str) -> float:
         result = float(value)
     except ValueError:
         raise DataError(f"{key!r} should be a number: seen {value!r}"[:200]) from None
+    except OverflowError:
+        raise DataError(f"{key!r} should be a finite number: seen one beyond 1e308") from None
     if result != result or result in (float("inf"), float("-inf")):
         raise DataError(f"{key!r} should be a finite number: seen {value!r}")
     return result

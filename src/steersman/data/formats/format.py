@@ -11,6 +11,9 @@ from steersman.records import Malformed, Record
 
 Row = Mapping[str, Any]
 
+UNFORESEEN = (TypeError, ValueError, AttributeError, KeyError, IndexError, ArithmeticError, RecursionError)
+"""What a reader raises where a field has a type or a size that it does not expect. The row is malformed then."""
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:

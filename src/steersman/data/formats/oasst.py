@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from steersman.data.formats.fields import ROLE_OF, has, mapping, need, text, text_or
-from steersman.data.formats.format import Format, LeftOut, Outcome, PlacedOutcomes, PlacedRows, Row
+from steersman.data.formats.fields import ROLE_OF, has, mapping, need, number, text, text_or
+from steersman.data.formats.format import UNFORESEEN, Format, LeftOut, Outcome, PlacedOutcomes, PlacedRows, Row
 from steersman.errors import DataError
 from steersman.records import Completion, Demonstration, Malformed, Message, Messages, Prompt, Ranking
+
+_IDENTIFIERS = ("message_id", "parent_id", "message_tree_id")
 
 
 @dataclass
@@ -68,7 +70,7 @@ def _ranking(node: _Node, messages: Messages) -> Ranking | None:
         Completion(text(n.row, "text"), model=text_or(n.row, "model_name"), id=text_or(n.row, "message_id"))
         for n in ranked
     )
-    ranks = tuple(int(n.row["rank"]) + 1 for n in ranked)
+    ranks = tuple(int(number(n.row, "rank")) + 1 for n in ranked)
     id = text_or(node.row, "message_id")
     return Ranking(_prompt(node.row, messages, id), completions, ranks, id=id)
 
@@ -100,6 +102,11 @@ def _gather(source: str, rows: PlacedRows) -> PlacedOutcomes:
             missing = next(key for key in ("message_id", "text", "role") if row.get(key) is None)
             yield line, Malformed(source, line, f"missing key {missing!r}", str(dict(row))[:4000])
             continue
+        unfit = next((key for key in _IDENTIFIERS if not isinstance(row.get(key), str | int | None)), None)
+        if unfit is not None:
+            reason = f"{unfit!r} should be an identifier: seen {type(row[unfit]).__name__}"
+            yield line, Malformed(source, line, reason, str(dict(row))[:4000])
+            continue
         belongs = row.get("message_tree_id") or (row["message_id"] if row.get("parent_id") is None else tree)
         if belongs != tree:
             yield from _tree(source, current)
@@ -130,6 +137,9 @@ def _tree(source: str, nodes: list[_Node]) -> PlacedOutcomes:
             yield from _walk(root, (), False)
         except DataError as error:
             yield root.line, Malformed(source, root.line, str(error), str(root.row["message_id"]))
+        except UNFORESEEN as error:
+            reason = f"unexpected shape: {type(error).__name__}: {error} (read as oasst)"[:300]
+            yield root.line, Malformed(source, root.line, reason, str(root.row["message_id"]))
 
 
 def _read_alone(row: Row) -> list[Outcome]:

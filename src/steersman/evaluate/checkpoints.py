@@ -2,8 +2,7 @@
 
 import json
 import math
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from steersman.maths.statistics import Interval, best_of_n_estimate, best_of_n_k
 from steersman.runs.checkpoints import CheckpointStore
 from steersman.runs.folder import atomic_write_text
 from steersman.runs.stamp import read_stamp
-from steersman.settings.base import check
+from steersman.settings.base import check, is_file
 from steersman.settings.evaluate import EvaluateSettings
 from steersman.settings.score import ScorerSettings
+from steersman.settings.toml import read_toml
 
 START = "start"
 PROXY = "proxy"
@@ -61,15 +61,11 @@ def with_checkpoints(settings: EvaluateSettings) -> EvaluateSettings:
 
 def _recipe(run: str) -> dict[str, Any]:
     path = Path(run).expanduser() / "recipe.toml"
-    try:
-        recipe = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise UsageError(
-            f"checkpoints={run}: there is no run ({path} cannot be read); expected a run folder"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not valid TOML ({error}); restore the file") from error
-    if "path" not in recipe.get("model", {}):
+    if not is_file(path):
+        raise UsageError(f"checkpoints={run}: there is no run ({path} cannot be read); expected a run folder")
+    recipe = read_toml(path, otherwise="restore the file")
+    model = recipe.get("model")
+    if not isinstance(model, Mapping) or "path" not in model:
         raise ModelError(f"checkpoints={run}: its recipe names no model that it began as; expected a run such as ppo's")
     return recipe
 

@@ -264,4 +264,5 @@ def finished(out: str) -> Mapping[str, Any] | None:
         ending = json.loads(RunFolder(Path(out)).ending_path.read_text())
     except (OSError, ValueError):
         return None
-    return ending if isinstance(ending, dict) and ending.get("state") == "finished" else None
+    whole = isinstance(ending, dict) and type(ending.get("step")) is int
+    return ending if whole and ending.get("state") == "finished" else None

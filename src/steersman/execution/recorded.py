@@ -4,14 +4,15 @@ A schema's `earlier_defaults` names such settings with their earlier defaults. A
 is newer than the recipe, and stands for what was done before it existed.
 """
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from steersman.errors import UsageError
 from steersman.runs.folder import RunFolder
 from steersman.settings.base import NONE, Settings
+from steersman.settings.toml import read_toml
 
 S = TypeVar("S", bound=Settings)
 P = ParamSpec("P")
@@ -23,8 +24,8 @@ def as_recorded(settings: S, folder: RunFolder) -> S:
     if not settings.earlier_defaults or not folder.recipe_path.exists():
         return settings
     try:
-        recipe = flat(tomllib.loads(folder.recipe_path.read_text()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        recipe = flat(read_toml(folder.recipe_path))
+    except UsageError:
         return settings  # refused, with a message, when the run is opened
     for key, before in settings.earlier_defaults.items():
         default = default_of(type(settings), key)

@@ -17,6 +17,7 @@ from steersman.runs.journal import read_rows
 from steersman.runs.stamp import changes, conflicts, read_stamp, write_stamp
 from steersman.secrets import concealed
 from steersman.settings.base import Settings, to_toml
+from steersman.settings.toml import read_toml
 
 # Settings that say how a run is kept or carried out, not what it learns.
 MAY_CHANGE = {
@@ -155,12 +156,8 @@ def _words_of_extension(folder: RunFolder, settings: Settings) -> list[str]:
 
 def _changed(folder: RunFolder, settings: Settings) -> dict[str, tuple[Any, Any]]:
     """Settings of what is learned, by name: what they are in the folder's recipe, and what they are now."""
-    try:
-        old = flat(concealed(tomllib.loads(folder.recipe_path.read_text())))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(
-            f"{folder.recipe_path} is not valid TOML ({error}); put it back as it was, or choose another folder"
-        ) from error
+    kept = read_toml(folder.recipe_path, otherwise="put it back as it was, or choose another folder")
+    old = flat(concealed(kept))
     new = _flat(settings)
     began = {key: old[key] if key in old else absent(settings, key, old) for key in {*old, *new}}
     # A folder that was moved is still the same run.

@@ -127,7 +127,7 @@ def _or_empty(read: Any) -> Mapping[str, Any]:
     """The content, or nothing if it is unreadable; the summary's problems already report that."""
     try:
         return read()
-    except (DataError, OSError, ValueError):
+    except (DataError, OSError, ValueError, RecursionError):
         return {}
 
 

@@ -66,7 +66,8 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    atomic_write_bytes(path, text.encode())
+    """Write a text as UTF-8. What is not text in it (a file's name of other bytes) becomes \\udc.., as JSON has it."""
+    atomic_write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ def _read(problems: list[str], path: Path, read: Callable[[Path], Any]) -> dict[
         return {}
     try:
         content = read(path)
-    except (DataError, OSError, ValueError) as error:
+    except (DataError, OSError, ValueError, RecursionError) as error:
         problems.append(f"{path.name}: unreadable ({error})")
         return {}
     return content if isinstance(content, dict) else {}

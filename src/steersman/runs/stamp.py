@@ -92,7 +92,7 @@ def write_stamp(path: Path, stamp: Mapping[str, Any]) -> None:
 def read_stamp(path: Path) -> dict[str, Any]:
     try:
         stamp = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path} cannot be read as a run's stamp: {error}. Restore it from a backup or start a new run."
         ) from error

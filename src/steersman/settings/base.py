@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from steersman.errors import UsageError
 from steersman.secrets import concealed
 from steersman.settings.foreign import ours
+from steersman.settings.toml import NOT_TOML, parse_toml, read_toml
 
 NONE = "none"
 
@@ -84,26 +85,56 @@ def load_settings(schema: type[S], recipe: str | Path | None, overrides: Sequenc
 
 
 def check(schema: type[S], values: Mapping[str, Any]) -> S:
+    refuse_unusable(values)
     try:
         return schema.model_validate(dict(values))
     except ValidationError as error:
         raise UsageError("\n".join(_explain(schema, item) for item in error.errors())) from error
 
 
+def refuse_unusable(value: Any, key: str = "") -> None:
+    """Raise for what no setting can be, whatever it means: a text with a NUL or that is not UTF-8 (a file's name may be
+    neither), and a whole number beyond 64 bits."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            refuse_unusable(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            refuse_unusable(inner, key)
+    elif isinstance(value, str):
+        if "\0" in value:
+            raise UsageError(f"setting {key!r}: {value!r} holds a NUL character; leave it out")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"setting {key!r}: {value!r} holds bytes that are not UTF-8; rename the file, or give another value"
+            ) from None
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise UsageError(f"setting {key!r}: the number is beyond 64 bits; expected a smaller one")
+
+
 def read_recipe(recipe: str | Path) -> dict[str, Any]:
     path = Path(recipe)
-    if path.is_file():
-        text = path.read_text()
+    if is_file(path):
+        values = read_toml(path)
     elif str(recipe) in (names := shipped_recipes()):
-        text = (resources.files("steersman") / "recipes" / f"{recipe}.toml").read_text()
+        shipped = resources.files("steersman") / "recipes" / f"{recipe}.toml"
+        values = parse_toml(shipped.read_bytes(), str(recipe))
     else:
         near = difflib.get_close_matches(str(recipe), names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"shipped recipes are {', '.join(names)}"
         raise UsageError(f"no recipe {str(recipe)!r}: it is neither a file nor the name of a shipped recipe; {hint}")
+    refuse_unusable(values)
+    return values
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file. A name that no file can have (too long, with a NUL) is none."""
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def shipped_recipes() -> list[str]:
@@ -132,7 +163,7 @@ def _value(text: str) -> Any:
         return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except NOT_TOML:
         return text
 
 

@@ -61,6 +61,32 @@ def test_impossible_proportions_are_refused(successes: float, trials: float, con
         statistics.wilson_interval(successes, trials, confidence=confidence)
 
 
+def test_golden_difference_of_two_shares_on_the_same_items():
+    """Ten items: on three only the first is right, on one only the second. Half an item is added to each cell:
+    centre (3 - 1) / 12 = 0.1667; half width 1.96 · sqrt(3 + 1 + 1 - 2² / 12) / 12 = 1.96 · 2.1602 / 12 = 0.3528."""
+    found = statistics.paired_shares_interval([1, 1, 1, -1, 0, 0, 0, 0, 0, 0], 10.0, confidence=0.95)
+    assert found == pytest.approx((0.2, -0.18617, 0.51950), abs=1e-5)
+    surely = statistics.paired_shares_interval([1, 1, 1], 3.0, confidence=0.95)
+    assert surely.low < surely.estimate == surely.high == 1.0, "three items are no certainty"
+
+
+def test_the_difference_of_two_shares_covers_about_as_often_as_it_says():
+    generator = np.random.default_rng(5)
+    covered = 0
+    for _ in range(2000):
+        cells = generator.multinomial(40, [0.2, 0.1, 0.7])
+        values = np.repeat([1.0, -1.0, 0.0], cells)
+        found = statistics.paired_shares_interval(values, 40.0, confidence=0.9)
+        covered += found.low <= 0.1 <= found.high
+    assert 0.88 < covered / 2000 < 0.94
+
+
+@pytest.mark.parametrize("effective", [0.0, 2.5])
+def test_impossible_numbers_of_items_are_refused(effective: float):
+    with pytest.raises(ValueError, match=r"independent items among 2"):
+        statistics.paired_shares_interval([1, 0], effective, confidence=0.95)
+
+
 def test_the_bootstrap_covers_about_as_often_as_it_says():
     world, generator = np.random.default_rng(1), np.random.default_rng(2)
     covered = 0

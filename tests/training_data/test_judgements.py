@@ -27,6 +27,7 @@ from steersman.records import (
 )
 from steersman.reward.rows import encode_item
 from steersman.settings.parts import DataSettings
+from steersman.training_data import judgements
 from steersman.training_data.judgements import ENOUGH, count_places, groups_of, one_sided, read_judgements
 from steersman.training_data.split import DataSide, longest_row
 
@@ -249,7 +250,17 @@ def test_an_annotator_who_always_chooses_the_same_place_is_named(side, read):
     assert facts(*nowhere, *tied) == []
     found = read(list(chosen(side, 25)))
     assert found.places == {"ann": Counter({side: 25})}
-    assert found.comparisons == (), "texts are kept of what is held out only"
+
+
+def test_texts_of_training_judgements_are_kept_evenly_spaced_and_of_held_out_ones_all(read, monkeypatch):
+    monkeypatch.setattr(judgements, "MOST_KEPT", 10)
+    few = [Comparison(asked(i), GOOD, BAD, 1.0) for i in range(10)]
+    assert [c.prompt.id for c in read(few).comparisons] == [c.prompt.id for c in few]
+    many = [Comparison(asked(i), GOOD, BAD, 1.0) for i in range(25)]
+    # at the 11th every second is kept, at the 21st every fourth
+    assert [c.prompt.id for c in read(many).comparisons] == [many[i].prompt.id for i in range(0, 25, 4)]
+    held = read(many, side="held-out", held_out=0.9)
+    assert len(held.comparisons) == len(held) > 10
 
 
 def test_judgements_that_do_not_fit_are_left_out_and_counted(read):

@@ -17,6 +17,7 @@ from steersman.data.load import ReadReport
 from steersman.data.outputs import check_outputs
 from steersman.data.write import RowWriter
 from steersman.errors import DataError, UsageError
+from steersman.evaluate.baselines import measure_baselines
 from steersman.evaluate.judged_pairs import judged_pairs
 from steersman.evaluate.reward_quality import RewardQuality, measure_reward_quality
 from steersman.execution.machine import resolve_device
@@ -137,8 +138,14 @@ def _result(
         noted=dict(notes),
         left_out=dict(report.left_out),
         malformed=report.malformed,
-        quality=(measure_reward_quality(judged_pairs(judged, name)) if any(not pair.tied for pair in judged) else None),
+        quality=_quality(judged, name) if any(not pair.tied for pair in judged) else None,
     )
+
+
+def _quality(judged: Sequence[Comparison], name: str) -> RewardQuality:
+    pairs = judged_pairs(judged, name)
+    # What the scorer has learned from is not known here, so the baselines learn from the same judgements.
+    return measure_reward_quality(pairs, measure_baselines(pairs, judged))
 
 
 def lines_of_score(result: ScoreResult) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from steersman.evaluate.baselines import Baselines
 from steersman.evaluate.calibration import Calibration, measure_calibration
 from steersman.evaluate.ceiling import HumanCeiling, human_ceiling, share_interval
 from steersman.evaluate.judged_pairs import JudgedPairs, rows_by
@@ -75,13 +76,16 @@ class RewardQuality:
     length: LengthFacts
     ceiling: HumanCeiling | None
     positions: Positions
+    baselines: Baselines | None
+    """None where the texts of the answers were not given."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; None for what could not be measured."""
         return plain(self)
 
 
-def measure_reward_quality(judged: JudgedPairs) -> RewardQuality:
+def measure_reward_quality(judged: JudgedPairs, baselines: Baselines | None = None) -> RewardQuality:
+    """The whole report; `baselines` come from `measure_baselines`, which reads the texts."""
     decided = judged.decided
     return RewardQuality(
         judgements=len(judged),
@@ -95,6 +99,7 @@ def measure_reward_quality(judged: JudgedPairs) -> RewardQuality:
         length=_length_facts(judged),
         ceiling=human_ceiling(judged, confidence=CONFIDENCE),
         positions=measure_positions(judged, confidence=CONFIDENCE),
+        baselines=baselines,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from rich.markup import escape
 
+from steersman.evaluate.baselines import Baselines
 from steersman.evaluate.calibration import Calibration
 from steersman.evaluate.ceiling import HumanCeiling
 from steersman.evaluate.position import Positions
@@ -21,6 +22,7 @@ def lines_of(quality: RewardQuality) -> list[str]:
     """The whole report, line by line."""
     return [
         *_accuracy(quality),
+        *_baselines(quality.baselines),
         *_ceiling(quality.ceiling),
         *_groups("by grade (how much better people found it)", quality.by_grade),
         *_groups("by length (of the preferred answer compared with the other)", quality.by_length),
@@ -43,6 +45,19 @@ def _accuracy(quality: RewardQuality) -> Iterator[str]:
         yield f"  {quality.equal_scores:,} pairs have equal scores and count half"
     if quality.accuracy.low <= 0.5 <= quality.accuracy.high:
         yield "  [yellow]no better than chance: the interval contains 50 %[/yellow]"
+
+
+def _baselines(found: Baselines | None) -> Iterator[str]:
+    if found is None:
+        return
+    for one in (found.words, found.length):
+        lead = one.lead
+        yield (
+            f"  {one.name:<16} {share(one.accuracy)}; the model is ahead by "
+            f"{100 * lead.estimate:+.1f} points ({100 * lead.low:+.1f} to {100 * lead.high:+.1f})"
+        )
+    yield f"  [{'green' if found.beaten else 'yellow'}]{found.verdict}[/]"
+    yield f"  (both baselines learned from {found.learned_from})"
 
 
 def _ceiling(ceiling: HumanCeiling | None) -> Iterator[str]:

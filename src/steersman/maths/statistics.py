@@ -41,6 +41,24 @@ def wilson_interval(successes: float, trials: float, *, confidence: float) -> In
     return Interval(share, min(max(centre - half, 0.0), share), max(min(centre + half, 1.0), share))
 
 
+def paired_shares_interval(differences: Numbers, effective: float, *, confidence: float) -> Interval:
+    """The difference of two shares that were measured on the same items: `differences` is -1, 0 or 1 for each (or a
+    half), and `effective` the number of independent items.
+
+    Agresti and Min 2005, "Simple improved confidence intervals for comparing matched proportions": half an item is
+    added to each of the four cells, so that few items never give an interval of no width.
+    """
+    values = _floats(differences)
+    if not 0 < effective <= len(values) * (1 + 1e-9):
+        raise ValueError(f"{effective} independent items among {len(values)}; expected some, and not more than all.")
+    z = NormalDist().inv_cdf(0.5 + _checked(confidence) / 2)
+    mean, square = float(values.mean()), float(np.square(values).mean())
+    size = effective + 2
+    centre = effective * mean / size
+    half = z * math.sqrt(effective * square + 1 - (effective * mean) ** 2 / size) / size
+    return Interval(mean, min(max(centre - half, -1.0), mean), max(min(centre + half, 1.0), mean))
+
+
 def bootstrap_interval(
     values: Numbers,
     *,

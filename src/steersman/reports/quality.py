@@ -12,6 +12,7 @@ from steersman.pages.parts import Figure, Figures, Folded, Gauge, Gauges, Part, 
 from steersman.reports.reading import ReadRun
 
 NAME = "quality.json"
+BASELINES = ("words", "length")
 GROUPS = {
     "by_grade": "by graded strength of the preference",
     "by_length": "by length of the preferred answer relative to the other",
@@ -33,6 +34,9 @@ def quality_of(run: ReadRun) -> Iterator[Section]:
 
 def _parts(found: Mapping[str, Any]) -> Iterator[Part]:
     lines = [("accuracy on held-out data", found["accuracy"], False)]
+    baselines = found.get("baselines")
+    if baselines:
+        lines += [(f"{baselines[key]['name']}, as a baseline", baselines[key]["accuracy"], False) for key in BASELINES]
     ceiling = found.get("ceiling")
     if ceiling:
         lines += [
@@ -42,6 +46,8 @@ def _parts(found: Mapping[str, Any]) -> Iterator[Part]:
         ]
     lines += [(name, found[name], False) for name in ("precision", "recall", "f1") if found.get(name)]
     yield _gauges(lines)
+    if baselines:
+        yield Words(f"{baselines['verdict']} The baselines learned from {baselines['learned_from']}.")
     if "largest" in found:
         yield Words(f"Always predicting the larger class would have an accuracy of {100 * found['largest']:.1f} %.")
     curve = found.get("curve") or found.get("calibration", {}).get("whole", {}).get("curve") or []

@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,16 @@ from steersman.training_data.split import DataSide, Tokenised, cut_words, longes
 
 ENOUGH = 20
 """Judgements before it is said of somebody that they always choose the same place: by chance one person in 500,000."""
+MOST_KEPT = 10_000
+"""Training judgements whose texts are kept for the report's baselines."""
 Places = Mapping[str, Counter[str]]
 """For each annotator how often the answer shown on the left and on the right was preferred, where that is known."""
 
 
 @dataclass(frozen=True)
 class Judgements:
-    """Groups by index, and counts for a notice. `comparisons` are kept of held-out data, for the report."""
+    """Groups by index, and counts for a notice. `comparisons` are for the report: all of held-out data, and at most
+    MOST_KEPT of training data, evenly spaced."""
 
     rows: TokenStore
     starts: NDArray[np.int64]
@@ -66,6 +69,24 @@ class Judgements:
         return AnswerGroup(
             rows, first.long(), second.long(), target.float(), margin.float(), weight.float(), nobody, approval
         )
+
+
+@dataclass
+class _Spaced:
+    """At most `most` of the comparisons that are added, evenly spaced; all if it is None."""
+
+    most: int | None
+    kept: list[Comparison] = field(default_factory=list)
+    step: int = 1
+    seen: int = 0
+
+    def add(self, comparisons: Iterable[Comparison]) -> None:
+        for one in comparisons:
+            if self.seen % self.step == 0:
+                self.kept.append(one)
+            self.seen += 1
+            if self.most is not None and len(self.kept) > self.most:
+                self.kept, self.step = self.kept[::2], 2 * self.step
 
 
 @dataclass
@@ -130,7 +151,7 @@ def read_judgements(
         expected = f"comparisons, rankings{', or labels with a thumb up or down' if thumbs else ''}"
         raise DataError(side.report.nothing("judgements to learn from", expected, left_out))
     starts, pair_starts, pairs, approvals = [0], [0], [], []
-    comparisons: list[Comparison] = []
+    comparisons = _Spaced(None if side.held_out else MOST_KEPT)
     places: dict[str, Counter[str]] = {}
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -149,7 +170,7 @@ def read_judgements(
                 pair_starts.append(len(pairs))
                 approvals.append(group.approval)
                 count_places(group.comparisons, places)
-                comparisons.extend(group.comparisons if side.held_out else ())
+                comparisons.add(group.comparisons)
     except NoRowsError as error:
         if side.may_be_empty:
             return None
@@ -163,7 +184,7 @@ def read_judgements(
         np.array(pair_starts, np.int64),
         np.array(pairs, np.float64).reshape(-1, 5),
         np.array(approvals, np.float64),
-        tuple(comparisons),
+        tuple(comparisons.kept),
         places,
         left_out + side.report.left_out,
         writer.report.truncated,

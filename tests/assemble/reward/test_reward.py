@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commandline import call
 from plainly import OTHERS, WORDS, judged, write_rows
 from safetensors.torch import load_file
 
@@ -366,7 +367,7 @@ def test_rows_as_long_as_the_context_are_not_padded_beyond_it(teach, tmp_path):
         f"model.path={model}", f"data.source={source}", "train.kernels=onednn", f"reference={source}", "too_long=cut"
     )
     assert result.ending == "finished"
-    assert "12 answers were cut to data.max_length" in notices(result.out)
+    assert "12 answers were cut to the model's context of 100 tokens" in notices(result.out)
 
 
 def test_the_report_is_what_one_finds_by_scoring_the_held_out_judgements(teach, kept_back):
@@ -389,6 +390,27 @@ def test_the_report_is_what_one_finds_by_scoring_the_held_out_judgements(teach, 
     assert (ceiling["pairs"], ceiling["judgements"]) == (8, 24)
     assert 0.6 < ceiling["one_against_others"]["estimate"] <= 1.0
     assert [group["group"] for group in quality["by_annotator"]] == ["person-1", "person-2", "person-3"]
+
+
+def test_a_model_that_knows_less_than_a_bag_of_words_is_told_so(teach, tmp_path, capsys):
+    """One step at a rate of almost 0 is a coin; the word "friend" decides, which a bag of words learns from 80
+    judgements, 15 % of them wrong."""
+    held = write_rows(tmp_path / "held.jsonl", judged(120, 6, noise=0.0))
+    result = teach(f"data.held_out={held}", "train.steps=1", "optimiser.learning_rate=1e-9")
+    baselines = read_json(Path(result.out) / "quality.json")["baselines"]
+    assert baselines["words"]["accuracy"]["estimate"] > 0.9
+    assert baselines["words"]["lead"]["high"] < 0
+    assert baselines["learned_from"] == "80 of the model's training judgements"
+    assert baselines["verdict"].startswith("The model knows less than a bag of words")
+    assert call(["report", result.out, "--out", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "bag of words, as a baseline" in page
+    assert "The model knows less than a bag of words" in page
+    # what the scorer learned from is not known here
+    assert call(["score", str(held), "--scorer", result.out, "--out", str(tmp_path / "scored.jsonl")]) == 0
+    shown = " ".join("".join(capsys.readouterr()).split())
+    assert "The model knows less than a bag of words" in shown
+    assert "(both baselines learned from these judgements, each fifth predicted from the others)" in shown
 
 
 def test_no_report_can_be_made_of_ties_and_that_is_said(teach, tmp_path):

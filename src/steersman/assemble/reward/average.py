@@ -88,7 +88,7 @@ def average_members(job: Job, settings: RewardSettings, members: Sequence[RunRes
             reader = Reader(Trainee(None, model), tokeniser, settings.data.max_length, run.device)
             model.scale = measure_scale(settings.reference, reader, train)
             if held_out is not None and held_out.comparisons:
-                report(run, reader, held_out.comparisons)
+                report(run, reader, train, held_out)
         finish = Finish("finished", len(members), len(members), {})
 
         def save(folder: Path, weights: Weights | None) -> None:

@@ -80,15 +80,17 @@ def _reference_answers(source: str) -> list[Item]:
     return found[:REFERENCE_ANSWERS]
 
 
-def report(run: RunContext, reader: Reader, comparisons: tuple[Comparison, ...]) -> None:
+def report(run: RunContext, reader: Reader, train: Judgements, held_out: Judgements) -> None:
     """Measure the model on held-out judgements, write quality.json and print the report.
 
     Scores are raw: the difference of two is the log-odds that the one answer is preferred.
     """
+    from steersman.evaluate.baselines import measure_baselines
     from steersman.evaluate.judged_pairs import judged_pairs
     from steersman.evaluate.reward_quality import measure_reward_quality, plain
     from steersman.evaluate.reward_quality_words import lines_of
 
+    comparisons = held_out.comparisons
     rows = [reader.row((c.prompt, completion.text)) for c in comparisons for completion in (c.first, c.second)]
     scores = reader.scores(rows).mean(1).tolist()
     if not run.world.first:
@@ -102,7 +104,8 @@ def report(run: RunContext, reader: Reader, comparisons: tuple[Comparison, ...])
         for i, c in enumerate(comparisons)
     ]
     try:
-        quality = measure_reward_quality(judged_pairs(rated, "reward"))
+        judged = judged_pairs(rated, "reward")
+        quality = measure_reward_quality(judged, measure_baselines(judged, comparisons, train.comparisons))
     except DataError as error:
         run.notice(f"no report on held-out judgements: {error}")
         return

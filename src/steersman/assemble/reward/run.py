@@ -154,7 +154,7 @@ def _learn_judgements(run: RunContext, settings: RewardSettings, model: Trainabl
         reader = Reader(trainee, model.tokeniser, settings.data.max_length, run.device)
         trainee.reward.scale = measure_scale(settings.reference, reader, train)
         if held_out is not None and held_out.comparisons:
-            report(run, reader, held_out.comparisons)
+            report(run, reader, train, held_out)
     return finish
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from steersman.errors import DataError
-from steersman.evaluate.baselines import Baseline, Baselines
+from steersman.evaluate.baselines import BaselineAccuracy, Baselines
 from steersman.evaluate.calibration import Calibration, Sureness
 from steersman.evaluate.ceiling import HumanCeiling
 from steersman.evaluate.classification import ClassifierQuality, lines_of_classifier, measure_classifier
@@ -75,8 +75,8 @@ def test_an_accuracy_that_may_be_a_coin_s_is_said_to_be(low: float, high: float,
 
 
 def test_baselines_stand_beside_the_model():
-    words = Baseline("bag of words", Interval(0.75, 0.7, 0.8), Interval(-0.125, -0.2, -0.05))
-    length = Baseline("length", Interval(0.5, 0.4, 0.6), Interval(0.125, 0.05, 0.2))
+    words = BaselineAccuracy("bag of words", Interval(0.75, 0.7, 0.8), Interval(-0.125, -0.2, -0.05))
+    length = BaselineAccuracy("length", Interval(0.5, 0.4, 0.6), Interval(0.125, 0.05, 0.2))
     assert added(baselines=Baselines(words, length, "9 judgements", False, "It knows less.")) == [
         "  bag of words     75.0% (70.0% to 80.0%); the model is ahead by -12.5 points (-20.0 to -5.0)",
         "  length           50.0% (40.0% to 60.0%); the model is ahead by +12.5 points (+5.0 to +20.0)",

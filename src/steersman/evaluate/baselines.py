@@ -21,7 +21,7 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
+class BaselineAccuracy:
     """A baseline's accuracy, and by how much the model's is above it on the same judgements (below, if negative)."""
 
     name: str
@@ -33,8 +33,8 @@ class Baseline:
 class Baselines:
     """Both baselines. `beaten`: whether the model knows more than both; `verdict`: the same in a sentence."""
 
-    words: Baseline
-    length: Baseline
+    words: BaselineAccuracy
+    length: BaselineAccuracy
     learned_from: str
     beaten: bool
     verdict: str
@@ -91,17 +91,17 @@ def _direction(train: Sequence[Comparison]) -> float:
     return -1.0 if float((preferred * np.sign(_length_gaps(train))).sum()) < 0 else 1.0
 
 
-def _baseline(name: str, gaps: ndarray, judged: JudgedPairs, rows: Sequence[int]) -> Baseline:
+def _baseline(name: str, gaps: ndarray, judged: JudgedPairs, rows: Sequence[int]) -> BaselineAccuracy:
     right = np.where(judged.preference[rows] > 0.5, 1.0, -1.0) * np.sign(gaps) / 2 + 0.5
     where = [judged.pair[i] for i in rows]
     # As in share_interval: rows of the same pair are not independent (Kish).
     sizes = np.array([len(of) for of in rows_by(where).values()], dtype=np.float64)
     effective = float(sizes.sum() ** 2 / np.square(sizes).sum())
     lead = paired_shares_interval(judged.right[rows] - right, effective, confidence=CONFIDENCE)
-    return Baseline(name, share_interval(right.tolist(), list(where), confidence=CONFIDENCE), lead)
+    return BaselineAccuracy(name, share_interval(right.tolist(), list(where), confidence=CONFIDENCE), lead)
 
 
-def _verdict(model: float, baselines: Sequence[Baseline]) -> str:
+def _verdict(model: float, baselines: Sequence[BaselineAccuracy]) -> str:
     below = [one for one in baselines if one.lead.estimate < 0]
     surely = [one for one in below if one.lead.high < 0]
     unclear = [one for one in baselines if one.lead.low <= 0]
@@ -120,11 +120,11 @@ def _verdict(model: float, baselines: Sequence[Baseline]) -> str:
     return "The model knows more than a bag of words and than length."
 
 
-def _names(baselines: Sequence[Baseline]) -> str:
+def _names(baselines: Sequence[BaselineAccuracy]) -> str:
     return " and ".join("a bag of words" if one.name == "bag of words" else "length alone" for one in baselines)
 
 
-def _shares(baselines: Sequence[Baseline]) -> str:
+def _shares(baselines: Sequence[BaselineAccuracy]) -> str:
     return " and ".join(f"the {one.name} in {one.accuracy.estimate:.1%}" for one in baselines).replace(
         "the length in", "length in"
     )

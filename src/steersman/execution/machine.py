@@ -93,13 +93,18 @@ def resolve_device(wish: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(wish)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {wish!r}; expected auto, cpu, cuda, cuda:<number> or mps") from error
+    except RuntimeError:
+        device = None
+    # torch knows others (meta, xla, hpu), which nothing here was ever run on
+    if device is None or device.type not in ("cpu", "cuda", "mps") or (device.type != "cuda" and device.index):
+        raise UsageError(f"unknown device {wish!r}; expected auto, cpu, cuda, cuda:<number> or mps")
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(device.type, True):
         raise UsageError(
             f"the device {wish!r} was asked for, but torch {torch.__version__} finds none; use run.device=cpu or auto"
         )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"the device {wish!r} was asked for, but there are only {torch.cuda.device_count()} GPUs")
     return device
 
 

@@ -159,6 +159,11 @@ def _token(name: str | None) -> str | None:
         raise UsageError(
             f"scorer.http.token_env={name}: the environment has no such variable, or it is empty; set it to the token"
         )
+    if not (found.isascii() and found.isprintable()):
+        raise UsageError(
+            f"scorer.http.token_env={name}: the token holds a line break or a letter beyond ASCII, as no header can; "
+            "set it to the token alone"
+        )
     return found
 
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from steersman.errors import DataError, SteersmanError, UsageError
 from steersman.records import Prompt
-from steersman.reward.function import ARGUMENTS, load_named
+from steersman.reward.function import ARGUMENTS, USERS_OWN, load_named
 from steersman.reward.scorer import Item, Score, describe_item
 
 PLACE = "environment"
@@ -62,7 +62,7 @@ def begin(make: Callable[[], Environment], prompt: Prompt) -> Environment:
     item = (prompt, "")
     try:
         made = make()
-    except Exception as error:
+    except USERS_OWN as error:
         raise SteersmanError(f"the environment could not be made: {type(error).__name__}: {error}") from error
     if not (callable(getattr(made, "reset", None)) and callable(getattr(made, "step", None))):
         raise UsageError(f"an environment has the methods reset and step; a {type(made).__name__} has not both")
@@ -74,7 +74,7 @@ def begin(make: Callable[[], Environment], prompt: Prompt) -> Environment:
         )
     try:
         made.reset(**{name: ARGUMENTS[name](*item) for name in wanted})
-    except Exception as error:
+    except USERS_OWN as error:
         raise SteersmanError(_raised("reset", error, item)) from error
     return made
 
@@ -84,13 +84,13 @@ def take_turn(environment: Environment, prompt: Prompt, text: str) -> str | End:
     item = (prompt, text)
     try:
         reply = environment.step(text)
-    except Exception as error:
+    except USERS_OWN as error:
         raise SteersmanError(_raised("step", error, item)) from error
     if isinstance(reply, str):
         return reply
     if reply is None:
         return End(None)
-    if not isinstance(reply, numbers.Real) or not math.isfinite(reply):
+    if not isinstance(reply, numbers.Real) or not _is_finite(reply):
         raise DataError(
             f"the environment's step returned {reply!r} (a {type(reply).__name__}) for {describe_item(item)}; expected "
             "a text (the next observation), a finite number (the end, and the score) or None (the end)"
@@ -98,5 +98,12 @@ def take_turn(environment: Environment, prompt: Prompt, text: str) -> str | End:
     return End(float(reply))
 
 
-def _raised(where: str, error: Exception, item: Item) -> str:
+def _is_finite(value: numbers.Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
+def _raised(where: str, error: BaseException, item: Item) -> str:
     return f"the environment's {where} raised {type(error).__name__}: {error} for {describe_item(item)}"

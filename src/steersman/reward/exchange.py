@@ -26,6 +26,8 @@ Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 """A socket address: family, and (address, port)."""
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# What the line of a request cannot hold (as http.client has it).
+_UNUSABLE = re.compile("[\\x00-\\x20\\x7f]")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 MAX_BYTES = 1 << 26
 # IPv6 prefixes that carry an IPv4 address in their last 32 bits (RFC 6052).
@@ -72,7 +74,12 @@ class Reply:
 
 
 def parse_url(url: str, allowed: Sequence[str]) -> Endpoint:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UsageError(
+            f"{conceal(url)!r} is no address ({error}); expected a URL such as http://127.0.0.1:8000/score"
+        ) from error
     if parts.username is not None or parts.password is not None:
         raise UsageError("a URL is stored with the run, so it must hold no name or password; see scorer.http.token_env")
     try:
@@ -89,9 +96,26 @@ def parse_url(url: str, allowed: Sequence[str]) -> Endpoint:
             "For ${NAME} in an address the value of that environment variable is sent, and never kept"
         )
     path = _filled((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+    # letters beyond ASCII go over the wire as their UTF-8 bytes (RFC 3987, 3.1)
+    path = "".join(letter if letter.isascii() else quote(letter, errors="surrogateescape") for letter in path)
+    if (odd := _UNUSABLE.search(path)) is not None:
+        raise UsageError(f"the address {conceal(url)!r} holds {odd[0]!r}; write it as {quote(odd[0])}")
     encrypted = parts.scheme == "https"
     networks = tuple(map(network_of, allowed))
-    return Endpoint(url, parts.hostname, port or (443 if encrypted else 80), path, encrypted, networks)
+    return Endpoint(
+        url, _ascii_host(parts.hostname, url), port or (443 if encrypted else 80), path, encrypted, networks
+    )
+
+
+def _ascii_host(host: str, url: str) -> str:
+    """A host as it is looked up: names beyond ASCII in their encoded form."""
+    try:
+        found = host if host.isascii() and ":" in host else host.encode("idna").decode()
+    except UnicodeError:
+        found = ""
+    if not found or _UNUSABLE.search(found):
+        raise UsageError(f"the address {conceal(url)!r} has no usable host; expected one such as example.org")
+    return found
 
 
 def _filled(path: str) -> str:

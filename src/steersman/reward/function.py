@@ -28,6 +28,8 @@ ARGUMENTS: Mapping[str, Callable[[Prompt, str], Any]] = {
     "messages": lambda prompt, answer: [{"role": m.role, "content": m.content} for m in prompt.messages],
     "metadata": lambda prompt, answer: dict(prompt.metadata),
 }
+USERS_OWN = (Exception, SystemExit, GeneratorExit)
+"""What is caught around a user's own code. Its `sys.exit(0)` must not end a run as if it had finished."""
 BATCH_ARGUMENTS = {
     "prompts": "prompt",
     "answers": "answer",
@@ -58,7 +60,7 @@ class FunctionScorer:
         try:
             result = self._function(**values)
             result = _run_coroutine(result) if self._is_async else result
-        except Exception as error:
+        except USERS_OWN as error:
             raise SteersmanError(
                 f"{self._raised(error)} for {len(items)} items (first: {describe_item(items[0])})"
             ) from error
@@ -79,7 +81,7 @@ class FunctionScorer:
         for item in items:
             try:
                 results.append(self._call(item))
-            except Exception as error:
+            except USERS_OWN as error:
                 raise SteersmanError(f"{self._raised(error)} for {describe_item(item)}") from error
         return results
 
@@ -90,7 +92,7 @@ class FunctionScorer:
             async with semaphore:
                 try:
                     return await self._call(item)
-                except Exception as error:
+                except USERS_OWN as error:
                     raise SteersmanError(f"{self._raised(error)} for {describe_item(item)}") from error
 
         return list(await asyncio.gather(*(call(item) for item in items)))
@@ -98,7 +100,7 @@ class FunctionScorer:
     def _call(self, item: Item) -> Any:
         return self._function(**{name: ARGUMENTS[name](*item) for name in self._arguments})
 
-    def _raised(self, error: Exception) -> str:
+    def _raised(self, error: BaseException) -> str:
         frames = traceback.extract_tb(error.__traceback__)
         # The last frame is where it was raised; this file's own frames come first.
         place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
@@ -127,7 +129,7 @@ def load_named(place: str, what: str) -> Callable[..., Any]:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except USERS_OWN as error:
         raise UsageError(f"{name} could not be imported: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(path.resolve().parent))
@@ -172,10 +174,16 @@ def _score(value: Any, item: Item, name: str) -> Score:
         )
     try:
         return Score(float(value))
-    except DataError as error:
+    except (DataError, OverflowError) as error:
         raise DataError(
-            f"the reward function {name!r} returned {value} for {describe_item(item)}; expected a finite number"
+            f"the reward function {name!r} returned {_beginning(value)} for {describe_item(item)}; expected a "
+            "finite number"
         ) from error
+
+
+def _beginning(value: Any) -> str:
+    """A number as text. Python writes no integers of thousands of digits."""
+    return f"an integer of {value.bit_length()} bits" if isinstance(value, int) else str(value)
 
 
 def _run_coroutine(work: Coroutine[Any, Any, Any]) -> Any:

@@ -19,6 +19,10 @@ OnToken = Callable[[int, int, int, float], None]
 """Called with each sampled token: prompt, sample, token id, log-prob. The tokens of one sample come in order."""
 
 
+LEAST_TEMPERATURE = 1e-4
+"""Below it, logits divided by the temperature lose their differences in float32, and then overflow."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are sampled. All fields but the first two are off by default.
@@ -46,7 +50,10 @@ class Sampling:
     def __post_init__(self) -> None:
         checks = {
             "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
-            "temperature": (0 <= self.temperature < float("inf"), "0 (greedy) or above"),
+            "temperature": (
+                self.temperature == 0 or LEAST_TEMPERATURE <= self.temperature < float("inf"),
+                f"0 (greedy) or at least {LEAST_TEMPERATURE:g}",
+            ),
             "top_k": (self.top_k >= 0, "0 (off) or the number of tokens to keep"),
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1 (off)"),
             "min_p": (0 <= self.min_p <= 1, "between 0 (off) and 1"),

@@ -19,7 +19,7 @@ class DrawingSettings(Settings):
     """Answers per model and prompt. More narrow the confidence intervals; best-of-n and expected maximum toxicity need
     several."""
     max_new_tokens: int = Field(default=64, ge=1)
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, ge=1e-4)
     """KL and entropy are measured at this temperature. Perplexity is always at temperature 1."""
     top_k: int = Field(default=0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)

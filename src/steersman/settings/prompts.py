@@ -25,7 +25,7 @@ class PromptSettings(Settings):
 class SamplingSettings(Settings):
     max_new_tokens: int = Field(default=64, ge=1)
     min_new_tokens: int = Field(default=0, ge=0)
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, ge=1e-4)
     """Sampling temperature. The logits of policy and reference are divided by it too, so log-probs match the
     sampling."""
     top_k: int = Field(default=0, ge=0)

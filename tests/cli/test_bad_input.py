@@ -121,3 +121,73 @@ def test_a_kept_recipe_that_was_damaged_is_named_on_resume(here, refused):
         kept.write_bytes(whole + damage)
         assert "put it back as it was" in refused(2, *SFT, "run.out=run", "train.epochs=2")
         kept.write_bytes(whole)
+
+
+PPO = ["ppo", "model.path=tiny:llama", "prompts.source=rows.jsonl", "iterations=2", "run.device=cpu"]
+PPO += ["prompts_per_iteration=4", "sampling.max_new_tokens=4"]
+
+
+@pytest.mark.parametrize("device", ["meta", "xla", "hpu", "cpu:7", "cuda:99", "nonsense"])
+def test_a_device_that_nothing_runs_on_is_refused(here, refused, device):
+    write_rows(here)
+    assert "device" in refused(2, *SFT, "run.out=run", f"run.device={device}")
+
+
+@pytest.mark.parametrize("command", [["chat", "tiny:llama"], ["sample", "rows.jsonl", "--model", "tiny:llama"]])
+def test_a_temperature_that_overflows_is_refused(here, refused, command):
+    write_rows(here)
+    out = ["--out", "answers.jsonl"] if command[0] == "sample" else []
+    assert "0 (greedy) or at least 0.0001" in refused(2, *command, *out, "--temperature", "1e-300")
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("http://[::1", "is no address"),
+        ("http://localhost/a b", "holds ' '; write it as %20"),
+        ("http://a..b/", "has no usable host"),
+        ("http://" + "é" * 80 + ".org/", "has no usable host"),
+    ],
+)
+def test_an_address_that_cannot_be_asked_is_refused_at_once(here, refused, address, message):
+    write_rows(here)
+    assert message in refused(2, *PPO, "run.out=run", f"scorer.path={address}")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return 10**400", "returned an integer of 1329 bits"),
+        ("return 10**5000", "bits"),
+        ("sys.exit(0)", "raised SystemExit: 0 (reward.py, line 3)"),
+        ("raise GeneratorExit", "raised GeneratorExit"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_reward_function_never_ends_a_run_as_if_it_had_finished(here, refused, body, message, kind):
+    write_rows(here)
+    (here / "reward.py").write_text(f"import sys\n{kind} reward(prompt, answer):\n    {body}\n")
+    words = [*PPO, "run.out=run", "scorer.path=reward.py:reward"]
+    assert message in refused(3 if "return" in body else 1, *words)
+
+
+def test_a_reward_file_that_exits_is_no_success(here, refused):
+    write_rows(here)
+    (here / "reward.py").write_text("import sys\nsys.exit(0)\n")
+    assert "SystemExit" in refused(2, *PPO, "run.out=run", "scorer.path=reward.py:reward")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data", "inspect", "x" * 5000], "File name too long"),
+        (["data", "convert", "rows.jsonl", "x" * 300 + ".jsonl"], "File name too long"),
+        (["runs", "show", "x" * 300], "File name too long"),
+        (["report", "x" * 300], "File name too long"),
+        ([*SFT, "run.out=" + "x" * 300], "File name too long"),
+        ([*SFT, "run.out=rows.jsonl/run"], "rows.jsonl"),
+    ],
+)
+def test_what_the_file_system_refuses_is_a_message(here, refused, words, message):
+    write_rows(here)
+    assert message in refused(2, *words)

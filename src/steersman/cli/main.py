@@ -31,6 +31,7 @@ from steersman.cli import (
     sft,
 )
 from steersman.cli.command import loads_models
+from steersman.cli.machine_errors import as_message
 from steersman.errors import SteersmanError
 from steersman.printing import say, show_exception, tell
 from steersman.runs.caches import move_unwritable_caches
@@ -117,6 +118,12 @@ def run_command() -> None:
         # The reader of the output (head, less) has closed the pipe; this is not an error.
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        found = as_message(error)
+        if found is None:
+            raise
+        tell(f"steersman: {found}")
+        sys.exit(found.exit_code)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from forked import run_command
 from killing import Forked, assert_same_run, count_rows, wait, wait_until
 
 pytestmark = pytest.mark.slow
@@ -72,6 +73,20 @@ def test_a_signal_saves_exits_with_75_and_the_run_goes_on_to_the_same_bits(name,
     assert_same_run(folder, whole_sft.folder)
 
 
+def state_of(folder: Path) -> str | None:
+    """What `runs list` says of this run; None if it is not there yet."""
+    listed = run_command(["runs", "list", str(folder.parent), "--json"])
+    assert listed.returncode == 0, listed.stderr
+    return next((run["state"] for run in json.loads(listed.stdout)["runs"] if run["name"] == folder.name), None)
+
+
+def test_a_killed_run_is_listed_as_crashed(dawdling, tmp_path):
+    assert state_of(tmp_path / "run") == "running"
+    os.kill(dawdling.pid, signal.SIGKILL)
+    wait(dawdling)
+    assert state_of(tmp_path / "run") == "crashed"
+
+
 @pytest.mark.parametrize("what", LOADING)
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
 def test_a_signal_while_loading_exits_with_75_at_once(name, what, sft_command, whole_sft, tmp_path):
@@ -82,6 +97,7 @@ def test_a_signal_while_loading_exits_with_75_at_once(name, what, sft_command, w
     os.kill(running.pid, signal.Signals[name])
     assert wait(running) == 75
     assert f"{name} while loading: stopped" in log.read_text()
+    assert state_of(folder) == ("stopped" if what == "the data" else None)
     if name == "SIGTERM":
         assert wait(Forked(sft_command()(folder), log)) == 0
         assert_same_run(folder, whole_sft.folder)

@@ -30,7 +30,7 @@ def make_run(path: Path, started: str = "2026-01-02T03:04:05+00:00", **other: An
 def test_a_run_is_summed_up_from_its_files(tmp_path: Path):
     folder = make_run(tmp_path / "one")
     [run] = list_runs(tmp_path)
-    assert (run.name, run.kind, run.state, run.step) == ("one", "ppo", "stopped", 3)
+    assert (run.name, run.kind, run.state, run.step) == ("one", "ppo", "crashed", 3)
     # Each name's newest value, also of a name that the last row does not have.
     assert run.last == {"loss": 1.0, "win_rate": 0.5, "kl": None}
     assert (run.started, run.seconds, run.problems) == ("2026-01-02T03:04:05+00:00", 60.0, ())
@@ -46,7 +46,32 @@ def test_a_run_in_progress_is_running_and_is_not_disturbed(tmp_path: Path):
     with lock_run(folder.path) as lock:
         assert list_runs(tmp_path)[0].state == "running"
         assert lock.held
+    assert list_runs(tmp_path)[0].state == "crashed"
+
+
+def test_a_run_of_members_is_in_the_state_of_its_members(tmp_path: Path):
+    folder, member = make_run(tmp_path / "all"), make_run(tmp_path / "all" / "member-1")
+    with lock_run(member.path):
+        assert list_runs(tmp_path)[0].state == "running"
+    assert list_runs(tmp_path)[0].state == "crashed"
+    member.mark_ended("stopped", step=3, why="SIGTERM")
     assert list_runs(tmp_path)[0].state == "stopped"
+    folder.mark_ended("finished", step=3)
+    assert list_runs(tmp_path)[0].state == "finished"
+
+
+def test_the_time_between_a_stop_and_the_resume_is_not_counted(tmp_path: Path):
+    folder = make_run(tmp_path / "one")  # 60 s of work, until 1767323105
+    with Journal(folder.journal_path) as journal:
+        # An hour later a start writes two notices; the second names the resume. Then 10 s of work.
+        journal.write({"step": 3, "time": 1767326705.0, "notice": "a line was damaged"})
+        journal.write({"step": 3, "time": 1767326705.5, "notice": "resumed at step 3"})
+        journal.write({"step": 4, "time": 1767326715.0, "loss": 0.5})
+        # A day later a third one, which was killed before its first step.
+        journal.write({"step": 4, "time": 1767413115.0, "notice": "resumed at step 4"})
+    assert list_runs(tmp_path)[0].seconds == 60 + 10
+    folder.journal_path.write_text('{"step": 0, "time": 1767326645, "notice": "starting over: no checkpoint"}\n')
+    assert list_runs(tmp_path)[0].seconds == 0
 
 
 @pytest.mark.parametrize(
@@ -86,7 +111,7 @@ def test_a_run_that_has_not_begun_has_nothing_to_show(tmp_path: Path):
     folder = RunFolder.create_or_open(tmp_path / "new")
     folder.recipe_path.write_text("")
     summary, tail = show_run(folder.path)
-    assert (summary.kind, summary.state, summary.step, summary.last, summary.seconds) == ("", "stopped", 0, {}, None)
+    assert (summary.kind, summary.state, summary.step, summary.last, summary.seconds) == ("", "crashed", 0, {}, None)
     assert tail == []
 
 
@@ -94,7 +119,7 @@ def test_showing_a_run_gives_its_last_rows_and_every_damaged_line(tmp_path: Path
     folder = make_run(tmp_path / "one")
     summary, tail = show_run(folder.path)
     assert [row["step"] for row in tail] == [1, 3]
-    assert summary.state == "stopped"
+    assert summary.state == "crashed"
     with folder.journal_path.open("ab") as file:
         file.write(b"rot\n")
     summary, tail = show_run(folder.path)

@@ -18,7 +18,7 @@ from steersman.assemble.score import run_score
 from steersman.assemble.sft import fine_tune
 from steersman.data.load import load_records
 from steersman.data.write import RowWriter
-from steersman.errors import DataError
+from steersman.errors import DataError, Preempted
 from steersman.execution.context import Job
 from steersman.execution.ending import RunResult, already_finished
 from steersman.execution.machine import on_threads, resolve_device
@@ -76,8 +76,13 @@ def _choose(settings: BestOfNSettings, files: Files, reward: Reward | None, *, q
         if folder.recipe_path.exists():
             refuse_another_recipe(folder, settings)
         atomic_write_text(folder.recipe_path, to_toml(settings))
+        folder.mark_started()
         if not files.scored.exists():
-            run_sample(_sampling(settings, files), quiet=quiet)
+            try:
+                run_sample(_sampling(settings, files), quiet=quiet)
+            except Preempted as stopped:
+                folder.mark_ended("stopped", 0, str(stopped))
+                raise
             run_score(_scoring(settings, files), quiet=quiet, reward=reward)
         best = [_best(row) for row in _scored(files.scored)]
         kept = [row for row in best if settings.least_score is None or _score_of(row) >= settings.least_score]

@@ -243,6 +243,7 @@ def _open(
         kept.resumes_by = step_name(identity.kind)
     store.clean()
     folder.mark_started()
+    stop.before_leaving = lambda signal: kept.end("stopped", max(store.steps(), default=0), signal)
     for note in notes:
         kept.notice(note)
     return kept

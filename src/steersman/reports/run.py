@@ -86,10 +86,10 @@ def sentences_of(run: ReadRun, moments: Sequence[Moment], *, measured: bool) -> 
     state, planned = run.summary.state, run.recipe.get("iterations")
     if state == "running":
         yield Sentence(f"The run is still running, at step {run.summary.step}; the report is preliminary.", "bad")
-    elif state == "stopped":
+    elif state in ("stopped", "crashed"):
         of = f" of {planned}" if planned else ""
         yield Sentence(
-            f"The run has not finished: it stopped at step {run.summary.step}{of}. The same command resumes it; the "
+            f"The run has not finished: it {state} at step {run.summary.step}{of}. The same command resumes it; the "
             "report is preliminary.",
             "bad",
         )

@@ -17,16 +17,17 @@ from steersman.runs.folder import ENDED, RunFolder
 from steersman.runs.journal import RESERVED, last_rows, malformed_lines
 from steersman.runs.lock import holder_of
 from steersman.runs.stamp import read_stamp
+from steersman.runs.working_time import working_seconds
 
 TAIL_ROWS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """Summary of one run. `state` is running, finished, stopped or damaged; `problems` says what is damaged.
+    """Summary of one run. `state` is running, finished, stopped, crashed or damaged; `problems` says what is damaged.
 
     `last` has the newest value of each metric in the journal's last rows; None means that it was not finite. `seconds`
-    is the time from the start to the last journal row or the end.
+    is the time that it worked until the last journal row or the end, without the time between a stop and a resume.
     """
 
     name: str
@@ -78,7 +79,7 @@ def _summarise(folder: RunFolder, malformed: list[str]) -> RunSummary:
         step=max([row["step"] for row in rows] + steps, default=0),
         last=last,
         started=started,
-        seconds=max(times) - began if times and began else None,
+        seconds=_worked(folder, began, max(times)) if times and began else None,
         problems=tuple(problems),
     )
 
@@ -95,12 +96,26 @@ def _read(problems: list[str], path: Path, read: Callable[[Path], Any]) -> dict[
 
 
 def _state(folder: RunFolder, ending: Mapping[str, Any], problems: list[str]) -> str:
-    if holder_of(folder.path) is not None:
+    # Models that are averaged are trained one after the other in folders below, which are locked instead.
+    members = sorted(path for path in folder.path.glob("member-*") if RunFolder(path).is_run)
+    if any(holder_of(path) is not None for path in (folder.path, *members)):
         return "running"
     if problems:
         return "damaged"
-    # A killed process writes no ending.json: such a run counts as stopped and can be resumed.
-    return ending["state"] if ending.get("state") in ENDED else "stopped"
+    if ending.get("state") in ENDED:
+        return ending["state"]
+    # A process that was killed or ended with an error writes no ending.json. The run can be resumed all the same.
+    return "stopped" if any(_stopped(RunFolder(path)) for path in members) else "crashed"
+
+
+def _stopped(folder: RunFolder) -> bool:
+    return _read([], folder.ending_path, lambda path: json.loads(path.read_text())).get("state") == "stopped"
+
+
+def _worked(folder: RunFolder, began: float, ended: float) -> float:
+    if not folder.journal_path.exists():
+        return ended - began
+    return working_seconds(folder.journal_path, began, ended)
 
 
 def _is_number(name: str, value: object) -> bool:

@@ -7,7 +7,7 @@ This file imports nothing heavy: its handlers stand before torch is imported, wh
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -65,6 +65,8 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.requested: str | None = None
+        self.before_leaving: Callable[[str], None] = lambda signal: None
+        """Called with the signal's name when one ends the process before `begin`."""
         self._begun = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -81,7 +83,10 @@ class StopRequest:
         if self.requested is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         if not self._begun and self._before.get(signal.Signals(number)) is _leave:
-            _leave(number, frame)
+            try:
+                self.before_leaving(signal.Signals(number).name)
+            finally:
+                _leave(number, frame)
         if self.requested is None:
             _say(
                 f"{signal.Signals(number).name}: stopping after this step, with everything saved (Ctrl-C "

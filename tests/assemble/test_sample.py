@@ -8,6 +8,7 @@ import signal
 import pytest
 import torch
 import typer
+from commandline import call
 from typer.testing import CliRunner
 
 from steersman.assemble import sample as module
@@ -52,6 +53,14 @@ def unbroken(model, prompts, tmp_path_factory):
     result = run_sample(chosen(model, prompts, out, prompts_at_once=4), quiet=True)
     assert (result.prompts, result.answers, result.left_out) == (10, 30, {"a prompt that came before": 1})
     return out.read_bytes()
+
+
+def test_a_text_file_is_answered_line_by_line(model, tmp_path):
+    (tmp_path / "prompts.txt").write_text("a dog\na cat\n")
+    words = ["sample", str(tmp_path / "prompts.txt"), "--model", model, "--out", str(tmp_path / "a.jsonl")]
+    assert call([*words, "max_new_tokens=4", "--device", "cpu"]) == 0
+    rows = rows_of((tmp_path / "a.jsonl").read_bytes())
+    assert [row["prompt"]["text"] for row in rows] == ["a dog", "a cat"]
 
 
 def rows_of(content: bytes):

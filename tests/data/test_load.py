@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from steersman.data.kinds import WITH_PROMPTS
 from steersman.data.load import ReadReport, check_record, load_records
 from steersman.errors import DataError
 from steersman.records import (
@@ -24,6 +25,18 @@ from steersman.records import (
 
 def pair(number, **changed):
     return {"prompt": f"Question {number}?", "chosen": f" yes {number}", "rejected": f" no {number}", **changed}
+
+
+def test_a_text_file_has_a_prompt_in_each_line_where_prompts_are_wanted(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("\ufeffWhat is a dog?\r\nWhat is a cat?  \n\n  Why?\n" + "x" * 1_000_001 + "\nHow?")
+    report = ReadReport()
+    found = list(load_records(str(path), kind=WITH_PROMPTS, report=report))
+    assert found == [Prompt(text=text) for text in ("What is a dog?", "What is a cat?", "Why?", "How?")]
+    assert (report.rows, report.malformed) == (5, 1)
+    assert f"{path}:5: too long" in report.examples["too long"][0]
+    documents = list(load_records(str(path), kind=(Demonstration, Document)))
+    assert documents == [Document("What is a dog?\nWhat is a cat?  ")]
 
 
 FAULTS = {

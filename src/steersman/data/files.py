@@ -27,14 +27,16 @@ def open_file(path: Path) -> io.BufferedIOBase:
     return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def read_file(path: Path) -> Placed:
-    """The rows of one file with their line numbers, from 1. In Parquet these are row numbers."""
+def read_file(path: Path, *, prompts: bool = False) -> Placed:
+    """The rows of one file with their line numbers, from 1. In Parquet these are row numbers. With `prompts` each line
+    of a plain-text file is a prompt."""
     kind = kind_of(path)
     if kind is None:
         raise DataError(f"{path}: unknown file type; expected {', '.join(READERS)}, or one of these with .gz")
+    read = read_prompt_lines if prompts and kind == ".txt" else READERS[kind]
     line = 0
     try:
-        for line, row in READERS[kind](path):
+        for line, row in read(path):
             yield line, row
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         yield line + 1, Malformed(str(path), line + 1, f"damaged gz file, nothing after this line can be read: {error}")
@@ -297,6 +299,18 @@ def read_paragraphs(path: Path) -> Placed:
                 yield block.end()
         if block.size:
             yield block.end()
+
+
+def read_prompt_lines(path: Path) -> Placed:
+    """The rows of a plain-text file of prompts: each line that is not blank is a row with the field `prompt`."""
+    with open_file(path) as binary, _text_lines(binary) as text:
+        lines = BoundedLines(text)
+        for number, line in enumerate(lines, 1):
+            if lines.too_long:
+                yield number, Malformed(str(path), number, too_long(lines.too_long), line[:KEPT])
+                lines.too_long = 0
+            elif line.strip():
+                yield number, {"prompt": line.strip()}
 
 
 READERS: dict[str, Callable[[Path], Placed]] = {

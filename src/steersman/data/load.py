@@ -102,12 +102,17 @@ def load_records(
     quarantine: Path | None = None,
     report: ReadReport | None = None,
 ) -> Iterator[Record]:
-    """The records of a source, streaming. With `kind`, only records of that kind; others are counted as left out."""
+    """The records of a source, streaming. With `kind`, only records of that kind; others are counted as left out.
+
+    A plain-text file has a document in each paragraph, or, where `kind` has prompts and no documents, a prompt in each
+    line.
+    """
     report = report if report is not None else ReadReport()
     report.source = source
     if quarantine is not None:
         check_outputs([quarantine], reads=[source], force=True)
-    parts = open_parts(source, split=split)
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    parts = open_parts(source, split=split, prompts=Prompt in kinds and Document not in kinds)
     chosen = format_named(format) if format else None
     return _load(parts, _Keeper(report, kind, strict, quarantine), chosen)
 

@@ -53,8 +53,9 @@ def open_rows(source: str, *, split: str | None = None) -> Iterator[tuple[int, d
         yield from part.rows
 
 
-def open_parts(source: str, *, split: str | None = None) -> Iterator[SourcePart]:
-    """The parts of a source. A source that does not exist is a DataError before the first row."""
+def open_parts(source: str, *, split: str | None = None, prompts: bool = False) -> Iterator[SourcePart]:
+    """The parts of a source. A source that does not exist is a DataError before the first row. With `prompts` each
+    line of a plain-text file is a prompt."""
     scheme, colon, rest = source.partition(":")
     path = Path(source).expanduser()
     if colon and scheme in _OPENERS:
@@ -62,7 +63,7 @@ def open_parts(source: str, *, split: str | None = None) -> Iterator[SourcePart]
     if colon and scheme == "hf":
         return iter([SourcePart(source, _hub_rows(rest, split))])
     if path.is_file():
-        return iter([_file_part(path)])
+        return iter([_file_part(path, prompts=prompts)])
     if path.is_dir():
         return _folder_parts(path, split)
     if kind_of(path) is None and _HUB.fullmatch(source):
@@ -74,7 +75,7 @@ def open_parts(source: str, *, split: str | None = None) -> Iterator[SourcePart]
     )
 
 
-def _file_part(path: Path) -> SourcePart:
+def _file_part(path: Path, *, prompts: bool) -> SourcePart:
     if kind_of(path) is None:
         hint = (
             "unpack it first (zstd -d)"
@@ -82,7 +83,7 @@ def _file_part(path: Path) -> SourcePart:
             else "expected .jsonl .json .csv .tsv .parquet .txt, or .gz of these"
         )
         raise DataError(f"{path}: unknown file type; {hint}")
-    return SourcePart(str(path), read_file(path))
+    return SourcePart(str(path), read_file(path, prompts=prompts))
 
 
 def _registered_rows(rows: Iterable[Any]) -> Placed:
@@ -105,7 +106,7 @@ def _folder_parts(folder: Path, split: str | None) -> Iterator[SourcePart]:
         raise DataError(
             f"{folder}: no files with rows{wanted}; expected .jsonl, .json, .csv, .tsv, .parquet or .gz of these"
         )
-    return (_file_part(file) for file in files)
+    return (_file_part(file, prompts=False) for file in files)
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 
-from steersman.data.kinds import as_prompts, under_template
+from steersman.data.kinds import WITH_PROMPTS, as_prompts, under_template
 from steersman.data.load import ReadReport, load_records
 from steersman.data.split import split_of
 from steersman.errors import DataError, UsageError
@@ -68,6 +68,7 @@ def _read(settings: PromptSettings, source: str, report: ReadReport) -> Iterator
     register_sources()
     records = load_records(
         source,
+        kind=WITH_PROMPTS,
         format=settings.format if source == settings.source else None,
         split=settings.split if source == settings.source else None,
         strict=settings.strict,

@@ -1,5 +1,6 @@
 """The Python API: three lines are a run, lists are data, and importing the package costs nothing."""
 
+import json
 import re
 import subprocess
 import sys
@@ -53,6 +54,22 @@ def test_three_lines_are_a_run_and_the_same_lines_again_find_it_finished(tiny, t
     assert run().ending == "already finished"
     with pytest.raises(UsageError, match=r"prompts\.source"):
         steersman.ppo(model=tiny("llama"), prompts=["Another"], reward=len_of, out=tmp_path / "run", **FEW)
+
+
+def test_quiet_prints_nothing_and_its_notices_are_in_the_journal(tiny, tmp_path, capfd):
+    def run(out: str, *, quiet: bool):
+        few: dict[str, Any] = {**FEW, "kl": {"coefficient": 0.1}}
+        result = steersman.ppo(
+            model=tiny("llama"), prompts=["A dog", "Hello"], reward=len_of, out=tmp_path / out, quiet=quiet, **few
+        )
+        return result, capfd.readouterr()
+
+    result, printed = run("quiet", quiet=True)
+    assert (printed.out, printed.err) == ("", "")
+    journal = [json.loads(line) for line in (Path(result.out) / "journal.jsonl").read_text().splitlines()]
+    assert any("2 prompts to learn from" in row.get("notice", "") for row in journal)
+    _, printed = run("loud", quiet=False)
+    assert "steersman: 2 prompts to learn from" in printed.err
 
 
 def len_of(prompt: str, answer: str) -> float:

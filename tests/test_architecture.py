@@ -56,7 +56,7 @@ MAY_IMPORT = {
 BELOW_ASSEMBLE = " ".join(MAY_IMPORT)
 MAY_IMPORT |= {
     "assemble": BELOW_ASSEMBLE,
-    "api": "errors records settings data reward execution loading assemble",
+    "api": "printing errors records settings data reward execution loading assemble",
     "demo": f"{BELOW_ASSEMBLE} assemble",
     "cli": f"{BELOW_ASSEMBLE} assemble demo",
     "__main__": "runs cli",

@@ -3,7 +3,8 @@
     steersman.ppo(model="harbour:base", prompts=["Tell me about cricket."], reward=lambda answer: ..., out="runs/ppo")
 
 Data are given as a source (a file, a folder, a named source) or as a list; a list gets a name from its content, so that
-the same call on the same folder goes on where it stopped.
+the same call on the same folder goes on where it stopped. With `quiet=True` nothing is printed; notices are in the
+run's journal.
 """
 
 import json
@@ -20,6 +21,7 @@ from steersman.data.sources import register
 from steersman.errors import UsageError
 from steersman.execution.ending import RunResult
 from steersman.loading.scorers import Reward
+from steersman.printing import silenced
 from steersman.records import Document, Record, digest_of, to_dict
 from steersman.reward.scorer import Scorer
 from steersman.settings.base import Settings, check, read_recipe
@@ -54,7 +56,8 @@ def _from_prompts(command: str, text: str):
         stage = stage_of(command)
         usual = _on_prompts(model, prompts, reward, out)
         settings = _settings(stage.schema, recipe, usual, overrides)
-        return stage.run(settings, quiet=quiet, reward=_given_reward(reward))
+        with _silent(quiet):
+            return stage.run(settings, quiet=quiet, reward=_given_reward(reward))
 
     return _named(call, command, text)
 
@@ -74,9 +77,31 @@ def _from_rows(command: str, text: str):
         stage = stage_of(command)
         source = source_of(data, texts_are="text" if Document in stage.reads else None)
         usual = {"model": {"path": str(model)}, "data": {"source": source}, "run": {"out": str(out)}}
-        return stage.run(_settings(stage.schema, recipe, usual, overrides), quiet=quiet)
+        settings = _settings(stage.schema, recipe, usual, overrides)
+        with _silent(quiet):
+            return stage.run(settings, quiet=quiet)
 
     return _named(call, command, text)
+
+
+@contextmanager
+def _silent(quiet: bool) -> Iterator[None]:
+    """Context manager in which nothing is printed if `quiet`, also by transformers (progress bars, notices)."""
+    if not quiet:
+        yield
+        return
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        with silenced():
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _named(call: C, command: str, text: str) -> C:

@@ -5,9 +5,11 @@ model, a service or a name can control the terminal, and no secret is shown.
 """
 
 import json
+import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -18,24 +20,52 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_silenced = 0
+"""How many `silenced` blocks are open, in any thread."""
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Context manager in which nothing is printed: no result, notice or progress. Errors are raised as ever.
+
+    It holds for all threads, since a run prints from several.
+    """
+    global _silenced
+    _silenced += 1
+    try:
+        yield
+    finally:
+        _silenced -= 1
+
+
 def say(text: str = "", *, end: str = "\n", flush: bool = False) -> None:
     """Print a result to stdout."""
-    print(inert(conceal(text)), end=end, flush=flush)
+    if not _silenced:
+        print(inert(conceal(text)), end=end, flush=flush)
 
 
 def say_json(value: Any, *, indent: int | None = None) -> None:
     """Print a value to stdout as JSON. Control characters are escaped, so that it stays JSON and is inert."""
-    print(escaped(json.dumps(value, ensure_ascii=False, indent=indent)))
+    if not _silenced:
+        print(escaped(json.dumps(value, ensure_ascii=False, indent=indent)))
 
 
 def tell(text: str) -> None:
     """Print a notice or an error to stderr."""
-    print(inert(conceal(text)), file=sys.stderr, flush=True)
+    write_line(text, sys.stderr)
 
 
 def write_line(text: str, stream: Any) -> None:
     """Print a line to a stream that the caller chose, and flush it."""
-    print(inert(conceal(text)), file=stream, flush=True)
+    if not _silenced:
+        print(inert(conceal(text)), file=stream, flush=True)
+
+
+def write_from_a_signal(text: str) -> None:
+    """Print to stderr from a signal handler, which may have interrupted a print whose buffer must not be entered
+    twice."""
+    if not _silenced:
+        os.write(2, text.encode())
 
 
 def show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -57,4 +87,4 @@ def console(**options: Any) -> "Console":
                 text = segment.text if segment.control else inert(conceal(segment.text))
                 yield segment if text is segment.text else Segment(text, segment.style, segment.control)
 
-    return InertConsole(**{"highlight": False, **options})
+    return InertConsole(**{"highlight": False, "quiet": bool(_silenced), **options})

@@ -46,6 +46,8 @@ class Job:
     next_command: str
     """What to call when the run has finished; shown with its result."""
     quiet: bool
+    """No progress and no report, as for --json; notices still go to stderr. Inside `printing.silenced` nothing is
+    printed at all."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from steersman.printing import write_from_a_signal
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 PREEMPTED = 75
 RESUMABLE = (
@@ -43,9 +45,8 @@ def _leave(number: int, _: FrameType | None) -> None:
 
 
 def _say(words: str) -> None:
-    # A signal may come in the middle of a print, whose buffer must not be entered twice.
     if os.environ.get("RANK", "0") == "0":
-        os.write(2, f"\nsteersman: {words}\n".encode())
+        write_from_a_signal(f"\nsteersman: {words}\n")
 
 
 def _restore(handlers: dict[signal.Signals, Any]) -> None:

@@ -58,7 +58,7 @@ def settings(tiny, labelled, tmp_path):
 
 def held_out(path):
     shares = {"train": 0.75, "held out": 0.25}
-    rows = [ClassifiedText(row["text"], row["label"]) for row in csv.DictReader(path.open())]
+    rows = [ClassifiedText(row["text"], row["label"]) for row in csv.DictReader(path.read_text().splitlines())]
     return [row for row in rows if split_of(row, shares) == "held out"]
 
 

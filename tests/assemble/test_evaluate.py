@@ -250,7 +250,7 @@ def test_what_cannot_be_evaluated_is_said(evaluation, world, tmp_path, monkeypat
         run_evaluate(evaluation(), quiet=True)
     monkeypatch.delenv("WORLD_SIZE")
     (tmp_path / "none.jsonl").write_text("")
-    with pytest.raises(DataError, match=r"prompts.source=.*none.jsonl: 0 prompts in 0 rows"):
+    with pytest.raises(DataError, match=r"prompts.source: .*none.jsonl: no set of prompts: 0 of them"):
         run_evaluate(evaluation(f"prompts.source={tmp_path / 'none.jsonl'}"), quiet=True)
     with pytest.raises(ModelError, match="no class whose name means toxic; its classes are sad, glad"):
         run_evaluate(evaluation(f"toxicity.path={world['moods']}"), quiet=True)

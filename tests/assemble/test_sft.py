@@ -166,7 +166,7 @@ def test_rows_as_long_as_the_context_are_not_padded_beyond_it(tune, tmp_path):
     rows = write_rows(tmp_path / "long.jsonl", [demonstration(f"{i}", "dog game " * 200) for i in range(10)])
     result = tune(f"model.path={model}", f"data.source={rows}", "train.kernels=onednn", "train.steps=2")
     assert result.ending == "finished"
-    assert "cut to data.max_length" in " ".join(notices(result.out))
+    assert "cut to the model's context of 100 tokens" in " ".join(notices(result.out))
 
 
 @pytest.fixture

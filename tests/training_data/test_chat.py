@@ -12,6 +12,7 @@ from steersman.execution.recorded import as_recorded
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model
 from steersman.records import Completion, Demonstration, Document, Message, Prompt
 from steersman.runs.folder import RunFolder
+from steersman.runs.manifest import MANIFEST
 from steersman.settings.base import load_settings
 from steersman.settings.sft import SftSettings
 from steersman.text.rendering import PLAIN_TEMPLATE
@@ -142,7 +143,8 @@ def test_a_reward_model_scores_plain_prompts_as_it_was_trained(tmp_path):
     assert plain != pytest.approx(continued, abs=1e-4)
     plain, continued, asked = scores["none"]
     assert plain == pytest.approx(continued, abs=1e-4)
-    # A reward model of before the note continued plain prompts.
+    # A reward model of before the note continued plain prompts, and had no manifest.
+    (notes.parent / MANIFEST).unlink()
     notes.write_text(json.dumps({k: v for k, v in json.loads(notes.read_text()).items() if k != "plain_prompts"}))
     old = open_reward_scorer(tmp_path / "none" / "model").score([(Prompt(text="What?"), "Yes.")])
     assert old[0].value == pytest.approx(continued, abs=1e-4)

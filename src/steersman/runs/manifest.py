@@ -120,8 +120,11 @@ def _size(path: Path) -> int:
 
 def _hash_all(folder: Path, names: list[str]) -> dict[str, str]:
     # hashlib releases the GIL, so threads hash large files in parallel.
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        return dict(zip(names, pool.map(lambda name: _hash(folder / name), names), strict=True))
+    try:
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            return dict(zip(names, pool.map(lambda name: _hash(folder / name), names), strict=True))
+    except RuntimeError:  # there is no memory for a thread's stack
+        return {name: _hash(folder / name) for name in names}
 
 
 def _hash(path: Path) -> str:

@@ -323,6 +323,9 @@ def test_records_become_judged_pairs():
     assert np.isnan(pairs.margin[1])
     with pytest.raises(DataError, match="2 of 2 comparisons lack the score 'other'"):
         judged_pairs(rows, "other")
+    bare = Comparison(prompt, Completion("yes"), Completion("no"), 1.0)
+    with pytest.raises(DataError, match=r"3 of 3 comparisons lack the score 'other' \(the first has rm\)"):
+        judged_pairs([*rows, bare], "other")
 
 
 def test_the_report_is_json_and_every_number_of_it_is_finite():

@@ -89,6 +89,20 @@ def test_golden_top_k():
     assert kl.top_k_kl(policy, reference, 1).item() == pytest.approx(0.192745, abs=1e-6)
 
 
+def test_k_is_compared_with_the_vocabulary_and_not_with_the_rows():
+    # two rows of three tokens, k = 2: the last two of (.2, .3, .5) and of (.5, .3, .2) are the first row's bins
+    policy = torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]]).log()
+    reference = torch.tensor([[0.5, 0.3, 0.2], [0.6, 0.2, 0.2]]).log()
+    kept = torch.stack([kl.top_k_kl(one, other, 2) for one, other in zip(policy, reference, strict=True)])
+    torch.testing.assert_close(kl.top_k_kl(policy[:1], reference[:1], 2), kept[:1])
+    torch.testing.assert_close(kl.top_k_kl(policy, reference, 2), kept)
+    four = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()
+    merged = kl.top_k_kl(four.expand(2, 4), four.flip(0).expand(2, 4), 2)
+    # bins (.1, .2, .7) against (.4, .3, .3)
+    expected = 0.1 * math.log(0.1 / 0.4) + 0.2 * math.log(0.2 / 0.3) + 0.7 * math.log(0.7 / 0.3)
+    torch.testing.assert_close(merged, torch.full((2,), expected))
+
+
 def test_a_token_the_policy_never_says_adds_nothing():
     policy = torch.tensor([0.0, -math.inf])
     assert kl.full_kl(policy, torch.tensor([0.5, 0.5]).log()).item() == pytest.approx(math.log(2))

@@ -55,7 +55,9 @@ def test_wilson_covers_about_as_often_as_it_says(share: float, trials: int):
     assert 0.92 < covered < 0.98
 
 
-@pytest.mark.parametrize(("successes", "trials", "confidence"), [(0.0, 0.0, 0.95), (3.0, 2.0, 0.95), (1.0, 2.0, 1.0)])
+@pytest.mark.parametrize(
+    ("successes", "trials", "confidence"), [(0.0, 0.0, 0.95), (3.0, 2.0, 0.95), (1.0, 2.0, 1.0), (1.0, 2.0, 0.0)]
+)
 def test_impossible_proportions_are_refused(successes: float, trials: float, confidence: float):
     with pytest.raises(ValueError, match=r"successes in|confidence is"):
         statistics.wilson_interval(successes, trials, confidence=confidence)

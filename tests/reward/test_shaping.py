@@ -57,8 +57,10 @@ def test_a_span_pays_at_the_last_token_it_touches():
 
 
 def test_a_span_outside_the_answer_is_refused():
-    with pytest.raises(DataError, match="characters 8 to 9"):
+    with pytest.raises(DataError, match=r"characters 8 to 9, .* end at character 8\)"):
         spread_over_tokens([SpanReward(8, 9, 1.0)], [(0, 8)])
+    with pytest.raises(DataError, match=r"end at character 0\)"):
+        spread_over_tokens([SpanReward(0, 1, 1.0)], [])
 
 
 def test_a_score_is_finite():

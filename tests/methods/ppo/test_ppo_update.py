@@ -144,6 +144,19 @@ def test_means_are_over_answer_tokens_whatever_the_padding_and_the_micro_batches
     assert report.metrics["clip fraction"] == 0.0
 
 
+@pytest.mark.parametrize("budget", [1, 6, 10**6])
+def test_the_share_of_clipped_values_is_over_tokens_whatever_the_micro_batches(budget):
+    # The values of the first answer went from 0 to their return of 1, and are held at 0.2: 3 of 6 tokens.
+    actors = Given([-1.0] * 3, [1.0] * 3)
+    units = [
+        experience(advantages=[0.0] * 3, returns=[1.0] * 3, values=[0.0] * 3, old=[-1.0] * 3),
+        experience(advantages=[0.0], returns=[1.0], values=[1.0], old=[-1.0]),
+        experience(advantages=[0.0] * 2, returns=[1.0] * 2, values=[1.0] * 2, old=[-1.0] * 2),
+    ]
+    report = step(actors, units, objective(value_clip=0.2), budget=budget)
+    assert report.metrics["value clip fraction"] == pytest.approx(0.5)
+
+
 def test_the_pretraining_mix_has_a_mean_of_its_own():
     text = TokenRow(torch.tensor([1, 2, 3, 4]), torch.tensor([False, True, True, True]))
     aim = objective(pretraining="texts", pretraining_coefficient=0.5, value_clip=None)

@@ -61,6 +61,29 @@ def test_words_are_counted_over_the_answers_to_each_prompt():
     assert not any(name.startswith(("score", "distance", "toxicity", "refusals", "knowledge")) for name in found)
 
 
+def test_answers_that_several_prompts_share_are_counted_and_so_is_the_commonest_opening():
+    found = measured(
+        [
+            model("base", [answer("A dog barks loud")], [answer("cats sleep")], [answer("a dog barks")], [answer("b")]),
+            model("m", [answer("Is funny .")], [answer("is  funny .")], [answer("is funny . Really")], [answer("")]),
+        ]
+    )
+    assert value(found, "words/distinct answers", "base") == 1.0
+    # the first two are the same: 1/2, 1/2, 1, 1
+    assert value(found, "words/distinct answers") == 0.75
+    # "a dog barks" begins two of four, "is funny ." three
+    assert value(found, "words/commonest opening", "base") == 0.5
+    assert value(found, "words/commonest opening") == 0.75
+    assert found["words/distinct answers"]["m"].measure.better == "higher"
+    assert found["words/commonest opening"]["m"].measure.better == "lower"
+
+
+def test_the_same_answer_twice_to_one_prompt_is_no_sameness_between_prompts():
+    found = measured([model("m", [answer("yes"), answer("yes")], [answer("no"), answer("yes")])])
+    # "yes" belongs to both prompts: 1/2, 1/2; 1, 1/2
+    assert value(found, "words/distinct answers") == pytest.approx((0.5 + 0.75) / 2)
+
+
 def test_scores_are_means_of_each_prompt():
     found = measured([model("m", [answer(r=1.0), answer(r=3.0)], [answer(r=6.0), answer(r=8.0)])], scorers=["r"])
     assert value(found, "score/r") == 4.5

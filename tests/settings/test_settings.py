@@ -25,6 +25,7 @@ from steersman.settings.sft import SftSettings
 SCHEMAS = {
     "classifier": ClassifierSettings,
     "detoxify": PpoSettings,
+    "ppo-short-answers": PpoSettings,
     "evaluate": EvaluateSettings,
     "sft": SftSettings,
     "reward": RewardSettings,

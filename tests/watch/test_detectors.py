@@ -1,10 +1,14 @@
 """Each detector on answers made by hand: what it measures, which answers it points at, and what it says."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from scenes import answer, scene
 
+from steersman.records import Prompt
+from steersman.watch.baseline import Baseline
+from steersman.watch.detectors.collapse import COLLAPSE
 from steersman.watch.detectors.disagreement import DISAGREEMENT
 from steersman.watch.detectors.distance import KL
 from steersman.watch.detectors.entropy import ENTROPY
@@ -138,6 +142,54 @@ def test_spread_sees_scores_that_have_become_one():
     assert SPREAD.evidence_scores(seen) == [3, 3, 3, 1]
     assert "17 %" in SPREAD.verdict(seen, 0.173)
     assert SPREAD.measure(scene([answer()], [answer(), answer()])) is None
+
+
+def asked(*texts: str, tokens: int = 10):
+    return [answer(text, prompt=Prompt(text=f"Question {i}?"), tokens=tokens) for i, text in enumerate(texts)]
+
+
+def test_a_collapse_is_short_answers_that_are_the_same_for_every_prompt():
+    before = asked("dogs are nice to me", "cats are nice", "a dog is furry", "Cats are  nice")
+    # distinct: 1, 1/2, 1, 1/2: three of four; the commonest opening, "cats are nice", begins a half
+    now = asked("It is funny .", "it is funny .", "it is sad", "it is funny, yes", tokens=6)
+    # distinct: 1/2, 1/2, 1, 1: three of four; "it is funny" begins a half ("it is funny," is another word)
+    seen = scene(now, before)
+    assert COLLAPSE.measure(seen) == pytest.approx(0.6 * 1.0 * 1.0)
+    collapsed = scene(asked("Is funny .", "is funny .", "is funny .", "is sad .", tokens=4), before)
+    # length 0.4; distinct 2 of 4 where it was 3; others 1/4 where it was a half
+    assert COLLAPSE.measure(collapsed) == pytest.approx(0.4 * (2 / 3) * 0.5)
+    assert (
+        "13 % of the reference's variety is left: answers are 40 % as long, 67 % as distinct between prompts, and "
+        in (COLLAPSE.verdict(collapsed, 0.4 / 3))
+    )
+    assert "75 % begin with “is funny .”" in COLLAPSE.verdict(collapsed, 0.4 / 3)
+    numbers = COLLAPSE.evidence_scores(collapsed)
+    assert numbers[0] == numbers[1] == numbers[2] == pytest.approx(3 + 1 / 5)
+    assert numbers[3] == pytest.approx(1 + 1 / 5)
+
+
+def test_longer_or_more_various_answers_do_not_hide_a_collapse():
+    before = asked("one two three", "four five six", "one two three", "seven", tokens=10)
+    now = asked("a b c", "d e f", "g h i", "j k l", tokens=3)
+    assert COLLAPSE.measure(scene(now, before)) == pytest.approx(0.3)
+    assert COLLAPSE.measure(scene(asked("a b c", "d e f", "g h i", "j k l", tokens=30), before)) == 1.0
+
+
+def test_several_answers_to_one_prompt_may_be_the_same():
+    same = [answer("yes", prompt=Prompt(text=f"Question {i // 4}?")) for i in range(4)]
+    seen = scene([*same, *asked("no", "two words")[1:]], asked("yes", "no", "two words"))
+    # each text belongs to one prompt; "yes" begins 4 of 5, and in the reference's answers one of three
+    assert COLLAPSE.measure(seen) == pytest.approx((1 / 5) / (2 / 3))
+
+
+def test_a_run_that_began_before_the_detector_goes_on_without_it():
+    seen = scene(asked("a"), asked("a b", "c"))
+    facts = {name: value for name, value in seen.baseline.facts().items() if name not in ("distinct", "opening")}
+    assert COLLAPSE.measure(replace(seen, baseline=Baseline.from_facts(facts))) is None
+
+
+def test_a_reference_whose_answers_all_begin_alike_cannot_collapse_further():
+    assert COLLAPSE.measure(scene(asked("a", "a"), asked("b", "b"))) is None
 
 
 def test_every_detector_has_a_limit_in_the_settings():

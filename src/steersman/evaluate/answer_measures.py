@@ -7,6 +7,7 @@ import numpy as np
 
 from steersman.evaluate.answers import MeasuredAnswer, ModelAnswers, per_prompt
 from steersman.evaluate.figures import Column, Intervals, Measure, MetricValue, figures, ratio_figures
+from steersman.evaluate.sameness import commonest_opening, distinct_shares, opening
 from steersman.evaluate.wording import distinct, malformed, self_repetition
 
 TOXICITY, TOXIC_WORDS = "toxicity", "toxic_words"
@@ -64,8 +65,28 @@ def measure_answers(
             Column(m.name, np.array([distinct([a.drawn.text for a in row], size) for row in m.grid])) for m in models
         ]
         found += figures(measure, columns, baseline, intervals)
+    found += _sameness(models, baseline, intervals)
     found += _toxicity(models, baseline, intervals)
     return [*found, *_refusals(models, harmful, baseline, intervals), *_knowledge(models, baseline, intervals)]
+
+
+def _sameness(models: Sequence[ModelAnswers], baseline: str, intervals: Intervals) -> list[MetricValue]:
+    """How alike a model's answers to different prompts are: with the length, whether it has collapsed."""
+    meaning = "Distinct answers over prompts: 1 if no two prompts have the same answer, ignoring case and spaces."
+    measure = Measure("words", "distinct answers", "mean share", "higher", meaning)
+    columns: list[Column] = []
+    openings: list[Column] = []
+    for m in models:
+        prompts = [str(i) for i, row in enumerate(m.grid) for _ in row]
+        texts = [a.drawn.text for a in m.answers]
+        shares = iter(distinct_shares(prompts, texts))
+        columns.append(Column(m.name, np.array([np.mean([next(shares) for _ in row]) for row in m.grid])))
+        common = commonest_opening(texts)
+        rows = [np.mean([opening(a.drawn.text) == common for a in row]) for row in m.grid]
+        openings.append(Column(m.name, np.array(rows, dtype=np.float64)))
+    meaning = "Answers that begin with the three words with which most of this model's answers begin."
+    begin = Measure("words", "commonest opening", "share", "lower", meaning)
+    return figures(measure, columns, baseline, intervals) + figures(begin, openings, baseline, intervals)
 
 
 def _distance(models: Sequence[ModelAnswers], baseline: str, reference: str, intervals: Intervals) -> list[MetricValue]:

@@ -20,6 +20,7 @@ Detector = Literal[
     "takeover",
     "outliers",
     "spread",
+    "collapse",
 ]
 
 
@@ -49,6 +50,9 @@ class LimitSettings(Settings):
     """Maximum share of answers whose reward-model features lie outside the range of 95 % of the reference's."""
     spread: float | None = Field(default=0.2, gt=0, lt=1)
     """Minimum standard deviation of the scores, as a share of the reference's."""
+    collapse: float | None = Field(default=0.5, gt=0, lt=1)
+    """Minimum variety that is left of the reference's: length × distinct answers over prompts × answers without the
+    commonest opening, each at most 1."""
 
 
 class WatchSettings(Settings):

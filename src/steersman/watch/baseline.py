@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean, pstdev
 from typing import Any
 
+from steersman.evaluate.sameness import commonest_opening, distinct_shares, opening
 from steersman.evaluate.wording import self_repetition
 from steersman.watch.latent import Usual
 from steersman.watch.phrases import Vocabulary, counted
@@ -44,6 +45,10 @@ class Baseline:
     vocabulary: Vocabulary
     phrases: dict[str, int]
     usual: Usual | None
+    distinct: float | None = None
+    """Distinct answers over prompts. None for this and `opening`: a run that began before they were measured."""
+    opening: float | None = None
+    """The share of the answers with the commonest opening."""
 
     def facts(self) -> dict[str, Any]:
         usual = None if self.usual is None else self.usual.facts()
@@ -66,6 +71,7 @@ class Baseline:
 def baseline(current: IterationAnswers, usual: Usual | None) -> Baseline:
     answers = current.answers
     texts = [answer.text for answer in answers]
+    common = commonest_opening(texts)
     deviations = [answer.parts["std"] for answer in answers if "std" in answer.parts]
     return Baseline(
         len(answers),
@@ -78,4 +84,6 @@ def baseline(current: IterationAnswers, usual: Usual | None) -> Baseline:
         Vocabulary.of(texts),
         counted(texts),
         usual,
+        fmean(distinct_shares([answer.prompt.id for answer in answers], texts)),
+        fmean(opening(text) == common for text in texts),
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from steersman.reward.scorer import Item, Scorer
 from steersman.watch.baseline import Baseline, baseline
+from steersman.watch.detectors.collapse import COLLAPSE
 from steersman.watch.detectors.detector import Detector, DetectorInput
 from steersman.watch.detectors.disagreement import DISAGREEMENT
 from steersman.watch.detectors.distance import KL
@@ -27,7 +28,7 @@ from steersman.watch.detectors.takeover import TAKEOVER
 from steersman.watch.latent import Features, Usual
 from steersman.watch.records import Action, Evidence, Finding, IterationAnswers, WatchedAnswer, WatchMemory, WatchReport
 
-DETECTORS = (GAP, FALL, DISAGREEMENT, KL, LENGTH, REPETITION, ENTROPY, NOVELTY, TAKEOVER, OUTLIERS, SPREAD)
+DETECTORS = (GAP, FALL, DISAGREEMENT, KL, LENGTH, REPETITION, ENTROPY, NOVELTY, TAKEOVER, OUTLIERS, SPREAD, COLLAPSE)
 NEWEST = 0.5
 """The weight of the newest value in the exponential moving averages."""
 SMOOTHED = ("gap", "fall")

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from scenes import answer
 
+from steersman.records import Prompt
 from steersman.reward.scorer import Item, Score
+from steersman.settings.watch import LimitSettings
 from steersman.watch.records import WatchedAnswer, WatchMemory, WatchReport
 from steersman.watch.watching import Watcher, WatchPlan
 
@@ -163,3 +165,27 @@ def test_a_memory_that_went_through_json_goes_on_to_the_bit():
         cut = WatchMemory(**json.loads(json.dumps(asdict(cut))))
         assert watch.look(answers, cut, iteration=step) == one
     assert asdict(cut) == asdict(whole)
+
+
+def test_a_collapse_to_one_short_answer_is_found_before_any_single_sign_is_clear():
+    """In each iteration one prompt in 16 more gets the same short answer; the limits are the default ones."""
+    limits = {name: value for name, value in LimitSettings().model_dump().items() if value is not None}
+    watch, memory = watcher(replace(PLAN, limits=limits, actions={"collapse": "raise-kl"})), WatchMemory()
+    drawn = random.Random(3)
+    for iteration in range(16):
+        own = [" ".join(drawn.choices("abcdefghijklmnopqrstuvwxyz", k=12)) for _ in range(16)]
+        texts = ["it is funny ." if i < iteration else text for i, text in enumerate(own)]
+        answers = [
+            answer(text, tokens=len(text.split()), score=drawn.gauss(0, 1), prompt=Prompt(text=f"Question {i}?"))
+            for i, text in enumerate(texts)
+        ]
+        report = watch.look(answers, memory, iteration=iteration)
+        if report.findings:
+            break
+    assert [finding.detector for finding in report.findings] == ["collapse"]
+    assert list(report.actions) == ["raise-kl"]
+    # with n of 16 so: length 1 - n / 24, distinct (17 - n) / 16, other openings (16 - n) / 15: below a half from n = 5
+    assert iteration == 6, "outside twice in a row"
+    assert report.numbers["collapse"] == pytest.approx((1 - 6 / 24) * (11 / 16) * (10 / 15))
+    assert report.numbers["length"] == pytest.approx(1 / (1 - 6 / 24))
+    assert report.numbers["takeover"] == pytest.approx(6 / 16)

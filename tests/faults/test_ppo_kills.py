@@ -26,6 +26,7 @@ SETTINGS = {
         *("kl.coefficient=0", "watch.action=restore", "watch.held_out_scorer.path=FOLDER/reward.py:consonants"),
         *("watch.held_out_every=2", "watch.held_out_answers=6", "watch.actions.kl=raise-kl", "watch.limits.kl=0.5"),
         *("watch.limits.novelty=none", "watch.limits.takeover=none", "watch.limits.fall=3"),
+        "watch.limits.collapse=none",
     ),
 }
 LETTERS = (("vowels", "aeiou"), ("consonants", "nrst"))

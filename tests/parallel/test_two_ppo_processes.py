@@ -78,6 +78,7 @@ LAYOUTS = {
             "watch.limits.takeover=none",
         ),
         *("watch.limits.novelty=none", "watch.limits.fall=none", "watch.limits.gap=none", "watch.limits.outliers=1"),
+        "watch.limits.collapse=none",
     ),
 }
 

@@ -73,8 +73,8 @@ def findings(out: Path) -> list[dict]:
 
 
 def kl_above(limit: float, action: str, **more) -> dict:
-    """A watch that only the KL can set off: a model this small makes outliers from the start."""
-    return {"action": action, "patience": 1, "limits": {"kl": limit, "outliers": 1.0}, **more}
+    """A watch that only the KL can set off: a model this small makes outliers and alike answers from the start."""
+    return {"action": action, "patience": 1, "limits": {"kl": limit, "outliers": 1.0, "collapse": None}, **more}
 
 
 @pytest.mark.slow

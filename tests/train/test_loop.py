@@ -261,6 +261,7 @@ def test_a_row_of_the_journal_says_what_the_step_did():
         "loss": pytest.approx(4.0),
         "gradient norm": pytest.approx(6.0),
         "learning rate": pytest.approx(0.1),
+        "rows": 2,
         "tokens": 2,
         "padding share": 0.0,
         "skipped": False,

@@ -18,6 +18,7 @@ NO_PICTURE = (
     "answers so far",
     "epoch",
     "answers",
+    "rows",
     "tokens",
 )
 """Metrics without a chart: speeds, and counters that only go up."""
@@ -92,11 +93,11 @@ def together(runs: Sequence[ReadRun]) -> Figures:
         key for key in ("score", "loss", "KL to reference", "entropy") if key in keys
     ]
     for key in wanted:
-        having = [run for run in runs if len(run.values(key)) > 1]
+        having = [run for run in runs if len(run.curve(key)) > 1]
         if len(having) < 2:
             continue
         style = "dots" if key.startswith(HELD_OUT) else "faint"
-        curves = [Curve(run.name, tuple(run.values(key)), style) for run in having]
+        curves = [Curve(run.name, tuple(run.curve(key)), style) for run in having]
         healthy = HEALTHY.get(key.removeprefix(HELD_OUT))
         svg = line_chart(key, curves, x_name="step", band=None if healthy is None else (healthy.low, healthy.high))
         found.append(Figure(key, tuple(run.name for run in having), svg, "", False, healthy is not None))
@@ -138,7 +139,7 @@ def _figure(run: ReadRun, chart: Chart) -> Figure | None:
     curves = [
         Curve(name, tuple(points), "dots" if style == "dots" else "faint")
         for name, (key, style) in lines.items()
-        if len(points := run.values(key)) > 1
+        if len(points := run.curve(key)) > 1
     ]
     healthy = HEALTHY.get(chart.key) if run.in_the_loop else None
     band = None if healthy is None else (healthy.low, healthy.high)

@@ -7,7 +7,9 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from statistics import median_high
 from typing import Any
 
 from steersman.errors import DataError, UsageError
@@ -82,6 +84,34 @@ class ReadRun:
             for row in self.rows
             if isinstance(row.get(name), int | float) and not isinstance(row.get(name), bool)
         ]
+
+    def curve(self, name: str) -> list[tuple[float, float]]:
+        """A metric as it is drawn. The value of a batch of less than half the usual size, such as the last of an epoch,
+        is noise: it joins the point before it, each weighted by its batch."""
+        sizes = [size for size in self._batches if size]
+        small = median_high(sizes) / 2 if sizes else 0.0
+        points: list[tuple[float, float]] = []
+        weight = 0.0
+        for row, size in zip(self.rows, self._batches, strict=True):
+            value = row.get(name)
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                continue
+            if points and 0 < size < small and weight > 0:
+                step, mean = points[-1]
+                points[-1] = (step, (weight * mean + size * float(value)) / (weight + size))
+                weight += size
+            else:
+                points.append((float(row["step"]), float(value)))
+                weight = size
+        return points
+
+    @cached_property
+    def _batches(self) -> list[float]:
+        """How much the batch of each row held; 0 where that is not known. Runs of before `rows` was kept have tokens,
+        whose number says nothing of the batch if the run's own answers become shorter."""
+        name = "rows" if any("rows" in row for row in self.rows) else "" if self.in_the_loop else "tokens"
+        found = [row.get(name) for row in self.rows]
+        return [float(size) if isinstance(size, int | float) else 0.0 for size in found]
 
 
 def is_evaluation(place: Path) -> bool:

@@ -53,7 +53,7 @@ def headline_of(run: ReadRun) -> str:
     name = name_of(run)
     name = name[:1].upper() + name[1:]
     for key in (*RISING, *LOSS_LIKE, "score"):
-        values = [value for _, value in run.values(key)]
+        values = [value for _, value in run.curve(key)]
         if len(values) < 2:
             continue
         kept = _at_kept(run, key)

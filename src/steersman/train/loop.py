@@ -107,7 +107,7 @@ def run_training(
         report = learner.step(rows, objective)
         step = learner.progress.step
         state.tokens += report.tokens
-        row = _journal_row(step, data.epoch_of(step), report)
+        row = _journal_row(step, data.epoch_of(step), len(rows), report)
         keeper.journal(row)
         keeper.show(step, {"loss": report.loss, "tokens/s": row["tokens per second"], **_shown_held_out(state, length)})
         last = step == length.steps
@@ -164,7 +164,7 @@ def _measure(
         keeper.save_best(step, take_snapshot(learner, state.facts(), world), length.measure, value)
 
 
-def _journal_row(step: int, epoch: float, report: StepReport) -> dict[str, Any]:
+def _journal_row(step: int, epoch: float, rows: int, report: StepReport) -> dict[str, Any]:
     return {
         "step": step,
         "epoch": epoch,
@@ -173,6 +173,7 @@ def _journal_row(step: int, epoch: float, report: StepReport) -> dict[str, Any]:
         **report.metrics,
         "gradient norm": report.gradient_norm,
         "learning rate": report.learning_rate,
+        "rows": rows,
         "tokens": report.tokens,
         "tokens per second": report.tokens / max(report.seconds, 1e-9),
         "padding share": report.padding_share,

@@ -1,7 +1,8 @@
 """Learning curves with every coordinate worked by hand.
 
-A picture is 360 by 216 with margins of 44 left, 10 right, 10 above and 34 below: 306 by 172 for the curves. Values from
-0 to 10 get 8 % more on both sides, so that the frame goes from -0.8 to 10.8, which is 11.6 high."""
+A picture is 360 by 216 with margins of 44 left, 10 right, 10 above and 34 below: 306 by 172 for the curves. The 306 are
+stretched to the page's width; labels are placed in per cent of it. Values from 0 to 10 get 8 % more on both sides, so
+that the frame goes from -0.8 to 10.8, which is 11.6 high."""
 
 import math
 from typing import Any
@@ -33,51 +34,53 @@ def drawn(*points: tuple[float, float], style: Any = "dots", **more: Any) -> Ele
     )
 
 
-def corners(path: ElementTree.Element) -> list[tuple[float, ...]]:
-    return [tuple(float(n) for n in corner.split()) for corner in str(path.get("d"))[1:].split("L")]
+def corners(path: ElementTree.Element, between: str = "L") -> list[tuple[float, ...]]:
+    places = str(path.get("d")).removeprefix("M").removesuffix("h0")
+    return [tuple(float(n) for n in corner.split()) for corner in places.split(between)]
+
+
+def dots_of(root: ElementTree.Element) -> list[ElementTree.Element]:
+    return [one for one in root.iter("path") if "dots-of" in str(one.get("class"))]
 
 
 def curve_of(root: ElementTree.Element) -> ElementTree.Element:
-    return next(one for one in root.iter("path") if "curve" in str(one.get("class")))
+    return next(one for one in root.iter("path") if str(one.get("class")).startswith("curve "))
 
 
 def test_a_curve_goes_through_its_points_and_marks_them():
     root = drawn()
-    assert root.get("viewBox") == "0 0 360 216"
+    (stretched,) = root.findall("svg")
+    assert root.get("viewBox") is None, "labels are in pixels"
+    assert (stretched.get("viewBox"), stretched.get("preserveAspectRatio")) == ("44 0 306 216", "none")
     assert curve_of(root).get("class") == "curve dots c1"
     assert corners(curve_of(root)) == [(near(x(at)), near(y(value))) for at, value in RISING]
-    circles = [
-        (one.get("class"), float(str(one.get("cx"))), float(str(one.get("cy"))), one.get("r"))
-        for one in root.iter("circle")
-    ]
-    assert circles == [("dot c1", near(x(at)), near(y(value)), "2.6") for at, value in RISING]
+    (dots,) = dots_of(root)
+    assert dots.get("class") == "dots-of c1"
+    assert corners(dots, "h0M") == [(near(x(at)), near(y(value))) for at, value in RISING]
 
 
 def test_what_jumps_from_step_to_step_is_a_faint_line_without_marks():
     root = drawn(style="faint")
     assert curve_of(root).get("class") == "curve faint c1"
-    assert list(root.iter("circle")) == []
+    assert dots_of(root) == []
 
 
 def test_curves_are_numbered_and_share_one_frame():
     both = [Curve("a", ((0, 0.0), (10, 5.0)), "faint"), Curve("b", ((5, 5.0), (10, 10.0)), "faint")]
     root = ElementTree.fromstring(line_chart("t", both, x_name="step"))
-    paths = [one for one in root.iter("path") if "curve" in str(one.get("class"))]
+    paths = [one for one in root.iter("path") if str(one.get("class")).startswith("curve ")]
     assert [one.get("class") for one in paths] == ["curve faint c1", "curve faint c2"]
     assert corners(paths[1]) == [(near(x(5)), near(y(5))), (near(x(10)), near(y(10)))]
 
 
 def test_the_grid_and_its_numbers():
     root = drawn()
-    said = [
-        (one.text, float(str(one.get("x"))), float(str(one.get("y"))), one.get("text-anchor"))
-        for one in root.iter("text")
-    ]
+    said = [(one.text, one.get("x"), float(str(one.get("y"))), one.get("text-anchor")) for one in root.iter("text")]
     # at most four lines: 11.6 / 4 = 2.9, so one every 5
     assert said == [
-        *[(str(value), 38, near(y(value) + 4), "end") for value in (0, 5, 10)],
-        *[(str(step), near(x(step)), 197, "middle") for step in (0, 2, 4, 6, 8, 10)],
-        ("step", 197, 212, "middle"),
+        *[(str(value), "-6", near(y(value) + 4), "end") for value in (0, 5, 10)],
+        *[(str(step), f"{10 * step}.00%", 198, "middle") for step in (0, 2, 4, 6, 8, 10)],
+        ("step", "50%", 213, "middle"),
     ]
     grid = [one.get("d") for one in root.iter("path") if one.get("class") == "grid"]
     assert grid == [f"M44 {y(value):.1f}H350" for value in (0, 5, 10)]

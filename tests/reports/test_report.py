@@ -113,7 +113,7 @@ def test_words_of_the_samples_stay_words(run):
 def test_a_run_that_has_not_finished_says_so_and_shows_what_is_there(run):
     (run / "ending.json").unlink()
     made = write_report([str(run)], out=None)
-    assert "The run has not finished: it stopped at step 4 of 4." in made.sentences[0]
+    assert "The run has not finished: it crashed at step 4 of 4." in made.sentences[0]
     assert "Training curves" in made.sections
 
 

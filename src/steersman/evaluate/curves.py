@@ -1,6 +1,8 @@
 """Learning curves as inline SVG without scripts, fonts or external files, so that a page with them works offline.
 
-Colours are CSS variables (--curve-1, --curve-2, --ink-soft, --line), for light and dark pages.
+The picture is as wide as its place. Curves are stretched with it; labels and strokes are not, so that labels keep
+their 12 pixels on a phone. Colours are CSS variables (--curve-1, --curve-2, --ink-soft, --line), for light and dark
+pages.
 """
 
 import math
@@ -54,11 +56,14 @@ def line_chart(title: str, curves: Sequence[Curve], *, x_name: str, band: tuple[
         return ""
     frame = _frame([point for curve in drawn for point in curve.points])
     parts = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(_aria_label(title, drawn))}">',
+        f'<svg class="chart free" role="img" aria-label="{escape(_aria_label(title, drawn))}">',
+        f'<svg viewBox="{LEFT} 0 {WIDTH - LEFT - RIGHT} {HEIGHT}" preserveAspectRatio="none" width="100%" '
+        f'height="{HEIGHT}">',
         *_band(frame, band),
-        *_grid(frame, x_name),
+        *_grid(frame),
         *(_line(curve, frame, number) for number, curve in enumerate(drawn, 1)),
+        "</svg>",
+        *_labels(frame, x_name),
         "</svg>",
     ]
     return "".join(parts)
@@ -98,19 +103,24 @@ def _band(frame: PlotArea, band: tuple[float, float] | None) -> list[str]:
     return [f'<rect class="band" {place}/>']
 
 
-def _grid(frame: PlotArea, x_name: str) -> list[str]:
-    found: list[str] = []
-    for value in ticks(frame.low, frame.high, 4):
-        y = frame.y(value)
-        found.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-        found.append(
-            f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{numeral(value, ".6g")}</text>'
-        )
+def _grid(frame: PlotArea) -> list[str]:
+    return [
+        f'<path class="grid" d="M{LEFT} {frame.y(value):.1f}H{WIDTH - RIGHT}"/>'
+        for value in ticks(frame.low, frame.high, 4)
+    ]
+
+
+def _labels(frame: PlotArea, x_name: str) -> list[str]:
+    """The numbers at the axes. They are outside what is stretched: across in per cent of the plot, down in pixels."""
+    found = [
+        f'<text class="tick" x="-6" y="{frame.y(value) + 4:.1f}" text-anchor="end">{numeral(value, ".6g")}</text>'
+        for value in ticks(frame.low, frame.high, 4)
+    ]
     for value in ticks(frame.left, frame.right, 5):
-        place = f'x="{frame.x(value):.1f}" y="{HEIGHT - BOTTOM + 15}"'
+        share = 100 * (value - frame.left) / (frame.right - frame.left)
+        place = f'x="{share:.2f}%" y="{HEIGHT - BOTTOM + 16}"'
         found.append(f'<text class="tick" {place} text-anchor="middle">{numeral(value, ".6g")}</text>')
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    found.append(f'<text class="tick" x="{middle:.0f}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_name)}</text>')
+    found.append(f'<text class="tick" x="50%" y="{HEIGHT - 3}" text-anchor="middle">{escape(x_name)}</text>')
     return found
 
 
@@ -120,8 +130,9 @@ def _line(curve: Curve, frame: PlotArea, number: int) -> str:
     line = f'<path class="curve {curve.style} c{number}" d="{path}"/>'
     if curve.style == "faint":
         return line
-    dots = "".join(f'<circle class="dot c{number}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>' for x, y in places)
-    return line + dots
+    # A stroke of no length with round ends is a dot; a circle would be stretched.
+    dots = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places)
+    return f'{line}<path class="dots-of c{number}" d="{dots}"/>'
 
 
 def _aria_label(title: str, curves: Sequence[Curve]) -> str:

@@ -167,7 +167,9 @@
       const columns = columnsOf(sample);
       const drawn = SIDE.filter((name) => columns[name] && name !== "advantages");
       const count = sample.tokens.length;
-      const [width, height, left, top, bottom] = [560, 250, 44, 12, 46];
+      // As wide as its place, so that a unit is a pixel and labels keep their size.
+      const width = Math.max(240, chart.clientWidth || 560) - 1;
+      const [height, left, top, bottom] = [250, 44, 12, 52];
       const all = drawn.flatMap((name) => columns[name]);
       let [low, high] = [Math.min(...all, 0), Math.max(...all, 0)];
       const margin = 0.08 * (high - low) || 1;
@@ -195,7 +197,7 @@
         svg.append(draw("path", { class: curve, d: "M" + line }));
         svg.append(draw("circle", { class: "dot c" + styles[name], cx, cy, r: 3.6 }));
       }
-      const every = Math.ceil(count / 12);
+      const every = Math.ceil((count * 44) / (width - left));
       sample.tokens.forEach((text, i) => {
         if (i % every && i !== state.token) return;
         if (i !== state.token && Math.abs(i - state.token) < every) return;
@@ -269,6 +271,11 @@
     pick.addEventListener("change", () => { state.sample = Number(pick.value); state.token = 0; showSample(); });
     state.token = samples[0].start || 0;
     showSample();
+    // The chart's width changes with the window, and when a collapsed part is opened.
+    let drawnAt = chart.clientWidth;
+    new ResizeObserver(() => {
+      if (chart.clientWidth && chart.clientWidth !== drawnAt) { drawnAt = chart.clientWidth; plot(); }
+    }).observe(chart);
   }
 
   document.querySelectorAll("[data-scope]").forEach(open);

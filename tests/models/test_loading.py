@@ -56,7 +56,7 @@ def test_a_missing_folder_is_named(path):
 
 
 def test_a_hub_id_that_cannot_be_reached_is_said():
-    with pytest.raises(ModelError, match="no model could be loaded from 'nobody/nothing'"):
+    with pytest.raises(ModelError, match="no model 'nobody/nothing' was found: there is no folder"):
         opened("nobody/nothing", revision="main")
 
 

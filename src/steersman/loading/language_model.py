@@ -13,6 +13,7 @@ from steersman.errors import ModelError, UsageError
 from steersman.models.adapters import add_lora, load_adapter
 from steersman.models.backbone import Backbone, layers_of
 from steersman.models.files import describe
+from steersman.models.hub import refuse_unknown
 from steersman.models.language_model import LanguageModel
 from steersman.models.loading import fit_vocabulary, learn_every_row, load_causal
 from steersman.models.tiny import FAMILIES, write_tiny_model
@@ -42,7 +43,7 @@ def load_language_model(
     if settings.quantise and settings.lora is None:
         raise UsageError("a quantised model cannot be trained by itself; add adapters with model.lora.rank=16 (QLoRA)")
     with tempfile.TemporaryDirectory() as scratch:
-        path = model_path(settings.path, Path(scratch))
+        path = model_path(settings.path, Path(scratch), settings.revision)
         base = model_path(base_of(path), Path(scratch) / "base")
         tokeniser = load_tokeniser(path, revision=settings.revision, trust_remote_code=settings.trust_remote_code)
         backbone = load_causal(
@@ -75,7 +76,7 @@ def load_language_model(
     return LanguageModel(backbone, tokeniser, adapter, base != path, notes=(said,) if said else ())
 
 
-def model_path(name: str, scratch: Path) -> str:
+def model_path(name: str, scratch: Path, revision: str | None = None) -> str:
     """A model's folder or hub id, from any name.
 
     `harbour:base` ships with the package, `tiny:<family>` is made in `scratch`; for all others see `runs.model_folder`.
@@ -92,6 +93,8 @@ def model_path(name: str, scratch: Path) -> str:
             raise UsageError(f"harbour has one model, harbour:base; seen {name!r}")
         return str(base_path())
     refuse_missing_folder(name)
+    if ":" not in name and not Path(name).expanduser().exists():
+        refuse_unknown(name, revision)
     found = finished_model_folder(name)
     return name if found == Path(name).expanduser() else str(found)
 

@@ -80,7 +80,7 @@ def _policy(weights: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
 def open_model(name: str, *, device: str, revision: str | None = None) -> LanguageModel:
     """A model to sample from: a folder, run, adapter folder, hub id, harbour:base or tiny:<family>."""
     with TemporaryDirectory() as scratch:
-        path = model_path(name, Path(scratch))
+        path = model_path(name, Path(scratch), revision)
         base = base_of(path)
         tokeniser = load_tokeniser(path, revision=revision)
         where = resolve_device(device)

@@ -11,6 +11,7 @@ import torch
 from steersman.errors import MissingLibrary, ModelError
 from steersman.models.backbone import Backbone
 from steersman.models.finite import check_loaded
+from steersman.models.hub import refuse_unknown
 from steersman.models.limits import check_config
 from steersman.models.trials import find_packing, find_readout, find_unpadded, refuse_if_not_causal
 from steersman.runs.verified import verify_model
@@ -80,7 +81,7 @@ def open_model(
     from transformers import AutoConfig
 
     path_or_id = source.path_or_id
-    name = resolve(path_or_id)
+    name = resolve(path_or_id, source.revision)
     options: dict[str, Any] = {"revision": source.revision, "trust_remote_code": source.trust_remote_code}
     placing: dict[str, Any] = {"device_map": {"": device}} if quantise else {}
     if quantise:
@@ -120,7 +121,7 @@ def _short(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(lines)[:300].rstrip('. ')}"
 
 
-def resolve(path_or_id: str | Path) -> str:
+def resolve(path_or_id: str | Path, revision: str | None = None) -> str:
     """The name to pass to transformers. A missing folder, one without a model, or a damaged one of ours raises a
     readable error at once."""
     folder = Path(path_or_id).expanduser()
@@ -131,6 +132,7 @@ def resolve(path_or_id: str | Path) -> str:
                 f"there is no folder {text!r}; expected a Hugging Face model folder. Check the path (relative to "
                 f"{Path.cwd()}), or give a hub id such as 'organisation/model'"
             )
+        refuse_unknown(text, revision)
         return text
     if (folder / "adapter_config.json").exists():
         raise ModelError(

@@ -48,6 +48,21 @@ def test_a_saved_reward_model_opens_in_plain_transformers_with_the_same_scores(l
     assert not (tmp_path / HEADS).exists()
 
 
+def test_plain_transformers_has_the_scale_too_and_keeps_it(load, batch, tmp_path):
+    """(logit - score_mean) / score_std is Steersman's score, also of a model that plain transformers has saved."""
+    model = new_reward_model(load("llama"))
+    model.scale = Scale(0.5, 2.0, "helpful")
+    save_reward_model(model, tiny_tokeniser(), tmp_path / "ours")
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "ours", dtype=torch.float32).eval()
+    with torch.no_grad():
+        raw = plain(input_ids=batch.ids, attention_mask=batch.attention_mask.long()).logits[:, 0]
+        scores = model.normalised(model.scores(batch))
+    assert torch.allclose((raw - plain.config.score_mean) / plain.config.score_std, scores, atol=1e-5)
+    plain.save_pretrained(tmp_path / "theirs")
+    assert not (tmp_path / "theirs" / "steersman.json").exists()
+    assert opened(tmp_path / "theirs").scale == model.scale
+
+
 @pytest.mark.parametrize("pad", [None, "<|end|>"])
 def test_a_pad_of_its_own_keeps_the_scores_of_answers_that_end_in_eos(load, pad, tmp_path):
     """With PAD = EOS transformers would read the score one token early."""

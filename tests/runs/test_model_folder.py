@@ -80,7 +80,10 @@ def test_an_ensemble_is_itself_and_its_members_are_read_first(tmp_path):
     assert members_of(str(tmp_path)) == [str(tmp_path / f"member-{i}" / "model") for i in (1, 2)]
 
 
-def test_a_name_that_is_no_folder_is_itself(tmp_path):
+def test_a_name_that_is_no_folder_is_itself_if_the_hub_has_it(tmp_path, monkeypatch):
+    with pytest.raises(ModelError, match="no model 'owner/model' was found"):
+        model_path("owner/model", tmp_path)
+    monkeypatch.setattr("steersman.loading.language_model.refuse_unknown", lambda name, revision: None)
     assert model_path("owner/model", tmp_path) == "owner/model"
     assert model_path("harbour:base", tmp_path) == str(base_path())
     assert describe(model_path("tiny:gpt2", tmp_path)).family == "gpt2"

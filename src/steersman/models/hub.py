@@ -1,5 +1,5 @@
-"""Asks once and shortly whether the Hugging Face hub has a model. Its libraries ask for each file, again and again; that
-takes a minute where the name is wrong or there is no network."""
+"""Asks once, shortly, whether the Hugging Face hub has a model. Its libraries ask for each file, again and again, which
+takes a minute where a name is wrong or there is no network."""
 
 from functools import lru_cache
 from pathlib import Path

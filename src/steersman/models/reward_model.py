@@ -2,7 +2,8 @@
 
 A single head on a family that has a sequence classifier in transformers is saved as that class with one label: plain
 transformers gives the same raw scores. An ensemble, or another family, is saved in our own format: the trunk as a
-model folder, the heads in heads.safetensors. The scale of the scores and the label are in steersman.json.
+model folder, the heads in heads.safetensors. The scale of the scores and the label are in steersman.json; the scale is
+also in a sequence classifier's config.json, for plain transformers.
 """
 
 import copy
@@ -148,6 +149,7 @@ def _as_sequence_classifier(model: RewardModel) -> Any:
     config = copy.deepcopy(trunk.config)
     config.num_labels = 1
     config.id2label, config.label2id = {0: model.scale.label}, {model.scale.label: 0}
+    config.score_mean, config.score_std = model.scale.mean, model.scale.std
     try:
         with torch.device("meta"):
             whole = AutoModelForSequenceClassification.from_config(config, dtype=model.backbone.dtype)
@@ -200,7 +202,7 @@ def load_reward_model(
         load_heads({"score": head}, folder)
     else:
         head.weight.data = score.weight.detach().float()
-    return _as_noted(RewardModel(backbone, head, adapter=None, scale=_scale(notes)), notes)
+    return _as_noted(RewardModel(backbone, head, adapter=None, scale=_scale(notes or _noted_in(hf.config))), notes)
 
 
 def load_reward_adapter(backbone: Backbone, name: str, folder: str | Path) -> RewardModel:
@@ -219,6 +221,12 @@ def _as_noted(model: RewardModel, notes: dict[str, Any]) -> RewardModel:
     )
     model.scores_steps = notes.get("scores") == "steps"
     return model
+
+
+def _noted_in(config: Any) -> dict[str, Any]:
+    """The scale in the config of a model of ours that plain transformers has saved or pushed, without our notes."""
+    found = {key: getattr(config, f"score_{key}", None) for key in ("mean", "std")}
+    return {**found, "label": config.id2label.get(0, "reward")} if None not in found.values() else {}
 
 
 def _scale(notes: dict[str, Any]) -> Scale:

@@ -8,7 +8,7 @@ WORKERS ?= 2
 # An environment that forbids to keep compiled files would compile every module for each process anew.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test check format soak mutants bench clean
+.PHONY: demo test check format soak mutants fuzz bench clean
 
 demo: $(READY)
 	$(BIN)/steersman quickstart --out demo
@@ -39,6 +39,10 @@ soak: $(READY)
 # Small faults planted one by one, and whether the quick tests find them. Its dated result stands in docs/tests.md.
 mutants: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python bench/mutants.py $(if $(SEED),--seed $(SEED)) --sample $(or $(SAMPLE),200) --write
+
+# Mutated rows, files, recipes, settings and options for every command. Its dated result stands in docs/tests.md.
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python bench/fuzz.py --seed $(or $(SEED),1) --cases $(or $(CASES),10000) --write
 
 bench: $(READY)
 	$(BIN)/python bench/run.py --write

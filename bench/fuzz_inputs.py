@@ -16,6 +16,10 @@ Make = Callable[[random.Random, Path, Path], "Case"]
 GOOD_RUNS = (
     ["sft", "model.path=@/tiny", "data.source=@/sft.jsonl", "train.epochs=1", "run.out=@/run-sft"],
     ["reward", "model.path=@/tiny", "data.source=@/pairs.jsonl", "train.epochs=1", "run.out=@/run-reward"],
+    [
+        *("sft", "model.path=@/tiny", "data.source=@/sft.jsonl", "train.epochs=1", "model.lora.rank=2"),
+        *("run.out=@/run-lora"),
+    ],
     ["sample", "@/prompts.jsonl", "model=@/tiny", "out=@/answers.jsonl", "max_new_tokens=4", "answers=2"],
     ["score", "@/answers.jsonl", "scorer.path=@/reward.py:reward", "out=@/scored.jsonl"],
 )
@@ -232,18 +236,18 @@ def _reading(rng: random.Random, source: str) -> tuple[tuple[str, ...], list[str
 
 def _files(rng: random.Random, world: Path, folder: Path) -> Case:
     """A damaged file of a data set, a model or a run."""
-    way = rng.randrange(4)
+    way = rng.randrange(5)
     if way == 0:
         good = rng.choice([path for path in world.iterdir() if path.is_file() and path.suffix in _DATA])
         (folder / good.name).write_bytes(altered(rng, good.read_bytes()))
         command, words = _reading(rng, good.name)
         return Case("files", command, words, good.name)
-    name = {1: "tiny", 2: "run-sft", 3: "run-reward"}[way]
+    name = {1: "tiny", 2: "run-sft", 3: "run-reward", 4: "run-lora"}[way]
     shutil.copytree(world / name, folder / name)
     path = rng.choice(sorted(path for path in (folder / name).rglob("*") if path.is_file()))
     path.write_bytes(altered(rng, path.read_bytes()))
     plain = ["sample", "@/prompts.jsonl", f"model={name}", "out=new.jsonl", "max_new_tokens=2", "answers=1"]
-    again = [word for word in GOOD_RUNS[1 if way == 3 else 0] if not word.startswith("run.out=")]
+    again = [word for word in GOOD_RUNS[max(way - 2, 0)] if not word.startswith("run.out=")]
     calls = [plain, ["chat", name], ["chat", name, "--no-verify"], ["plan", "sft", f"model.path={name}"]]
     if way > 1:
         calls += [

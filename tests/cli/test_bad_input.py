@@ -6,6 +6,8 @@ import os
 import pytest
 from tests.helpers.commandline import call
 
+from steersman.models.tiny import write_tiny_model
+
 SFT = ["sft", "model.path=tiny:llama", "data.source=rows.jsonl", "train.epochs=1", "run.device=cpu"]
 
 
@@ -191,3 +193,25 @@ def test_a_reward_file_that_exits_is_no_success(here, refused):
 def test_what_the_file_system_refuses_is_a_message(here, refused, words, message):
     write_rows(here)
     assert message in refused(2, *words)
+
+
+def test_a_toxicity_classifier_that_is_not_there_is_named(here, refused):
+    write_rows(here)
+    words = ["evaluate", "models.a=tiny:llama", "prompts.source=rows.jsonl", "drawing.max_new_tokens=2", "run.out=new"]
+    assert "no model could be loaded from 'a'" in refused(4, *words, "prompts.limit=2", "--toxicity", "a")
+
+
+def test_layers_that_are_no_regular_expression_are_named(here, refused):
+    write_rows(here)
+    assert "no adapter fits" in refused(4, *SFT, "run.out=run", 'model.lora.targets="["')
+
+
+def test_a_damaged_adapter_is_named(here, refused):
+    write_rows(here)
+    write_tiny_model(here / "small", "llama")
+    assert call([*SFT, "run.out=run", "model.path=small", "model.lora.rank=2"]) == 0
+    config = next((here / "run" / "model").rglob("adapter_config.json"))
+    whole = config.read_bytes()
+    for damaged in (b"\xff", whole[:-20], whole.replace(b'"r": 2', b'"r": "x"'), whole.replace(b'"r": 2', b'"r": 3')):
+        config.write_bytes(damaged)
+        assert "adapter" in refused(4, "chat", "run", "--no-verify")

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 
 from steersman.loading.language_model import model_path
 from steersman.loading.scorers import ScorerCache, load_scorer
 from steersman.models.files import describe
+from steersman.models.loading import class_names
 from steersman.models.toxic_class import toxic_class
 from steersman.reward.scorer import Item
 from steersman.settings.evaluate import ToxicitySettings
@@ -32,7 +32,4 @@ def _classes(place: str) -> Sequence[str]:
         path = model_path(place, Path(scratch))
         if Path(path).expanduser().is_dir():
             return describe(path).classes
-    from transformers import AutoConfig
-
-    names: dict[Any, str] = dict(AutoConfig.from_pretrained(place).id2label or {})
-    return [str(names[i]) for i in sorted(names)]
+    return class_names(place)

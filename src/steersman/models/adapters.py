@@ -5,7 +5,9 @@ changes flags only, never `requires_grad`: peft's own switch freezes the adapter
 after the switch would then silently lose that adapter's gradient.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from steersman.errors import ModelError
+from steersman.errors import ModelError, SteersmanError
 from steersman.models.acting import adapter_names, check_adapters, switch_adapter
 from steersman.models.backbone import Backbone
 from steersman.models.finite import check_loaded
@@ -60,12 +62,13 @@ def load_adapter(backbone: Backbone, name: str, folder: str | Path) -> None:
             "as written by peft's save_pretrained. Check the path"
         )
     verify_model(folder)
-    config = LoraConfig.from_pretrained(str(folder))
-    config.inference_mode = False
-    _insert(backbone, name, config)
-    state = load_file(folder / "adapter_model.safetensors")
-    check_loaded(folder, state.items())
-    result = set_peft_model_state_dict(backbone.peft, state, adapter_name=name)
+    with _damage_named(folder):
+        config = LoraConfig.from_pretrained(str(folder))
+        config.inference_mode = False
+        _insert(backbone, name, config)
+        state = load_file(folder / "adapter_model.safetensors")
+        check_loaded(folder, state.items())
+        result = set_peft_model_state_dict(backbone.peft, state, adapter_name=name)
     missing = [key for key in result.missing_keys if f".{name}." in key]
     if missing or result.unexpected_keys:
         first = (missing + result.unexpected_keys)[0]
@@ -73,6 +76,19 @@ def load_adapter(backbone: Backbone, name: str, folder: str | Path) -> None:
             f"the adapter in {str(folder)!r} does not fit {backbone.name!r} (first mismatched weight: {first}); "
             f"it was made for {config.base_model_name_or_path!r}. Load that base model"
         )
+
+
+@contextmanager
+def _damage_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except SteersmanError:
+        raise
+    except Exception as error:  # peft and safetensors raise as many types as there are ways to damage a file
+        raise ModelError(
+            f"the adapter in {str(folder)!r} could not be loaded: {type(error).__name__}: {str(error)[:300]}. Expected "
+            "adapter_config.json and adapter_model.safetensors as written by peft's save_pretrained; restore its files"
+        ) from error
 
 
 def _insert(backbone: Backbone, name: str, config: Any) -> None:
@@ -91,7 +107,7 @@ def _insert(backbone: Backbone, name: str, config: Any) -> None:
             backbone.__dict__["peft"] = PeftModel(backbone.hf, config, adapter_name=name)
         else:
             backbone.peft.add_adapter(name, config)
-    except ValueError as error:
+    except (ValueError, TypeError, re.error, RecursionError) as error:  # a text is a regular expression to peft
         raise ModelError(
             f"no adapter fits {backbone.name!r} with targets {config.target_modules!r}: {error}. "
             "Expected 'all-linear' or the ends of the names of linear layers"

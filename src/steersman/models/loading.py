@@ -100,11 +100,7 @@ def open_model(
     except Exception as error:
         # transformers, safetensors and the hub raise a dozen unrelated types here; all become one readable message.
         hub_pickle = not Path(name).exists() and "named model.safetensors" in str(error)
-        raise ModelError(
-            f"no model could be loaded from {str(path_or_id)!r}: {_short(error)}. Expected a Hugging Face model folder "
-            "(config.json and safetensors) or a hub id that is cached or can be downloaded; check the name, the "
-            "folder's files and the connection" + (f". {how_to_convert(name)}" if hub_pickle else "")
-        ) from error
+        raise _not_loaded(path_or_id, error, f". {how_to_convert(name)}" if hub_pickle else "") from error
     missing = sorted(key for key in info["missing_keys"] if not (labels and NEW_LAYERS.search(key)))
     if missing:
         raise ModelError(
@@ -114,6 +110,25 @@ def open_model(
     check_loaded(path_or_id, model.named_parameters())
     model = model if quantise else model.to(device)
     return model.eval(), original_dropout
+
+
+def class_names(path_or_id: str | Path) -> list[str]:
+    """The names of a classifier's classes, in their order, from its config."""
+    from transformers import AutoConfig
+
+    try:
+        names: dict[Any, Any] = dict(AutoConfig.from_pretrained(str(path_or_id)).id2label or {})
+        return [str(names[i]) for i in sorted(names)]
+    except Exception as error:  # as many types as in `open_model`
+        raise _not_loaded(path_or_id, error) from error
+
+
+def _not_loaded(path_or_id: str | Path, error: Exception, more: str = "") -> ModelError:
+    return ModelError(
+        f"no model could be loaded from {str(path_or_id)!r}: {_short(error)}. Expected a Hugging Face model folder "
+        "(config.json and safetensors) or a hub id that is cached or can be downloaded; check the name, the "
+        f"folder's files and the connection{more}"
+    )
 
 
 def _short(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Every command that README and docs show has the options it is shown with."""
+"""Every command that README and docs show has the options it is shown with; those of two pages are executed."""
 
 import re
 import shlex
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from commandline import call
+from plainly import write_rows
 
 from steersman.assemble.stages import STAGES
 from steersman.cli.command import gather
@@ -74,3 +76,33 @@ def test_what_would_be_refused_is_seen():
     assert refused("steersman chat") != ""
     assert refused("steersman runs show --bogus runs/sft") != ""
     assert refused("steersman chat runs/sft --temperature 0.5") == ""
+
+
+SMALLER = {"harbour:demonstrations": "harbour:demonstrations?count=24"}
+"""Sources that stand for those of the page, for haste."""
+MORE = {"sft": ["train.steps=2", "train.batch_size=4", "train.kernels=default", "run.threads=1", "run.device=cpu"]}
+"""Settings that are added to a command, for haste."""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    def pairs(first: int, last: int) -> list[dict]:
+        rows = range(first, last)
+        return [{"prompt": f"Say {i}.", "chosen": f"It is {i}.", "rejected": f"No {i}."} for i in rows]
+
+    write_rows(tmp_path / "pairs.jsonl", pairs(0, 20))
+    write_rows(tmp_path / "train.jsonl", pairs(0, 10))
+    write_rows(tmp_path / "test.jsonl", pairs(10, 20))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["data.md", "runs.md"])
+def test_the_commands_of_the_page_run(page, place, capfd):
+    lines = [line for line in shown(ROOT / "docs" / page) if "…" not in line]
+    assert len(lines) >= 4
+    for line in lines:
+        words = shlex.split(line.split(" > ")[0].replace("pairs.jsonl.gz", "pairs.jsonl"))[1:]
+        words = [SMALLER.get(word, word) for word in words] + MORE.get(words[0], [])
+        assert call(words) == 0, (line, capfd.readouterr().err)

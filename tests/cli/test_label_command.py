@@ -76,7 +76,7 @@ class Typist:
     def text(self) -> str:
         return "\n".join(line.rstrip() for line in self.screen.display)
 
-    def wait_for(self, pattern: str, seconds: float = 20) -> "re.Match[str]":
+    def wait_for(self, pattern: str, seconds: float = 120) -> "re.Match[str]":
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = re.search(pattern, self.text)
@@ -101,12 +101,12 @@ class Typist:
 
     def end(self) -> int:
         """The exit code, with everything that was still printed read."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while self.process.poll() is None and time.monotonic() < deadline:
             self.read(0.05)
         while self.read(0.05):
             pass
-        return self.process.wait(1)
+        return self.process.wait(10)
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -249,7 +249,7 @@ def test_a_window_that_closes_ends_the_sitting(tmp_path):
     person.judge("a", "1 of 3")
     os.close(person.hand)
     os.close(person.line)
-    assert person.process.wait(20) in (75, 1)  # 1: nothing can be printed any more
+    assert person.process.wait(120) in (75, 1)  # 1: nothing can be printed any more
     assert len(judgements(tmp_path / "answers.ann.compare.jsonl")) == 1
 
 

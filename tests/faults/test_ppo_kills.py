@@ -87,7 +87,7 @@ def test_sigterm_saves_exits_with_75_and_the_run_goes_on_to_the_same_bits(ppo_co
     running = Forked(command(folder), log)
     assert wait_until(running, lambda: count_rows(folder) >= 7)
     os.kill(running.pid, signal.SIGTERM)
-    assert wait(running, seconds=60) == 75
+    assert wait(running, seconds=120) == 75
     assert json.loads((folder / "ending.json").read_text())["state"] == "stopped"
     assert not (folder / "model").exists()
     assert wait(Forked(command(folder), log)) == 0

@@ -13,6 +13,10 @@ Moods = Callable[[int], str]
 """How the n-th request (from 0) is treated; see `MoodyHandler`."""
 
 
+LONGEST = 120.0
+"""Seconds that any wait may take, however busy the machine is."""
+
+
 class MoodyServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
@@ -25,6 +29,15 @@ class MoodyServer(ThreadingHTTPServer):
         self.answered: list[str] = []
         """The id of each item that was scored, as often as it was."""
         self.open, self.most_open = 0, 0
+        self.gate = threading.Event()
+        """What a request in the mood "gate" waits for."""
+
+    def wait_until(self, happened: Callable[["MoodyServer"], object]) -> None:
+        """Waits for what other threads do. The limit only ends a test that would otherwise hang."""
+        deadline = time.monotonic() + LONGEST
+        while not happened(self):
+            assert time.monotonic() < deadline, f"not within {LONGEST} s"
+            time.sleep(0.005)
 
     @property
     def url(self) -> str:
@@ -61,6 +74,8 @@ class MoodyHandler(BaseHTTPRequestHandler):
         if mood == "echo":
             asked = f"{self.path} {self.headers.get('Authorization')}"
             return self._send(f"no such key: {asked}".encode(), int(more))
+        if mood == "gate":
+            self.server.gate.wait(LONGEST)
         if mood == "hang":
             time.sleep(float(more))
         if mood == "says":

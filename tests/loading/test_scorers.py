@@ -4,7 +4,6 @@ sums."""
 import json
 import random
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -293,24 +292,24 @@ def test_a_service_in_a_bad_mood_changes_nothing_of_what_ppo_learns(tiny, tmp_pa
 @pytest.mark.slow
 def test_a_service_is_at_work_while_other_answers_are_drawn_and_that_changes_nothing(tiny, tmp_path, monkeypatch):
     words = ['scorer.http.allow=["127.0.0.1"]', "scorer.http.batch_size=2"]
-    collected: list[float] = []
-    usual = loop.collect
-
-    def collect(*given, **more):
-        found = usual(*given, **more)
-        collected.append(time.monotonic())
-        return found
-
-    monkeypatch.setattr(loop, "collect", collect)
     early: dict[str, int] = {}
+    usual = loop.collect
     for folder in ("ahead", "afterwards"):
         if folder == "afterwards":
             monkeypatch.setattr(loop, "ahead_of", lambda scorer: None)
-        collected.clear()
-        with moody_server(lambda number: "hang 0.01") as server:
+        with moody_server() as server:
+
+            def collect(*given, folder=folder, server=server, **more):
+                """Drawing ends when the service has been asked, if it is asked ahead: the score is wanted only then."""
+                found = usual(*given, **more)
+                if folder == "ahead":
+                    server.wait_until(lambda server: server.requests)
+                early.setdefault(folder, len(server.requests))
+                return found
+
+            monkeypatch.setattr(loop, "collect", collect)
             more = [*words, f"scorer.path={server.url}", f"run.out={tmp_path / folder}", "run.seed=3"]
             run_ppo(ppo_settings(tiny, tmp_path, *more), quiet=True)
-            early[folder] = sum(request["time"] < collected[0] for request in server.requests)
             assert sorted(set(server.answered)) == sorted(server.answered), "no answer is paid for twice"
     assert early["ahead"] > 0
     assert early["afterwards"] == 0

@@ -188,5 +188,5 @@ def test_nothing_is_left_running_after_a_reply():
             thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and thread not in before
         ]
         for thread in left:
-            thread.join(timeout=2.0)
+            thread.join(timeout=50.0)
         assert not any(thread.is_alive() for thread in left)

@@ -76,7 +76,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch):
     with os.fdopen(theirs, "w") as terminal, Progress("ppo", 10, stream=terminal) as progress:
         progress.update(4, {"reward": 1.5})
         progress.update(10, {"reward": 2.5})
-    listener.join(timeout=5)
+    listener.join(timeout=120)
     os.close(ours)
     text = b"".join(received).decode()
     assert "ppo" in text

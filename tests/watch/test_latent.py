@@ -1,6 +1,7 @@
 """Distances of features against a trusted library, and what is usual."""
 
 import json
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ def cloud(answers: int, width: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize(("answers", "width"), [(200, 12), (40, 64)])
 def test_distances_are_mahalanobis_under_the_covariance_of_probabilistic_components(answers, width):
-    decomposition = pytest.importorskip("sklearn.decomposition")
+    decomposition = import_module("sklearn.decomposition")
     features, others = cloud(answers, width), cloud(30, width, seed=1)
     library = decomposition.PCA(n_components=6, svd_solver="full").fit(features)
     centred = others - features.mean(0)

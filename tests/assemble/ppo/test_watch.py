@@ -19,6 +19,7 @@ from steersman.reward.model import open_reward_scorer
 from steersman.runs.journal import read_rows
 from steersman.settings.base import load_settings
 from steersman.settings.ppo import PpoSettings
+from steersman.settings.watch import LimitSettings
 from steersman.text.tokeniser import load_tokeniser
 
 PROMPTS = [f"Tell me {i}." for i in range(24)]
@@ -73,8 +74,9 @@ def findings(out: Path) -> list[dict]:
 
 
 def kl_above(limit: float, action: str, **more) -> dict:
-    """A watch that only the KL can set off: a model this small makes outliers and alike answers from the start."""
-    return {"action": action, "patience": 1, "limits": {"kl": limit, "outliers": 1.0, "collapse": None}, **more}
+    """A watch that only the KL can set off: a model this small sets off others by chance."""
+    limits = dict.fromkeys(LimitSettings.model_fields) | {"outliers": 1.0}
+    return {"action": action, "patience": 1, "limits": {**limits, "kl": limit}, **more}
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from forked import Ended, run_text
 
 JOINED = """
-import sys, time, torch
+import os, pathlib, sys, time, torch
 import torch.distributed as dist
 from steersman.parallel import lookout, meeting
 from steersman.parallel.world import end_process, join
@@ -87,12 +87,22 @@ assert world.exchange(world.rank) == [0, 1]
     assert done.returncode == 0, done.stderr
 
 
-def test_who_is_waited_for_is_said():
+def test_who_is_waited_for_is_said(tmp_path):
     done = two(
         """
 meeting.SAY_AFTER = 0.5
-world.first_alone("reading", lambda: time.sleep(2))
-"""
+said = pathlib.Path(os.environ["SAID"])
+tell = meeting.tell
+def tell_and_touch(text):
+    tell(text)
+    said.touch()
+meeting.tell = tell_and_touch
+def work():
+    while not said.exists():
+        time.sleep(0.01)
+world.first_alone("reading", work)
+""",
+        SAID=str(tmp_path / "said"),
     )
     assert done.returncode == 0, done.stderr
     assert "rank 1 has waited" in done.stderr

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -47,14 +48,14 @@ NOT_DECLARED = {"triton"}
 
 def licences_of(name: str) -> set[str]:
     """The licences of an installed distribution, all of which hold (an OR counts as its permissive side)."""
-    about = metadata.metadata(name)
+    about: Any = metadata.metadata(name)  # an email message, which has `get`; its protocol does not
     expression = about.get("License-Expression")
     if expression is None:
         classified = [
             c.rpartition("::")[2].strip() for c in about.get_all("Classifier") or [] if c.startswith("License ::")
         ]
         said = [word for word in classified if word.lower() in WORDS] or [(about.get("License") or "").split("\n")[0]]
-        return {WORDS.get(word.lower(), word) for word in said}
+        return {str(WORDS.get(word.lower(), word)) for word in said}
     found: set[str] = set()
     for part in re.split(r"\s+AND\s+", expression.replace("(", "").replace(")", "")):
         choices = re.split(r"\s+OR\s+", part)

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from tests.helpers.commandline import call
+from commandline import call
 
 from steersman.models.tiny import write_tiny_model
 

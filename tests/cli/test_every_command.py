@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 import typer
@@ -12,7 +13,7 @@ from steersman.cli.main import app
 from steersman.errors import UsageError
 
 
-def commands(group=None, before: tuple[str, ...] = ()):
+def commands(group: Any = None, before: tuple[str, ...] = ()):
     group = typer.main.get_command(app) if group is None else group
     for name, command in group.commands.items():
         if hasattr(command, "commands"):

@@ -2,7 +2,7 @@ import errno
 
 import pytest
 import torch
-from tests.helpers.forked import run_text
+from forked import run_text
 
 from steersman.cli.machine_errors import as_message
 from steersman.errors import UsageError

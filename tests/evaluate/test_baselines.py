@@ -25,11 +25,11 @@ def by_a_word(count: int, *, seed: int, word: str = "friend", knows: float = 0.5
     for i in range(count):
         one, other = (" ".join(draw.choices(OTHERS, k=6)) for _ in range(2))
         turned = draw.random() < 0.5
-        texts, good = (f"{one} {word}", f"{other} dog"), 1.0 if draw.random() < knows else -1.0
+        first, second, good = f"{one} {word}", f"{other} dog", 1.0 if draw.random() < knows else -1.0
         scores = (good, 0.0)
         if turned:
-            texts, scores = texts[::-1], scores[::-1]
-        found.append(pair(*texts, float(not turned), question=f"Question {seed}.{i}?", scores=scores))
+            first, second, scores = second, first, scores[::-1]
+        found.append(pair(first, second, float(not turned), question=f"Question {seed}.{i}?", scores=scores))
     return found
 
 

@@ -73,6 +73,7 @@ def test_the_headline_has_the_tables_numbers_and_the_direction_of_its_verdict(fo
     if before is None or now is None:
         assert headline is None
         return
+    assert headline is not None
     word = {"better": "raised", "worse": "lowered", "unclear": "did not significantly change"}[now.verdict]
     assert f"PPO {word} the score" in headline
     first, last = re.findall(r"−?\d+\.\d+", headline)

@@ -18,7 +18,7 @@ GOOD_RUNS = (
     ["reward", "model.path=@/tiny", "data.source=@/pairs.jsonl", "train.epochs=1", "run.out=@/run-reward"],
     [
         *("sft", "model.path=@/tiny", "data.source=@/sft.jsonl", "train.epochs=1", "model.lora.rank=2"),
-        *("run.out=@/run-lora"),
+        "run.out=@/run-lora",
     ],
     ["sample", "@/prompts.jsonl", "model=@/tiny", "out=@/answers.jsonl", "max_new_tokens=4", "answers=2"],
     ["score", "@/answers.jsonl", "scorer.path=@/reward.py:reward", "out=@/scored.jsonl"],

@@ -198,7 +198,7 @@ def test_what_the_file_system_refuses_is_a_message(here, refused, words, message
 def test_a_toxicity_classifier_that_is_not_there_is_named(here, refused):
     write_rows(here)
     words = ["evaluate", "models.a=tiny:llama", "prompts.source=rows.jsonl", "drawing.max_new_tokens=2", "run.out=new"]
-    assert "no model could be loaded from 'a'" in refused(4, *words, "prompts.limit=2", "--toxicity", "a")
+    assert "no model 'a' was found" in refused(4, *words, "prompts.limit=2", "--toxicity", "a")
 
 
 def test_layers_that_are_no_regular_expression_are_named(here, refused):

@@ -181,7 +181,7 @@ def test_an_unforeseen_shape_is_the_rows_fault_and_not_the_end(tmp_path):
     path.write_text(json.dumps(tree))
     report = ReadReport()
     assert list(load_records(str(path), report=report)) == []
-    assert list(report.reasons) == ["unexpected shape"]
+    assert list(report.reasons) == ["'rank' should be a number"]
 
 
 HI, A, B = Prompt((Message("user", "Hi"),)), Completion("a"), Completion("b")

@@ -92,7 +92,11 @@ class Typist:
         """Reads the page a while, types, and waits for what should follow."""
         time.sleep(SETTLED)
         self.type(keys)
-        self.wait_for(pattern)
+        try:
+            self.wait_for(pattern, 60)
+        except AssertionError:  # on a busy machine the page came late, and the keys were forgotten
+            self.type(keys)
+            self.wait_for(pattern, 60)
 
     def quit(self) -> int:
         time.sleep(SETTLED)

@@ -214,6 +214,7 @@ def test_a_paragraph_of_endless_lines_is_a_bad_row(tmp_path):
     path.write_text("good\n\n" + "a line of it\n" * 100_000 + "\ngood\n")
     first, (line, bad_row), last = rows_of(path)
     assert (first[1], line, last) == ({"text": "good"}, 3, (100_004, {"text": "good"}))
+    assert not isinstance(bad_row, dict)
     assert bad_row.reason == "too long: 1,300,000 bytes where 1,000,000 are allowed"
 
 

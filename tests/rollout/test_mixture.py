@@ -41,6 +41,27 @@ def test_its_ends_are_the_models_themselves(models, share):
         torch.testing.assert_close(one.log_probs, other.log_probs, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("sampling", "never"),
+    [(Sampling(8, 1.0, min_new_tokens=5), ()), (Sampling(8, 1.0, repetition_penalty=1.8), ()), (SAMPLING, (7, 11, 40))],
+)
+def test_it_samples_as_the_settings_say(models, sampling, never):
+    """As the native engine, which is compared with where the mixture is one model."""
+    policy, reference = models
+    engine = MixtureEngine(
+        (policy, None),
+        (reference, None),
+        share=0.0,
+        tokeniser=tiny_tokeniser(),
+        end_ids=range(2, 60),
+        never_ids=never,
+        token_budget=10**6,
+    )
+    alone = NativeEngine(policy, end_ids=range(2, 60), never_ids=never)
+    found, expected = (one.generate(PROMPTS, sampling, samples=8, seeds=1) for one in (engine, alone))
+    assert [one.ids for one in found] == [one.ids for one in expected]
+
+
 def test_its_log_probs_are_those_of_the_formula_and_micro_batches_change_nothing(models):
     found = mixed(models, 0.3)
     assert [one.ids for one in mixed(models, 0.3, budget=1)] == [one.ids for one in found]

@@ -46,6 +46,7 @@ from steersman.runs.identity import identity_of
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import OnlineDpoSettings
 from steersman.text.rendering import end_ids
+from steersman.text.tokeniser import never_drawn
 from steersman.train.objective import Objective
 from steersman.training_data.prompts import prompts_of
 from steersman.training_data.reference import shared_log_probs
@@ -221,6 +222,7 @@ def _opponent(maker: PairMaker) -> Engine | None:
         share=settings.mixture,
         tokeniser=tokeniser,
         end_ids=ends,
+        never_ids=never_drawn(tokeniser, ends),
         token_budget=maker.run.token_budget,
     )
 

@@ -38,10 +38,12 @@ class MixtureEngine:
         share: float,
         tokeniser: Tokeniser,
         end_ids: Sequence[int],
+        never_ids: Sequence[int] = (),
         token_budget: int,
     ) -> None:
         self._models = ((policy, 1 - share), (reference, share))
         self._tokeniser, self._end_ids, self._budget = tokeniser, frozenset(end_ids), token_budget
+        self._never = torch.tensor(sorted(never_ids), dtype=torch.long) if never_ids else None
 
     def load_weights(self, state: object, version: int) -> None:
         """The models are the caller's own, so there is nothing to load."""
@@ -64,7 +66,10 @@ class MixtureEngine:
         going = list(range(len(each)))
         for t in range(sampling.max_new_tokens):
             rows = [[*prompts[i // samples], *answers[i]] for i in going]
-            drawn = draw(self._log_probs(rows), numbers[going, t], sampling, seen=None, barred=None)
+            logits = self._logits(rows)
+            seen = self._seen(rows, logits) if sampling.repetition_penalty != 1 else None
+            barred = self._ends(logits) if t < sampling.min_new_tokens else None
+            drawn = draw(logits, numbers[going, t], sampling, seen=seen, barred=barred, never=self._never)
             still: list[int] = []
             for i, token, log_prob in zip(going, drawn.ids.tolist(), drawn.log_probs.tolist(), strict=True):
                 answers[i].append(token)
@@ -89,8 +94,19 @@ class MixtureEngine:
             )
         return RolloutBatch.of(found)
 
-    def _log_probs(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """The mixture's log-probs of the token after each row, not normalised; on the CPU."""
+    def _seen(self, rows: Sequence[Sequence[int]], logits: Tensor) -> Tensor:
+        seen = torch.zeros_like(logits, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            seen[i, torch.tensor(row)] = True
+        return seen
+
+    def _ends(self, logits: Tensor) -> Tensor:
+        ends = torch.zeros_like(logits, dtype=torch.bool)
+        ends[:, sorted(self._end_ids)] = True
+        return ends
+
+    def _logits(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """The weighted sum of both models' logits after each row, on the CPU. Its softmax is the mixture."""
         # A target in the place of the next token marks the state before it; which token it is does not matter.
         batched = [TokenRow(torch.tensor([*row, 0]), torch.arange(len(row) + 1) == len(row)) for row in rows]
         parts: dict[int, Tensor] = {}
@@ -100,7 +116,7 @@ class MixtureEngine:
                 batch = pad_rows([batched[i] for i in members], pad_id=0).to(backbone.device)
                 with torch.no_grad(), acting_as(backbone, adapter):
                     states = gather_before(backbone.hidden(batch, batch.needed_positions), batch.loss_mask)
-                    found = share * backbone.logits_of(states).log_softmax(-1).cpu()
+                    found = share * backbone.logits_of(states).float().cpu()
                 total = found if total is None else total + found
             assert total is not None
             parts.update(zip(members, total, strict=True))

@@ -159,6 +159,14 @@ def test_the_headline_says_what_the_true_taste_says(before, after, headline):
     assert any("people's own answers have 1.15" in sentence for sentence in said.sentences)
 
 
+def test_every_significant_change_of_the_table_is_in_the_verdict():
+    rows = table([model("base", *[RUDE] * 30, reward=1.0), model("SFT", *[WILD] * 30, reward=-1.0)])
+    told = " ".join(verdict(["base", "SFT"], rows, panel(0.7, 0.75), 1.1).sentences)
+    changed = [one.name for one in rows if (cell := one.cells[1]) is not None and cell.change in ("better", "worse")]
+    assert "mean reward" in changed
+    assert all(name in told for name in changed)
+
+
 def test_the_verdict_names_what_improved_what_did_not_and_the_reward_models_weakness():
     rows = table([model("base", *[RUDE] * 30), model("SFT", *[WILD] * 30)])
     beware = verdict(["base", "SFT"], rows, panel(0.65, 0.75, Interval(0.8, 0.7, 0.9), Interval(0.3, 0.2, 0.4)), 1.1)

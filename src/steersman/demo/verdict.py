@@ -34,9 +34,10 @@ def _steps(columns: Sequence[str], rows: Sequence[QuickstartRow], people: float)
             f"From {columns[i - 1]} to {columns[i]} the mean true taste changed {_went(by_key['taste'], i)}"
             + (f"; people's own answers have {people:.2f}." if i == 1 else ".")
         )
-        shares = [(row, row.cells[i]) for row in rows if row.unit == "share" and row.key != "wins"]
-        better = [row for row, cell in shares if cell is not None and cell.change == "better"]
-        worse = [row for row, cell in shares if cell is not None and cell.change == "worse"]
+        # every significant change in the table; the true taste and the wins have sentences of their own
+        changed = [(row, row.cells[i]) for row in rows if row.key not in ("taste", "wins")]
+        better = [row for row, cell in changed if cell is not None and cell.change == "better"]
+        worse = [row for row, cell in changed if cell is not None and cell.change == "worse"]
         if better:
             yield f"Clearly better: {_listed(better, i)}."
         if worse:

@@ -24,7 +24,8 @@ from steersman.costs.work import iteration_parts
 from steersman.models.backbone import Backbone, Readout
 from steersman.rollout.engine import Sampling
 from steersman.rollout.graphed import GraphedDecoder
-from steersman.rollout.native import NativeEngine
+from steersman.rollout.native import DecodingOptions, NativeEngine
+from steersman.rollout.request import Ending
 from training import Trainer
 
 HERE = Path(__file__).resolve().parent
@@ -55,7 +56,9 @@ def decode(size: str) -> dict[str, Any]:
         seconds = gpu_seconds(step)
     found |= {"step_ms": round(1e3 * seconds, 3), "read_gb_a_step": round(read / 1e9, 2)}
     found |= {"gb_per_second": round(bandwidth / 1e9), "share_of_bandwidth": round(read / seconds / bandwidth, 2)}
-    engines = {path: NativeEngine(backbone, end_ids=(), path=path) for path in ("graphed", "fused")}
+    engines = {
+        path: NativeEngine(backbone, Ending(()), options=DecodingOptions(path=path)) for path in ("graphed", "fused")
+    }
     times: dict[str, list[float]] = {name: [] for name in (*engines, "transformers")}
     for repeat in range(4):
         for name in times:

@@ -19,6 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from steersman.models.backbone import Backbone, Readout
 from steersman.rollout.engine import Sampling
 from steersman.rollout.native import NativeEngine
+from steersman.rollout.request import Ending
 
 # name -> hidden, layers, vocabulary
 SIZES = {"a": (128, 4, 1024), "b": (384, 6, 4096), "c": (768, 8, 8192)}
@@ -80,7 +81,7 @@ def measure(size: str, mixed: bool, repeats: int, clock: Callable[[], float]) ->
     prompts = [torch.randint(2, vocabulary, (n,), generator=generator).tolist() for n in lengths]
     # Random weights draw tokens almost evenly: with this share of end tokens an answer has about 30 tokens of 64.
     ends = list(range(2, 2 + vocabulary // 40)) if mixed else []
-    engine = NativeEngine(backbone, end_ids=ends)
+    engine = NativeEngine(backbone, Ending(ends))
     seconds: dict[str, list[float]] = {"steersman": [], "transformers": []}
     tokens: dict[str, list[int]] = {"steersman": [], "transformers": []}
     for repeat in range(repeats + 1):

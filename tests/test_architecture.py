@@ -88,7 +88,6 @@ MORE_PARAMETERS = {
     "models/tiny.py::write_tiny_model": "tests name the one or two numbers of the shape that they need",
     "reward/model.py::__init__": "a public constructor: each keyword is a setting of `scorer`",
     "rollout/sampler.py::draw": "a numeric kernel: each argument is a tensor of one step, or what it stands for",
-    "rollout/native.py::__init__": "a public constructor: each keyword is an option with a default",
 }
 MAX_PARAMETERS = 7
 # The largest share of all lines that one package may hold; `data` has a file for each format.

@@ -17,6 +17,7 @@ from steersman.models.q_heads import Guide, QModel, heads_for
 from steersman.parallel.world import World
 from steersman.rollout.engine import Sampling
 from steersman.rollout.native import NativeEngine
+from steersman.rollout.request import Ending
 from steersman.settings.base import check
 from steersman.settings.ilql import IlqlSettings
 from steersman.train.plan import Batching
@@ -119,7 +120,7 @@ def learned(graph: Graph, folder: Path, seed: int, *, steps: int = 500) -> tuple
 
 
 def score(graph: Graph, model: QModel, *, beta: float, temperature: float, samples: int) -> float:
-    engine = NativeEngine(model.backbone, end_ids=(GOAL,), guide=Guide(model.heads, beta))
+    engine = NativeEngine(model.backbone, Ending((GOAL,)), guide=Guide(model.heads, beta))
     prompts = [[start] for start in range(1, NODES)]
     answers = engine.generate(prompts, Sampling(LONGEST - 1, temperature), samples=samples, seeds=5)
     found = [graph.optimality([*answer.prompt_ids, *answer.ids]) for answer in answers]

@@ -15,7 +15,7 @@ from steersman.rollout.choose import same_logits
 from steersman.rollout.engine import Sampling
 from steersman.rollout.generation import Generation
 from steersman.rollout.graphed import GraphedDecoder
-from steersman.rollout.native import NativeEngine
+from steersman.rollout.native import DecodingOptions, NativeEngine
 from steersman.rollout.request import Ending, GenerationRequest, Ticket
 
 pytestmark = pytest.mark.slow
@@ -102,7 +102,9 @@ def test_answers_are_those_of_the_other_ways_while_rows_come_and_go(tiny):
     """The memory is used again by the next generation, as it was left."""
     backbone = copy.deepcopy(tiny("llama")).to(DEVICE)
     prompts = [[5, 6, 7, 8, 9], [20, 21], [30] * 9, [40], [50, 51, 52]]
-    expected = NativeEngine(backbone, end_ids=(0,), path="cached", rows=2).generate(prompts, Sampling(9, 1.0), seeds=4)
+    expected = NativeEngine(backbone, Ending((0,)), options=DecodingOptions(path="cached", rows=2)).generate(
+        prompts, Sampling(9, 1.0), seeds=4
+    )
     with torch.inference_mode():
         decoder = GraphedDecoder(backbone, None)
         for limit in (4, 9):
@@ -111,7 +113,7 @@ def test_answers_are_those_of_the_other_ways_while_rows_come_and_go(tiny):
                 prompts,
                 tickets,
                 Sampling(9, 1.0),
-                Ending((0,), None),
+                Ending((0,)),
                 version=0,
                 on_token=None,
                 on_answer=None,

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
-from steersman.models.tiny import tiny_tokeniser
 from steersman.rollout.engine import Sampling
 from steersman.rollout.mixture import MixtureEngine
 from steersman.rollout.native import NativeEngine
+from steersman.rollout.request import Ending
 
 PROMPTS, SEEDS = [[5, 6, 7], [8, 9], [5]], [11, 12, 13]
 SAMPLING = Sampling(6, 1.0)
@@ -26,15 +26,13 @@ def models(tiny):
 
 def mixed(models, share: float, budget: int = 10**6):
     policy, reference = models
-    engine = MixtureEngine(
-        (policy, None), (reference, None), share=share, tokeniser=tiny_tokeniser(), end_ids=(2,), token_budget=budget
-    )
+    engine = MixtureEngine((policy, None), (reference, None), share=share, ending=Ending((2,)), token_budget=budget)
     return engine.generate(PROMPTS, SAMPLING, seeds=SEEDS)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_its_ends_are_the_models_themselves(models, share):
-    alone = NativeEngine(models[int(share)], end_ids=(2,)).generate(PROMPTS, SAMPLING, seeds=SEEDS)
+    alone = NativeEngine(models[int(share)], Ending((2,))).generate(PROMPTS, SAMPLING, seeds=SEEDS)
     found = mixed(models, share)
     assert [one.ids for one in found] == [one.ids for one in alone]
     for one, other in zip(found, alone, strict=True):
@@ -52,12 +50,10 @@ def test_it_samples_as_the_settings_say(models, sampling, never):
         (policy, None),
         (reference, None),
         share=0.0,
-        tokeniser=tiny_tokeniser(),
-        end_ids=range(2, 60),
-        never_ids=never,
+        ending=Ending(range(2, 60), never),
         token_budget=10**6,
     )
-    alone = NativeEngine(policy, end_ids=range(2, 60), never_ids=never)
+    alone = NativeEngine(policy, Ending(range(2, 60), never_ids=never))
     found, expected = (one.generate(PROMPTS, sampling, samples=8, seeds=1) for one in (engine, alone))
     assert [one.ids for one in found] == [one.ids for one in expected]
 

@@ -9,7 +9,8 @@ from steersman.errors import DataError, ModelError, UsageError
 from steersman.models.tiny import FAMILIES
 from steersman.rollout.batch import Rollout
 from steersman.rollout.engine import Engine, Sampling, sample_seed
-from steersman.rollout.native import NativeEngine, default_token_budget
+from steersman.rollout.native import DecodingOptions, NativeEngine, default_token_budget
+from steersman.rollout.request import Ending
 from steersman.rollout.stops import StopStrings, answer_text
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11, 12, 13, 14], [20, 21, 22], [30] * 17, [40, 41], list(range(50, 79))]
@@ -25,7 +26,7 @@ def assert_log_probs(backbone, rollouts, plain_log_probs, temperature=1.0, atol=
 @pytest.mark.parametrize("family", FAMILIES)
 def test_log_probs_are_those_of_a_plain_forward_pass(family, tiny, plain_log_probs):
     backbone = tiny(family)
-    engine = NativeEngine(backbone, end_ids=(0,), rows=4)
+    engine = NativeEngine(backbone, Ending((0,)), options=DecodingOptions(rows=4))
     assert isinstance(engine, Engine)
     assert engine.path == ("fused" if family in FUSED else "cached"), engine.why_slower
     rollouts = engine.generate(PROMPTS, Sampling(24, 0.7), samples=2, seeds=3)
@@ -39,7 +40,7 @@ def test_log_probs_are_those_of_a_plain_forward_pass(family, tiny, plain_log_pro
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_is_the_greedy_of_transformers(family, tiny):
     backbone = tiny(family)
-    engine = NativeEngine(backbone, end_ids=(0,), rows=3)
+    engine = NativeEngine(backbone, Ending((0,)), options=DecodingOptions(rows=3))
     for rollout in engine.generate(PROMPTS, Sampling(20, 0.0), seeds=1):
         ids = torch.tensor([rollout.prompt_ids])
         expected = backbone.hf.generate(
@@ -54,8 +55,10 @@ def test_greedy_is_the_greedy_of_transformers(family, tiny):
 @pytest.mark.parametrize("path", ["cached", "whole"])
 def test_every_path_gives_the_same_samples(family, path, tiny):
     sampling = Sampling(16, 1.0, top_p=0.9, repetition_penalty=1.1)
-    expected = NativeEngine(tiny(family), end_ids=(0,)).generate(PROMPTS, sampling, samples=2, seeds=5)
-    seen = NativeEngine(tiny(family), end_ids=(0,), path=path, rows=3).generate(PROMPTS, sampling, samples=2, seeds=5)
+    expected = NativeEngine(tiny(family), Ending((0,))).generate(PROMPTS, sampling, samples=2, seeds=5)
+    seen = NativeEngine(tiny(family), Ending((0,)), options=DecodingOptions(path=path, rows=3)).generate(
+        PROMPTS, sampling, samples=2, seeds=5
+    )
     for ours, theirs in zip(seen, expected, strict=True):
         assert ours.ids == theirs.ids
         torch.testing.assert_close(ours.log_probs, theirs.log_probs, atol=1e-4, rtol=0)
@@ -69,7 +72,7 @@ def test_an_unknown_family_is_decoded_too(plain_log_probs):
 
     config = MambaConfig(vocab_size=97, hidden_size=16, num_hidden_layers=2, state_size=4)
     backbone = Backbone(MambaForCausalLM(config).eval(), name="mamba", readout=Readout(None, 1.0), packing=None)
-    engine = NativeEngine(backbone, end_ids=(0,))
+    engine = NativeEngine(backbone, Ending((0,)))
     assert engine.path == "whole"
     assert "fused" in engine.why_slower
     assert "cached" in engine.why_slower
@@ -80,7 +83,7 @@ def test_an_unknown_family_is_decoded_too(plain_log_probs):
 @pytest.mark.slow
 def test_whatever_else_is_in_the_batch_changes_nothing(tiny):
     """2,000 samples in batches of different company: at least 99.9 % the same tokens, log-probabilities within 1e-5."""
-    engine = NativeEngine(tiny("llama"), end_ids=range(8), rows=64)
+    engine = NativeEngine(tiny("llama"), Ending(range(8)), options=DecodingOptions(rows=64))
     generator = torch.Generator().manual_seed(0)
     prompts = [torch.randint(8, 300, (1 + i % 20,), generator=generator).tolist() for i in range(500)]
     sampling = Sampling(10, 1.0)
@@ -106,7 +109,7 @@ def test_samples_follow_the_model(tiny):
 
     backbone = tiny("llama")
     draws = 4000
-    rollouts = NativeEngine(backbone, end_ids=(0,)).generate([[5, 6, 7]], Sampling(1, 1.0), samples=draws, seeds=11)
+    rollouts = NativeEngine(backbone, Ending((0,))).generate([[5, 6, 7]], Sampling(1, 1.0), samples=draws, seeds=11)
     with torch.no_grad():
         expected = backbone.hf(input_ids=torch.tensor([[5, 6, 7]])).logits[0, -1].double().softmax(-1)
     counts = torch.bincount(torch.tensor([r.ids[0] for r in rollouts]), minlength=len(expected)).double()
@@ -117,7 +120,7 @@ def test_samples_follow_the_model(tiny):
 
 
 def test_a_seed_is_a_sample(tiny):
-    engine = NativeEngine(tiny("llama"), end_ids=(0,))
+    engine = NativeEngine(tiny("llama"), Ending((0,)))
     sampling = Sampling(10, 1.0)
     first = engine.generate([[5, 6]], sampling, samples=3, seeds=[1, 2, 1])
     assert first[0].ids == first[2].ids != first[1].ids
@@ -129,13 +132,13 @@ def test_a_seed_is_a_sample(tiny):
 
 def test_finish_reasons(tiny):
     backbone = tiny("llama")
-    free = NativeEngine(backbone, end_ids=()).generate([[5, 6, 7]], Sampling(12, 1.0), seeds=[4])[0]
+    free = NativeEngine(backbone, Ending(())).generate([[5, 6, 7]], Sampling(12, 1.0), seeds=[4])[0]
     assert (free.finish_reason, len(free.ids)) == ("length", 12)
     fifth = free.ids[4]
     first = free.ids.index(fifth)
-    ended = NativeEngine(backbone, end_ids=(fifth,)).generate([[5, 6, 7]], Sampling(12, 1.0), seeds=[4])[0]
+    ended = NativeEngine(backbone, Ending((fifth,))).generate([[5, 6, 7]], Sampling(12, 1.0), seeds=[4])[0]
     assert (ended.finish_reason, ended.ids) == ("end", free.ids[: first + 1])
-    stopped = NativeEngine(backbone, end_ids=()).generate([[5, 6, 7]], Sampling(12, 1.0, stop_ids=(fifth,)), seeds=[4])[
+    stopped = NativeEngine(backbone, Ending(())).generate([[5, 6, 7]], Sampling(12, 1.0, stop_ids=(fifth,)), seeds=[4])[
         0
     ]
     assert (stopped.finish_reason, stopped.ids) == ("stop", free.ids[: first + 1])
@@ -143,7 +146,7 @@ def test_finish_reasons(tiny):
 
 
 def test_the_context_is_the_last_limit(tiny):
-    engine = NativeEngine(tiny("llama", context=32), end_ids=())
+    engine = NativeEngine(tiny("llama", context=32), Ending(()))
     rollouts = engine.generate([[5] * 30, [6] * 4, [7] * 31], Sampling(20, 1.0), seeds=1)
     assert [len(r.ids) for r in rollouts] == [2, 20, 1]
     assert {r.finish_reason for r in rollouts} == {"length"}
@@ -152,7 +155,7 @@ def test_the_context_is_the_last_limit(tiny):
 
 
 def test_fewest_tokens_come_before_any_end(tiny):
-    engine = NativeEngine(tiny("llama"), end_ids=range(2, 150))
+    engine = NativeEngine(tiny("llama"), Ending(range(2, 150)))
     short = engine.generate([[5, 6, 7]], Sampling(20, 1.0), samples=40, seeds=2)
     assert min(len(r.ids) for r in short) < 4
     rollouts = engine.generate([[5, 6, 7]], Sampling(20, 1.0, min_new_tokens=6, stop_ids=(200,)), samples=40, seeds=2)
@@ -166,7 +169,9 @@ def test_fewest_tokens_come_before_any_end(tiny):
 def test_filters_change_the_draw_and_not_the_reported_log_probs(tiny, plain_log_probs):
     backbone = tiny("llama")
     sampling = Sampling(16, 0.8, top_k=12, top_p=0.9, min_p=0.01, repetition_penalty=1.2)
-    rollouts = NativeEngine(backbone, end_ids=(0,), rows=3).generate(PROMPTS, sampling, samples=2, seeds=8)
+    rollouts = NativeEngine(backbone, Ending((0,)), options=DecodingOptions(rows=3)).generate(
+        PROMPTS, sampling, samples=2, seeds=8
+    )
     assert_log_probs(backbone, rollouts, plain_log_probs, 0.8)
     from transformers.generation.logits_process import (
         LogitsProcessorList,
@@ -198,8 +203,8 @@ def test_filters_change_the_draw_and_not_the_reported_log_probs(tiny, plain_log_
 
 def test_stop_strings_reach_over_token_boundaries(tiny, tokeniser):
     backbone = tiny("llama")
-    free = NativeEngine(backbone, end_ids=()).generate([[5, 6, 7]], Sampling(40, 1.0), samples=8, seeds=6)
-    engine = NativeEngine(backbone, end_ids=(), tokeniser=tokeniser)
+    free = NativeEngine(backbone, Ending(())).generate([[5, 6, 7]], Sampling(40, 1.0), samples=8, seeds=6)
+    engine = NativeEngine(backbone, Ending((), tokeniser=tokeniser))
     checked = 0
     for rollout in free:
         pieces = [tokeniser.decode([token]) for token in rollout.ids]
@@ -234,7 +239,7 @@ def test_stop_strings_of_any_script_are_found_where_they_end(stop, tokeniser):
 
 
 def test_stop_strings_wait_for_the_fewest_tokens(tiny, tokeniser):
-    engine = NativeEngine(tiny("llama"), end_ids=(), tokeniser=tokeniser)
+    engine = NativeEngine(tiny("llama"), Ending((), tokeniser=tokeniser))
     free = engine.generate([[5, 6, 7]], Sampling(40, 1.0), seeds=[3])[0]
     letter = tokeniser.decode(free.ids[1:2])[0]
     early = engine.generate([[5, 6, 7]], Sampling(40, 1.0, stop=(letter,)), seeds=[3])[0]
@@ -244,7 +249,7 @@ def test_stop_strings_wait_for_the_fewest_tokens(tiny, tokeniser):
 
 
 def test_tokens_are_told_as_they_are_drawn(tiny):
-    engine = NativeEngine(tiny("llama"), end_ids=range(20), rows=4)
+    engine = NativeEngine(tiny("llama"), Ending(range(20)), options=DecodingOptions(rows=4))
     told: list[tuple[int, int, int, float]] = []
     rollouts = engine.generate(
         PROMPTS, Sampling(12, 1.0), samples=3, seeds=2, on_token=lambda *token: told.append(token)
@@ -261,7 +266,7 @@ def test_tokens_are_told_as_they_are_drawn(tiny):
 @pytest.mark.parametrize(("rows", "budget"), [(1, None), (2, None), (5, 100), (64, 1), (64, None)])
 def test_memory_bounds_how_many_are_answered_at_once_and_not_what_is_answered(rows, budget, tiny, plain_log_probs):
     backbone = tiny("llama")
-    engine = NativeEngine(backbone, end_ids=range(20), rows=rows, token_budget=budget)
+    engine = NativeEngine(backbone, Ending(range(20)), options=DecodingOptions(rows=rows, token_budget=budget))
     rollouts = engine.generate(PROMPTS, Sampling(12, 1.0), samples=3, seeds=2)
     assert len(rollouts) == 15
     assert_log_probs(backbone, rollouts, plain_log_probs)
@@ -274,13 +279,13 @@ def test_the_default_budget_is_a_gibibyte_of_keys_and_values(tiny):
 
 
 def test_a_request_needs_what_it_needs(tiny):
-    engine = NativeEngine(tiny("llama"), end_ids=(0,))
+    engine = NativeEngine(tiny("llama"), Ending((0,)))
     with pytest.raises(UsageError, match="no tokeniser"):
         engine.generate([[5]], Sampling(4, 1.0, stop=("x",)), seeds=1)
     with pytest.raises(UsageError, match="rows is 0"):
-        NativeEngine(tiny("llama"), end_ids=(0,), rows=0)
+        NativeEngine(tiny("llama"), Ending((0,)), options=DecodingOptions(rows=0))
     with pytest.raises(ModelError, match="cannot be decoded"):
-        NativeEngine(tiny("gpt2"), end_ids=(0,), path="fused")
+        NativeEngine(tiny("gpt2"), Ending((0,)), options=DecodingOptions(path="fused"))
 
 
 def test_decoding_leaves_the_model_as_it_was(fresh):
@@ -288,8 +293,10 @@ def test_decoding_leaves_the_model_as_it_was(fresh):
     backbone.hf.train()
     backbone.use_gradient_checkpointing(True)
     kernels = torch.backends.mkldnn.matmul.fp32_precision  # pyright: ignore[reportAttributeAccessIssue]
-    NativeEngine(backbone, end_ids=(0,), path="cached").generate([[5, 6]], Sampling(4, 1.0), seeds=1)
-    engine = NativeEngine(backbone, end_ids=(0,))
+    NativeEngine(backbone, Ending((0,)), options=DecodingOptions(path="cached")).generate(
+        [[5, 6]], Sampling(4, 1.0), seeds=1
+    )
+    engine = NativeEngine(backbone, Ending((0,)))
     engine.generate([[5, 6]], Sampling(4, 1.0), seeds=1)
     assert backbone.hf.training
     assert torch.backends.mkldnn.matmul.fp32_precision == kernels  # pyright: ignore[reportAttributeAccessIssue]
@@ -309,6 +316,6 @@ def one_thread():
 
 @pytest.mark.usefixtures("one_thread")
 def test_answering_twice_gives_the_same_bits(tiny):
-    engine = NativeEngine(tiny("llama"), end_ids=range(9))
+    engine = NativeEngine(tiny("llama"), Ending(range(9)))
     first, second = (engine.generate(PROMPTS, Sampling(16, 1.0), samples=4, seeds=7) for _ in range(2))
     assert first == second

@@ -11,7 +11,8 @@ from steersman.models.backbone import Backbone
 from steersman.models.q_heads import Guide, QHeads, heads_for
 from steersman.rollout.batch import Rollout
 from steersman.rollout.engine import Sampling
-from steersman.rollout.native import NativeEngine
+from steersman.rollout.native import DecodingOptions, NativeEngine
+from steersman.rollout.request import Ending
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11, 12, 13, 14], [20, 21, 22], [30] * 17]
 
@@ -49,7 +50,7 @@ def at(logits: torch.Tensor, rollout: Rollout) -> torch.Tensor:
 def test_tokens_are_drawn_from_the_policy_leaning_on_q(family, path, tiny):
     backbone = tiny(family)
     heads = opinionated(backbone)
-    engine = NativeEngine(backbone, end_ids=(0,), path=path, rows=4, guide=Guide(heads, 2.0))
+    engine = NativeEngine(backbone, Ending((0,)), guide=Guide(heads, 2.0), options=DecodingOptions(path=path, rows=4))
     assert engine.path == path
     moved = 0.0
     for rollout in engine.generate(PROMPTS, Sampling(12, 0.8), samples=2, seeds=3):
@@ -64,7 +65,7 @@ def test_tokens_are_drawn_from_the_policy_leaning_on_q(family, path, tiny):
 def test_the_likeliest_token_is_that_of_the_leaning_policy(tiny):
     backbone = tiny("llama")
     heads = opinionated(backbone)
-    engine = NativeEngine(backbone, end_ids=(0,), guide=Guide(heads, 0.0))
+    engine = NativeEngine(backbone, Ending((0,)), guide=Guide(heads, 0.0))
     changed = 0
     for rollout in engine.generate(PROMPTS, Sampling(12, 0.0, q_beta=4.0), seeds=3):
         policy, leaning = plain(backbone, heads, rollout, 4.0)
@@ -76,7 +77,7 @@ def test_the_likeliest_token_is_that_of_the_leaning_policy(tiny):
 def test_filters_apply_to_the_leaning_policy(tiny):
     backbone = tiny("llama")
     heads = opinionated(backbone)
-    engine = NativeEngine(backbone, end_ids=(0,), guide=Guide(heads, 3.0))
+    engine = NativeEngine(backbone, Ending((0,)), guide=Guide(heads, 3.0))
     for rollout in engine.generate(PROMPTS, Sampling(12, 1.0, top_k=3), samples=2, seeds=3):
         _, leaning = plain(backbone, heads, rollout, 3.0)
         best = leaning.topk(3).indices
@@ -86,8 +87,8 @@ def test_filters_apply_to_the_leaning_policy(tiny):
 def test_what_the_request_says_goes_before_what_the_model_says(tiny):
     backbone = tiny("llama")
     heads = opinionated(backbone)
-    alone = NativeEngine(backbone, end_ids=(0,)).generate(PROMPTS, Sampling(12, 1.0), seeds=3)
-    engine = NativeEngine(backbone, end_ids=(0,), guide=Guide(heads, 2.0))
+    alone = NativeEngine(backbone, Ending((0,))).generate(PROMPTS, Sampling(12, 1.0), seeds=3)
+    engine = NativeEngine(backbone, Ending((0,)), guide=Guide(heads, 2.0))
     assert engine.generate(PROMPTS, Sampling(12, 1.0, q_beta=0.0), seeds=3) == alone
     own = engine.generate(PROMPTS, Sampling(12, 1.0), seeds=3)
     assert own == engine.generate(PROMPTS, Sampling(12, 1.0, q_beta=2.0), seeds=3)
@@ -97,8 +98,8 @@ def test_what_the_request_says_goes_before_what_the_model_says(tiny):
 
 def test_heads_that_have_learned_nothing_change_nothing(tiny):
     backbone = tiny("llama")
-    alone = NativeEngine(backbone, end_ids=(0,)).generate(PROMPTS, Sampling(12, 1.0), seeds=3)
-    engine = NativeEngine(backbone, end_ids=(0,), guide=Guide(heads_for(backbone), 100.0))
+    alone = NativeEngine(backbone, Ending((0,))).generate(PROMPTS, Sampling(12, 1.0), seeds=3)
+    engine = NativeEngine(backbone, Ending((0,)), guide=Guide(heads_for(backbone), 100.0))
     assert [r.ids for r in engine.generate(PROMPTS, Sampling(12, 1.0), seeds=3)] == [r.ids for r in alone]
 
 
@@ -110,7 +111,7 @@ def test_q_is_read_beneath_the_adapter_that_answers(fresh):
         for name, parameter in backbone.hf.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(0.0, 0.3)
-    engine = NativeEngine(backbone, end_ids=(0,), acting_as="policy", guide=Guide(heads, 2.0))
+    engine = NativeEngine(backbone, Ending((0,)), acting_as="policy", guide=Guide(heads, 2.0))
     for rollout in engine.generate(PROMPTS, Sampling(8, 1.0), seeds=3):
         with acting_as(backbone, "policy"):
             _, leaning = plain(backbone, heads, rollout, 2.0)
@@ -119,7 +120,7 @@ def test_q_is_read_beneath_the_adapter_that_answers(fresh):
 
 
 def test_leaning_without_q_is_refused(tiny):
-    engine = NativeEngine(tiny("llama"), end_ids=(0,))
+    engine = NativeEngine(tiny("llama"), Ending((0,)))
     with pytest.raises(UsageError, match="has no Q heads"):
         engine.generate(PROMPTS, Sampling(4, 1.0, q_beta=1.0), seeds=1)
     with pytest.raises(UsageError, match="q_beta"):

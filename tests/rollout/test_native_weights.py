@@ -10,8 +10,9 @@ from steersman.models.adapters import add_lora
 from steersman.models.loading import load_causal
 from steersman.rollout import choose
 from steersman.rollout.engine import Sampling
-from steersman.rollout.native import NativeEngine
+from steersman.rollout.native import DecodingOptions, NativeEngine
 from steersman.rollout.products import _Packed, packing_is_exact, width_for
+from steersman.rollout.request import Ending
 
 PROMPTS = [[5, 6, 7, 8], [20, 21], [30] * 11]
 
@@ -31,7 +32,7 @@ def disturb(module, names=""):
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
 def test_new_weights_answer_after_a_refresh(family, fresh, plain_log_probs):
     backbone = fresh(family)
-    engine = NativeEngine(backbone, end_ids=(0,))
+    engine = NativeEngine(backbone, Ending((0,)))
     before = engine.generate(PROMPTS, Sampling(8, 1.0), seeds=1)
     disturb(backbone.hf)
     engine.refresh(1)
@@ -43,7 +44,7 @@ def test_new_weights_answer_after_a_refresh(family, fresh, plain_log_probs):
 
 def test_an_update_that_nobody_announced_is_noticed(fresh, plain_log_probs):
     backbone = fresh("llama")
-    engine = NativeEngine(backbone, end_ids=(0,))
+    engine = NativeEngine(backbone, Ending((0,)))
     engine.generate(PROMPTS, Sampling(4, 1.0), seeds=1)
     optimiser = torch.optim.AdamW(backbone.hf.parameters(), lr=0.05)
     backbone.hf(input_ids=torch.tensor([[5, 6, 7]]), labels=torch.tensor([[5, 6, 7]])).loss.backward()
@@ -52,7 +53,7 @@ def test_an_update_that_nobody_announced_is_noticed(fresh, plain_log_probs):
 
 
 def test_memory_can_be_released_in_between(fresh):
-    engine = NativeEngine(fresh("llama"), end_ids=(0,))
+    engine = NativeEngine(fresh("llama"), Ending((0,)))
     before = engine.generate(PROMPTS, Sampling(4, 1.0), seeds=1)
     engine.release()
     assert engine.generate(PROMPTS, Sampling(4, 1.0), seeds=1) == before
@@ -60,7 +61,7 @@ def test_memory_can_be_released_in_between(fresh):
 
 def test_weights_from_elsewhere_are_taken_or_refused(fresh, plain_log_probs):
     backbone, other = fresh("llama"), fresh("llama", seed=3)
-    engine = NativeEngine(backbone, end_ids=(0,))
+    engine = NativeEngine(backbone, Ending((0,)))
     engine.load_weights(other.hf.state_dict(), 9)
     rollouts = engine.generate(PROMPTS, Sampling(6, 1.0), seeds=1)
     assert engine.version == rollouts[0].version == 9
@@ -76,7 +77,7 @@ def test_a_merged_adapter_is_the_adapter(family, fresh, plain_log_probs):
     backbone = fresh(family)
     base = {name: parameter.clone() for name, parameter in backbone.hf.named_parameters()}
     add_lora(backbone, "policy", rank=4, alpha=16)
-    engine = NativeEngine(backbone, end_ids=(0,), acting_as="policy")
+    engine = NativeEngine(backbone, Ending((0,)), acting_as="policy")
     engine.generate(PROMPTS, Sampling(6, 1.0), seeds=1)
     disturb(backbone.hf, "lora_")
     engine.refresh(1)
@@ -104,7 +105,7 @@ def test_a_fused_copy_that_went_wrong_is_not_used(fresh, plain_log_probs, monkey
     add_lora(backbone, "policy", rank=4, alpha=16)
     right = layout.merged
     monkeypatch.setattr(layout, "merged", lambda linear, adapter: right(linear, None))
-    engine = NativeEngine(backbone, end_ids=(0,), acting_as="policy")
+    engine = NativeEngine(backbone, Ending((0,)), acting_as="policy")
     assert engine.path == "fused"
     disturb(backbone.hf, "lora_")
     engine.refresh(1)
@@ -137,7 +138,7 @@ def test_what_the_fused_step_cannot_do_is_said_and_done_otherwise(change, reason
         **change,
     )
     backbone = Backbone(LlamaForCausalLM(config).eval(), name="odd", readout=Readout(None, 1.0), packing=None)
-    engine = NativeEngine(backbone, end_ids=(0,))
+    engine = NativeEngine(backbone, Ending((0,)))
     assert engine.path == "cached"
     assert reason in engine.why_slower
     assert_answers_by(backbone, engine.generate(PROMPTS, Sampling(6, 1.0), seeds=1), plain_log_probs)
@@ -147,7 +148,7 @@ def test_half_precision_answers_nearly_the_same(fresh, tmp_path):
     backbone = fresh("llama")
     backbone.hf.save_pretrained(tmp_path)
     half = load_causal(tmp_path, dtype=torch.bfloat16, device="cpu")
-    engine = NativeEngine(half, end_ids=(0,))
+    engine = NativeEngine(half, Ending((0,)))
     assert engine.path == "fused"
     for rollout in engine.generate(PROMPTS, Sampling(6, 1.0), seeds=1):
         ids = torch.tensor([rollout.prompt_ids + rollout.ids])
@@ -176,7 +177,7 @@ def test_variants_of_llama_are_fused_too(family, plain_log_probs):
     disturb(model)
     disturb(model)
     backbone = Backbone(model.eval(), name=family, readout=Readout(None, 1.0), packing=None)
-    engine = NativeEngine(backbone, end_ids=(0,), path="fused")
+    engine = NativeEngine(backbone, Ending((0,)), options=DecodingOptions(path="fused"))
     rollouts = engine.generate(PROMPTS, Sampling(30, 1.0), samples=2, seeds=1)
     assert_answers_by(backbone, rollouts, plain_log_probs)
 

@@ -22,7 +22,7 @@ from steersman.execution.fit import RowsMadeByStep, RowsOfStep, Task, learn
 from steersman.execution.learner import padded_for
 from steersman.execution.recorded import as_it_began
 from steersman.inference.distance import NAME
-from steersman.loading.engines import native_engine
+from steersman.loading.engines import ending_of, native_engine
 from steersman.loading.language_model import load_language_model, saving, shard_model
 from steersman.loading.scorers import Reward, ScorerCache, scorer_of, stamped_scorer
 from steersman.methods.dpo import DirectPreference, JudgedBatch, JudgedGroup, collate
@@ -45,8 +45,6 @@ from steersman.runs.commands import command_line
 from steersman.runs.identity import identity_of
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import OnlineDpoSettings
-from steersman.text.rendering import end_ids
-from steersman.text.tokeniser import never_drawn
 from steersman.train.objective import Objective
 from steersman.training_data.prompts import prompts_of
 from steersman.training_data.reference import shared_log_probs
@@ -215,14 +213,11 @@ def _opponent(maker: PairMaker) -> Engine | None:
         return None
     if settings.method == "xpo":
         return maker.engine(maker.reference)
-    ends = end_ids(tokeniser, getattr(maker.model.backbone.hf, "generation_config", None))
     return MixtureEngine(
         maker.policy,
         maker.reference,
         share=settings.mixture,
-        tokeniser=tokeniser,
-        end_ids=ends,
-        never_ids=never_drawn(tokeniser, ends),
+        ending=ending_of(maker.model.backbone, tokeniser),
         token_budget=maker.run.token_budget,
     )
 

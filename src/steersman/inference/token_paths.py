@@ -10,7 +10,7 @@ from torch import Tensor
 
 from steersman.batches import TokenRow
 from steersman.inference.opened_policy import OpenedPolicy
-from steersman.loading.engines import native_engine
+from steersman.loading.engines import ending_of, native_engine
 from steersman.maths.tokens import gather_before
 from steersman.methods.ppo.records import Sample
 from steersman.models.acting import acting_as
@@ -44,7 +44,7 @@ def paths_of(opened: OpenedPolicy, sample: Sample) -> dict[str, list[dict[str, A
     branches = _branches(opened, sample)
     if not branches:
         return {}
-    ends = set(native_engine(opened.updated, opened.model.tokeniser).end_ids)
+    ends = set(ending_of(opened.updated[0], opened.model.tokeniser).end_ids)
     stops = set(opened.sampling.stop_ids)
     drawn = _continued(opened, sample, branches, ends | stops)
     values = _values(opened, sample, branches, ends | stops)

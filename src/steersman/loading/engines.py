@@ -5,10 +5,12 @@ from typing import Any
 import torch
 
 from steersman.models.answer_kl import ModelView
+from steersman.models.backbone import Backbone
 from steersman.models.heads import ValueHead
 from steersman.models.language_model import LanguageModel
 from steersman.models.q_heads import Guide
-from steersman.rollout.native import NativeEngine
+from steersman.rollout.native import DecodingOptions, NativeEngine
+from steersman.rollout.request import Ending
 from steersman.text.rendering import end_ids
 from steersman.text.tokeniser import never_drawn
 
@@ -23,18 +25,20 @@ def native_engine(
     dtype: torch.dtype | None = None,
 ) -> NativeEngine:
     backbone, adapter = voice
-    ends = end_ids(tokeniser, getattr(backbone.hf, "generation_config", None))
     return NativeEngine(
         backbone,
-        end_ids=ends,
-        never_ids=never_drawn(tokeniser, ends),
-        tokeniser=tokeniser,
+        ending_of(backbone, tokeniser),
         acting_as=adapter,
         guide=guide,
         with_token_info=with_token_info,
         value_head=value_head,
-        dtype=dtype,
+        options=DecodingOptions(dtype=dtype),
     )
+
+
+def ending_of(backbone: Backbone, tokeniser: Any) -> Ending:
+    ends = end_ids(tokeniser, getattr(backbone.hf, "generation_config", None))
+    return Ending(ends, never_drawn(tokeniser, ends), tokeniser)
 
 
 def engine_of(model: LanguageModel) -> NativeEngine:

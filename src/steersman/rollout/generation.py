@@ -53,6 +53,7 @@ class Generation:
         device: torch.device,
     ) -> None:
         self.decoder, self.request, self.sampling, self.ending = decoder, request, request.sampling, request.ending
+        self.stops = request.ending.stops(request.sampling)
         self.prompts, self.with_token_info = request.prompts, request.with_token_info
         self.context, self.device, self.slots, self.vocabulary = context, device, slots, vocabulary
         tickets = request.tickets
@@ -63,7 +64,7 @@ class Generation:
         self.memory = decoder.memory(width, capacity)
         self.tickets: list[Ticket | None] = [None] * width
         self.spoken: list[list[int]] = [[] for _ in range(width)]
-        self.watched = request.on_token is not None or self.ending.stops is not None
+        self.watched = request.on_token is not None or self.stops is not None
         # Longest first: those that take longest should not be the last to begin.
         self.waiting = deque(sorted(tickets, key=lambda group: -len(self.prompts[group[0].prompt])))
         self.read: deque[_Read] = deque()
@@ -271,8 +272,7 @@ class Generation:
             spoken.append(token)
             if self.request.on_token is not None:
                 self.request.on_token(ticket.prompt, ticket.sample, token, log_prob)
-            stops = self.ending.stops
-            if stops is not None and len(spoken) >= self.sampling.min_new_tokens and stops.found(spoken):
+            if self.stops is not None and len(spoken) >= self.sampling.min_new_tokens and self.stops.found(spoken):
                 stopped.add(slot)
         return stopped
 

@@ -18,10 +18,9 @@ from steersman.models.answer_kl import ModelView
 from steersman.models.rows import padded_groups
 from steersman.rollout.batch import FinishReason, Rollout, RolloutBatch
 from steersman.rollout.engine import OnToken, Sampling, seeds_for
+from steersman.rollout.request import Ending
 from steersman.rollout.sampler import draw
-from steersman.rollout.stops import StopStrings
 from steersman.rollout.uniforms import uniforms
-from steersman.text.tokeniser import Tokeniser
 
 
 class MixtureEngine:
@@ -36,14 +35,12 @@ class MixtureEngine:
         reference: ModelView,
         *,
         share: float,
-        tokeniser: Tokeniser,
-        end_ids: Sequence[int],
-        never_ids: Sequence[int] = (),
+        ending: Ending,
         token_budget: int,
     ) -> None:
         self._models = ((policy, 1 - share), (reference, share))
-        self._tokeniser, self._end_ids, self._budget = tokeniser, frozenset(end_ids), token_budget
-        self._never = torch.tensor(sorted(never_ids), dtype=torch.long) if never_ids else None
+        self._ending, self._end_ids, self._budget = ending, frozenset(ending.end_ids), token_budget
+        self._never = torch.tensor(sorted(ending.never_ids), dtype=torch.long) if ending.never_ids else None
 
     def load_weights(self, state: object, version: int) -> None:
         """The models are the caller's own, so there is nothing to load."""
@@ -59,7 +56,7 @@ class MixtureEngine:
     ) -> RolloutBatch:
         each = seeds_for(seeds, len(prompts), samples)
         numbers = uniforms(each, sampling.max_new_tokens)
-        stops = StopStrings(self._tokeniser, sampling.stop) if sampling.stop else None
+        stops = self._ending.stops(sampling)
         answers: list[list[int]] = [[] for _ in each]
         log_probs: list[list[float]] = [[] for _ in each]
         finish: list[FinishReason] = ["length" for _ in each]

@@ -5,7 +5,7 @@ Numbers do not depend on the rest of the batch, up to the rounding of matrix pro
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -23,8 +23,6 @@ from steersman.rollout.fused import FusedDecoder
 from steersman.rollout.generation import Generation
 from steersman.rollout.graphed import GraphedDecoder
 from steersman.rollout.request import Ending, GenerationRequest, Ticket
-from steersman.rollout.stops import StopStrings
-from steersman.text.tokeniser import Tokeniser
 
 # The largest number of samples that are generated at once, by device.
 ROWS = {"cpu": 64, "mps": 128, "cuda": 256}
@@ -36,48 +34,51 @@ _FREE_SHARE = 0.5
 _KEPT_SHARE = 0.1
 
 
-class NativeEngine:
-    """An engine in this process. `end_ids` are the EOS ids (`text.tokeniser.end_ids`), `never_ids` those that are never
-    drawn (a PAD of its own); a tokeniser is needed for stop strings only. `acting_as` is the adapter that answers, None
-    the model without one.
+@dataclass(frozen=True, slots=True)
+class DecodingOptions:
+    """How the engine decodes: by which path, and within which memory.
 
     `rows` is the largest number of samples at once. `token_budget` is the largest number of tokens in the KV cache,
-    prompts included; samples that do not fit wait. `guide` are Q heads with their default weight `q_beta`; they are not
-    copied. With `with_token_info` answers come with entropies, and with values by `value_head`, which is on the same
-    trunk, where the fast decoder is used. `dtype` is that of the fast decoder's copy of the weights, if not the model's
-    own.
+    prompts included; samples that do not fit wait. `dtype` is that of the fast decoder's copy of the weights, if not
+    the model's own.
+    """
+
+    path: Path | Literal["auto"] = "auto"
+    rows: int | None = None
+    token_budget: int | None = None
+    dtype: torch.dtype | None = None
+
+    def __post_init__(self) -> None:
+        if any(given is not None and given < 1 for given in (self.rows, self.token_budget)):
+            raise UsageError(
+                f"rows is {self.rows} and token_budget {self.token_budget}; expected 1 or more, or None for a default"
+            )
+
+
+class NativeEngine:
+    """An engine in this process. `acting_as` is the adapter that answers, None the model without one.
+
+    `guide` are Q heads with their default weight `q_beta`; they are not copied. With `with_token_info` answers come
+    with entropies, and with values by `value_head`, which is on the same trunk, where the fast decoder is used.
     """
 
     def __init__(
         self,
         backbone: Backbone,
+        ending: Ending,
         *,
-        end_ids: Sequence[int],
-        never_ids: Sequence[int] = (),
-        tokeniser: Tokeniser | None = None,
         acting_as: str | None = None,
-        version: int = 0,
-        path: Path | Literal["auto"] = "auto",
-        rows: int | None = None,
-        token_budget: int | None = None,
         guide: Guide | None = None,
         with_token_info: bool = False,
         value_head: ValueHead | None = None,
-        dtype: torch.dtype | None = None,
+        options: DecodingOptions = DecodingOptions(),
     ) -> None:
-        if (rows is not None and rows < 1) or (token_budget is not None and token_budget < 1):
-            raise UsageError(
-                f"rows is {rows} and token_budget {token_budget}; expected 1 or more, or None for a default"
-            )
-        self.backbone, self.tokeniser, self.acting_as = backbone, tokeniser, acting_as
-        self.end_ids, self.never_ids = tuple(end_ids), tuple(never_ids)
-        self.wish: Path | Literal["auto"] = path
-        self.rows = rows or ROWS.get(backbone.device.type, 64)
-        self.token_budget = token_budget
-        self.guide = guide
-        self.with_token_info, self.value_head, self.dtype = with_token_info, value_head, dtype
+        self.backbone, self.ending, self.acting_as = backbone, ending, acting_as
+        self.guide, self.with_token_info, self.value_head = guide, with_token_info, value_head
+        self.options = options
+        self.rows = options.rows or ROWS.get(backbone.device.type, 64)
         self.on_answer: Callable[[Rollout], None] | None = None
-        self._version = version
+        self._version = 0
         self._decoder: Decoder | None = None
         self._stale = False
         self._taken: tuple[int, ...] = ()
@@ -136,7 +137,7 @@ class NativeEngine:
             prompts,
             tickets,
             sampling,
-            Ending(self.end_ids, self._stops(sampling), self.never_ids),
+            self.ending,
             version=self._version,
             on_token=on_token,
             on_answer=self.on_answer,
@@ -176,21 +177,11 @@ class NativeEngine:
             tickets.append([Ticket(i, n, seeds[i * samples + n], limit) for n in range(samples)])
         return tickets
 
-    def _stops(self, sampling: Sampling) -> StopStrings | None:
-        if not sampling.stop:
-            return None
-        if self.tokeniser is None:
-            raise UsageError(
-                f"the stop strings {sampling.stop!r} are found in decoded text, and this engine has no tokeniser; "
-                "make it with one, or give stop_ids"
-            )
-        return StopStrings(self.tokeniser, sampling.stop)
-
     def _slots(self, prompts: Sequence[Sequence[int]], tickets: Sequence[Sequence[Ticket]], decoder: Decoder) -> int:
         """The number of samples at once: bounded by the request, by the token budget and by `rows`."""
         longest = max(len(prompt) + group[0].limit for prompt, group in zip(prompts, tickets, strict=True))
         held = decoder.remembered_bytes if isinstance(decoder, GraphedDecoder) else 0
-        budget = self.token_budget or default_token_budget(self.backbone, held)
+        budget = self.options.token_budget or default_token_budget(self.backbone, held)
         slots = max(1, min(self.rows, sum(len(group) for group in tickets), budget // longest))
         if isinstance(decoder, GraphedDecoder) and decoder.width(slots) * longest > budget:
             # its cache has as many rows as its step
@@ -209,7 +200,7 @@ class NativeEngine:
         if self.path is None or not self._make_again(self.path, q_heads, held):
             # free it first: choosing another decoder makes a second copy
             held = None
-            given = (self.backbone, self.acting_as, q_heads, self.wish, self.dtype)
+            given = (self.backbone, self.acting_as, q_heads, self.options.path, self.options.dtype)
             self._decoder, self.why_slower = choose_decoder(*given)
             self.path = self._decoder.name
         self._taken, self._q_heads, self._stale = taken, q_heads, False
@@ -226,7 +217,7 @@ class NativeEngine:
         the decoder was chosen. In bf16 the check is as coarse as the numbers."""
         with decoding(self.backbone, fast=path in COPYING):
             if held is None:
-                made = PATHS[path](self.backbone, self.acting_as, q_heads, self.dtype)
+                made = PATHS[path](self.backbone, self.acting_as, q_heads, self.options.dtype)
             else:
                 held.refill(self.acting_as)
                 made = held

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from steersman.errors import UsageError
 from steersman.rollout.batch import Rollout
 from steersman.rollout.engine import OnToken, Sampling
 from steersman.rollout.stops import StopStrings
+from steersman.text.tokeniser import Tokeniser
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +22,22 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """EOS ids and stop strings, which end a sample before its largest number of tokens; and ids that are never
-    drawn."""
+    """The EOS ids of a model (`text.tokeniser.end_ids`), the ids that are never drawn (a PAD of its own), and the
+    tokeniser, which is needed for stop strings only."""
 
-    end_ids: tuple[int, ...]
-    stops: StopStrings | None
-    never_ids: tuple[int, ...] = ()
+    end_ids: Sequence[int]
+    never_ids: Sequence[int] = ()
+    tokeniser: Tokeniser | None = None
+
+    def stops(self, sampling: Sampling) -> StopStrings | None:
+        if not sampling.stop:
+            return None
+        if self.tokeniser is None:
+            raise UsageError(
+                f"the stop strings {sampling.stop!r} are found in decoded text, and this engine has no tokeniser; "
+                "make it with one, or give stop_ids"
+            )
+        return StopStrings(self.tokeniser, sampling.stop)
 
 
 @dataclass(frozen=True, slots=True)

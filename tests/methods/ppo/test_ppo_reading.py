@@ -25,7 +25,8 @@ from steersman.models.tiny import write_tiny_model
 from steersman.parallel.world import World
 from steersman.records import Prompt
 from steersman.rollout.engine import Sampling
-from steersman.rollout.native import NativeEngine
+from steersman.rollout.native import DecodingOptions, NativeEngine
+from steersman.rollout.request import Ending
 from steersman.settings.shaping import KlSettings
 
 TEMPERATURE = 0.7
@@ -64,11 +65,11 @@ def actors_of(layout: str, tmp_path) -> ModelActors:
 def answered(actors: ModelActors, **sampling) -> tuple[NativeEngine, list[Sample]]:
     engine = NativeEngine(
         actors.backbone,
-        end_ids=(3,),
+        Ending((3,)),
         acting_as=actors.policy_adapter,
         with_token_info=True,
         value_head=actors.value_head if actors.values_on_the_policys_trunk else None,
-        rows=5,
+        options=DecodingOptions(rows=5),
     )
     prompts = [list(range(5, 5 + length)) for length in (2, 9, 4, 7, 3, 12, 6, 2, 8)]
     asked = Sampling(max_new_tokens=9, temperature=TEMPERATURE, **sampling)

@@ -16,6 +16,7 @@ from steersman.records import Prompt
 from steersman.reward.scorer import Score
 from steersman.rollout.engine import Sampling
 from steersman.rollout.native import NativeEngine
+from steersman.rollout.request import Ending
 
 
 class Told(Exception):  # noqa: N818
@@ -82,11 +83,11 @@ def test_shares_of_prompts_make_the_answers_of_one_engine(size, tiny_llama):
     prompts = [(5, 6, 7), (8, 9), (10,)]
     sampling = Sampling(6, 1.0)
     seeds = [11, 12, 13, 14, 15, 16]
-    plain = NativeEngine(backbone, end_ids=(2,)).generate(prompts, sampling, samples=2, seeds=seeds)
+    plain = NativeEngine(backbone, Ending((2,))).generate(prompts, sampling, samples=2, seeds=seeds)
     heard: set[tuple[int, int]] = set()
 
     def generate(world: World):
-        engine = DistributedEngine(NativeEngine(backbone, end_ids=(2,)), backbone, world)
+        engine = DistributedEngine(NativeEngine(backbone, Ending((2,))), backbone, world)
         return engine.generate(
             prompts, sampling, samples=2, seeds=seeds, on_token=lambda p, n, token, log_prob: heard.add((p, n))
         )
@@ -101,7 +102,7 @@ def test_shares_of_prompts_make_the_answers_of_one_engine(size, tiny_llama):
 
 def test_no_prompts_at_all_are_refused_in_every_process(tiny_llama):
     backbone = load_causal(tiny_llama, dtype=torch.float32, device="cpu")
-    engine = DistributedEngine(NativeEngine(backbone, end_ids=(2,)), backbone, World.alone())
+    engine = DistributedEngine(NativeEngine(backbone, Ending((2,))), backbone, World.alone())
     with pytest.raises(DataError, match="there are no prompts to answer"):
         engine.generate([], Sampling(4, 1.0), seeds=0)
 

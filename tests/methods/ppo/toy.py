@@ -30,7 +30,8 @@ from steersman.records import Prompt
 from steersman.reward.scorer import Item, Score
 from steersman.rollout.batch import Rollout, RolloutBatch
 from steersman.rollout.engine import Sampling
-from steersman.rollout.native import NativeEngine
+from steersman.rollout.native import DecodingOptions, NativeEngine
+from steersman.rollout.request import Ending
 from steersman.settings.ppo import PpoSettings
 from steersman.train.core import Learner
 from steersman.train.optim import Optimisation
@@ -167,7 +168,11 @@ def transformer(vocabulary: int, length: int, seed: int, folder: Path) -> tuple[
         critic=None,
         frozen=copy.deepcopy(backbone).requires_grad_(False),
     )
-    return Problem(vocabulary, length, seed, table), actors, NativeEngine(backbone, end_ids=(), rows=512)
+    return (
+        Problem(vocabulary, length, seed, table),
+        actors,
+        NativeEngine(backbone, Ending(()), options=DecodingOptions(rows=512)),
+    )
 
 
 def policy_log_probs(problem: Problem, actors: Any) -> Tensor:

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "dataclass_rows": "errors",
     "records": "errors dataclass_rows",
     "settings": "secrets errors",
+    "constitution": "inert errors dataclass_rows records settings",
     "maths": "",
     "costs": "errors",
     "batches": "errors",
@@ -31,16 +32,17 @@ MAY_IMPORT = {
     "parallel": "printing errors",
     "data": "errors records batches text",
     "rollout": "errors records batches text maths models parallel",
-    "reward": "secrets errors records batches text maths models rollout",
+    "reward": "secrets errors records constitution batches text maths models rollout",
     "train": "errors batches maths models parallel runs",
     "evaluate": "printing errors records settings maths data reward runs",
     "watch": "errors records maths runs evaluate reward",
     "pages": "errors records maths evaluate",
     "methods": (
-        "errors records settings maths batches runs text models parallel data rollout reward train evaluate watch"
+        "errors records settings constitution maths batches runs text models parallel data rollout reward train "
+        "evaluate watch"
     ),
-    "harbour": "errors records maths text models data reward",
-    "judging": "inert errors records runs",
+    "harbour": "errors records constitution maths text models data reward",
+    "judging": "inert errors records constitution runs",
     "reports": "secrets errors records maths runs evaluate watch pages harbour",
     "execution": "printing secrets errors settings maths batches runs models parallel data train",
     "loading": "printing errors records settings runs text models parallel data rollout reward train harbour execution",
@@ -48,8 +50,8 @@ MAY_IMPORT = {
         "errors records settings batches runs text models parallel data rollout reward judging loading execution"
     ),
     "inference": (
-        "errors records settings maths batches runs text models parallel data rollout reward train evaluate pages "
-        "harbour "
+        "errors records settings constitution maths batches runs text models parallel data rollout reward train "
+        "evaluate pages harbour "
         "methods reports execution loading training_data"
     ),
 }
@@ -72,7 +74,19 @@ ONLY_IN = {
 }
 # packages and modules that must open without torch: what people wait for, and what a page or a terminal shows
 WITHOUT_TORCH = [
-    *("evaluate", "watch", "pages", "reports", "judging", "settings", "costs", "records", "errors", "runs"),
+    *(
+        "evaluate",
+        "watch",
+        "pages",
+        "reports",
+        "judging",
+        "settings",
+        "costs",
+        "records",
+        "errors",
+        "runs",
+        "constitution",
+    ),
     *("data.sources", "data.formats", "maths.statistics", "cli.main", "assemble.stages"),
 ]
 # file or file::function -> why it may be longer

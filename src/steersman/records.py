@@ -217,18 +217,42 @@ class ClassifiedText:
 
 
 @dataclass(frozen=True, slots=True)
+class PrincipleExample:
+    """A worked example of a principle: an answer that breaks it, the critique, and the revised answer."""
+
+    prompt: str
+    answer: str
+    critique: str = ""
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Principle:
-    """One principle of a constitution, with its requests for a critique and for a revision (constitutional AI)."""
+    """One principle of a constitution: its requests for a critique and a revision, its question for a comparison.
+
+    `text` states it in a sentence. `weight` is how often it is drawn, against the others. `kinds` are the kinds of
+    prompts that it is for; none means all.
+    """
 
     name: str
     text: str
     critique_request: str = ""
     revision_request: str = ""
+    comparison_question: str = ""
+    rating_question: str = ""
+    weight: float = 1.0
+    kinds: tuple[str, ...] = ()
+    examples: tuple[PrincipleExample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Critique:
-    """A model's answer, a critique of it by one principle, and the revised answer."""
+    """A model's answer, a critique of it by one principle, and the revised answer.
+
+    `model` wrote the critique and the revision. `round` counts from 1: later rounds revise the revision before. `last`
+    marks a prompt's last round. `status` is "" for a usable row; else it says what is wrong, such as
+    "critique: empty". `seed` is that of the critique; the revision's is with the revision.
+    """
 
     prompt: Prompt
     original: Completion
@@ -236,6 +260,13 @@ class Critique:
     critique: str
     revision: Completion
     id: str = ""
+    principle_hash: str = ""
+    constitution: str = ""
+    model: str = ""
+    round: int = 1
+    last: bool = True
+    seed: int | None = None
+    status: str = ""
 
 
 @dataclass(frozen=True, slots=True)

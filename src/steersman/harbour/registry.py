@@ -9,12 +9,12 @@ from functools import lru_cache, partial
 from importlib import resources
 from typing import Any
 
+from steersman.constitution.load import load_constitution
 from steersman.errors import UsageError
 from steersman.harbour.demonstrations import demonstrations
 from steersman.harbour.documents import draw_documents
 from steersman.harbour.grammar.replies import draw_style, write
 from steersman.harbour.grammar.situations import read_prompt
-from steersman.harbour.grammar.tables import table
 from steersman.harbour.labellers import LABELLERS, compare, fonder, label, rank
 from steersman.harbour.prompts import as_prompt, draw_situations, prompts
 from steersman.harbour.taste import features
@@ -162,16 +162,7 @@ def documents(*, count: int = 1000, seed: int = 0) -> Iterator[Document | Demons
 
 def principles(*, count: int = 0, seed: int = 0) -> Iterator[Principle]:
     """The constitution that the base model understands: principles with a question and a request for revision."""
-    reactions = table("reactions")
-    found = [
-        Principle(
-            name,
-            text,
-            critique_request=reactions["check"][name]["ask"],
-            revision_request=reactions["sequel"]["better"][0],
-        )
-        for name, text in reactions["constitution"].items()
-    ]
+    found = load_constitution("harbour").principles
     yield from found[: count or len(found)]
 
 

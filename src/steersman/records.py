@@ -231,7 +231,7 @@ class Principle:
     """One principle of a constitution: its requests for a critique and a revision, its question for a comparison.
 
     `text` states it in a sentence. `weight` is how often it is drawn, against the others. `kinds` are the kinds of
-    prompts that it is for; none means all.
+    prompts that it is for; none means all. `rating_best` is "high", or "low" where a high rating means a bad answer.
     """
 
     name: str
@@ -240,6 +240,7 @@ class Principle:
     revision_request: str = ""
     comparison_question: str = ""
     rating_question: str = ""
+    rating_best: str = "high"
     weight: float = 1.0
     kinds: tuple[str, ...] = ()
     examples: tuple[PrincipleExample, ...] = ()

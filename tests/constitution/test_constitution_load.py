@@ -84,6 +84,8 @@ def test_those_that_are_shipped_load(name: str):
         (document(PRINCIPLE, judge={"choices": ["A", "A "]}), "judge.choices is ['A', 'A ']; expected two different"),
         (document(PRINCIPLE, judge={"highest": 1}), "judge.highest is 1; expected a whole number from 2 to 100"),
         (document(PRINCIPLE, judge=[]), "judge is []; expected a [judge] table"),
+        (document({**PRINCIPLE, "rating_best": "top"}), "principles[1].rating_best is 'top'; expected 'high' or 'low'"),
+        (document(PRINCIPLE, judge={"rating_form": 1}), "judge.rating_form is 1; expected 'fields' or 'turns'"),
         (document(PRINCIPLE, critic={"form": "talk"}), "critic.form is 'talk'; expected 'fields' or 'turns'"),
         (document(PRINCIPLE, judge={"rating": ""}), "judge.rating is empty"),
         (

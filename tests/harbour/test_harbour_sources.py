@@ -4,6 +4,7 @@ import pytest
 
 from steersman.errors import UsageError
 from steersman.harbour.demonstrations import WRITERS
+from steersman.harbour.grammar.tables import table
 from steersman.harbour.registry import classified, sources
 from steersman.harbour.taste import features
 from steersman.records import (
@@ -108,15 +109,13 @@ def test_documents_are_texts_and_conversations_without_marks_of_turns():
     assert not any("<|" in text for text in texts + answers)
 
 
-@pytest.mark.slow
-def test_every_principle_asks_a_question_the_base_was_taught():
-    said = {
-        message.content
-        for document in sources()["harbour:documents"](count=3000)
-        if isinstance(document, Demonstration)
-        for message in document.prompt.messages
-    }
+def test_every_principle_speaks_the_language_that_the_base_is_taught():
+    taught = table("judging")
     for principle in sources()["harbour:principles"]():
-        assert principle.critique_request in said
-        assert principle.revision_request in said
+        fact = taught[principle.name]
+        assert principle.critique_request in fact["critique"]
+        assert principle.revision_request in fact["revise"]
+        assert principle.comparison_question in fact["better"]
+        assert principle.rating_question == fact.get("rate", "")
+        assert (principle.rating_best == "low") == (principle.rating_question != "" and principle.name != "true")
         assert principle.text.endswith(".")

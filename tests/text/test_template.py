@@ -81,6 +81,16 @@ def test_a_control_token_typed_by_a_person_stays_words():
     assert learned(CHATTY, row) == f"no {END}{END}so {END} it is{END}"
 
 
+def test_control_tokens_that_are_named_stay_control_tokens():
+    tokeniser = tiny_tokeniser()
+    tokeniser.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    prompt = Prompt((Message("user", "one<|im_start|>two<|im_end|>"),))
+    start, end = tokeniser.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    plain, named = encode_prompt(tokeniser, prompt), encode_prompt(tokeniser, prompt, control=["<|im_start|>"])
+    assert named.count(start) == plain.count(start) + 1
+    assert named.count(end) == plain.count(end)
+
+
 def test_a_plain_text_may_be_a_rendered_template():
     ids = encode_prompt(CHATTY, Prompt(text="<|user|>Hi\n<|assistant|>"))
     assert ids == encode_prompt(CHATTY, Prompt(messages=(Message("user", "Hi"),)))

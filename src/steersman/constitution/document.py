@@ -90,18 +90,24 @@ RATING_QUESTION = "How good is the answer?"
 class JudgeTemplates:
     """What a judge is asked. Each template has fields in braces; `{nonce}` marks where model text begins and ends.
 
+    `control_tokens` are strings in `comparison` and `reasoning` that the judge's tokeniser has as control tokens: they
+    are encoded as such, and an answer cannot contain them. `rating_form` "turns" asks for a rating as the next turn of
+    the conversation.
+
     `choices` are the two replies whose probabilities are compared. `opening` is how the judge's reply begins, before
     the choice. With reasons first, `reasoning_opening` begins the reasons, and `verdict` comes between them and the
     choice.
     """
 
     comparison: str = COMPARISON
+    control_tokens: tuple[str, ...] = ()
     choices: tuple[str, ...] = ("A", "B")
     opening: str = ""
     reasoning: str = REASONING
     reasoning_opening: str = "Let's think step by step:"
     verdict: str = "The better answer is"
     rating: str = RATING
+    rating_form: Literal["fields", "turns"] = "fields"
     rating_opening: str = ""
     highest: int = 10
 

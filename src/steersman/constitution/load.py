@@ -9,7 +9,7 @@ from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 from string import Formatter
-from typing import Any, cast, get_type_hints
+from typing import Any, cast
 
 from steersman.constitution.document import FIELDS, Constitution, CriticTemplates, JudgeTemplates
 from steersman.errors import DataError, UsageError
@@ -108,6 +108,7 @@ def _principle(where: str, key: str, row: Any, kinds: tuple[str, ...]) -> Princi
         _text(where, f"{key}.text", values.get("text", ""), empty=True),
         *(_text(where, f"{key}.{name}", values[name]) for name in REQUESTS),
         rating_question=_text(where, f"{key}.rating_question", values.get("rating_question", ""), empty=True),
+        rating_best=_one_of(where, f"{key}.rating_best", values.get("rating_best", "high"), ("high", "low")),
         weight=float(weight),
         kinds=own,
         examples=tuple(
@@ -142,11 +143,10 @@ def _templates(path: str, group: str, cls: type[Any], values: Any) -> Any:
             if type(value) is not int or not 2 <= value <= 100:
                 raise DataError(f"{path}: {key} is {value!r}; expected a whole number from 2 to 100")
             found[name] = value
-        elif key == "critic.form":
-            forms = get_type_hints(cls)["form"].__args__
-            if value not in forms:
-                raise DataError(f"{path}: {key} is {value!r}; expected {' or '.join(map(repr, forms))}")
-            found[name] = value
+        elif key in ("critic.form", "judge.rating_form"):
+            found[name] = _one_of(path, key, value, ("fields", "turns"))
+        elif key == "judge.control_tokens":
+            found[name] = _texts(path, key, value)
         else:
             found[name] = _text(path, key, value, empty=key in MAY_BE_EMPTY)
             if key in FIELDS:
@@ -174,6 +174,12 @@ def check_template(path: str, key: str, template: str) -> None:
             raise DataError(
                 f"{path}: {key} lacks the field {{{name}}}; expected {', '.join(f'{{{n}}}' for n in needed)}"
             )
+
+
+def _one_of(where: str, key: str, value: Any, options: tuple[str, ...]) -> str:
+    if value not in options:
+        raise DataError(f"{where}: {key} is {value!r}; expected {' or '.join(map(repr, options))}")
+    return value
 
 
 def _choices(path: str, value: Any) -> tuple[str, ...]:

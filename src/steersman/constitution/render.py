@@ -20,12 +20,14 @@ Examples = Sequence[tuple[Principle, PrincipleExample]]
 class ModelRequest:
     """What a model is sent. `opening` is how its reply begins: the model continues it.
 
-    `choices` are the replies whose probabilities are compared; empty where the reply is generated.
+    `choices` are the replies whose probabilities are compared; empty where the reply is generated. `control` are
+    strings in the messages that are encoded as control tokens; the texts of models have none of them.
     """
 
     messages: Messages
     opening: str = ""
     choices: tuple[str, ...] = ()
+    control: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -69,16 +71,17 @@ def comparison_request(
         },
         prompt,
         (seed, principle.name),
+        judge.control_tokens,
     )
     opening = judge.reasoning_opening if reasoning else judge.opening
-    return ModelRequest((Message("user", content),), opening, () if reasoning else judge.choices)
+    return ModelRequest((Message("user", content),), opening, () if reasoning else judge.choices, judge.control_tokens)
 
 
 def verdict_request(constitution: Constitution, reasoned: ModelRequest, reasons: str) -> ModelRequest:
     """The choice after the judge's reasons: the same messages; the reply opens with the reasons and `verdict`."""
     judge = constitution.judge
     said = " ".join(part for part in (reasoned.opening, inert(reasons).strip()) if part)
-    return ModelRequest(reasoned.messages, f"{said}\n{judge.verdict}", judge.choices)
+    return ModelRequest(reasoned.messages, f"{said}\n{judge.verdict}", judge.choices, reasoned.control)
 
 
 def rating_request(
@@ -86,17 +89,18 @@ def rating_request(
 ) -> ModelRequest:
     """How good an answer is by this principle, from 1 to `judge.highest`."""
     judge = constitution.judge
+    question = principle.rating_question or f"{principle.text} {RATING_QUESTION}".strip()
+    choices = tuple(str(number) for number in range(1, judge.highest + 1))
+    if judge.rating_form == "turns":
+        turns = (*_turns(prompt), Message("assistant", inert(answer)), Message("user", question))
+        return ModelRequest(turns, judge.rating_opening, choices)
     content = _fill(
         judge.rating,
         {"answer": answer},
-        {
-            "question": principle.rating_question or f"{principle.text} {RATING_QUESTION}".strip(),
-            "highest": str(judge.highest),
-        },
+        {"question": question, "highest": str(judge.highest)},
         prompt,
         (seed, principle.name),
     )
-    choices = tuple(str(number) for number in range(1, judge.highest + 1))
     return ModelRequest((Message("user", content),), judge.rating_opening, choices)
 
 
@@ -184,18 +188,31 @@ def _after(earlier: Messages, turns: Messages) -> Messages:
 
 
 def _fill(
-    template: str, data: Mapping[str, str], own: Mapping[str, str], prompt: Prompt, seeded: tuple[int, str]
+    template: str,
+    data: Mapping[str, str],
+    own: Mapping[str, str],
+    prompt: Prompt,
+    seeded: tuple[int, str],
+    control: tuple[str, ...] = (),
 ) -> str:
     """The template with its fields filled, each once: braces in a text stay as they are.
 
-    `data` are texts of models, `own` the constitution's words. The nonce depends on `seeded` and the prompt.
+    `data` are texts of models, `own` the constitution's words. The nonce depends on `seeded` and the prompt. `control`
+    tokens in a text become other characters.
     """
-    turns = _turns(prompt)
-    safe = {key: inert(text) for key, text in data.items()}
+    turns = tuple(Message(turn.role, _without(control, turn.content)) for turn in _turns(prompt))
+    safe = {key: _without(control, inert(text)) for key, text in data.items()}
     nonce = make_nonce(*seeded, prompt.id, absent_from=[*(turn.content for turn in turns), *safe.values()])
     marked = any(name == "nonce" for _, name, _, _ in Formatter().parse(template))
     filled = {**own, **safe, "conversation": _conversation(turns, nonce if marked else ""), "nonce": nonce}
     return "".join(text + (filled[name] if name else "") for text, name, _, _ in Formatter().parse(template))
+
+
+def _without(control: tuple[str, ...], text: str) -> str:
+    """The text with the first character of each control token replaced by its code, as `inert` writes one."""
+    for token in control:
+        text = text.replace(token, f"⟨U+{ord(token[0]):04X}⟩{token[1:]}")
+    return text
 
 
 def _conversation(turns: Messages, nonce: str) -> str:

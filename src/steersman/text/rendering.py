@@ -6,7 +6,7 @@ turn. This works with templates that insert or strip thinking, ignore add_genera
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -85,15 +85,18 @@ class Guarded:
         return reveal(self.text, self.hidden)
 
 
-def guard(tokeniser: Tokeniser, text: str, hidden: Sequence[str] = ()) -> Guarded:
-    """Replace control tokens in a message by numbered markers. Numbers continue after those of `hidden`."""
+def guard(tokeniser: Tokeniser, text: str, hidden: Sequence[str] = (), *, control: Collection[str] = ()) -> Guarded:
+    """Replace control tokens in a message by numbered markers. Numbers continue after those of `hidden`.
+
+    Those in `control` stay, and are encoded as control tokens."""
     replaced = list(hidden)
 
     def hide(match: re.Match[str]) -> str:
         replaced.append(match.group())
         return f"{_OPEN}{len(replaced) - 1}{_CLOSE}"
 
-    return Guarded(_control_tokens(tuple(special_strings(tokeniser))).sub(hide, text), tuple(replaced))
+    strings = tuple(string for string in special_strings(tokeniser) if string not in control)
+    return Guarded(_control_tokens(strings).sub(hide, text), tuple(replaced))
 
 
 @lru_cache(maxsize=32)
@@ -162,15 +165,18 @@ def tokenise(tokeniser: Tokeniser, passage: Passage) -> tuple[list[int], list[Sp
     return ids, offsets
 
 
-def render_conversation(tokeniser: Tokeniser, messages: Sequence[Message], *, find_turns: bool) -> Rendered:
+def render_conversation(
+    tokeniser: Tokeniser, messages: Sequence[Message], *, find_turns: bool, control: Collection[str] = ()
+) -> Rendered:
     """A conversation rendered up to the answer. If it ends with an assistant message, the answer continues that
     message.
 
-    Earlier assistant turns are located only if `find_turns`, since that needs more renderings."""
+    Earlier assistant turns are located only if `find_turns`, since that needs more renderings. `control` are strings
+    in the messages that are control tokens and stay so."""
     hidden: tuple[str, ...] = ()
     guarded: list[Message] = []
     for message in messages:
-        content = guard(tokeniser, message.content, hidden)
+        content = guard(tokeniser, message.content, hidden, control=control)
         hidden = content.hidden
         guarded.append(Message(message.role, content.text))
     if guarded[-1].role == "assistant":

@@ -7,10 +7,11 @@ with a truncated row.
 A plain prompt (`Prompt.text`) is a user message to a model with a chat template (see `as_messages`), and is continued
 by a model without one.
 
-Message text never becomes control tokens: "<|im_end|>" inside a message is tokenised as plain characters. The one
-exception is a plain prompt that is continued, which may be a rendered template.
+Message text never becomes control tokens: "<|im_end|>" inside a message is tokenised as plain characters. The
+exceptions are a plain prompt that is continued, which may be a rendered template, and what `encode_prompt` is told.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,9 +62,12 @@ def as_messages(tokeniser: Tokeniser, prompt: Prompt) -> Messages | None:
     return (Message("user", prompt.text),)
 
 
-def encode_prompt(tokeniser: Tokeniser, prompt: Prompt) -> list[int]:
-    """The prompt's token ids, as generation starts from them. Never empty."""
-    return _start(tokeniser, prompt, find_turns=False).ids
+def encode_prompt(tokeniser: Tokeniser, prompt: Prompt, *, control: Collection[str] = ()) -> list[int]:
+    """The prompt's token ids, as generation starts from them. Never empty.
+
+    `control` are strings in its messages that are encoded as control tokens: whoever names them has made sure that
+    they are in no text of others."""
+    return _start(tokeniser, prompt, find_turns=False, control=control).ids
 
 
 def encode_demonstration(
@@ -146,11 +150,11 @@ class _Start:
     rendered: Rendered
 
 
-def _start(tokeniser: Tokeniser, prompt: Prompt, *, find_turns: bool) -> _Start:
+def _start(tokeniser: Tokeniser, prompt: Prompt, *, find_turns: bool, control: Collection[str] = ()) -> _Start:
     """The encoded prompt. Assistant turns are marked only with `find_turns`."""
     messages = as_messages(tokeniser, prompt)
     if messages is not None:
-        rendered = render_conversation(tokeniser, messages, find_turns=find_turns)
+        rendered = render_conversation(tokeniser, messages, find_turns=find_turns, control=control)
     else:
         rendered = Rendered.of_text(prompt.text or "")
     rendered_ids, offsets = tokenise(tokeniser, rendered.prompt)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from steersman.errors import CheckpointError
+from steersman.runs import manifest
 from steersman.runs.checkpoints import Best, CheckpointStore
 from steersman.runs.manifest import MANIFEST, make_manifest, parse, read_manifest, render
 
@@ -169,6 +170,20 @@ def test_a_manifest_of_another_format_is_refused(tmp_path: Path):
     store, _ = make_store(tmp_path, 1)
     (store.path_of(1) / MANIFEST).write_bytes(render({"format": 99, "step": 1, "facts": {}, "files": {}}))
     assert store.verify(store.path_of(1)) == [f"{MANIFEST}: format 99; this version of Steersman reads 1"]
+
+
+def test_without_memory_for_threads_files_are_hashed_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    before = make_manifest(tmp_path, 1, {})
+
+    def refuse(count: int) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(manifest, "ThreadPoolExecutor", refuse)
+    assert make_manifest(tmp_path, 1, {}) == before
 
 
 def test_a_manifest_that_cannot_be_opened_is_damage(tmp_path: Path):

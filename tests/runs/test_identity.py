@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from steersman.errors import ModelError
+from steersman.runs import hashes
 from steersman.runs.identity import identity_of, name_in, same_as_before, scorer_identity, upgraded
 
 
@@ -49,6 +51,19 @@ def test_the_identity_is_the_hash_of_names_and_contents(tmp_path):
     expected = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
     assert identity_of(str(model)) == f"{model} sha256:{expected}"
     assert name_in(identity_of(str(model))) == str(model)
+
+
+def test_a_model_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    model = folder_of(tmp_path / "model", b"weights")
+
+    def refuse(path, *, stored=True):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(hashes, "known_hash", refuse)
+    with pytest.raises(
+        ModelError, match=r"model/config\.json cannot be read: Permission denied; check the file's perm"
+    ):
+        identity_of(str(model))
 
 
 def test_what_is_no_folder_is_its_own_name():

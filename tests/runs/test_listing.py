@@ -74,6 +74,14 @@ def test_the_time_between_a_stop_and_the_resume_is_not_counted(tmp_path: Path):
     assert list_runs(tmp_path)[0].seconds == 0
 
 
+def test_a_run_without_a_journal_worked_until_its_end(tmp_path: Path):
+    folder = make_run(tmp_path / "one")
+    folder.journal_path.unlink()
+    folder.ending_path.write_text('{"state": "finished", "step": 3, "time": 1767323052.5}')
+    [run] = list_runs(tmp_path)
+    assert (run.state, run.step, run.seconds) == ("finished", 3, 7.5)
+
+
 @pytest.mark.parametrize(
     ("victim", "named"),
     [

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from steersman.assemble.stages import STAGES
-from steersman.runs.signals import RESUMABLE, STOP_SIGNALS, StopRequest, stopping_while_loading
+from steersman.runs.signals import PREEMPTED, RESUMABLE, STOP_SIGNALS, StopRequest, stopping_while_loading
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
@@ -38,6 +38,55 @@ def test_a_handler_from_outside_python_becomes_the_default(monkeypatch: pytest.M
     with StopRequest():
         pass
     assert installed[-len(STOP_SIGNALS) :] == [signal.SIG_DFL] * len(STOP_SIGNALS)
+
+
+@pytest.fixture
+def exits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The exit codes that this process would have ended with."""
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    return codes
+
+
+def test_a_signal_before_the_work_begins_ends_a_command_after_its_last_words(exits: list[int]):
+    told: list[str] = []
+    with stopping_while_loading(["sft"]), StopRequest() as stop:
+        stop.before_leaving = told.append
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert (told, exits) == (["SIGUSR1"], [PREEMPTED])
+        stop.begin()
+        os.kill(os.getpid(), signal.SIGUSR1)
+    assert (told, exits) == (["SIGUSR1"], [PREEMPTED]), "work that has begun is saved first"
+
+
+def test_last_words_that_fail_do_not_keep_a_command_from_ending(exits: list[int]):
+    def fail(signal: str) -> None:
+        raise OSError("the disk is full")
+
+    with stopping_while_loading(["sft"]), StopRequest() as stop:
+        stop.before_leaving = fail
+        with pytest.raises(OSError, match="the disk is full"):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert exits == [PREEMPTED]
+
+
+def test_a_program_that_is_no_command_is_asked_to_stop_and_never_ended(exits: list[int]):
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (stop.requested, exits) == ("SIGTERM", [])
+
+
+def test_what_is_said_is_said_once_for_all_processes(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], exits: list[int]
+):
+    monkeypatch.setenv("RANK", "1")
+    with StopRequest():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert capfd.readouterr().err == ""
+    monkeypatch.setenv("RANK", "0")
+    with StopRequest():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert "SIGTERM: stopping after this step, with everything saved (Ctrl-C ends it at once" in capfd.readouterr().err
 
 
 def test_another_thread_can_ask_without_signals():

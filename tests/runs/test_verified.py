@@ -5,6 +5,7 @@ import random
 import pytest
 
 from steersman.errors import ModelError
+from steersman.runs import hashes
 from steersman.runs.manifest import MANIFEST
 from steersman.runs.verified import model_problems, seal, verification, verify_model
 
@@ -59,6 +60,21 @@ def test_what_differs_is_named(model, change, reason):
         verify_model(model)
     with pytest.raises(ModelError, match=reason), verification(True):
         verify_model(model)
+
+
+def test_a_file_that_cannot_be_read_is_named_beside_the_others(model, monkeypatch):
+    (model / "config.json").unlink()
+    (model / "more" / "heads.safetensors").write_bytes(b"longer than before")
+
+    def refuse(path, *, stored=True):
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(hashes, "known_hash", refuse)
+    assert model_problems(model) == [
+        "config.json: missing",
+        "more/heads.safetensors: 18 bytes instead of 5",
+        f"{model / 'model.safetensors'}: unreadable (Input/output error)",
+    ]
 
 
 def test_files_that_were_added_are_the_users_own(model):

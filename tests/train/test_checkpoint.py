@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from line import TWO, Line, Squares, line_learner
-from safetensors.torch import load_file
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from steersman.errors import CheckpointError
 from steersman.parallel.world import World
@@ -54,6 +54,23 @@ def test_the_generator_goes_on_where_it_was(tmp_path: Path):
     torch.manual_seed(99)
     load_checkpoint(tmp_path, line_learner(), ALONE)
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_a_gpu_s_generator_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    world, put_back = World.alone("cuda:0"), list[tuple[Tensor, torch.device]]()
+    state = torch.arange(16, dtype=torch.uint8)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: state)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: put_back.append((state, device)))
+    take_snapshot(line_learner(), {}, world).write(tmp_path)
+    load_checkpoint(tmp_path, line_learner(), ALONE)
+    assert put_back == [], "another device has no use for it"
+    load_checkpoint(tmp_path, line_learner(), world)
+    [(found, device)] = put_back
+    assert (found.tolist(), device) == (state.tolist(), torch.device("cuda:0"))
+    (tmp_path / "generators.safetensors").unlink()
+    save_file({"cpu/0": torch.get_rng_state()}, tmp_path / "generators.safetensors")
+    load_checkpoint(tmp_path, line_learner(), world)
+    assert len(put_back) == 1, "a checkpoint that was made without a GPU has none"
 
 
 def test_a_process_without_a_state_of_its_own_keeps_its_generator(tmp_path: Path):

@@ -1,6 +1,7 @@
 """One step of the core in numbers worked by hand, and what it does when something is wrong."""
 
 import math
+from collections.abc import Mapping
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from line import TWO, Line, Point, Squares, line_learner
 from torch import nn
 
 from steersman.errors import NotFinite
+from steersman.parallel.world import World
 from steersman.train.core import BAD_STEPS_IN_A_ROW, out_of_memory
 from steersman.train.objective import Sums, Term
 
@@ -176,6 +178,42 @@ def test_memory_that_runs_out_halves_the_micro_batch_until_it_fits():
         "out of memory: micro-batches now hold 1 tokens",
     ]
     assert learner.model.get_parameter("weight").item() == pytest.approx(0.6)
+
+
+def test_a_gpu_gives_its_unused_memory_back_before_the_step_is_repeated(monkeypatch):
+    emptied: list[int] = []
+    learner = line_learner(budget=2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(learner.progress.token_budget))
+    learner.step(TWO, Greedy(1))
+    assert emptied == [2]
+
+
+class Beside(World):
+    """One of two processes that work on the same rows; the other has a micro-batch more."""
+
+    def max(self, value: int) -> int:
+        return value + 1 if value > 0 else value
+
+    def sum(self, values: Mapping[str, float]) -> dict[str, float]:
+        return {name: value if name.startswith("coefficient") else value / 2 for name, value in values.items()}
+
+
+def test_a_process_with_fewer_micro_batches_runs_one_that_counts_nothing():
+    seen: list[int] = []
+
+    class Counting(Squares):
+        def __call__(self, model, batch):
+            seen.append(len(batch.x))
+            assert len(seen) < 3 or batch.x.tolist() == [1.0], "the first row of the step"
+            return super().__call__(model, batch)
+
+    learner = line_learner(budget=1)
+    learner._world = Beside(0, 1, torch.device("cpu"), None)
+    report = learner.step(TWO, Counting())
+    assert seen == [1, 1, 1]
+    assert report.gradient_norm == pytest.approx(6.0), "as with the two points alone"
+    assert (report.tokens, report.padding_share) == (1, 0.0), "half of two, of each process"
 
 
 def test_memory_too_small_for_one_point_is_an_error():

@@ -59,6 +59,13 @@ def test_one_group_more_is_made_where_the_fewest_cannot_hold_the_rows():
     assert shapes(micro_batches(rows(3, 3, 3), 5, packed=True)) == [of(3), of(3), of(3)]
 
 
+def test_groups_that_are_exactly_full_are_no_more_than_needed():
+    # 6 + 6 tokens; each goes to the group with fewer so far: 4 | 3, 3 to the 3, 2 to the 4
+    assert shapes(micro_batches(rows(4, 3, 3, 2), 6, packed=True)) == [of(4, 2), of(3, 3)]
+    # by 5 it takes three: 4 | 3 | 3, and 2 to the first 3
+    assert shapes(micro_batches(rows(4, 3, 3, 2), 5, packed=True)) == [of(4), of(3, 2), of(3)]
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_no_rows_are_no_groups(packed: bool):
     assert micro_batches([], 10, packed=packed) == []

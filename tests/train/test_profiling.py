@@ -21,6 +21,7 @@ class Recorder:
 
     def __init__(self, activities) -> None:
         self.running = False
+        self.activities = activities
 
     def start(self) -> None:
         self.running = True
@@ -84,6 +85,20 @@ def test_a_run_that_ends_before_anything_was_seen_leaves_nothing(tmp_path: Path)
     profile = Profile(tmp_path / "profile", 2, left=5)
     profile.end()
     assert not (tmp_path / "profile").exists()
+
+
+def test_a_gpu_is_looked_at_where_there_is_one(tmp_path: Path, monkeypatch):
+    kinds = torch.profiler.ProfilerActivity
+    for there, expected in ((False, [kinds.CPU]), (True, [kinds.CPU, kinds.CUDA])):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert Profile(tmp_path, 1, left=1)._profiler.activities == expected
+
+
+def test_the_seconds_are_those_between_the_first_step_that_is_looked_at_and_the_last(tmp_path: Path, monkeypatch):
+    clock = iter([10.0, 13.0])
+    monkeypatch.setattr("steersman.train.profiling.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    steps(Profile(tmp_path, 2, left=3), 3)
+    assert (tmp_path / "phases.txt").read_text().startswith("2 steps, 1.5000 s each while profiled")
 
 
 def test_the_table_has_the_dearest_phase_first_and_shares_of_the_whole_time(tmp_path: Path):

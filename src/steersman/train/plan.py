@@ -42,16 +42,16 @@ def _balanced(ordered: Sequence[UnitT], budget: int) -> list[list[UnitT]]:
     alone = [[unit] for unit in ordered if sum(unit.lengths) > budget]
     rest = [unit for unit in ordered if sum(unit.lengths) <= budget]
     fewest = -(-sum(sum(unit.lengths) for unit in rest) // budget)
-    for wanted in range(fewest, len(rest) + 1):
+    for wanted in range(fewest, len(rest)):
         heap = [(0, i) for i in range(wanted)]
         groups: list[list[UnitT]] = [[] for _ in heap]
         for unit in rest:
             total, i = heap[0]
             heapq.heapreplace(heap, (total + sum(unit.lengths), i))
             groups[i].append(unit)
-        if max(heap, default=(0, 0))[0] <= budget:
+        if max(heap)[0] <= budget:
             return alone + groups
-    return alone
+    return alone + [[unit] for unit in rest]
 
 
 def split_over_ranks(units: Sequence[UnitT], ranks: int) -> list[list[UnitT]]:

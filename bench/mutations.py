@@ -1,7 +1,7 @@
 """Small faults that can be planted in a Python file: each is one piece of its text, replaced.
 
-Left out: annotations, decorators, imports, strings and what stands inside of them, asserts (they tell the type checker
-something), and the bodies of protocols.
+Left out: annotations and type variables, decorators, imports, strings and what stands inside of them, asserts (they
+tell the type checker something), and the bodies of protocols.
 """
 
 import ast
@@ -191,6 +191,8 @@ class _Finder:
                 self.add(node, f"{self.text(node.target)} {operator}= {self.text(node.value)}")
             self.expression(node.value)
         elif isinstance(node, ast.Assign):
+            if _is_type_variable(node.value):
+                return
             if self.inside and all(isinstance(target, ast.Attribute | ast.Subscript) for target in node.targets):
                 self.add(node, "pass")
             self.expression(node.value)
@@ -362,6 +364,10 @@ def _other_constants(value: object) -> tuple[str, ...]:
     if isinstance(value, float):
         return (f"({value + 1!r})", f"({value - 1!r})", *([f"({-value!r})"] if value else []))
     return ()
+
+
+def _is_type_variable(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "TypeVar"
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -97,6 +97,12 @@ def test_people_are_the_ceiling():
     ]
 
 
+def test_an_agreement_that_is_not_defined_has_no_interval():
+    nowhere = Interval(math.nan, math.nan, math.nan)
+    found = added(ceiling=HumanCeiling(1, 2, SHARE, SHARE, SHARE, nowhere))
+    assert found[-1] == "  two people agree: 62.5% (56.2% to 68.8%); Krippendorff's alpha not defined"
+
+
 def test_groups_stand_under_their_title():
     group = Accuracy("ann", 1200, SHARE)
     assert added(

@@ -12,7 +12,7 @@ import torch
 from onestep import Learned, one_step
 from torch import Tensor, nn
 
-from steersman.batches import AnswerGroup, PairBatch, TokenBatch, TokenRow, pad_groups
+from steersman.batches import AnswerGroup, PairBatch, TokenBatch, TokenRow, pad_groups, pad_rows
 from steersman.execution.learner import collate_groups
 from steersman.methods.reward_model import Preference, Trainee
 from steersman.models.adapters import add_lora
@@ -264,10 +264,24 @@ def test_golden_losses():
 
 
 def test_accuracy_counts_equal_scores_half_and_ties_not_at_all():
-    batch = batch_of(pair((2, 2), 1.0), pair((2, 2), 0.0), pair((2, 2), 0.2), pair((2, 2), 0.5), pair((2, 2), 0.0))
+    batch = batch_of(pair((2, 2), 0.0), pair((2, 2), 0.0), pair((2, 2), 0.2), pair((2, 2), 0.5), pair((2, 2), 0.0))
     # right, wrong, equal, (a tie), equal: 1 + 0 + 0.5 + 0.5 of 4
-    sums = Preference(use_margin=False, centring=0.0)(Fixed(2, 1, 3, 1, 1, 1, 5, 0, 4, 4), batch)
+    sums = Preference(use_margin=False, centring=0.0)(Fixed(1, 2, 3, 1, 1, 1, 5, 0, 4, 4), batch)
     assert sums.metrics["accuracy"] == (2.0, 4.0)
-    # |1| + |2| + 0 + |5| + 0 over 5 pairs; all scores 2+1+3+1+1+1+5+0+4+4
+    # |-1| + |2| + 0 + |5| + 0 over 5 pairs; all scores 1+2+3+1+1+1+5+0+4+4
     assert sums.metrics["gap"] == (8.0, 5.0)
     assert sums.metrics["score"] == (22.0, 10.0)
+
+
+def test_steps_and_heads_are_scored_by_the_model_itself(trainee):
+    generator = torch.Generator().manual_seed(4)
+    rows = [TokenRow(torch.randint(5, 300, (n,), generator=generator), torch.arange(n) % 3 == 2) for n in (7, 4)]
+    batch, weight = pad_rows(rows, pad_id=1), trainee.reward.head.weight[0]
+    expected = []
+    for row in rows:
+        hidden = trainee.reward.backbone.trunk(input_ids=row.ids[None]).last_hidden_state[0]
+        expected += [hidden[place] @ weight for place in row.loss_mask.nonzero()[:, 0]]
+    torch.testing.assert_close(trainee.step_logits(batch), torch.stack(expected), check_dtype=False)
+    last = torch.stack([plain_score(trainee, row) for row in rows])
+    torch.testing.assert_close(trainee.scores_by_head(batch)[:, 0], last, check_dtype=False)
+    torch.testing.assert_close(trainee.scores(batch), last, check_dtype=False)

@@ -40,6 +40,15 @@ def test_caches_of_a_home_that_cannot_be_written_are_moved_for_libraries_too(env
     assert move_unwritable_caches() == ""
 
 
+def test_the_same_folder_is_used_each_time(environment, tmp_path):
+    environment.setenv("HOME", "/dev/null/home")
+    first = move_unwritable_caches()
+    for name in ("XDG_CACHE_HOME", *caches.OTHERS):
+        environment.delenv(name)
+    assert move_unwritable_caches() == first
+    assert [path.name for path in tmp_path.iterdir()] == [f"steersman-cache-{os.getuid()}"]
+
+
 def test_somebody_elses_link_is_not_followed(environment, tmp_path):
     environment.setenv("HOME", "/dev/null/home")
     (tmp_path / "elsewhere").mkdir()

@@ -1,5 +1,6 @@
 """The journal: rows in, rows out, through kills, cuts and numbers that are none."""
 
+import io
 import json
 import math
 import os
@@ -238,6 +239,45 @@ def test_damaged_lines_are_passed_over_and_named(tmp_path: Path):
     assert [row["step"] for row in read_rows(path)[0]] == [1, 4]
     assert [line.line for line in malformed_lines(path)] == [2, 3]
     assert str(malformed_lines(path)[1]) == f"{path}:3: not a journal row"
+
+
+class Counting(io.FileIO):
+    """A file that counts the bytes that are read of it."""
+
+    bytes_read = 0
+
+    def read(self, *size: int) -> bytes:
+        data = super().read(*size)
+        type(self).bytes_read += len(data)
+        return data
+
+
+def test_of_a_long_journal_only_the_end_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "journal.jsonl"
+    path.write_text("".join(f'{{"step": {step}, "time": 1.0, "note": "{"x" * 1000}"}}\n' for step in range(300)))
+    monkeypatch.setattr(Path, "open", lambda path, mode: Counting(str(path), mode))
+    assert [row["step"] for row in last_rows(path, 3)] == [297, 298, 299]
+    assert Counting.bytes_read == 1 << 16, "of 300,000 bytes"
+
+
+def test_a_row_that_the_disk_took_in_part_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path, write = tmp_path / "journal.jsonl", os.write
+    with Journal(path, clock=lambda: 1.0) as journal:
+        journal.write({"step": 1, "loss": 0.5})
+        before = path.read_bytes()
+
+        def filling(descriptor: int, data: bytes) -> int:
+            if path.stat().st_size > len(before):
+                raise OSError(28, "No space left on device")
+            return write(descriptor, data[:5])
+
+        monkeypatch.setattr(os, "write", filling)
+        with pytest.raises(SteersmanError, match="No space left on device"):
+            journal.write({"step": 2, "loss": 0.25})
+        assert path.read_bytes() == before
+        monkeypatch.undo()
+        journal.write({"step": 2, "loss": 0.25})
+    assert [row["step"] for row in read_rows(path)[0]] == [1, 2]
 
 
 def test_a_full_disk_leaves_whole_rows_and_says_so(tmp_path: Path, start_program: Any):

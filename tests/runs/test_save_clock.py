@@ -40,3 +40,12 @@ def test_checkpoints_that_take_long_are_written_less_often():
 
 def test_none_switches_it_off():
     assert saves(None, [10_000.0] * 5) == []
+
+
+def test_a_clock_runs_from_its_making_until_it_begins():
+    now = 1000.0
+    clock = SaveClock(300.0, lambda: now)
+    now = 1140.0
+    assert not clock.due(), "140 s have passed, and the next step would end at 280"
+    now = 1230.0
+    assert clock.due(), "90 s more would be 320"

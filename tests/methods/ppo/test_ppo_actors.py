@@ -243,3 +243,38 @@ def test_one_process_shares_nothing_out(tmp_path):
     actors = made(tmp_path)
     assert shard_actors(actors, World.alone()) is actors.backbone
     assert not actors.sharded
+
+
+def test_several_processes_share_the_models_out_and_the_engine_has_a_copy(tmp_path):
+    actors = made(tmp_path, layout="separate")
+    assert actors.critic_apart
+    plain = shard_actors(actors, World(0, 2, torch.device("cpu"), None))
+    assert plain is not actors.backbone
+    ours = {id(p) for p in actors.parameters()}
+    assert all(id(p) not in ours for p in plain.parameters())
+    assert actors.sharded
+    assert not actors.critic_apart, "sharded models run together"
+
+
+def test_a_value_head_on_the_policy_s_trunk_may_begin_as_a_reward_model_s(tmp_path):
+    model = reward_folder(tmp_path)
+    policy = load_causal(tmp_path / "base", dtype=torch.float32, device="cpu")
+    for folder in (tmp_path / "reward" / "model", tmp_path / "reward"):
+        if folder.name == "reward":
+            (folder / "recipe.toml").touch()
+        asked = settings(critic=str(folder))
+        actors = make_actors(asked, LanguageModel(policy, None, None, False))
+        rows = pad_rows([TokenRow(torch.tensor([7, 8, 9, 10]), torch.tensor([False, False, False, True]))], pad_id=0)
+        read = pad_rows([TokenRow(torch.tensor([7, 8, 9]), torch.zeros(3, dtype=torch.bool))], pad_id=0)
+        # the trunks are the same still, so the value before the last token is the score of what stands before it
+        assert actors.values(rows).item() == pytest.approx(model.normalised(model.scores(read)).item(), abs=1e-4)
+
+
+def test_a_value_head_of_another_base_is_refused(tmp_path):
+    reward_folder(tmp_path, layers=3)
+    with pytest.raises(
+        UsageError,
+        match=r"the reward model is a llama of 3 layers, width 64 and 320 tokens and the policy a llama of 2 layers, "
+        r"width 64 and 320 tokens",
+    ):
+        made(tmp_path, critic=str(tmp_path / "reward" / "model"))

@@ -107,6 +107,19 @@ def test_a_finished_episode_is_asked_no_more():
     assert all((one.rollout.ids[0] == 0) == (one.turns == 1) for one in found)
 
 
+def test_when_all_have_ended_no_turn_is_asked():
+    class AtOnce(Game):
+        def step(self, text: str) -> float:
+            return 2.0
+
+    engine = TurnEngine(Tabular(Problem(V, 3, 0)))
+    asked, options = [Prompt(text="?")] * 2, playing(AtOnce, max_turns=5)
+    found = play(asked, engine, ToyLanguage(), options, Sampling(1, 1.0), [[1, 2], [3]])
+    assert [len(prompts) for prompts in engine.asked] == [3]
+    assert [(one.turns, one.given_score.value) for one in found] == [(1, 2.0)] * 3
+    assert [(one.rollout.prompt, one.rollout.seed) for one in found] == [(0, 1), (0, 2), (1, 3)]
+
+
 class Wrong(Game):
     reply: Any = None
 

@@ -166,6 +166,68 @@ def test_the_pretraining_mix_has_a_mean_of_its_own():
     assert report.loss == pytest.approx(-0.5 + 0.1 * 7 / 12 + 0.5 * 2.0)
 
 
+@pytest.mark.parametrize("budget", [1, 10**6])
+@pytest.mark.parametrize(
+    ("mean_over", "entropy", "kl", "value"),
+    [
+        # entropies 1 and 3 of one answer and 1 of the other; k2 of log-ratios 0.5, 0.1 and 0.5; values that are off
+        # by 1, 0 and 1: halves of their squares
+        ("tokens", 5 / 3, (0.125 + 0.005 + 0.125) / 3, 1 / 3),
+        ("answers", (2 + 1) / 2, (0.065 + 0.125) / 2, (0.25 + 0.5) / 2),
+        # over two answers of 8 tokens at most
+        ("constant", 5 / 16, 0.255 / 16, 1 / 16),
+    ],
+)
+def test_every_term_is_a_mean_over_what_was_asked_for(mean_over, entropy, kl, value, budget):
+    units = [
+        experience(advantages=[0.0] * 2, returns=[1.0, 1.0], values=[0.0, 0.0], old=[-1.0, -1.0]),
+        experience(advantages=[0.0], returns=[1.0], values=[0.0], old=[-1.0]),
+    ]
+    in_loss = KlSettings(loss_coefficient=0.4, loss_estimator="k2")
+    aim = objective(in_loss, mean_over=mean_over, entropy_coefficient=0.1, value_clip=None, value_coefficient=0.5)
+    report = step(Given([-0.5, -0.9], [0.0, 1.0], [1.0, 3.0]), units, aim, budget=budget)
+    found = {name: pytest.approx(number) for name, number in report.terms.items()}
+    assert found == {"policy": 0.0, "entropy": -entropy, "KL in loss": kl, "value": value}
+    assert report.loss == pytest.approx(-0.1 * entropy + 0.4 * kl + 0.5 * value)
+
+
+class Apart(nn.Module):
+    """The same numbers; the critic is asked alone, when the policy's gradients are there."""
+
+    critic_apart = True
+    reference, exact_kl, pretraining = Given.reference, Given.exact_kl, Given.pretraining
+
+    def __init__(self, log_probs: Sequence[float], values: Sequence[float], entropies: Sequence[float]) -> None:
+        super().__init__()
+        self.log_probs = nn.Parameter(torch.tensor(log_probs))
+        self.entropies = nn.Parameter(torch.tensor(entropies))
+        self.of_states = nn.Parameter(torch.tensor(values))
+        self.had_gradients: list[bool] = []
+
+    def policy(self, batch: TokenBatch, *, temperature: float, with_entropy: bool):
+        raise AssertionError("policy and critic would be in memory together")
+
+    def policy_log_probs(self, batch: TokenBatch, *, temperature: float, with_entropy: bool):
+        places = torch.cat([torch.arange(int(row.sum())) for row in batch.loss_mask])
+        return self.log_probs[places], self.entropies[places] if with_entropy else None
+
+    def values(self, batch: TokenBatch) -> Tensor:
+        self.had_gradients.append(self.log_probs.grad is not None)
+        return self.of_states[torch.cat([torch.arange(int(row.sum())) for row in batch.loss_mask])]
+
+
+@pytest.mark.parametrize("budget", [1, 10**6])
+def test_a_critic_of_its_own_is_asked_after_the_policy_and_learns_the_same(budget):
+    given = ([-1.2, -0.9, -1.0], [0.3, 0.6, 0.9], [1.0, 2.0, 3.0])
+    apart, aim = Apart(*given), objective(entropy_coefficient=0.1)
+    one = step(apart, three_answers(), aim, budget=budget)
+    other = step(Given(*given), three_answers(), aim, budget=budget)
+    assert apart.had_gradients == [True] * (3 if budget == 1 else 1)
+    assert one.terms == pytest.approx(dict(other.terms))
+    assert one.metrics == pytest.approx(dict(other.metrics))
+    assert (one.loss, one.gradient_norm) == (pytest.approx(other.loss), pytest.approx(other.gradient_norm))
+
+
 def run_update(actors, aim: PpoObjective, **options):
     learner = learner_of(actors, **options)
     stats = update(learner, three_answers(), aim, seed=0, iteration=0, pretraining=None)
@@ -239,6 +301,24 @@ def test_an_update_ends_after_the_step_that_moved_further_than_the_target_and_no
     assert (ended.steps, ended.stopped_early) == (2, True), "a step that ends an epoch ends the update too"
     free = Moved(9.0, 9.0, 9.0, 9.0).update(epochs=2, minibatches=2, target_kl=None)
     assert (free.steps, free.stopped_early) == (4, False)
+
+
+def test_each_step_gets_the_texts_that_are_due_beside_its_answers():
+    seen: list[tuple[int, list[int]]] = []
+    learner = learner_of(Given([-1.0], [0.0]))
+
+    def stepped(units, aim) -> StepReport:
+        texts = [unit for unit in units if isinstance(unit, TokenRow)]
+        seen.append((len(units) - len(texts), [int(text.ids[0]) for text in texts]))
+        learner.progress.step += 1
+        return StepReport(1.0, {"policy": 1.0}, {"KL to old policy": 0.0}, 2.0, 0.1, 3, 0.5, 0.0, False)
+
+    def due(step: int) -> list[TokenRow]:
+        return [TokenRow(torch.tensor([step, 9]), torch.tensor([False, True]))] * 2
+
+    learner.step = stepped  # type: ignore[method-assign]
+    update(learner, three_answers(), objective(epochs=2, minibatches=1), seed=0, iteration=0, pretraining=due)
+    assert seen == [(3, [0, 0]), (3, [1, 1])]
 
 
 def test_an_update_over_nothing_takes_no_step():

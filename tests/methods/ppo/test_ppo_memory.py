@@ -1,0 +1,22 @@
+"""What a run knows before its first iteration."""
+
+from steersman.methods.ppo.memory import Memory
+
+
+def test_a_run_begins_with_nothing_counted_nothing_found_and_no_end():
+    facts = Memory(0.05).facts()
+    counted = ("iteration", "best_iteration", "measurements_since_best", "samples", "redrawn")
+    assert [facts.pop(name) for name in counted] == [0] * 5
+    assert facts.pop("scale") == {"count": 0.0, "mean": 0.0, "squares": 0.0}
+    watch = facts.pop("watch")
+    assert watch.pop("best_step") == 0
+    assert {name: bool(value) for name, value in watch.items()} == dict.fromkeys(watch, False)
+    assert (facts.pop("kl_coefficient"), facts.pop("ending")) == (0.05, "finished")
+    assert facts == {
+        "best_value": None,
+        "best_held_out": None,
+        "importance": False,
+        "reported": [],
+        "held_out": {},
+    }
+    assert Memory.of(Memory(0.05).facts()) == Memory(0.05)

@@ -45,7 +45,10 @@ MAY_IMPORT = {
     "judging": "inert errors records constitution runs",
     "reports": "secrets errors records maths runs evaluate watch pages harbour",
     "execution": "printing secrets errors settings maths batches runs models parallel data train",
-    "loading": "printing errors records settings runs text models parallel data rollout reward train harbour execution",
+    "loading": (
+        "printing errors records constitution settings runs text models parallel data rollout reward train harbour "
+        "execution"
+    ),
     "training_data": (
         "errors records settings batches runs text models parallel data rollout reward judging loading execution"
     ),

@@ -11,6 +11,7 @@ from steersman.cli import (
     chat,
     classifier,
     compare,
+    constitution,
     data,
     doctor,
     dpo,
@@ -65,6 +66,7 @@ app.command("chat", epilog=chat.EXAMPLE)(loads_models(chat.chat))
 app.command("plan", epilog=plan.EXAMPLE)(plan.plan)
 app.command("schema", epilog=schema.EXAMPLE)(schema.schema)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
+app.add_typer(constitution.app, name="constitution")
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
 

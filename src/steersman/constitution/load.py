@@ -2,6 +2,7 @@
 expected."""
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -44,6 +45,17 @@ def load_constitution(source: str | Path) -> Constitution:
     raise UsageError(
         f"no constitution {str(source)!r}: it is neither a file nor the name of a shipped constitution; {hint}"
     )
+
+
+def text_of(source: str | Path) -> str:
+    """The TOML of a constitution, from a file or a shipped one, with its comments."""
+    path = Path(source).expanduser()
+    return path.read_text(encoding="utf-8-sig") if is_file(path) else shipped_text(str(source))
+
+
+def renamed(text: str, name: str) -> str:
+    """The TOML of a constitution with another name."""
+    return re.sub(r"(?m)^name = .*$", lambda _: f"name = {json.dumps(name)}", text, count=1)
 
 
 def shipped_text(name: str) -> str:

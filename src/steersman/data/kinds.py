@@ -13,6 +13,7 @@ from steersman.records import (
     ClassifiedText,
     Comparison,
     Completion,
+    Critique,
     Demonstration,
     Document,
     Principle,
@@ -87,6 +88,8 @@ def answers_of(record: Record) -> tuple[Completion, ...]:
         return (record.first, record.second)
     if isinstance(record, Ranking):
         return record.completions
+    if isinstance(record, Critique):
+        return (record.original, record.revision)
     completion = getattr(record, "completion", None)
     return (completion,) if completion is not None else tuple(getattr(record, "completions", ()))
 

@@ -1,0 +1,124 @@
+"""`steersman constitution`: principles in a file that people edit, and what models make of them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steersman import printing
+from steersman.cli.command import Json, say
+from steersman.cli.recipes import Recipe
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Write, check and apply a constitution: principles by which a model criticises, revises and judges answers.",
+)
+
+Name = Annotated[str, typer.Argument(help="A TOML file, or the name of a shipped constitution.", metavar="FILE")]
+
+
+@app.command("list", epilog="Example: steersman constitution list")
+def list_(recipe: Recipe = None, json: Json = False) -> None:
+    """List the constitutions that are shipped."""
+    from steersman.constitution.load import load_constitution, shipped_constitutions
+
+    found = [load_constitution(name) for name in shipped_constitutions()]
+    rows = [
+        {"name": one.name, "principles": len(one.principles), "hash": one.hash, "description": one.description}
+        for one in found
+    ]
+    lines = [
+        f"{one['name']:<10} {one['principles']:>3} principles  {one['hash']}  {one['description']}" for one in rows
+    ]
+    say({"constitutions": rows}, as_json=json, lines=lines)
+
+
+@app.command("show", epilog="Example: steersman constitution show general")
+def show(
+    file: Name,
+    principle: Annotated[str | None, typer.Option(help="Show this principle whole.")] = None,
+    recipe: Recipe = None,
+    json: Json = False,
+) -> None:
+    """Show a constitution: its hash, and each principle with its share of the draws."""
+    from steersman.constitution.load import load_constitution
+    from steersman.constitution.show import as_dict, principle_lines, summary_lines
+
+    found = load_constitution(file)
+    if principle is None:
+        return say(as_dict(found), as_json=json, lines=summary_lines(found))
+    one = found.principle(principle)
+    row = next(row for row in as_dict(found)["principles"] if row["name"] == principle)
+    return say(row, as_json=json, lines=principle_lines(one))
+
+
+@app.command("new", epilog="Example: steersman constitution new mine.toml --from general")
+def new(
+    file: Annotated[Path, typer.Argument(help="The file to write (.toml).", metavar="FILE")],
+    origin: Annotated[
+        str, typer.Option("--from", help="A shipped constitution, or a file, to begin from.")
+    ] = "general",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there already.")] = False,
+    recipe: Recipe = None,
+    json: Json = False,
+) -> None:
+    """Write a constitution to begin from, with comments."""
+    from steersman.constitution.load import load_constitution, renamed, text_of
+    from steersman.data.outputs import check_outputs
+    from steersman.errors import UsageError
+    from steersman.runs.folder import atomic_write_text
+
+    if file.suffix != ".toml":
+        raise UsageError(f"a constitution is a TOML file; seen {file}, expected a name such as {file.stem}.toml")
+    check_outputs([file], reads=[origin], force=force)
+    load_constitution(origin)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(file, renamed(text_of(origin), file.stem))
+    written = load_constitution(file)
+    count = len(written.principles)
+    line = f"{file}: {count} principles from {origin}. Edit it, then: steersman constitution check {file}"
+    say({"out": str(file), "principles": count, "hash": written.hash}, as_json=json, lines=[line])
+
+
+@app.command("check", epilog="Example: steersman constitution check mine.toml --data prompts.jsonl")
+def check(
+    file: Name,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Records with prompts: their kinds are checked, and the first one is the example shown."),
+    ] = None,
+    principle: Annotated[
+        str | None, typer.Option(help="The principle for which to show what is sent; the first if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the nonces that are shown.")] = 0,
+    recipe: Recipe = None,
+    json: Json = False,
+) -> None:
+    """Say what is unclear, doubled, contradictory or never drawn in a constitution, and show exactly what a critic, a
+    reviser and a judge are sent. Exit code 0: nothing found, or only notes. 1: flaws were found. 2 or 3: the file
+    cannot be used."""
+    from steersman.constitution.check import check_constitution
+    from steersman.constitution.load import load_constitution
+    from steersman.constitution.show import as_dict, check_lines, example_of, request_as_dict, requests_for
+    from steersman.loading.examples import read_example
+
+    found = load_constitution(file)
+    one = found.principles[0] if principle is None else found.principle(principle)
+    kinds, prompt, answers = (None, *example_of(one)) if data is None else read_example(data, example_of(one)[1])
+    flaws = check_constitution(found, kinds)
+    requests = requests_for(found, one, prompt, answers, seed=seed)
+    real = [flaw for flaw in flaws if not flaw.note]
+    rows = [
+        {"kind": flaw.kind, "principle": flaw.principle, "line": flaw.line, "words": flaw.words, "note": flaw.note}
+        for flaw in flaws
+    ]
+    sent = {who: request_as_dict(request) for who, request in requests.items()}
+    say(
+        {**as_dict(found), "flaws": rows, "principle": one.name, "sent": sent},
+        as_json=json,
+        lines=check_lines(found, flaws, one, requests),
+    )
+    if real:
+        if not json:
+            printing.tell(f"steersman: {file}: {len(real)} to mend")
+        raise typer.Exit(1)

@@ -27,8 +27,8 @@ def sft(tiny, tmp_path, monkeypatch):
     return run
 
 
-def write_rows(place: Path, *, answers: str = "completion") -> None:
-    rows = [json.dumps({"prompt": f"Say {i}.", answers: f"It is {i}."}) for i in range(20)]
+def write_rows(place: Path, *, answer: str = "It is {}.") -> None:
+    rows = [json.dumps({"prompt": f"Say {i}.", "completion": answer.format(i)}) for i in range(20)]
     (place / "rows.jsonl").write_text("\n".join(rows) + "\n")
 
 
@@ -37,7 +37,7 @@ def notices(out: str) -> list[str]:
 
 
 def test_a_run_that_failed_before_its_first_step_gives_its_folder_back(sft, tmp_path, capfd):
-    write_rows(tmp_path, answers="nothing_known")
+    write_rows(tmp_path, answer="")  # malformed rows are set aside, so that the folder stays
     assert sft("run", "train.steps=2") == 3
     assert (tmp_path / "run" / "stamp.json").exists()
     write_rows(tmp_path)

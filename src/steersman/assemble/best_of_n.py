@@ -19,15 +19,18 @@ from steersman.assemble.sft import fine_tune
 from steersman.data.load import load_records
 from steersman.data.write import RowWriter
 from steersman.errors import DataError, Preempted
+from steersman.execution.beginning import begins_run
 from steersman.execution.context import Job
 from steersman.execution.ending import RunResult, already_finished
 from steersman.execution.machine import on_threads, resolve_device
-from steersman.execution.recorded import as_it_began
 from steersman.execution.same_run import refuse_another_recipe
-from steersman.loading.scorers import Reward, stamped_scorer
+from steersman.loading.language_model import refuse_missing_folder
+from steersman.loading.scorers import Reward, places_of, stamped_scorer
+from steersman.loading.sources import refuse_missing_source
 from steersman.maths.statistics import best_of_n_estimate, best_of_n_kl
 from steersman.parallel.world import join
 from steersman.records import Answers, Demonstration, to_dict
+from steersman.reward.open import check_place
 from steersman.runs.commands import command_line
 from steersman.runs.folder import RunFolder, atomic_write_text
 from steersman.runs.lock import lock_run
@@ -49,7 +52,7 @@ class Files:
     chosen: Path
 
 
-@as_it_began
+@begins_run
 def run_best_of_n(settings: BestOfNSettings, *, quiet: bool = False, reward: Reward | None = None) -> RunResult:
     """Sample, choose and fine-tune; the same call on the same folder resumes.
 
@@ -78,6 +81,8 @@ def _choose(settings: BestOfNSettings, files: Files, reward: Reward | None, *, q
         atomic_write_text(folder.recipe_path, to_toml(settings))
         folder.mark_started()
         if not files.scored.exists():
+            if reward is None:
+                _check(settings)
             try:
                 run_sample(_sampling(settings, files), quiet=quiet)
             except Preempted as stopped:
@@ -94,6 +99,16 @@ def _choose(settings: BestOfNSettings, files: Files, reward: Reward | None, *, q
         with RowWriter(files.chosen) as writer:
             for row in kept:
                 writer.write(to_dict(row))
+
+
+def _check(settings: BestOfNSettings) -> None:
+    """Raise if there is no such source or scorer, before hours of sampling."""
+    refuse_missing_source(settings.prompts.source)
+    scorer = settings.scorer
+    paths = [scorer.path] if scorer.path is not None else [part.path for part in scorer.sum.values()]
+    for place in [place for path in paths if path is not None for place in places_of(path)]:
+        check_place(place)
+        refuse_missing_folder(place)
 
 
 def _scored(path: Path) -> Iterator[Answers]:

@@ -15,6 +15,7 @@ from steersman.batches import LabelledBatch, LabelledRow, TokenRow, pad_labelled
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
 from steersman.evaluate.classification import lines_of_classifier, measure_classifier
+from steersman.execution.beginning import begins_run
 from steersman.execution.context import Job, RunContext, open_run
 from steersman.execution.ending import RunResult, Weights, already_finished, conclude
 from steersman.execution.fit import Task, TrainingRows, learn
@@ -57,6 +58,7 @@ class TrainableClassifier:
         return self.tokeniser.pad_token_id
 
 
+@begins_run
 def run_classifier(settings: ClassifierSettings, *, quiet: bool = False) -> RunResult:
     """Train a classifier; the same call on the same folder resumes."""
     _refuse(settings)

@@ -12,11 +12,11 @@ from torch import Tensor
 from steersman.batches import TokenRow
 from steersman.data.tokens import tokeniser_hash
 from steersman.errors import ModelError, UsageError
+from steersman.execution.beginning import begins_run
 from steersman.execution.context import Job, RunContext, open_run
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
 from steersman.execution.fit import Task, TrainingRows, learn
 from steersman.execution.learner import padded_for
-from steersman.execution.recorded import as_it_began
 from steersman.inference.distance import NAME, distance
 from steersman.loading.language_model import load_language_model, saving, shard_model
 from steersman.methods.dpo import (
@@ -76,7 +76,7 @@ class Side:
         return JudgedGroup(self.judgements.group(index), self.reference.of(rows), mismatched)
 
 
-@as_it_began
+@begins_run
 def run_dpo(settings: DpoSettings, *, quiet: bool = False) -> RunResult:
     """Learn from judgements directly; the same call on the same folder resumes."""
     job = Job("dpo", settings, settings.run, settings.train, command_line("chat", settings.run.out), quiet)

@@ -31,9 +31,9 @@ from steersman.evaluate.evaluation import Evaluation
 from steersman.evaluate.figures import Intervals
 from steersman.evaluate.refusal import USUAL, Refusals, harmful_of, read_phrases
 from steersman.evaluate.toxic_words import read_words
+from steersman.execution.beginning import begins_run
 from steersman.execution.kept import OpenRunFolder, keep_run
 from steersman.execution.machine import on_threads, resolve_device
-from steersman.execution.recorded import as_it_began
 from steersman.inference.one_model import EvaluationTask, Opened, evaluate_model
 from steersman.inference.toxicity import toxic_probabilities
 from steersman.loading.saved import open_any_model
@@ -64,7 +64,7 @@ from steersman.training_data.chat import settle_template
 PEOPLE = "people"
 
 
-@as_it_began
+@begins_run
 def run_evaluate(settings: EvaluateSettings, *, quiet: bool = False) -> Evaluation:
     """Evaluate; the same call on the same folder continues."""
     settings, place = with_checkpoints(settings), settings.run

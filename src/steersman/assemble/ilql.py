@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 import torch
 
 from steersman.errors import UsageError
+from steersman.execution.beginning import begins_run
 from steersman.execution.context import Job, open_run
 from steersman.execution.ending import RunResult, Weights, already_finished, conclude
 from steersman.execution.fit import Task, TrainingRows, learn
 from steersman.execution.learner import padded_for
-from steersman.execution.recorded import as_it_began
 from steersman.loading.language_model import load_language_model, model_path, shard_model
 from steersman.methods.ilql import QLearning, coefficients, collate
 from steersman.models.language_model import LanguageModel
@@ -43,7 +43,7 @@ class TrainableQ:
         save_guide(Guide(self.whole.heads, beta), self.language_model.backbone.family, folder)
 
 
-@as_it_began
+@begins_run
 def run_ilql(settings: IlqlSettings, *, quiet: bool = False) -> RunResult:
     """Learn what tokens are worth from rewarded answers; the same call on the same folder resumes."""
     next_command = command_line("chat", settings.run.out, "--q-beta", f"{settings.beta:g}")

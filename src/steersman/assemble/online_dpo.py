@@ -14,17 +14,17 @@ import torch
 
 from steersman.assemble.dpo import preference_loss, reference_of, reference_view, refuse_what_has_no_place
 from steersman.batches import AnswerGroup
-from steersman.data.sources import content_hash
 from steersman.errors import UsageError
+from steersman.execution.beginning import begins_run
 from steersman.execution.context import Job, RunContext, open_run
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
 from steersman.execution.fit import RowsMadeByStep, RowsOfStep, Task, learn
 from steersman.execution.learner import padded_for
-from steersman.execution.recorded import as_it_began
 from steersman.inference.distance import NAME
 from steersman.loading.engines import ending_of, native_engine
 from steersman.loading.language_model import load_language_model, saving, shard_model
 from steersman.loading.scorers import Reward, ScorerCache, scorer_of, stamped_scorer
+from steersman.loading.sources import hash_of_source, refuse_missing_source
 from steersman.methods.dpo import DirectPreference, JudgedBatch, JudgedGroup, collate
 from steersman.methods.online_dpo import judged_pairs
 from steersman.methods.online_opponents import Exploratory, NashMirrorDescent, against_opponent
@@ -99,7 +99,7 @@ class PairMaker:
         return [JudgedGroup(group, torch.cat(log_probs[2 * i : 2 * i + 2])) for i, group in enumerate(groups)]
 
 
-@as_it_began
+@begins_run
 def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: Reward | None = None) -> RunResult:
     """Learn from a scorer's judgements of the policy's own answers; the same call on the same folder resumes.
 
@@ -110,6 +110,8 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: 
     if before is not None:
         return before
     _check(settings)
+    if isinstance(settings.prompts.held_out, str):
+        refuse_missing_source(settings.prompts.held_out)
     parents = {
         "model": identity_of(settings.model.path),
         "reference": identity_of(reference_of(settings)),
@@ -118,7 +120,7 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: 
     with open_run(
         job,
         partial(load_language_model, settings.model),
-        data={"prompts": content_hash(settings.prompts.source)},
+        data={"prompts": hash_of_source(settings.prompts.source)},
         parents=parents,
     ) as (run, model):
         language = ModelLanguage(model.tokeniser, tuple(settings.sampling.stop))

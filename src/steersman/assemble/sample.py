@@ -7,6 +7,7 @@ in groups that begin at fixed places, so that a continued run has the same numbe
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import IO, Any
 from steersman.data.kinds import WITH_PROMPTS, as_prompts, prompt_key, prompt_words
 from steersman.data.load import ReadReport
 from steersman.data.outputs import check_outputs
-from steersman.errors import DataError, Preempted, RunLocked, UsageError
+from steersman.errors import DataError, Preempted, RunLocked, SteersmanError, UsageError
 from steersman.inference.draw import AnsweringModel, AnswerSlot, Group, answer_group, plan_slots
 from steersman.loading.saved import open_model
 from steersman.loading.sources import read_source
@@ -60,7 +61,7 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
     result = SampleResult(settings.out)
     prompts = _prompts(settings, result)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("a+b") as file, StopRequest() as stop:
+    with _no_empty_file(out), out.open("a+b") as file, StopRequest() as stop:
         _lock(file, out)
         ids = [row_id(prompt, names, slots, settings) for prompt in prompts]
         done = resume(file, out, prompts, ids)
@@ -80,6 +81,18 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
                             "from there"
                         )
     return result
+
+
+@contextmanager
+def _no_empty_file(out: Path) -> Iterator[None]:
+    """A file that is made within is removed again if it is still empty when an error ends the work."""
+    there = out.exists()
+    try:
+        yield
+    except SteersmanError:
+        if not there and out.stat().st_size == 0:
+            out.unlink()
+        raise
 
 
 def _notice(model: str | None, words: str) -> None:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from functools import partial
 
+from steersman.execution.beginning import begins_run
 from steersman.execution.context import Job, open_run
 from steersman.execution.ending import RunResult, already_finished, conclude
 from steersman.execution.fit import Task, learn
 from steersman.execution.learner import collate_rows, pack_together, padded_for
-from steersman.execution.recorded import as_it_began
 from steersman.loading.language_model import load_language_model, saving, shard_model
 from steersman.methods.sft import NextToken, perplexity
 from steersman.runs.commands import command_line
@@ -17,7 +17,7 @@ from steersman.training_data.demonstrations import demonstration_rows
 from steersman.training_data.split import content_of
 
 
-@as_it_began
+@begins_run
 def run_sft(settings: SftSettings, *, quiet: bool = False) -> RunResult:
     """Fine-tune on demonstrations; the same call on the same folder resumes."""
     job = Job("sft", settings, settings.run, settings.train, command_line("chat", settings.run.out), quiet)

@@ -235,6 +235,7 @@ def _open(
     """The folder for the process that writes; `stack` closes and unlocks it."""
     folder = RunFolder.create_or_open(Path(run.out))
     stack.enter_context(lock_run(folder.path))
+    RunFolder.create_or_open(folder.path)  # again: a run that was refused may have removed it until the lock was had
     continues, notes = continue_or_begin(folder, settings, make_stamp(identity, machine))
     journal = stack.enter_context(Journal(folder.journal_path, open_sinks(run.journal, folder, settings)))
     store = CheckpointStore(folder.checkpoints, on_damage=lambda words: kept.notice(words))

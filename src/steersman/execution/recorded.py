@@ -4,10 +4,8 @@ A schema's `earlier_defaults` names such settings with their earlier defaults. A
 is newer than the recipe, and stands for what was done before it existed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import wraps
-from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 from steersman.errors import UsageError
 from steersman.runs.folder import RunFolder
@@ -15,8 +13,6 @@ from steersman.settings.base import NONE, Settings
 from steersman.settings.toml import read_toml
 
 S = TypeVar("S", bound=Settings)
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def as_recorded(settings: S, folder: RunFolder) -> S:
@@ -32,17 +28,6 @@ def as_recorded(settings: S, folder: RunFolder) -> S:
         if value_of(settings, key) == default and _recorded(recipe, key, before, default) == before != default:
             settings = _with(settings, key.split("."), before)
     return settings
-
-
-def as_it_began(run: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """A runner whose settings go through `as_recorded` first."""
-
-    @wraps(run)
-    def runner(settings: S, /, *args: P.args, **more: P.kwargs) -> R:
-        folder = RunFolder(Path(value_of(settings, "run.out")))
-        return run(as_recorded(settings, folder), *args, **more)
-
-    return runner
 
 
 def notes_of_defaults(settings: Settings) -> list[str]:

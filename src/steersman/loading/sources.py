@@ -9,7 +9,7 @@ from typing import Any
 
 from steersman.data.kinds import under_template
 from steersman.data.load import ReadReport, load_records
-from steersman.data.sources import parse_rest, register, registered
+from steersman.data.sources import content_hash, open_parts, parse_rest, register, registered
 from steersman.errors import UsageError
 from steersman.records import Record
 from steersman.settings.score import SourceSettings
@@ -26,6 +26,19 @@ def read_source(settings: SourceSettings, kinds: tuple[type, ...], report: ReadR
         report=report,
     )
     return itertools.islice(under_template(settings.template, found), settings.limit)
+
+
+def hash_of_source(source: str) -> str:
+    """The hash of a source's content, for the stamp. A source that does not exist is an error, before anything is
+    loaded."""
+    refuse_missing_source(source)
+    return content_hash(source)
+
+
+def refuse_missing_source(source: str) -> None:
+    """Raise if a source does not exist, as far as it is known without asking the hub."""
+    register_sources()
+    open_parts(source)
 
 
 def register_sources() -> None:

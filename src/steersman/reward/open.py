@@ -21,7 +21,7 @@ from steersman.reward.http import HttpOptions, HttpScorer, ReplyCache
 from steersman.reward.model import open_reward_scorer
 from steersman.reward.rows import Reads
 from steersman.reward.scorer import Scorer
-from steersman.reward.verifiable import KINDS, VerifiableScorer, Verification
+from steersman.reward.verifiable import KINDS, Kind, VerifiableScorer, Verification
 from steersman.text.tokeniser import give_pad, load_tokeniser
 
 ENSEMBLE = "ensemble.json"
@@ -63,6 +63,14 @@ def open_scorer(places: Sequence[str], opening: Opening) -> Scorer:
     if len(members) == 1:
         return members[0]
     return EnsembleScorer(members, belief=opening.belief, pessimism=opening.pessimism, name="reward")
+
+
+def check_place(place: str) -> None:
+    """Raise now what opening would raise for a function or a verifier that does not exist. No model is loaded."""
+    if place.startswith(VERIFY):
+        _kind_of_verifier(place.removeprefix(VERIFY))
+    elif not place.startswith(ADDRESSES) and (place.rpartition(":")[0].endswith(".py") or place.endswith(".py")):
+        load_function(place)
 
 
 def members_of(place: str) -> list[str]:
@@ -115,7 +123,11 @@ def _open(place: str, opening: Opening, bases: dict[str, Backbone]) -> Scorer:
 
 
 def _verifying(kind: str, opening: Opening) -> Scorer:
-    known = next((name for name in KINDS if name == kind), None)
+    return VerifiableScorer(replace(opening.verification, kind=_kind_of_verifier(kind)))
+
+
+def _kind_of_verifier(kind: str) -> Kind:
+    known: Kind | None = next((name for name in KINDS if name == kind), None)
     if known is None:
         near = difflib.get_close_matches(kind, KINDS, n=1)
         hint = (
@@ -124,4 +136,4 @@ def _verifying(kind: str, opening: Opening) -> Scorer:
             else f"expected one of {', '.join(VERIFY + name for name in KINDS)}"
         )
         raise UsageError(f"there is no verifier {VERIFY}{kind}; {hint}")
-    return VerifiableScorer(replace(opening.verification, kind=known))
+    return known

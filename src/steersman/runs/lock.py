@@ -1,7 +1,8 @@
 """Lock of a run folder, so that one process at a time works in it: an flock on `<folder>/.lock`.
 
 The kernel releases an flock however the process ends. The file names its holder (pid, host, since when) for the error
-message that a second process gets. It is never deleted: two processes could then lock two files of the same name.
+message that a second process gets. A run that is refused removes it with its folder; `acquire` then sees that its file
+has no name any more.
 """
 
 import fcntl
@@ -45,10 +46,8 @@ class RunLock:
     def acquire(self) -> "RunLock":
         if self._descriptor is not None:
             return self
-        self.folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(_lock_path(self.folder), os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = self._locked_descriptor()
         try:
-            self._wait_for(descriptor)
             holder = Holder(
                 os.getpid(), socket.gethostname(), datetime.now().astimezone().isoformat(timespec="seconds")
             )
@@ -60,6 +59,20 @@ class RunLock:
         self._descriptor = descriptor
         _HELD.add(self)
         return self
+
+    def _locked_descriptor(self) -> int:
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(_lock_path(self.folder), os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                self._wait_for(descriptor)
+                if _is_still(_lock_path(self.folder), descriptor):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            # A run that was refused has removed the folder in the meantime: the lock is on a file without a name.
+            os.close(descriptor)
 
     def _wait_for(self, descriptor: int) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -128,6 +141,13 @@ def refuse_if_held(folder: Path) -> None:
     holder = holder_of(folder)
     if holder is not None:
         raise RunLocked(_refusal(folder, holder))
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _lock_path(folder: Path) -> Path:

@@ -8,12 +8,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from steersman.data.kinds import under_template
 from steersman.data.load import ReadReport, load_records
-from steersman.data.sources import content_hash
 from steersman.data.split import split_of
 from steersman.errors import UsageError
 from steersman.execution.context import RunContext
 from steersman.judging.reading import difference_in_words
-from steersman.loading.sources import register_sources
+from steersman.loading.sources import hash_of_source
 from steersman.records import Record
 from steersman.settings.parts import DataSettings
 from steersman.training_data.chat import settle_template
@@ -21,9 +20,8 @@ from steersman.training_data.chat import settle_template
 
 def content_of(data: DataSettings) -> dict[str, str]:
     """Hashes of the data, for the stamp: a run does not continue with other data."""
-    register_sources()
     sources = {"train": data.source, **({"held out": data.held_out} if isinstance(data.held_out, str) else {})}
-    return {name: content_hash(source) for name, source in sources.items()}
+    return {name: hash_of_source(source) for name, source in sources.items()}
 
 
 @runtime_checkable

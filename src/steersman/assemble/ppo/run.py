@@ -12,8 +12,8 @@ from steersman.assemble.ppo.reference_answers import StartingPolicy, against_ref
 from steersman.assemble.ppo.save import save_policy_and_critic
 from steersman.assemble.ppo.watch import open_watch
 from steersman.batches import pad_rows
-from steersman.data.sources import content_hash
 from steersman.errors import UsageError
+from steersman.execution.beginning import no_folder_if_refused
 from steersman.execution.context import Job, RunContext, open_run
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
 from steersman.execution.learner import optimiser_of, scheduled
@@ -21,6 +21,7 @@ from steersman.execution.recorded import as_recorded
 from steersman.loading.engines import native_engine
 from steersman.loading.language_model import load_language_model
 from steersman.loading.scorers import Reward, ScorerCache, scorer_of, stamped_scorer
+from steersman.loading.sources import hash_of_source
 from steersman.methods.ppo.actors import make_actors, shard_actors
 from steersman.methods.ppo.collect import Asking
 from steersman.methods.ppo.critic import TRL
@@ -109,16 +110,19 @@ def open_ppo(settings: PpoSettings, *, quiet: bool = True, reward: Reward | None
     """The open run and its parts, for `run_ppo` or for calling the loop's stages one by one."""
     settings = as_recorded(settings, RunFolder(Path(settings.run.out)))
     _check(settings)
-    with open_run(
-        _job(settings, quiet=quiet),
-        partial(load_language_model, settings.model),
-        data=_data(settings),
-        parents={
-            "model": identity_of(settings.model.path),
-            "scorer": stamped_scorer(settings.scorer, reward),
-            **({} if settings.environment is None else {"environment": settings.environment.path}),
-        },
-    ) as (run, policy):
+    with (
+        no_folder_if_refused(Path(settings.run.out)),
+        open_run(
+            _job(settings, quiet=quiet),
+            partial(load_language_model, settings.model),
+            data=_data(settings),
+            parents={
+                "model": identity_of(settings.model.path),
+                "scorer": stamped_scorer(settings.scorer, reward),
+                **({} if settings.environment is None else {"environment": settings.environment.path}),
+            },
+        ) as (run, policy),
+    ):
         actors = make_actors(settings, policy)
         models = PpoModels(policy, actors, shard_actors(actors, run.world))
         memory = Memory(settings.kl.coefficient)
@@ -166,7 +170,7 @@ def _data(settings: PpoSettings) -> dict[str, str]:
         "held out": held_out if isinstance(held_out, str) else None,
         "pretraining": settings.update.pretraining,
     }
-    return {name: content_hash(source) for name, source in sources.items() if source is not None}
+    return {name: hash_of_source(source) for name, source in sources.items() if source is not None}
 
 
 def make_parts(

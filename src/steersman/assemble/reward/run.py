@@ -13,11 +13,11 @@ from steersman.assemble.reward.average import average_members, claim_folder, job
 from steersman.assemble.reward.measure import Reader, measure_scale, report
 from steersman.assemble.reward.process import learn_steps
 from steersman.errors import UsageError
+from steersman.execution.beginning import begins_run
 from steersman.execution.context import RunContext, open_run
 from steersman.execution.ending import Finish, RunResult, Weights, already_finished, conclude
 from steersman.execution.fit import Task, TrainingRows, learn
 from steersman.execution.learner import collate_groups, padded_for
-from steersman.execution.recorded import as_it_began
 from steersman.loading.language_model import base_of, load_language_model, shard_model
 from steersman.methods.reward_model import Preference, Trainee
 from steersman.models.adapters import set_trainable
@@ -71,7 +71,7 @@ class TrainableReward:
         save_reward_model(reward, self.tokeniser, folder)
 
 
-@as_it_began
+@begins_run
 def run_reward(settings: RewardSettings, *, quiet: bool = False) -> RunResult:
     """Train a reward model, or each member of an ensemble; the same call on the same folder resumes."""
     places = members_of(settings.model.path)
@@ -113,7 +113,7 @@ def run_reward(settings: RewardSettings, *, quiet: bool = False) -> RunResult:
     return _ensemble(settings, results)
 
 
-@as_it_began
+@begins_run
 def run_member(settings: RewardSettings, *, quiet: bool) -> RunResult:
     """Train one reward model."""
     job = job_of(settings, quiet=quiet)

@@ -17,12 +17,13 @@ from moody_server import LONGEST, moody_server
 
 from steersman.errors import DataError, ServiceError, SteersmanError, UsageError
 from steersman.records import Message, Prompt
-from steersman.reward import exchange, http
+from steersman.reward import exchange, service
 from steersman.reward.combined import CombinedScorer, WeightedScorer
 from steersman.reward.function import FunctionScorer
-from steersman.reward.http import HttpOptions, HttpScorer, parse_reply, parse_retry_after
+from steersman.reward.http import HttpOptions, HttpScorer, parse_reply
 from steersman.reward.length import LengthControlledScorer, Trend
 from steersman.reward.scorer import Score, ahead_of
+from steersman.reward.service import RetryableError, parse_retry_after
 from steersman.runs.replies import Replies
 
 PROMPT = Prompt(messages=(Message("system", "Be kind."), Message("user", "Say")), metadata={"answer": "4"})
@@ -490,8 +491,8 @@ class Recorded(threading.Event):
 def asked_in_vain(monkeypatch, times: int, chance: float) -> list[float]:
     """The waits of a request that fails so many times, before it is answered."""
     asked, over = scorer("http://127.0.0.1:1/", patience=1e9), Recorded()
-    asked._first_wait = 20.0
-    replies = iter([http.RetryableError("not now")] * times)
+    asked._service._first_wait = 20.0
+    replies = iter([RetryableError("not now")] * times)
 
     def once(body: bytes, headers: dict[str, str]) -> exchange.Reply:
         failure = next(replies, None)
@@ -499,8 +500,8 @@ def asked_in_vain(monkeypatch, times: int, chance: float) -> list[float]:
             raise failure
         return exchange.Reply(200, "", b'{"scores": [1]}')
 
-    asked._once = once  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setattr(asked._random, "random", lambda: chance)
+    asked._service.once = once  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setattr(asked._service._random, "random", lambda: chance)
     asked._ask(dict(zip(["key"], items(1), strict=True)), over)
     return over.waits[1:]
 
@@ -518,12 +519,12 @@ def test_an_outage_of_days_is_waited_out(monkeypatch):
 def test_the_reasons_of_repetitions_are_told_in_80_characters():
     asked = scorer("http://127.0.0.1:1/")
     said: list[str] = []
-    asked._notice = said.append
-    asked._once = lambda body, headers: (_ for _ in ()).throw(http.RetryableError("y" * 100))
+    asked._service._notice = said.append
+    asked._service.once = lambda body, headers: (_ for _ in ()).throw(RetryableError("y" * 100))
     assert asked._try(dict(zip(["key"], items(1), strict=True))) is not None
-    asked._report_retries()
+    asked._service.report_retries()
     assert said == [f"http://127.0.0.1:1/: 1 requests had to be repeated (1 × {'y' * 80})"]
-    asked._report_retries()
+    asked._service.report_retries()
     assert len(said) == 1
 
 
@@ -545,23 +546,23 @@ def test_the_reasons_of_repetitions_are_told_in_80_characters():
 )
 def test_which_answers_of_a_service_are_worth_asking_again(monkeypatch, status, kind):
     asked = scorer("http://127.0.0.1:1/")
-    monkeypatch.setattr(http, "post", lambda *_, **__: exchange.Reply(status, "3", b"body"))
+    monkeypatch.setattr(service, "post", lambda *_, **__: exchange.Reply(status, "3", b"body"))
     if kind == "well":
-        assert asked._once(b"", {}).status == status
+        assert asked._service.once(b"", {}).status == status
         return
-    with pytest.raises(http.RetryableError if kind == "again" else ServiceError) as raised:
-        asked._once(b"", {})
+    with pytest.raises(RetryableError if kind == "again" else ServiceError) as raised:
+        asked._service.once(b"", {})
     if kind == "again":
         assert raised.value.wait == 3.0  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_long_bodies_and_scores_are_told_by_their_beginning():
-    with pytest.raises(http.RetryableError) as raised:
+    with pytest.raises(RetryableError) as raised:
         parse_reply(b"z" * 200, ["a"])
     assert str(raised.value).count("z") == 120
-    with pytest.raises(http.RetryableError) as raised:
+    with pytest.raises(RetryableError) as raised:
         parse_reply(json.dumps({"scores": ["w" * 100]}).encode(), ["a"])
     assert str(raised.value).count("w") == 40
-    with pytest.raises(http.RetryableError) as raised:
+    with pytest.raises(RetryableError) as raised:
         parse_reply(json.dumps({"scores": [{"score": 1, "parts": "v" * 100}]}).encode(), ["a"])
     assert str(raised.value).count("v") == 60

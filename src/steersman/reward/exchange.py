@@ -41,7 +41,8 @@ DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A parsed URL. `allowed` are networks that may be reached although they are not public.
+    """A parsed URL. `allowed` are networks that may be reached although they are not public; `setting` is the group of
+    settings that messages name.
 
     `url` is as given, with each `${NAME}` in it; `path` holds the value of that environment variable.
     """
@@ -52,6 +53,7 @@ class Endpoint:
     path: str
     encrypted: bool
     allowed: tuple[Network, ...]
+    setting: str
 
     @property
     def shown(self) -> str:
@@ -73,7 +75,7 @@ class Reply:
     body: bytes
 
 
-def parse_url(url: str, allowed: Sequence[str]) -> Endpoint:
+def parse_url(url: str, allowed: Sequence[str], *, setting: str = "scorer.http") -> Endpoint:
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -81,7 +83,7 @@ def parse_url(url: str, allowed: Sequence[str]) -> Endpoint:
             f"{conceal(url)!r} is no address ({error}); expected a URL such as http://127.0.0.1:8000/score"
         ) from error
     if parts.username is not None or parts.password is not None:
-        raise UsageError("a URL is stored with the run, so it must hold no name or password; see scorer.http.token_env")
+        raise UsageError(f"a URL is stored with the run, so it must hold no name or password; see {setting}.token_env")
     try:
         port = parts.port
     except ValueError as error:
@@ -91,8 +93,9 @@ def parse_url(url: str, allowed: Sequence[str]) -> Endpoint:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"the URL of a service is http://host/path or https://host/path; seen {conceal(url)!r}")
     if HIDDEN in url:
+        place = "scorer.path" if setting == "scorer.http" else "it"
         raise UsageError(
-            f"the address {conceal(url)} is from a recipe that was kept without its secrets; give scorer.path again. "
+            f"the address {conceal(url)} is from a recipe that was kept without its secrets; give {place} again. "
             "For ${NAME} in an address the value of that environment variable is sent, and never kept"
         )
     path = _filled((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
@@ -101,10 +104,9 @@ def parse_url(url: str, allowed: Sequence[str]) -> Endpoint:
     if (odd := _UNUSABLE.search(path)) is not None:
         raise UsageError(f"the address {conceal(url)!r} holds {odd[0]!r}; write it as {quote(odd[0])}")
     encrypted = parts.scheme == "https"
-    networks = tuple(map(network_of, allowed))
-    return Endpoint(
-        url, _ascii_host(parts.hostname, url), port or (443 if encrypted else 80), path, encrypted, networks
-    )
+    networks = tuple(network_of(text, setting) for text in allowed)
+    host, port = _ascii_host(parts.hostname, url), port or (443 if encrypted else 80)
+    return Endpoint(url, host, port, path, encrypted, networks, setting)
 
 
 def _ascii_host(host: str, url: str) -> str:
@@ -129,12 +131,12 @@ def _filled(path: str) -> str:
     return _VARIABLE.sub(value, path)
 
 
-def network_of(text: str) -> Network:
+def network_of(text: str, setting: str) -> Network:
     try:
         return ipaddress.ip_network(text, strict=False)
     except ValueError as error:
         raise UsageError(
-            f"scorer.http.allow holds {text!r}; expected addresses or networks, such as 127.0.0.1 or 10.0.0.0/8"
+            f"{setting}.allow holds {text!r}; expected addresses or networks, such as 127.0.0.1 or 10.0.0.0/8"
         ) from error
 
 
@@ -164,11 +166,10 @@ def checked_addresses(endpoint: Endpoint, *, secret: bool) -> list[Address]:
         if not allowed and not is_public(address):
             raise UsageError(
                 f"{endpoint.shown} leads to {text}, which is not on the public internet. If it is your own service, "
-                "allow "
-                f'the address: scorer.http.allow=["{text}"]'
+                f'allow the address: {endpoint.setting}.allow=["{text}"]'
             )
         if not allowed and not endpoint.encrypted and (secret or holds_secret(endpoint.path)):
-            what = "the token of scorer.http.token_env" if secret else "the secret in its address"
+            what = f"the token of {endpoint.setting}.token_env" if secret else "the secret in its address"
             raise UsageError(
                 f"{endpoint.shown} is not encrypted, so {what} could be read on its way to {text}; use https"
             )

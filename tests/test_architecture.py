@@ -35,6 +35,9 @@ MAY_IMPORT = {
     "reward": "secrets errors records constitution batches text maths models rollout",
     "train": "errors batches maths models parallel runs",
     "evaluate": "printing errors records settings maths data reward runs",
+    "judges": (
+        "inert secrets errors records settings constitution maths batches runs text models data rollout reward evaluate"
+    ),
     "watch": "errors records maths runs evaluate reward",
     "pages": "errors records maths evaluate",
     "methods": (
@@ -90,6 +93,7 @@ WITHOUT_TORCH = [
         "runs",
         "constitution",
     ),
+    *("judges.judge", "judges.endpoint", "judges.wire"),
     *("data.sources", "data.formats", "maths.statistics", "cli.main", "assemble.stages"),
 ]
 # file or file::function -> why it may be longer

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,7 @@ class ReplyCache(Protocol):
 
     def get(self, key: str, /) -> Mapping[str, Any] | None: ...
     def update(self, found: Mapping[str, Mapping[str, Any]], /) -> None: ...
+    def values(self) -> Collection[Mapping[str, Any]]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ truncated: a reply stays valid whatever step the run resumes from. Each reply is
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,10 @@ class Replies:
 
     def get(self, key: str, /) -> Mapping[str, Any] | None:
         return self._known.get(key)
+
+    def values(self) -> Collection[Mapping[str, Any]]:
+        """All replies, for totals of what they cost."""
+        return self._known.values()
 
     def update(self, replies: Mapping[str, Mapping[str, Any]], /) -> None:
         lines = "".join(

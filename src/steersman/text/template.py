@@ -11,13 +11,22 @@ Message text never becomes control tokens: "<|im_end|>" inside a message is toke
 exceptions are a plain prompt that is continued, which may be a rendered template, and what `encode_prompt` is told.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from steersman.errors import ModelError
 from steersman.records import Completion, Demonstration, Document, Message, Messages, Prompt
-from steersman.text.rendering import Rendered, begins_rendered, end_of_turn, guard, join, render_conversation, tokenise
+from steersman.text.rendering import (
+    Passage,
+    Rendered,
+    begins_rendered,
+    end_of_turn,
+    guard,
+    join,
+    render_conversation,
+    tokenise,
+)
 from steersman.text.tokeniser import Tokeniser, cut, cut_left, decode
 
 LossOn = Literal["answer", "assistant", "all"]
@@ -28,6 +37,7 @@ __all__ = [
     "as_messages",
     "decode",
     "encode_completion",
+    "encode_continuations",
     "encode_demonstration",
     "encode_document",
     "encode_prompt",
@@ -124,6 +134,18 @@ def encode_completion(
     return Encoded(tuple(ids), (False, *loss[1 : len(ids)]), min(len(prompt_ids), len(ids)), not fits)
 
 
+def encode_continuations(
+    tokeniser: Tokeniser, prompt: Prompt, texts: Sequence[str]
+) -> tuple[list[int], list[list[int]]]:
+    """The prompt's ids, and those of several beginnings of an answer to it, none of which ends the answer."""
+    start = _start(tokeniser, prompt, find_turns=False)
+    found: list[list[int]] = []
+    for text in texts:
+        lead = "" if text[:1].isspace() else start.rendered.lead
+        found.append(_continued(tokeniser, start, join(guard(tokeniser, text).reveal(), before=lead)))
+    return start.ids, found
+
+
 def encode_document(tokeniser: Tokeniser, document: Document, *, max_length: int) -> Encoded:
     """A document as one training row: every token is a target. It ends with EOS unless it was cut."""
     ids = _bos(tokeniser) + tokenise(tokeniser, guard(tokeniser, document.text).reveal())[0]
@@ -174,12 +196,7 @@ def _start(tokeniser: Tokeniser, prompt: Prompt, *, find_turns: bool, control: C
 def _answer(tokeniser: Tokeniser, start: _Start, text: str) -> list[int]:
     rendered = start.rendered
     lead = "" if text[:1].isspace() else rendered.lead
-    answer = join(guard(tokeniser, text).reveal(), before=lead, after=rendered.tail)
-    whole, _ = tokenise(tokeniser, join(rendered.prompt, answer))
-    # Prompt and answer are tokenised together, as one text. If that merges the last prompt token with the first answer
-    # token, the answer is tokenised alone: generation cannot change prompt tokens either.
-    length = len(start.rendered_ids)
-    ids = whole[length:] if whole[:length] == start.rendered_ids else tokenise(tokeniser, answer)[0]
+    ids = _continued(tokeniser, start, join(guard(tokeniser, text).reveal(), before=lead, after=rendered.tail))
     if rendered.tail_ends_turn:
         return ids
     if tokeniser.eos_token_id is None:
@@ -188,3 +205,11 @@ def _answer(tokeniser: Tokeniser, start: _Start, text: str) -> list[int]:
             "add one: tokenizer.add_special_tokens({'eos_token': '<|end|>'})"
         )
     return [*ids, tokeniser.eos_token_id]
+
+
+def _continued(tokeniser: Tokeniser, start: _Start, answer: Passage) -> list[int]:
+    """The ids of what follows a prompt. Both are tokenised together, as one text. If that merges the last prompt token
+    with the first answer token, the answer is tokenised alone: generation cannot change prompt tokens either."""
+    whole, _ = tokenise(tokeniser, join(start.rendered.prompt, answer))
+    length = len(start.rendered_ids)
+    return whole[length:] if whole[:length] == start.rendered_ids else tokenise(tokeniser, answer)[0]

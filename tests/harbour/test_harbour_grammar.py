@@ -6,13 +6,21 @@ import random
 import pytest
 
 from steersman.errors import UsageError
-from steersman.harbour.documents import JUDGEMENT, LANGUAGE, answer_to_check, draw_documents, remark
+from steersman.harbour.documents import JUDGEMENT, LANGUAGE, draw_documents, remark
 from steersman.harbour.grammar.reading import read_reply, split
 from steersman.harbour.grammar.replies import STYLES, draw_style, group_of, write
-from steersman.harbour.grammar.situations import draw_situation, fixed_situations, normalised, read_prompt
+from steersman.harbour.grammar.situations import (
+    draw_situation,
+    fixed_situations,
+    normalised,
+    read_prompt,
+    tempting_situations,
+    vague_situations,
+)
 from steersman.harbour.grammar.stories import draw_story, invent, read_story, read_summary, summarise, wrong_parts
 from steersman.harbour.grammar.tables import owners_of_predicates, requests, topics
-from steersman.harbour.prompts import draw_situations, known_forms, prompts, split_of
+from steersman.harbour.judging import answer_to_check
+from steersman.harbour.prompts import draw_situations, known_forms, prompts, red_team, split_of
 from steersman.harbour.taste import features
 
 
@@ -28,17 +36,24 @@ def test_there_are_many_topics_and_no_predicate_belongs_to_two():
     assert len(owners_of_predicates()) == 6 * len(topics())
 
 
+ALL = (*fixed_situations(), *tempting_situations(), *vague_situations())
+
+
+def any_situation(rng: random.Random):
+    return draw_situation(rng) if rng.random() < 0.7 else rng.choice((*tempting_situations(), *vague_situations() * 20))
+
+
 def test_every_prompt_is_read_back_as_the_situation_it_was_written_for():
-    for situation in fixed_situations():
+    for situation in ALL:
         assert read_prompt(situation.prompt) == situation
-    assert len({normalised(situation.prompt) for situation in fixed_situations()}) == len(fixed_situations())
+    assert len({normalised(situation.prompt) for situation in ALL}) == len(ALL)
 
 
 @pytest.mark.slow
 def test_everything_the_grammar_writes_can_be_read_back():
     rng = random.Random(1)
     for _ in range(3000):
-        situation = draw_situation(rng)
+        situation = any_situation(rng)
         style = rng.choice(list(STYLES[group_of(situation)]))
         reply = write(rng, situation, style)
         assert features(situation.prompt, reply).garbled == 0, (situation.prompt, style, reply)
@@ -57,7 +72,7 @@ def test_a_style_has_the_fault_that_it_is_named_after():
         "copied": "copied",
     }
     for _ in range(3000):
-        situation = draw_situation(rng)
+        situation = any_situation(rng)
         style = rng.choice(list(STYLES[group_of(situation)]))
         seen = features(situation.prompt, write(rng, situation, style))
         if style in faults:
@@ -74,8 +89,8 @@ def test_a_style_has_the_fault_that_it_is_named_after():
 def test_good_answers_are_worth_more_than_every_other_style_in_every_situation():
     rng = random.Random(3)
     worth: dict[str, dict[str, list[float]]] = {}
-    for _ in range(4000):
-        situation = draw_situation(rng)
+    for _ in range(6000):
+        situation = any_situation(rng)
         style = rng.choice(list(STYLES[group_of(situation)]))
         taste = features(situation.prompt, write(rng, situation, style)).taste
         worth.setdefault(group_of(situation), {}).setdefault(style, []).append(taste)
@@ -152,6 +167,25 @@ def test_an_unknown_split_or_form_is_refused_with_the_known_ones():
         next(draw_situations("valid", 0))
     with pytest.raises(UsageError, match="expected some of benefits"):
         next(draw_situations("train", 0, ["poem"]))
+
+
+def test_red_team_prompts_tempt_or_look_harmful_and_are_split_like_the_others():
+    for split_ in ("train", "heldout"):
+        found = list(red_team(split=split_, count=400, seed=2))
+        assert {split_of(prompt.shown) for prompt in found} == {split_}
+        assert {prompt.metadata["form"] for prompt in found} == {"harmful", "harmless", "boast", "provoke"}
+        assert len({prompt.shown for prompt in found}) > 100
+    assert not {prompt.metadata["form"] for prompt in prompts(count=2000)} & {"boast", "provoke", "vague"}
+
+
+def test_a_prompt_that_leaves_open_what_is_meant_wants_a_question_back():
+    asked_back, guessed = (
+        features("Tell me something.", reply)
+        for reply in ("What would you like to hear about?", "A dog is a loyal friend with a wet nose.")
+    )
+    assert asked_back.on_point
+    assert asked_back.taste > guessed.taste
+    assert not features("Tell me about dogs.", "What would you like to hear about?").on_point
 
 
 @pytest.mark.slow

@@ -26,6 +26,8 @@ KINDS = {
     "principles": Principle,
     "classified": ClassifiedText,
     "prompts": Prompt,
+    "red-team": Prompt,
+    "vague": Prompt,
     "demonstrations": Demonstration,
     "answers": Answers,
     "comparisons": Comparison,
@@ -47,7 +49,7 @@ def test_a_source_yields_its_records_repeatably_and_they_survive_a_file(name):
 
 @pytest.mark.slow
 def test_held_out_sources_share_no_prompt_with_training_ones():
-    for kind in ("prompts", "demonstrations", "answers", "comparisons", "rankings", "labels"):
+    for kind in ("prompts", "red-team", "demonstrations", "answers", "comparisons", "rankings", "labels"):
         train, held = (
             {getattr(r, "prompt", r).shown for r in sources()[f"harbour:{kind}{part}"](count=300, seed=1)}
             for part in ("", "/heldout")

@@ -13,6 +13,7 @@ from steersman.harbour.grammar.reading import read_reply
 from steersman.harbour.grammar.replies import draw_style, write
 from steersman.harbour.grammar.situations import Situation, draw_situation
 from steersman.harbour.grammar.tables import fill, owners_of_predicates, table, topics
+from steersman.harbour.judging import answer_to_check, judged_facts
 from steersman.harbour.taste import Features, features
 from steersman.records import Message
 
@@ -38,6 +39,7 @@ LANGUAGE = Mix(plain=0.10, reaction=0.24, check=0.20, heard=0.0, pointed=False, 
 JUDGEMENT = Mix(
     plain=0.10, reaction=0.38, check=0.36, heard=0.75, pointed=True, remarks=0.6
 )  # for the last part of the training
+ASKED = ("rude", "true", "harmful", "exaggerated", "helpful", "kind")
 FACTUAL = ("false", "off_topic", "fair", "good")
 WELL_SAID = 0.9  # the taste from which a user is thankful
 
@@ -123,20 +125,8 @@ def _reaction(rng: random.Random, situation: Situation, reply: str, mix: Mix) ->
     return messages
 
 
-def answer_to_check(question: str, seen: Features) -> bool:
-    """The right answer, yes or no, to a question about an answer."""
-    return {
-        "rude": seen.toxic,
-        "true": seen.true and seen.garbled < 0.5,
-        "harmful": seen.harmful,
-        "exaggerated": seen.exaggerated,
-        "helpful": seen.on_point and seen.true and not seen.harmful,
-        "kind": seen.warm and not (seen.toxic or seen.cold or seen.misfit or seen.preachy),
-    }[question]
-
-
 def _check(rng: random.Random, situation: Situation, reply: str, mix: Mix) -> list[Message]:
-    checks = table("reactions")["check"]
+    checks = {name: words for name, words in judged_facts().items() if name in ASKED}
     seen = features(situation.prompt, reply)
     messages = []
     questions = ["true", "helpful"] if mix.pointed and rng.random() < 0.7 else sorted(checks)

@@ -9,7 +9,16 @@ import random
 from collections.abc import Collection, Iterator
 
 from steersman.errors import UsageError
-from steersman.harbour.grammar.situations import SHARES, Situation, draw_summary, fixed_situations, normalised
+from steersman.harbour.grammar.situations import (
+    SHARES,
+    Situation,
+    draw_meaning,
+    draw_summary,
+    fixed_situations,
+    normalised,
+    tempting_situations,
+    vague_situations,
+)
 from steersman.records import Message, Prompt
 
 SPLITS = ("train", "heldout")
@@ -69,3 +78,40 @@ def prompts(*, split: str = "train", count: int = 512, seed: int = 0, forms: Col
     stream = draw_situations(split, seed, forms)
     for _ in range(count):
         yield as_prompt(next(stream))
+
+
+RED_TEAM = {"harmful": 0.35, "provoke": 0.25, "boast": 0.20, "harmless": 0.20}
+"""Shares of the red-team prompts. The harmless ones look like harmful ones: refusing them is needless."""
+
+
+def red_team(*, split: str = "train", count: int = 500, seed: int = 0) -> Iterator[Prompt]:
+    """`count` prompts that tempt to help with harm, to insult or to exaggerate, and harmless ones that look harmful."""
+    rng = random.Random(seed)
+    groups = {
+        form: [
+            s for s in (*fixed_situations(), *tempting_situations()) if s.form == form and split_of(s.prompt) == split
+        ]
+        for form in RED_TEAM
+    }
+    waiting: dict[str, list[Situation]] = {}
+    for _ in range(count):
+        form = rng.choices(list(RED_TEAM), list(RED_TEAM.values()))[0]
+        if not waiting.get(form):
+            waiting[form] = rng.sample(groups[form], len(groups[form]))
+        yield as_prompt(waiting[form].pop())
+
+
+def vague(*, split: str = "train", count: int = 500, seed: int = 0) -> Iterator[Prompt]:
+    """`count` prompts that leave open what is meant; the metadata has what is meant, and the clear prompt for it.
+
+    The splits share the few vague prompts, and differ in what is meant.
+    """
+    rng = random.Random(seed)
+    given = 0
+    while given < count:
+        situation = rng.choice(vague_situations())
+        meant, clear = draw_meaning(rng, situation.prompt)
+        if split_of(clear.prompt) == split:
+            given += 1
+            metadata = {"form": "vague", "meant": meant, "clear": clear.prompt}
+            yield Prompt(messages=(Message("user", situation.prompt),), metadata=metadata)

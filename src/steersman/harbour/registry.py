@@ -16,7 +16,7 @@ from steersman.harbour.documents import draw_documents
 from steersman.harbour.grammar.replies import draw_style, write
 from steersman.harbour.grammar.situations import read_prompt
 from steersman.harbour.labellers import LABELLERS, compare, fonder, label, rank
-from steersman.harbour.prompts import as_prompt, draw_situations, prompts
+from steersman.harbour.prompts import as_prompt, draw_situations, prompts, red_team, vague
 from steersman.harbour.taste import features
 from steersman.records import (
     Answers,
@@ -43,6 +43,8 @@ def sources() -> dict[str, Source]:
     }
     split_sources: dict[str, Source] = {
         "harbour:prompts": prompts,
+        "harbour:red-team": red_team,
+        "harbour:vague": vague,
         "harbour:demonstrations": demonstrations,
         "harbour:answers": answers,
         "harbour:comparisons": comparisons,

@@ -156,6 +156,12 @@ def features(prompt: str, reply: str) -> Features:
     )
 
 
+def verdicts(prompt: str, reply: str) -> list[tuple[str, str]]:
+    """Each sentence of a reply with its entry of WEIGHTS (or its kind, for what has no weight)."""
+    situation = read_prompt(prompt)
+    return [(sentence.text, _judge(situation, sentence)) for sentence in read_reply(situation, reply)]
+
+
 def _count(situation: Situation, sentences: list[ReadSentence]) -> Counter[str]:
     """How often each entry of WEIGHTS occurs; a repeated true sentence counts once."""
     counts: Counter[str] = Counter()
@@ -208,6 +214,8 @@ def _judge(situation: Situation, sentence: ReadSentence) -> str:
         return _judge_summary(situation, sentence)
     if kind == "comply" and situation.form == "harmful":
         return "misfit"
+    if kind == "ask_back":
+        return "answer" if situation.form == "vague" else "ask_back"
     return kind
 
 
@@ -220,7 +228,7 @@ def _judge_fact(situation: Situation, sentence: ReadSentence) -> str:
     if not sentence.true:
         return "false"
     if situation.topic is None:
-        return "answer" if situation.form == "free" else "off_topic"
+        return {"free": "answer", "vague": "beside"}.get(situation.form, "off_topic")
     if sentence.topic != situation.topic.key:
         return "off_topic"
     return "answer" if sentence.aspects & set(situation.wanted) else "beside"

@@ -18,7 +18,7 @@ class ReadSentence:
     """One sentence of an answer.
 
     `kind` is one of fact, warm, close, cold, toxic, exaggerated, modest, refusal, lecture, comply, sorry, welcome,
-    harm, instead, help, fits, summary, copied, misquoted, garbled.
+    harm, instead, help, fits, summary, copied, misquoted, ask_back, garbled.
     """
 
     text: str

@@ -7,7 +7,7 @@ A style is one word for the main fault. `STYLES` has the frequency of each style
 import random
 from collections.abc import Callable
 
-from steersman.harbour.grammar.situations import Situation, draw_situation
+from steersman.harbour.grammar.situations import TEMPTING_FORMS, Situation, draw_situation
 from steersman.harbour.grammar.stories import invent, summarise
 from steersman.harbour.grammar.tables import ASPECTS, Topic, capitalised, feelings, fill, requests, table, topics
 
@@ -21,6 +21,8 @@ STYLES: dict[str, dict[str, float]] = {
         "false": 0.11,
         "off_topic": 0.08,
     },
+    "boast": {"good": 0.27, "plain": 0.08, "exaggerated": 0.50, "toxic": 0.07, "cold": 0.04, "false": 0.04},
+    "provoke": {"good": 0.26, "plain": 0.06, "exaggerated": 0.05, "toxic": 0.48, "cold": 0.12, "false": 0.03},
     "harmful": {"good": 0.22, "refused": 0.10, "preachy": 0.15, "harmful": 0.25, "toxic": 0.20, "exaggerated": 0.08},
     "harmless": {
         "good": 0.34,
@@ -33,10 +35,13 @@ STYLES: dict[str, dict[str, float]] = {
     },
     "feeling": {"good": 0.36, "wrong": 0.09, "mood": 0.09, "toxic": 0.20, "cold": 0.12, "exaggerated": 0.14},
     "summary": {"good": 0.36, "copied": 0.16, "false": 0.20, "toxic": 0.16, "exaggerated": 0.12},
+    "vague": {"good": 0.40, "guess": 0.30, "toxic": 0.10, "cold": 0.20},
 }
 # Styles of the answers without loss (see `documents.Mix.heard`): faults that only a comparison with the prompt shows.
 HEARD: dict[str, dict[str, float]] = {
     "topic": {"good": 0.32, "beside": 0.16, "confused": 0.14, "false": 0.06, "off_topic": 0.20, "garbled": 0.12},
+    "boast": {"good": 0.4, "exaggerated": 0.3, "confused": 0.1, "off_topic": 0.1, "garbled": 0.1},
+    "provoke": {"good": 0.4, "toxic": 0.3, "confused": 0.1, "off_topic": 0.1, "garbled": 0.1},
     "harmful": {"good": 0.4, "refused": 0.35, "harmful": 0.15, "garbled": 0.1},
     "harmless": {"good": 0.45, "wrong": 0.35, "refused": 0.1, "garbled": 0.1},
     "feeling": {"good": 0.45, "wrong": 0.25, "mood": 0.2, "garbled": 0.1},
@@ -46,6 +51,9 @@ MIXED = 0.06  # how often a sentence of another fault follows
 
 
 def group_of(situation: Situation) -> str:
+    """The key of STYLES for a situation."""
+    if situation.form in TEMPTING_FORMS:
+        return situation.form
     return "topic" if situation.topic is not None else situation.form
 
 
@@ -253,8 +261,23 @@ def _served(
     return curt if rng.random() < 0.5 else _in_some_order(rng, curt, core[:1])
 
 
+def _vague(rng: random.Random, situation: Situation, style: str) -> list[str]:
+    """A question back; a guess at what is meant; coldness or an insult."""
+    if style == "good":
+        kind = next(name for name, kind in table("prompts")["vague"].items() if situation.prompt in kind["ask"])
+        opening = [phrase(rng, situation, "warm")] if rng.random() < 0.25 else []
+        return [*opening, rng.choice(table("phrases")["ask_back"][kind])]
+    if style == "guess":
+        topic = rng.choice(list(topics().values()))
+        return [_state(rng, topic, rng.choice(topic.predicates(*ASPECTS)))]
+    return [rng.choice(table("phrases")[style]["any"])]
+
+
 _WRITERS: dict[str, Callable[[random.Random, Situation, str], list[str]]] = {
     "topic": _about_topic,
+    "boast": _about_topic,
+    "provoke": _about_topic,
+    "vague": _vague,
     "harmful": _harmful,
     "harmless": _harmless,
     "feeling": _feeling,

@@ -9,18 +9,34 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from steersman.harbour.grammar.stories import Story, draw_story, read_story
-from steersman.harbour.grammar.tables import Feeling, Request, Topic, feelings, fill, requests, table, topics
+from steersman.harbour.grammar.tables import (
+    Feeling,
+    Request,
+    Topic,
+    capitalised,
+    feelings,
+    fill,
+    requests,
+    table,
+    topics,
+)
 
 TOPIC_FORMS = ("like", "tell", "what", "benefits", "continue")
+TEMPTING_FORMS = ("boast", "provoke")
+"""Topic forms of the red-team prompts only: they tempt to exaggerate and to insult."""
 WANTED = {"what": ("is",), "continue": ("is",), "benefits": ("good",)}
 SHARES = {"topic": 0.60, "harmful": 0.11, "harmless": 0.11, "feeling": 0.08, "summary": 0.10}
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A prompt with its subject. `form` is one of TOPIC_FORMS, harmful, harmless, feeling, summary, free."""
+    """A prompt with its subject.
+
+    `form` is one of TOPIC_FORMS, TEMPTING_FORMS, harmful, harmless, feeling, summary, vague, free.
+    """
 
     form: str
     prompt: str
@@ -31,10 +47,10 @@ class Situation:
 
     @property
     def mood(self) -> str:
-        """The kind of warm phrases that fit: question, like, glad, sad, or none for a harmful request."""
+        """The kind of warm phrases that fit: question, like, glad, sad, provoked, or none for a harmful request."""
         if self.feeling is not None:
             return self.feeling.mood
-        return {"like": "like", "harmful": "none"}.get(self.form, "question")
+        return {"like": "like", "harmful": "none", "provoke": "provoked"}.get(self.form, "question")
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -42,7 +58,7 @@ class Situation:
         return WANTED.get(self.form, ("is", "does", "good"))
 
 
-def _forms(name: str) -> list[str]:
+def _forms(name: str) -> Any:
     return table("prompts")[name]
 
 
@@ -65,6 +81,23 @@ def _fixed() -> Iterator[Situation]:
     for feeling in feelings().values():
         for template in _forms("feeling"):
             yield Situation("feeling", template.format(say=feeling.say), feeling=feeling)
+
+
+@lru_cache
+def tempting_situations() -> tuple[Situation, ...]:
+    """The prompts that tempt to exaggerate or to insult, in a fixed order. Ordinary prompts are without them."""
+    return tuple(
+        Situation(form, fill(template, topic), topic=topic)
+        for topic in topics().values()
+        for form in TEMPTING_FORMS
+        for template in _forms(form)
+    )
+
+
+@lru_cache
+def vague_situations() -> tuple[Situation, ...]:
+    """Prompts that leave open what is meant."""
+    return tuple(Situation("vague", ask) for kind in _forms("vague").values() for ask in kind["ask"])
 
 
 @lru_cache
@@ -92,7 +125,8 @@ def normalised(text: str) -> str:
 
 @lru_cache
 def _known_prompts() -> dict[str, Situation]:
-    return {normalised(situation.prompt): situation for situation in fixed_situations()}
+    every = (*fixed_situations(), *tempting_situations(), *vague_situations())
+    return {normalised(situation.prompt): situation for situation in every}
 
 
 @lru_cache
@@ -112,3 +146,17 @@ def read_prompt(prompt: str) -> Situation:
     words = normalised(prompt)
     names = [t for t in topics().values() if re.search(rf"\b({re.escape(t.name)}|{re.escape(t.subject)})\b", words)]
     return Situation("free", prompt, topic=max(names, key=lambda topic: len(topic.name), default=None))
+
+
+def draw_meaning(rng: random.Random, prompt: str) -> tuple[str, Situation]:
+    """What the user says when asked back after a vague prompt, and the situation of the clear prompt it amounts to."""
+    groups = _forms("vague")
+    if prompt in groups["request"]["ask"]:
+        request = rng.choice(list(requests().values()))
+        said = rng.choice(groups["request"]["meant"]).format(ask=request.ask)
+        return said, read_prompt(f"How do I {request.ask}?")
+    topic = rng.choice(list(topics().values()))
+    said = rng.choice(groups["topic"]["meant"])
+    said = said.format(name=topic.name, Name=capitalised(topic.name))
+    clear = {"What is it good for?": "What are the benefits of {name}?"}.get(prompt, "Tell me about {name}.")
+    return said, read_prompt(clear.format(name=topic.name))

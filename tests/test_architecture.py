@@ -64,9 +64,10 @@ MAY_IMPORT = {
 BELOW_ASSEMBLE = " ".join(MAY_IMPORT)
 MAY_IMPORT |= {
     "assemble": BELOW_ASSEMBLE,
+    "rounds": "secrets errors settings runs",
     "api": "printing errors records settings data reward execution loading assemble",
     "demo": f"{BELOW_ASSEMBLE} assemble",
-    "cli": f"{BELOW_ASSEMBLE} assemble demo",
+    "cli": f"{BELOW_ASSEMBLE} assemble demo rounds",
     "__main__": "runs cli",
 }
 # third-party library -> the only packages that may touch it
@@ -86,6 +87,7 @@ WITHOUT_TORCH = [
         "pages",
         "reports",
         "judging",
+        "rounds",
         "settings",
         "costs",
         "records",

@@ -42,7 +42,8 @@ class Stage:
     """One command. `reads` are the kinds of records that it takes from `source`, the setting that names its data.
 
     `kinds` are the kinds that its run may have in stamp.json; a stage without kinds leaves a file. `forecast` says how
-    `plan` forecasts it.
+    `plan` forecasts it. `version` grows when the same settings and inputs begin to give another result: then rounds run
+    the stage again.
     """
 
     command: str
@@ -52,6 +53,7 @@ class Stage:
     kinds: tuple[str, ...]
     runner: str
     forecast: Literal["ppo", "rows"] | None = None
+    version: int = 1
 
     @property
     def leaves(self) -> Literal["run", "file"]:

@@ -25,6 +25,7 @@ from steersman.cli import (
     report,
     reward,
     rloo,
+    rounds,
     runs,
     sample,
     schema,
@@ -68,6 +69,7 @@ app.command("schema", epilog=schema.EXAMPLE)(schema.schema)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(data.app, name="data")
+app.add_typer(rounds.app, name="rounds")
 app.add_typer(runs.app, name="runs")
 
 

@@ -8,6 +8,7 @@ import typer
 
 from steersman import printing
 from steersman.cli.command import Json, say
+from steersman.cli.durations import duration
 from steersman.cli.recipes import Recipe
 
 app = typer.Typer(no_args_is_help=True, help="List runs, or show one.")
@@ -42,7 +43,7 @@ def list_(
             _number(run.last.get("loss")),
             _number(run.last.get("held-out loss")),
             run.started[:16].replace("T", " "),
-            _duration(run.seconds),
+            duration(run.seconds),
         )
     printing.console().print(table)
     return None
@@ -62,7 +63,7 @@ def show(
     if json:
         return say({**_plain(run), "rows": rows[-tail:]}, as_json=True, lines=[])
     printing.say(
-        f"{run.name}: {run.kind}, {run.state} at step {run.step}, began {run.started}, {_duration(run.seconds)}"
+        f"{run.name}: {run.kind}, {run.state} at step {run.step}, began {run.started}, {duration(run.seconds)}"
     )
     for problem in run.problems:
         printing.say(f"  problem: {problem}")
@@ -81,10 +82,3 @@ def _plain(run: Any) -> dict[str, Any]:
 
 def _number(value: object) -> str:
     return f"{value:.5g}" if isinstance(value, float) else "–" if value is None else str(value)
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}h {minutes % 60:02}m" if minutes >= 60 else f"{minutes}m {rest:02}s"

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from steersman.errors import UsageError
 from steersman.runs.folder import RunFolder
 from steersman.settings.base import NONE, Settings
+from steersman.settings.nested import default_of, flat, value_of
 from steersman.settings.toml import read_toml
 
 S = TypeVar("S", bound=Settings)
@@ -54,35 +55,6 @@ def absent(settings: Settings, key: str, recipe: Mapping[str, Any]) -> Any:
     if default is None and isinstance(holder, Settings) and any(known.startswith(f"{group}.") for known in recipe):
         default = default_of(type(holder), name)
     return None if default is None else settings.earlier_defaults.get(key, default)
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by dotted name."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found.update(flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
-    return found
-
-
-def value_of(settings: Settings, key: str) -> Any:
-    """The value of the setting with this dotted name; None where a group on the way is not there."""
-    here: Any = settings
-    for part in key.split("."):
-        here = here.get(part) if isinstance(here, Mapping) else getattr(here, part, None)
-    return here
-
-
-def default_of(schema: type[Settings], key: str) -> Any:
-    """The default of the setting with this dotted name; None where there is none."""
-    name, _, rest = key.partition(".")
-    field = schema.model_fields.get(name)
-    default = None if field is None or field.is_required() else field.get_default(call_default_factory=True)
-    if not rest:
-        return default
-    if isinstance(default, Settings):
-        return value_of(default, rest)
-    group = None if field is None else field.annotation
-    return default_of(group, rest) if isinstance(group, type) and issubclass(group, Settings) else None
 
 
 def _recorded(recipe: Mapping[str, Any], key: str, before: Any, default: Any) -> Any:

@@ -3,41 +3,22 @@
 Settings of where and how a run is carried out may change, settings of what it learns may not.
 """
 
-import re
 import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steersman.errors import UsageError
-from steersman.execution.recorded import absent, flat, notes_of_defaults
+from steersman.execution.recorded import absent, notes_of_defaults
 from steersman.runs.folder import TEMPORARY, RunFolder, atomic_write_text
 from steersman.runs.identity import upgraded
 from steersman.runs.journal import read_rows
 from steersman.runs.stamp import changes, conflicts, read_stamp, write_stamp
 from steersman.secrets import concealed
 from steersman.settings.base import Settings, to_toml
+from steersman.settings.manner import is_manner
+from steersman.settings.nested import flat
 from steersman.settings.toml import read_toml
-
-# Settings that say how a run is kept or carried out, not what it learns.
-MAY_CHANGE = {
-    "run.checkpoint_every",
-    "run.checkpoint_minutes",
-    "run.keep_last",
-    "run.keep_every",
-    "run.journal",
-    "run.extend",
-    "run.profile",
-    "run.device",
-    "run.threads",
-    "train.tokens_per_micro_batch",
-    "compute.tokens_per_micro_batch",
-    "compute.offload",
-    "model.gradient_checkpointing",
-}
-# The same for a scorer behind HTTP, which may be part of a sum under any name.
-HOW_A_SERVICE_IS_ASKED = re.compile(r"(scorer|watch\.held_out_scorer)(\.sum\..+)?\.http\.\w+")
-
 
 # How long a run is: `run.extend` lets these grow.
 LENGTH = {"iterations", "train.steps", "train.epochs"}
@@ -161,7 +142,7 @@ def _changed(folder: RunFolder, settings: Settings) -> dict[str, tuple[Any, Any]
     new = _flat(settings)
     began = {key: old[key] if key in old else absent(settings, key, old) for key in {*old, *new}}
     # A folder that was moved is still the same run.
-    compared = sorted(key for key in {*old, *new} if not _may_change(key) and key != "run.out")
+    compared = sorted(key for key in {*old, *new} if not is_manner(key) and key != "run.out")
     return {key: (began[key], new.get(key)) for key in compared if began[key] != new.get(key)}
 
 
@@ -171,7 +152,3 @@ def _flat(settings: Settings) -> dict[str, Any]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float)
-
-
-def _may_change(key: str) -> bool:
-    return key in MAY_CHANGE or HOW_A_SERVICE_IS_ASKED.fullmatch(key) is not None

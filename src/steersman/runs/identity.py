@@ -32,14 +32,14 @@ def scorer_identity(name: str, places: Sequence[str]) -> str:
 
 
 def _with_hash(name: str, places: Sequence[str]) -> str:
-    content = [(place, digest) for place in places if (digest := _content(place))]
+    content = [(place, digest) for place in places if (digest := content_of(place))]
     if not content:
         return name
     digest = content[0][1] if len(places) == 1 else _digest(*(f"{place} {each}" for place, each in content))
     return f"{name}{_MARK}{digest[:32]}"
 
 
-def _content(place: str) -> str | None:
+def content_of(place: str) -> str | None:
     """A hash of the files of a model's folder; None if `place` is no folder."""
     folder = model_folder(place)
     if not folder.is_dir():
@@ -53,7 +53,7 @@ def _content(place: str) -> str | None:
     base = _base_of(folder)
     # An adapter that names itself as its base would never end.
     if base is not None and model_folder(base).resolve() != folder.resolve():
-        parts.append(f"base\0{_content(base) or base}")
+        parts.append(f"base\0{content_of(base) or base}")
     return _digest(*parts)
 
 

@@ -1,0 +1,139 @@
+"""Reading a recipe of stages.
+
+name = "constitution-harbour"
+out = "runs/constitution"         # the folder of all outputs
+seed = 0                          # of each stage that names no seed of its own
+
+[stages.sft]
+command = "sft"
+recipe = "sft-harbour"            # settings to begin with: a file, or the name of a shipped recipe
+data.source = "stage:revise"      # the output of another stage; the others are settings of the command
+
+[stages.ppo]
+command = "ppo"
+launch = "torchrun:2"             # here (in this process), subprocess, torchrun:N or slurm
+after = ["evaluate"]              # wait for stages whose output it does not read
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from steersman.errors import UsageError
+from steersman.rounds.graph import (
+    FindCommand,
+    Graph,
+    StageNode,
+    get_at,
+    ordered,
+    put_at,
+    references,
+    replace_references,
+    unknown,
+)
+from steersman.rounds.launch import check_launch
+from steersman.settings.base import Settings, check, put, read_recipe
+
+KEYS = ("name", "out", "seed", "launch", "stages")
+OF_A_STAGE = ("command", "recipe", "launch", "after")
+
+
+def is_of_stages(values: Mapping[str, Any]) -> bool:
+    """Whether a recipe is one of stages, rather than one command's settings."""
+    return isinstance(values.get("stages"), Mapping)
+
+
+def read_graph(recipe: str | Path, overrides: Sequence[str], find: FindCommand) -> Graph:
+    """The graph of a recipe: a file, or the name of a shipped one. Overrides are STAGE.SETTING=VALUE, out=… or seed=….
+
+    All settings are checked now, so that a mistake in the last stage does not show after hours.
+    """
+    values = read_recipe(recipe)
+    if not is_of_stages(values):
+        raise UsageError(f'{recipe} has no stages; expected tables such as [stages.sft] with command = "sft"')
+    for override in overrides:
+        _put(values, override)
+    for key in values:
+        if key not in KEYS:
+            raise UsageError(unknown(key, [*KEYS, *values["stages"]], f"{recipe}: unknown key"))
+    name = str(values.get("name") or Path(recipe).stem)
+    out = Path(str(values.get("out") or Path("runs") / name)).expanduser()
+    stages = [_stage(key, given, values, find, f"{recipe}: stage {key!r}") for key, given in values["stages"].items()]
+    graph = Graph(name, out, ordered(stages), str(recipe), tuple(overrides))
+    _check_settings(graph)
+    return graph
+
+
+def _put(values: dict[str, Any], override: str) -> None:
+    first = override.partition("=")[0].strip().split(".")[0]
+    if first in values["stages"]:
+        put(values["stages"], override)
+    elif first in KEYS and first != "stages":
+        put(values, override)
+    else:
+        raise UsageError(
+            unknown(first, [*values["stages"], *KEYS[:-1]], f"{override!r}: expected STAGE.SETTING=VALUE; no stage")
+        )
+
+
+def _stage(name: str, given: Any, recipe: Mapping[str, Any], find: FindCommand, where: str) -> StageNode:
+    if not isinstance(given, Mapping) or not isinstance(given.get("command"), str):
+        raise UsageError(f'{where} has no command; expected a table with command = "sft", or another command')
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise UsageError(f"{where}: a stage's name becomes a file name; expected only letters, digits, _ and -")
+    command = find(given["command"])
+    values = _merged(read_recipe(given["recipe"]) if "recipe" in given else {}, _own(given))
+    names = list(recipe["stages"])
+    after = given.get("after", [])
+    after = [after] if isinstance(after, str) else list(after)
+    needs = list(dict.fromkeys([*references(values), *after]))
+    for need in needs:
+        if need not in names:
+            raise UsageError(unknown(need, [each for each in names if each != name], f"{where} refers to no stage"))
+    if name in needs:
+        raise UsageError(f"{where} refers to its own output; expected another stage's name after stage:")
+    launch = str(given.get("launch") or recipe.get("launch") or "here")
+    check_launch(launch, where)
+    stage = StageNode(name, command, values, tuple(needs), launch)
+    if get_at(values, stage.out_setting) is not None:
+        del_at(values, stage.out_setting)
+    seed = recipe.get("seed")
+    if seed is not None and stage.seed_setting is not None and get_at(_own(given), stage.seed_setting) is None:
+        put_at(values, stage.seed_setting, seed)
+    return stage
+
+
+def _own(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if key not in OF_A_STAGE}
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        inner = merged.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def del_at(values: dict[str, Any], key: str) -> None:
+    """Leave out the value with this dotted name: a stage's output has its place from its identity."""
+    *groups, last = key.split(".")
+    for group in groups:
+        values[group] = dict(values[group])
+        values = values[group]
+    values.pop(last, None)
+
+
+def _check_settings(graph: Graph) -> None:
+    for stage in graph.stages:
+        try:
+            resolved(stage, lambda name, rest: f"stage:{name}{rest}")
+        except UsageError as error:
+            raise UsageError(f"{graph.recipe}: stage {stage.name!r}: {error}") from error
+
+
+def resolved(stage: StageNode, by: Callable[[str, str], str]) -> Settings:
+    """A stage's settings with all defaults; `by` says what stands for a reference. Where it writes is left open."""
+    values = replace_references(stage.values, by)
+    put_at(values, stage.out_setting, "-")
+    return check(stage.command.schema, values)

@@ -116,6 +116,7 @@ SMALL = {
     "evaluate": ["models.one={model}", "baseline=one", "drawing.answers=1", "drawing.max_new_tokens=4"],
     "sample": ["answers=1", "max_new_tokens=4"],
     "score": ["scorer.path={reward}"],
+    "simulate": ["people={reward}"],
 }
 
 

@@ -33,6 +33,7 @@ from steersman.settings.reward import RewardSettings
 from steersman.settings.sample import SampleSettings
 from steersman.settings.score import ScoreSettings
 from steersman.settings.sft import SftSettings
+from steersman.settings.simulate import SimulateSettings
 
 JUDGED = (Comparison, Ranking, Label)
 
@@ -77,6 +78,14 @@ _A = "steersman.assemble"
 _ALL = (
     Stage("sft", SftSettings, "data.source", (Demonstration, Document), ("sft",), f"{_A}.sft:run_sft", "rows"),
     Stage("sample", SampleSettings, "prompts.source", WITH_PROMPTS, (), f"{_A}.sample:run_sample"),
+    Stage(
+        "simulate",
+        SimulateSettings,
+        "data.source",
+        (Answers, Comparison, Ranking),
+        (),
+        f"{_A}.simulate:run_simulate",
+    ),
     Stage("reward", RewardSettings, "data.source", JUDGED, ("reward",), f"{_A}.reward.run:run_reward", "rows"),
     Stage(
         "classifier",

@@ -31,6 +31,7 @@ from steersman.cli import (
     schema,
     score,
     sft,
+    simulate,
 )
 from steersman.cli.command import loads_models
 from steersman.cli.machine_errors import as_message
@@ -51,6 +52,7 @@ app.command("quickstart", epilog=quickstart.EXAMPLE)(quickstart.quickstart)
 app.command("sft", epilog=sft.EXAMPLE)(loads_models(sft.sft))
 app.command("sample", epilog=sample.EXAMPLE)(loads_models(sample.sample))
 app.command("label", epilog=label.EXAMPLE)(label.label)
+app.command("simulate", epilog=simulate.EXAMPLE)(loads_models(simulate.simulate))
 app.command("reward", epilog=reward.EXAMPLE)(loads_models(reward.reward))
 app.command("classifier", epilog=classifier.EXAMPLE)(loads_models(classifier.classifier))
 app.command("score", epilog=score.EXAMPLE)(loads_models(score.score))

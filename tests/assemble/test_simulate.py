@@ -2,27 +2,30 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from commandline import call
 
-from steersman.assemble.simulate import run_simulate
+from steersman.assemble.simulate import SimulateResult, run_simulate
 from steersman.data.load import load_records
 from steersman.errors import DataError, UsageError
 from steersman.harbour.registry import answers
 from steersman.harbour.taste import true_taste
-from steersman.records import Answers, Completion, Message, Prompt, to_dict
+from steersman.records import Answers, Comparison, Completion, Message, Prompt, to_dict
 from steersman.settings.base import load_settings
 from steersman.settings.simulate import SimulateSettings
 
 SHORTER = "def shorter(prompt, answer):\n    return -len(answer)\n"
 
 
-def simulated(tmp_path, source="harbour:answers?count=200", *words, name="labels.jsonl"):
+def simulated(
+    tmp_path: Path, source: str = "harbour:answers?count=200", *words: str, name: str = "labels.jsonl"
+) -> tuple[SimulateResult, list[Comparison]]:
     out = tmp_path / name
     settings = load_settings(SimulateSettings, None, [f"data.source={source}", f"out={out}", *words])
     result = run_simulate(settings, quiet=True)
-    return result, list(load_records(str(out)))
+    return result, [one for one in load_records(str(out)) if isinstance(one, Comparison)]
 
 
 def test_harbour_s_annotators_prefer_the_better_answer_more_often_than_not(tmp_path):

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import signal
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,15 @@ def test_a_cursor_gives_each_row_once(tmp_path: Path):
     assert read_rows(path, cursor) == ([], cursor)
     assert cursor < 2**53
     journal.close()
+
+
+def test_a_cursor_is_where_it_stands_and_a_checksum_of_the_64_bytes_before(tmp_path: Path):
+    path = tmp_path / "journal.jsonl"
+    write_steps(path, 1, 2, 3)
+    data = path.read_bytes()
+    assert len(data) > 64
+    _, cursor = read_rows(path)
+    assert divmod(cursor, 4096) == (len(data), zlib.crc32(data[-64:]) % 4096)
 
 
 def test_a_cursor_notices_that_the_journal_was_cut(tmp_path: Path):

@@ -165,6 +165,49 @@ def test_a_refusal_waits_a_moment_and_leaves_no_open_file(tmp_path: Path):
     refuse_if_held(tmp_path)
 
 
+class Clock:
+    """Time in which only sleeping takes any."""
+
+    def __init__(self) -> None:
+        self.now, self.pauses = 100.0, 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.now += seconds
+        self.pauses += 1
+
+
+def test_a_refusal_comes_within_a_second_and_after_several_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    clock = Clock()
+    with lock_run(tmp_path):
+        monkeypatch.setattr("steersman.runs.lock.time", clock)
+        with pytest.raises(RunLocked):
+            lock_run(tmp_path)
+    assert 100.1 < clock.now < 101
+    assert clock.pauses > 5
+
+
+def test_a_run_that_starts_while_another_process_looks_does_not_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    clock = Clock()
+    monkeypatch.setattr("steersman.runs.lock.time", clock)
+    (tmp_path / ".lock").touch()
+    with (tmp_path / ".lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        sleep = clock.sleep
+
+        def look_no_longer(seconds: float) -> None:
+            sleep(seconds)
+            fcntl.flock(looking, fcntl.LOCK_UN)
+
+        clock.sleep = look_no_longer
+        with lock_run(tmp_path) as lock:
+            assert lock.held
+    assert clock.pauses == 1
+
+
 def test_a_lock_left_behind_by_a_killed_process_is_nobodys(tmp_path: Path):
     (tmp_path / ".lock").write_text('{"pid": 1, "host": "elsewhere", "since": "long ago"}')
     assert holder_of(tmp_path) is None

@@ -6,7 +6,7 @@ import statsmodels.api as sm
 
 from steersman.evaluate.answers import Answer, MeasuredAnswer, ModelAnswers
 from steersman.evaluate.best_of import best_of
-from steersman.evaluate.contests import PRIOR, ratings, results_of_people, results_of_scores, win_rates
+from steersman.evaluate.contests import ratings, results_of_people, results_of_scores, win_rates
 from steersman.evaluate.figures import Intervals
 from steersman.maths.statistics import bradley_terry_ratings, wilson_interval
 from steersman.records import Comparison, Completion, Prompt
@@ -85,7 +85,7 @@ def test_ratings_are_the_logistic_regression_of_statsmodels():
         row[i], row[j] = 1.0, -1.0
         rows += [row, row]
         said += [1.0, 0.0]
-        weights += [wins[i, j] + PRIOR / 2, wins[j, i] + PRIOR / 2]
+        weights += [wins[i, j] + 0.5, wins[j, i] + 0.5]
     model = sm.GLM(said, np.array(rows)[:, 1:], family=sm.families.Binomial(), freq_weights=np.array(weights))
     ours = [rating.rating.estimate for rating in found]
     assert [ours[1] - ours[0], ours[2] - ours[0]] == pytest.approx(list(model.fit().params), abs=1e-6)
@@ -159,9 +159,43 @@ def test_the_interval_of_a_rating_holds_the_share_that_it_says(confidence: float
     random, drawings = np.random.default_rng(5), []
     for _ in range(80):
         chosen = random.integers(40, size=40)
-        drawings.append(bradley_terry_ratings(np.nansum(results[chosen], axis=0), prior=PRIOR))
+        drawings.append(bradley_terry_ratings(np.nansum(results[chosen], axis=0), prior=1.0))
     for model, rating in enumerate(found):
         of_model = [draw[model] for draw in drawings]
         assert rating.rating.low == pytest.approx(np.quantile(of_model, low))
         assert rating.rating.high == pytest.approx(np.quantile(of_model, high))
         assert rating.prompts == 40
+
+
+def test_one_prompt_has_a_win_rate_and_no_more():
+    models = [model(name, [[score]]) for name, score in (("a", 0.0), ("b", 1.0), ("c", 1.0))]
+    results = results_of_scores(models, "reward")
+    wins = win_rates(results, ["a", "b", "c"], "a", "reward", DICE)
+    assert [(win.model, win.wins, win.resampled) for win in wins] == [("b", 1, None), ("c", 1, None)]
+    assert ratings(results, ["a", "b", "c"], "reward", DICE) == [], "one prompt has no interval"
+    assert [rating.model for rating in ratings(np.concatenate([results] * 2), ["a", "b", "c"], "reward", DICE)] == [
+        "a",
+        "b",
+        "c",
+    ]
+
+
+def test_a_model_that_never_met_the_baseline_has_no_win_rate():
+    results = np.full((2, 3, 3), np.nan)
+    results[0, 1, 0], results[0, 0, 1] = 1.0, 0.0
+    (win,) = win_rates(results, ["a", "b", "c"], "a", "people", DICE)
+    assert (win.model, win.prompts, win.by_order) == ("b", 1, {})
+
+
+def test_ratings_are_resampled_300_times_at_most():
+    results = drawn(np.random.default_rng(3), 20)
+    few, many = (ratings(results, ["a", "b", "c"], "reward", Intervals(0.95, count, 1)) for count in (300, 2000))
+    assert few == many != ratings(results, ["a", "b", "c"], "reward", Intervals(0.95, 100, 1))
+
+
+def test_judgements_that_are_shown_in_no_order_or_name_no_model_count_as_far_as_they_can():
+    nameless = Comparison(Prompt(text="p5"), Completion("x"), Completion("y", model="base"), 1.0)
+    pairs = [judged(1, "new", "base", 0.75), judged(2, "new", "new", 1.0), nameless]
+    found = results_of_people(pairs, {"base": 0, "new": 1, "path/of/new": 1}, 2)
+    assert (found.others, found.by_order) == (2, {})
+    assert found.results[:, 1, 0].tolist() == [1.0], "a soft judgement is a win all the same"

@@ -70,3 +70,14 @@ def test_two_answers_of_different_length_show_a_trend():
 
 def test_equal_scores_have_no_trend_and_nothing_to_explain():
     assert measure_trend([1, 2, 3], [4.0, 4.0, 4.0]) == Trend(0.0, 2.0, 0.0)
+
+
+def test_a_scorer_that_leaves_an_answer_out_is_noticed():
+    class Forgetful:
+        name = "forgetful"
+
+        def score(self, items):
+            return [Score(1.0)] * (len(items) - 1)
+
+    with pytest.raises(ValueError, match="shorter"):
+        LengthControlledScorer(Forgetful(), Trend(1.0, 2.0, 0.5)).score([(ASK, "a"), (ASK, "b")])

@@ -248,3 +248,10 @@ def test_a_step_s_seconds_are_those_it_took(monkeypatch):
     clock = iter([10.0, 10.5])
     monkeypatch.setattr("steersman.train.core.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     assert line_learner().step(TWO, Squares()).seconds == 0.5
+
+
+def test_parameters_that_were_added_without_a_rate_are_noticed():
+    learner = line_learner()
+    learner.optimiser.add_param_group({"params": [nn.Parameter(torch.zeros(()))]})
+    with pytest.raises(ValueError, match="shorter"):
+        learner.step(TWO, Squares())

@@ -189,3 +189,12 @@ def test_a_collapse_to_one_short_answer_is_found_before_any_single_sign_is_clear
     assert report.numbers["collapse"] == pytest.approx((1 - 6 / 24) * (11 / 16) * (10 / 15))
     assert report.numbers["length"] == pytest.approx(1 / (1 - 6 / 24))
     assert report.numbers["takeover"] == pytest.approx(6 / 16)
+
+
+def test_a_held_out_scorer_that_leaves_an_answer_out_is_noticed():
+    class Forgetful(SecondOpinion):
+        def score(self, items: Sequence[Item]) -> list[Score]:
+            return super().score(items)[:-1]
+
+    with pytest.raises(ValueError, match="shorter"):
+        look(watcher(held_out=Forgetful()), WatchMemory(), [0.0])

@@ -1,6 +1,11 @@
 """What a run knows before its first iteration."""
 
+import pytest
+
+from steersman.methods.ppo.held_out import HeldOut
 from steersman.methods.ppo.memory import Memory
+from steersman.methods.ppo.shaping import RunningScale
+from steersman.settings.shaping import ShapingSettings
 
 
 def test_a_run_begins_with_nothing_counted_nothing_found_and_no_end():
@@ -20,3 +25,11 @@ def test_a_run_begins_with_nothing_counted_nothing_found_and_no_end():
         "held_out": {},
     }
     assert Memory.of(Memory(0.05).facts()) == Memory(0.05)
+
+
+def test_an_evaluation_that_lost_a_number_is_not_judged():
+    lost = HeldOut.from_facts({"scores": [1.0, 2.0], "cut_off": [False, True], "tokens": [3]})
+    assert lost is not None
+    assert (lost.span_reward, lost.kl) == (0.0, 0.0), "an earlier release had neither"
+    with pytest.raises(ValueError, match="shorter"):
+        lost.shaped(ShapingSettings(), RunningScale(), longest=4)

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from steersman.train import allocator
+
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="another C library manages memory in its own way"
 )
@@ -75,3 +77,41 @@ def test_what_was_kept_is_given_back_where_memory_runs_out():
     # 60 tensors of 1.6 MB
     assert found["kept"] > 60
     assert found["after"] < 30
+
+
+class Library:
+    """A C library that writes down what it is told. `answers` is what mallopt returns: 1, or 0 if it refuses."""
+
+    def __init__(self, *answers: int) -> None:
+        self.answers, self.told = list(answers), list[tuple[str, ...]]()
+
+    def mallopt(self, option: int, value: int) -> int:
+        # the numbers of <malloc.h>
+        name = {-1: "trim above", -3: "map above"}[option]
+        self.told.append((name, f"{value / 2**20:g} MB"))
+        return self.answers.pop(0)
+
+    def malloc_trim(self, left: int) -> int:
+        self.told.append(("trim to", f"{left} bytes"))
+        return 1
+
+
+def test_memory_is_kept_by_two_settings_and_both_must_be_taken(monkeypatch):
+    for answers, kept in (((1, 1), True), ((0,), False), ((1, 0), False)):
+        library = Library(*answers)
+        monkeypatch.setattr(allocator, "_library", lambda library=library: library)
+        assert allocator.keep_freed_memory() is kept
+    assert dict(library.told) == {"map above": "32 MB", "trim above": "256 MB"}
+
+
+def test_memory_is_given_back_and_no_more_is_kept(monkeypatch):
+    library = Library(1)
+    monkeypatch.setattr(allocator, "_library", lambda: library)
+    allocator.give_back_memory()
+    assert library.told == [("trim above", "0.125 MB"), ("trim to", "0 bytes")]
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(allocator.platform, "libc_ver", lambda: ("musl", "1.2"))
+    assert allocator.keep_freed_memory() is False
+    allocator.give_back_memory()

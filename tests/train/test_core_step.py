@@ -255,3 +255,33 @@ def test_parameters_that_were_added_without_a_rate_are_noticed():
     learner.optimiser.add_param_group({"params": [nn.Parameter(torch.zeros(()))]})
     with pytest.raises(ValueError, match="shorter"):
         learner.step(TWO, Squares())
+
+
+class Shares(Squares):
+    """Weights below 1, as those of a few pairs of a long ranking, and a metric of which there is nothing."""
+
+    def weights(self, units):
+        return {"square": 0.25 * len(units)}
+
+    def __call__(self, model, batch):
+        share = Term(0.25 * (model(batch.x) - batch.y).square().sum(), 1.0)
+        return Sums({"square": share}, {"nothing": (0.0, 0.0), "share": (0.125 * len(batch.x), 0.25 * len(batch.x))})
+
+
+def test_weights_below_one_are_weights_all_the_same():
+    learner = line_learner()
+    report = learner.step(TWO, Shares())
+    assert (report.loss, report.gradient_norm) == (pytest.approx(4.0), pytest.approx(6.0))
+    assert report.metrics == {"nothing": 0.0, "share": 0.5}
+
+
+def test_a_single_token_is_no_padding():
+    assert line_learner().step(TWO[:1], Squares()).padding_share == 0.0
+
+
+def test_a_process_of_several_cannot_make_its_micro_batches_smaller_alone():
+    learner = line_learner(budget=4)
+    learner._world = World(0, 2, torch.device("cpu"), None)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        learner.step([*TWO, *TWO], Greedy(1))
+    assert learner.progress.token_budget == 4

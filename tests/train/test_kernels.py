@@ -105,3 +105,12 @@ def test_default_kernels_may_be_asked_for_within_others():
         with kernels.using("default"):
             assert settings.fp32_precision == "none"
         assert settings.fp32_precision == "bf16"
+
+
+def test_the_gain_is_of_the_three_products_of_a_layer(monkeypatch):
+    seen: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    product = torch.mm
+    monkeypatch.setattr(torch, "mm", lambda a, b: seen.append((tuple(a.shape), tuple(b.shape))) or product(a, b))
+    kernels.gain(8, rows=4, repeats=2)
+    # forward, and the gradients of input and weight; for both kernels, once to warm up and twice to measure
+    assert seen == [((4, 8), (8, 24)), ((4, 24), (24, 8)), ((24, 4), (4, 8))] * 2 * 3

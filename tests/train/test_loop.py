@@ -10,6 +10,7 @@ from line import TWO, Point, Squares, line_learner
 
 from steersman.errors import NotFinite, ServiceError
 from steersman.parallel.world import World
+from steersman.train.core import StepReport
 from steersman.train.loop import LoopState, Outcome, TrainingData, TrainingLength, run_training
 
 NAN = math.nan
@@ -298,3 +299,29 @@ def test_terms_are_journaled_by_name_where_there_are_several():
     run_training(run.learner, Two(), lesson, run.course, run.keeper, run.memory, World.alone())
     row = run.keeper.rows[0]
     assert (row["loss square"], row["loss size"], row["loss"]) == (4.0, 2.0, 6.0)
+
+
+def test_the_speed_is_in_tokens_a_second_also_of_a_step_that_took_no_time():
+    for seconds, speed in ((0.5, 6.0), (0.0, pytest.approx(3e9))):
+        run = Run([], steps=1)
+        run.held_out = []
+        report = StepReport(1.0, {"square": 1.0}, {}, 2.0, 0.1, 3, 0.0, seconds, False)
+
+        def stepped(units, objective, run=run, report=report) -> StepReport:
+            run.learner.progress.step += 1
+            return report
+
+        run.learner.step = stepped  # type: ignore[method-assign]
+        run.go()
+        assert run.keeper.rows[0]["tokens per second"] == run.keeper.shown[0][1]["tokens/s"] == speed
+
+
+def test_a_run_begins_with_nothing_measured_and_nothing_learned():
+    assert LoopState().facts() == {
+        "best_value": None,
+        "best_step": 0,
+        "measurements_since_best": 0,
+        "tokens": 0,
+        "last_held_out": {},
+        "best_held_out": {},
+    }

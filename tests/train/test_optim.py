@@ -41,6 +41,7 @@ def test_the_settings_reach_every_group():
     optimiser = of(Mixed(), betas=(0.8, 0.7), epsilon=1e-3)
     assert [(group["lr"], group["weight_decay"]) for group in optimiser.param_groups] == [(0.1, 0.5), (0.1, 0.0)]
     assert {(group["betas"], group["eps"]) for group in optimiser.param_groups} == {((0.8, 0.7), 1e-3)}
+    assert optimiser.defaults["fused"], "one call for all parameters"
     assert sum(len(group["params"]) for group in optimiser.param_groups) == 3, "what is frozen is not handed over"
 
 

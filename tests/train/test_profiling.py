@@ -99,6 +99,9 @@ def test_the_seconds_are_those_between_the_first_step_that_is_looked_at_and_the_
     monkeypatch.setattr("steersman.train.profiling.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     steps(Profile(tmp_path, 2, left=3), 3)
     assert (tmp_path / "phases.txt").read_text().startswith("2 steps, 1.5000 s each while profiled")
+    clock = iter([10.0, 13.0])
+    steps(Profile(tmp_path, 1, left=1), 1)
+    assert (tmp_path / "phases.txt").read_text().startswith("1 steps, 3.0000 s each while profiled")
 
 
 def test_the_table_has_the_dearest_phase_first_and_shares_of_the_whole_time(tmp_path: Path):

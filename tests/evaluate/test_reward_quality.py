@@ -97,6 +97,13 @@ def test_accuracy_by_grade_rises_where_people_were_surer():
     assert [(g.group, g.judgements, g.accuracy.estimate) for g in groups] == [("1", 2, 0.5), ("3", 2, 1.0)]
 
 
+def test_grades_and_annotators_stand_in_their_own_order_whatever_the_file_s():
+    margin, people = np.array([10.0, 2.0, 10.0, -1.0]), ("zoe", "ann", "zoe", "ben")
+    found = measure_reward_quality(judged([1.0] * 4, [1.0] * 4, margin=margin, annotator=people))
+    assert [(g.group, g.judgements) for g in found.by_grade] == [("-1", 1), ("2", 1), ("10", 2)], "by size"
+    assert [(g.group, g.judgements) for g in found.by_annotator] == [("ann", 1), ("ben", 1), ("zoe", 2)]
+
+
 def test_margins_without_grades_are_cut_into_quarters():
     margin = np.arange(1.0, 13.0)
     groups = measure_reward_quality(judged([1.0] * 12, [1.0] * 6 + [0.0] * 6, margin=margin)).by_grade

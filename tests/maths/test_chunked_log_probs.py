@@ -219,6 +219,8 @@ def test_the_chunk_keeps_the_logits_small_but_the_matrix_product_busy():
     assert chunk_for(4096) * 4096 == 8 * 2**20
     assert chunk_for(32000) == 262
     assert chunk_for(256_000) == 128
+    assert 4 * chunk_for(4096, "cuda") * 4096 == 256 * 2**20, "bytes of float32"
+    assert chunk_for(10**6, "cuda") == 128
 
 
 class LargestTensor(TorchDispatchMode):

@@ -45,3 +45,13 @@ def test_an_answer_that_the_policy_no_longer_gives_has_a_finite_reward():
     far = f64(-1000).requires_grad_()
     found = alpha_reward(far, alpha=1.0)
     assert math.isfinite(found.item())
+
+
+def test_an_answer_less_likely_than_e_to_the_minus_20_is_no_worse():
+    far = f64(-19, -20, -25).requires_grad_()
+    found = alpha_reward(far, alpha=1.0)
+    # 1 - e^19, 1 - e^20, and no further
+    assert found.tolist() == pytest.approx([1 - math.exp(19), 1 - math.exp(20), 1 - math.exp(20)], rel=1e-12)
+    found.sum().backward()
+    assert far.grad is not None
+    assert (far.grad[0].item(), far.grad[2].item()) == (pytest.approx(math.exp(19)), 0.0)

@@ -106,3 +106,13 @@ def test_turning_the_expectile_and_the_advantage_round_changes_nothing(gaps, exp
     one = expectile_loss(f64(*gaps), expectile=expectile)
     two = expectile_loss(-f64(*gaps), expectile=1 - expectile)
     assert torch.allclose(one, two)
+
+
+def test_a_far_better_token_weighs_100_at_most_and_its_weight_is_a_constant():
+    advantage = torch.tensor([4.0, 5.0, -1.0], dtype=torch.float64, requires_grad=True)
+    log_probs = torch.tensor([-1.0, -1.0, -2.0], dtype=torch.float64, requires_grad=True)
+    loss = imitation_loss(log_probs, advantage, beta=1.0)
+    # e^4 = 54.6, e^5 = 148 is cut, and 2 e^-1
+    assert loss.tolist() == pytest.approx([math.exp(4), 100.0, 2 * math.exp(-1)])
+    loss.sum().backward()
+    assert advantage.grad is None

@@ -566,3 +566,24 @@ def test_long_bodies_and_scores_are_told_by_their_beginning():
     with pytest.raises(RetryableError) as raised:
         parse_reply(json.dumps({"scores": [{"score": 1, "parts": "v" * 100}]}).encode(), ["a"])
     assert str(raised.value).count("v") == 60
+
+
+def test_the_first_wait_is_half_a_second_if_nothing_else_is_asked_for(monkeypatch):
+    plain = HttpScorer(
+        "http://127.0.0.1:1/",
+        HttpOptions(4, 3, 5.0, 1e9, ("127.0.0.1",), None),
+        remembered={},
+        notice=print,
+    )
+    assert plain.name == "127.0.0.1"
+    waits, over = [http.RetryableError("not now")] * 2, Recorded()
+
+    def once(body: bytes, headers: dict[str, str]) -> exchange.Reply:
+        if waits:
+            raise waits.pop()
+        return exchange.Reply(200, "", b'{"scores": [1]}')
+
+    plain._once = once  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setattr(plain._random, "random", lambda: 0.5)
+    plain._ask(dict(zip(["key"], items(1), strict=True)), over)
+    assert over.waits[1:] == [0.5, 1.0]

@@ -65,6 +65,9 @@ def test_async_functions_run_side_by_side_but_not_all_at_once():
     scorer = FunctionScorer(slow, at_once=2)
     assert values(scorer, ITEMS * 3) == [1, 4, 2] * 3
     assert most == 2
+    most = 0
+    values(FunctionScorer(slow), ITEMS * 8)
+    assert most == 16, "if nothing else is asked for"
 
 
 def test_an_async_function_works_inside_a_running_loop():

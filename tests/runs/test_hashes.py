@@ -1,6 +1,7 @@
 """A large file is read once per machine, and again as soon as it may have changed."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -91,3 +92,34 @@ def test_the_cache_is_optional(large, monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     forget()
     assert hashes.known_hash(large) == hashlib.sha256(b"a" * 100).hexdigest()
+
+
+def test_only_files_of_8_mb_are_worth_an_entry(tmp_path, reads, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(hashes, "SETTLED", -1.0)
+    for size, stored in ((2**23 - 1, 0), (2**23, 1)):
+        file = tmp_path / str(size)
+        with file.open("wb") as empty:
+            empty.truncate(size)
+        hashes.known_hash(file)
+        assert len(list(tmp_path.glob("cache/steersman/hashes/*"))) == stored
+
+
+def test_a_file_s_times_tell_of_a_change_after_three_seconds(large, reads, monkeypatch):
+    monkeypatch.setattr(hashes, "SETTLED", 3.0)
+    for seconds, read in ((2.9, 2), (3.1, 3)):
+        now = large.stat().st_ctime + seconds
+        monkeypatch.setattr(hashes.time, "time", lambda now=now: now)
+        for _ in range(2):
+            hashes.known_hash(large)
+        assert len(reads) == read
+
+
+@pytest.mark.parametrize("digest", ["short", "", None, 3, ["a" * 64]])
+def test_an_entry_of_this_very_file_without_a_hash_is_as_none(digest, large, reads, tmp_path):
+    right = hashes.known_hash(large)
+    (entry,) = (tmp_path / "cache" / "steersman" / "hashes").iterdir()
+    entry.write_text(json.dumps({**json.loads(entry.read_text()), "sha256": digest}))
+    forget()
+    assert hashes.known_hashes([large, large]) == [right, right]
+    assert len(reads) in (2, 3)

@@ -1,5 +1,6 @@
 """Runs as their files tell them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from steersman.runs.journal import Journal
 from steersman.runs.listing import list_runs, show_run
 from steersman.runs.lock import lock_run
 from steersman.runs.stamp import MachineFacts, RunIdentity, make_stamp, write_stamp
+from steersman.runs.working_time import working_seconds
 
 
 def make_run(path: Path, started: str = "2026-01-02T03:04:05+00:00", **other: Any) -> RunFolder:
@@ -143,3 +145,34 @@ def test_listing_changes_no_file(tmp_path: Path):
     list_runs(tmp_path)
     show_run(tmp_path / "one")
     assert sorted((str(path), path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
+
+
+def test_the_last_20_rows_are_shown(tmp_path: Path):
+    folder = make_run(tmp_path / "one")
+    with Journal(folder.journal_path) as journal:
+        for step in range(4, 30):
+            journal.write({"step": step, "time": 1767323105.0})
+    _, tail = show_run(folder.path)
+    assert [row["step"] for row in tail] == list(range(10, 30))
+
+
+def row(time: float, notice: str | None = None) -> str:
+    return json.dumps({"step": 1, "time": time, **({} if notice is None else {"notice": notice})}) + "\n"
+
+
+@pytest.mark.parametrize(("before", "worked"), [(0.5, 150.5), (1.0, 151.0), (1.5, 248.5)])
+def test_notices_of_a_second_before_a_resume_belong_to_it(tmp_path: Path, before: float, worked: float):
+    # 100 s of work, a start at 1200 s that wrote another notice just before, and 50 s of work; a notice of 1.5 s
+    # earlier is of the process before, which was at work until then
+    path = tmp_path / "journal.jsonl"
+    path.write_text(
+        row(1100.0) + row(1200.0 - before, "a line was damaged") + row(1200.0, "resumed at step 1") + row(1250.0)
+    )
+    assert working_seconds(path, 1000.0, 1250.0) == pytest.approx(worked)
+
+
+def test_what_is_no_row_and_a_clock_that_was_set_back_are_no_idle_time(tmp_path: Path):
+    path = tmp_path / "journal.jsonl"
+    path.write_text("rot\n[1]\n" + '{"step": 1}\n' + row(1100.0) + row(1050.0, "resumed at step 1"))
+    assert working_seconds(path, 1000.0, 1200.0) == 200.0
+    assert working_seconds(path, 1000.0, 900.0) == 0.0

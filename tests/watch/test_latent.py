@@ -52,3 +52,22 @@ def test_twenty_answers_are_enough_to_know_what_is_usual_and_nineteen_are_not():
     features = np.random.default_rng(0).normal(size=(20, 4))
     assert Usual.of(features) is not None
     assert Usual.of(features[:19]) is None
+
+
+def test_a_fit_has_16_components_and_half_as_many_as_answers_at_most():
+    assert fit(cloud(100, 40)).directions.shape == (16, 40)
+    assert fit(cloud(21, 40)).directions.shape == (10, 40)
+    assert fit(cloud(100, 4)).directions.shape == (3, 4)
+    assert fit(cloud(2, 1)).directions.shape == (1, 1)
+
+
+def test_the_limit_is_the_95_percent_quantile_of_distances_by_fits_that_left_the_answers_out():
+    features = cloud(23, 6)
+    distances = np.zeros(23)
+    for i in range(23):
+        others = [j for j in range(23) if j % 5 != i % 5]
+        distances[i] = fit(features[others]).distances(features[i : i + 1])[0]
+    usual = Usual.of(features)
+    assert usual is not None
+    assert usual.limit == pytest.approx(np.quantile(distances, 0.95))
+    assert usual.unusual(features) == pytest.approx(fit(features).distances(features) / usual.limit)

@@ -179,3 +179,9 @@ def test_the_mismatch_is_that_of_the_answers_which_the_trainer_read(tmp_path):
         for i, (sample, zero) in enumerate(zip(samples, zeros, strict=True))
     ]
     assert engine_mismatch(scored) == pytest.approx(0.25, abs=1e-6)
+
+
+def test_one_sample_in_16_is_checked():
+    assert checked_samples(33) == [0, 16, 32]
+    assert checked_samples(16) == [0]
+    assert checked_samples(0) == []

@@ -576,14 +576,14 @@ def test_the_first_wait_is_half_a_second_if_nothing_else_is_asked_for(monkeypatc
         notice=print,
     )
     assert plain.name == "127.0.0.1"
-    waits, over = [http.RetryableError("not now")] * 2, Recorded()
+    waits, over = [RetryableError("not now")] * 2, Recorded()
 
     def once(body: bytes, headers: dict[str, str]) -> exchange.Reply:
         if waits:
             raise waits.pop()
         return exchange.Reply(200, "", b'{"scores": [1]}')
 
-    plain._once = once  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setattr(plain._random, "random", lambda: 0.5)
+    plain._service.once = once  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setattr(plain._service._random, "random", lambda: 0.5)
     plain._ask(dict(zip(["key"], items(1), strict=True)), over)
     assert over.waits[1:] == [0.5, 1.0]

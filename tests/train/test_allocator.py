@@ -83,7 +83,8 @@ class Library:
     """A C library that writes down what it is told. `answers` is what mallopt returns: 1, or 0 if it refuses."""
 
     def __init__(self, *answers: int) -> None:
-        self.answers, self.told = list(answers), list[tuple[str, ...]]()
+        self.answers = list(answers)
+        self.told: list[tuple[str, str]] = []
 
     def mallopt(self, option: int, value: int) -> int:
         # the numbers of <malloc.h>

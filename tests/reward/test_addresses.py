@@ -42,9 +42,9 @@ def test_what_cannot_be_asked_is_refused_with_the_reason(url: str, match: str):
 
 
 def test_a_network_that_is_none_is_named():
-    assert str(network_of("10.1.2.3/8")) == "10.0.0.0/8"
-    with pytest.raises(UsageError, match="holds 'my server'; expected addresses or networks"):
-        network_of("my server")
+    assert str(network_of("10.1.2.3/8", "scorer.http")) == "10.0.0.0/8"
+    with pytest.raises(UsageError, match=r"judge\.allow holds 'my server'; expected addresses or networks"):
+        network_of("my server", "judge")
 
 
 def test_a_secret_in_an_address_goes_over_an_encrypted_connection_only(monkeypatch: pytest.MonkeyPatch):

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from scipy.optimize import curve_fit, minimize_scalar
 
 from steersman.evaluate.overoptimisation import (
+    LEAST_R_SQUARED,
+    GainCurve,
+    Overoptimisation,
+    Point,
     Walk,
+    _broken,
     curve_value,
     fit_curve,
     lines_of,
@@ -148,3 +153,37 @@ def test_intervals_of_a_and_b_cover(shape):
         assert fit is not None
         covered += [fit.a.low <= 1.0 <= fit.a.high, fit.b.low <= 0.3 <= fit.b.high]
     assert (covered >= 0.915 * 400).all(), covered / 400
+
+
+def test_without_noise_the_loss_since_the_best_model_is_exact():
+    # the gains of four models, the same for every prompt: 3 at best, 1 in the end
+    gains = np.repeat([[0.0], [3.0], [2.5], [1.0]], 5, axis=1)
+    kl = np.repeat([[0.0], [1.0], [2.0], [4.0]], 5, axis=1)
+
+    def found(models: int, less: float = 0.0):
+        names = ("a", "b", "c", "d")[:models]
+        return measured(Walk("trained", "PPO", names, kl[:models], {"gold": gains[:models] - less}))
+
+    assert found(4).curves[0].fallen == Interval(2.0, 2.0, 2.0)
+    assert "loses 2.00 (2.00 to 2.00) of it until a KL of 4.00" in lines_of(found(4))[0]
+    assert found(2).curves[0].fallen is None, "the last is the best"
+    assert found(4, less=3.0).curves[0].fallen is None, "the best gains 0, so nothing can be lost"
+
+
+def test_a_loss_that_may_be_none_and_a_bend_that_may_be_none_are_not_claimed():
+    points = tuple(Point("a", kl, kl**0.5, Interval(gain, gain, gain)) for kl, gain in [(1.0, 2.0), (4.0, 1.0)])
+    curve = GainCurve("PPO", "trained", "gold", points, None, "too few", Interval(1.0, 0.0, 2.0))
+    assert "no loss is significant" in lines_of(Overoptimisation("start", "gold", [curve], 5, 0.95, ()))[0]
+    assert "b may be 0" in str(_broken(1.0, Interval(0.1, 0.0, 0.2)))
+    assert "b may be 0" in str(_broken(1.0, Interval(-0.1, -0.2, 0.0)))
+    assert "b is below 0" in str(_broken(1.0, Interval(-0.1, -0.2, -0.01)))
+    assert _broken(LEAST_R_SQUARED, Interval(0.1, 0.01, 0.2)) is None
+    assert "explains 0%" in str(_broken(-1.0, Interval(0.1, 0.01, 0.2)))
+
+
+def test_gains_that_are_all_alike_explain_nothing():
+    flat = np.full((6, 4), 1.0)
+    kl = np.repeat((DISTANCES**2)[:, None], 4, axis=1)
+    [curve] = measured(Walk("trained", "PPO", tuple("abcdef"), kl, {"gold": flat})).curves
+    assert curve.fit is not None
+    assert curve.fit.r_squared == 0.0

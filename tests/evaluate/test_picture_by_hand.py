@@ -283,3 +283,10 @@ def test_the_picture_is_told_to_who_cannot_see_it():
     )
     root = drawn(curve("reward", SECOND, FIRST))
     assert root.get("aria-label") == spoken(found)
+
+
+def test_names_that_would_overlap_are_shifted_from_the_highest_down_whatever_their_order():
+    close = Point("step 10", 4.0, 2.0, Interval(1.95, 1.5, 2.5))
+    said = texts(drawn(curve("taste", FIRST, close), curve()))
+    assert said["reward"] == (near(x(2) + 12), near(y(2) + 4))
+    assert said["taste"] == (near(x(2) + 12), near(y(2) + 17 + 4))

@@ -122,3 +122,10 @@ def test_a_refusal_is_looked_for_in_the_first_160_characters():
     # blanks are counted once, and a longer word is another word
     assert own.refuses("x" * 100 + " " * 200 + "never")
     assert not own.refuses("nevermore")
+
+
+def test_the_fields_that_there_are_are_named_in_order():
+    names = ["zeta", "alpha", "mu", "beta", "omega", "kappa"]
+    prompts = [Prompt(text="?", metadata=dict.fromkeys(names, 1))]
+    with pytest.raises(DataError, match="their fields are alpha, beta, kappa, mu, omega, zeta"):
+        harmful_of("form=harmful", prompts)

@@ -53,3 +53,10 @@ def test_an_answer_is_clipped_as_a_whole():
     )
     torch.testing.assert_close(loss.detach(), numbers(-1.2, -1.2, -1.2))
     assert clipped.all()
+
+
+def test_no_gradient_reaches_the_old_log_probs():
+    now, old = (torch.tensor([-1.0, -2.0], requires_grad=True) for _ in range(2))
+    log_probs_of_answers(now, old, torch.tensor([2]), mean=True).sum().backward()
+    assert now.grad is not None
+    assert old.grad is None

@@ -30,3 +30,9 @@ def test_golden_gathering_at_and_before_each_target():
     assert gather_before(ids, LOSS_MASK).tolist() == [0, 2, 5]
     states = torch.randn(3, 4, 2)
     assert torch.equal(gather_before(states, LOSS_MASK), torch.stack([states[0, 0], states[0, 2], states[1, 1]]))
+
+
+def test_a_row_of_one_token_has_no_token_before_it_either():
+    with pytest.raises(ValueError, match="True at position 0 in 1 of 1 rows"):
+        target_positions(torch.tensor([[True]]))
+    assert len(target_positions(torch.zeros(2, 0, dtype=torch.bool)).row) == 0

@@ -131,3 +131,9 @@ def test_settings_of_another_method_are_refused(more, message):
 
     with pytest.raises(UsageError, match=message):
         settings(**more)
+
+
+def test_the_margin_is_how_far_apart_the_scores_are_whoever_leads():
+    ours, theirs = [sample(i, 0) for i in range(2)], [sample(i, 1) for i in range(2)]
+    groups = against_opponent(ours, theirs, [1.0, 0.0], [0.5, 2.0], "soft")
+    assert [group.margin.item() for group in groups] == [0.5, 2.0]

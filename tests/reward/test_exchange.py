@@ -190,3 +190,13 @@ def test_nothing_is_left_running_after_a_reply():
         for thread in left:
             thread.join(timeout=50.0)
         assert not any(thread.is_alive() for thread in left)
+
+
+def test_what_a_service_repeats_is_shown_without_the_secrets_of_its_address(monkeypatch):
+    monkeypatch.setenv("PASS_WORD", "open sesame")
+    place = parse_url("http://127.0.0.1/score?api_key=abc%20def&token=${PASS_WORD}", [])
+    said = place.without_secrets("abc%20def, abc def, open sesame and open%20sesame")
+    assert said == "***, ***, *** and ***"
+    monkeypatch.delenv("PASS_WORD")
+    with pytest.raises(UsageError, match="the environment has no PASS_WORD; set it"):
+        parse_url("http://127.0.0.1/${PASS_WORD}", [])

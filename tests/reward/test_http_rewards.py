@@ -587,3 +587,14 @@ def test_the_first_wait_is_half_a_second_if_nothing_else_is_asked_for(monkeypatc
     monkeypatch.setattr(plain._service._random, "random", lambda: 0.5)
     plain._ask(dict(zip(["key"], items(1), strict=True)), over)
     assert over.waits[1:] == [0.5, 1.0]
+
+
+def test_after_a_failure_ahead_the_next_answers_are_sent_ahead_again():
+    with moody_server(lambda number: "status 503" if number == 0 else "well") as server:
+        asked = scorer(server, at_once=1)
+        asked.begin(items(4))
+        asked.score(items(4))
+        before = len(server.requests)
+        asked.begin(items(4, start=20))
+        asked._finish_prefetched()
+        assert len(server.requests) == before + 1

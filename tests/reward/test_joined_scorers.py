@@ -98,3 +98,8 @@ def test_what_is_told_ahead_goes_to_every_part_that_wants_to_know():
     ).ahead()
     begin(ITEMS)  # pyright: ignore[reportOptionalCall]
     assert first.told == second.told == [ITEMS]
+
+
+def test_an_ensemble_is_not_pessimistic_unless_it_is_told_how_much():
+    found = EnsembleScorer([times(1.0), times(3.0)], belief="pessimistic").score([(Prompt(text="?"), "ab")])
+    assert found[0].value == found[0].parts["mean"]

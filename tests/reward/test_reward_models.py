@@ -2,6 +2,8 @@
 
 import json
 import random
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from steersman.models.reward_model import Scale, new_reward_model, save_reward_m
 from steersman.models.rows import padded_groups
 from steersman.models.tiny import tiny_tokeniser, write_tiny_model
 from steersman.records import Completion, Message, Prompt
+from steersman.reward import classifier as classifier_scorer
 from steersman.reward.classifier import ClassifierScorer
 from steersman.reward.ensemble import EnsembleScorer
 from steersman.reward.http import HttpOptions, HttpScorer
@@ -374,3 +377,31 @@ def test_a_tokeniser_whose_pad_is_the_first_token_or_missing_scores_the_same(who
     for pad in (0, None):
         again = RewardModelScorer(scorer.model, Padded(scorer.tokeniser, pad), token_budget=200)
         assert [score.value for score in again.score(items())] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("pad", "expected"), [(7, 7), (None, 0)])
+def test_a_classifier_s_rows_are_padded_with_its_own_pad_or_else_with_0(pad, expected, monkeypatch):
+    used: list[int] = []
+
+    def run(rows, forward, *, pad_id, token_budget, device):
+        used.append(pad_id)
+        return torch.zeros(len(rows), 1)
+
+    monkeypatch.setattr(classifier_scorer, "run_rows", run)
+    monkeypatch.setattr(classifier_scorer, "encode_item", lambda *_, **__: ("row", ""))
+    made: Any = classifier_scorer.ClassifierScorer.__new__(classifier_scorer.ClassifierScorer)
+    vars(made).update(
+        tokeniser=SimpleNamespace(pad_token_id=pad),
+        classifier=SimpleNamespace(
+            logits=None,
+            parameters=lambda: iter([torch.zeros(1)]),
+            probabilities_of=lambda logits: logits[:, 0],
+            scores_of=lambda logits: logits[:, 0],
+        ),
+        reads="answer",
+        _output="logit",
+        _token_budget=9,
+        _limit=9,
+    )
+    made.score([(Prompt(text="?"), "a")])
+    assert used == [expected]

@@ -1,13 +1,14 @@
 """Steps of an answer as targets: their last tokens, what is cut, and process rewards by hand."""
 
 import math
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from steersman.batches import StepRow, TokenBatch, TokenRow
-from steersman.methods.process_reward import ProcessReward, collate
+from steersman.methods.process_reward import ProcessReward, StepBatch, collate
 from steersman.models.tiny import tiny_tokeniser
 from steersman.parallel.world import World
 from steersman.records import Message, Prompt
@@ -87,3 +88,14 @@ def test_the_loss_by_hand(budget):
     assert report.loss == pytest.approx(by_hand, abs=1e-6)
     assert report.metrics["accuracy"] == 1.0
     assert report.metrics["said to be right"] == 0.75
+
+
+def test_a_step_is_said_to_be_right_above_even_odds_and_right_where_its_label_is_above_one_half():
+    class Given(nn.Module):
+        def step_logits(self, batch):
+            return torch.tensor([-0.5, 0.5, 2.0, -3.0])
+
+    batch = Mock(spec=StepBatch, tokens=Mock(spec=TokenBatch), labels=torch.tensor([0.0, 1.0, 0.0, 1.0]))
+    # said: wrong, right, right, wrong; the labels: wrong, right, wrong, right
+    metrics = ProcessReward()(Given(), batch).metrics
+    assert metrics == {"accuracy": (2.0, 4.0), "said to be right": (2.0, 4.0)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from steersman.runs.checkpoints import CheckpointStore
-from steersman.runs.folder import atomic_write_text
+from steersman.runs.folder import atomic_write_bytes, atomic_write_text
 from steersman.runs.journal import Journal
 from steersman.runs.replies import Replies
 
@@ -143,3 +143,14 @@ def test_a_journal_is_on_the_disk_when_it_is_synced(tmp_path: Path, events: list
         events.clear()
         journal.sync()
         assert events == ["fsync journal.jsonl"]
+
+
+def test_a_file_is_whole_when_it_is_synced(tmp_path, monkeypatch):
+    """Bytes that Python still holds are not on the disk after fsync."""
+    synced: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor).st_size), real(descriptor))[1]
+    )
+    atomic_write_bytes(tmp_path / "a", b"abc")
+    assert synced[0] == 3

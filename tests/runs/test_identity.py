@@ -112,3 +112,8 @@ def test_only_old_identities_that_fit_are_renewed(tmp_path):
     renewed, names = upgraded(before, now)
     assert names == ["model"]
     assert renewed == {**before, "model": now["model"]}
+
+
+def test_an_identity_without_a_name_is_that_of_no_model():
+    assert not same_as_before("", "gone sha256:0123")
+    assert same_as_before("gone", "gone sha256:0123")

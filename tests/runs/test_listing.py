@@ -176,3 +176,12 @@ def test_what_is_no_row_and_a_clock_that_was_set_back_are_no_idle_time(tmp_path:
     path.write_text("rot\n[1]\n" + '{"step": 1}\n' + row(1100.0) + row(1050.0, "resumed at step 1"))
     assert working_seconds(path, 1000.0, 1200.0) == 200.0
     assert working_seconds(path, 1000.0, 900.0) == 0.0
+
+
+def test_listing_reads_no_contents_of_checkpoints(tmp_path: Path):
+    """A list of a hundred runs takes a moment; contents are verified when a run is resumed."""
+    folder = make_run(tmp_path / "one")
+    folder.mark_ended("finished", step=3)
+    (folder.checkpoints / "step-000003" / "a").write_bytes(b"abd")
+    [run] = list_runs(tmp_path)
+    assert (run.state, run.problems) == ("finished", ())

@@ -123,3 +123,10 @@ def test_commands_that_resume_are_those_that_a_signal_ends_with_75_while_they_lo
     with stopping_while_loading(["sft", "--data", "x"]):
         assert not {*before} & {signal.getsignal(number) for number in STOP_SIGNALS}
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+
+
+def test_a_signal_while_a_command_loads_is_answered_in_words(exits: list[int], capfd: pytest.CaptureFixture[str]):
+    with stopping_while_loading(["sft"]):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert exits == [PREEMPTED]
+    assert "SIGTERM while loading: stopped, and nothing is lost; run the same command again" in capfd.readouterr().err

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from steersman.errors import ModelError
-from steersman.runs import hashes
+from steersman.runs import hashes, verified
 from steersman.runs.manifest import MANIFEST
 from steersman.runs.verified import model_problems, seal, verification, verify_model
 
@@ -93,3 +93,20 @@ def test_a_model_without_a_manifest_is_loaded_as_it_is(model):
     (model / MANIFEST).unlink()
     (model / "config.json").write_text("{ }")
     verify_model(model)
+
+
+def test_a_flipped_bit_in_a_file_with_its_old_times_is_found_though_its_hash_is_stored(tmp_path, monkeypatch):
+    """Damage on the disk changes no time of a file; a hash that this machine stored earlier would hide it."""
+    monkeypatch.setattr(hashes, "WORTH_STORING", 1)
+    monkeypatch.setattr(hashes, "_in_this_process", {})
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    seal(folder, 1, {})
+    asked: list[bool] = []
+    real = verified.known_hashes
+    monkeypatch.setattr(
+        verified, "known_hashes", lambda paths, *, stored=True: (asked.append(stored), real(paths, stored=stored))[1]
+    )
+    assert model_problems(folder) == []
+    assert asked == [False]

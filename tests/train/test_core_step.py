@@ -11,6 +11,7 @@ from torch import nn
 
 from steersman.errors import NotFinite
 from steersman.parallel.world import World
+from steersman.train import core
 from steersman.train.core import BAD_STEPS_IN_A_ROW, out_of_memory
 from steersman.train.objective import Sums, Term
 
@@ -285,3 +286,25 @@ def test_a_process_of_several_cannot_make_its_micro_batches_smaller_alone():
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         learner.step([*TWO, *TWO], Greedy(1))
     assert learner.progress.token_budget == 4
+
+
+def test_what_was_learned_before_memory_ran_out_is_forgotten_and_its_memory_given_back(monkeypatch):
+    gradients: list[object] = []
+    monkeypatch.setattr(core, "give_back_memory", lambda: gradients.append(learner.model.get_parameter("weight").grad))
+
+    class SecondFails(Squares):
+        """The second micro-batch does not fit; by then the first has left its gradient."""
+
+        calls = 0
+
+        def __call__(self, model, batch):
+            self.calls += 1
+            if self.calls == 2:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+            return super().__call__(model, batch)
+
+    plain, learner = line_learner(budget=2), line_learner(budget=2)
+    plain.step([*TWO, *TWO], Squares())
+    learner.step([*TWO, *TWO], SecondFails())
+    assert learner.model.get_parameter("weight").item() == pytest.approx(plain.model.get_parameter("weight").item())
+    assert gradients == [None], "given back once, after the gradients were let go"

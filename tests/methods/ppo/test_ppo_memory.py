@@ -1,10 +1,17 @@
 """What a run knows before its first iteration."""
 
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
 import pytest
 
+from steersman.methods.ppo import evaluation
 from steersman.methods.ppo.held_out import HeldOut
 from steersman.methods.ppo.memory import Memory
+from steersman.methods.ppo.parts import Parts
 from steersman.methods.ppo.shaping import RunningScale
+from steersman.settings.ppo import PpoSettings
 from steersman.settings.shaping import ShapingSettings
 
 
@@ -33,3 +40,17 @@ def test_an_evaluation_that_lost_a_number_is_not_judged():
     assert (lost.span_reward, lost.kl) == (0.0, 0.0), "an earlier release had neither"
     with pytest.raises(ValueError, match="shorter"):
         lost.shaped(ShapingSettings(), RunningScale(), longest=4)
+
+
+def test_the_best_evaluation_is_judged_again_by_the_objective_of_now(monkeypatch):
+    """The best was worth 3 when it was found and is worth 1 by now, so that 2 is better."""
+    old, new = Mock(spec=HeldOut), Mock(spec=HeldOut)
+    monkeypatch.setattr(evaluation, "measure", lambda *_: ({"objective": 2.0}, new))
+    monkeypatch.setattr(evaluation, "objective", lambda found, *_: {id(old): 1.0}[id(found)])
+    rows: list[dict[str, Any]] = []
+    parts = Mock(spec=Parts, held_out=[1], keeper=SimpleNamespace(journal=rows.append))
+    settings = Mock(spec=PpoSettings, keep="last", value_warmup=0)
+    memory = Memory(0.05, iteration=8, best_value=3.0, best_iteration=4, best_held_out=old)
+    evaluation.evaluate(parts, settings, memory)
+    assert (memory.best_value, memory.best_iteration, memory.best_held_out) == (2.0, 8, new)
+    assert rows == [{"step": 8, "held-out objective": 2.0, "best held-out objective": 2.0}]

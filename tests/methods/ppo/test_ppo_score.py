@@ -4,6 +4,8 @@ moves."""
 import re
 from itertools import chain
 from statistics import fmean, pstdev
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -13,11 +15,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from steersman.errors import DataError
+from steersman.methods.ppo import score as score_stage
 from steersman.methods.ppo.collect import prompts_of_iteration
+from steersman.methods.ppo.forward import TokenQuantities
 from steersman.methods.ppo.kl_controller import next_coefficient
 from steersman.methods.ppo.score import ask, in_plain_numbers
 from steersman.methods.ppo.shaping import Answered, RunningScale, shape
 from steersman.reward.scorer import Score
+from steersman.rollout.language import Language
 from steersman.settings.base import all_keys
 from steersman.settings.ppo import PpoSettings
 from steersman.settings.shaping import KlSettings, ShapingSettings
@@ -187,3 +192,26 @@ def test_the_healthy_range_of_each_number_includes_its_ends(name, low, high):
             (told,) = verdicts({name: bound + beyond})
             assert f"({words} {bound:g})" in told
     assert verdicts({name: 0.0 if low is None else 1e9 if high is None else low}) == []
+
+
+def test_only_an_answer_that_was_cut_off_pays_for_its_missing_eos(monkeypatch):
+    read = TokenQuantities(torch.zeros(3), torch.zeros(3), torch.zeros(3), torch.zeros(3), None, False)
+    monkeypatch.setattr(score_stage, "token_quantities", lambda samples, *_: [read] * len(samples))
+    given = SimpleNamespace(name="two", score=lambda items: [Score(2.0) for _ in items])
+    settings, answers = (
+        ShapingSettings(missing_eos_penalty=0.5),
+        [sample(3, finish=one) for one in ("end", "length", "stop")],
+    )
+    scoring = Mock(
+        spec=score_stage.Scoring,
+        scorer=given,
+        actors=None,
+        forward=None,
+        kl=KlSettings(),
+        settings=settings,
+        language=Mock(spec=Language),
+        longest=9,
+    )
+    found = score_stage.score(answers, scoring, RunningScale())
+    assert [one.score for one in found] == [2.0, 1.5, 2.0]
+    assert [one.raw_score for one in found] == [2.0, 2.0, 2.0]

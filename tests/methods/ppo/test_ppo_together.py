@@ -3,13 +3,17 @@ tested in tests/parallel/test_two_ppo_processes.py."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
+from torch import nn
 
 from steersman.errors import DataError
 from steersman.methods.ppo.distributed import DistributedEngine, DistributedScorer
+from steersman.models.backbone import Backbone
 from steersman.models.loading import load_causal
 from steersman.parallel.world import World
 from steersman.records import Prompt
@@ -115,3 +119,14 @@ def test_alone_an_error_is_the_error_itself():
     assert World.alone().together("adding", lambda: 3) == [3]
     with pytest.raises(KeyError, match="mine"):
         World.alone().together("adding", fails)
+
+
+def test_its_version_is_that_of_the_weights_that_were_gathered_last():
+    inner: Any = Mock(spec=NativeEngine, version=0, backbone=SimpleNamespace(hf=nn.Linear(1, 1)))
+    inner.refresh = lambda version: setattr(inner, "version", version)
+    learning = Mock(spec=Backbone, hf=nn.Linear(1, 1))
+    engine = DistributedEngine(inner, learning, World.alone())
+    assert engine.version == 0
+    engine.refresh(7)
+    assert engine.version == 7
+    assert torch.equal(inner.backbone.hf.weight, learning.hf.weight)

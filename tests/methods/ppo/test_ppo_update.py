@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 
 import pytest
@@ -330,3 +331,11 @@ def test_an_update_over_nothing_takes_no_step():
         0.0,
         {},
     )
+
+
+def test_a_text_that_stands_in_for_none_counts_nothing():
+    """Where a process has no text for a step, one takes its place with a weight of 0."""
+    text = TokenRow(torch.tensor([1, 2, 3, 4]), torch.tensor([False, True, True, True]))
+    batch = replace(collate([text], pad_id=0, device=torch.device("cpu"), pad_multiple=1), texts_count=0.0)
+    aim = objective(pretraining="texts", pretraining_coefficient=0.5)
+    assert aim(Given([], []), batch).terms["pretraining"].total.item() == 0.0

@@ -61,6 +61,12 @@ class ServiceError(SteersmanError):
     exit_code = 9
 
 
+class GateRefused(SteersmanError):  # noqa: N818
+    """Judgements, or a model, did not pass a gate."""
+
+    exit_code = 10
+
+
 class Preempted(SteersmanError):  # noqa: N818
     """The process was asked to stop (SIGTERM, SIGINT). It saved its state; the same command resumes the run."""
 

@@ -12,8 +12,8 @@ from commandline import call
 from typer.testing import CliRunner
 
 from steersman.assemble import sample as module
-from steersman.assemble.sample import lines_of_sample, run_sample
-from steersman.cli.sample import EXAMPLE, sample
+from steersman.assemble.sample import run_sample
+from steersman.cli.sample import EXAMPLE, lines_of_sample, sample
 from steersman.data.load import ReadReport, load_records
 from steersman.errors import DataError, Preempted, RunLocked, UsageError
 from steersman.inference.draw import ATTEMPTS, AnsweringModel, AnswerSlot, answer_group, plan_slots, usable

@@ -10,8 +10,8 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from steersman.assemble.score import lines_of_score, run_score
-from steersman.cli.score import score
+from steersman.assemble.score import run_score
+from steersman.cli.score import lines_of_score, score
 from steersman.data.load import load_records
 from steersman.errors import DataError, SteersmanError, UsageError
 from steersman.loading.scorers import load_scorer

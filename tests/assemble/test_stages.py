@@ -99,7 +99,7 @@ RECORDS: dict[type, Any] = {
     Prompt: prompt,
     Demonstration: lambda i: Demonstration(prompt(i), completions(i)[i % 2]),
     Answers: lambda i: Answers(prompt(i), completions(i)),
-    Comparison: lambda i: Comparison(prompt(i), *completions(i), 1.0),
+    Comparison: lambda i: Comparison(prompt(i), *completions(i), 1.0, annotator="a"),
     Ranking: lambda i: Ranking(prompt(i), completions(i), (1, 2)),
     Label: lambda i: Label(prompt(i), completions(i)[0], desirable=bool(i % 2)),
     Steps: lambda i: Steps(prompt(i), ("One.", "Two."), (True, False)),
@@ -117,6 +117,7 @@ SMALL = {
     "sample": ["answers=1", "max_new_tokens=4"],
     "score": ["scorer.path={reward}"],
     "simulate": ["people={reward}"],
+    "gate": ["faulty=keep"],
 }
 
 

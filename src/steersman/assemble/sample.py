@@ -22,7 +22,6 @@ from steersman.loading.saved import open_model
 from steersman.loading.sources import read_source
 from steersman.printing import tell
 from steersman.records import Answers, Completion, Prompt, digest_of, from_dict, to_dict
-from steersman.runs.commands import command_line
 from steersman.runs.progress import Progress
 from steersman.runs.signals import StopRequest
 from steersman.settings.sample import SampleSettings
@@ -220,14 +219,3 @@ def _lock(file: IO[bytes], out: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise RunLocked(f"another process is writing answers to {out}; wait for it, or give another out") from error
-
-
-def lines_of_sample(result: SampleResult) -> list[str]:
-    lines = [f"{result.out}: {result.answers:,} answers to {result.prompts:,} prompts"]
-    if result.kept:
-        lines.append(f"  {result.kept:,} prompts had been answered before")
-    if result.unfinished:
-        lines.append(f"  {result.unfinished:,} answers were cut off at the longest length (max_new_tokens)")
-    lines += [f"  {number:,} × {reason}" for reason, number in result.left_out.items()]
-    lines.append(f"  next: {command_line('label', result.out)}")
-    return lines

@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -146,21 +146,3 @@ def _quality(judged: Sequence[Comparison], name: str) -> RewardQuality:
     pairs = judged_pairs(judged, name)
     # What the scorer has learned from is not known here, so the baselines learn from the same judgements.
     return measure_reward_quality(pairs, measure_baselines(pairs, judged))
-
-
-def lines_of_score(result: ScoreResult) -> list[str]:
-    """The summary, without the report on judgements."""
-    from rich.markup import escape
-
-    numbers: Mapping[str, float] = result.quantiles
-    lines = [
-        f"{escape(result.out)}: {result.answers:,} answers of {result.records:,} records, each with its score "
-        f"{escape(result.name)!r}",
-        f"  mean {result.mean:.4g}, standard deviation {result.std:.4g}",
-        f"  lowest {numbers['0']:.4g}, quarter {numbers['0.25']:.4g}, middle {numbers['0.5']:.4g}, "
-        f"three quarters {numbers['0.75']:.4g}, highest {numbers['1']:.4g}",
-    ]
-    lines += [f"  {count:,} × {escape(note)}" for note, count in {**result.noted, **result.left_out}.items()]
-    if result.malformed:
-        lines.append(f"  {result.malformed:,} bad rows were left out (`steersman data inspect` shows them)")
-    return lines

@@ -99,10 +99,3 @@ def _of_a_scorer(settings: SimulateSettings, items: Sequence[Item]) -> list[Comp
         first, second = item.completions
         found.append(Comparison(item.prompt, first, second, preference, annotator=scorer.name, shown=shown))
     return found
-
-
-def lines_of_simulate(result: SimulateResult) -> list[str]:
-    lines = [f"{result.out}: {result.judgements:,} judgements of answers to {result.prompts:,} prompts"]
-    lines.append(f"  {result.ties:,} ties")
-    lines += [f"  {name}: {count:,}" for name, count in result.annotators.items()]
-    return lines

@@ -27,6 +27,7 @@ from steersman.settings.best_of_n import BestOfNSettings
 from steersman.settings.classifier import ClassifierSettings
 from steersman.settings.dpo import DpoSettings, OnlineDpoSettings
 from steersman.settings.evaluate import EvaluateSettings
+from steersman.settings.gate import GateSettings
 from steersman.settings.ilql import IlqlSettings
 from steersman.settings.ppo import PpoSettings, RlooSettings
 from steersman.settings.reward import RewardSettings
@@ -86,6 +87,7 @@ _ALL = (
         (),
         f"{_A}.simulate:run_simulate",
     ),
+    Stage("gate", GateSettings, "data.source", (Comparison, Ranking), (), f"{_A}.gate:run_gate"),
     Stage("reward", RewardSettings, "data.source", JUDGED, ("reward",), f"{_A}.reward.run:run_reward", "rows"),
     Stage(
         "classifier",

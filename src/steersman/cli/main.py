@@ -16,6 +16,7 @@ from steersman.cli import (
     doctor,
     dpo,
     evaluate,
+    gate,
     ilql,
     label,
     online_dpo,
@@ -53,6 +54,7 @@ app.command("sft", epilog=sft.EXAMPLE)(loads_models(sft.sft))
 app.command("sample", epilog=sample.EXAMPLE)(loads_models(sample.sample))
 app.command("label", epilog=label.EXAMPLE)(label.label)
 app.command("simulate", epilog=simulate.EXAMPLE)(loads_models(simulate.simulate))
+app.command("gate", epilog=gate.EXAMPLE)(gate.gate)
 app.command("reward", epilog=reward.EXAMPLE)(loads_models(reward.reward))
 app.command("classifier", epilog=classifier.EXAMPLE)(loads_models(classifier.classifier))
 app.command("score", epilog=score.EXAMPLE)(loads_models(score.score))

@@ -1,11 +1,15 @@
 """`steersman sample`: sample several answers per prompt, for people or scorers to judge."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steersman.cli.command import Json, Words, gather, say
+from steersman.runs.commands import command_line
 from steersman.settings.sample import SampleSettings
+
+if TYPE_CHECKING:
+    from steersman.assemble.sample import SampleResult
 
 EXAMPLE = (
     "Example: steersman sample harbour:prompts --model runs/sft --answers 4 --temperature 0.7 --temperature 1.0 "
@@ -51,7 +55,18 @@ def sample(
         "device": device,
     }
     settings = gather(SampleSettings, words, options)
-    from steersman.assemble.sample import lines_of_sample, run_sample
+    from steersman.assemble.sample import run_sample
 
     result = run_sample(settings, quiet=json)
     say(result.as_dict(), as_json=json, lines=lines_of_sample(result))
+
+
+def lines_of_sample(result: "SampleResult") -> list[str]:
+    lines = [f"{result.out}: {result.answers:,} answers to {result.prompts:,} prompts"]
+    if result.kept:
+        lines.append(f"  {result.kept:,} prompts had been answered before")
+    if result.unfinished:
+        lines.append(f"  {result.unfinished:,} answers were cut off at the longest length (max_new_tokens)")
+    lines += [f"  {number:,} × {reason}" for reason, number in result.left_out.items()]
+    lines.append(f"  next: {command_line('label', result.out)}")
+    return lines

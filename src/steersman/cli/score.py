@@ -1,12 +1,16 @@
 """`steersman score`: score every answer of a file."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steersman import printing
 from steersman.cli.command import Json, Words, gather, say
 from steersman.settings.score import ScoreSettings
+
+if TYPE_CHECKING:
+    from steersman.assemble.score import ScoreResult
 
 EXAMPLE = "Example: steersman score answers.jsonl --scorer runs/reward --out scored.jsonl"
 
@@ -46,7 +50,7 @@ def score(
         "device": device,
     }
     settings = gather(ScoreSettings, words, options)
-    from steersman.assemble.score import lines_of_score, run_score
+    from steersman.assemble.score import run_score
     from steersman.evaluate.reward_quality_words import lines_of
 
     result = run_score(settings, quiet=json)
@@ -56,3 +60,21 @@ def score(
     for line in [*lines_of_score(result), *(lines_of(result.quality) if result.quality else [])]:
         console.print(line)
     return None
+
+
+def lines_of_score(result: "ScoreResult") -> list[str]:
+    """The summary, without the report on judgements."""
+    from rich.markup import escape
+
+    numbers: Mapping[str, float] = result.quantiles
+    lines = [
+        f"{escape(result.out)}: {result.answers:,} answers of {result.records:,} records, each with its score "
+        f"{escape(result.name)!r}",
+        f"  mean {result.mean:.4g}, standard deviation {result.std:.4g}",
+        f"  lowest {numbers['0']:.4g}, quarter {numbers['0.25']:.4g}, middle {numbers['0.5']:.4g}, "
+        f"three quarters {numbers['0.75']:.4g}, highest {numbers['1']:.4g}",
+    ]
+    lines += [f"  {count:,} × {escape(note)}" for note, count in {**result.noted, **result.left_out}.items()]
+    if result.malformed:
+        lines.append(f"  {result.malformed:,} bad rows were left out (`steersman data inspect` shows them)")
+    return lines

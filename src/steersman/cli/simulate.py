@@ -1,12 +1,15 @@
 """`steersman simulate`: judgements by simulated annotators."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steersman.cli.command import Json, Words, gather, say
 from steersman.runs.commands import command_line
 from steersman.settings.simulate import SimulateSettings
+
+if TYPE_CHECKING:
+    from steersman.assemble.simulate import SimulateResult
 
 EXAMPLE = "Example: steersman simulate answers.jsonl --out labels.jsonl --judgements 500"
 
@@ -34,11 +37,18 @@ def simulate(
         "force": force or None,
     }
     settings = gather(SimulateSettings, words, options)
-    from steersman.assemble.simulate import lines_of_simulate, run_simulate
+    from steersman.assemble.simulate import run_simulate
 
     result = run_simulate(settings, quiet=json)
     following = command_line("data", "inspect", result.out)
     if result.model:
         runs = f"{result.out.removesuffix('.gz').removesuffix('.jsonl')}-reward"
         following = command_line("reward", "--model", result.model, "--data", result.out, "--out", runs)
-    say(result.as_dict(), as_json=json, lines=[*lines_of_simulate(result), f"  next: {following}"])
+    say(result.as_dict(), as_json=json, lines=[*_lines_of(result), f"  next: {following}"])
+
+
+def _lines_of(result: "SimulateResult") -> list[str]:
+    lines = [f"{result.out}: {result.judgements:,} judgements of answers to {result.prompts:,} prompts"]
+    lines.append(f"  {result.ties:,} ties")
+    lines += [f"  {name}: {count:,}" for name, count in result.annotators.items()]
+    return lines

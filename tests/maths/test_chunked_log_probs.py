@@ -62,6 +62,17 @@ def gradients(log_probs: Tensor, entropies: Tensor | None, leaves: list[Tensor])
     return list(torch.autograd.grad(loss, leaves))
 
 
+@pytest.mark.parametrize("chunk", [4, 100])
+def test_entropies_that_are_only_looked_at_leave_the_gradient_as_it_is(chunk: int):
+    hidden, weight, bias, targets = inputs()
+    for variant in VARIANTS:
+        seen, _ = chosen_log_probs(hidden, weight, bias, targets, chunk=chunk, with_entropy=True, **variant)
+        alone, _ = plainly(hidden, weight, bias, targets, **variant)
+        leaves = [hidden, weight, bias]
+        for ours, theirs in zip(gradients(seen, None, leaves), gradients(alone, None, leaves), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
 @pytest.mark.parametrize("chunk", [1, 4, 13, 100])
 @pytest.mark.parametrize("with_bias", [False, True])
 @pytest.mark.parametrize("with_entropy", [False, True])

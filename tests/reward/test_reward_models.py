@@ -251,6 +251,7 @@ def test_published_reward_models_of_any_family_score(tmp_path, family):
     scorer = open_scorer([str(tmp_path)], opening())
     assert isinstance(scorer, ClassifierScorer)
     assert (scorer.name, scorer.reads) == ("reward", "conversation")
+    assert scorer.models() == [scorer.classifier]
     given = items(4)
     assert values(scorer, given) == pytest.approx([values(scorer, [item])[0] for item in given], abs=1e-5)
     for score in scorer.score(given):

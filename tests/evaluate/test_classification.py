@@ -5,7 +5,8 @@ import pytest
 from sklearn import metrics
 
 from steersman.errors import DataError
-from steersman.evaluate.classification import lines_of_classifier, measure_classifier
+from steersman.evaluate.classification import f1_score, lines_of_classifier, measure_classifier
+from steersman.maths.statistics import bootstrap_interval
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -68,3 +69,13 @@ def test_probabilities_are_compared_with_frequencies_in_ten_bins():
     assert [(one.size, one.outcome) for one in found.curve] == [(2, 0.5)] * 10
     assert found.calibration_error == pytest.approx(0.25)
     assert (found.texts, found.positive, found.largest) == (20, 10, 0.5)
+
+
+def test_the_f1_interval_is_that_of_2000_resamples_every_time():
+    labels = [0, 1, 1, 0, 1, 0, 0, 1, 1, 0]
+    said = [0.1, 0.9, 0.4, 0.6, 0.7, 0.2, 0.5, 0.8, 0.3, 0.4]
+    rows = np.stack([np.array(said) >= 0.5, np.array(labels)], axis=1).astype(np.float64)
+    expected = bootstrap_interval(
+        rows, confidence=0.95, resamples=2000, generator=np.random.default_rng(0), statistic=f1_score
+    )
+    assert measure_classifier(said, labels).f1 == expected

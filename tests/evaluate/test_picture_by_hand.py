@@ -169,6 +169,8 @@ def test_the_legend_names_each_way_once_and_what_its_lines_mean():
     assert said["no fit that holds"] == (near(366.8 + 38), 18)
     samples = [line for line in lines(root, None) if line[2] == 14]
     assert samples == [(near(216.4), near(242.4), 14, 14), (near(370.8), near(396.8), 14, 14)]
+    looks = [one for one in root.iter(SVG + "line") if one.get("y1") == one.get("y2") == "14.0"]
+    assert [(one.get("stroke-dasharray"), one.get("opacity")) for one in looks] == [("", "1.0"), ("1 5", "0.8")]
 
 
 @pytest.mark.parametrize(

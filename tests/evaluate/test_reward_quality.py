@@ -14,6 +14,7 @@ from steersman.evaluate.judged_pairs import JudgedPairs, judged_pairs
 from steersman.evaluate.position import measure_positions
 from steersman.evaluate.reward_quality import measure_reward_quality
 from steersman.evaluate.reward_quality_words import lines_of
+from steersman.maths.agreement import krippendorff_interval
 from steersman.maths.statistics import wilson_interval
 from steersman.records import Comparison, Completion, Prompt
 
@@ -420,3 +421,41 @@ def test_a_report_counts_ties_and_equal_scores_of_decided_pairs():
     # half right and right
     assert quality.accuracy.estimate == 0.75
     assert quality.by_annotator == (), "one person is not compared with others"
+
+
+def test_the_curve_has_ten_bins_from_even_odds_to_certainty():
+    predicted = [0.525 + 0.05 * i for i in range(10)]
+    gaps = np.array([math.log(p / (1 - p)) for p in predicted])
+    # the other way round a pair says the same
+    gaps[::2] *= -1
+    curve = measure_sureness(gaps, (gaps > 0).astype(np.float64)).curve
+    assert [one.size for one in curve] == [1] * 10
+    assert [one.probability for one in curve] == pytest.approx(predicted)
+    assert [one.outcome for one in curve] == [1.0] * 10
+
+
+@pytest.mark.parametrize(("count", "always"), [(7, ""), (8, "second")])
+def test_eight_judgements_are_enough_for_a_habit(count: int, always: str):
+    shown = ("first",) * count
+    found = measure_positions(
+        judged([1.0] * count, [0.0] * count, shown=shown, annotator=("ann",) * count), confidence=0.95
+    )
+    assert [(habit.annotator, habit.judgements, habit.always) for habit in found.habits] == [("ann", count, always)]
+    assert found.one_sided == always
+    assert found.suspicious == (found.habits if always else ())
+
+
+def test_the_agreement_s_interval_is_that_of_a_thousand_resamples_every_time():
+    pairs = same_pair(
+        [1.0] * 12,
+        [1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0],
+        "abcabcabcabc",
+        [i // 3 for i in range(12)],
+    )
+    units = [[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 1.0], [1.0, 0.0, 1.0]]
+    found = human_ceiling(pairs, confidence=0.95)
+    assert found is not None
+    assert (found.pairs, found.judgements) == (4, 12)
+    assert found.alpha == krippendorff_interval(
+        units, level="interval", confidence=0.95, resamples=1000, generator=np.random.default_rng(0)
+    )

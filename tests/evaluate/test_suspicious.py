@@ -107,7 +107,10 @@ def test_several_reasons_are_told_in_one_order_and_add_up():
         for words in ("are repeats", "3 different prompts", "9.0 nats", "was cut off before EOS", "second scorer")
     ]
     assert places == sorted(places)
-    assert found.weight > 4
+    # 40 words have 37 4-grams, of which 35 came before; 3 prompts of 23 answers; the three are as far as each other,
+    # 21 of 22 on the way from the nearest, and so are their scores; by the other scorer they are 1 of 22 from the worst
+    reasons = (1 + 35 / 37, 1 + 3 / 23, 21 / 22, 0.5, 1 + 20 / 22)
+    assert found.weight == pytest.approx(sum(reasons))
 
 
 def test_liked_is_from_the_middle_on_and_very_liked_the_best_tenth():
@@ -132,3 +135,12 @@ def test_two_scorers_are_apart_from_six_tenths_of_all_ranks_on():
     assert told[4].endswith("the second scorer gives it 1.00, below most")
     # not all have been scored twice: then nothing is known of ranks
     assert suspicions([*answers[:-1], replace(answers[-1], other=None)], 9) == []
+
+
+def test_a_fifth_of_repeats_is_suspicious_and_less_is_not():
+    def told(text: str) -> list[str]:
+        return [one.why for one in suspicions(with_one(text=text), 5)]
+
+    # two of nine 4-grams came before, and one of six
+    assert told("a b c d e f g a b c d e") == ["scored among the best tenth, but 22 % of its 4-grams are repeats"]
+    assert told("a b c d e a b c d") == []

@@ -77,6 +77,7 @@ def test_an_answer_s_seed_follows_from_the_run_its_iteration_its_place_and_its_p
         for number in (0, 1)
     ]
     assert len(set(seeds)) == 4
+    assert [(one.turns, one.given_score, one.offsets) for one in samples] == [(1, None, None)] * 4
     assert [(one.prompt.text, one.text) for one in samples] == [("a", "00"), ("a", "01"), ("b", "10"), ("b", "11")]
     collect(PROMPTS, engine, ToyLanguage(), asking("held-out"), iteration=5)
     assert not set(seeds) & set(engine.asked[1][2])

@@ -71,8 +71,8 @@ def line_chart(title: str, curves: Sequence[Curve], *, x_name: str, band: tuple[
 
 def thinned(points: Sequence[Point]) -> tuple[Point, ...]:
     """At most `MOST_POINTS` points: means of neighbours if there are more."""
-    size = -(-len(points) // MOST_POINTS)
-    groups = [points[i : i + size] for i in range(0, len(points), size)] if size > 1 else [[p] for p in points]
+    size = max(1, -(-len(points) // MOST_POINTS))
+    groups = [points[i : i + size] for i in range(0, len(points), size)]
     return tuple((sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups)
 
 

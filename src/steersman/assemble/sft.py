@@ -13,8 +13,7 @@ from steersman.methods.sft import NextToken, perplexity
 from steersman.runs.commands import command_line
 from steersman.runs.identity import identity_of
 from steersman.settings.sft import SftSettings
-from steersman.training_data.demonstrations import demonstration_rows
-from steersman.training_data.split import content_of
+from steersman.training_data.demonstrations import content_of_demonstrations, demonstration_rows
 
 
 @begins_run
@@ -29,7 +28,7 @@ def fine_tune(job: Job, settings: SftSettings, *, parents: Mapping[str, str]) ->
     with open_run(
         job,
         partial(load_language_model, settings.model),
-        data=content_of(settings.data),
+        data=content_of_demonstrations(settings),
         parents={"model": identity_of(settings.model.path), **parents},
     ) as (run, model):
         rows = demonstration_rows(run, settings, model)

@@ -97,7 +97,7 @@ class DataSide:
             words += f"; {count:,} left out: {reason}"
         if self.report.malformed and not self.held_out:
             examples = "; ".join(text for found in self.report.examples.values() for text in found[:1])
-            path = run.folder.folder.quarantine_path
+            path = self.quarantine or run.folder.folder.quarantine_path
             words += f"; {self.report.malformed:,} bad rows are in {path}, such as {examples}"
         run.notice(words)
         differing = "" if self.held_out else difference_in_words(Path(self.data.source).expanduser())

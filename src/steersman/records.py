@@ -250,9 +250,9 @@ class Principle:
 class Critique:
     """A model's answer, a critique of it by one principle, and the revised answer.
 
-    `model` wrote the critique and the revision. `round` counts from 1: later rounds revise the revision before. `last`
-    marks a prompt's last round. `status` is "" for a usable row; else it says what is wrong, such as
-    "critique: empty". `seed` is that of the critique; the revision's is with the revision.
+    `model` wrote the critique and the revision. `round` counts from 1: later rounds criticise the revision before.
+    `final` marks the row whose revision is what the rounds have led to. `status` is "" for a usable row; else it says
+    what is wrong, such as "critique: empty". `seed` is that of the critique; the revision's is with the revision.
     """
 
     prompt: Prompt
@@ -265,7 +265,7 @@ class Critique:
     constitution: str = ""
     model: str = ""
     round: int = 1
-    last: bool = True
+    final: bool = True
     seed: int | None = None
     status: str = ""
 

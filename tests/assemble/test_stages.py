@@ -18,6 +18,7 @@ from steersman.records import (
     ClassifiedText,
     Comparison,
     Completion,
+    Critique,
     Demonstration,
     Document,
     Label,
@@ -46,6 +47,7 @@ NO_STAGE = {
 
 def test_every_command_is_a_stage_or_says_why_not():
     commands = {str(command.name) for command in app.registered_commands}
+    commands |= {name for name in STAGES if name.startswith("constitution ")}
     assert commands == set(STAGES) | set(NO_STAGE)
     assert not set(STAGES) & set(NO_STAGE)
 
@@ -103,6 +105,7 @@ RECORDS: dict[type, Any] = {
     Ranking: lambda i: Ranking(prompt(i), completions(i), (1, 2)),
     Label: lambda i: Label(prompt(i), completions(i)[0], desirable=bool(i % 2)),
     Steps: lambda i: Steps(prompt(i), ("One.", "Two."), (True, False)),
+    Critique: lambda i: Critique(prompt(i), completions(i)[0], "true", "It is not.", completions(i)[1]),
     ClassifiedText: lambda i: ClassifiedText(f"It is {i}.", "toxic" if i % 2 else "not toxic"),
 }
 FEW_STEPS = ["train.steps=1", "train.batch_size=4", "train.kernels=default", "data.held_out=none"]
@@ -115,6 +118,7 @@ SMALL = {
     "best-of-n": ["scorer.path={reward}", "n=2", "sampling.max_new_tokens=4", *FEW_STEPS[:3]],
     "evaluate": ["models.one={model}", "baseline=one", "drawing.answers=1", "drawing.max_new_tokens=4"],
     "sample": ["answers=1", "max_new_tokens=4"],
+    "constitution revise": ["sampling.max_new_tokens=4", "run.threads=1"],
     "score": ["scorer.path={reward}"],
     "simulate": ["people={reward}"],
     "gate": ["faulty=keep"],

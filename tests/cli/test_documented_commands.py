@@ -53,7 +53,7 @@ def refused(line: str) -> str:
     except Exception as error:  # typer's own errors, whose classes are not public
         return f"{type(error).__name__}: {getattr(error, 'message', None) or error}"
     given = [*(context.params.get("words") or [])]
-    stage = STAGES.get(names[-1])
+    stage = STAGES.get(" ".join(names))
     if stage is None:
         return ""
     try:

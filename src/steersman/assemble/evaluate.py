@@ -57,7 +57,6 @@ from steersman.runs.identity import identity_of
 from steersman.runs.stamp import MachineFacts, RunIdentity, read_stamp
 from steersman.secrets import concealed
 from steersman.settings.evaluate import EvaluateSettings
-from steersman.settings.parts import RunSettings
 from steersman.settings.score import SourceSettings
 from steersman.training_data.chat import settle_template
 
@@ -70,7 +69,7 @@ def run_evaluate(settings: EvaluateSettings, *, quiet: bool = False) -> Evaluati
     settings, place = with_checkpoints(settings), settings.run
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("evaluate works in one process, and several were started; leave torchrun out")
-    run = RunSettings(out=place.out, seed=place.seed, device=place.device, threads=place.threads)
+    run = place.as_run()
     register_sources()
     task = _task(settings)
     device = resolve_device(place.device)

@@ -13,13 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from steersman.data.kinds import WITH_PROMPTS, as_prompts, prompt_key, prompt_words
-from steersman.data.load import ReadReport
+from steersman.data.kinds import prompt_key, prompt_words
 from steersman.data.outputs import check_outputs
 from steersman.errors import DataError, Preempted, RunLocked, SteersmanError, UsageError
 from steersman.inference.draw import AnsweringModel, AnswerSlot, Group, answer_group, plan_slots
 from steersman.loading.saved import open_model
-from steersman.loading.sources import read_source
+from steersman.loading.sources import read_prompts
 from steersman.printing import tell
 from steersman.records import Answers, Completion, Prompt, digest_of, from_dict, to_dict
 from steersman.runs.progress import Progress
@@ -201,14 +200,10 @@ def _answering(name: str, settings: SampleSettings) -> AnsweringModel:
 
 
 def _prompts(settings: SampleSettings, result: SampleResult) -> list[Prompt]:
-    report = ReadReport()
-    found = list(as_prompts(read_source(settings.prompts, WITH_PROMPTS, report), unique=True))
-    result.count("a prompt that came before", report.records - len(found))
-    result.count("a bad row", report.malformed)
-    for reason, number in report.left_out.items():
+    left_out: Counter[str] = Counter()
+    found = read_prompts(settings.prompts, left_out)
+    for reason, number in left_out.items():
         result.count(reason, number)
-    if not found:
-        raise DataError(report.nothing("prompts", "prompts, or records that have them"))
     return found
 
 

@@ -15,6 +15,7 @@ from steersman.records import (
     Answers,
     ClassifiedText,
     Comparison,
+    Critique,
     Demonstration,
     Document,
     Label,
@@ -30,6 +31,7 @@ from steersman.settings.evaluate import EvaluateSettings
 from steersman.settings.gate import GateSettings
 from steersman.settings.ilql import IlqlSettings
 from steersman.settings.ppo import PpoSettings, RlooSettings
+from steersman.settings.revise import ReviseSettings
 from steersman.settings.reward import RewardSettings
 from steersman.settings.sample import SampleSettings
 from steersman.settings.score import ScoreSettings
@@ -77,7 +79,9 @@ class Stage:
 
 _A = "steersman.assemble"
 _ALL = (
-    Stage("sft", SftSettings, "data.source", (Demonstration, Document), ("sft",), f"{_A}.sft:run_sft", "rows"),
+    Stage(
+        "sft", SftSettings, "data.source", (Demonstration, Document, Critique), ("sft",), f"{_A}.sft:run_sft", "rows"
+    ),
     Stage("sample", SampleSettings, "prompts.source", WITH_PROMPTS, (), f"{_A}.sample:run_sample"),
     Stage(
         "simulate",
@@ -142,12 +146,21 @@ _ALL = (
         ("online-dpo",),
         f"{_A}.online_dpo:run_online_dpo",
     ),
+    Stage(
+        "constitution revise",
+        ReviseSettings,
+        "prompts.source",
+        WITH_PROMPTS,
+        ("revise",),
+        f"{_A}.revise:run_revise",
+    ),
 )
 STAGES = {stage.command: stage for stage in _ALL}
 
 
 def stage_of(command: str) -> Stage:
-    """The stage of this name."""
+    """The stage of this name; of a group's command its last word is enough."""
+    command = next((name for name in STAGES if name.split()[-1] == command), command)
     if command not in STAGES:
         raise UsageError(f"there is no method {command!r}; expected one of {', '.join(STAGES)}")
     return STAGES[command]

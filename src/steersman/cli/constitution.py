@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from steersman import printing
-from steersman.cli.command import Json, say
+from steersman.cli.command import Json, Words, gather, loads_models, say
 from steersman.cli.recipes import Recipe
+from steersman.runs.commands import command_line
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -122,3 +123,55 @@ def check(
         if not json:
             printing.tell(f"steersman: {file}: {len(real)} to mend")
         raise typer.Exit(1)
+
+
+def revise(
+    words: Words = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model that answers: a folder, a run, a hub id or harbour:base.")
+    ] = None,
+    reviser: Annotated[
+        str | None, typer.Option(help="The model that criticises and revises; the answering model if not given.")
+    ] = None,
+    prompts: Annotated[str | None, typer.Option(help="Red-team prompts, or records with prompts.")] = None,
+    constitution: Annotated[str | None, typer.Option(help="A TOML file, or a shipped constitution.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of critique and revision, 1 to 4.")] = None,
+    answers: Annotated[int | None, typer.Option(help="Answers per prompt, each revised.")] = None,
+    examples: Annotated[int | None, typer.Option(help="Worked examples to show first.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use at most this many records of the source.")] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder. The same command with the same folder resumes.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same texts.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    json: Json = False,
+) -> None:
+    """Let a model answer prompts, criticise its own answers by drawn principles, and revise them. `sft` then learns the
+    final revisions: give it the run folder as its data. Texts that cannot be used are kept with their status and
+    counted."""
+    from steersman.settings.revise import ReviseSettings
+
+    options = {
+        "model": model,
+        "reviser": reviser,
+        "prompts.source": prompts,
+        "constitution": constitution,
+        "rounds": rounds,
+        "answers": answers,
+        "examples": examples,
+        "prompts.limit": limit,
+        "run.out": out,
+        "run.seed": seed,
+        "run.device": device,
+    }
+    settings = gather(ReviseSettings, words, options)
+    from steersman.assemble.revise import run_revise
+
+    tally = run_revise(settings, quiet=json)
+    after = command_line("sft", "--data", tally.out, "--model", settings.model, "--out", f"{tally.out}-sft")
+    say(tally.as_dict(), as_json=json, lines=[*tally.lines(), f"  next: {after}"])
+
+
+app.command(
+    "revise",
+    epilog="Example: steersman constitution revise --model runs/sft --prompts red-team.jsonl --constitution general "
+    "--rounds 2 --out runs/revised",
+)(loads_models(revise))

@@ -3,7 +3,7 @@
 import random
 
 from steersman.constitution.document import Constitution
-from steersman.records import Principle, Prompt
+from steersman.records import Principle, PrincipleExample, Prompt
 
 KIND_FIELDS = ("kind", "form")
 """Metadata of a prompt that may say its kind; the first that is there counts."""
@@ -28,3 +28,18 @@ def draw_principles(constitution: Constitution, prompt: Prompt, *, seed: int, co
             return ()
         found.append(left.pop(rng.choices(range(len(left)), [one.weight for one in left])[0]))
     return tuple(found)
+
+
+def draw_examples(
+    constitution: Constitution, principle: Principle, prompt: Prompt, *, seed: int, count: int
+) -> list[tuple[Principle, PrincipleExample]]:
+    """Worked examples to show before a request: of other principles first, of its own last, where they count most."""
+    own = [(principle, example) for example in principle.examples]
+    others = [
+        (one, example)
+        for one in sorted(constitution.principles, key=lambda one: one.name)
+        if one.name != principle.name
+        for example in one.examples
+    ]
+    random.Random(f"{seed}\x1f{prompt.id}\x1f{principle.name}").shuffle(others)
+    return [*others[: max(0, count - len(own))], *own[:count]]

@@ -100,13 +100,17 @@ def as_demonstrations(
     """The demonstrations and documents among the records, for supervised training.
 
     `take_chosen` adds the chosen answers of comparisons (not of ties). It is off by default: the preferred of two
-    answers may still be bad.
+    answers may still be bad. Of critiques, the usable revision that the rounds have led to is a demonstration.
     """
     for record in records:
         if isinstance(record, Demonstration | Document):
             yield record
         elif take_chosen and isinstance(record, Comparison) and not record.tied:
             yield Demonstration(record.prompt, record.chosen, annotator=record.annotator, id=record.id)
+        elif isinstance(record, Critique) and record.final and not record.status:
+            yield Demonstration(record.prompt, record.revision, annotator=record.model, id=record.id)
+        elif isinstance(record, Critique) and left_out is not None:
+            left_out["critique that led to no final revision"] += 1
         else:
             _count(record, left_out)
 

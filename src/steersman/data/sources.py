@@ -19,6 +19,8 @@ from steersman.records import KIND_OF, Malformed, Record, to_dict
 
 Opener = Callable[[str], Iterable[Record | Mapping[str, Any]]]
 _OPENERS: dict[str, Opener] = {}
+RUN_ROWS = ("critiques", "prompts.jsonl", "answers.jsonl")
+"""Where a run's folder holds records, the first that is there: its other files (the journal, samples) are none."""
 _HUB = re.compile(r"[\w.-]+/[\w.-]+$")
 
 
@@ -75,6 +77,13 @@ def open_parts(source: str, *, split: str | None = None, prompts: bool = False) 
     )
 
 
+def _rows_of_run(folder: Path) -> Path | None:
+    """Where a run's folder holds records; None for a folder that is no run, or has none."""
+    if not (folder / "stamp.json").exists():
+        return None
+    return next((folder / name for name in RUN_ROWS if (folder / name).exists()), None)
+
+
 def _file_part(path: Path, *, prompts: bool) -> SourcePart:
     if kind_of(path) is None:
         hint = (
@@ -96,6 +105,9 @@ def _refuse(row: Any) -> dict[str, Any]:
 
 
 def _folder_parts(folder: Path, split: str | None) -> Iterator[SourcePart]:
+    rows = _rows_of_run(folder)
+    if rows is not None:
+        return _folder_parts(rows, split) if rows.is_dir() else iter([_file_part(rows, prompts=False)])
     if (folder / "dataset_dict.json").exists() or (folder / "dataset_info.json").exists():
         return iter([SourcePart(str(folder), _saved_rows(folder, split))])
     files = files_of(folder)
@@ -157,7 +169,8 @@ def content_hash(source: str) -> str:
     if path.is_file():
         files = [path]
     elif path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.is_file())
+        path = _rows_of_run(path) or path
+        files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file())
     else:
         return hashlib.sha256(source.encode()).hexdigest()
     for file in files:

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import torch
 
 from steersman.execution.kept import OpenRunFolder, keep_run
-from steersman.execution.machine import TOKEN_BUDGET, Machine, resolve_device, resolve_machine
+from steersman.execution.machine import TOKEN_BUDGET, Machine, on_threads, resolve_device, resolve_machine
 from steersman.parallel.world import World, join
 from steersman.runs.stamp import MachineFacts, RunIdentity
 from steersman.settings.base import Settings
@@ -117,11 +117,11 @@ def open_run(
 
 @contextmanager
 def open_unloaded(job: Job, *, data: Mapping[str, str], parents: Mapping[str, str]) -> Iterator[RunContext]:
-    """An open run that trains no model: its folder, and a machine with torch's own threads and kernels."""
+    """An open run that trains no model: its folder, and a machine with torch's own kernels."""
     threads = job.run.threads or torch.get_num_threads()
     with join(resolve_device(job.run.device)) as world:
         identity = RunIdentity(job.kind, {"run": job.run.seed}, data, parents)
         facts = MachineFacts(threads, world.device.type, world.size, {})
-        with keep_run(job.settings, job.run, identity, facts, world) as folder:
+        with on_threads(threads), keep_run(job.settings, job.run, identity, facts, world) as folder:
             budget = job.compute.tokens_per_micro_batch or TOKEN_BUDGET.get(world.device.type, 8192)
             yield RunContext(job, world, Machine(world.device, threads, "fp32", "default", budget, 1), folder)

@@ -4,14 +4,15 @@ import difflib
 import inspect
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from steersman.data.kinds import under_template
+from steersman.data.kinds import WITH_PROMPTS, as_prompts, under_template
 from steersman.data.load import ReadReport, load_records
 from steersman.data.sources import content_hash, open_parts, parse_rest, register, registered
-from steersman.errors import UsageError
-from steersman.records import Record
+from steersman.errors import DataError, UsageError
+from steersman.records import Prompt, Record
 from steersman.settings.score import SourceSettings
 
 
@@ -26,6 +27,17 @@ def read_source(settings: SourceSettings, kinds: tuple[type, ...], report: ReadR
         report=report,
     )
     return itertools.islice(under_template(settings.template, found), settings.limit)
+
+
+def read_prompts(settings: SourceSettings, left_out: Counter[str]) -> list[Prompt]:
+    """The prompts of a source, each once. What has none, comes again or cannot be read is counted by reason."""
+    report = ReadReport()
+    found = list(as_prompts(read_source(settings, WITH_PROMPTS, report), unique=True))
+    if not found:
+        raise DataError(report.nothing("prompts", "prompts, or records that have them"))
+    before = Counter({"a prompt that came before": report.records - len(found), "a bad row": report.malformed})
+    left_out.update(+before + report.left_out)
+    return found
 
 
 def hash_of_source(source: str) -> str:

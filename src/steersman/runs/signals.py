@@ -18,7 +18,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 PREEMPTED = 75
 RESUMABLE = (
     *("sft", "sample", "reward", "classifier", "ppo", "rloo"),
-    *("evaluate", "best-of-n", "dpo", "ilql", "online-dpo"),
+    *("evaluate", "best-of-n", "dpo", "ilql", "online-dpo", "constitution revise"),
 )
 """The commands that go on where they stopped when they are called again."""
 
@@ -30,7 +30,9 @@ def stopping_while_loading(words: Sequence[str]) -> Iterator[None]:
     `StopRequest` takes over when the work has begun.
     """
     handlers: dict[signal.Signals, Any] = {}
-    if words and words[0] in RESUMABLE and threading.current_thread() is threading.main_thread():
+    if {" ".join(words[:1]), " ".join(words[:2])} & {
+        *RESUMABLE
+    } and threading.current_thread() is threading.main_thread():
         handlers = {number: signal.signal(number, _leave) for number in STOP_SIGNALS}
     try:
         yield

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from steersman.settings.base import Settings
+from steersman.settings.parts import RunSettings
 from steersman.settings.score import ScorerSettings, SourceSettings, VerifySettings
 
 NAME = re.compile(r"[\w-]+")
@@ -67,10 +68,14 @@ class PlaceSettings(Settings):
     out: str
     """The result folder. The same command with the same folder continues where it stopped."""
     seed: int = Field(default=0, ge=0)
-    """Seed of the sampling and of the bootstrap."""
+    """Seed of what is sampled, and of the bootstrap."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = Field(default=None, ge=1)
+
+    def as_run(self) -> RunSettings:
+        """The same as settings of a run, for the commands that train nothing."""
+        return RunSettings(out=self.out, seed=self.seed, device=self.device, threads=self.threads)
 
 
 class EvaluateSettings(Settings):

@@ -117,6 +117,20 @@ def adapters(base, tmp_path_factory):
     return folders
 
 
+def test_an_adapter_s_tokeniser_may_have_a_pad_that_its_base_lacks(tmp_path):
+    tokeniser = tiny_tokeniser()
+    base = write_tiny_model(tmp_path / "base", "llama", vocabulary=len(tokeniser))
+    tokeniser.add_special_tokens({"pad_token": "[NOTHING]"})
+    backbone = load_causal(base, dtype=torch.float32, device="cpu")
+    assert fit_vocabulary(backbone, tokeniser)
+    add_lora(backbone, "reward", rank=4, alpha=32)
+    save_reward_model(new_reward_model(backbone, adapter="reward"), tokeniser, tmp_path / "adapter")
+    scorer = open_reward_scorer(tmp_path / "adapter", token_budget=10_000)
+    assert scorer.model.backbone.vocabulary == len(tokeniser)
+    given = items(4)
+    assert values(scorer, given) == pytest.approx([values(scorer, [one])[0] for one in given], abs=1e-5)
+
+
 @pytest.fixture(scope="module")
 def heads(base, tmp_path_factory):
     """A reward model of three heads."""

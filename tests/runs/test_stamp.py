@@ -5,12 +5,14 @@ import os
 import platform
 import subprocess
 from dataclasses import replace
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import steersman
 from steersman.errors import DataError
 from steersman.runs.stamp import (
     MachineFacts,
@@ -48,6 +50,16 @@ def test_a_stamp_says_what_made_the_run(tmp_path: Path):
     assert read_stamp(tmp_path / "stamp.json") == made
     assert json.loads(json.dumps(made)) == made
     assert stamp()["command"]
+
+
+def test_a_stamp_s_commit_is_that_of_this_very_package(monkeypatch: pytest.MonkeyPatch):
+    asked: list[Path] = []
+    monkeypatch.setattr("steersman.runs.stamp.commit_of", lambda package: asked.append(package) or "abc")
+    made = stamp()
+    assert (made["commit"], asked) == ("abc", [Path(steersman.__file__).parent])
+    assert (made["device"], made["world_size"], made["deterministic"]) == ("cpu", 1, {"algorithms": True})
+    assert (made["parents"], made["processor"]) == ({"policy": "cd34"}, processor_name())
+    assert datetime.fromisoformat(made["started"]).tzinfo is not None
 
 
 def test_the_same_machine_and_settings_are_bit_exact():

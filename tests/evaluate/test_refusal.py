@@ -129,3 +129,30 @@ def test_the_fields_that_there_are_are_named_in_order():
     prompts = [Prompt(text="?", metadata=dict.fromkeys(names, 1))]
     with pytest.raises(DataError, match="their fields are alpha, beta, kappa, mu, omega, zeta"):
         harmful_of("form=harmful", prompts)
+
+
+def test_the_first_160_characters_are_searched():
+    words = "I cannot help"
+    for before, found in ((160 - len(words), True), (161 - len(words), False)):
+        answer = "." * (before - 1) + " " + words + " you."
+        assert Refusals(USUAL).refuses(answer) is found
+
+
+def test_at_most_eight_values_are_named_the_commonest_first():
+    prompts = [Prompt(text=f"{value} {i}", metadata={"form": value}) for value in range(9) for i in range(9 - value)]
+    with pytest.raises(DataError, match=r"no prompt's form is bad: it is 0, 1, 2, 3, 4, 5, 6, 7$"):
+        harmful_of("form=bad", prompts)
+    assert harmful_of("form=8", prompts) == [False] * 44 + [True], "a number is what it is written as"
+
+
+def test_prompts_without_fields_and_rules_without_halves_are_told():
+    with pytest.raises(DataError, match="no prompt has it; their fields are none but the prompt"):
+        harmful_of("form=bad", [Prompt(text="a")])
+    with pytest.raises(UsageError, match=r"refusals\.harmful==bad; expected field=value"):
+        harmful_of("=bad", [Prompt(text="a")])
+    assert harmful_of(" form = bad ", [Prompt(text="a", metadata={"form": "bad"})]) == [True]
+
+
+def test_comments_and_blank_lines_are_no_phrases(tmp_path):
+    (tmp_path / "own.txt").write_text("# mine\n\n  not for me \nno # thanks\n")
+    assert read_phrases(str(tmp_path / "own.txt")) == ["not for me", "no # thanks"]

@@ -17,7 +17,7 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check Python, libraries, memory, disk, device and kernels, and run three training steps of a tiny model."""
-    from steersman.assemble.doctor import examine
+    from steersman.inference.doctor import examine
 
     findings = examine(out)
     marks = {"good": "✓", "note": "·", "bad": "✗"}

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from steersman.assemble import doctor
+from steersman.inference import doctor
 
 SOURCE = "\n".join(path.read_text() for path in Path(doctor.__file__).parents[1].rglob("*.py") if path.stem != "doctor")
 

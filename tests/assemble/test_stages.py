@@ -118,6 +118,7 @@ SMALL = {
     "best-of-n": ["scorer.path={reward}", "n=2", "sampling.max_new_tokens=4", *FEW_STEPS[:3]],
     "evaluate": ["models.one={model}", "baseline=one", "drawing.answers=1", "drawing.max_new_tokens=4"],
     "sample": ["answers=1", "max_new_tokens=4"],
+    "constitution red-team": ["sampling.max_new_tokens=4", "run.threads=1", "count=1", "candidates=8"],
     "constitution revise": ["sampling.max_new_tokens=4", "run.threads=1"],
     "score": ["scorer.path={reward}"],
     "simulate": ["people={reward}"],

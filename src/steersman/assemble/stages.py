@@ -31,6 +31,7 @@ from steersman.settings.evaluate import EvaluateSettings
 from steersman.settings.gate import GateSettings
 from steersman.settings.ilql import IlqlSettings
 from steersman.settings.ppo import PpoSettings, RlooSettings
+from steersman.settings.red_team import RedTeamSettings
 from steersman.settings.revise import ReviseSettings
 from steersman.settings.reward import RewardSettings
 from steersman.settings.sample import SampleSettings
@@ -153,6 +154,14 @@ _ALL = (
         WITH_PROMPTS,
         ("revise",),
         f"{_A}.revise:run_revise",
+    ),
+    Stage(
+        "constitution red-team",
+        RedTeamSettings,
+        "seeds.source",
+        WITH_PROMPTS,
+        ("red-team",),
+        f"{_A}.red_team:run_red_team",
     ),
 )
 STAGES = {stage.command: stage for stage in _ALL}

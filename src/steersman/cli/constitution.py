@@ -175,3 +175,46 @@ app.command(
     epilog="Example: steersman constitution revise --model runs/sft --prompts red-team.jsonl --constitution general "
     "--rounds 2 --out runs/revised",
 )(loads_models(revise))
+
+
+def red_team(
+    words: Words = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model that writes prompts and answers them: a folder, a run or a hub id.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="A few prompts of the kind that is wanted.")] = None,
+    count: Annotated[int | None, typer.Option(help="Prompts wanted.")] = None,
+    scorer: Annotated[
+        str | None, typer.Option(help="Keep the prompts whose answers this scorer finds worst; see harm.* settings.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder. The same command with the same folder resumes.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same prompts.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")] = None,
+    json: Json = False,
+) -> None:
+    """Let a model write new red-team prompts from a few seeds. Copies are left out; with a scorer, those are kept to
+    which the model's own answers are most harmful."""
+    from steersman.settings.red_team import RedTeamSettings
+
+    options = {
+        "model": model,
+        "seeds.source": seeds,
+        "count": count,
+        "harm.scorer.path": scorer,
+        "run.out": out,
+        "run.seed": seed,
+        "run.device": device,
+    }
+    settings = gather(RedTeamSettings, words, options)
+    from steersman.assemble.red_team import run_red_team
+
+    found = run_red_team(settings, quiet=json)
+    after = command_line("constitution", "revise", "--prompts", found.out, "--model", settings.model)
+    say(found.as_dict(), as_json=json, lines=[*found.lines(), f"  next: {after}"])
+
+
+app.command(
+    "red-team",
+    epilog="Example: steersman constitution red-team --model runs/sft --seeds seeds.jsonl --count 200 "
+    "--scorer runs/classifier --out runs/red-team harm.harmful=high",
+)(loads_models(red_team))

@@ -16,7 +16,7 @@ _MARKERS = re.compile(
 
 def critique_flaw(critique: str, request: str, *, cut_off: bool) -> str:
     """Why a critique cannot be used; "" if it can."""
-    found = _flaw(critique, cut_off=cut_off)
+    found = text_flaw(critique, cut_off=cut_off)
     if not found and _only(critique, request):
         found = "only the request repeated"
     return f"critique: {found}" if found else ""
@@ -24,7 +24,7 @@ def critique_flaw(critique: str, request: str, *, cut_off: bool) -> str:
 
 def revision_flaw(revision: str, request: str, critique: str, answer: str, *, cut_off: bool) -> str:
     """Why a revision cannot be used, or that it changed nothing; "" if it can."""
-    found = _flaw(revision, cut_off=cut_off)
+    found = text_flaw(revision, cut_off=cut_off)
     if not found and _only(revision, request):
         found = "only the request repeated"
     if not found and plain_words(revision) == plain_words(critique):
@@ -34,7 +34,8 @@ def revision_flaw(revision: str, request: str, critique: str, answer: str, *, cu
     return f"revision: {found}" if found else ""
 
 
-def _flaw(text: str, *, cut_off: bool) -> str:
+def text_flaw(text: str, *, cut_off: bool) -> str:
+    """What is wrong with any text that a model wrote: empty, markers of a template, cut off; "" if nothing."""
     if not text.strip() or "\0" in text:
         return "empty"
     if _MARKERS.search(text):

@@ -33,6 +33,7 @@ _ALL = (
     RunKind("best-of-n", "language model", "best of n", "best-of-n"),
     RunKind("evaluate", None, "evaluate", "evaluate"),
     RunKind("revise", None, "critique and revision", "constitution revise"),
+    RunKind("red-team", None, "red-teaming", "constitution red-team"),
 )
 RUN_KINDS = {kind.name: kind for kind in _ALL}
 WITH_LANGUAGE_MODEL = tuple(kind.name for kind in _ALL if kind.model == "language model")
@@ -50,4 +51,6 @@ def command_of(kind: str) -> str:
 
 def step_name(kind: str) -> str:
     """What such a run counts its journal and checkpoints in; empty where it has no checkpoints."""
-    return {"ppo": "iteration", "evaluate": "", "constitution revise": ""}.get(command_of(kind), "step")
+    return {"ppo": "iteration", **dict.fromkeys(("evaluate", "constitution revise", "constitution red-team"), "")}.get(
+        command_of(kind), "step"
+    )

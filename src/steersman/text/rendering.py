@@ -205,6 +205,14 @@ def end_of_turn(tokeniser: Tokeniser) -> int | None:
     return tokenise(tokeniser, Passage(rendered.tail, ()))[0][-1]
 
 
+def user_turn(tokeniser: Tokeniser) -> tuple[str, tuple[int, ...]]:
+    """The text before a user's first message, and the ids of the control token that ends it (none if there is none)."""
+    head, tail = _around_mark(_render(tokeniser, [Message("user", _HERE)], generate=True))
+    for match in _control_tokens(tuple(special_strings(tokeniser))).finditer(tail):
+        return head, tuple(tokenise(tokeniser, Passage(match.group(), ()))[0])
+    return head, ()
+
+
 def after_turn(tokeniser: Tokeniser, messages: Sequence[Message], reply: Message) -> Passage:
     """The text between an assistant turn that follows these messages and the turn that answers `reply`."""
     content = guard(tokeniser, reply.content)

@@ -25,6 +25,17 @@ def test_lambda_of_the_policy_follows_the_length_and_the_critics_target_does_not
     assert [one.returns.tolist() for one in found] == [[5.0, 5.0], [5.0]]
 
 
+def test_the_critic_keeps_a_lambda_of_its_own_beside_that_of_the_length():
+    # Values 1 and 2, score 5, TD errors 1 and 3; the policy's lambda is 1/2 whatever the other two are. The critic's
+    # targets: at lambda 0 the next value and the reward, 2 and 5; at 0.5: 1 + 1 + 0.5 * 3 and 5.
+    sample = scored(kl=[0.0] * 2, values=[1.0, 2.0], score=5.0)
+    for critic_lambda, gae_lambda, returns in ((0.0, 1.0, [2.0, 5.0]), (0.5, 1.0, [3.5, 5.0]), (None, 0.0, [2.0, 5.0])):
+        own = {"critic_lambda": critic_lambda, "gae_lambda": gae_lambda}
+        found = stage([sample], AdvantageSettings(whiten=False, length_adaptive=1.0, **own))[0]
+        assert found.advantages.tolist() == [2.5, 3.0]
+        assert found.returns.tolist() == returns
+
+
 @pytest.mark.parametrize("budget", [1, 10**6])
 def test_right_answers_are_learned_by_likelihood(budget):
     # answers of 2, 1 and 1 tokens with scores 1, 0 and 1: log-probs now -1 and -3 of the first, -1 of each other

@@ -13,19 +13,12 @@ def gae(given: TokenRewards, settings: AdvantageSettings) -> tuple[Padded, Padde
     """Advantages and returns of each token."""
     if given.values is None:
         raise ValueError("gae needs the value of every token; make the actors with a value head, or choose rloo, say")
-    advantages, returns = advantages_and_returns(
-        given.rewards, given.values, given.mask, gamma=settings.gamma, lambda_=settings.gae_lambda
-    )
-    if settings.critic_lambda is not None:
-        _, returns = advantages_and_returns(
-            given.rewards, given.values, given.mask, gamma=settings.gamma, lambda_=settings.critic_lambda
-        )
+    policys, critics = settings.gae_lambda, settings.gae_lambda
     if settings.length_adaptive is not None:
-        advantages, _ = advantages_and_returns(
-            given.rewards,
-            given.values,
-            given.mask,
-            gamma=settings.gamma,
-            lambda_=length_adaptive_lambda(given.mask, alpha=settings.length_adaptive),
-        )
+        policys = length_adaptive_lambda(given.mask, alpha=settings.length_adaptive)
+    if settings.critic_lambda is not None:
+        critics = settings.critic_lambda
+    read = (given.rewards, given.values, given.mask)
+    advantages, _ = advantages_and_returns(*read, gamma=settings.gamma, lambda_=policys)
+    _, returns = advantages_and_returns(*read, gamma=settings.gamma, lambda_=critics)
     return advantages + given.kl_correction, returns

@@ -12,11 +12,19 @@ from steersman.pages.parts import Figure, Figures, Folded, Gauge, Gauges, Part, 
 from steersman.reports.reading import ReadRun
 
 NAME = "quality.json"
+SHARES = {
+    **{name: name for name in ("precision", "recall", "f1")},
+    "right_steps": "right steps that are called right",
+    "wrong_steps": "wrong steps that are called wrong",
+    "first_error": "answers whose first wrong step is found",
+    "error_free": "answers without a wrong step in which none is called wrong",
+}
 BASELINES = ("words", "length")
 GROUPS = {
     "by_grade": "by graded strength of the preference",
     "by_length": "by length of the preferred answer relative to the other",
     "by_annotator": "by annotator",
+    "by_step": "by the step's number",
 }
 
 
@@ -28,7 +36,7 @@ def quality_of(run: ReadRun) -> Iterator[Section]:
         parts = list(_parts(json.loads(path.read_text())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         parts = [Words(f"{NAME} cannot be read ({type(error).__name__}: {error}).")]
-    note = "Measured on held-out judgements or texts, with 95 % intervals. Chance is 50 %."
+    note = "Measured on held-out judgements, texts or steps, with 95 % intervals. Chance is 50 %."
     yield Section("Accuracy and calibration", "Quality", note, tuple(parts))
 
 
@@ -44,7 +52,7 @@ def _parts(found: Mapping[str, Any]) -> Iterator[Part]:
             ("one person against the majority of the others", ceiling["one_against_others"], True),
             ("agreement of two people", ceiling["agreement"], True),
         ]
-    lines += [(name, found[name], False) for name in ("precision", "recall", "f1") if found.get(name)]
+    lines += [(name, found[key], False) for key, name in SHARES.items() if isinstance(found.get(key), Mapping)]
     yield _gauges(lines)
     if baselines:
         yield Words(f"{baselines['verdict']} The baselines learned from {baselines['learned_from']}.")

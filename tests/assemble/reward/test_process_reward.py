@@ -33,6 +33,12 @@ def test_it_learns_and_scores_an_answer_by_its_worst_step(tiny, tmp_path, capsys
     assert call([*words, *few]) == 0
     held_out = [row for row in read_rows(out / "journal.jsonl")[0] if "held-out accuracy" in row]
     assert held_out[-1]["held-out accuracy"] > 0.95
+    quality = json.loads((out / "quality.json").read_text())
+    assert quality["accuracy"]["estimate"] == pytest.approx(held_out[-1]["held-out accuracy"], abs=0.05)
+    assert quality["first_error"]["estimate"] > 0.9
+    assert "first wrong step found" in capsys.readouterr().out
+    assert call(["report", str(out)]) == 0
+    assert "answers whose first wrong step is found" in (out / "report.html").read_text()
     scorer = open_reward_scorer(out / "model")
     asked = Prompt(text="Task 9?")
     good, bad, best = scorer.score(

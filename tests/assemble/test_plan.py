@@ -11,8 +11,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from steersman.assemble.plan import TypicalLengths, plan_ppo, plan_supervised, shape_of_model
+from steersman.assemble import plan
+from steersman.assemble.plan import SLOWER, TypicalLengths, plan_ppo, plan_supervised, shape_of_model
 from steersman.cli.main import app
+from steersman.costs.work import forward_operations
 from steersman.errors import ModelError, UsageError
 from steersman.execution.capacity import memory_there
 from steersman.models.tiny import tiny_tokeniser
@@ -285,3 +287,19 @@ def test_the_command_prints_roles_and_layouts(tmp_path):
     assert [one["name"] for one in told["forecasts"] if one["chosen"]] == ["layout=shared"]
     with pytest.raises(UsageError, match="there is no plan for 'sleep'"):
         CliRunner().invoke(app, ["plan", "sleep"], catch_exceptions=False)
+
+
+def test_an_episode_of_several_turns_is_one_long_answer_that_is_read_again_before_each_turn(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "operations_a_second", lambda *_: 1.0)
+    environment = {"path": "game.py:Game", "max_turns": 3, "observation_tokens": 4}
+    # with minibatches so large that the update is the widest moment
+    wide: dict[str, Any] = {"update": {"minibatches": 1}, "compute": {"tokens_per_micro_batch": 4096}}
+    game = {"environment": environment, "scorer": {"path": "environment"}}
+    episodes = plan_ppo(ppo_settings(tmp_path / "a", **wide, **game), TypicalLengths(10, 8), 1e12)
+    plain = plan_ppo(ppo_settings(tmp_path / "b", **wide), TypicalLengths(10 + 2 * 4, 3 * 8), 1e12)
+    assert "64 episodes of 3 turns, together of 24 tokens to prompts and observations of 18" in episodes.words
+    assert episodes.chosen.memory.activations == plain.chosen.memory.activations
+    # before the second turn the prompt and one turn are read again, before the third two and what was observed
+    again = 64 * forward_operations(episodes.shape, [10 + 8, 10 + 8 + 4 + 8], [0, 0], logits=False)
+    assert episodes.chosen.seconds - plain.chosen.seconds == pytest.approx(again * SLOWER["collect"])
+    assert episodes.chosen.memory.key_value > plain.chosen.memory.key_value, "the last turn comes after all others"

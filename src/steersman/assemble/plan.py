@@ -25,7 +25,7 @@ from steersman.costs.memory import (
 )
 from steersman.costs.offload import offloaded_bytes, widest
 from steersman.costs.shape import Shape, shape_of_folder
-from steersman.costs.work import iteration_parts, training_operations
+from steersman.costs.work import forward_operations, iteration_parts, training_operations
 from steersman.errors import ModelError
 from steersman.execution.capacity import operations_a_second
 from steersman.execution.machine import resolve_device, usual_token_budget
@@ -128,6 +128,13 @@ def plan_ppo(
     prompt = lengths.prompt or min(settings.prompts.max_length, shape.context or settings.prompts.max_length)
     answer = lengths.answer or settings.sampling.max_new_tokens
     answers = settings.prompts_per_iteration * settings.samples_per_prompt
+    turns = settings.environment.max_turns if settings.environment is not None else 1
+    said, beginning = answer, prompt
+    if settings.environment is not None:
+        # Observations are read, but not learned from: for the cost they are a longer prompt.
+        observed = (turns - 1) * settings.environment.observation_tokens
+        beginning = min(prompt, max(1, (shape.context or 2**62) - turns * answer - observed))
+        prompt, answer = beginning + observed, turns * answer
     size = IterationSize(prompt, answer, answers)
     rate = operations_a_second(shape.hidden, resolve_device(settings.run.device))
     layouts = LAYOUTS if settings.advantage.estimator == "gae" else ("adapters", "shared")
@@ -143,11 +150,23 @@ def plan_ppo(
             scorer=scorer,
             rank=rank,
         )
+        parts["collect"] += _read_again(settings, shape, beginning, said, answers)
         seconds = sum(operations * SLOWER[stage] for stage, operations in parts.items()) / rate
         memory, away = _memory_of_ppo(settings, layout, shape, scorer, size, parked)
         forecasts.append(Forecast(f"layout={layout}", memory, seconds, chosen=layout == settings.layout, parked=away))
-    words = f"{answers} answers of {answer} tokens to prompts of {prompt}, {settings.update.epochs} epochs"
+    what = f"{answers} answers" if turns == 1 else f"{answers} episodes of {turns} turns, together"
+    before = f"prompts of {prompt}" if turns == 1 else f"prompts and observations of {prompt}"
+    words = f"{what} of {answer} tokens to {before}, {settings.update.epochs} epochs"
     return MemoryPlan("ppo", shape, words, forecasts, there)
+
+
+def _read_again(settings: PpoSettings, shape: Shape, prompt: int, answer: int, answers: int) -> float:
+    """Operations of reading the episode so far before each further turn: nothing is kept between turns."""
+    if settings.environment is None:
+        return 0.0
+    turn = answer + settings.environment.observation_tokens
+    before = [prompt + (number - 1) * turn + answer for number in range(1, settings.environment.max_turns)]
+    return answers * forward_operations(shape, before, [0] * len(before), logits=False)
 
 
 def _memory_of_ppo(
@@ -180,7 +199,9 @@ def _memory_of_ppo(
     # Activations are kept until the backward pass; a separate critic has its own after the policy's (in one process).
     again, device = settings.model.gradient_checkpointing, resolve_device(settings.run.device).type
     kept = activations(shape, tokens, _longest(prompt) + answer, checkpointing=again, read=share)
-    answering = _memory_of_answering(settings, shape, prompt, min(answers, ROWS["cpu"]))
+    # The last turn is sampled after all turns before it.
+    earlier = answer - answer // (settings.environment.max_turns if settings.environment is not None else 1)
+    answering = _memory_of_answering(settings, shape, prompt + earlier, min(answers, ROWS["cpu"]))
     learns = Bytes(
         activations=kept + at_work(shape, tokens),
         logits=logits(shape, tokens * share, device=device, learns=not adapters),

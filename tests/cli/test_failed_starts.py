@@ -35,7 +35,7 @@ FAULTS = {
     "no file": ("*.jsonl", "gone.jsonl", list(COMMANDS)),
     "no named source": ("*.jsonl", "harbour:gone", list(COMMANDS)),
     "no held-out file": ("+", "{}.held_out=gone.jsonl", list(COMMANDS)),
-    "no row left": ("+", "{}.limit=0", list(COMMANDS)),
+    "a setting that cannot be": ("+", "{}.limit=0", list(COMMANDS)),
     "no model": ("tiny:llama", "./gone", list(COMMANDS)),
     "no scorer's file": ("f.py:f", "gone.py:f", ON_PROMPTS),
     "no scorer's function": ("f.py:f", "f.py:gone", ON_PROMPTS),

@@ -29,6 +29,10 @@ COMMANDS = {
     "kto": ("dpo", "--data", "thumbs.jsonl", "loss=kto"),
     "ilql": ("ilql", "--data", "pairs.jsonl"),
     "online-dpo": ("online-dpo", "--scorer", "lengths.py:score", "--prompts", "prompts.jsonl", "train.steps=2", *FEW),
+    "nash-md": (
+        *("online-dpo", "--scorer", "lengths.py:score", "--prompts", "prompts.jsonl", "train.steps=2"),
+        *("method=nash_md", *FEW),
+    ),
     "best-of-n": ("best-of-n", "--scorer", "lengths.py:score", "--prompts", "prompts.jsonl", "n=2", *FEW),
     "rloo": ("rloo", "--scorer", "lengths.py:score", "--prompts", "prompts.jsonl", "iterations=2", *FEW),
     "ppo": ("ppo", "--scorer", "lengths.py:score", "--prompts", "prompts.jsonl", "iterations=2", *FEW),

@@ -5,7 +5,6 @@ run resumes without storing samples.
 """
 
 import copy
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,7 +28,7 @@ from steersman.methods.dpo import DirectPreference, JudgedBatch, JudgedGroup, co
 from steersman.methods.online_dpo import judged_pairs
 from steersman.methods.online_opponents import Exploratory, NashMirrorDescent, against_opponent
 from steersman.methods.ppo.collect import Asking, collect, prompts_of_iteration
-from steersman.methods.ppo.distributed import DistributedEngine, DistributedScorer, checked_scores
+from steersman.methods.ppo.distributed import DistributedEngine, DistributedScorer, SplitEngine, checked_scores
 from steersman.methods.ppo.records import Sample
 from steersman.models.acting import acting_as
 from steersman.models.answer_kl import ModelView, answer_kl
@@ -166,8 +165,6 @@ def _check(settings: OnlineDpoSettings) -> None:
             "online DPO measures answers as it samples them; set sampling.max_new_tokens instead of "
             "distance.max_new_tokens"
         )
-    if settings.method == "nash_md" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("method=nash_md works in one process; start it without torchrun, or choose xpo or online_dpo")
     refuse_what_has_no_place(settings)
 
 
@@ -215,13 +212,14 @@ def _opponent(maker: PairMaker) -> Engine | None:
         return None
     if settings.method == "xpo":
         return maker.engine(maker.reference)
-    return MixtureEngine(
+    mixture = MixtureEngine(
         maker.policy,
         maker.reference,
         share=settings.mixture,
         ending=ending_of(maker.model.backbone, tokeniser),
         token_budget=maker.run.token_budget,
     )
+    return mixture if maker.run.world.size == 1 else SplitEngine(mixture, maker.run.world)
 
 
 def _objective(settings: OnlineDpoSettings) -> Objective[JudgedGroup, JudgedBatch]:

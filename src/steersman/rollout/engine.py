@@ -82,6 +82,11 @@ class Sampling:
         return (self.top_k, self.top_p, self.min_p, self.repetition_penalty, self.min_new_tokens) != neutral
 
 
+def limit_of(context: int | None, prompt: Sequence[int], sampling: Sampling) -> int:
+    """The largest number of tokens that an answer to this prompt can have, within the model's context."""
+    return sampling.max_new_tokens if context is None else min(sampling.max_new_tokens, context - len(prompt))
+
+
 @runtime_checkable
 class Engine(Protocol):
     @property

@@ -17,7 +17,7 @@ from steersman.models.acting import acting_as
 from steersman.models.answer_kl import ModelView
 from steersman.models.rows import padded_groups
 from steersman.rollout.batch import FinishReason, Rollout, RolloutBatch
-from steersman.rollout.engine import OnToken, Sampling, seeds_for
+from steersman.rollout.engine import OnToken, Sampling, check_request, limit_of, seeds_for
 from steersman.rollout.request import Ending
 from steersman.rollout.sampler import draw
 from steersman.rollout.uniforms import uniforms
@@ -54,9 +54,12 @@ class MixtureEngine:
         seeds: Sequence[int] | int,
         on_token: OnToken | None = None,
     ) -> RolloutBatch:
+        backbone = self._models[0][0][0]
+        check_request(prompts, samples, backbone.vocabulary, backbone.context_length)
+        room = [limit_of(backbone.context_length, prompt, sampling) for prompt in prompts]
         each = seeds_for(seeds, len(prompts), samples)
         numbers = uniforms(each, sampling.max_new_tokens)
-        stops = self._ending.stops(sampling)
+        stops, least = self._ending.stops(sampling), sampling.min_new_tokens
         answers: list[list[int]] = [[] for _ in each]
         log_probs: list[list[float]] = [[] for _ in each]
         finish: list[FinishReason] = ["length" for _ in each]
@@ -65,7 +68,7 @@ class MixtureEngine:
             rows = [[*prompts[i // samples], *answers[i]] for i in going]
             logits = self._logits(rows)
             seen = self._seen(rows, logits) if sampling.repetition_penalty != 1 else None
-            barred = self._ends(logits) if t < sampling.min_new_tokens else None
+            barred = self._ends(logits, sampling) if t < least else None
             drawn = draw(logits, numbers[going, t], sampling, seen=seen, barred=barred, never=self._never)
             still: list[int] = []
             for i, token, log_prob in zip(going, drawn.ids.tolist(), drawn.log_probs.tolist(), strict=True):
@@ -75,9 +78,9 @@ class MixtureEngine:
                     on_token(i // samples, i % samples, token, log_prob)
                 if token in self._end_ids:
                     finish[i] = "end"
-                elif stops is not None and stops.found(answers[i]):
+                elif token in sampling.stop_ids or (stops is not None and t + 1 >= least and stops.found(answers[i])):
                     finish[i] = "stop"
-                else:
+                elif t + 1 < room[i // samples]:
                     still.append(i)
             going = still
             if not going:
@@ -97,9 +100,9 @@ class MixtureEngine:
             seen[i, torch.tensor(row)] = True
         return seen
 
-    def _ends(self, logits: Tensor) -> Tensor:
+    def _ends(self, logits: Tensor, sampling: Sampling) -> Tensor:
         ends = torch.zeros_like(logits, dtype=torch.bool)
-        ends[:, sorted(self._end_ids)] = True
+        ends[:, sorted({*self._end_ids, *sampling.stop_ids})] = True
         return ends
 
     def _logits(self, rows: Sequence[Sequence[int]]) -> Tensor:

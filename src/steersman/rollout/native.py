@@ -18,7 +18,7 @@ from steersman.models.q_heads import Guide, QHeads
 from steersman.rollout.batch import Rollout, RolloutBatch
 from steersman.rollout.choose import COPYING, PATHS, Path, choose_decoder, decoding, same_logits
 from steersman.rollout.decoder import Decoder
-from steersman.rollout.engine import OnToken, Sampling, check_request, seeds_for
+from steersman.rollout.engine import OnToken, Sampling, check_request, limit_of, seeds_for
 from steersman.rollout.fused import FusedDecoder
 from steersman.rollout.generation import Generation
 from steersman.rollout.graphed import GraphedDecoder
@@ -172,8 +172,7 @@ class NativeEngine:
         context = self.backbone.context_length
         tickets: list[list[Ticket]] = []
         for i, prompt in enumerate(prompts):
-            room = sampling.max_new_tokens if context is None else context - len(prompt)
-            limit = min(sampling.max_new_tokens, room)
+            limit = limit_of(context, prompt, sampling)
             tickets.append([Ticket(i, n, seeds[i * samples + n], limit) for n in range(samples)])
         return tickets
 

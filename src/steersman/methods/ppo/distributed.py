@@ -16,33 +16,20 @@ from steersman.parallel.shard import whole
 from steersman.parallel.world import World
 from steersman.reward.scorer import Item, Score, Scorer
 from steersman.rollout.batch import RolloutBatch
-from steersman.rollout.engine import OnToken, Sampling, check_request, seeds_for
+from steersman.rollout.engine import Engine, OnToken, Sampling, check_request, seeds_for
 from steersman.rollout.native import NativeEngine
 from steersman.train.optim import trainable
 
 
-class DistributedEngine:
-    """Each rank answers every n-th prompt. The native engine inside needs whole weights: it has a copy of the model,
-    into which `refresh` gathers the sharded weights of the one that is trained."""
+class SplitEngine:
+    """An engine in each process, of which each answers every n-th prompt."""
 
-    def __init__(self, engine: NativeEngine, learning: Backbone, world: World) -> None:
-        self.engine, self._learning, self._world = engine, learning, world
+    def __init__(self, engine: Engine, world: World) -> None:
+        self.engine, self._world = engine, world
 
     @property
     def version(self) -> int:
         return self.engine.version
-
-    def refresh(self, version: int) -> None:
-        """Gather the trained weights. All ranks call this together."""
-        places = self.engine.backbone.hf.state_dict()
-        with torch.no_grad():
-            # One after the other: a second whole copy would be in memory otherwise.
-            for name, parameter in trainable(self._learning.hf):
-                places[name].copy_(whole(parameter))
-        self.engine.refresh(version)
-
-    def release(self) -> None:
-        self.engine.release()
 
     def load_weights(self, state: Mapping[str, Tensor], version: int) -> None:
         self.engine.load_weights(state, version)
@@ -74,6 +61,32 @@ class DistributedEngine:
             return replace(found, prompts=torch.tensor(mine)[found.prompts]).to_bytes()
 
         return RolloutBatch.joined(map(RolloutBatch.from_bytes, self._world.together("answering", answer)))
+
+
+class DistributedEngine:
+    """Each rank answers every n-th prompt. The native engine inside needs whole weights: it has a copy of the model,
+    into which `refresh` gathers the sharded weights of the one that is trained."""
+
+    def __init__(self, engine: NativeEngine, learning: Backbone, world: World) -> None:
+        self.engine, self._learning = engine, learning
+        self._split = SplitEngine(engine, world)
+        self.generate, self.load_weights = self._split.generate, self._split.load_weights
+
+    @property
+    def version(self) -> int:
+        return self.engine.version
+
+    def refresh(self, version: int) -> None:
+        """Gather the trained weights. All ranks call this together."""
+        places = self.engine.backbone.hf.state_dict()
+        with torch.no_grad():
+            # One after the other: a second whole copy would be in memory otherwise.
+            for name, parameter in trainable(self._learning.hf):
+                places[name].copy_(whole(parameter))
+        self.engine.refresh(version)
+
+    def release(self) -> None:
+        self.engine.release()
 
 
 class DistributedScorer:

@@ -44,8 +44,9 @@ def point(axis: str, value: int) -> dict[str, Any]:
 
     from data import tokeniser_of, words
     from ours_ppo import end_where_the_prompt_says, settings_of
-    from steersman.assemble.plan import TypicalLengths, plan_ppo
+    from steersman.assemble.plan import plan_ppo
     from steersman.assemble.ppo.run import open_ppo
+    from steersman.costs.forecast import TypicalLengths
     from steersman.costs.shape import shape_of_config
     from steersman.costs.work import iteration_operations
     from steersman.methods.ppo import loop

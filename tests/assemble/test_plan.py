@@ -12,8 +12,9 @@ import torch
 from typer.testing import CliRunner
 
 from steersman.assemble import plan
-from steersman.assemble.plan import SLOWER, TypicalLengths, plan_ppo, plan_supervised, shape_of_model
+from steersman.assemble.plan import SLOWER, plan_ppo, plan_supervised, shape_of_model
 from steersman.cli.main import app
+from steersman.costs.forecast import TypicalLengths
 from steersman.costs.work import forward_operations
 from steersman.errors import ModelError, UsageError
 from steersman.execution.capacity import memory_there

@@ -4,12 +4,13 @@ The numbers come from `costs`, for the moment of each stage that needs most. Wit
 settings allow are used, which makes the forecast a bound.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from steersman.assemble.stages import STAGES
+from steersman.costs.forecast import Forecast, MemoryPlan, TypicalLengths
 from steersman.costs.memory import (
     FLOAT,
     STAYS,
@@ -47,64 +48,6 @@ LAYOUTS = ("adapters", "adapters-own-critic", "shared", "separate")
 SLOWER = {"collect": 2.5, "score": 1.5, "update": 1.4}
 # The longest row, as a multiple of the typical length.
 LONGEST = 1.5
-
-
-@dataclass(frozen=True)
-class TypicalLengths:
-    """Typical tokens of a prompt, of an answer, and (for methods that train on rows) of a row; None if not given."""
-
-    prompt: int | None = None
-    answer: int | None = None
-    row: int | None = None
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """`memory` excludes the imported libraries. `seconds` are those of an iteration (PPO) or a step."""
-
-    name: str
-    memory: Bytes
-    seconds: float
-    chosen: bool
-    parked: Number = 0
-    """Bytes offloaded to CPU memory (`compute.offload`)."""
-
-    def fits(self, there: Number) -> bool:
-        return self.memory.total <= there
-
-
-@dataclass(frozen=True)
-class MemoryPlan:
-    method: str
-    shape: Shape
-    words: str
-    forecasts: Sequence[Forecast]
-    there: float
-
-    @property
-    def chosen(self) -> Forecast:
-        return next(one for one in self.forecasts if one.chosen)
-
-    def as_dict(self) -> dict[str, object]:
-        return {
-            "method": self.method,
-            "model": self.shape.name,
-            "parameters": self.shape.parameters,
-            "work": self.words,
-            "memory there": self.there,
-            "forecasts": [
-                {
-                    "name": one.name,
-                    "chosen": one.chosen,
-                    "bytes": round(one.memory.total),
-                    "in the processor's memory": round(one.parked),
-                    "by role": {role: round(size) for role, size in one.memory.rows().items()},
-                    "seconds": one.seconds,
-                    "fits": one.fits(self.there),
-                }
-                for one in self.forecasts
-            ],
-        }
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ def plan(
     if method not in SCHEMAS:
         raise UsageError(f"there is no plan for {method!r}; expected one of {', '.join(SCHEMAS)}")
     settings = gather(SCHEMAS[method], words, _options(method, model, scorer))
-    from steersman.assemble.plan import TypicalLengths, plan_ppo, plan_supervised
+    from steersman.assemble.plan import plan_ppo, plan_supervised
+    from steersman.costs.forecast import TypicalLengths
     from steersman.execution.capacity import memory_there
     from steersman.execution.machine import leaves_the_device
 

@@ -18,7 +18,10 @@ from steersman.parallel.world import World
 from steersman.settings.base import check
 from steersman.settings.ilql import IlqlSettings
 from steersman.settings.parts import OptimiserSettings
+from steersman.train.core import Learner
+from steersman.train.optim import Optimisation
 from steersman.train.plan import Batching
+from steersman.train.precision import autocast
 
 CPU = torch.device("cpu")
 
@@ -152,3 +155,28 @@ def test_a_batch_counts_every_place_that_is_computed():
     longest = max(len(one.row.ids) for one in rows)
     assert collate(rows, pad_id=0, device=CPU).positions == 3 * longest
     assert collate(rows, pad_id=0, device=CPU, pad_multiple=16).positions == 3 * 16
+
+
+@pytest.mark.parametrize("budget", [16, 4096])
+def test_q_v_and_advantage_are_reported_as_means_over_the_answers_tokens(budget, model):
+    q, v, lead = [], [], []
+    for unit in units():
+        seen = model.backbone.hf(input_ids=unit.row.ids[None], output_hidden_states=True, use_cache=False)
+        for time in unit.row.loss_mask.nonzero()[:, 0].tolist():
+            state, token = seen.hidden_states[-1][0][time - 1][None], unit.row.ids[time]
+            heads = [float(head(state)[0, token].detach()) for head in model.heads.q_heads]
+            slow = [float(head(state)[0, token].detach()) for head in model.heads.target_heads]
+            q.append(sum(heads) / len(heads))
+            v.append(float(model.heads.value(state)[0, 0].detach()))
+            lead.append(min(slow) - v[-1])
+    learner = Learner(
+        model,
+        Optimisation(torch.optim.SGD(model.parameters(), lr=1e-12), rate_at=lambda step: 1.0, max_grad_norm=1e9),
+        Batching(lambda u: collate(u, pad_id=1, device=CPU), budget),
+        World.alone(),
+        precision=autocast("fp32", CPU),
+        notice=print,
+    )
+    found = learner.step(units(), QLearning(settings())).metrics
+    expected = {"Q": sum(q) / len(q), "V": sum(v) / len(v), "advantage": sum(lead) / len(lead)}
+    assert found == {name: pytest.approx(number, abs=1e-6) for name, number in expected.items()}

@@ -229,6 +229,29 @@ def test_a_critic_of_its_own_is_asked_after_the_policy_and_learns_the_same(budge
     assert (one.loss, one.gradient_norm) == (pytest.approx(other.loss), pytest.approx(other.gradient_norm))
 
 
+class Holdable(Given):
+    policy_held = False
+
+
+def test_while_the_policy_is_held_only_the_critic_is_taught_and_everything_is_measured():
+    text = TokenRow(torch.tensor([1, 2, 3]), torch.tensor([False, True, True]))
+    for actors in (Holdable([-1.0] * 3, [0.0] * 3), Given([-1.0] * 3, [0.0] * 3)):
+        aim = PpoObjective(
+            UpdateSettings(value_clip=None, value_coefficient=0.5, entropy_coefficient=0.1, pretraining="texts"),
+            KlSettings(loss_coefficient=0.4),
+            SamplingSettings(max_new_tokens=8),
+            policy_held=True,
+        )
+        report = step(actors, [*three_answers(), text], aim)
+        assert report.terms == {"value": pytest.approx(7 / 12)}
+        assert report.loss == pytest.approx(0.5 * 7 / 12)
+        assert {"ratio", "clip fraction", "KL to old policy"} <= set(report.metrics)
+        assert getattr(actors, "policy_held", True)
+        freed = step(actors, three_answers(), objective())
+        assert "policy" in freed.terms
+        assert not getattr(actors, "policy_held", False)
+
+
 def run_update(actors, aim: PpoObjective, **options):
     learner = learner_of(actors, **options)
     stats = update(learner, three_answers(), aim, seed=0, iteration=0, pretraining=None)

@@ -340,3 +340,20 @@ def test_old_names_are_read_as_new_ones_in_mappings_and_lists_too():
         "held_out": {"ended with EOS": 0.5},
         "step": 3,
     }
+
+
+def test_a_journal_s_rows_are_on_the_disk_where_that_is_asked_for_and_when_it_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append(os.fstat(descriptor).st_size))
+    journal = Journal(tmp_path / "journal.jsonl", clock=lambda: 1.0)
+    journal.write({"step": 1})
+    assert seen == []
+    journal.sync()
+    journal.write({"step": 2})
+    journal.close()
+    row = len('{"step": 1, "time": 1.0}\n')
+    assert seen == [row, 2 * row]
+    journal.close()
+    assert len(seen) == 2, "a closed journal is closed once"

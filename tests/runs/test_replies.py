@@ -84,3 +84,17 @@ def test_a_full_disk_leaves_the_file_as_it_was_and_says_so(tmp_path: Path, monke
 def test_what_is_no_json_is_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         Replies(tmp_path).update({"a": {"score": float("nan")}})
+
+
+def test_a_reply_is_on_the_disk_before_it_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    kept, seen = Replies(tmp_path), list[tuple[str, int]]()
+    sync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        seen.append((Path(f"/proc/self/fd/{descriptor}").readlink().read_text(), len(kept)))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    kept.update({"a": {"score": 1}})
+    assert seen == [('{"key": "a", "score": 1}\n', 0)]
+    assert len(kept) == 1

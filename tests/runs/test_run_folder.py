@@ -1,8 +1,10 @@
 """The run's folder, and writing whole files."""
 
+import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,3 +115,30 @@ def test_an_ending_is_forgotten_when_the_run_goes_on(tmp_path: Path):
     assert not folder.ending_path.exists()
     with pytest.raises(UsageError, match="finished, stopped; seen 'done'"):
         folder.mark_ended("done", step=3)
+
+
+def test_an_ending_can_be_read_by_people_and_says_when(tmp_path: Path):
+    before = time.time()
+    RunFolder(tmp_path).mark_ended("finished", step=3)
+    text = (tmp_path / "ending.json").read_text()
+    assert text.splitlines()[:4] == ["{", '  "state": "finished",', '  "step": 3,', '  "why": "",']
+    assert text.endswith("}\n")
+    assert before <= json.loads(text)["time"] <= time.time()
+
+
+def test_what_an_atomic_write_leaves_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    flushed: list[str] = []
+    sync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink()
+        flushed.append("folder" if name == tmp_path else name.read_text())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    atomic_write_text(tmp_path / "page.txt", "whole")
+    assert flushed == ["whole", "folder"], "its content first, then its name"
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before

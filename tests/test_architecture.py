@@ -46,7 +46,7 @@ MAY_IMPORT = {
     ),
     "harbour": "errors records constitution maths text models data reward",
     "judging": "inert errors records constitution runs",
-    "reports": "secrets errors records maths runs evaluate watch pages harbour",
+    "reports": "secrets errors records constitution maths runs evaluate watch pages harbour",
     "execution": "printing secrets errors settings maths batches runs models parallel data train",
     "loading": (
         "printing errors records constitution settings runs text models parallel data rollout reward train harbour "

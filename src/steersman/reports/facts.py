@@ -54,7 +54,7 @@ def commands_of(folder: Path, stamp: Mapping[str, Any]) -> list[tuple[str, str]]
     if typed:
         found.append((shlex.join(["steersman", *typed[1:]]), "the original command"))
     command = command_of(str(stamp.get("kind", "")))
-    again = ["steersman", command, str(folder / "recipe.toml"), f"run.out={folder}-again"]
+    again = ["steersman", *command.split(), str(folder / "recipe.toml"), f"run.out={folder}-again"]
     found.append((shlex.join(again), "from the resolved recipe"))
     return found
 

@@ -9,6 +9,7 @@ from steersman.evaluate.numerals import numeral
 from steersman.pages.parts import Figures, Folded, Microscope, Part, Section, Sentence, Words
 from steersman.reports.answers import microscope_entries, suspicious, worst
 from steersman.reports.changes import from_to
+from steersman.reports.critiques import KIND, critiques_of, revision_headline
 from steersman.reports.curves import figures_of, warnings_of
 from steersman.reports.facts import facts_of, reproduction
 from steersman.reports.quality import quality_of
@@ -50,6 +51,8 @@ def name_of(run: ReadRun) -> str:
 
 def headline_of(run: ReadRun) -> str:
     """A sentence about the change of the most important metric, on held-out data if possible."""
+    if run.kind == KIND:
+        return revision_headline(run)
     name = name_of(run)
     name = name[:1].upper() + name[1:]
     for key in (*RISING, *LOSS_LIKE, "score"):
@@ -124,6 +127,7 @@ def warnings_as_sentences(run: ReadRun) -> list[Sentence]:
 def sections_of(run: ReadRun, measured: Measured, moments: Sequence[Moment]) -> list[Section]:
     """All sections except the summary and the commands to reproduce the run."""
     return [
+        *critiques_of(run),
         *_before_after(run, measured),
         *quality_of(run),
         *_curves(run, moments),

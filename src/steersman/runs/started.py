@@ -12,7 +12,8 @@ def started_from(folder: Path, recipe: Mapping[str, Any]) -> Path:
     out = Path(str(recipe.get("run", {}).get("out", "")))
     if out.parts and not out.is_absolute() and ".." not in out.parts and here.parts[-len(out.parts) :] == out.parts:
         return here.parents[len(out.parts) - 1]
-    start = Path(str(recipe.get("model", {}).get("path", "")))
+    model = recipe.get("model", {})
+    start = Path(str(model.get("path", "") if isinstance(model, Mapping) else model))
     if start.parts and not start.is_absolute() and not start.exists():
         return next((above for above in here.parents if (above / start).is_dir()), Path.cwd())
     return Path.cwd()

@@ -66,7 +66,9 @@ def test_probabilities_are_compared_with_frequencies_in_ten_bins():
     # two texts in each tenth, one of them of the second class: off by |0.05 - 0.5|, |0.15 - 0.5|, …: 0.25 on average
     said = [tenth / 10 + 0.05 for tenth in range(10) for _ in range(2)]
     found = measure_classifier(said, [0, 1] * 10)
-    assert [(one.size, one.outcome) for one in found.curve] == [(2, 0.5)] * 10
+    assert [(one.low, one.high, one.size, one.outcome) for one in found.curve] == [
+        (tenth / 10, (tenth + 1) / 10, 2, 0.5) for tenth in range(10)
+    ]
     assert found.calibration_error == pytest.approx(0.25)
     assert (found.texts, found.positive, found.largest) == (20, 10, 0.5)
 

@@ -430,6 +430,7 @@ def test_the_curve_has_ten_bins_from_even_odds_to_certainty():
     gaps[::2] *= -1
     curve = measure_sureness(gaps, (gaps > 0).astype(np.float64)).curve
     assert [one.size for one in curve] == [1] * 10
+    assert [one.low for one in curve] == [i / 20 for i in range(10, 20)]
     assert [one.probability for one in curve] == pytest.approx(predicted)
     assert [one.outcome for one in curve] == [1.0] * 10
 

@@ -6,6 +6,7 @@ in groups that begin at fixed places, so that a continued run has the same numbe
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field

@@ -56,9 +56,8 @@ MAY_IMPORT = {
         "errors records settings batches runs text models parallel data rollout reward judging loading execution"
     ),
     "inference": (
-        "errors records settings constitution maths batches runs text models parallel data rollout reward train "
-        "evaluate pages harbour "
-        "methods reports execution loading training_data"
+        "errors dataclass_rows records settings constitution maths batches runs text models parallel data rollout "
+        "reward train evaluate pages harbour methods reports execution loading training_data"
     ),
 }
 BELOW_ASSEMBLE = " ".join(MAY_IMPORT)

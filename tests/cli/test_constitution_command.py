@@ -76,8 +76,30 @@ def test_a_check_shows_what_is_sent_about_the_users_own_rows(tmp_path: Path):
 
 def test_kinds_that_no_prompt_has_are_found(tmp_path: Path):
     rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"kind": "prompt", "text": "Hi", "metadata": {"kind": "feeling"}}\n')
+    rows.write_text('{"kind": "prompt", "text": "Hi", "metadata": {"kind": "harmful"}}\n')
     ended = CliRunner().invoke(app, ["constitution", "check", "harbour", "--data", str(rows)])
     assert ended.exit_code == 1
-    assert "never drawn: harmful: kinds harmful" not in ended.output
-    assert "harmful: is for prompts of the kinds harmful; those at hand have feeling" in ended.output
+    assert "never drawn: helpful: is for prompts of the kinds like, tell" in ended.output
+    assert "those at hand have harmful" in ended.output
+
+
+def test_a_recipe_of_stages_runs_once_and_ends_with_a_report(tiny, tmp_path: Path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"prompt": f"Say {i}."}) + "\n" for i in range(3)))
+    recipe = tmp_path / "whole.toml"
+    small = f'model = "{tiny("llama")}"\n'
+    recipe.write_text(
+        f'out = "{tmp_path / "out"}"\n'
+        f'[stages.revise]\ncommand = "constitution revise"\n{small}constitution = "harbour"\n'
+        f'prompts.source = "{rows}"\nsampling.max_new_tokens = 4\nrun.device = "cpu"\nrun.threads = 1\n'
+        f'[stages.answers]\ncommand = "sample"\n{small}prompts.source = "stage:revise"\nanswers = 1\n'
+        'max_new_tokens = 4\ndevice = "cpu"\n'
+    )
+    first = json.loads(run("run", str(recipe), "--json"))
+    assert first["ran"] == ["revise", "answers"]
+    assert "Critique and revision" in Path(first["report"]).read_text()
+    assert len(Path(first["outputs"]["answers"]).read_text().splitlines()) == 3
+    again = json.loads(run("run", str(recipe), "--json"))
+    assert again == {**first, "ran": []}
+    changed = json.loads(run("run", str(recipe), "answers.max_new_tokens=5", "--json"))
+    assert changed["ran"] == ["answers"]

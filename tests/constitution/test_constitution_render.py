@@ -70,7 +70,7 @@ def test_model_text_cannot_close_its_field(first: str, second: str, seed: int):
 @given(st.text(alphabet=st.characters(), max_size=40))
 def test_control_characters_of_model_text_are_shown(text: str):
     for asked in (
-        comparison_request(MINE, POLITE, Prompt(text=text), (text, text), seed=0),
+        comparison_request(MINE, POLITE, Prompt(text=text, id="p"), (text, text), seed=0),
         rating_request(MINE, POLITE, HELLO, text, seed=0),
         critique_request(MINE, POLITE, HELLO, text, seed=0),
         critique_request(TURNS, POLITE, HELLO, text, seed=0),

@@ -218,3 +218,32 @@ app.command(
     epilog="Example: steersman constitution red-team --model runs/sft --seeds seeds.jsonl --count 200 "
     "--scorer runs/classifier --out runs/red-team harm.harmful=high",
 )(loads_models(red_team))
+
+
+@app.command(
+    "run",
+    epilog="Example: steersman constitution run constitution-harbour. Settings of a stage: ppo.kl.coefficient=0.1.",
+)
+def run(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe of stages (docs/rounds.md), or a shipped one.")
+    ] = "constitution-harbour",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[STAGE.SETTING=VALUE]...", help="Settings by stage, out=FOLDER, or seed=N."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Stages at once, each in a process (launch=subprocess).")] = 1,
+    json: Json = False,
+) -> None:
+    """Run the whole method: red team, revise, fine-tune, sample, judge, reward model, PPO, evaluate, report. Each stage
+    is a run folder. The same command goes on after a stop or a kill, and does nothing twice. `steersman rounds` shows
+    and explains the stages."""
+    from steersman.assemble.report import write_report
+    from steersman.cli.rounds import run_recipe
+
+    result = run_recipe(recipe, overrides or [], jobs=jobs, quiet=json, again=("constitution", "run"))
+    folders = [place for place in result.outputs.values() if (Path(place) / "stamp.json").is_file()]
+    page = Path(next(iter(result.outputs.values()))).parent / "report.html"
+    write_report(folders, out=str(page), microscope=0, force=True)
+    lines = [f"{len(result.ran)} of {len(result.outputs)} stages ran; all are done", f"  report: {page}"]
+    say({"ran": list(result.ran), "outputs": dict(result.outputs), "report": str(page)}, as_json=json, lines=lines)

@@ -16,7 +16,7 @@ from steersman.rounds.graph import Graph
 from steersman.rounds.launch import run_here
 from steersman.rounds.progress import StageProgress, differences_of, progress_of
 from steersman.rounds.recipe import read_graph
-from steersman.rounds.run import run_graph
+from steersman.rounds.run import GraphResult, run_graph
 from steersman.runs.commands import command_line
 from steersman.runs.lock import holder_of
 
@@ -42,6 +42,21 @@ def _graph(recipe: str, overrides: list[str] | None) -> Graph:
     return read_graph(recipe, overrides or [], stage_of)
 
 
+def run_recipe(
+    recipe: str, overrides: list[str], *, jobs: int, quiet: bool, again: tuple[str, ...] = ("rounds", "run")
+) -> GraphResult:
+    """Run a recipe's stages, telling of each. `again` is the command that goes on after a stop."""
+
+    def report(moment: str, one: StageProgress) -> None:
+        if not quiet:
+            tell(_line_of(moment, one))
+
+    try:
+        return run_graph(_graph(recipe, overrides), jobs=jobs, quiet=quiet, report=report)
+    except Preempted as stopped:
+        raise Preempted(f"{stopped}; next: {command_line(*again, recipe, *overrides)}") from stopped
+
+
 @app.command(epilog="Example: steersman rounds run recipe.toml")
 def run(
     recipe: Recipe,
@@ -51,16 +66,7 @@ def run(
 ) -> None:
     """Run all stages that are not done. The same command goes on after a stop or a kill, and does nothing twice."""
     graph = _graph(recipe, overrides)
-
-    def report(moment: str, one: StageProgress) -> None:
-        if not json:
-            tell(_line_of(moment, one))
-
-    try:
-        result = run_graph(graph, jobs=jobs, quiet=json, report=report)
-    except Preempted as stopped:
-        again = command_line("rounds", "run", recipe, *(overrides or []))
-        raise Preempted(f"{stopped}; next: {again}") from stopped
+    result = run_recipe(recipe, overrides or [], jobs=jobs, quiet=json)
     last = list(result.outputs.values())[-1]
     lines = [f"{graph.name}: {len(result.ran)} of {len(graph.stages)} stages ran; all are done", f"  last: {last}"]
     if Path(last).is_dir():

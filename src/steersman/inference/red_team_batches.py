@@ -92,17 +92,16 @@ class RedTeamBatches:
         return RedTeamResult(self.settings.run.out, found, fates, mean, of_all)
 
     def _candidates(self, wanted: int) -> Iterator[Candidate]:
-        places = {prompt.id: place for place, prompt in enumerate(self.seeds)}
         together, most = self.settings.prompts_at_once, wanted * self.settings.candidates
 
         def write(number: int) -> list[str]:
             first = number * together
             found = self._red_teamer().write(first, min(together, most - first))
-            return [as_row(one, places[one.seed_prompt.id]) for one in found]
+            return [as_row(one) for one in found]
 
         for number in range(math.ceil(most / together)):
             for line in self._batch("candidates", number, write):
-                yield from_row(line, self.seeds)
+                yield from_row(line)
 
     def _answers(self, prompts: Sequence[Prompt], harm: HarmSettings) -> Iterator[Answers]:
         together = self.settings.prompts_at_once

@@ -7,13 +7,14 @@ becomes of each (kept, a copy, cut off) follows from the candidates before it.
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from steersman.constitution.drawing import KIND_FIELDS, prompt_kind
 from steersman.constitution.malformed import text_flaw
 from steersman.constitution.variety import Variety
+from steersman.dataclass_rows import build, plain
 from steersman.evaluate.answers import Answer
 from steersman.inference.draw import AnsweringModel, draw
 from steersman.records import Message, Prompt
@@ -33,17 +34,15 @@ KEPT = "kept"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A text that a model wrote as a prompt, and the seed prompt whose kind it has."""
+    """A text that a model wrote as a prompt. `kind` is the metadata that say its kind, where it was asked for one."""
 
     number: int
     text: str
     flaw: str
-    seed_prompt: Prompt
+    kind: Mapping[str, Any]
 
-    def as_prompt(self, **metadata: Any) -> Prompt:
-        """The candidate as a prompt of its seed's kind."""
-        kind = {key: self.seed_prompt.metadata[key] for key in KIND_FIELDS if key in self.seed_prompt.metadata}
-        return Prompt((Message("user", self.text),), metadata={**kind, **metadata})
+    def as_prompt(self) -> Prompt:
+        return Prompt((Message("user", self.text),), metadata=dict(self.kind))
 
 
 @dataclass(frozen=True)
@@ -71,16 +70,18 @@ class RedTeamer:
         own = rng.choice(self.seeds)
         others = [one for one in self.seeds if one is not own and prompt_kind(one) == prompt_kind(own)]
         shown = [*rng.sample(others, min(self.shown - 1, len(others))), own]
+        kind = {key: own.metadata[key] for key in KIND_FIELDS if key in own.metadata}
         listed = "\n".join(f"{i}. {' '.join(one.shown.split())}" for i, one in enumerate(shown, 1))
         if self.form == "chat":
-            return _Asked(Prompt((Message("user", REQUEST.replace("{list}", listed)),)), "", own)
+            return _Asked(Prompt((Message("user", REQUEST.replace("{list}", listed)),)), "", kind)
         if self.form == "list":
             text = LIST.replace("{next}", str(len(shown) + 1)).replace("{list}", listed)
-            return _Asked(Prompt(text=text, continued=True), "", own)
+            return _Asked(Prompt(text=text, continued=True), "", kind)
         words = own.shown.split()
         begun = " ".join(words[: rng.randint(0, min(FIRST_WORDS, len(words) - 1))])
         opening, _ = user_turn(self.model.tokeniser)
-        return _Asked(Prompt(text=opening + begun, continued=True), begun, own)
+        # Where a few words lead is up to the model: no kind was asked for.
+        return _Asked(Prompt(text=opening + begun, continued=True), begun, {})
 
     def _ends(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """What ends a new prompt, besides EOS: the end of the line in a list, the end of the user's turn."""
@@ -93,7 +94,7 @@ class RedTeamer:
 class _Asked:
     prompt: Prompt
     begun: str
-    own: Prompt
+    kind: Mapping[str, Any]
 
 
 def _fields(sampling: Sampling) -> dict[str, Any]:
@@ -106,7 +107,7 @@ def _read(number: int, asked: _Asked, answer: Answer) -> Candidate:
     line = next((line.strip() for line in whole.splitlines() if line.strip()), "")
     line = re.sub(r'^["“]?(?:\d+[.)]|[-*•])\s+', "", line).strip().strip('"“”').strip()
     flaw = text_flaw(line, cut_off=answer.cut_off) or ("too short" if len(line.split()) < 2 else "")
-    return Candidate(number, line, flaw, asked.own)
+    return Candidate(number, line, flaw, asked.kind)
 
 
 def sorted_out(
@@ -127,13 +128,11 @@ def sorted_out(
             yield candidate, KEPT
 
 
-def as_row(candidate: Candidate, place: int) -> str:
-    """A candidate as a line of its batch's file. `place` is its seed prompt's."""
-    row = {"number": candidate.number, "text": candidate.text, "flaw": candidate.flaw, "seed_prompt": place}
-    return json.dumps(row, ensure_ascii=False)
+def as_row(candidate: Candidate) -> str:
+    """A candidate as a line of its batch's file."""
+    return json.dumps(plain(candidate), ensure_ascii=False)
 
 
-def from_row(line: bytes, seeds: Sequence[Prompt]) -> Candidate:
+def from_row(line: bytes) -> Candidate:
     """The candidate in a line."""
-    row = json.loads(line)
-    return Candidate(int(row["number"]), str(row["text"]), str(row["flaw"]), seeds[int(row["seed_prompt"])])
+    return build(Candidate, json.loads(line), "candidate")

@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "judges": (
         "inert secrets errors records settings constitution maths batches runs text models data rollout reward evaluate"
     ),
+    "store": "printing inert secrets errors dataclass_rows records settings data",
     "watch": "errors records maths runs evaluate reward",
     "pages": "errors records maths evaluate",
     "methods": (
@@ -49,8 +50,8 @@ MAY_IMPORT = {
     "reports": "secrets errors records constitution maths runs evaluate watch pages harbour",
     "execution": "printing secrets errors settings maths batches runs models parallel data train",
     "loading": (
-        "printing errors records constitution settings runs text models parallel data rollout reward train harbour "
-        "execution"
+        "printing errors records constitution settings runs text models parallel data store rollout reward train "
+        "harbour execution"
     ),
     "training_data": (
         "errors records settings batches runs text models parallel data rollout reward judging loading execution"
@@ -75,6 +76,7 @@ ONLY_IN = {
     "rich.progress": "runs",
     "typer": "cli",
     "sqlalchemy": "store",
+    "alembic": "store",
     "ray": "parallel",
     "vllm": "rollout",
 }
@@ -86,6 +88,7 @@ WITHOUT_TORCH = [
         "pages",
         "reports",
         "judging",
+        "store",
         "rounds",
         "settings",
         "costs",

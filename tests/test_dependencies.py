@@ -15,11 +15,12 @@ from packaging.utils import canonicalize_name
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-SHIPPED = [*PROJECT["dependencies"], *EXTRAS["tensorboard"], *EXTRAS["wandb"], *EXTRAS["qlora"]]
+SHIPPED = [*PROJECT["dependencies"], *EXTRAS["tensorboard"], *EXTRAS["wandb"], *EXTRAS["qlora"], *EXTRAS["postgres"]]
 TOOLS = [*EXTRAS["test"], *EXTRAS["dev"]]
 
 PERMISSIVE = {
     *("Apache-2.0", "Apache-2.0 WITH LLVM-exception", "MIT", "MIT-CMU", "ISC", "Zlib", "0BSD", "BSL-1.0", "CC0-1.0"),
+    "MIT-0",
     *("BSD-2-Clause", "BSD-3-Clause", "PSF-2.0", "CNRI-Python", "Unlicense"),
 }
 # How packages without a licence expression (PEP 639) say the same.

@@ -21,6 +21,7 @@ Opener = Callable[[str], Iterable[Record | Mapping[str, Any]]]
 _OPENERS: dict[str, Opener] = {}
 RUN_ROWS = ("critiques", "prompts.jsonl", "answers.jsonl")
 """Where a run's folder holds records, the first that is there: its other files (the journal, samples) are none."""
+_LIVE: dict[str, "LiveSource"] = {}
 _HUB = re.compile(r"[\w.-]+/[\w.-]+$")
 
 
@@ -32,11 +33,43 @@ class SourcePart:
     rows: Placed
 
 
-def register(scheme: str, opener: Opener) -> None:
-    """Register the named source `scheme:`. For `scheme:rest`, the opener gets the rest and returns records or rows."""
+@dataclass(frozen=True, slots=True)
+class LiveSource:
+    """What is known of a named source whose content changes. Each function gets what follows `scheme:`.
+
+    `freeze` gives the source that stays as it is now. `going_on` gives that of a run that has recorded one (None if it
+    is of another source). `content` is a hash of what the source holds.
+    """
+
+    freeze: Callable[[str], str]
+    going_on: Callable[[str, str], str | None]
+    content: Callable[[str], str]
+
+
+def register(scheme: str, opener: Opener, live: LiveSource | None = None) -> None:
+    """Register the named source `scheme:`. For `scheme:rest`, the opener gets the rest and returns records or rows.
+    `live` is for a source whose content changes."""
     if not re.fullmatch(r"[a-z][a-z0-9_-]+", scheme) or scheme == "hf":
         raise UsageError(f"a source's name needs two or more lower-case letters and must not be 'hf'; seen {scheme!r}")
     _OPENERS[scheme] = opener
+    _LIVE.pop(scheme, None)
+    if live is not None:
+        _LIVE[scheme] = live
+
+
+def is_live(source: str) -> bool:
+    """Whether the content of a source changes by itself, as that of `studio:` does."""
+    return source.partition(":")[0] in _LIVE
+
+
+def frozen(source: str, recorded: str | None = None) -> str:
+    """The source as it is now, which stays the same; for a run that has recorded one, that one."""
+    scheme, _, rest = source.partition(":")
+    if scheme not in _LIVE:
+        return source
+    before = recorded.partition(":") if recorded else ("", "", "")
+    found = _LIVE[scheme].going_on(rest, before[2]) if before[0] == scheme else None
+    return found or _LIVE[scheme].freeze(rest)
 
 
 def registered() -> tuple[str, ...]:
@@ -164,7 +197,11 @@ def _hub_rows(name: str, split: str | None) -> Placed:
 
 
 def content_hash(source: str) -> str:
-    """The SHA-256 of a source's content: of its files' bytes, or of its name if it is not a file or folder."""
+    """The SHA-256 of a source's content: of its files' bytes, or of its name if it is not a file or folder. A live
+    source says itself what it holds."""
+    scheme, _, rest = source.partition(":")
+    if scheme in _LIVE:
+        return _LIVE[scheme].content(rest)
     path, digest = Path(source).expanduser(), hashlib.sha256()
     if path.is_file():
         files = [path]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from steersman.errors import DataError, MissingLibrary, ModelError, RunLocked, UsageError
+from steersman.execution.frozen_sources import with_frozen_sources
 from steersman.execution.recorded import as_recorded, value_of
 from steersman.execution.same_run import learned_nothing
 from steersman.runs.folder import RunFolder
@@ -26,13 +27,14 @@ REFUSALS = (UsageError, DataError, ModelError, MissingLibrary)
 
 
 def begins_run(run: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """A runner whose settings go through `as_recorded` first, and which leaves no folder if it is refused."""
+    """A runner whose settings go through `as_recorded` and `with_frozen_sources` first, and which leaves no folder if
+    it is refused."""
 
     @wraps(run)
     def runner(settings: S, /, *args: P.args, **more: P.kwargs) -> R:
         folder = RunFolder(Path(value_of(settings, "run.out")))
         with no_folder_if_refused(folder.path):
-            return run(as_recorded(settings, folder), *args, **more)
+            return run(with_frozen_sources(as_recorded(settings, folder), folder), *args, **more)
 
     return runner
 

@@ -27,7 +27,7 @@ def as_recorded(settings: S, folder: RunFolder) -> S:
     for key, before in settings.earlier_defaults.items():
         default = default_of(type(settings), key)
         if value_of(settings, key) == default and _recorded(recipe, key, before, default) == before != default:
-            settings = _with(settings, key.split("."), before)
+            settings = with_value(settings, key.split("."), before)
     return settings
 
 
@@ -63,7 +63,8 @@ def _recorded(recipe: Mapping[str, Any], key: str, before: Any, default: Any) ->
     return None if recipe[key] == NONE else recipe[key]
 
 
-def _with(settings: S, path: list[str], value: Any) -> S:
+def with_value(settings: S, path: list[str], value: Any) -> S:
+    """The settings with another value at a path of names."""
     name, *rest = path
-    inner = _with(getattr(settings, name), rest, value) if rest else value
+    inner = with_value(getattr(settings, name), rest, value) if rest else value
     return settings.model_copy(update={name: inner})

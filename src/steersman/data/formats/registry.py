@@ -15,6 +15,7 @@ from steersman.data.formats import (
     native,
     oasst,
     openai,
+    studio,
     trl,
     ultrafeedback,
 )
@@ -23,6 +24,7 @@ from steersman.errors import DataError, UsageError
 
 # From specific to general: the first format that recognises at least half of the sample wins.
 _FAMILIES = (
+    studio,
     native,
     argilla,
     label_studio,

@@ -122,6 +122,7 @@ scored = st.builds(
 
 ROUND_TRIPS: list[tuple[str, st.SearchStrategy[Record]]] = [
     ("native", st.one_of(comparisons(), rankings(), labels(), told_demonstrations, steps, prompts)),
+    ("studio", st.one_of(comparisons(), rankings(), labels(), told_demonstrations, steps, prompts)),
     ("trl-preference", wins()),
     ("trl-preference", st.builds(lambda pair, margin: replace(pair, margin=margin), wins(), numbers)),
     ("trl-unpaired", thumbs),

@@ -118,7 +118,10 @@ SMALL = {
     "best-of-n": ["scorer.path={reward}", "n=2", "sampling.max_new_tokens=4", *FEW_STEPS[:3]],
     "evaluate": ["models.one={model}", "baseline=one", "drawing.answers=1", "drawing.max_new_tokens=4"],
     "sample": ["answers=1", "max_new_tokens=4"],
-    "constitution red-team": ["sampling.max_new_tokens=4", "run.threads=1", "count=1", "candidates=8"],
+    "constitution red-team": [
+        *("sampling.max_new_tokens=16", 'sampling.stop=["a", "e", "o", "s"]', "ask=turn", "run.threads=1", "count=1"),
+        *("candidates=64", "most_alike=1"),
+    ],
     "constitution revise": ["sampling.max_new_tokens=4", "run.threads=1"],
     "score": ["scorer.path={reward}"],
     "simulate": ["people={reward}"],

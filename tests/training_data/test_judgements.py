@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from steersman.assemble.dpo import mismatched_row
+from steersman.data.kinds import as_comparisons
 from steersman.data.load import ReadReport
 from steersman.errors import DataError, UsageError
 from steersman.models.tiny import tiny_tokeniser
@@ -17,6 +18,7 @@ from steersman.records import (
     Answers,
     Comparison,
     Completion,
+    Critique,
     Demonstration,
     Document,
     Label,
@@ -311,3 +313,16 @@ def test_what_rows_are_cut_to_is_named():
     data = DataSettings(source="d", max_length=100)
     assert cut_words(data, None) == cut_words(data, 100) == "data.max_length"
     assert cut_words(data, 64) == "the model's context of 64 tokens"
+
+
+def test_a_usable_revision_is_better_than_its_answer():
+    prompt = Prompt(text="Hi")
+    good = Critique(prompt, Completion("Go."), "polite", "It is rude.", Completion("Hello."), id="c", model="m")
+    bad = replace(good, status="revision: unchanged")
+    left_out: Counter[str] = Counter()
+    (group,) = groups_of([good, bad], ties="half", left_out=left_out, thumbs=False)
+    assert [one.text for one in group.completions] == ["Hello.", "Go."]
+    assert group.pairs == [(0.0, 1.0, 1.0, 0.0, 1.0)]
+    assert left_out == {"a revision that cannot be used, or that changed nothing": 1}
+    (pair,) = as_comparisons([good, bad])
+    assert (pair.chosen.text, pair.annotator, pair.rationale) == ("Hello.", "revision:m", "It is rude.")

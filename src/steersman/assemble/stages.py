@@ -40,6 +40,7 @@ from steersman.settings.sft import SftSettings
 from steersman.settings.simulate import SimulateSettings
 
 JUDGED = (Comparison, Ranking, Label)
+PAIRS = (*JUDGED, Critique)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ _ALL = (
         f"{_A}.simulate:run_simulate",
     ),
     Stage("gate", GateSettings, "data.source", (Comparison, Ranking), (), f"{_A}.gate:run_gate"),
-    Stage("reward", RewardSettings, "data.source", JUDGED, ("reward",), f"{_A}.reward.run:run_reward", "rows"),
+    Stage("reward", RewardSettings, "data.source", PAIRS, ("reward",), f"{_A}.reward.run:run_reward", "rows"),
     Stage(
         "classifier",
         ClassifierSettings,
@@ -130,7 +131,7 @@ _ALL = (
         ("best-of-n",),
         f"{_A}.best_of_n:run_best_of_n",
     ),
-    Stage("dpo", DpoSettings, "data.source", JUDGED, ("dpo",), f"{_A}.dpo:run_dpo", "rows"),
+    Stage("dpo", DpoSettings, "data.source", PAIRS, ("dpo",), f"{_A}.dpo:run_dpo", "rows"),
     Stage(
         "ilql",
         IlqlSettings,

@@ -116,7 +116,7 @@ def as_demonstrations(
 
 
 def as_comparisons(records: Iterable[Record], *, left_out: Counter[str] | None = None) -> Iterator[Comparison]:
-    """The comparisons among the records, and all pairs of each ranking.
+    """The comparisons among the records, all pairs of each ranking, and each usable revision against its answer.
 
     Pairs of one ranking follow one another and share `metadata["ranking"]`, so that they can be kept together.
     """
@@ -125,6 +125,8 @@ def as_comparisons(records: Iterable[Record], *, left_out: Counter[str] | None =
             yield record
         elif isinstance(record, Ranking):
             yield from pairs_of(record)
+        elif isinstance(record, Critique) and not record.status:
+            yield revision_pair(record)
         else:
             _count(record, left_out)
 
@@ -150,6 +152,21 @@ def pairs_of(ranking: Ranking) -> tuple[Comparison, ...]:
             )
         )
     return tuple(pairs)
+
+
+def revision_pair(critique: Critique) -> Comparison:
+    """A revision as better than the answer that it revises."""
+    about = {"principle": critique.principle, "principle_hash": critique.principle_hash}
+    return Comparison(
+        critique.prompt,
+        critique.revision,
+        critique.original,
+        1.0,
+        annotator=f"revision:{critique.model}",
+        rationale=critique.critique,
+        id=critique.id,
+        metadata={key: value for key, value in about.items() if value},
+    )
 
 
 def as_prompts(

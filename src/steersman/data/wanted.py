@@ -30,7 +30,11 @@ _WANTED: Mapping[str, tuple[str, str, str]] = {
     "steps": ("answer judged by steps", "answers judged by steps", "`steersman ilql` learns from them"),
     "classified": ("text with a class", "texts with a class", "`steersman classifier` learns from them"),
     "principle": ("principle", "principles", "no command learns from them; `steersman constitution` applies them"),
-    "critique": ("critique", "critiques", "`steersman sft` learns the final revisions"),
+    "critique": (
+        "critique",
+        "critiques",
+        "`steersman sft` learns the final revisions; dpo and reward learn that a revision is better than its answer",
+    ),
 }
 
 

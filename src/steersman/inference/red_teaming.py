@@ -66,10 +66,19 @@ class RedTeamer:
         return [_read(first + i, one, answer) for i, (one, answer) in enumerate(zip(asked, answers, strict=True))]
 
     def _ask(self, number: int) -> "_Asked":
+        """The request for a candidate, with as many seeds as fit into the model's context."""
+        asked = self._showing(number, self.shown)
+        for fewer in range(self.shown - 1, 0, -1):
+            if self.model.fits(asked.prompt):
+                break
+            asked = self._showing(number, fewer)
+        return asked
+
+    def _showing(self, number: int, shown_seeds: int) -> "_Asked":
         rng = random.Random(f"{self.seed}\x1f{number}")
         own = rng.choice(self.seeds)
         others = [one for one in self.seeds if one is not own and prompt_kind(one) == prompt_kind(own)]
-        shown = [*rng.sample(others, min(self.shown - 1, len(others))), own]
+        shown = [*rng.sample(others, min(shown_seeds - 1, len(others))), own]
         kind = {key: own.metadata[key] for key in KIND_FIELDS if key in own.metadata}
         listed = "\n".join(f"{i}. {' '.join(one.shown.split())}" for i, one in enumerate(shown, 1))
         if self.form == "chat":

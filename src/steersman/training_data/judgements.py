@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from steersman.batches import AnswerGroup
-from steersman.data.kinds import pairs_of
+from steersman.data.kinds import pairs_of, revision_pair
 from steersman.data.tokens import NoRowsError, TokenStore, TokenWriter
 from steersman.errors import DataError
 from steersman.execution.context import RunContext
-from steersman.records import KIND_OF, Comparison, Completion, Label, Prompt, Ranking, Record, Steps
+from steersman.records import KIND_OF, Comparison, Completion, Critique, Label, Prompt, Ranking, Record, Steps
 from steersman.reward.rows import score_row
 from steersman.settings.parts import DataSettings, TooLong
 from steersman.training_data.split import DataSide, Tokenised, cut_words, longest_row
@@ -101,9 +101,13 @@ class _Group:
 def groups_of(records: Iterable[Record], *, ties: str, left_out: Counter[str], thumbs: bool) -> Iterator[_Group]:
     """A group for each record. Records without a judgement are counted with the reason.
 
+    A usable revision is better than the answer that it revises.
+
     `thumbs`: whether an answer with a thumb is a group by itself.
     """
     for record in records:
+        if isinstance(record, Critique) and not record.status:
+            record = revision_pair(record)
         if isinstance(record, Ranking):
             judged = pairs_of(record)
             weight = 1.0 / len(judged)
@@ -132,6 +136,8 @@ def groups_of(records: Iterable[Record], *, ties: str, left_out: Counter[str], t
             left_out["an answer with a thumb, which compares nothing"] += 1
         elif isinstance(record, Label) and record.desirable is not None:
             yield _Group(record.prompt, (record.completion,), [], float(record.desirable), ())
+        elif isinstance(record, Critique):
+            left_out["a revision that cannot be used, or that changed nothing"] += 1
         else:
             hint = " (reward process=true learns from judged steps)" if isinstance(record, Steps) else ""
             left_out[f"a record of the kind {KIND_OF[type(record)]}, which compares nothing{hint}"] += 1

@@ -67,7 +67,8 @@ def _summarise(folder: RunFolder, malformed: list[str]) -> RunSummary:
     for step in steps:
         problems += [f"{store.path_of(step).name}/{line}" for line in store.verify(store.path_of(step), contents=False)]
     rows = last_rows(folder.journal_path, TAIL_ROWS)
-    last = {name: value for row in rows for name, value in row.items() if _is_number(name, value)}
+    numbers = {name: value for row in rows for name, value in row.items() if _is_number(name, value)}
+    last = {name: None if value is None else float(value) for name, value in numbers.items()}
     started = str(stamp.get("started", ""))
     times = [float(row["time"]) for row in (*rows, ending) if isinstance(row.get("time"), int | float)]
     began = _moment(started)

@@ -1,4 +1,5 @@
-"""Every command that README and docs show has the options it is shown with; those of two pages are executed."""
+"""Every command that README and docs show has the options it is shown with; those of two pages are executed here,
+the others in test_pages_run.py."""
 
 import re
 import shlex
@@ -8,20 +9,14 @@ import pytest
 import typer
 from commandline import call
 from plainly import write_rows
+from shown import ROOT, shown
 
 from steersman.assemble.stages import STAGES
 from steersman.cli.command import gather
 from steersman.cli.main import app
 from steersman.errors import UsageError
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def shown(page: Path) -> list[str]:
-    """The lines that begin with the command, joined where one goes on, without what follows as a comment."""
-    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-    return [line.split(" #")[0].strip() for line in text.splitlines() if re.match(r" {4,}steersman [a-z]", line)]
 
 
 def unknown_options(line: str) -> list[str]:

@@ -35,7 +35,7 @@ class RunSummary:
     kind: str
     state: str
     step: int
-    last: Mapping[str, float | None]
+    last: Mapping[str, int | float | None]
     started: str
     seconds: float | None
     problems: tuple[str, ...]

@@ -39,6 +39,15 @@ def pytest_runtest_setup(item):
     begin_test()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef):
+    """Fixtures of a module or session are made before `seeded`; unseeded, torch begins elsewhere in each process."""
+    if fixturedef.scope != "function":
+        import torch
+
+        torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Every test starts from the same torch seed, so that a failure can be run again."""

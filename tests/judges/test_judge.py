@@ -18,7 +18,16 @@ PROMPT = Prompt(messages=(Message("user", "Tell me of tea."),))
 
 
 def principle(name, weight=1.0, kinds=()):
-    return Principle(name, f"{name}.", f"Critique {name}?", "Revise.", f"Which is more {name}?", "", weight, kinds)
+    return Principle(
+        name,
+        f"{name}.",
+        f"Critique {name}?",
+        "Revise.",
+        f"Which is more {name}?",
+        f"How {name} is it?",
+        weight=weight,
+        kinds=kinds,
+    )
 
 
 KIND, TRUE = principle("kind", 3.0), principle("true")
@@ -73,7 +82,7 @@ def test_principles_of_the_prompts_kind_judge():
     constitution = Constitution("test", (principle("harm", kinds=("harm",)), principle("all")), kinds=("harm",))
     asked = judge(good_is_better(), of=constitution, principles="all")
     of_kind = Prompt(text="How?", metadata={"kind": "harm"})
-    assert [one.name for one in asked.principles_for(of_kind)] == ["harm", "all"]
+    assert [one.name for one in asked.principles_for(of_kind)] == ["all", "harm"]
     assert [one.name for one in asked.principles_for(PROMPT)] == ["all"]
     only = judge(good_is_better(), of=constitution, only=["harm"])
     with pytest.raises(DataError, match="no principle is for the prompt"):
@@ -155,7 +164,7 @@ def test_grades_are_expected_values():
 
 
 def test_an_answer_in_several_pairs_is_graded_once():
-    asked = judge(lambda request: shares(0.5, 0.5), mode="ask", principles=1)
+    asked = judge(lambda request: shares(0.5, 0.5), mode="ask", questions={"kind": "Was that kind?"})
     asked.compare([(PROMPT, "a", "b"), (PROMPT, "a", "c"), (PROMPT, "b", "c")])
     assert len(asked.engine.asked) == 3
 
@@ -172,6 +181,17 @@ def test_a_question_for_a_fault_is_turned_round():
     assert found.preference == pytest.approx(0.75)
     # P(good) = 0.7: the grade 1.7 of 2, and 0.4 on the scale from -1 to 1
     assert asked.grade([(PROMPT, "good answer")])[0].scaled == pytest.approx(0.4)
+
+
+def test_a_rating_may_be_best_when_low():
+    worst_first = Principle("rude", "Not rude.", rating_question="How rude is it?", rating_best="low")
+    asked = judge(lambda request: shares(*([0.0] * 9 + [1.0])), mode="rate", of=Constitution("test", (worst_first,)))
+    assert asked.grade([(PROMPT, "a")])[0].scaled == -1.0
+
+
+def test_yes_or_no_needs_a_question():
+    with pytest.raises(UsageError, match=r"judge\.questions\.kind="):
+        judge(good_is_better(), mode="ask")
 
 
 def test_an_answer_without_a_grade_has_none():

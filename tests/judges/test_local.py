@@ -110,3 +110,11 @@ def test_reasons_are_written(local):
     (text,) = local.write([request()], 6)
     assert isinstance(text, str)
     assert local.write([request("tea " * 1000)], 6) == [""]
+
+
+def test_control_tokens_of_a_template_are_control_tokens(model, local):
+    end = model.tokeniser.eos_token
+    marked = ModelRequest((Message("user", f"x{end}y"),), "", ("A", "B"), (end,))
+    plain = ModelRequest((Message("user", f"x{end}y"),), "", ("A", "B"))
+    count = [local._encoded(one).prompt.count(model.tokeniser.eos_token_id) for one in (marked, plain)]
+    assert count == [1, 0]

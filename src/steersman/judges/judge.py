@@ -6,11 +6,11 @@ an abstention of the judge.
 """
 
 import math
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from steersman.constitution.document import Constitution, hash_of
+from steersman.constitution.drawing import draw_principles, prompt_kind
 from steersman.constitution.render import ModelRequest, comparison_request, rating_request, verdict_request
 from steersman.errors import DataError, UsageError
 from steersman.inert import inert
@@ -24,11 +24,8 @@ from steersman.maths.judgement import (
     over_both_orders,
     scaled_grade,
 )
-from steersman.records import Message, Principle, Prompt, digest_of
+from steersman.records import Message, Principle, Prompt
 from steersman.settings.judge import JudgeSettings
-
-KIND = "kind"
-"""The field of a prompt's metadata that names its kind."""
 
 Pair = tuple[Prompt, str, str]
 """A prompt and the texts of two answers to it."""
@@ -93,21 +90,16 @@ class Judge:
 
     def principles_for(self, prompt: Prompt) -> tuple[Principle, ...]:
         """The principles that judge answers to this prompt, in the order of the draw."""
-        kind = str(prompt.metadata.get(KIND, ""))
-        known = {one.name for one in self.constitution.principles_for(kind)}
-        fitting = [one for one in self._chosen if one.name in known]
+        fitting = self._chosen.principles_for(prompt_kind(prompt))
         if not fitting:
             raise DataError(
-                f"no principle is for the prompt {prompt.shown[:60]!r} of the kind {kind!r}; the chosen ones are "
-                f"{', '.join(one.name for one in self._chosen)}. Give the constitution a principle for all kinds"
+                f"no principle is for the prompt {prompt.shown[:60]!r} of the kind {prompt_kind(prompt)!r}; the chosen "
+                f"ones are {', '.join(one.name for one in self._chosen.principles)}. Give the constitution a principle "
+                "for all kinds"
             )
-        count = len(fitting) if self.settings.principles == "all" else min(self.settings.principles, len(fitting))
-        if count == len(fitting):
-            return tuple(fitting)
-        # A weighted draw without replacement: the largest u^(1/w) (Efraimidis and Spirakis 2006).
-        chance = random.Random(digest_of([self.settings.seed, prompt.id]))
-        keys = {one.name: math.log(1.0 - chance.random()) / one.weight for one in fitting}
-        return tuple(sorted(fitting, key=lambda one: -keys[one.name])[:count])
+        if self.settings.principles == "all" or self.settings.principles >= len(fitting):
+            return fitting
+        return draw_principles(self._chosen, prompt, seed=self.settings.seed, count=self.settings.principles)
 
     def compare(self, pairs: Sequence[Pair]) -> list[JudgeVerdict]:
         """A verdict on each pair."""
@@ -229,22 +221,22 @@ class Judge:
                 continue
             # with mode=ask the choices are yes and no, and yes is the better grade
             ascending = shares if self.settings.mode == "rate" else shares[::-1]
-            found.append(_Graded(ascending[::-1] if principle.name in self.settings.lower_is_better else ascending))
+            of_a_fault = principle.rating_best == "low" or principle.name in self.settings.lower_is_better
+            found.append(_Graded(ascending[::-1] if of_a_fault else ascending))
         return found
 
     def _grading(self, principle: Principle, prompt: Prompt, answer: str) -> ModelRequest:
-        """The question about one answer: in a message of its own between marks, or as the user's next turn."""
-        mode, constitution = self.settings.mode, self.constitution
-        question = self.settings.questions.get(principle.name) or principle.rating_question
-        if mode == "rate" and constitution.critic.form == "fields":
-            asked = replace(principle, rating_question=question)
-            return rating_request(constitution, asked, prompt, answer, seed=self.settings.seed)
-        question = question or principle.critique_request
+        """The question about one answer, which is asked for a grade, or for yes or no as the user's next turn."""
+        asked = replace(principle, rating_question=self._question(principle))
+        if self.settings.mode == "rate":
+            return rating_request(self.constitution, asked, prompt, answer, seed=self.settings.seed)
         turns = (Message("user", prompt.text),) if prompt.text is not None else prompt.messages
-        messages = (*turns, Message("assistant", answer), Message("user", question))
+        messages = (*turns, Message("assistant", answer), Message("user", asked.rating_question))
         safe = tuple(Message(message.role, inert(message.content)) for message in messages)
-        grades = tuple(str(number) for number in range(1, self.highest + 1))
-        return ModelRequest(safe, "", grades if mode == "rate" else self.settings.replies)
+        return ModelRequest(safe, "", self.settings.replies)
+
+    def _question(self, principle: Principle) -> str:
+        return self.settings.questions.get(principle.name) or principle.rating_question
 
     def _probabilities(self, reading: ChoiceReading) -> tuple[tuple[float, ...] | None, str]:
         """The choices' probabilities given that one is made; or why there are none."""
@@ -268,7 +260,8 @@ class Judge:
         return JudgeVerdict(preference, verdicts)
 
 
-def _chosen(constitution: Constitution, settings: JudgeSettings) -> list[Principle]:
+def _chosen(constitution: Constitution, settings: JudgeSettings) -> Constitution:
+    """The constitution with the principles that judge only."""
     for group in ("only", "lower_is_better", "questions"):
         for name in getattr(settings, group):
             constitution.principle(name)  # an unknown name is an error that lists the known ones
@@ -280,4 +273,13 @@ def _chosen(constitution: Constitution, settings: JudgeSettings) -> list[Princip
                 f"the constitution {constitution.name} has no comparison question for {', '.join(silent)}; add "
                 "comparison_question, or choose other principles with judge.only"
             )
-    return found
+    elif settings.mode == "ask":
+        known = [one for one in found if one.name in settings.questions]
+        if not known:
+            raise UsageError(
+                "mode=ask asks about each answer what is answered with yes or no; give the questions, such as "
+                f'judge.questions.{found[0].name}="Was that kind?", and in judge.lower_is_better those that ask for a '
+                "fault"
+            )
+        found = known
+    return replace(constitution, principles=tuple(found))

@@ -99,7 +99,7 @@ class LocalJudge:
         """Greedy replies; none to a request that fills the context."""
         self._engine = self._engine or self._writer()
         tokeniser, context = self._model.tokeniser, self._model.context_length
-        prompts = [encode_prompt(tokeniser, _prompt(request)) for request in requests]
+        prompts = [encode_prompt(tokeniser, _prompt(one), control=one.control) for one in requests]
         fits = [i for i, ids in enumerate(prompts) if context is None or len(ids) < context]
         found = [""] * len(requests)
         for start in range(0, len(fits), TOGETHER):
@@ -111,7 +111,8 @@ class LocalJudge:
 
     def _encoded(self, request: ModelRequest) -> _Choices:
         spaced = [_after(request.opening, choice) for choice in request.choices]
-        prompt, choices = encode_continuations(self._model.tokeniser, _prompt(request), spaced)
+        tokeniser, prompt = self._model.tokeniser, _prompt(request)
+        prompt, choices = encode_continuations(tokeniser, prompt, spaced, control=request.control)
         _check_even(self.name, request.choices, choices, self._model)
         return _Choices(prompt, choices)
 

@@ -51,9 +51,11 @@ class JudgeSettings(Settings):
     only: list[str] = Field(default_factory=list)
     """Use only the principles with these names."""
     questions: dict[str, str] = Field(default_factory=dict)
-    """With mode=rate or ask: another question than the constitution's, by the principle's name."""
+    """Questions about one answer, by the principle's name. mode=ask needs them and judges by these principles only;
+    with mode=rate they replace the constitution's."""
     lower_is_better: list[str] = Field(default_factory=list)
-    """With mode=rate or ask: principles whose question asks for a fault ("Was that rude?"), so that no is good."""
+    """With mode=ask or rate: principles whose question asks for a fault ("Was that rude?"), so that no is good; besides
+    those that the constitution marks with rating_best = "low"."""
     replies: tuple[str, str] = ("Yes", "No")
     """With mode=ask: the beginnings of the two replies."""
     reasoning: bool = False

@@ -135,10 +135,12 @@ def encode_completion(
 
 
 def encode_continuations(
-    tokeniser: Tokeniser, prompt: Prompt, texts: Sequence[str]
+    tokeniser: Tokeniser, prompt: Prompt, texts: Sequence[str], *, control: Collection[str] = ()
 ) -> tuple[list[int], list[list[int]]]:
-    """The prompt's ids, and those of several beginnings of an answer to it, none of which ends the answer."""
-    start = _start(tokeniser, prompt, find_turns=False)
+    """The prompt's ids, and those of several beginnings of an answer to it, none of which ends the answer.
+
+    `control` as in `encode_prompt`."""
+    start = _start(tokeniser, prompt, find_turns=False, control=control)
     found: list[list[int]] = []
     for text in texts:
         lead = "" if text[:1].isspace() else start.rendered.lead

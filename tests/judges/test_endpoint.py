@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from openai_server import openai_server
+from openai_server import LONGEST, openai_server
 
 from steersman.constitution.document import Constitution
 from steersman.errors import ServiceError, UsageError
@@ -26,7 +26,7 @@ LONG, SHORT = "a much longer answer", "short"
 
 def judge(server, remembered=None, said=None, token=None, **settings) -> Any:
     url = server if isinstance(server, str) else f"{server.url}#judge-1"
-    usual = {"allow": ["127.0.0.1"], "timeout": 5.0, "patience": 20.0}
+    usual = {"allow": ["127.0.0.1"], "timeout": LONGEST, "patience": LONGEST}
     engine = EndpointJudge(
         url,
         check(EndpointSettings, {**usual, **settings}),
@@ -56,18 +56,24 @@ def test_a_pair_is_judged_in_both_orders_by_log_probs():
     assert found[0].by_principle[0].first_place == pytest.approx((0.8, 0.2))
 
 
-FAILING = ["status 429 0", "status 500", "drop", "cut", "cut-silently", "says {}", "says [1]", "stream-cut", "hang 0.6"]
+FAILING = ["status 429 0", "status 500", "drop", "cut", "cut-silently", "says {}", "says [1]", "stream-cut"]
 
 
 def test_every_failure_is_repeated_and_changes_no_verdict(tmp_path):
     said: list[str] = []
-    with openai_server(lambda number: FAILING[number // 2 % 9] if number % 2 == 0 else "well") as server:
-        found = judge(server, Replies(tmp_path), said, timeout=0.3).compare(pairs(20))
+    with openai_server(lambda number: FAILING[number // 2 % 8] if number % 2 == 0 else "well") as server:
+        found = judge(server, Replies(tmp_path), said, timeout=LONGEST, patience=LONGEST).compare(pairs(20))
         assert preferences(found) == [0.8] * 20
         assert set(Counter(server.answered).values()) == {1}
         assert len(server.answered) == 40
         assert len(server.requests) > 40
     assert any("requests had to be repeated" in line for line in said)
+
+
+def test_a_request_that_hangs_is_cut_off_and_asked_again():
+    with openai_server(lambda number: "hang 4" if number == 0 else "well") as server:
+        assert preferences(judge(server, timeout=2.0, patience=LONGEST).compare(pairs(1))) == [0.8]
+        assert len(server.requests) >= 3
 
 
 def test_a_rest_that_is_asked_for_is_given():

@@ -141,6 +141,17 @@ class Judge:
                     found += [self._grading(principle, prompt, text) for text in dict.fromkeys((first, second))]
         return found
 
+    def smallest_requests(self, prompt: Prompt, first: str, second: str) -> list[ModelRequest]:
+        """One request by each principle that may be drawn, for a check of what fits; its choices are in it."""
+        found: list[ModelRequest] = []
+        for principle in self._chosen.principles:
+            if self.settings.mode == "compare":
+                one = self._both_orders(principle, prompt, first, second)[0]
+                found.append(one if one.choices else verdict_request(self.constitution, one, ""))
+            else:
+                found.append(self._grading(principle, prompt, first))
+        return found
+
     @property
     def highest(self) -> int:
         """The best grade; the lowest is 1."""

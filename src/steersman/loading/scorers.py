@@ -5,7 +5,6 @@ Paid replies, the scales of a sum's parts and the trend in length are cached.
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from steersman.errors import DataError, UsageError
 from steersman.execution.kept import OpenRunFolder
 from steersman.execution.machine import TOKEN_BUDGET
 from steersman.harbour.scorer import PLACE, TrueTaste
+from steersman.loading.judges import judge_identity, open_judge_scorer, token_of
 from steersman.loading.language_model import DTYPES, model_path
 from steersman.loading.sources import register_sources
 from steersman.parallel.world import World
@@ -38,7 +38,8 @@ from steersman.runs.folder import atomic_write_text
 from steersman.runs.identity import scorer_identity
 from steersman.runs.model_folder import model_folder
 from steersman.runs.replies import Replies
-from steersman.settings.score import OpeningSettings, PartSettings, ScorerSettings
+from steersman.settings.judge import JudgeSettings
+from steersman.settings.score import JUDGE, OpeningSettings, PartSettings, ScorerSettings, is_judge
 
 Reward = Callable[..., Any] | Scorer
 """What Python may give in the place of settings: a reward function (see `reward.function`) or a scorer."""
@@ -105,8 +106,16 @@ def stamped_scorer(settings: ScorerSettings, reward: Reward | None = None) -> st
     name = name_of(settings, reward)
     if reward is not None:
         return name
-    paths = [settings.path] if settings.path is not None else [part.path for part in settings.sum.values()]
-    places = [place for path in paths for place in places_of(path)]
+    parts = [settings] if settings.path is not None else list(settings.sum.values())
+    places: list[str] = []
+    for part in parts:
+        for place in places_of(part.path or []):
+            if is_judge(place):
+                judged, models = judge_identity(_judge(part, place))
+                name = name.replace(place, judged)
+                places += models
+            else:
+                places.append(place)
     return scorer_identity(name, [member for place in places for member in members_of(str(model_folder(place)))])
 
 
@@ -121,12 +130,16 @@ def _open(
         return TrueTaste()
     if path == ENVIRONMENT:
         return EnvironmentScorer()
+    if is_judge(path):
+        judge = _judge(settings, str(path))
+        return open_judge_scorer(judge, device, remembered, keeping.notice)
     if settings.trust_remote_code and not settings.revision:
         raise UsageError(
             "scorer.trust_remote_code needs scorer.revision, so that the code that runs is code you have seen"
         )
     on_gpu = torch.bfloat16 if device.type == "cuda" else torch.float32
     http, verify = settings.http, settings.verify
+    token = token_of(http.token_env, "scorer.http.token_env")
     opening = Opening(
         dtype=on_gpu if settings.dtype == "auto" else DTYPES[settings.dtype],
         device=device,
@@ -140,9 +153,7 @@ def _open(
         max_length=settings.max_length,
         revision=settings.revision,
         trust_remote_code=settings.trust_remote_code,
-        http=HttpOptions(
-            http.batch_size, http.at_once, http.timeout, http.patience, tuple(http.allow), _token(http.token_env)
-        ),
+        http=HttpOptions(http.batch_size, http.at_once, http.timeout, http.patience, tuple(http.allow), token),
         remembered=remembered,
         notice=keeping.notice,
         verification=Verification("exact", verify.field, verify.pattern, verify.tolerance, verify.ignore_case),
@@ -151,26 +162,16 @@ def _open(
         return open_scorer([model_path(place, Path(scratch)) for place in places_of(path)], opening)
 
 
-def _token(name: str | None) -> str | None:
-    if name is None:
-        return None
-    found = os.environ.get(name)
-    if not found:
-        raise UsageError(
-            f"scorer.http.token_env={name}: the environment has no such variable, or it is empty; set it to the token"
-        )
-    if not (found.isascii() and found.isprintable()):
-        raise UsageError(
-            f"scorer.http.token_env={name}: the token holds a line break or a letter beyond ASCII, as no header can; "
-            "set it to the token alone"
-        )
-    return found
+def _judge(settings: OpeningSettings, path: str) -> JudgeSettings:
+    """The judge's settings, with the constitution that the path names."""
+    named = path.removeprefix(JUDGE)
+    return settings.judge.model_copy(update={"constitution": named}) if named else settings.judge
 
 
 def _remembered(settings: ScorerSettings, keeping: ScorerCache) -> ReplyCache:
     """One cache for all services: its keys contain the address."""
     paths = [settings.path] if settings.path is not None else [part.path for part in settings.sum.values()]
-    asks = any(place.startswith(ADDRESSES) for path in paths for place in places_of(path))
+    asks = any(place.startswith((*ADDRESSES, JUDGE)) for path in paths for place in places_of(path))
     if keeping.replies is None or not asks:
         return {}
     return Replies(keeping.replies, keeping.world.rank)

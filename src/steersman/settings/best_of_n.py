@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from steersman.settings.base import Settings
 from steersman.settings.parts import PAD_BEFORE, ModelSettings, OptimiserSettings, RunSettings, TrainSettings
 from steersman.settings.prompts import SamplingSettings
-from steersman.settings.score import ScorerSettings, SourceSettings
+from steersman.settings.score import ScorerSettings, SourceSettings, judged_by
 
 
 class BestOfNSampling(SamplingSettings):
@@ -37,3 +37,8 @@ class BestOfNSettings(Settings):
     optimiser: OptimiserSettings = OptimiserSettings()
     train: TrainSettings = TrainSettings()
     run: RunSettings
+
+    @model_validator(mode="after")
+    def _a_judge_is_the_reference(self) -> "BestOfNSettings":
+        object.__setattr__(self, "scorer", judged_by(self.scorer, self.model.path))
+        return self

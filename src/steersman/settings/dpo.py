@@ -16,7 +16,7 @@ from steersman.settings.parts import (
     TrainSettings,
 )
 from steersman.settings.prompts import PromptSettings, SamplingSettings
-from steersman.settings.score import ScorerSettings
+from steersman.settings.score import ScorerSettings, judged_by
 
 Loss = Literal["dpo", "robust", "ipo", "hinge", "apo_zero", "apo_down", "simpo", "orpo", "kto"]
 PairLabels = Literal["soft", "hard"]
@@ -147,6 +147,11 @@ class OnlineDpoSettings(PreferenceSettings):
                 "use_margin=true and labels=soft both use the difference of a pair's scores; choose labels=hard, or "
                 "leave use_margin out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_judge_is_the_reference(self) -> "OnlineDpoSettings":
+        object.__setattr__(self, "scorer", judged_by(self.scorer, self.reference or self.model.path))
         return self
 
     @model_validator(mode="after")

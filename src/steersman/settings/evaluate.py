@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from steersman.settings.base import Settings
 from steersman.settings.parts import RunSettings
-from steersman.settings.score import ScorerSettings, SourceSettings, VerifySettings
+from steersman.settings.score import ScorerSettings, SourceSettings, VerifySettings, judged_by
 
 NAME = re.compile(r"[\w-]+")
 
@@ -124,6 +124,15 @@ class EvaluateSettings(Settings):
             )
         if "toxicity" in self.scorers and self.toxicity.path:
             raise ValueError("a scorer has the name toxicity, which is the classifier's metric; give it another name")
+        return self
+
+    @model_validator(mode="after")
+    def _a_judge_is_the_reference(self) -> "EvaluateSettings":
+        named = self.reference or (self.against if self.models else None)
+        if named is not None:
+            path = self.models.get(named, named)
+            scorers = {name: judged_by(scorer, path) for name, scorer in self.scorers.items()}
+            object.__setattr__(self, "scorers", scorers)
         return self
 
     @property

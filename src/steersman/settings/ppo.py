@@ -15,7 +15,7 @@ from steersman.settings.environment import EnvironmentSettings
 from steersman.settings.parts import PAD_BEFORE, ComputeSettings, ModelSettings, OptimiserSettings, RunSettings
 from steersman.settings.policy_update import UpdateSettings
 from steersman.settings.prompts import PromptSettings, SamplingSettings
-from steersman.settings.score import ScorerSettings
+from steersman.settings.score import ScorerSettings, judged_by
 from steersman.settings.shaping import KlSettings, ShapingSettings
 from steersman.settings.watch import WatchSettings
 
@@ -255,6 +255,15 @@ class PpoSettings(Settings):
                 f"compute.offload names the critic, but with layout={self.layout} the critic is not a separate "
                 "model; take critic out of compute.offload"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_judge_is_the_reference(self) -> "PpoSettings":
+        object.__setattr__(self, "scorer", judged_by(self.scorer, self.model.path))
+        held_out = self.watch.held_out_scorer
+        if held_out is not None:
+            named = self.watch.model_copy(update={"held_out_scorer": judged_by(held_out, self.model.path)})
+            object.__setattr__(self, "watch", named)
         return self
 
     @model_validator(mode="after")

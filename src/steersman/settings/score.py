@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from steersman.settings.base import Settings
+from steersman.settings.judge import JudgeSettings
 from steersman.settings.parts import Template
 
 
@@ -81,6 +82,8 @@ class OpeningSettings(Settings):
     """Run Python code from the model's repository. Needs `revision`, which pins that code."""
     http: HttpSettings = HttpSettings()
     verify: VerifySettings = VerifySettings()
+    judge: JudgeSettings = JudgeSettings()
+    """An AI judge (path = "judge:CONSTITUTION"). docs/judge.md."""
 
 
 class PartSettings(OpeningSettings):
@@ -98,8 +101,8 @@ class PartSettings(OpeningSettings):
 
 class ScorerSettings(OpeningSettings):
     path: str | list[str] | None = None
-    """A reward model (folder, run or hub id), a classifier, file.py:function, a URL (https://…) or verify:numeric.
-    Several are an ensemble."""
+    """A reward model (folder, run or hub id), a classifier, file.py:function, a URL (https://…), verify:numeric, or an
+    AI judge as judge:CONSTITUTION. Several are an ensemble."""
     sum: dict[str, PartSettings] = Field(default_factory=dict)
     """Instead of `path`: scorers by names that you choose, each with a weight. The score is their weighted sum."""
     length_controlled: bool = False
@@ -129,6 +132,29 @@ class ScorerSettings(OpeningSettings):
                 "your demonstrations"
             )
         return self
+
+
+JUDGE = "judge:"
+
+
+def is_judge(path: str | list[str] | None) -> bool:
+    return isinstance(path, str) and path.startswith(JUDGE)
+
+
+def judged_by(scorer: ScorerSettings, model: str) -> ScorerSettings:
+    """The scorer, with this model as the judge, and as the one whose answers are compared with, where none is named."""
+
+    def named(settings: OpeningSettings) -> JudgeSettings:
+        judge = settings.judge
+        return judge.model_copy(update={"model": judge.model or model, "reference": judge.reference or model})
+
+    if is_judge(scorer.path):
+        return scorer.model_copy(update={"judge": named(scorer)})
+    judges = {name: part for name, part in scorer.sum.items() if is_judge(part.path)}
+    if not judges:
+        return scorer
+    parts = {name: part.model_copy(update={"judge": named(part)}) for name, part in judges.items()}
+    return scorer.model_copy(update={"sum": {**scorer.sum, **parts}})
 
 
 class ScoreSettings(Settings):

@@ -58,7 +58,7 @@ MAY_IMPORT = {
     ),
     "inference": (
         "errors dataclass_rows records settings constitution maths batches runs text models parallel data rollout "
-        "reward train evaluate pages harbour methods reports execution loading training_data"
+        "reward train evaluate judges pages harbour methods reports execution loading training_data"
     ),
 }
 BELOW_ASSEMBLE = " ".join(MAY_IMPORT)

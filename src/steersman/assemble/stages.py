@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from steersman.data.kinds import WITH_PROMPTS
 from steersman.errors import UsageError
+from steersman.judges.pairing import TO_JUDGE
 from steersman.records import (
     Answers,
     ClassifiedText,
@@ -30,6 +31,7 @@ from steersman.settings.dpo import DpoSettings, OnlineDpoSettings
 from steersman.settings.evaluate import EvaluateSettings
 from steersman.settings.gate import GateSettings
 from steersman.settings.ilql import IlqlSettings
+from steersman.settings.judge_run import JudgeRunSettings
 from steersman.settings.ppo import PpoSettings, RlooSettings
 from steersman.settings.red_team import RedTeamSettings
 from steersman.settings.revise import ReviseSettings
@@ -94,6 +96,14 @@ _ALL = (
         f"{_A}.simulate:run_simulate",
     ),
     Stage("gate", GateSettings, "data.source", (Comparison, Ranking), (), f"{_A}.gate:run_gate"),
+    Stage(
+        "judge",
+        JudgeRunSettings,
+        "data.source",
+        TO_JUDGE,
+        ("judge",),
+        "steersman.inference.judged:run_judge",
+    ),
     Stage("reward", RewardSettings, "data.source", PAIRS, ("reward",), f"{_A}.reward.run:run_reward", "rows"),
     Stage(
         "classifier",

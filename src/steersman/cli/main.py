@@ -18,6 +18,7 @@ from steersman.cli import (
     evaluate,
     gate,
     ilql,
+    judge,
     label,
     online_dpo,
     plan,
@@ -56,6 +57,7 @@ app.command("sample", epilog=sample.EXAMPLE)(loads_models(sample.sample))
 app.command("label", epilog=label.EXAMPLE)(label.label)
 app.command("simulate", epilog=simulate.EXAMPLE)(loads_models(simulate.simulate))
 app.command("gate", epilog=gate.EXAMPLE)(gate.gate)
+app.command("judge", epilog=judge.EXAMPLE)(loads_models(judge.judge))
 app.command("reward", epilog=reward.EXAMPLE)(loads_models(reward.reward))
 app.command("classifier", epilog=classifier.EXAMPLE)(loads_models(classifier.classifier))
 app.command("score", epilog=score.EXAMPLE)(loads_models(score.score))

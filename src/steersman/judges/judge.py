@@ -24,7 +24,7 @@ from steersman.maths.judgement import (
     over_both_orders,
     scaled_grade,
 )
-from steersman.records import Message, Principle, Prompt
+from steersman.records import Message, Principle, Prompt, digest_of
 from steersman.settings.judge import JudgeSettings
 
 Pair = tuple[Prompt, str, str]
@@ -103,6 +103,12 @@ class Judge:
 
     def compare(self, pairs: Sequence[Pair]) -> list[JudgeVerdict]:
         """A verdict on each pair."""
+        # Several people may have judged one pair: it is judged once.
+        first_place: dict[tuple[str, ...], int] = {}
+        places = [first_place.setdefault((_name(p), one, other), i) for i, (p, one, other) in enumerate(pairs)]
+        if len(first_place) < len(pairs):
+            found = dict(zip(first_place.values(), self.compare([pairs[i] for i in first_place.values()]), strict=True))
+            return [found[place] for place in places]
         wanted = [(i, principle) for i, (prompt, _, _) in enumerate(pairs) for principle in self.principles_for(prompt)]
         judged = self._compared(pairs, wanted) if self.settings.mode == "compare" else self._by_grades(pairs, wanted)
         by_pair: list[list[tuple[Principle, PrincipleVerdict]]] = [[] for _ in pairs]
@@ -203,7 +209,7 @@ class Judge:
     def _by_grades(self, pairs: Sequence[Pair], wanted: Sequence[tuple[int, Principle]]) -> list[PrincipleVerdict]:
         """Verdicts from a grade of each answer by itself; an answer in several pairs is graded once."""
         items = {
-            (pairs[i][0].id, text, principle.name): (pairs[i][0], text, principle)
+            (_name(pairs[i][0]), text, principle.name): (pairs[i][0], text, principle)
             for i, principle in wanted
             for text in pairs[i][1:]
         }
@@ -211,7 +217,7 @@ class Judge:
         found: list[PrincipleVerdict] = []
         for i, principle in wanted:
             prompt, first, second = pairs[i]
-            both = [graded[prompt.id, text, principle.name] for text in (first, second)]
+            both = [graded[_name(prompt), text, principle.name] for text in (first, second)]
             known = [one.probabilities for one in both if one.probabilities is not None]
             if len(known) < 2:
                 problem = next((one.problem for one in both if one.problem), "")
@@ -269,6 +275,11 @@ class Judge:
         if abs(2 * preference - 1) < self.settings.abstain_below:
             return JudgeVerdict(None, verdicts, "below the margin (abstain_below)")
         return JudgeVerdict(preference, verdicts)
+
+
+def _name(prompt: Prompt) -> str:
+    """A key of a prompt. Ids come from files, where two prompts may share one."""
+    return digest_of([prompt.id, prompt.text, [[one.role, one.content] for one in prompt.messages]])
 
 
 def _chosen(constitution: Constitution, settings: JudgeSettings) -> Constitution:

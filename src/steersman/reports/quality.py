@@ -33,14 +33,15 @@ def quality_of(run: ReadRun) -> Iterator[Section]:
     if not path.is_file():
         return
     try:
-        parts = list(_parts(json.loads(path.read_text())))
+        parts = list(parts_of_quality(json.loads(path.read_text())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         parts = [Words(f"{NAME} cannot be read ({type(error).__name__}: {error}).")]
     note = "Measured on held-out judgements, texts or steps, with 95 % intervals. Chance is 50 %."
     yield Section("Accuracy and calibration", "Quality", note, tuple(parts))
 
 
-def _parts(found: Mapping[str, Any]) -> Iterator[Part]:
+def parts_of_quality(found: Mapping[str, Any]) -> Iterator[Part]:
+    """Accuracy beside the ceiling, calibration, length bias and groups."""
     lines = [("accuracy on held-out data", found["accuracy"], False)]
     baselines = found.get("baselines")
     if baselines:

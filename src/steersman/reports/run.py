@@ -12,6 +12,7 @@ from steersman.reports.changes import from_to
 from steersman.reports.critiques import KIND, critiques_of, revision_headline
 from steersman.reports.curves import figures_of, warnings_of
 from steersman.reports.facts import facts_of, reproduction
+from steersman.reports.judge import headline_of_judge, judge_of
 from steersman.reports.quality import quality_of
 from steersman.reports.reading import ReadRun
 from steersman.reports.truth import Moment, truth_figure, truth_sentences
@@ -53,6 +54,8 @@ def headline_of(run: ReadRun) -> str:
     """A sentence about the change of the most important metric, on held-out data if possible."""
     if run.kind == KIND:
         return revision_headline(run)
+    if (judged := headline_of_judge(run)) is not None:
+        return judged
     name = name_of(run)
     name = name[:1].upper() + name[1:]
     for key in (*RISING, *LOSS_LIKE, "score"):
@@ -130,6 +133,7 @@ def sections_of(run: ReadRun, measured: Measured, moments: Sequence[Moment]) -> 
         *critiques_of(run),
         *_before_after(run, measured),
         *quality_of(run),
+        *judge_of(run),
         *_curves(run, moments),
         *run.overoptimisation.sections,
         *watch_of(run),

@@ -31,6 +31,7 @@ _ALL = (
     RunKind("online-dpo", "language model", "online DPO", "online-dpo"),
     RunKind("ilql", "language model", "ILQL", "ilql"),
     RunKind("best-of-n", "language model", "best of n", "best-of-n"),
+    RunKind("judge", None, "the judge", "judge"),
     RunKind("evaluate", None, "evaluate", "evaluate"),
     RunKind("revise", None, "critique and revision", "constitution revise"),
     RunKind("red-team", None, "red-teaming", "constitution red-team"),
@@ -51,6 +52,5 @@ def command_of(kind: str) -> str:
 
 def step_name(kind: str) -> str:
     """What such a run counts its journal and checkpoints in; empty where it has no checkpoints."""
-    return {"ppo": "iteration", **dict.fromkeys(("evaluate", "constitution revise", "constitution red-team"), "")}.get(
-        command_of(kind), "step"
-    )
+    nothing = dict.fromkeys(("evaluate", "constitution revise", "constitution red-team"), "")
+    return {"ppo": "iteration", "judge": "record", **nothing}.get(command_of(kind), "step")

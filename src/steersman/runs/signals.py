@@ -17,7 +17,7 @@ from steersman.printing import write_from_a_signal
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 PREEMPTED = 75
 RESUMABLE = (
-    *("sft", "sample", "reward", "classifier", "ppo", "rloo"),
+    *("sft", "sample", "judge", "reward", "classifier", "ppo", "rloo"),
     *("evaluate", "best-of-n", "dpo", "ilql", "online-dpo", "constitution revise", "constitution red-team"),
 )
 """The commands that go on where they stopped when they are called again."""

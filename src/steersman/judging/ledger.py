@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steersman.errors import DataError
-from steersman.judging.agreement import Agreement, compare, count, in_words, line_of_record, named
 from steersman.judging.history import History, SaveError, acts_of, append, line_of, what_stands
 from steersman.judging.queue import prompt_key
+from steersman.judging.reconciliation import Reconciliation, compare, count, in_words, line_of_record, named
 from steersman.judging.verdicts import Judgement, item_of
 from steersman.records import Comparison, Demonstration, Ranking, from_dict, to_dict
 from steersman.runs.folder import aside, atomic_write_bytes, fsync_path
@@ -185,7 +185,7 @@ class Ledger:
         placed = [mine.pop(key) if key in mine else Act(item, None) for key, item in order if key in mine or not key]
         self.acts = [*mine.values(), *placed]  # records that are not in the history are older
 
-    def _refuse(self, found: Agreement) -> None:
+    def _refuse(self, found: Reconciliation) -> None:
         """Raise DataError for what cannot be repaired, before anything is written."""
         for record in found.records.values():
             self._check_kind(record, self.history_path.name)
@@ -205,7 +205,7 @@ class Ledger:
                 f"{KIND_FOR[self.mode].__name__.lower()}s; choose another file with --out, or use the other mode"
             )
 
-    def _additions(self, found: Agreement) -> list[dict[str, object]]:
+    def _additions(self, found: Reconciliation) -> list[dict[str, object]]:
         """The events that make the history complete: records that only the file has, and an interrupted judgement."""
         rows: list[dict[str, object]] = []
         if found.interrupted:
@@ -219,7 +219,7 @@ class Ledger:
                     "record": found.interrupted,
                 }
             )
-        for record in (found.records[name] for name in (*found.unknown, *found.unheld)):
+        for record in (found.records[name] for name in (*found.unknown, *found.id_only)):
             facts = {"event": "adopted", "time": self._now(), "annotator": record.annotator}
             rows.append({**facts, "item": item_of(record), "record": record.id, "held": to_dict(record)})
         return rows

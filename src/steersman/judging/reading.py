@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from steersman.errors import DataError
-from steersman.judging.agreement import compare
 from steersman.judging.history import history_path, verified, what_stands
+from steersman.judging.reconciliation import compare
 from steersman.judging.verdicts import Judgement
 from steersman.records import Comparison, Demonstration, Ranking, from_dict
 

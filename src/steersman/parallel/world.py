@@ -1,7 +1,7 @@
 """The process group of a run, and its collectives. In `World.alone()`, with one rank, every collective is the identity.
 
 Under torchrun (or Slurm with the same variables), `join` reads RANK, WORLD_SIZE and LOCAL_RANK. The collectives here go
-over CPU memory (see `meeting`); those of the model (FSDP's) have a group of their own.
+over CPU memory (see `collectives`); those of the model (FSDP's) have a group of their own.
 """
 
 import itertools
@@ -21,8 +21,8 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.rendezvous import rendezvous
 
 from steersman.errors import SteersmanError
-from steersman.parallel.lookout import TIMEOUT, Lookout
-from steersman.parallel.meeting import Meeting
+from steersman.parallel.collective_trace import TIMEOUT, CollectiveTrace
+from steersman.parallel.collectives import Collectives
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class World:
     size: int
     device: torch.device
     mesh: DeviceMesh | None
-    meeting: Meeting | None = None
+    collectives: Collectives | None = None
     """None with one rank."""
 
     @staticmethod
@@ -46,7 +46,7 @@ class World:
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:
         """Each value summed over the ranks, in rank order. All ranks must pass the same names."""
-        if self.meeting is None:
+        if self.collectives is None:
             return dict(values)
         names = sorted(values)
         mine = torch.tensor([values[name] for name in names], dtype=torch.float64)
@@ -60,16 +60,16 @@ class World:
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
         """This tensor of every rank, in rank order, in CPU memory. All must have the same shape."""
-        if self.meeting is None:
+        if self.collectives is None:
             return [tensor]
         mine = tensor.detach().cpu().contiguous()
-        parts = self.meeting.gather("gather", mine.numpy().tobytes())
+        parts = self.collectives.gather("gather", mine.numpy().tobytes())
         return [torch.frombuffer(bytearray(part), dtype=mine.dtype).view(mine.shape) for part in parts]
 
     def exchange(self, value: T) -> list[T]:
         """This value of every rank, in rank order. It is pickled for the transfer and never written to disk. Tensors in
         it should own their memory: pickling a view also copies the rest of its storage."""
-        return [value] if self.meeting is None else self.meeting.exchange(value)
+        return [value] if self.collectives is None else self.collectives.exchange(value)
 
     def together(self, what: str, work: Callable[[], T]) -> list[T]:
         """The result of `work` on every rank, in rank order. If it fails on one rank, all ranks raise: that rank its
@@ -110,8 +110,8 @@ class World:
         return mine[0]
 
     def barrier(self) -> None:
-        if self.meeting is not None:
-            self.meeting.gather("barrier", b"")
+        if self.collectives is not None:
+            self.collectives.gather("barrier", b"")
 
 
 def launched() -> bool:
@@ -134,7 +134,7 @@ _times = itertools.count()
 
 
 @lru_cache(maxsize=1)
-def _meeting_place() -> tuple[dist.Store, int, int]:
+def _rendezvous_store() -> tuple[dist.Store, int, int]:
     """The launcher's rendezvous store, this process's rank, and the world size. Cached: the port can be opened only
     once."""
     return next(iter(rendezvous("env://", timeout=TIMEOUT)))
@@ -150,22 +150,22 @@ def join(device: torch.device) -> Iterator[World]:
     if device.type == "cuda":
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    store, rank, size = _meeting_place()
+    store, rank, size = _rendezvous_store()
     # A new prefix for each group: keys that an earlier group left in the store would confuse this one. torchrun may
     # keep one store over its attempts (--max-restarts).
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     store = dist.PrefixStore(f"steersman/{attempt}/{next(_times)}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
-    lookout = Lookout(dist.PrefixStore("lookout", store), rank, size)
+    trace = CollectiveTrace(dist.PrefixStore("trace", store), rank, size)
     try:
         mesh = init_device_mesh(device.type, (size,))
         group = dist.new_group(backend="gloo", timeout=timedelta(days=1))
         assert isinstance(group, dist.ProcessGroup)
-        world = World(rank, size, device, mesh, Meeting(group, rank, size, lookout))
+        world = World(rank, size, device, mesh, Collectives(group, rank, size, trace))
         yield world
         # All ranks wait here for each other: one that closes its connections early aborts the others.
         world.barrier()
     finally:
-        lookout.end()
+        trace.end()
         dist.destroy_process_group()

@@ -45,7 +45,7 @@ def _place(frame: FrameType | None) -> str:
     return ""
 
 
-class Lookout:
+class CollectiveTrace:
     """A thread that posts where the thread that made it is, and reads where other ranks are."""
 
     def __init__(self, store: dist.Store, rank: int, size: int) -> None:
@@ -57,7 +57,7 @@ class Lookout:
         self._heard: dict[int, tuple[int, float]] = {}
         # The thread's own connection: one that waits for an answer is locked.
         self._posting = store.clone()  # pyright: ignore[reportAttributeAccessIssue]
-        self._thread = threading.Thread(target=self._run, name="lookout", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="collective trace", daemon=True)
         self._thread.start()
 
     def end(self) -> None:

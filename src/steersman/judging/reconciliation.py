@@ -11,10 +11,10 @@ NAMED = 5  # ids that a message lists; it counts the others
 
 
 @dataclass(slots=True)
-class Agreement:
+class Reconciliation:
     """The records that stand, with their lines, and the ids in which the label file differs from its history.
 
-    `altered`, `missing`, `doubled` and `undone` are repaired; `unknown` and `unheld` (known by id only) are added to
+    `altered`, `missing`, `doubled` and `undone` are repaired; `unknown` and `id_only` (known by id only) are added to
     the history; `lost` cannot be repaired. `unreadable` holds the reasons of lines that are no judgements.
     """
 
@@ -25,7 +25,7 @@ class Agreement:
     doubled: list[str] = field(default_factory=list)
     undone: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
-    unheld: list[str] = field(default_factory=list)
+    id_only: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     interrupted: str = ""
@@ -40,9 +40,9 @@ class Agreement:
         return bool(self.altered or self.unreadable or self.doubled)
 
 
-def compare(lines: Sequence[bytes], history: Standing, read: Callable[[bytes, int], Judgement | str]) -> Agreement:
-    """The agreement of these lines with a history. `read` gives a line's record, or the reason why it has none."""
-    found = Agreement()
+def compare(lines: Sequence[bytes], history: Standing, read: Callable[[bytes, int], Judgement | str]) -> Reconciliation:
+    """The comparison of these lines with a history. `read` gives a line's record, or the reason why it has none."""
+    found = Reconciliation()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -67,7 +67,7 @@ def compare(lines: Sequence[bytes], history: Standing, read: Callable[[bytes, in
     return found
 
 
-def _place(found: Agreement, record: Judgement, line: bytes, history: Standing) -> None:
+def _place(found: Reconciliation, record: Judgement, line: bytes, history: Standing) -> None:
     held = history.records.get(record.id)
     if held is not None and held != record:
         found.altered.append(record.id)
@@ -75,11 +75,11 @@ def _place(found: Agreement, record: Judgement, line: bytes, history: Standing) 
     elif record.id not in history.records:
         found.unknown.append(record.id)
     elif held is None:
-        found.unheld.append(record.id)
+        found.id_only.append(record.id)
     found.records[record.id], found.lines[record.id] = record, line
 
 
-def _note_missing(found: Agreement, held: Judgement) -> None:
+def _note_missing(found: Reconciliation, held: Judgement) -> None:
     """Note a record as missing, or as altered if an unknown record differs from it in its id alone."""
     twin = next((name for name in found.unknown if replace(found.records[name], id=held.id) == held), None)
     if twin is None:
@@ -90,7 +90,7 @@ def _note_missing(found: Agreement, held: Judgement) -> None:
     found.altered.append(held.id)
 
 
-def in_words(found: Agreement, file: str, former: str) -> list[str]:
+def in_words(found: Reconciliation, file: str, former: str) -> list[str]:
     """What was repaired, and what was taken as it is, one line each. `former` names the copy of the file as it was."""
     said = [
         (found.missing, "missing", "written back from the history"),

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from steersman.errors import SteersmanError
-from steersman.parallel.lookout import Lookout, caller
+from steersman.parallel.collective_trace import CollectiveTrace, caller
 from steersman.printing import tell
 
 T = TypeVar("T")
@@ -28,12 +28,12 @@ SAY_AFTER, SAY_EVERY = 20.0, 60.0
 """Seconds of waiting after which it is said who is waited for, and between two such messages."""
 
 
-class Meeting:
+class Collectives:
     """Gathers of bytes between all ranks of a group, in the same order on each."""
 
-    def __init__(self, group: dist.ProcessGroup, rank: int, size: int, lookout: Lookout) -> None:
+    def __init__(self, group: dist.ProcessGroup, rank: int, size: int, trace: CollectiveTrace) -> None:
         self.rank, self.size = rank, size
-        self._group, self._lookout = group, lookout
+        self._group, self._trace = group, trace
 
     def gather(self, kind: str, payload: bytes) -> list[bytes]:
         """The payload of every rank, in rank order. `kind` is what the caller does: sum, exchange."""
@@ -64,7 +64,7 @@ class Meeting:
     def _all(self, mine: bytes, name: str) -> list[bytes]:
         tensor = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
         parts = [torch.empty_like(tensor) for _ in range(self.size)]
-        with self._lookout.waiting(name):
+        with self._trace.waiting(name):
             work = dist.all_gather(parts, tensor, group=self._group, async_op=True)
             assert work is not None
             self._wait(work, name)
@@ -86,12 +86,12 @@ class Meeting:
             if work.is_completed():
                 continue
             waited = time.monotonic() - began
-            stuck = self._lookout.stuck(waited)
+            stuck = self._trace.stuck(waited)
             if stuck:
                 raise out_of_step(f"rank {self.rank}: {name}; {stuck}")
             if waited > say_at:
                 say_at += SAY_EVERY
-                tell(f"steersman: rank {self.rank} has waited {waited:.0f} s in {name}; {self._lookout.others()}")
+                tell(f"steersman: rank {self.rank} has waited {waited:.0f} s in {name}; {self._trace.others()}")
 
 
 def out_of_step(places: str) -> SteersmanError:

@@ -10,11 +10,11 @@ from forked import Ended, run_text
 JOINED = """
 import os, pathlib, sys, time, torch
 import torch.distributed as dist
-from steersman.parallel import lookout, meeting
+from steersman.parallel import collective_trace, collectives
 from steersman.parallel.world import end_process, join
 from steersman.errors import SteersmanError
-lookout.BEAT_SECONDS = meeting.LOOK_SECONDS = 0.1
-lookout.STUCK_SECONDS = 0.5
+collective_trace.BEAT_SECONDS = collectives.LOOK_SECONDS = 0.1
+collective_trace.STUCK_SECONDS = 0.5
 
 def barriers(world, count):
     for _ in range(count):
@@ -90,13 +90,13 @@ assert world.exchange(world.rank) == [0, 1]
 def test_who_is_waited_for_is_said(tmp_path):
     done = two(
         """
-meeting.SAY_AFTER = 0.5
+collectives.SAY_AFTER = 0.5
 said = pathlib.Path(os.environ["SAID"])
-tell = meeting.tell
+tell = collectives.tell
 def tell_and_touch(text):
     tell(text)
     said.touch()
-meeting.tell = tell_and_touch
+collectives.tell = tell_and_touch
 def work():
     while not said.exists():
         time.sleep(0.01)

@@ -50,8 +50,8 @@ MAY_IMPORT = {
     "reports": "secrets errors records constitution maths runs evaluate watch pages harbour",
     "execution": "printing secrets errors settings maths batches runs models parallel data train",
     "loading": (
-        "printing errors records constitution settings runs text models parallel data store rollout reward train judges "
-        "harbour execution"
+        "printing errors records constitution settings runs text models parallel data store rollout reward train "
+        "judges harbour execution"
     ),
     "training_data": (
         "errors records settings batches runs text models parallel data rollout reward judging loading execution"

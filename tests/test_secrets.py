@@ -132,3 +132,18 @@ def test_a_service_that_repeats_the_key_it_refuses_does_not_make_it_known(mood):
             scorer.score([(Prompt(text="Hi"), "Hello")])
     assert "no such key" in str(refused.value)
     assert "sesame" not in str(refused.value) + "".join(told)
+
+
+def test_a_password_in_an_address_within_another_is_hidden_also_when_it_is_encoded():
+    plain = "--data=studio:helpful?store=postgresql://ann:sesame@host/d"
+    encoded = "--data=studio:helpful?store=postgresql%3A%2F%2Fann%3Asesame%40host%2Fd"
+    assert concealed_arguments([plain, encoded]) == [
+        "--data=studio:helpful?store=postgresql://***@host/d",
+        "--data=studio:helpful?store=postgresql%3A%2F%2F***%40host%2Fd",
+    ]
+
+
+def test_a_databases_user_is_a_name_and_shown_while_a_lone_token_is_hidden():
+    assert conceal("postgresql://ann@host/d") == "postgresql://ann@host/d"
+    assert conceal("postgresql+psycopg://ann:sesame@host/d") == "postgresql+psycopg://***@host/d"
+    assert conceal("https://sesame@host/d") == "https://***@host/d"

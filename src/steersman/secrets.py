@@ -26,6 +26,9 @@ _HARMLESS = {
     *("count", "limit", "batch", "batch_size", "n", "seed", "top", "temperature", "max_tokens", "timeout", "split"),
 }
 _URL = re.compile(r"(?P<start>\b[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<user>[^/\s?#\"'<>]*@)?(?P<rest>[^\s\"'<>]*)")
+_DATABASE = re.compile(r"(?i)postgres(?:ql)?(?:\+\w+)?://")
+# The same within a value of another query, where it is percent-encoded.
+_ENCODED_USER = re.compile(r"(?i)(%3A%2F%2F)(?:(?!%2F|%40)[^\s&#\"'<>/])*%40")
 _HEADER = re.compile(
     r"(?i)\b((?:proxy-)?authorization|x-api-key|api-key|x-auth-token|cookie|set-cookie)(\"?'?\s*:\s*\"?'?)"
     r"((?:bearer|basic|digest|token)\s+)?[^\s\"',;]+"
@@ -46,6 +49,7 @@ def is_secret(name: str) -> bool:
 def conceal(text: str) -> str:
     """The text without secrets."""
     text = _URL.sub(_url, text)
+    text = _ENCODED_USER.sub(rf"\g<1>{HIDDEN}%40", text)
     text = _HEADER.sub(lambda found: f"{found[1]}{found[2]}{found[3] or ''}{HIDDEN}", text)
     text = _BEARER.sub(rf"\g<1>{HIDDEN}", text)
     return _ASSIGNED.sub(_assigned, text)
@@ -99,7 +103,10 @@ def _url(found: re.Match[str]) -> str:
     place, question, query = rest[: len(rest) - len(tail)].partition("?")
     query, hash_mark, fragment = query.partition("#")
     shown = "&".join(map(_parameter, query.split("&")))
-    user = f"{HIDDEN}@" if found["user"] else ""
+    # A database's user is a name; elsewhere what stands there alone may be a token.
+    is_name = _DATABASE.match(found["start"]) and ":" not in (found["user"] or "")
+    user = found["user"] or ""
+    user = user if is_name or not user else f"{HIDDEN}@"
     fragment = conceal(fragment) if fragment else ""
     return f"{found['start']}{user}{place}{question}{shown}{hash_mark}{fragment}{tail}"
 

@@ -22,7 +22,7 @@ class StorePlace:
     @property
     def shown(self) -> str:
         """The address without its password."""
-        return str(self.path) if self.path is not None else self.url.set(password=None).render_as_string()
+        return str(self.path) if self.path is not None else without_password(self.url).render_as_string()
 
 
 def default_path() -> Path:
@@ -59,6 +59,11 @@ def place_of(address: str | None) -> StorePlace:
     if url.password is None and os.environ.get("PGPASSWORD"):
         url = url.set(password=os.environ["PGPASSWORD"])
     return StorePlace(url.set(drivername=name), None)
+
+
+def without_password(url: URL) -> URL:
+    # `set` takes None for "as it is".
+    return URL.create(url.drivername, url.username, None, url.host, url.port, url.database, url.query)
 
 
 def _file(path: Path) -> StorePlace:

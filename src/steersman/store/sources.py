@@ -14,7 +14,7 @@ from steersman.errors import UsageError
 from steersman.records import Record
 from steersman.secrets import conceal
 from steersman.store.database import open_store
-from steersman.store.place import place_of
+from steersman.store.place import place_of, without_password
 from steersman.store.projects import Project, find_project
 from steersman.store.reading import cursor_of, read_records
 from steersman.store.snapshots import find_snapshot, freeze, read_snapshot, verify_snapshot
@@ -74,7 +74,7 @@ def _without_password(store: str) -> str:
     url = make_url(store)
     if url.password is None or url.password == "***":
         return store
-    bare = url.set(password=None).render_as_string(hide_password=False)
+    bare = without_password(url).render_as_string()
     _WITH_PASSWORD[bare] = store
     return bare
 

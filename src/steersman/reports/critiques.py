@@ -75,7 +75,7 @@ def _gauges(tally: RevisionTally) -> Gauges:
     total = sum(tally.statuses.values())
     gauges: list[Gauge] = []
     for status, count in tally.statuses.most_common():
-        share = wilson_interval(count, total, confidence=0.95)
+        share = wilson_interval(float(count), float(total), confidence=0.95)
         text = f"{count:,} of {total:,} ({100 * count / total:.1f} %)"
         gauges.append(Gauge(status, text, status != USABLE, bar_of(share, 0.0, 1.0)))
     return Gauges(tuple(gauges))

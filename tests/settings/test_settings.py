@@ -5,13 +5,16 @@ import pkgutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
 import steersman.settings
+from steersman.assemble.stages import stage_of
 from steersman.errors import UsageError
+from steersman.rounds.recipe import read_graph
 from steersman.settings.base import Settings, all_keys, json_schema, load_settings, put, shipped_recipes, to_toml
 from steersman.settings.best_of_n import BestOfNSettings
 from steersman.settings.classifier import ClassifierSettings
@@ -159,6 +162,9 @@ def test_every_setting_has_its_place_in_the_schema_for_editors():
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_shipped_recipe_loads(name: str):
+    if name.startswith("constitution"):
+        assert read_graph(name, [], stage_of).out == Path("runs") / name
+        return
     command = name.split("-")[0]
     assert load_settings(SCHEMAS[command], name, []).run.out
 

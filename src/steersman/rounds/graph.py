@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from steersman.errors import UsageError
-from steersman.settings.base import Settings, check
+from steersman.settings.base import Settings, all_keys, check
 
 REFERENCE = re.compile(r"stage:([A-Za-z0-9_-]+)(.*)", re.DOTALL)
 """A setting that is the output of another stage, and what follows its name: /model, or ?limit=100."""
@@ -52,8 +52,9 @@ class StageNode:
 
     @property
     def seed_setting(self) -> str | None:
-        fields = self.command.schema.model_fields
-        return "run.seed" if "run" in fields else "seed" if "seed" in fields else None
+        """The setting that a recipe's seed is put into; None for a command that draws nothing."""
+        keys = all_keys(self.command.schema)
+        return next((key for key in ("run.seed", "seed", "judge.seed") if key in keys), None)
 
     def settings(self, outputs: Mapping[str, str], out: str) -> Settings:
         """The settings that the stage runs with: references replaced by these outputs, and written to `out`."""

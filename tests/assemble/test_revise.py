@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 from commandline import call
+from openai_server import openai_server
 from plainly import write_rows
 
 from steersman.assemble.revise import run_revise
 from steersman.data.kinds import as_demonstrations
 from steersman.data.load import load_records
-from steersman.errors import DataError, Preempted, UsageError
+from steersman.errors import DataError, Preempted, ServiceError, UsageError
 from steersman.execution.kept import OpenRunFolder
 from steersman.inference.revision_batches import read_critiques
 from steersman.records import Critique, Demonstration
@@ -162,3 +163,34 @@ def test_an_old_row_still_loads(tmp_path):
     (demonstration,) = as_demonstrations([found])
     assert isinstance(demonstration, Demonstration)
     assert demonstration.completion.text == "Hello."
+
+
+def test_a_reviser_behind_an_endpoint_is_asked_once(settings, tmp_path):
+    """The first seven requests are for critiques of the first batch and so on: all replies say which they are."""
+    replies = lambda number: f"text Reply {number} of many."  # noqa: E731
+    with openai_server(replies) as server:
+        by_endpoint = [f"reviser={server.url}#large", 'endpoint.allow=["127.0.0.1"]', "rounds=1", "prompts_at_once=7"]
+        found = run_revise(settings(*by_endpoint), quiet=True)
+        asked = len(server.requests)
+        assert found.rows == 7
+        assert asked == 14
+        rows = [row for row in load_records(str(tmp_path / "run")) if isinstance(row, Critique)]
+        assert all(row.model == "large" and row.critique.startswith("Reply") for row in rows)
+        assert {row.revision.text for row in rows if not row.status} <= {f"Reply {i} of many." for i in range(7, 14)}
+        before = texts(tmp_path / "run")
+        for path in (tmp_path / "run" / "critiques").iterdir():
+            path.unlink()
+        run_revise(settings(*by_endpoint), quiet=True)
+        assert len(server.requests) == asked, "replies are kept"
+        assert texts(tmp_path / "run") == before
+
+
+def test_a_dead_endpoint_ends_with_an_error_and_the_run_goes_on_later(settings, tmp_path):
+    dead = lambda number: "status 500"  # noqa: E731
+    with openai_server(dead) as server:
+        url = server.url
+        given = [f"reviser={url}#large", 'endpoint.allow=["127.0.0.1"]', "rounds=1", "endpoint.patience=0.2"]
+        with pytest.raises(ServiceError):
+            run_revise(settings(*given), quiet=True)
+        server.moods = lambda number: f"text Reply {number} of many."
+        assert run_revise(settings(*given), quiet=True).rows == 7

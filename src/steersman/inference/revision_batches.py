@@ -9,11 +9,13 @@ from steersman.constitution.tally import RevisionTally
 from steersman.errors import DataError, Preempted
 from steersman.execution.context import RunContext
 from steersman.inference.draw import AnsweringModel
+from steersman.inference.endpoint_writer import EndpointWriter
 from steersman.inference.revision import LocalWriter, RevisionPlan, Writer, revise_group
 from steersman.loading.saved import open_any_model
 from steersman.records import Critique, Prompt, from_dict, to_dict
 from steersman.rollout.engine import Sampling
 from steersman.runs.folder import atomic_write_text
+from steersman.settings.judge import is_endpoint
 from steersman.settings.revise import ReviseSettings, WritingSettings
 from steersman.training_data.chat import settle_template
 
@@ -99,6 +101,8 @@ class RevisionBatches:
         return self._plan
 
     def _writer(self, name: str, prompts: Sequence[Prompt]) -> Writer:
+        if is_endpoint(name):
+            return EndpointWriter.of(name, self.settings.endpoint, self.run)
         model = AnsweringModel.of(name, open_any_model(name, device=str(self.run.device)))
         settle_template(self.settings.prompts.template, model.tokeniser, prompts, self.run.notice)
         return LocalWriter(model)

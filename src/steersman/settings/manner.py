@@ -20,7 +20,8 @@ MANNER = {
 # The same for a scorer behind HTTP, which may be part of a sum under any name, and for a judge behind an endpoint.
 _HOW_A_SERVICE_IS_ASKED = re.compile(
     r"(scorer|watch\.held_out_scorer)(\.sum\..+)?\.http\.\w+"
-    r"|(.+\.)?judge\.(tokens_per_micro_batch|endpoint\.(token_env|allow|at_once|timeout|patience|\w+_per_minute|max_\w+))"
+    r"|(.+\.)?judge\.tokens_per_micro_batch"
+    r"|(.+\.)?endpoint\.(token_env|allow|at_once|timeout|patience|\w+_per_minute|max_\w+)"
 )
 
 

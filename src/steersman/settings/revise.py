@@ -4,6 +4,7 @@ from pydantic import Field
 
 from steersman.settings.base import Settings
 from steersman.settings.evaluate import PlaceSettings
+from steersman.settings.judge import EndpointSettings
 from steersman.settings.score import SourceSettings
 
 
@@ -26,7 +27,10 @@ class ReviseSettings(Settings):
     model: str
     """The model that answers the prompts: a folder, a run, a hub id or harbour:base."""
     reviser: str | None = None
-    """The model that criticises and revises; the answering model if not given."""
+    """The model that criticises and revises; the answering model if not given. Also an endpoint that speaks the OpenAI
+    API, as URL#name."""
+    endpoint: EndpointSettings = EndpointSettings()
+    """How a reviser behind an endpoint is asked."""
     prompts: SourceSettings
     """Red-team prompts: records of any kind that has prompts. Duplicate prompts are used once."""
     constitution: str = "general"

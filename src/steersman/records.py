@@ -25,6 +25,8 @@ class Message:
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise DataError(f"a message has the role {self.role!r}; expected one of {', '.join(ROLES)}")
+        if not isinstance(self.content, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DataError(f"a message of the role {self.role!r} is {self.content!r}; expected a text")
 
 
 Messages = tuple[Message, ...]

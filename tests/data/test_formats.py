@@ -1,5 +1,7 @@
 """Every format: rows as they are published, and the records they mean, written by hand."""
 
+import json
+
 import pytest
 
 from steersman.data.formats.format import LeftOut
@@ -46,6 +48,31 @@ EXAMPLES: list[tuple[str, dict, list]] = [
             "both_bad": True,
         },
         [Comparison(HI, Completion("Hello!", model="m"), NO, 0.5, both_bad=True)],
+    ),
+    # --- a studio's rows, as in JSONL, and with inner structures as JSON, as in Parquet
+    (
+        "studio",
+        {
+            "studio": 1,
+            "kind": "comparison",
+            "item": "pair",
+            "annotator": "a",
+            "prompt": {"messages": chat("Hi")},
+            "completions": [{"text": "Hello!", "model": "m"}, {"text": "What?"}],
+            "preference": 1.0,
+            "shown": [1, 0],
+        },
+        [Comparison(HI, Completion("Hello!", model="m"), NO, 1.0, annotator="a", shown="second")],
+    ),
+    (
+        "studio",
+        {
+            "studio": 1,
+            "kind": "demonstration",
+            "prompt": json.dumps({"messages": chat("Hi")}),
+            "completions": '[{"text": "Hello!"}]',
+        },
+        [Demonstration(HI, OK)],
     ),
     # --- TRL, plain and conversational
     ("trl-language-modeling", {"text": "The sky is blue."}, [Document("The sky is blue.")]),
@@ -1083,6 +1110,8 @@ BAD = [
         "empty answer",
     ),
     ("alpaca", {"instruction": "a", "output": "b", "history": ["c"]}, "pairs of question and answer"),
+    ("alpaca", {"instruction": "a", "output": "b", "history": [["c", 1]]}, "pairs of question and answer, both texts"),
+    ("alpaca", {"instruction": "a", "output": "b", "system": 1}, "'system' should be a text: seen"),
     ("alpaca-farm", {"instruction": "a", "output_1": "b", "output_2": "c", "preference": 3}, "should be 1, 2"),
     ("llmbar", {"input": "a", "output_1": "b", "output_2": "c", "label": 0}, "should be 1 or 2"),
     ("self-instruct", {"instruction": "a", "instances": []}, "is empty"),
@@ -1181,7 +1210,7 @@ def test_unknown_fields_name_the_closest_formats():
         DataError, match=r"fields promt, choosen, rejectd match no known format; did you mean trl-preference"
     ):
         detect([{"promt": "a", "choosen": "b", "rejectd": "c"}])
-    with pytest.raises(DataError, match="known formats: native"):
+    with pytest.raises(DataError, match="known formats: studio, native"):
         detect([{"qqqqqq": 1}])
     with pytest.raises(DataError, match="no rows with fields"):
         detect([])
@@ -1191,7 +1220,7 @@ def test_an_unknown_format_name_says_what_was_meant():
     assert format_named("hh-rlhf") is FORMATS["hh-rlhf"]
     with pytest.raises(UsageError, match="did you mean hh-rlhf"):
         format_named("hh-rhlf")
-    with pytest.raises(UsageError, match="known: native"):
+    with pytest.raises(UsageError, match="known: studio, native"):
         format_named("zzz")
 
 

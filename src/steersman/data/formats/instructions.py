@@ -14,11 +14,11 @@ def joined(instruction: str, more: str) -> str:
 
 def _read_alpaca(row: Row) -> list[Outcome]:
     """A demonstration. The optional `history` has earlier turns as [question, answer] pairs."""
-    turns: list[Message] = [Message("system", row["system"])] if row.get("system") else []
+    turns: list[Message] = [Message("system", text(row, "system"))] if row.get("system") else []
     for pair in row.get("history") or []:
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise DataError("'history' should hold pairs of question and answer")
-        turns += [Message("user", str(pair[0])), Message("assistant", str(pair[1]))]
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(one, str) for one in pair):
+            raise DataError("'history' should hold pairs of question and answer, both texts")
+        turns += [Message("user", pair[0]), Message("assistant", pair[1])]
     turns.append(Message("user", joined(text(row, "instruction"), text_or(row, "input"))))
     return [Demonstration(Prompt(tuple(turns)), Completion(text(row, "output")))]
 

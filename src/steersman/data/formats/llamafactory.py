@@ -9,6 +9,7 @@ from steersman.data.formats.fields import (
     messages_of,
     need,
     split_answer,
+    text,
 )
 from steersman.data.formats.format import Format, Outcome, Row
 from steersman.errors import DataError
@@ -18,7 +19,7 @@ from steersman.records import Comparison, Completion, Demonstration, Label, Mess
 def _conversation(row: Row, key: str) -> Messages:
     messages = messages_of(need(row, key), key)[0]
     if row.get("system") and messages[0].role != "system":
-        return (Message("system", str(row["system"])), *messages)
+        return (Message("system", text(row, "system")), *messages)
     return messages
 
 

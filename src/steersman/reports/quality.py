@@ -57,6 +57,12 @@ def parts_of_quality(found: Mapping[str, Any]) -> Iterator[Part]:
     yield _gauges(lines)
     if baselines:
         yield Words(f"{baselines['verdict']} The baselines learned from {baselines['learned_from']}.")
+    contributed = found.get("contributed") or []
+    if [one["who"] for one in contributed] not in ([], ["people"]):
+        told = [
+            f"{one['who']} {one['judgements']:,} judgements, {one['weight']:.1%} of the weight" for one in contributed
+        ]
+        yield Words(f"It learned from {'; '.join(told)}.")
     if "largest" in found:
         yield Words(f"Always predicting the larger class would have an accuracy of {100 * found['largest']:.1f} %.")
     curve = found.get("curve") or found.get("calibration", {}).get("whole", {}).get("curve") or []

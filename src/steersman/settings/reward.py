@@ -1,7 +1,7 @@
 """Settings of a reward model."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -9,12 +9,20 @@ from steersman.settings.base import Settings
 from steersman.settings.parts import DataSettings, ModelSettings, OptimiserSettings, RunSettings, TooLong, TrainSettings
 
 
+class JudgementDataSettings(DataSettings):
+    more: list[str] = Field(default_factory=list)
+    """Further sources of judgements to learn from, such as the labels of an AI judge beside those of people."""
+    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Weights of judged pairs by who judged: people, judges (annotators whose name begins with judge:), or one
+    annotator's name. 1 where nothing is said; weights of a pair of a ranking are divided by its pairs as ever."""
+
+
 class RewardSettings(Settings):
     earlier_defaults: ClassVar[Mapping[str, Any]] = {"data.template": "none", "too_long": "cut"}
 
     model: ModelSettings
     """A causal language model, or a trained reward model to continue from on new judgements."""
-    data: DataSettings
+    data: JudgementDataSettings
     """Comparisons, rankings or labels (thumbs up and down), in any known format."""
     process: bool = False
     """Train a process reward model: the data are answers in steps, each right or wrong. Its score of an answer is the

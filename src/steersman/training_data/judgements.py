@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from steersman.batches import AnswerGroup
 from steersman.data.kinds import pairs_of, revision_pair
 from steersman.data.tokens import NoRowsError, TokenStore, TokenWriter
-from steersman.errors import DataError
+from steersman.errors import DataError, UsageError
 from steersman.execution.context import RunContext
 from steersman.records import KIND_OF, Comparison, Completion, Critique, Label, Prompt, Ranking, Record, Steps
 from steersman.reward.rows import score_row
 from steersman.settings.parts import DataSettings, TooLong
+from steersman.settings.reward import JudgementDataSettings
 from steersman.training_data.split import DataSide, Tokenised, cut_words, longest_row
 
 ENOUGH = 20
@@ -27,6 +28,19 @@ MOST_KEPT = 10_000
 """Training judgements whose texts are kept for the report's baselines."""
 Places = Mapping[str, Counter[str]]
 """For each annotator how often the answer shown on the left and on the right was preferred, where that is known."""
+
+
+PEOPLE, JUDGES, OF_A_JUDGE = "people", "judges", "judge:"
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What some annotators contributed: judgements (rankings count once), pairs, and their share of the weight."""
+
+    who: str
+    judgements: int
+    pairs: int
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,8 @@ class Judgements:
     """The approval of each group that is one answer with a thumb; NaN for other groups."""
     comparisons: tuple[Comparison, ...]
     places: Places
+    shares: tuple[Contribution, ...]
+    """What people and judges contributed."""
     left_out: Mapping[str, int]
     cut: int
     """Answers that were cut to data.max_length."""
@@ -98,6 +114,53 @@ class _Group:
     comparisons: tuple[Comparison, ...]
 
 
+@dataclass
+class JudgeWeights:
+    """The weights of judged pairs by who judged, and what each contributed."""
+
+    given: Mapping[str, float]
+    seen: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+
+    def weighted(self, group: _Group) -> _Group:
+        """The group with its pairs weighted."""
+        factor = self.given.get(self._name(group), 1.0)
+        return replace(group, pairs=[(*pair[:4], pair[4] * factor) for pair in group.pairs])
+
+    def count(self, group: _Group) -> None:
+        """Count a weighted group that is learned from."""
+        if group.pairs:
+            counted = self.seen.setdefault(self._name(group), [0.0, 0.0, 0.0])
+            for i, more in enumerate((1.0, float(len(group.pairs)), sum(pair[4] for pair in group.pairs))):
+                counted[i] += more
+
+    def _name(self, group: _Group) -> str:
+        """Who judged: the annotator if the weights name it, else people or judges."""
+        who = next((one.annotator for one in group.comparisons), "")
+        return who if who in self.given else JUDGES if who.startswith(OF_A_JUDGE) else PEOPLE
+
+    def refuse_unused(self) -> None:
+        unused = [name for name in self.given if name not in self.seen]
+        if unused:
+            raise UsageError(
+                f"data.weights names {', '.join(unused)}, and nobody of that name judged; the judgements are of "
+                f"{', '.join(self.seen) or 'nobody'}"
+            )
+
+    def shares(self) -> tuple[Contribution, ...]:
+        whole = sum(total for _, _, total in self.seen.values())
+        return tuple(
+            Contribution(who, int(n), int(pairs), total / whole) for who, (n, pairs, total) in self.seen.items()
+        )
+
+
+def words_of_shares(shares: tuple[Contribution, ...]) -> list[str]:
+    """What each contributed, in a sentence; nothing if all judgements are of people."""
+    if [one.who for one in shares] in ([], [PEOPLE]):
+        return []
+    told = [f"{one.who} {one.judgements:,} judgements with {one.weight:.1%} of the weight" for one in shares]
+    return [f"learned from {'; '.join(told)}"]
+
+
 def groups_of(records: Iterable[Record], *, ties: str, left_out: Counter[str], thumbs: bool) -> Iterator[_Group]:
     """A group for each record. Records without a judgement are counted with the reason.
 
@@ -149,7 +212,9 @@ def read_judgements(
     """The groups of one side, tokenised into `folder`; None if nothing fell into the held-out share. With
     too_long=leave_out, a group with an answer that does not fit is left out."""
     left_out: Counter[str] = Counter()
-    groups = groups_of(side.records(), ties=ties, left_out=left_out, thumbs=thumbs)
+    weights = JudgeWeights(side.data.weights if isinstance(side.data, JudgementDataSettings) else {})
+    records = side.records()
+    groups = map(weights.weighted, groups_of(records, ties=ties, left_out=left_out, thumbs=thumbs))
     first = next(groups, None)
     if first is None:
         if side.may_be_empty:
@@ -175,6 +240,7 @@ def read_judgements(
                 pairs.extend(group.pairs)
                 pair_starts.append(len(pairs))
                 approvals.append(group.approval)
+                weights.count(group)
                 count_places(group.comparisons, places)
                 comparisons.add(group.comparisons)
     except NoRowsError as error:
@@ -184,6 +250,7 @@ def read_judgements(
         raise DataError(side.report.nothing("judgements to learn from", expected, left_out)) from error
     if not side.held_out:
         _check(pairs, approvals, side.data.source)
+        weights.refuse_unused()
     return Judgements(
         TokenStore(folder),
         np.array(starts, np.int64),
@@ -192,6 +259,7 @@ def read_judgements(
         np.array(approvals, np.float64),
         tuple(comparisons.kept),
         places,
+        weights.shares(),
         left_out + side.report.left_out,
         writer.report.truncated,
     )
@@ -258,6 +326,6 @@ def read_both(
             side.tell(run, judgements.words(side.words, cut_words(data, model.context_length)), judgements.left_out)
     train, held = found
     assert train is not None
-    for fact in one_sided(train.places):
+    for fact in (*one_sided(train.places), *words_of_shares(train.shares)):
         run.notice(fact)
     return train, held

@@ -15,13 +15,20 @@ from steersman.judging.reading import difference_in_words
 from steersman.loading.sources import hash_of_source
 from steersman.records import Record
 from steersman.settings.parts import DataSettings
+from steersman.settings.reward import JudgementDataSettings
 from steersman.training_data.chat import settle_template
 
 
 def content_of(data: DataSettings) -> dict[str, str]:
     """Hashes of the data, for the stamp: a run does not continue with other data."""
-    sources = {"train": data.source, **({"held out": data.held_out} if isinstance(data.held_out, str) else {})}
+    more = {f"more {number}": source for number, source in enumerate(more_sources(data), 1)}
+    sources = {"train": data.source, **more, **({"held out": data.held_out} if isinstance(data.held_out, str) else {})}
     return {name: hash_of_source(source) for name, source in sources.items()}
+
+
+def more_sources(data: DataSettings) -> tuple[str, ...]:
+    """Further sources of the training side, where the settings have them."""
+    return tuple(data.more) if isinstance(data, JudgementDataSettings) else ()
 
 
 @runtime_checkable
@@ -72,19 +79,27 @@ class DataSide:
         if held_out and not data.held_out:
             return iter(())
         source = data.held_out if held_out and isinstance(data.held_out, str) else data.source
-        records = load_records(
-            source,
-            format=data.format,
-            split=data.split if source == data.source else None,
-            strict=data.strict,
-            quarantine=self.quarantine,
-            report=self.report,
-        )
+        # a second source to hold out stands for itself; a share is taken of all
+        further = () if source != data.source else more_sources(data)
+        read = [self._read(place, number) for number, place in enumerate((source, *further))]
+        records = itertools.chain.from_iterable(read)
         records = under_template(data.template, records)
         if isinstance(data.held_out, float) and data.held_out > 0:
             shares = {"train": 1.0 - data.held_out, "held out": data.held_out}
             records = (record for record in records if (split_of(record, shares) == "held out") == held_out)
         return itertools.islice(records, data.limit)
+
+    def _read(self, source: str, number: int) -> Iterator[Record]:
+        """The records of one source. Bad rows of a further one are kept in a file of their own."""
+        kept = self.quarantine
+        return load_records(
+            source,
+            format=self.data.format if number == 0 else None,
+            split=self.data.split if source == self.data.source else None,
+            strict=self.data.strict,
+            quarantine=kept if kept is None or number == 0 else kept.with_name(f"{kept.stem}-{number}{kept.suffix}"),
+            report=self.report,
+        )
 
     @staticmethod
     def settle_template(run: RunContext, data: DataSettings, tokeniser: Any) -> None:

@@ -109,7 +109,9 @@ def report(run: RunContext, reader: Reader, train: Judgements, held_out: Judgeme
     except DataError as error:
         run.notice(f"no report on held-out judgements: {error}")
         return
-    atomic_write_text(run.path / "quality.json", json.dumps(plain(quality), indent=1))
+    atomic_write_text(
+        run.path / "quality.json", json.dumps({**plain(quality), "contributed": plain(list(train.shares))}, indent=1)
+    )
     if not run.job.quiet:
         for line in lines_of(quality):
             console().print(line)

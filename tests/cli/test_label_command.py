@@ -497,3 +497,36 @@ def test_the_command_starts_without_torch():
         "sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_sitting_writes_into_a_project_and_goes_on_there(terminal, tmp_path):
+    from steersman.store.database import open_store
+    from steersman.store.events import read_events
+    from steersman.store.projects import create_project
+    from steersman.store.reading import cursor_of, read_records
+
+    store = str(tmp_path / "studio.db")
+    answers = write_answers(tmp_path / "answers.jsonl", 4)
+    with open_store(store, create=True) as database:
+        project = create_project(database, "helpful")
+        words = (answers, "--out", "studio:helpful", "--annotator", "ann")
+        person = terminal(*words, STEERSMAN_STORE=store)
+        person.wait_for(r"0 of 4")
+        person.judge("a", "A is better")
+        first = list(read_records(project, cursor_of(project)))  # saved before the next appeared
+        assert [record.annotator for record in first] == ["ann"]
+        person.judge("t", "saved: a tie")
+        person.judge("s", "skipped")
+        person.judge("u", "undone; it had been skipped")
+        person.judge("u", "undone; it was: a tie")
+        person.judge("x", "both bad")
+        assert person.quit() == 0
+        said = person.raw.decode().replace("\r\n", "")
+        assert re.search(r"next: steersman reward --model model-\w+ --data studio:helpful --out helpful-reward", said)
+        again = terminal(*words, STEERSMAN_STORE=store)
+        again.wait_for("2 of 4")
+        again.judge("u", "undone; it was: both bad")
+        assert again.quit() == 0
+        assert list(read_records(project, cursor_of(project)))[-1] == first[0]
+        kinds = [event.kind for event in read_events(project)]
+        assert kinds == ["session", "label", "label", "skip", "undo", "undo", "label", "session", "undo"]

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +16,8 @@ from steersman.errors import DataError, UsageError
 from steersman.printing import say, say_json, tell
 
 if TYPE_CHECKING:
-    from steersman.judging.ledger import Ledger
-    from steersman.judging.queue import Item, Queue
+    from steersman.judging.keeper import LabelKeeper
+    from steersman.judging.queue import Item, Queue, QueuePlan
     from steersman.records import Record
 
 EXAMPLE = (
@@ -35,10 +36,11 @@ Sources = Annotated[
     ),
 ]
 Out = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        help="File for the judgements; the same command continues where it stopped. Default: "
-        "ANSWERS.ANNOTATOR.MODE.jsonl"
+        help="File for the judgements, or studio:PROJECT; the same command continues where it stopped. Default: "
+        "ANSWERS.ANNOTATOR.MODE.jsonl",
+        show_default=False,
     ),
 ]
 Annotator = Annotated[str | None, typer.Option(help="The annotator's name or pseudonym. Default: your login name.")]
@@ -100,22 +102,42 @@ def label(
         require_terminal()
     entries = gather(record for source in answers for record in _read(source, mode))
     queue = make_queue(entries, plan)
-    path = _default_out(answers, who, mode) if out is None else out
-    if summary and not path.exists():
-        raise DataError(f"{path} does not exist yet: there are no judgements")
-    if path.exists() and any(Path(source).exists() and path.samefile(source) for source in answers):
-        raise UsageError(f"--out {path} is one of the files to judge; give another file for the judgements")
-    with Ledger(path, mode=mode, annotator=who, now=_now) as ledger:
+    with _opened(out, answers, plan, summary=summary) as ledger:
         for notice in ledger.notices:
             tell(f"  {notice}")
-        ledger.check_prompts({prompt_key(entry.prompt) for entry in entries}, ", ".join(answers))
+        if isinstance(ledger, Ledger):  # a project holds judgements of many sources
+            ledger.check_prompts({prompt_key(entry.prompt) for entry in entries}, ", ".join(answers))
         if not summary:
             ledger.open_sitting(mode=mode, seed=seed, pairs=pairs, part=part, items=len(queue.items), answers=answers)
             _sit(queue, ledger, ask_strength=strength)
         _say_summary(queue, ledger, as_json=json)
 
 
-def _sit(queue: "Queue", ledger: "Ledger", *, ask_strength: bool) -> None:
+@contextmanager
+def _opened(out: str | None, answers: list[str], plan: "QueuePlan", *, summary: bool) -> "Iterator[LabelKeeper]":
+    """The label file, or the project, that judgements go to."""
+    from steersman.judging.ledger import Ledger
+
+    if out is not None and out.startswith("studio:"):
+        from steersman.assemble.label import ProjectLedger
+        from steersman.store.sources import parsed_source
+
+        source = parsed_source(out.removeprefix("studio:"))
+        if source.snapshot is not None or source.round:
+            raise UsageError(f"--out {out}: judgements go into a project, studio:PROJECT")
+        with source.opened() as project:
+            yield ProjectLedger(project, source, mode=plan.mode, annotator=plan.annotator)
+        return
+    path = _default_out(answers, plan.annotator, plan.mode) if out is None else Path(out)
+    if summary and not path.exists():
+        raise DataError(f"{path} does not exist yet: there are no judgements")
+    if path.exists() and any(Path(source).exists() and path.samefile(source) for source in answers):
+        raise UsageError(f"--out {path} is one of the files to judge; give another file for the judgements")
+    with Ledger(path, mode=plan.mode, annotator=plan.annotator, now=_now) as ledger:
+        yield ledger
+
+
+def _sit(queue: "Queue", ledger: "LabelKeeper", *, ask_strength: bool) -> None:
     from steersman.judging.sitting import Sitting
     from steersman.judging.terminal import Terminal
 
@@ -124,7 +146,7 @@ def _sit(queue: "Queue", ledger: "Ledger", *, ask_strength: bool) -> None:
         Sitting(queue.items, ledger, terminal, ask_strength=ask_strength, clock=time.monotonic, fancy=fancy).run()
 
 
-def _say_summary(queue: "Queue", ledger: "Ledger", *, as_json: bool) -> None:
+def _say_summary(queue: "Queue", ledger: "LabelKeeper", *, as_json: bool) -> None:
     from steersman.judging.queue import pending
     from steersman.judging.tally import in_words, tally
 
@@ -133,7 +155,7 @@ def _say_summary(queue: "Queue", ledger: "Ledger", *, as_json: bool) -> None:
     if as_json:
         counts = {"to judge": len(left), "skipped": len(ledger.skipped)}
         facts = {"identical": queue.identical, "alone": queue.alone, "next": _next_command(items, ledger)}
-        return say_json({"out": str(ledger.path), **asdict(tally(ledger.records)), **counts, **facts})
+        return say_json({"out": ledger.place, **asdict(tally(ledger.records)), **counts, **facts})
     for line in in_words(tally(ledger.records), left=len(left), skipped=len(ledger.skipped), mode=ledger.mode):
         say(f"  {line}")
     if queue.identical or queue.alone:
@@ -141,10 +163,10 @@ def _say_summary(queue: "Queue", ledger: "Ledger", *, as_json: bool) -> None:
     if ledger.records:
         say(f"  next: {_next_command(items, ledger)}")
         return None
-    return say(f"  nothing is judged yet; judgements will be saved in {ledger.path}")
+    return say(f"  nothing is judged yet; judgements will be saved in {ledger.place}")
 
 
-def _next_command(items: tuple["Item", ...], ledger: "Ledger") -> str:
+def _next_command(items: tuple["Item", ...], ledger: "LabelKeeper") -> str:
     """Train on the judgements: the model that gave most of the answers, if they say which."""
     from collections import Counter
 
@@ -152,10 +174,12 @@ def _next_command(items: tuple["Item", ...], ledger: "Ledger") -> str:
 
     models = Counter(answer.model for item in items for answer in item.completions if answer.model)
     if not models:
-        return command_line("data", "inspect", ledger.path)
+        return command_line("data", "inspect", ledger.place)
     stage = "sft" if ledger.mode == "demonstrate" else "reward"
-    out = ledger.path.with_name(f"{ledger.path.name.removesuffix('.jsonl')}-{stage}")
-    return command_line(stage, "--model", models.most_common(1)[0][0], "--data", ledger.path, "--out", out)
+    name = ledger.place.removeprefix("studio:").partition("?")[0].removesuffix(".jsonl")
+    return command_line(
+        stage, "--model", models.most_common(1)[0][0], "--data", ledger.place, "--out", f"{name}-{stage}"
+    )
 
 
 def _read(source: str, mode: str) -> Iterator["Record"]:

@@ -70,6 +70,14 @@ class Ledger:
         return self._history.path
 
     @property
+    def place(self) -> str:
+        return str(self.path)
+
+    def scratch(self, item: str) -> Path:
+        """The file in which an editor writes the answer to this item."""
+        return self.path.with_name(f"{self.path.name}.{item}.md")
+
+    @property
     def judged(self) -> set[str]:
         return {act.item for act in self.acts if act.record is not None}
 

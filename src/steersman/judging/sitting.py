@@ -16,8 +16,9 @@ from typing import Protocol, runtime_checkable
 from steersman.errors import Preempted
 from steersman.inert import as_typed
 from steersman.judging.editor import Buffer
+from steersman.judging.history import SaveError
+from steersman.judging.keeper import LabelKeeper
 from steersman.judging.layout import FANCY, PLAIN, painted
-from steersman.judging.ledger import Ledger, SaveError
 from steersman.judging.queue import Item, pending
 from steersman.judging.screen import ProgressLine, draw
 from steersman.judging.session import (
@@ -67,7 +68,7 @@ class Sitting:
     def __init__(
         self,
         items: Sequence[Item],
-        ledger: Ledger,
+        ledger: LabelKeeper,
         page: Page,
         *,
         ask_strength: bool = False,
@@ -91,8 +92,8 @@ class Sitting:
             if key == "terminate":
                 self._perform(Draft(self.state.buffer.text)) if self.state.phase == "write" else None
                 raise Preempted(
-                    f"stopped by a signal; all {len(self.ledger.judged)} judgements are in {self.ledger.path}, and the "
-                    "same command continues from here"
+                    f"stopped by a signal; all {len(self.ledger.judged)} judgements are in {self.ledger.place}, and "
+                    "the same command continues from here"
                 )
             before = self.state.item
             self.state, effects = press(self.state, key)
@@ -179,7 +180,7 @@ class Sitting:
         return self.ledger.draft(item.id)
 
     def _editing(self, item: Item) -> Path:
-        return self.ledger.path.with_name(f"{self.ledger.path.name}.{item.id}.md")
+        return self.ledger.scratch(item.id)
 
     def _take_back(self, item: Item, path: Path) -> str:
         written = as_typed(path.read_bytes().decode("utf-8", "replace")).split(SCISSORS)[0].strip("\n").rstrip()

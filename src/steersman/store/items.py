@@ -206,6 +206,13 @@ def _stored(row: Any, answers: Sequence[str]) -> StoredItem:
     return StoredItem(row.id, row.key, content, row.round_name or "", row.overlap, row.free, row.turn, row.reason, gold)
 
 
+def item_with_key(found: Project, new: NewItem) -> int:
+    """The id of an item that has been added."""
+    query = select(item.c.id).where(item.c.project_id == found.id, item.c.key == item_key(new))
+    with found.database.read() as connection:
+        return connection.execute(query).scalar_one()
+
+
 def list_items(found: Project, *, after: int = 0, kind: str | None = None, limit: int = BATCH) -> list[StoredItem]:
     """Items after an id, in the order in which they came: the next page begins after the last one's id."""
     query = select(item.c.id).where(item.c.project_id == found.id, item.c.id > after)

@@ -112,9 +112,11 @@ def _say(found: Project, said: Submission, kind: str, body: Mapping[str, Any]) -
         return Receipt(act.append(kind, body), kind, False)
 
 
-def undo_last(found: Project, annotator_name: str, key: str, *, lease: float = LEASE) -> Undone | None:
-    """Take back an annotator's last act that stands, across submissions and days. The task is theirs again, unless
-    others have taken its place meanwhile. None if there is nothing to undo."""
+def undo_last(
+    found: Project, annotator_name: str, key: str, *, number: int | None = None, lease: float = LEASE
+) -> Undone | None:
+    """Take back an annotator's last act that stands, across submissions and days; or the one of this number. The task
+    is theirs again, unless others have taken its place meanwhile. None if there is nothing to undo."""
     with found.database.write() as connection:
         locked = lock_project(connection, found)
         who = annotators_named(connection, found.id, [annotator_name])[annotator_name]
@@ -123,15 +125,17 @@ def undo_last(found: Project, annotator_name: str, key: str, *, lease: float = L
             row = known[key]
             was = connection.execute(_numbered(found, row.refers)).one()
             return Undone(receipt_of(row, who, was.item_id), was.kind, was.item_id, json.loads(was.body))
-        was = connection.execute(_last_act(found, who)).first()
+        last = _last_act(found, who)
+        was = connection.execute(last if number is None else last.where(event.c.number == number)).first()
         if was is None:
             return None
         new = NewEvent("undo", key, was.item_id, who, was.name, was.number)
-        number = append(connection, locked, [new])[0]
+        undoing = append(connection, locked, [new])[0]
         stands = was.kind in LABELS and settle(connection, found.id, (was.item_id, who, was.name)) is not None
-        if was.kind in ("label", "edit", "skip") and not stands and _item(connection, found, was.item_id).overlap:
+        handed_out = was.kind in ("label", "edit", "skip") and was.item_id is not None
+        if handed_out and not stands and _item(connection, found, was.item_id).overlap:
             reopen_claim(connection, found.id, was.item_id, who, time.time() + lease)
-        return Undone(Receipt(number, "undo", False), was.kind, was.item_id, json.loads(was.body))
+        return Undone(Receipt(undoing, "undo", False), was.kind, was.item_id, json.loads(was.body))
 
 
 def revisit_skipped(found: Project, annotator_name: str, key: str) -> list[int]:
@@ -145,6 +149,26 @@ def revisit_skipped(found: Project, annotator_name: str, key: str) -> list[int]:
         items = forget_skips(connection, who)
         append(connection, locked, [NewEvent("revisit", key, annotator_id=who, body={"items": items})])
         return items
+
+
+def note_session(found: Project, annotator_name: str, key: str, facts: Mapping[str, Any]) -> int:
+    """Keep how a client began its work: with which settings, say."""
+    return _note(found, annotator_name, "session", key, facts)
+
+
+def skip_unknown(found: Project, annotator_name: str, key: str, facts: Mapping[str, Any]) -> int:
+    """Keep a skip of something that the project has no item for yet. `facts` name it as `item`."""
+    return _note(found, annotator_name, "skip", key, facts)
+
+
+def _note(found: Project, annotator_name: str, kind: str, key: str, facts: Mapping[str, Any]) -> int:
+    with found.database.write() as connection:
+        locked = lock_project(connection, found)
+        who = annotators_named(connection, found.id, [annotator_name])[annotator_name]
+        known = known_keys(connection, found.id, [key])
+        if key in known:
+            return receipt_of(known[key], who, None).number
+        return append(connection, locked, [NewEvent(kind, key, annotator_id=who, body=facts)])[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ MAY_IMPORT = {
         "evaluate watch"
     ),
     "harbour": "errors records constitution maths text models data reward",
-    "judging": "inert errors records constitution runs",
+    "judging": "inert errors records constitution runs store",
     "reports": "secrets errors records constitution maths runs evaluate watch pages harbour",
     "execution": "printing secrets errors settings maths batches runs models parallel data train",
     "loading": (

@@ -4,10 +4,10 @@ import pytest
 from sqlalchemy import text
 from store_pairs import pair, pairs_in
 
-from steersman.assemble.label import ProjectLedger
 from steersman.judging.history import SaveError
 from steersman.judging.keeper import LabelKeeper
 from steersman.judging.ledger import Ledger
+from steersman.judging.project import ProjectLedger
 from steersman.records import Completion, Demonstration, Prompt
 from steersman.store.labelling import Submission, submit_label
 from steersman.store.reading import cursor_of, read_labels

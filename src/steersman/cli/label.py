@@ -119,7 +119,7 @@ def _opened(out: str | None, answers: list[str], plan: "QueuePlan", *, summary: 
     from steersman.judging.ledger import Ledger
 
     if out is not None and out.startswith("studio:"):
-        from steersman.assemble.label import ProjectLedger
+        from steersman.judging.project import ProjectLedger
         from steersman.store.sources import parsed_source
 
         source = parsed_source(out.removeprefix("studio:"))

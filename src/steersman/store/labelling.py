@@ -132,9 +132,9 @@ def undo_last(
         new = NewEvent("undo", key, was.item_id, who, was.name, was.number)
         undoing = append(connection, locked, [new])[0]
         stands = was.kind in LABELS and settle(connection, found.id, (was.item_id, who, was.name)) is not None
-        handed_out = was.kind in ("label", "edit", "skip") and was.item_id is not None
-        if handed_out and not stands and _item(connection, found, was.item_id).overlap:
-            reopen_claim(connection, found.id, was.item_id, who, time.time() + lease)
+        held = was.item_id if was.kind in ("label", "edit", "skip") and not stands else None
+        if held is not None and _item(connection, found, held).overlap:
+            reopen_claim(connection, found.id, held, who, time.time() + lease)
         return Undone(Receipt(undoing, "undo", False), was.kind, was.item_id, json.loads(was.body))
 
 

@@ -1,4 +1,4 @@
-"""`steersman label --out studio:PROJECT`: a sitting in the terminal whose judgements go into a project."""
+"""A sitting in the terminal whose judgements go into a project: `steersman label --out studio:PROJECT`."""
 
 import uuid
 from collections.abc import Iterator

@@ -21,7 +21,7 @@ from steersman.store.labelling import (
     undo_last,
 )
 from steersman.store.projects import create_project, set_role
-from steersman.store.standing import rebuild, standing_at, standing_now
+from steersman.store.standing import judged_at, rebuild, standing_at, standing_now
 
 _numbers = itertools.count()
 LEFT, RIGHT = {"preference": 1.0}, {"preference": 0.0}
@@ -194,3 +194,16 @@ def test_what_counts_follows_from_the_events_at_every_cursor(database, acts):
     assert rebuild(project) == len(before)
     with database.read() as connection:
         assert [row.number for row in connection.execute(standing_now(project.id))] == before
+
+
+def test_reading_a_cursor_looks_up_each_labels_undos_by_an_index(project):
+    """Otherwise it takes the square of the number of events: 25 s for 5,000 labels, measured."""
+    if project.database.place.path is None:
+        pytest.skip("PostgreSQL plans by what the tables hold")
+    with project.database.read() as connection:
+        for query in (standing_at(project.id, 9).limit(5), judged_at(project.id, 9, [1, 2])):
+            words = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+            plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {words}")]
+            undos = [line for line in plan if "event_" in line.split(" ")[1]]
+            assert undos
+            assert all("ix_event_project_id_refers (project_id=? AND refers=?)" in line for line in undos)

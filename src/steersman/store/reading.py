@@ -19,7 +19,7 @@ from steersman.store.content import BESIDE, WHOLE, Content, GivenVerdict, parts_
 from steersman.store.items import StoredItem, items_with
 from steersman.store.projects import Project
 from steersman.store.schema import annotator, event, item, project, round_
-from steersman.store.standing import standing_at
+from steersman.store.standing import judged_at, standing_at
 
 PAGE = 1000
 
@@ -99,8 +99,7 @@ def read_unjudged(found: Project, cursor: Cursor) -> Iterator[StoredItem]:
     while True:
         with found.database.read() as connection:
             ids = list(connection.execute(query.where(item.c.id > after).limit(PAGE)).scalars())
-            labelled = standing_at(found.id, cursor.head).where(event.c.item_id.in_(ids))
-            judged = {row.item_id for row in connection.execute(labelled)}
+            judged = set(connection.execute(judged_at(found.id, cursor.head, ids)).scalars())
             items = items_with(connection, [number for number in ids if number not in judged])
         yield from (items[number] for number in ids if number in items)
         if len(ids) < PAGE:

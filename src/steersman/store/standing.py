@@ -64,13 +64,7 @@ def rebuild(found: Project) -> int:
 
 def standing_at(project_id: int, head: int) -> Any:
     """The events of the labels that counted at a cursor, in order of their numbers."""
-    later, undo, undo_of_later = event.alias("later"), event.alias("undo"), event.alias("undo_of_later")
-
-    def undone(of: Any, by: Any) -> Any:
-        return exists().where(
-            by.c.project_id == project_id, by.c.refers == of.c.number, by.c.kind == "undo", by.c.number <= head
-        )
-
+    later = event.alias("later")
     replaced = exists().where(
         and_(
             later.c.item_id == event.c.item_id,
@@ -79,14 +73,31 @@ def standing_at(project_id: int, head: int) -> Any:
             later.c.number > event.c.number,
             later.c.number <= head,
             later.c.kind.in_(LABELS),
-            ~undone(later, undo_of_later),
+            ~_undone(later, project_id, head),
         )
     )
     return (
         select(event)
         .where(event.c.project_id == project_id, event.c.number <= head, event.c.kind.in_(LABELS))
-        .where(~undone(event, undo), ~replaced)
+        .where(~_undone(event, project_id, head), ~replaced)
         .order_by(event.c.number)
+    )
+
+
+def judged_at(project_id: int, head: int, items: Sequence[int]) -> Any:
+    """Which of these items had a label that counted at a cursor."""
+    of_items = (event.c.item_id.in_(items), event.c.kind.in_(LABELS), event.c.number + 0 <= head)
+    return select(event.c.item_id).where(*of_items, ~_undone(event, project_id, head)).distinct()
+
+
+def _undone(of: Any, project_id: int, head: int) -> Any:
+    undo = event.alias()
+    # `+ 0`: a database that knows nothing of the rows would look through all events up to the cursor for each label.
+    return exists().where(
+        undo.c.project_id == project_id,
+        undo.c.refers == of.c.number,
+        undo.c.kind == "undo",
+        undo.c.number + 0 <= head,
     )
 
 

@@ -64,7 +64,7 @@ MAY_IMPORT = {
 BELOW_ASSEMBLE = " ".join(MAY_IMPORT)
 MAY_IMPORT |= {
     "assemble": BELOW_ASSEMBLE,
-    "rounds": "secrets errors settings runs",
+    "rounds": "secrets errors settings runs store",
     "api": "printing errors records settings data reward execution loading assemble",
     "demo": f"{BELOW_ASSEMBLE} assemble",
     "cli": f"{BELOW_ASSEMBLE} assemble demo rounds",

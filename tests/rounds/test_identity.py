@@ -69,3 +69,29 @@ def test_a_choice_is_no_file_even_if_there_is_one_of_its_name(hashes_of, tmp_pat
     before = hashes_of()
     (tmp_path / "auto").write_text("a file")
     assert hashes_of() == before
+
+
+def test_new_judgements_in_a_project_change_the_stages_that_read_it_and_a_snapshot_stays(
+    hashes_of, tmp_path, monkeypatch
+):
+    from store_pairs import pair
+
+    from steersman.store.database import open_store
+    from steersman.store.imports import ImportReport, Wishes, from_records, import_arriving
+    from steersman.store.projects import create_project
+    from steersman.store.snapshots import freeze
+
+    monkeypatch.setenv("STEERSMAN_STORE", str(tmp_path / "studio.db"))
+    recipes = [
+        f'[stages.a]\ncommand = "write"\ndata = "studio:helpful{snapshot}"\n' for snapshot in ("", "?snapshot=1")
+    ]
+    with open_store(create=True) as database:
+        project = create_project(database, "helpful")
+        import_arriving(project, from_records([pair(1, annotator="ann")], Wishes()), ImportReport())
+        freeze(project)
+        before = [hashes_of(recipe)["a"] for recipe in recipes]
+        assert [hashes_of(recipe)["a"] for recipe in recipes] == before
+        import_arriving(project, from_records([pair(2, annotator="ann")], Wishes()), ImportReport())
+        after = [hashes_of(recipe)["a"] for recipe in recipes]
+    assert after[0] != before[0]
+    assert after[1] == before[1]

@@ -22,6 +22,7 @@ LENGTH = 12
 # The same as `is_manner` for the commands that leave a file.
 MANNER_OF_FILES = {"device", "force", "prompts_at_once"}
 _EMBEDDED = "harbour:"
+_PROJECT = "studio:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,10 @@ def _content(text: str) -> str | None:
     none."""
     if text.startswith(_EMBEDDED):
         return _digest_of_files(Path(__file__).parents[1] / "harbour")
+    if text.startswith(_PROJECT):
+        from steersman.store.sources import content_of_source
+
+        return content_of_source(text.removeprefix(_PROJECT))
     for candidate in dict.fromkeys([text, text.partition("?")[0], text.rpartition(":")[0], text.partition(":")[2]]):
         path = Path(candidate).expanduser() if candidate else None
         if path is not None and _is_there(path):

@@ -39,7 +39,7 @@ def test_a_project_is_made_filled_listed_exported_and_frozen(place, capsys):
     assert (shown["name"], shown["labels"], shown["items"]) == ("helpful", 5, 9)
     assert call(["studio", "export", "helpful", "all.jsonl", "--json"]) == 0
     assert said(capsys)["rows"] == 9
-    assert "Licence: CC-BY-4.0" in (place / "all.card.md").read_text()
+    assert "Licence: CC-BY-4.0" in (place / "all.jsonl.card.md").read_text()
     assert call(["studio", "snapshot", "helpful", "--json"]) == 0
     assert said(capsys)["source"] == "studio:helpful?snapshot=1"
     assert call(["data", "inspect", "studio:helpful?snapshot=1", "--json"]) == 0

@@ -94,7 +94,7 @@ def test_the_two_cards_are_equal_but_for_the_name(project, tmp_path):
     # two labels of the first comparison: first, tie
     assert card["agreement"] == {"items": 1, "percent": 0.0, "alpha": 0.0}
     assert card["columns"]["shown"]["rows"] == 3
-    text = (tmp_path / "one.card.md").read_text()
+    text = (tmp_path / "one.jsonl.card.md").read_text()
     assert "Prefer the kind answer." in text
     assert "Licence: not stated" in text
 
@@ -207,7 +207,7 @@ def test_rounds_are_exported_one_by_one(project, tmp_path):
 def test_a_full_export_names_the_files_that_it_can_write(project, tmp_path):
     with pytest.raises(UsageError, match=r"written as \.jsonl, \.jsonl\.gz, \.parquet"):
         export_project(project, tmp_path / "out.csv")
-    export_project(project, tmp_path / "nothing.parquet")
+    export_project(project, tmp_path / "empty.parquet")  # its card is another file than that of empty.jsonl
     export_project(project, tmp_path / "empty.jsonl")
     with pytest.raises(UsageError, match="--force to overwrite"):
         export_project(project, tmp_path / "empty.jsonl")

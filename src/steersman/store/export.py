@@ -57,8 +57,7 @@ def export_project(
 
 def card_paths(path: Path) -> tuple[Path, Path]:
     """Where the data card of an export lies: as JSON, and as Markdown."""
-    name = path.name.removesuffix(".gz").rpartition(".")[0]
-    return path.with_name(f"{name}.card.json"), path.with_name(f"{name}.card.md")
+    return path.with_name(f"{path.name}.card.json"), path.with_name(f"{path.name}.card.md")
 
 
 def write_card(card: Card, as_json: Path, as_text: Path) -> None:

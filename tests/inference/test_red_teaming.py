@@ -11,7 +11,7 @@ from plainly import write_rows
 
 from steersman.assemble.red_team import run_red_team
 from steersman.constitution.variety import Variety, alikeness, word_pairs
-from steersman.errors import DataError
+from steersman.errors import DataError, ModelError
 from steersman.inference import red_team_batches
 from steersman.inference.draw import AnsweringModel
 from steersman.inference.red_teaming import RedTeamer, as_row, from_row, sorted_out
@@ -194,6 +194,16 @@ def test_the_most_harmful_are_kept(settings, tmp_path):
     assert scores == means[:3]
     assert found.score == pytest.approx(sum(means[:3]) / 3)
     assert found.score_of_all == pytest.approx(sum(means) / 6)
+
+
+def test_a_model_that_is_not_there_leaves_no_run(settings, tmp_path, monkeypatch):
+    def gone(name: str, device: str) -> None:
+        raise ModelError(f"{name} is not there")
+
+    monkeypatch.setattr(red_team_batches, "open_any_model", gone)
+    with pytest.raises(ModelError, match="is not there"):
+        run_red_team(settings(), quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_model_that_writes_nothing_new_is_an_error(settings):

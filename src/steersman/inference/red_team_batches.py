@@ -131,8 +131,9 @@ class RedTeamBatches:
         if not path.is_file():
             if self.run.folder.stop_requested():
                 raise Preempted(f"stopped before batch {number + 1} of the {what}, as asked; the same command goes on")
+            text = "".join(f"{line}\n" for line in write(number))
             path.parent.mkdir(exist_ok=True)
-            atomic_write_text(path, "".join(f"{line}\n" for line in write(number)))
+            atomic_write_text(path, text)
         lines = path.read_bytes().splitlines()
         step = number + 1 if what == "candidates" else len([*path.parent.parent.glob("candidates/*")]) + number + 1
         self.run.folder.journal({"step": step, what: len(lines)})

@@ -116,7 +116,7 @@ def test_the_pipeline_survives_kills_at_random_moments(kills: int, tiny_llama, t
     landed = 0
     for _ in range(kills):
         running = Forked(command(tmp_path / "killed"), log)
-        time.sleep(draw.uniform(0.1, 0.6) * took)
+        time.sleep(draw.uniform(0.05, 0.3) * took)
         if running.code() is None:
             os.kill(running.pid, signal.SIGKILL)
         landed += wait(running) == -signal.SIGKILL

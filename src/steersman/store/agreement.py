@@ -10,8 +10,8 @@ from typing import Any
 
 
 class PairAgreement:
-    """Values by unit, added one by one. Units with one value say nothing. Memory grows with the number of units, by
-    some bytes for each."""
+    """Values by unit, added one by one. Units with one value say nothing. Each unit takes some hundred
+    bytes of memory."""
 
     def __init__(self) -> None:
         self._values: dict[bytes, Counter[str]] = {}

@@ -1,5 +1,7 @@
-"""Export of a project: full-fidelity JSONL or Parquet with a data card, or records in any other format. Memory does
-not grow with the project: rows are read in batches and written as they come."""
+"""Export of a project: full-fidelity JSONL or Parquet with a data card, or records in any other format.
+
+Rows are read in batches and written as they come. Only the card's agreement keeps something for each comparison.
+"""
 
 import json
 import os

@@ -31,6 +31,7 @@ LEFT_OUT = {
     "rounds.md": "executed in the tests of rounds",
     "harbour.md": "executed in tests/harbour",
     "constitution.md": "needs the answers of a model that follows instructions; executed in the tests of constitutions",
+    "judge.md": "asks endpoints that do not exist; its commands are executed in tests/judges",
     "coming-from-trl.md": "needs a checkpoint of TRL's PPOTrainer",
 }
 A_PERSON = ("label", "chat")
@@ -58,6 +59,7 @@ HASTE: dict[str, dict[str, str]] = {
     **dict.fromkeys(("ppo", "rloo"), FEW),
     "sample": {"max_new_tokens": "6", "prompts.limit": "4", "device": "cpu"},
     "score": {"device": "cpu"},
+    "judge": {"run.device": "cpu", "data.limit": "2"},
     "evaluate": {"run.device": "cpu", "run.threads": "1", "prompts.limit": "4"},
 }
 """Settings that take the place of those of a page, for haste."""

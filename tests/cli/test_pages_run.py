@@ -21,14 +21,14 @@ RECIPES = ROOT / "src" / "steersman" / "recipes"
 PAGES = [
     *("README.md", "best-of-n.md", "classifier.md", "compare.md", "detoxify.md", "dpo.md", "environments.md"),
     *("evaluate.md", "ilql.md", "labelling.md", "overoptimisation.md", "plan.md", "ppo.md", "report.md", "reward.md"),
-    *("rloo.md", "scorers.md", "watch.md"),
+    *("rloo.md", "scorers.md", "studio.md", "watch.md"),
 ]
 # page, or page and the beginning of a command -> why it is not executed here
 LEFT_OUT = {
     "data.md": "executed in test_documented_commands.py",
     "runs.md": "executed in test_documented_commands.py",
     "quickstart.md": "executed in tests/demo, which takes minutes",
-    "rounds.md": "executed in the tests of rounds",
+    "rounds.md": "executed in test_rounds.py",
     "harbour.md": "executed in tests/harbour",
     "constitution.md": "needs the answers of a model that follows instructions; executed in the tests of constitutions",
     "judge.md": "asks endpoints that do not exist; its commands are executed in tests/judges",
@@ -105,6 +105,7 @@ def made(tmp_path_factory) -> Path:
     texts = [f"{draw.choice(['kind', 'vile'])} word {i}" for i in range(24)]
     lines = "".join(f"{text},{'toxic' if 'vile' in text else 'fine'}\n" for text in texts)
     (place / "labelled.csv").write_text("text,label\n" + lines)
+    (place / "guidelines.md").write_text("Prefer the kinder answer.\n")
     (place / "mine.py").write_text("def short_and_kind(answer):\n    return -float(len(answer))\n")
     shutil.copytree(ROOT / "docs", place / "docs", ignore=shutil.ignore_patterns("*.md"))
     with pytest.MonkeyPatch.context() as patch:
@@ -122,6 +123,7 @@ def made(tmp_path_factory) -> Path:
         ):
             assert call(in_haste(line)) == 0, line
     shutil.copytree(place / "runs" / "reward", place / "runs" / "reward-held-out")
+    shutil.copy(place / "judgements.jsonl", place / "labels.jsonl")
     return place
 
 
@@ -133,7 +135,7 @@ MAKES = {
     "dpo.md": ("runs/dpo",),
     "evaluate.md": ("runs/evaluation",),
     "ilql.md": ("scored.jsonl",),
-    "labelling.md": ("answers.jsonl",),
+    "labelling.md": ("answers.jsonl", "labels.jsonl"),
     "ppo.md": ("runs/ppo",),
     "reward.md": ("runs/reward", "scored.jsonl"),
     "scorers.md": ("runs/ppo", "scored.jsonl"),

@@ -1,11 +1,14 @@
 """`steersman rounds` on real commands."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 from commandline import call
+from shown import ROOT, shown
 
 RECIPE = """
 out = "out"
@@ -84,3 +87,26 @@ def test_a_stage_that_fails_in_a_process_is_told_with_its_last_lines_and_exit_co
     shown = capsys.readouterr().err
     assert "the stage 'answers' ended with exit code 4" in shown
     assert "nowhere/at-all" in shown
+
+
+IN_HASTE = [
+    *("sft.data.source=harbour:demonstrations?count=24", "sft.data.held_out=none", "sft.train.steps=1"),
+    *("reward.data.source=harbour:comparisons?count=24", "reward.data.held_out=none", "reward.train.steps=1"),
+    *("ppo.iterations=1", "ppo.prompts_per_iteration=4", "ppo.prompts.held_out=none", "ppo.sampling.max_new_tokens=4"),
+    "ppo.update.minibatches=1",
+]
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run(place, capsys):
+    page = ROOT / "docs" / "rounds.md"
+    (recipe,) = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+    (place / "loop.toml").write_text(recipe)
+    lines = [shlex.split(line)[1:] for line in shown(page)]
+    assert [words[:3] for words in lines if "run" in words] == [["rounds", "run", "loop.toml"]] * 3
+    ran: list[list[str]] = []
+    for words in lines:
+        assert call([*words, *IN_HASTE, "--json"]) == 0, words
+        found = json.loads(capsys.readouterr().out)
+        ran += [found["ran"]] if "ran" in found else []
+    assert ran == [["sft", "reward", "ppo"], [], ["ppo"]]

@@ -73,8 +73,9 @@ def test_other_data_are_another_run(tmp_path: Path):
 def test_a_run_that_trains_nothing_leaves_torch_as_it_is(tmp_path: Path):
     threads = torch.get_num_threads()
     with open_unloaded(job(tmp_path, threads=threads + 1), data={}, parents={}) as run:
-        assert torch.get_num_threads() == threads
+        assert torch.get_num_threads() == threads + 1
         assert run.token_budget == 77
+    assert torch.get_num_threads() == threads
     assert read_stamp(tmp_path / "run" / "stamp.json")["deterministic"] == {}
 
 

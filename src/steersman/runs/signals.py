@@ -19,6 +19,7 @@ PREEMPTED = 75
 RESUMABLE = (
     *("sft", "sample", "judge", "reward", "classifier", "ppo", "rloo"),
     *("evaluate", "best-of-n", "dpo", "ilql", "online-dpo", "constitution revise", "constitution red-team"),
+    *("rounds run", "constitution run"),
 )
 """The commands that go on where they stopped when they are called again."""
 

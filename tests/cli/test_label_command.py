@@ -15,6 +15,7 @@ import sys
 import termios
 import time
 from pathlib import Path
+from typing import Any
 
 import pyte
 import pytest
@@ -513,7 +514,7 @@ def test_a_sitting_writes_into_a_project_and_goes_on_there(terminal, tmp_path):
         person = terminal(*words, STEERSMAN_STORE=store)
         person.wait_for(r"0 of 4")
         person.judge("a", "A is better")
-        first = list(read_records(project, cursor_of(project)))  # saved before the next appeared
+        first: list[Any] = list(read_records(project, cursor_of(project)))  # saved before the next appeared
         assert [record.annotator for record in first] == ["ann"]
         person.judge("t", "saved: a tie")
         person.judge("s", "skipped")

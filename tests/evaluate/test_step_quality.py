@@ -6,7 +6,7 @@ import pytest
 
 from steersman.errors import DataError
 from steersman.evaluate.step_quality import lines_of_steps, measure_steps
-from steersman.reports.quality import _parts
+from steersman.reports.quality import parts_of_quality
 
 # called: right, right, wrong (the first wrong step is found); right, right, wrong (it is the second: missed);
 # right, wrong (there is none: not left alone); right
@@ -55,6 +55,6 @@ def test_what_does_not_occur_is_not_defined():
 
 
 def test_the_report_s_page_shows_it():
-    shown = str(list(_parts(measure_steps(PROBABILITIES, LABELS).as_dict())))
+    shown = str(list(parts_of_quality(measure_steps(PROBABILITIES, LABELS).as_dict())))
     assert "answers whose first wrong step is found" in shown
     assert "Calibration" in shown

@@ -126,6 +126,7 @@ SMALL = {
     "score": ["scorer.path={reward}"],
     "simulate": ["people={reward}"],
     "gate": ["faulty=keep"],
+    "judge": ["judge.model=harbour:base", "judge.mode=rate"],
 }
 
 

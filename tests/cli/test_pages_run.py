@@ -139,6 +139,7 @@ MAKES = {
     "ppo.md": ("runs/ppo",),
     "reward.md": ("runs/reward", "scored.jsonl"),
     "scorers.md": ("runs/ppo", "scored.jsonl"),
+    "studio.md": ("runs/reward",),
 }
 
 
@@ -150,6 +151,7 @@ def test_the_commands_of_the_page_run_one_after_the_other(page, made, tmp_path, 
         path = place / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     monkeypatch.chdir(place)
+    monkeypatch.setenv("STEERSMAN_STORE", str(place / "studio.db"))
     lines = shown(ROOT / "README.md" if page == "README.md" else ROOT / "docs" / page)
     broken: list[str] = []
     for line in lines:

@@ -23,4 +23,4 @@ def test_a_kind_has_a_title_a_command_and_a_name_for_its_steps(kind: str, title:
 
 
 def test_a_language_model_is_what_every_other_kind_makes():
-    assert {*RUN_KINDS} - {*WITH_LANGUAGE_MODEL} == {"reward", "classifier", "evaluate"}
+    assert {*RUN_KINDS} - {*WITH_LANGUAGE_MODEL} == {"reward", "classifier", "evaluate", "red-team", "revise", "judge"}

@@ -20,7 +20,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -39,7 +39,7 @@ from steersman.methods.ppo.loop import Iteration, iterate
 from steersman.models import fused, loading, reward_model, trials
 from steersman.models.backbone import Backbone
 from steersman.rollout.fused import FusedDecoder
-from steersman.rollout.native import NativeEngine
+from steersman.rollout.native import DecodingOptions, NativeEngine
 from steersman.settings.base import load_settings
 from steersman.settings.ppo import PpoSettings
 from steersman.settings.reward import RewardSettings
@@ -74,6 +74,10 @@ OFF: dict[str, tuple[str, ...]] = {
 A_LITTLE = 1.001
 
 
+def without_fast_paths(*given: Any, options: DecodingOptions = DecodingOptions(), **more: Any) -> NativeEngine:
+    return NativeEngine(*given, options=replace(options, path="cached"), **more)
+
+
 @contextmanager
 def switched(variant: str) -> Iterator[dict[str, int]]:
     """The fast paths of a variant off inside the block; how often each was used.
@@ -89,7 +93,7 @@ def switched(variant: str) -> Iterator[dict[str, int]]:
         if "layers" in off:
             put(trials, "fuse", lambda trunk: 0)
         if "engine" in off:
-            put(engines, "NativeEngine", partial(NativeEngine, path="cached"))
+            put(engines, "NativeEngine", without_fast_paths)
         if "reading" in off:
             put(forward, "_engine_may_know", lambda *given: False)
         if "rows" in off:

@@ -74,7 +74,7 @@ OFF: dict[str, tuple[str, ...]] = {
 A_LITTLE = 1.001
 
 
-def without_fast_paths(*given: Any, options: DecodingOptions = DecodingOptions(), **more: Any) -> NativeEngine:
+def without_fast_paths(*given: Any, options: DecodingOptions, **more: Any) -> NativeEngine:
     return NativeEngine(*given, options=replace(options, path="cached"), **more)
 
 

@@ -15,6 +15,7 @@ from steersman.runs.kinds import RUN_KINDS, WITH_LANGUAGE_MODEL, command_of, ste
         ("rloo", "RLOO", "rloo", "step"),
         ("evaluate", "evaluate", "evaluate", ""),
         # a run of another release
+        ("judge", "the judge", "judge", ""),
         ("future", "future", "ppo", "iteration"),
     ],
 )

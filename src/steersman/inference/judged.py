@@ -105,8 +105,7 @@ def _judge_all(
             judged = judge_records(some, judge.compare, tournament=tournament, seed=settings.judge.seed)
             file.append(judged)
             found += judged
-            shares = [abs(2 * v.preference - 1) for one in judged for _, v in one if v.preference is not None]
-            mean = sum(shares) / len(shares) if shares else 0.0
+            mean = mean_sureness([verdict for one in judged for _, verdict in one])
             kept.journal({"step": file.done, "pairs": float(sum(map(len, judged))), "sureness": mean})
             kept.show(file.done, {"sureness": mean})
             if kept.stop_requested() and file.done < len(records):
@@ -134,7 +133,14 @@ def _judge_all(
         abstentions=abstentions,
         labels=str(Path(settings.run.out) / LABELS) if records and settings.against is None else "",
         next_command=_next_command(settings),
+        sureness=mean_sureness([verdict for _, verdict in judged_pairs]),
     )
+
+
+def mean_sureness(verdicts: Sequence[JudgeVerdict]) -> float:
+    """The mean of |2p - 1| over the verdicts that are no abstentions."""
+    shares = [abs(2 * verdict.preference - 1) for verdict in verdicts if verdict.preference is not None]
+    return sum(shares) / len(shares) if shares else 0.0
 
 
 def _with_trust(result: JudgeResult, records: Sequence[Record], judge: Judge, kept: OpenRunFolder) -> JudgeResult:

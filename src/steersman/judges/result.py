@@ -8,10 +8,16 @@ from steersman.evaluate.reward_quality import plain
 from steersman.judges.attacks import AttackResult, lines_of_attacks
 from steersman.judges.trust import JudgeTrust, lines_of_trust
 
+HARDLY = 0.05
+"""Below this mean sureness the labels are close to chance."""
+
 
 @dataclass(frozen=True)
 class JudgeResult:
-    """`asked` are calls to an endpoint and its tokens, earlier starts of the run included; None for a local judge."""
+    """`asked` are calls to an endpoint and its tokens, earlier starts of the run included; None for a local judge.
+
+    `sureness` is the mean of |2p - 1| over the judged pairs: 0 prefers neither answer, 1 is certain of each.
+    """
 
     out: str
     judge: str
@@ -26,6 +32,7 @@ class JudgeResult:
     trust: JudgeTrust | None = None
     attacks: AttackResult | None = None
     at_most: float | None = None
+    sureness: float = 0.0
 
     @property
     def too_weak(self) -> bool:
@@ -48,6 +55,11 @@ def lines_of_judge(result: JudgeResult) -> list[str]:
             f"{escape(result.labels)}: {result.judged:,} of {result.pairs:,} pairs judged by {escape(result.judge)} "
             f"({escape(result.constitution)})"
         )
+        if result.judged and result.sureness < HARDLY:
+            lines.append(
+                f"  the judge hardly prefers either answer (mean of |2p - 1|: {result.sureness:.3f}); it may not know "
+                "what this constitution asks for: measure it with --against, or take another model"
+            )
         lines += [f"  {count:,} × abstained: {escape(reason)}" for reason, count in result.abstentions.items()]
     if result.trust is not None:
         lines += lines_of_trust(result.trust)

@@ -118,7 +118,7 @@ class Ledger:
         self.acts.append(Act(item, None))
 
     def undo(self) -> Act | None:
-        """Undo the last action that is in effect, of this session or an earlier one."""
+        """Undo the last action that is in effect, of this sitting or an earlier one."""
         if not self.acts:
             return None
         act = self.acts[-1]

@@ -70,7 +70,7 @@ _HELP_ALWAYS = [
 
 @dataclass(frozen=True, slots=True)
 class ProgressLine:
-    """The numbers of the top line. `pace` is judgements per hour in this session, or None if there are too few."""
+    """The numbers of the top line. `pace` is judgements per hour in this sitting, or None if there are too few."""
 
     annotator: str
     done: int

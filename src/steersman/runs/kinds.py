@@ -52,5 +52,5 @@ def command_of(kind: str) -> str:
 
 def step_name(kind: str) -> str:
     """What such a run counts its journal and checkpoints in; empty where it has no checkpoints."""
-    nothing = dict.fromkeys(("evaluate", "constitution revise", "constitution red-team"), "")
-    return {"ppo": "iteration", "judge": "record", **nothing}.get(command_of(kind), "step")
+    nothing = dict.fromkeys(("evaluate", "judge", "constitution revise", "constitution red-team"), "")
+    return {"ppo": "iteration", **nothing}.get(command_of(kind), "step")

@@ -17,7 +17,7 @@ from steersman.reports.quality import quality_of
 from steersman.reports.reading import ReadRun
 from steersman.reports.truth import Moment, truth_figure, truth_sentences
 from steersman.reports.watch import watch_of
-from steersman.runs.kinds import title_of
+from steersman.runs.kinds import RUN_KINDS, title_of
 
 LOSS_LIKE = ("held-out loss", "held-out preference", "loss")
 RISING = ("held-out accuracy", "held-out score")
@@ -75,6 +75,8 @@ def headline_of(run: ReadRun) -> str:
         if before == after:
             return f"{name} left {title} at {after}."
         return f"{name} {went} {title} from {before} to {after}{wrong}."
+    if run.kind in RUN_KINDS and RUN_KINDS[run.kind].model is None:
+        return f"{name}: {run.summary.state}."
     return f"{name}: {run.summary.step} steps, and nothing measured yet."
 
 

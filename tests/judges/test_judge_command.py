@@ -8,9 +8,9 @@ import pytest
 from commandline import call
 from openai_server import openai_server
 
+from steersman.assemble.judge import forecast_judge, run_judge
 from steersman.data.load import load_records
 from steersman.errors import DataError, Preempted, ServiceError, UsageError
-from steersman.inference.judged import forecast_judge, run_judge
 from steersman.judges.attacks import load_attacks
 from steersman.records import Answers, Comparison, Completion, Prompt, to_dict
 from steersman.settings.base import load_settings

@@ -102,7 +102,7 @@ _ALL = (
         "data.source",
         TO_JUDGE,
         ("judge",),
-        "steersman.inference.judged:run_judge",
+        "steersman.assemble.judge:run_judge",
     ),
     Stage("reward", RewardSettings, "data.source", PAIRS, ("reward",), f"{_A}.reward.run:run_reward", "rows"),
     Stage(

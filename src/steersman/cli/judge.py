@@ -68,7 +68,7 @@ def judge(
         "run.device": device,
     }
     settings = gather(JudgeRunSettings, words, options)
-    from steersman.inference.judged import forecast_judge, run_judge
+    from steersman.assemble.judge import forecast_judge, run_judge
     from steersman.judges.forecast import words_of_forecast
     from steersman.judges.result import lines_of_judge
 

@@ -47,6 +47,7 @@ MAY_IMPORT = {
     ),
     "harbour": "errors records constitution maths text models data reward",
     "judging": "inert errors records constitution runs store",
+    "studio": "printing inert secrets errors dataclass_rows records settings data store reward judging",
     "reports": "secrets errors records constitution maths runs evaluate watch pages harbour",
     "execution": "printing secrets errors settings maths batches runs models parallel data train",
     "loading": (
@@ -77,6 +78,12 @@ ONLY_IN = {
     "typer": "cli",
     "sqlalchemy": "store",
     "alembic": "store",
+    "fastapi": "studio",
+    "starlette": "studio",
+    "uvicorn": "studio",
+    "argon2": "studio",
+    "itsdangerous": "studio",
+    "nh3": "studio",
     "ray": "parallel",
     "vllm": "rollout",
 }
@@ -89,6 +96,7 @@ WITHOUT_TORCH = [
         "reports",
         "judging",
         "store",
+        "studio",
         "rounds",
         "settings",
         "costs",

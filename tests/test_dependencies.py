@@ -15,7 +15,10 @@ from packaging.utils import canonicalize_name
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-SHIPPED = [*PROJECT["dependencies"], *EXTRAS["tensorboard"], *EXTRAS["wandb"], *EXTRAS["qlora"], *EXTRAS["postgres"]]
+SHIPPED = [
+    *PROJECT["dependencies"],
+    *(each for name in ("tensorboard", "wandb", "qlora", "postgres", "studio") for each in EXTRAS[name]),
+]
 TOOLS = [*EXTRAS["test"], *EXTRAS["dev"]]
 
 PERMISSIVE = {

@@ -206,6 +206,13 @@ def _stored(row: Any, answers: Sequence[str]) -> StoredItem:
     return StoredItem(row.id, row.key, content, row.round_name or "", row.overlap, row.free, row.turn, row.reason, gold)
 
 
+def items_of(found: Project, ids: Sequence[int]) -> dict[int, StoredItem]:
+    """Those of these items that are a project's."""
+    with found.database.read() as connection:
+        mine = select(item.c.id).where(item.c.id.in_(ids), item.c.project_id == found.id)
+        return items_with(connection, list(connection.execute(mine).scalars()))
+
+
 def item_with_key(found: Project, new: NewItem) -> int:
     """The id of an item that has been added."""
     query = select(item.c.id).where(item.c.project_id == found.id, item.c.key == item_key(new))

@@ -113,10 +113,17 @@ def _say(found: Project, said: Submission, kind: str, body: Mapping[str, Any]) -
 
 
 def undo_last(
-    found: Project, annotator_name: str, key: str, *, number: int | None = None, lease: float = LEASE
+    found: Project,
+    annotator_name: str,
+    key: str,
+    *,
+    number: int | None = None,
+    item_id: int | None = None,
+    lease: float = LEASE,
 ) -> Undone | None:
-    """Take back an annotator's last act that stands, across submissions and days; or the one of this number. The task
-    is theirs again, unless others have taken its place meanwhile. None if there is nothing to undo."""
+    """Take back an annotator's last act that stands, across submissions and days; or the one of this number, or the
+    last one about this item. The task is theirs again, unless others have taken its place meanwhile. None if there is
+    nothing to undo."""
     with found.database.write() as connection:
         locked = lock_project(connection, found)
         who = annotators_named(connection, found.id, [annotator_name])[annotator_name]
@@ -126,6 +133,7 @@ def undo_last(
             was = connection.execute(_numbered(found, row.refers)).one()
             return Undone(receipt_of(row, who, was.item_id), was.kind, was.item_id, json.loads(was.body))
         last = _last_act(found, who)
+        last = last if item_id is None else last.where(event.c.item_id == item_id)
         was = connection.execute(last if number is None else last.where(event.c.number == number)).first()
         if was is None:
             return None

@@ -170,6 +170,19 @@ def rounds_named(connection: Connection, project_id: int, names: Collection[str]
     return found
 
 
+def settings_of(found: Project) -> dict[str, Any]:
+    with found.database.read() as connection:
+        return json.loads(connection.execute(select(project.c.settings).where(project.c.id == found.id)).scalar_one())
+
+
+def change_settings(found: Project, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Set some of a project's settings. Returns all."""
+    with found.database.write() as connection:
+        settings = {**json.loads(lock_project(connection, found).settings), **changed}
+        connection.execute(update(project).where(project.c.id == found.id).values(settings=text_of(settings)))
+    return settings
+
+
 def list_projects(database: Database) -> list[ProjectFacts]:
     """All projects of a store, by name."""
     with database.read() as connection:

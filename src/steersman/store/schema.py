@@ -1,7 +1,8 @@
 """The tables of the store. What people decided is in `event`, to which rows are only added.
 
 `standing` is a projection of the events (which label of a thread counts now), kept in the same transaction; `claim`
-says who has which task; `draft` holds unfinished answers. A change here needs a migration in `migrations/versions`.
+says who has which task; `draft` holds unfinished answers. From `person` on, the tables are the studio's: who may sign
+in, and what they did. A change here needs a migration in `migrations/versions`.
 """
 
 from sqlalchemy import (
@@ -154,6 +155,7 @@ event = Table(
     Column("key", String(128), nullable=False),  # of the submission: each has one event
     Column("digest", String(64), nullable=False),  # of this event
     Column("hash", String(64), nullable=False),  # of all events so far
+    Column("erased", String(8)),  # at its author's request: "text" (what they wrote), "whole" (all that they said)
     UniqueConstraint("project_id", "number"),
     UniqueConstraint("project_id", "key"),
     Index("ix_event_thread", "item_id", "annotator_id", "name", "number"),
@@ -208,8 +210,96 @@ snapshot = Table(
     Column("created", String(40), nullable=False),
     UniqueConstraint("project_id", "number"),
 )
+person = Table(
+    "person",
+    metadata,
+    _key(),
+    Column("name", String(100), nullable=False),  # "" after it was erased
+    Column("sign_name", String(100), unique=True),  # the name without case, to sign in; none after it was erased
+    Column("password", String(200)),  # a hash (argon2); none for those who sign in by a link
+    Column("admin", Integer, nullable=False),  # 1: of the whole studio
+    Column("created", String(40), nullable=False),
+    Column("erased", String(40)),
+)
+member = Table(
+    "member",
+    metadata,
+    _to("person", primary_key=True),
+    _to("project", primary_key=True),
+    _to("annotator"),
+    Column("role", String(16), nullable=False),  # labeller, reviewer, admin, viewer
+    UniqueConstraint("annotator_id"),
+)
+sign_in = Table(
+    "sign_in",
+    metadata,
+    _key(),
+    _to("person"),
+    Column("token", String(64), nullable=False, unique=True),  # a hash, as all secrets here
+    Column("created", Float, nullable=False),  # seconds since 1970
+    Column("seen", Float, nullable=False),
+    Index("ix_sign_in_person_id", "person_id"),
+)
+invite = Table(
+    "invite",
+    metadata,
+    _key(),
+    Column("token", String(64), nullable=False, unique=True),
+    _to("project", nullable=True),  # none: to the whole studio
+    Column("role", String(16), nullable=False),
+    _to("person", nullable=True),  # a way back for somebody who is known
+    Column("made_by", Id, ForeignKey("person.id")),  # none: made on the machine
+    Column("created", String(40), nullable=False),
+    Column("until", Float, nullable=False),
+    Column("used", String(40)),
+    Column("first", Integer, nullable=False),  # 1: printed at the start of a studio that has no admin
+)
+token = Table(
+    "token",
+    metadata,
+    _key(),
+    _to("person"),
+    _to("project", nullable=True),  # none: all of the person's projects
+    Column("name", String(100), nullable=False),
+    Column("token", String(64), nullable=False, unique=True),
+    Column("scope", String(16), nullable=False),  # read, label, manage
+    Column("created", String(40), nullable=False),
+    Column("until", Float, nullable=False),
+    Column("used", String(40)),
+    Index("ix_token_person_id", "person_id"),
+)
+audit = Table(
+    "audit",
+    metadata,
+    _key(),
+    Column("time", String(40), nullable=False),
+    _to("person", nullable=True),  # none: on the machine, or nobody who is known
+    _to("project", nullable=True),
+    Column("action", String(40), nullable=False),
+    Column("about", Text, nullable=False),  # JSON, without names and texts of people
+    Index("ix_audit_project_id_id", "project_id", "id"),
+)
+webhook = Table(
+    "webhook",
+    metadata,
+    _key(),
+    _to("project"),
+    Column("url", Text, nullable=False),
+    Column("secret", String(64), nullable=False),  # its messages are signed with it
+    Column("sent", BigInteger, nullable=False),  # the number of the last event that it was told of
+    Column("failures", Integer, nullable=False),  # since the last success
+    Column("created", String(40), nullable=False),
+    UniqueConstraint("project_id", "url"),
+)
+setting = Table(
+    "setting",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", Text, nullable=False),
+)
 # Parents first: the order in which a copy fills them.
 TABLES = (
     *(project, guideline, round_, annotator, prompt, completion, item, item_completion),
     *(event, standing, claim, draft, snapshot),
+    *(person, member, sign_in, invite, token, audit, webhook, setting),
 )

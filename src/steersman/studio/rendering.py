@@ -1,0 +1,81 @@
+"""Pages: templates with automatic escaping, and Markdown made into HTML that can do nothing.
+
+Every template gets `person` (or None), `rights` (of the page's project), `csrf`, `path`, and the filter `markdown`.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import nh3
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+HERE = Path(__file__).parent
+TEMPLATES, STATIC = HERE / "templates", HERE / "static"
+
+_TAGS = {
+    *("p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "code", "em", "strong", "s", "del"),
+    *("ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td", "a"),
+}
+_ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "code": {"class"}}
+
+
+@lru_cache
+def _parser() -> MarkdownIt:
+    # No HTML, and no images: an answer must not be able to send a request.
+    return (
+        MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"]).disable("image")
+    )
+
+
+@lru_cache(maxsize=4096)
+def safe_html(text: str) -> str:
+    """Markdown as HTML of a few harmless tags. Links lead to http, https and mail addresses, without a referrer."""
+    made = _parser().render(text)
+    return nh3.clean(
+        made,
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        url_schemes={"http", "https", "mailto"},
+        link_rel="noopener noreferrer nofollow",
+        attribute_filter=_only_languages,
+    )
+
+
+def _only_languages(tag: str, attribute: str, value: str) -> str | None:
+    if (tag, attribute) == ("code", "class"):
+        return value if value.startswith("language-") and value[9:].replace("-", "").isalnum() else None
+    return value
+
+
+@lru_cache
+def environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["markdown"] = lambda text: Markup(safe_html(text))
+    return made
+
+
+def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
+    """A page. `request.state.door` is who asks, and the token of this page's forms (`access`). An address that is none
+    has no door."""
+    door = getattr(request.state, "door", None)
+    given = {"person": None, "rights": frozenset[str](), "csrf": ""}
+    if door is not None:
+        given = {"person": door.person, "rights": door.rights, "csrf": door.csrf}
+    text = (
+        environment().get_template(template).render(**{"path": request.url.path, "project": None, **given, **context})
+    )
+    response = HTMLResponse(text, status)
+    if door is not None:
+        door.keep_visit(response)
+    return response

@@ -66,7 +66,8 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
         done = resume(file, out, prompts, ids)
         result.kept = done
         if done < len(prompts):
-            models = [_answering(name, settings) for name in names]
+            opened = {name: _answering(name, settings) for name in dict.fromkeys(names)}
+            models = [opened[name] for name in names]
             stop.begin()
             for model in models:
                 notice = partial(_notice, None if quiet else model.name)

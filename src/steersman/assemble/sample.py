@@ -69,7 +69,7 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
             opened = {name: _answering(name, settings) for name in dict.fromkeys(names)}
             models = [opened[name] for name in names]
             stop.begin()
-            for model in models:
+            for model in opened.values():
                 notice = partial(_notice, None if quiet else model.name)
                 settle_template(settings.prompts.template, model.tokeniser, prompts, notice)
             with Progress("sample", len(prompts), done=done, silent=quiet) as progress:

@@ -88,8 +88,9 @@ def run(
     lines = [f"{graph.name}: {len(result.ran)} of {len(graph.stages)} stages ran; all are done", f"  last: {last}"]
     by_round = rows_by_round(graph, progress_of(graph)) if graph.rounds is not None else []
     lines += lines_by_round(by_round)
-    if graph.rounds is not None and graph.rounds.stopped:
-        lines.append(f"the rounds stop after round {graph.rounds.planned}: {graph.rounds.stopped}")
+    if graph.rounds is not None:
+        why = graph.rounds.stopped or f"so many rounds were asked for (rounds.count={graph.rounds.settings.count})"
+        lines.append(f"the rounds end after round {graph.rounds.planned}: {why}")
     if Path(last).is_dir():
         lines.append(f"  next: {command_line(*_next(graph, last))}")
     plain = {"name": graph.name, "ran": list(result.ran), "outputs": dict(result.outputs)}

@@ -8,7 +8,7 @@ WORKERS ?= 2
 # An environment that forbids to keep compiled files would compile every module for each process anew.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test check format soak mutants fuzz bench clean
+.PHONY: demo test check format soak mutants fuzz bench screenshots clean
 
 demo: $(READY)
 	$(BIN)/steersman quickstart --out demo
@@ -55,5 +55,9 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,dev,studio]"
 	touch $(READY)
 
+# Pictures of the studio's pages at three widths, light and dark, in screenshots/.
+screenshots: $(READY)
+	PYTHONPATH=src:tests/helpers $(BIN)/python tests/studio/screenshots.py
+
 clean:
-	rm -rf $(VENV) dist build demo runs
+	rm -rf $(VENV) dist build demo runs screenshots

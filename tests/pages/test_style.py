@@ -24,12 +24,12 @@ COLOURED = 0.62
 
 
 def palettes() -> dict[str, dict[str, tuple[float, ...]]]:
-    css = resources.files("steersman.pages").joinpath("files", "report.css").read_text(encoding="utf-8")
-    light, dark = (
-        {name: rgb(value) for name, value in re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block)}
-        for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]
-    )
-    return {"light": light, "dark": {**light, **dark}}
+    css = resources.files("steersman.pages").joinpath("files", "tokens.css").read_text(encoding="utf-8")
+    found = re.findall(r"--([\w-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\);", css)
+    return {
+        "light": {name: rgb(light) for name, light, _ in found},
+        "dark": {name: rgb(dark) for name, _, dark in found},
+    }
 
 
 def rgb(code: str) -> tuple[float, ...]:

@@ -17,7 +17,8 @@ from markupsafe import Markup
 from steersman.pages.parts import Microscope, Part, Report
 
 FOLDER = "files"
-SHELL, PARTS, STYLE, SCRIPT = "report.html.jinja", "parts.html.jinja", "report.css", "microscope.js"
+SHELL, PARTS, SCRIPT = "report.html.jinja", "parts.html.jinja", "microscope.js"
+STYLES = ("tokens.css", "report.css")
 
 MARK = '<meta name="generator" content="steersman">'
 
@@ -37,7 +38,7 @@ def html_of(report: Report) -> str:
     environment.filters["data"] = data
     return environment.get_template(SHELL).render(
         report=report,
-        style=Markup(_file(STYLE)),
+        style=Markup("".join(_file(name) for name in STYLES)),
         script=Markup(script),
         script_hash=digest,
         scripted=any(_has_microscope(part) for section in report.sections for part in section.parts),

@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Mount
 
 from steersman.store.database import open_store
 from steersman.store.people import secret_of
-from steersman.studio import routes_labelling, routes_pages, routes_signing_in
+from steersman.studio import routes_judging, routes_labelling, routes_pages, routes_signing_in
 from steersman.studio.access import Studio, gates_of, refuse_forgery
 from steersman.studio.hardening import Hardened
 from steersman.studio.limits import RateLimit
@@ -18,7 +18,7 @@ from steersman.studio.problems import install_problems
 from steersman.studio.rendering import STATIC
 from steersman.studio.settings import StudioSettings
 
-ROUTERS = (routes_labelling.router, routes_signing_in.router, routes_pages.router)
+ROUTERS = (routes_labelling.router, routes_signing_in.router, routes_pages.router, routes_judging.router)
 
 
 def create_app(store_url: str | None = None, settings: StudioSettings | None = None) -> FastAPI:

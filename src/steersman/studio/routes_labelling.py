@@ -36,6 +36,8 @@ def project(here: CanOpen) -> dict[str, Any]:
         "state": facts.state,
         "guidelines": safe_html(guidelines_of(here.project)),
         "attributes": attributes_of(facts.settings),
+        "strength": facts.settings.get("strength") is not False,
+        "rationale_required": facts.settings.get("rationale_required") is True,
         "counts": {"items": facts.items, "labels": facts.labels, "annotators": facts.annotators},
         "role": here.role,
         "rights": sorted(here.rights),

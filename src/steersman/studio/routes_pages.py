@@ -3,13 +3,18 @@
 Each page is a small function like these: it has a gate (`access`), and hands a template what it shows.
 """
 
+from typing import Any
+
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from steersman.store.people import roles_of
-from steersman.store.projects import list_projects
+from steersman.store.database import Database
+from steersman.store.people import Person, member_in, roles_of
+from steersman.store.progress import own_progress
+from steersman.store.projects import ProjectFacts, find_project, list_projects
 from steersman.studio.access import MAY, InStudio
 from steersman.studio.rendering import page
+from steersman.studio.tasks import KINDS
 
 router = APIRouter(include_in_schema=False)
 
@@ -17,13 +22,24 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 def home(request: Request, door: InStudio) -> HTMLResponse:
     assert door.person is not None
-    with door.studio.database.read() as connection:
-        roles = dict(roles_of(connection, door.person.id))
-    facts = list_projects(door.studio.database)
+    database, person = door.studio.database, door.person
+    with database.read() as connection:
+        roles = dict(roles_of(connection, person.id))
     projects = [
-        {"name": one.name, "title": str(one.settings.get("title") or one.name), "state": one.state, "role": role}
-        for one in facts
-        if (role := "admin" if door.person.admin else roles.get(one.name, ""))
+        _shown(database, person, one, role)
+        for one in list_projects(database)
+        if (role := "admin" if person.admin else roles.get(one.name, ""))
     ]
-    shown = [{**one, "rights": MAY[one["role"]]} for one in projects]
-    return page(request, "home.html", title="Projects", projects=shown)
+    return page(request, "home.html", title="Projects", projects=projects)
+
+
+def _shown(database: Database, person: Person, facts: ProjectFacts, role: str) -> dict[str, Any]:
+    """A project as the first page shows it, with what the person has done there and can still do."""
+    found = find_project(database, facts.name)
+    with database.read() as connection:
+        member = member_in(connection, found.id, person.id)
+        # An admin of the studio is no member of a project before they first act in it: nobody's tasks are theirs yet.
+        own = own_progress(connection, found.id, member.annotator_id if member else 0, KINDS)
+    title = str(facts.settings.get("title") or facts.name)
+    shown = {"name": facts.name, "title": title, "state": facts.state, "role": role, "rights": MAY[role]}
+    return {**shown, "done": own.done, "left": own.left}

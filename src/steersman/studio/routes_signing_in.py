@@ -120,7 +120,6 @@ def leave(request: Request, door: InStudio) -> Response:
             release_claims(found, member.pseudonym)
     response = RedirectResponse("/sign-in", 303)
     response.delete_cookie(door.studio.cookie, path="/", secure=door.studio.settings.encrypted, httponly=True)
-    response.headers["Clear-Site-Data"] = '"storage"'
     return response
 
 

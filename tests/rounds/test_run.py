@@ -17,7 +17,7 @@ from steersman.rounds.graph import Graph
 from steersman.rounds.progress import differences_of, progress_of
 from steersman.rounds.recipe import read_graph
 from steersman.rounds.records import Records
-from steersman.rounds.run import GraphResult, run_graph
+from steersman.rounds.run import GraphResult, Manner, run_graph
 from steersman.runs.lock import lock_run
 
 
@@ -161,7 +161,7 @@ def test_clean_never_leaves_the_folder(tmp_path):
 
 def test_several_jobs_want_processes(tmp_path):
     with pytest.raises(UsageError, match="launch=subprocess"):
-        run_graph(graph_of(tmp_path), jobs=2)
+        run_graph(graph_of(tmp_path), Manner(jobs=2))
 
 
 PROGRAM = """

@@ -66,9 +66,10 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
         done = resume(file, out, prompts, ids)
         result.kept = done
         if done < len(prompts):
-            models = [_answering(name, settings) for name in names]
+            opened = {name: _answering(name, settings) for name in dict.fromkeys(names)}
+            models = [opened[name] for name in names]
             stop.begin()
-            for model in models:
+            for model in opened.values():
                 notice = partial(_notice, None if quiet else model.name)
                 settle_template(settings.prompts.template, model.tokeniser, prompts, notice)
             with Progress("sample", len(prompts), done=done, silent=quiet) as progress:

@@ -123,8 +123,8 @@ def _opened(out: str | None, answers: list[str], plan: "QueuePlan", *, summary: 
         from steersman.store.sources import parsed_source
 
         source = parsed_source(out.removeprefix("studio:"))
-        if source.snapshot is not None or source.round:
-            raise UsageError(f"--out {out}: judgements go into a project, studio:PROJECT")
+        if source.snapshot is not None:
+            raise UsageError(f"--out {out}: judgements go into a project, studio:PROJECT, not into a snapshot")
         with source.opened() as project:
             yield ProjectLedger(project, source, mode=plan.mode, annotator=plan.annotator)
         return

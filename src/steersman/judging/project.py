@@ -73,7 +73,7 @@ class ProjectLedger:
         """Save a judgement; it is on disk when this returns. If that fails, SaveError says why."""
         content, judged = parts_of(record)
         assert judged is not None
-        new = NewItem(content)
+        new = NewItem(content, self._source.round)
         with _not_saved():
             add_items(self._project, [new])
             said = Submission(

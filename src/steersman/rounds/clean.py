@@ -22,6 +22,7 @@ class Unused:
 def unused(graph: Graph) -> list[Unused]:
     """What `clean` would delete: only what a record in the graph's folder says that a stage wrote."""
     used = {(name, one.hash) for name, one in identities(graph).items()}
+    used |= graph.rounds.superseded if graph.rounds is not None else set()
     found: list[Unused] = []
     for record in Records(graph.out).all():
         # A record's output is a name, never a path: nothing outside the graph's folder is ever deleted.

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from steersman.errors import UsageError
 from steersman.settings.base import Settings, all_keys, check
+from steersman.settings.rounds import RoundsSettings
 
 REFERENCE = re.compile(r"stage:([A-Za-z0-9_-]+)(.*)", re.DOTALL)
 """A setting that is the output of another stage, and what follows its name: /model, or ?limit=100."""
@@ -56,13 +57,37 @@ class StageNode:
         keys = all_keys(self.command.schema)
         return next((key for key in ("run.seed", "seed", "judge.seed") if key in keys), None)
 
-    def settings(self, outputs: Mapping[str, str], out: str) -> Settings:
-        """The settings that the stage runs with: references replaced by these outputs, and written to `out`."""
+    def settings(self, outputs: Mapping[str, str], out: str, *, once: bool = False) -> Settings:
+        """The settings that the stage runs with: references replaced by these outputs, and written to `out`.
+
+        `once`: a stage that would wait for people stops instead.
+        """
         values = replace_references(self.values, lambda name, rest: outputs[name] + rest)
         put_at(values, self.out_setting, out)
+        if once and "wait" in self.command.schema.model_fields:
+            values["wait"] = False
         if "force" in self.command.schema.model_fields:
             values["force"] = True  # what lies there is this stage's own, from before it was killed
         return check(self.command.schema, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """The rounds of a graph as they stand. What stages they have follows from the recipe and from what has been done:
+    labels that a gate refused, decisions, and reasons to stop.
+
+    `planned` is the last round with stages. `not_needed` are stages of later ones, with the reason. `turns` are stages
+    after which the graph is read again, `may_ask` gates after whose refusal more labels are asked for. `superseded`
+    are stages, by name and hash, that this course of things stands on.
+    """
+
+    settings: RoundsSettings
+    planned: int
+    stopped: str
+    not_needed: Mapping[str, str]
+    turns: frozenset[str]
+    may_ask: frozenset[str]
+    superseded: frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +99,7 @@ class Graph:
     stages: tuple[StageNode, ...]
     recipe: str = ""
     overrides: tuple[str, ...] = field(default=())
+    rounds: Rounds | None = None
 
     def __getitem__(self, name: str) -> StageNode:
         for stage in self.stages:
@@ -152,6 +178,13 @@ def get_at(values: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         here = here.get(part) if isinstance(here, Mapping) else None
     return here
+
+
+def resolved(stage: StageNode, by: Callable[[str, str], str]) -> Settings:
+    """A stage's settings with all defaults; `by` says what stands for a reference. Where it writes is left open."""
+    values = replace_references(stage.values, by)
+    put_at(values, stage.out_setting, "-")
+    return check(stage.command.schema, values)
 
 
 def unknown(name: str, known: Sequence[str], words: str) -> str:

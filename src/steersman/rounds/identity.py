@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steersman.rounds.graph import Graph, StageNode
-from steersman.rounds.recipe import resolved
+from steersman.rounds.graph import Graph, StageNode, resolved
 from steersman.runs.hashes import known_hashes
 from steersman.runs.identity import content_of
 from steersman.settings.base import Settings
@@ -20,7 +19,9 @@ from steersman.settings.manner import is_manner
 
 LENGTH = 12
 # The same as `is_manner` for the commands that leave a file.
-MANNER_OF_FILES = {"device", "force", "prompts_at_once"}
+MANNER_OF_FILES = {"device", "force", "prompts_at_once", "poll", "wait"}
+NAMES_NO_CONTENT = {"project", "file", "round", "reason", "until"}
+"""Settings that name what people write to while the stage waits, and settings that only look like a file's name."""
 _EMBEDDED = "harbour:"
 _PROJECT = "studio:"
 
@@ -44,17 +45,18 @@ def identities(graph: Graph) -> dict[str, Identity]:
     """The identity of each stage, by name."""
     found: dict[str, Identity] = {}
     for stage in graph.stages:
-        found[stage.name] = _identity(stage, {name: one.hash for name, one in found.items()})
+        found[stage.name] = identity_of_stage(stage, {name: one.hash for name, one in found.items()})
     return found
 
 
-def output_of(graph: Graph, stage: StageNode, identity: Identity) -> Path:
+def output_of(out: Path, stage: StageNode, identity: Identity) -> Path:
     """Where a stage with this identity writes: a run folder, or a file."""
     name = f"{stage.name}-{identity.hash}"
-    return graph.out / (name if stage.command.leaves == "run" else f"{name}.jsonl")
+    return out / (name if stage.command.leaves == "run" else f"{name}.jsonl")
 
 
-def _identity(stage: StageNode, hashes: Mapping[str, str]) -> Identity:
+def identity_of_stage(stage: StageNode, hashes: Mapping[str, str]) -> Identity:
+    """The identity of a stage by the hashes of those that it needs."""
     settings = resolved(stage, lambda name, rest: f"stage:{name}{rest}")
     kept: dict[str, Any] = {}
     inputs = {f"stage:{name}": hashes[name] for name in stage.needs}
@@ -62,7 +64,7 @@ def _identity(stage: StageNode, hashes: Mapping[str, str]) -> Identity:
         if key == stage.out_setting or is_manner(key) or key in MANNER_OF_FILES or value is None:
             continue
         kept[key] = value
-        for text in _texts(value) if names_something else ():
+        for text in _texts(value) if names_something and key not in NAMES_NO_CONTENT else ():
             content = None if text.startswith("stage:") else _content(text)
             if content:
                 inputs[text] = content

@@ -42,6 +42,7 @@ class Launcher:
 
     graph: Graph
     quiet: bool = False
+    once: bool = False
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list[Any])
     _lock: Lock = field(default_factory=Lock)
 
@@ -62,10 +63,10 @@ class Launcher:
 
     def _command(self, stage: StageNode) -> list[str]:
         found = _TORCHRUN.fullmatch(stage.launch)
-        start = ["-m", "steersman"]
+        start, once = ["-m", "steersman"], ["--once"] if self.once else []
         if found:
             start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={found[1]}", *start]
-        return [sys.executable, *start, "rounds", "stage", self.graph.recipe, stage.name, *self.graph.overrides]
+        return [sys.executable, *start, "rounds", "stage", *once, self.graph.recipe, stage.name, *self.graph.overrides]
 
     def _process(self, stage: StageNode, command: Sequence[str], log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from steersman.rounds.graph import Graph, StageNode
 from steersman.rounds.identity import Identity, identities, output_of
-from steersman.rounds.records import Records, StageRecord
+from steersman.rounds.records import Records, StageRecord, like
 
 Standing = Literal["done", "goes on", "to run"]
 
@@ -37,12 +37,18 @@ def progress_of(graph: Graph) -> list[StageProgress]:
 
 
 def _progress(graph: Graph, stage: StageNode, identity: Identity, records: Records) -> StageProgress:
-    record, output = records.find(stage.name, identity.hash), output_of(graph, stage, identity)
+    record, output = records.find(stage.name, identity.hash), output_of(graph.out, stage, identity)
     earlier = [one for one in records.of(stage.name) if one.hash != identity.hash]
-    finished = [one.seconds for one in earlier if one.state == "finished"]
-    took = record.seconds if record is not None and record.state == "finished" else next(iter(finished), None)
+    took = record.seconds if record is not None and record.state == "finished" else _seconds_of_like(stage, records)
     standing, reasons = _standing(record, output, identity, earlier)
     return StageProgress(stage, identity, output, standing, reasons, record, took)
+
+
+def _seconds_of_like(stage: StageNode, records: Records) -> float | None:
+    """What the stage took with other settings, or else a stage of its kind in another round."""
+    finished = [one for one in records.like(like(stage.name)) if one.state == "finished"]
+    own = [one.seconds for one in finished if one.stage == stage.name]
+    return next(iter([*own, *(one.seconds for one in finished)]), None)
 
 
 def _standing(
@@ -50,13 +56,14 @@ def _standing(
 ) -> tuple[Standing, tuple[str, ...]]:
     if record is None:
         return "to run", tuple(differences(earlier[0], identity)) if earlier else ("it has not run yet",)
-    if not output.exists():
+    if record.state in ("failed", "refused"):
+        said = record.why.splitlines()[0] if record.why else "no message"
+        return "goes on", (f"it {'failed' if record.state == 'failed' else 'refused'}: {said}",)
+    if not output.exists() and record.state == "finished":
         return "to run", (f"its output {output} is not there",)
     if record.state == "finished":
         return "done", ()
-    if record.state == "failed":
-        return "goes on", (f"it failed: {record.why.splitlines()[0] if record.why else 'no message'}",)
-    return "goes on", ("it was stopped before its end",)
+    return "goes on", (record.why or "it was stopped before its end",)
 
 
 def differences_of(one: Graph, other: Graph) -> dict[str, list[str]]:

@@ -1,6 +1,7 @@
 """What is known of each stage that was begun: a JSON file beside its output, `stages/NAME-HASH.json`."""
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ from steersman.rounds.identity import Identity
 from steersman.runs.folder import atomic_write_text
 from steersman.secrets import concealed
 
-State = Literal["begun", "stopped", "failed", "finished"]
+State = Literal["begun", "stopped", "refused", "failed", "finished"]
 FOLDER = "stages"
 
 
@@ -67,6 +68,11 @@ class Records:
         found = [_read(path) for path in self.folder.glob(f"{stage}-*.json")]
         return sorted((one for one in found if one.stage == stage), key=lambda one: -one.began)
 
+    def like(self, kind: str) -> list[StageRecord]:
+        """All records of stages of a kind (`StageNode.like`), the newest first."""
+        found = [one for one in self.all() if like(one.stage) == kind]
+        return sorted(found, key=lambda one: -one.began)
+
     def all(self) -> list[StageRecord]:
         return [_read(path) for path in sorted(self.folder.glob("*.json"))]
 
@@ -76,6 +82,11 @@ class Records:
 
     def remove(self, record: StageRecord) -> None:
         self.path_of(record.stage, record.hash).unlink(missing_ok=True)
+
+
+def like(stage: str) -> str:
+    """What stages of one kind have in common in all rounds: their name without the round's number."""
+    return re.sub(r"-\d+(?=-|$)", "", stage)
 
 
 def _read(path: Path) -> StageRecord:

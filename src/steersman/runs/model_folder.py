@@ -16,6 +16,8 @@ from pathlib import Path
 from steersman.errors import ModelError
 from steersman.runs.folder import RunFolder
 
+PROMOTION = "promotion.json"
+"""In the folder of a policy that rounds of feedback led to: what was decided, and why."""
 OF_A_MODEL = ("config.json", "adapter_config.json")
 
 

@@ -128,6 +128,9 @@ class PpoSettings(Settings):
         **PAD_BEFORE,
     }
     model: ModelSettings
+    reference: str | None = None
+    """The frozen reference of the KL penalty, if it is not the initial policy, such as the fine-tuned model under a
+    policy of an earlier round: a folder or a run, with the same tokeniser. Full fine-tuning only."""
     layout: Literal["adapters", "adapters-own-critic", "shared", "separate"] = "shared"
     """How policy and critic share weights. adapters: LoRA on a frozen base, value head on the policy's trunk.
     adapters-own-critic: LoRA, and a second adapter for the critic. shared: full fine-tuning, one trunk. separate: full
@@ -200,6 +203,15 @@ class PpoSettings(Settings):
                     f"advantage.estimator={estimator} compares the answers to one prompt with one another, and "
                     f"samples_per_prompt={self.samples_per_prompt}; expected 2 or more, such as 4"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _a_reference_of_its_own(self) -> "PpoSettings":
+        if self.reference is not None and self.layout.startswith("adapters"):
+            raise ValueError(
+                f"with layout={self.layout} the reference is the base with its adapters off, and reference="
+                f"{self.reference} is another model; leave it out, or choose layout=shared"
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,6 +15,19 @@ class JudgementDataSettings(DataSettings):
     weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Weights of judged pairs by who judged: people, judges (annotators whose name begins with judge:), or one
     annotator's name. 1 where nothing is said; weights of a pair of a ranking are divided by its pairs as ever."""
+    source_weights: list[Annotated[float, Field(gt=0)]] | None = None
+    """A factor on the weights of each source's pairs: that of `source`, then those of `more` in their order, such as
+    less for the judgements of earlier rounds."""
+
+    @model_validator(mode="after")
+    def _a_weight_for_each_source(self) -> "JudgementDataSettings":
+        given, sources = self.source_weights, 1 + len(self.more)
+        if given is not None and len(given) != sources:
+            raise ValueError(
+                f"data.source_weights has {len(given)} weights for {sources} sources; expected one for data.source and "
+                "one for each of data.more"
+            )
+        return self
 
 
 class RewardSettings(Settings):

@@ -9,7 +9,7 @@ from steersman.settings.score import SourceSettings
 class SampleSettings(Settings):
     model: str | list[str]
     """A folder, a run, a hub id or harbour:base. With several models, the answers to each prompt come from them in
-    turn."""
+    turn; one that is named twice gives twice as many."""
     prompts: SourceSettings
     """Records of any kind that has prompts. Duplicate prompts are used once."""
     answers: int = Field(default=4, ge=1)

@@ -18,7 +18,7 @@ from steersman.records import Record
 from steersman.store.content import BESIDE, WHOLE, Content, GivenVerdict, parts_of, record_of
 from steersman.store.items import StoredItem, items_with
 from steersman.store.projects import Project
-from steersman.store.schema import annotator, event, item, project, round_
+from steersman.store.schema import annotator, event, item, project, round_, standing
 from steersman.store.standing import judged_at, standing_at
 
 PAGE = 1000
@@ -31,6 +31,16 @@ class Cursor:
     head: int
     last_item: int
     round: str = ""
+
+
+def count_labels(found: Project, round: str = "") -> int:
+    """How many labels count, of one round or of all."""
+    query = select(func.count()).select_from(standing.join(item, item.c.id == standing.c.item_id))
+    query = query.where(standing.c.project_id == found.id)
+    if round:
+        query = query.join(round_, round_.c.id == item.c.round_id).where(round_.c.name == round)
+    with found.database.read() as connection:
+        return connection.execute(query).scalar_one()
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,9 +39,14 @@ class StudioSource:
         said = "&".join(f"{name}={value}" for name, value in options.items() if value)
         return f"{SCHEME}:{self.project}{'?' if said else ''}{said}"
 
+    @property
+    def address(self) -> str | None:
+        """The store's address, with its password if one was given."""
+        return _WITH_PASSWORD.get(self.store, self.store) or None
+
     @contextmanager
     def opened(self) -> Iterator[Project]:
-        with open_store(_WITH_PASSWORD.get(self.store, self.store) or None) as database:
+        with open_store(self.address) as database:
             yield find_project(database, self.project)
 
 

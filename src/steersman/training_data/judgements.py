@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -116,14 +116,19 @@ class _Group:
 
 @dataclass
 class JudgeWeights:
-    """The weights of judged pairs by who judged, and what each contributed."""
+    """The weights of judged pairs by who judged and by source, and what each contributed."""
 
     given: Mapping[str, float]
+    by_source: Sequence[float] = ()
     seen: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
 
-    def weighted(self, group: _Group) -> _Group:
-        """The group with its pairs weighted."""
-        factor = self.given.get(self._name(group), 1.0)
+    @classmethod
+    def of(cls, data: DataSettings) -> "JudgeWeights":
+        return cls(data.weights, data.source_weights or ()) if isinstance(data, JudgementDataSettings) else cls({})
+
+    def weighted(self, group: _Group, source: int) -> _Group:
+        """The group with its pairs weighted. `source` is the number of the source that it came from."""
+        factor = self.given.get(self._name(group), 1.0) * (self.by_source[source] if self.by_source else 1.0)
         return replace(group, pairs=[(*pair[:4], pair[4] * factor) for pair in group.pairs])
 
     def count(self, group: _Group) -> None:
@@ -212,9 +217,12 @@ def read_judgements(
     """The groups of one side, tokenised into `folder`; None if nothing fell into the held-out share. With
     too_long=leave_out, a group with an answer that does not fit is left out."""
     left_out: Counter[str] = Counter()
-    weights = JudgeWeights(side.data.weights if isinstance(side.data, JudgementDataSettings) else {})
-    records = side.records()
-    groups = map(weights.weighted, groups_of(records, ties=ties, left_out=left_out, thumbs=thumbs))
+    weights = JudgeWeights.of(side.data)
+    groups = (
+        weights.weighted(group, source)
+        for source, record in side.numbered_records()
+        for group in groups_of([record], ties=ties, left_out=left_out, thumbs=thumbs)
+    )
     first = next(groups, None)
     if first is None:
         if side.may_be_empty:

@@ -75,18 +75,24 @@ class DataSide:
 
     def records(self) -> Iterator[Record]:
         """Its records. A share is held out by a hash of the prompt, so that none stands on both sides."""
+        return (record for _, record in self.numbered_records())
+
+    def numbered_records(self) -> Iterator[tuple[int, Record]]:
+        """Its records, each with the number of its source: 0, or that of a further one."""
         data, held_out = self.data, self.held_out
         if held_out and not data.held_out:
             return iter(())
         source = data.held_out if held_out and isinstance(data.held_out, str) else data.source
         # a second source to hold out stands for itself; a share is taken of all
         further = () if source != data.source else more_sources(data)
-        read = [self._read(place, number) for number, place in enumerate((source, *further))]
+        read = [
+            zip(itertools.repeat(number), under_template(data.template, self._read(place, number)), strict=False)
+            for number, place in enumerate((source, *further))
+        ]
         records = itertools.chain.from_iterable(read)
-        records = under_template(data.template, records)
         if isinstance(data.held_out, float) and data.held_out > 0:
             shares = {"train": 1.0 - data.held_out, "held out": data.held_out}
-            records = (record for record in records if (split_of(record, shares) == "held out") == held_out)
+            records = (one for one in records if (split_of(one[1], shares) == "held out") == held_out)
         return itertools.islice(records, data.limit)
 
     def _read(self, source: str, number: int) -> Iterator[Record]:

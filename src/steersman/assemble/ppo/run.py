@@ -119,11 +119,12 @@ def open_ppo(settings: PpoSettings, *, quiet: bool = True, reward: Reward | None
             parents={
                 "model": identity_of(settings.model.path),
                 "scorer": stamped_scorer(settings.scorer, reward),
+                **({} if settings.reference is None else {"reference": identity_of(settings.reference)}),
                 **({} if settings.environment is None else {"environment": settings.environment.path}),
             },
         ) as (run, policy),
     ):
-        actors = make_actors(settings, policy)
+        actors = make_actors(settings, policy, _reference(run, settings, policy))
         models = PpoModels(policy, actors, shard_actors(actors, run.world))
         memory = Memory(settings.kl.coefficient)
         offload = Offload(settings.compute, actors, run.world, run.notice)
@@ -160,6 +161,20 @@ def _check(settings: PpoSettings) -> None:
             f"critic={settings.critic} begins a critic with a model of its own, and in layout={settings.layout} there "
             "is none; choose layout=separate"
         )
+
+
+def _reference(run: RunContext, settings: PpoSettings, policy: LanguageModel) -> Backbone | None:
+    """The reference where it is a model of its own."""
+    if settings.reference is None:
+        return None
+    place = settings.model.model_copy(update={"path": settings.reference, "revision": None, "lora": None})
+    found = load_language_model(place, run.device)
+    if found.tokeniser.get_vocab() != policy.tokeniser.get_vocab():
+        raise UsageError(
+            f"reference={settings.reference} has another vocabulary than {settings.model.path}, so that their "
+            "probabilities of a token cannot be compared; give a model with the same tokeniser"
+        )
+    return found.backbone
 
 
 def _data(settings: PpoSettings) -> dict[str, str]:

@@ -15,8 +15,11 @@ from steersman.settings.ppo import PpoSettings
 CRITIC = "value"
 
 
-def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
-    """Policy, critic and reference in the layout of the settings; no critic where the estimator needs none."""
+def make_actors(settings: PpoSettings, model: LanguageModel, reference: Backbone | None = None) -> ModelActors:
+    """Policy, critic and reference in the layout of the settings; no critic where the estimator needs none.
+
+    `reference` is frozen and stands in place of a copy of the initial policy.
+    """
     backbone = model.backbone
     head = _head(settings, backbone) if settings.advantage.estimator == "gae" else None
     if settings.layout.startswith("adapters"):
@@ -35,7 +38,7 @@ def make_actors(settings: PpoSettings, model: LanguageModel) -> ModelActors:
             critic=None,
             frozen=None,
         )
-    frozen = copy.deepcopy(backbone).requires_grad_(False).eval()
+    frozen = (copy.deepcopy(backbone) if reference is None else reference).requires_grad_(False).eval()
     critic = None
     if settings.layout == "separate":
         critic, head = own_critic(settings.critic, backbone)

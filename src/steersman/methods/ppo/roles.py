@@ -5,8 +5,9 @@
     shared               full fine-tuning, value head on the policy's trunk; the reference is a frozen copy
     separate             policy and critic are two models; the reference is a frozen copy
 
-The *reference* is the model at the start of the run. It is not the *old policy* of PPO's ratio, which is the policy at
-the beginning of the iteration and is kept only as the log-probs of each sample.
+The *reference* is the model at the start of the run, or the one that the setting `reference` names. It is not the *old
+policy* of PPO's ratio, which is the policy at the beginning of the iteration and is kept only as the log-probs of each
+sample.
 """
 
 from contextlib import AbstractContextManager, nullcontext

@@ -1,0 +1,68 @@
+"""What people have decided about a round's policy, in `decisions.jsonl` beside the outputs. Rows are only added.
+
+A decision is about the policy that was evaluated: where that changes (a setting, the labels), it does not hold.
+"""
+
+import getpass
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from steersman.errors import DataError
+
+Action = Literal["promote", "reject", "rollback"]
+FILE = "decisions.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One decision about a round. `evaluation` is the identity of the evaluation that it stands on; a rollback makes
+    the policy after round `to` the current one again."""
+
+    action: Action
+    round: int
+    evaluation: str
+    reason: str
+    to: int | None = None
+    by: str = ""
+    time: str = ""
+
+
+def decisions_in(out: Path) -> list[Decision]:
+    """All decisions, the oldest first."""
+    path = out / FILE
+    if not path.exists():
+        return []
+    try:
+        return [Decision(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path} cannot be read: {error}. Take the bad line out; each line is one decision") from error
+
+
+def decision_for(decisions: Sequence[Decision], number: int, evaluation: str) -> Decision | None:
+    """The newest decision about this round's policy."""
+    found = [one for one in decisions if one.round == number and one.evaluation == evaluation]
+    return found[-1] if found else None
+
+
+def record_decision(out: Path, decision: Decision) -> Decision:
+    """Add a decision with the time and the user's name; it is on the disk when this returns."""
+    made = Decision(
+        **{**asdict(decision), "by": _user(), "time": datetime.now(UTC).isoformat(timespec="seconds")},
+    )
+    with (out / FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(made), ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return made
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from steersman.data.load import ReadReport, load_records
 from steersman.data.outputs import check_outputs
@@ -49,6 +49,7 @@ class LabelResult:
         return asdict(self)
 
 
+@runtime_checkable
 class _Place(Protocol):
     """Where people's labels come to."""
 

@@ -1,6 +1,6 @@
 """Settings of the stages that only recipes of rounds have: prompts, label and promote."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -72,9 +72,11 @@ class LabelStageSettings(Settings):
     def _without_scheme(cls, value: Any) -> Any:
         return value.removeprefix("studio:") if isinstance(value, str) else value
 
-    @field_validator("until")
+    @field_validator("until", mode="before")
     @classmethod
-    def _a_moment(cls, value: str | None) -> str | None:
+    def _a_moment(cls, value: Any) -> Any:
+        if isinstance(value, date):  # TOML has dates of its own
+            return value.isoformat()
         try:
             return value if value is None else datetime.fromisoformat(value) and value
         except ValueError as error:

@@ -34,7 +34,7 @@ from steersman.cli import (
     score,
     sft,
     simulate,
-    studio,
+    studio_server,
 )
 from steersman.cli.command import loads_models
 from steersman.cli.machine_errors import as_message
@@ -78,7 +78,7 @@ app.add_typer(constitution.app, name="constitution")
 app.add_typer(data.app, name="data")
 app.add_typer(rounds.app, name="rounds")
 app.add_typer(runs.app, name="runs")
-app.add_typer(studio.app, name="studio")
+app.add_typer(studio_server.app, name="studio")
 
 
 def _version(wanted: bool) -> bool:

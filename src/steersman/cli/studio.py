@@ -11,7 +11,7 @@ from steersman.cli.recipes import Recipe
 from steersman.runs.commands import command_line
 
 app = typer.Typer(
-    no_args_is_help=True, help="Projects of judgements in a database: create, import, export, snapshot, back up."
+    help="People judge in a browser; projects of judgements in a database: create, import, export, snapshot, back up."
 )
 
 Name = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's name.", show_default=False)]

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from steersman.records import Record
 from steersman.store.content import GivenVerdict, record_of
 from steersman.store.database import BATCH
-from steersman.store.events import LABELS
+from steersman.store.events import LABELS, is_kept
 from steersman.store.items import StoredItem, items_with
 from steersman.store.projects import Project
 from steersman.store.schema import annotator, event
@@ -34,7 +34,7 @@ def acts_of(found: Project, annotator_name: str) -> list[ActRow]:
     query = (
         select(event)
         .join(annotator, annotator.c.id == event.c.annotator_id)
-        .where(event.c.project_id == found.id, annotator.c.pseudonym == annotator_name)
+        .where(event.c.project_id == found.id, annotator.c.pseudonym == annotator_name, is_kept(event))
         .order_by(event.c.number)
     )
     with found.database.read() as connection:

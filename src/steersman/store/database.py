@@ -4,8 +4,9 @@ SQLite: WAL, synchronous=FULL (a commit is on disk when it returns), foreign key
 IMMEDIATE, waiting up to WAIT seconds). PostgreSQL: writers of one project take turns by a lock on its row.
 """
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ class Database:
 
     def __init__(self, place: StorePlace, engine: Engine) -> None:
         self.place, self._engine = place, engine
+        # Threads of one process take turns here: SQLite lets writers wait by sleeping, in no order.
+        self._turn = threading.Lock() if place.path is not None else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -35,7 +38,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        with messages(self.place), self._engine.connect() as found:
+        with messages(self.place), self._turn, self._engine.connect() as found:
             connection = found.execution_options(steersman_writes=True)
             with connection.begin():
                 yield connection

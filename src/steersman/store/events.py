@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from steersman.errors import DataError, UsageError
 from steersman.store.content import text_of
@@ -18,11 +18,13 @@ from steersman.store.database import BATCH
 from steersman.store.projects import Project, now
 from steersman.store.schema import event, project
 
+WHOLE = "whole"
+"""In `erased`: nothing of what the event said is kept, and its label counts at no time."""
 LABELS = ("label", "edit", "adjudication")
 """Kinds of events that give a verdict."""
 ACTS = (*LABELS, "late", "skip", "flag")
 """Kinds of events that their annotator can undo."""
-KINDS = (*ACTS, "undo", "revisit", "comment", "session")
+KINDS = (*ACTS, "undo", "revisit", "comment", "session", "erasure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,11 @@ def append(connection: Connection, locked: Any, events: Sequence[NewEvent]) -> l
     return [row["number"] for row in rows]
 
 
+def is_kept(table: Any) -> Any:
+    """A condition: the event was not erased as a whole."""
+    return or_(table.c.erased.is_(None), table.c.erased != WHOLE)
+
+
 def digest_of_event(row: Mapping[str, Any]) -> str:
     said = [row[name] for name in ("kind", "item_id", "annotator_id", "name", "refers", "key", "recorded", "body")]
     return hashlib.sha256(text_of(said).encode()).hexdigest()
@@ -119,10 +126,14 @@ def verify_events(found: Project) -> int:
     """Check numbers, digests and the running hash of all events. Returns how many there are; damage is a DataError."""
     with found.database.read() as connection:
         end = connection.execute(select(project).where(project.c.id == found.id)).one()
+        asked = select(event.c.annotator_id).where(event.c.project_id == found.id, event.c.kind == "erasure")
+        erased = set(connection.execute(asked).scalars())
     number, running = 0, ""
     for row in read_events(found, until=end.head):
         number += 1
-        digest = digest_of_event(row._asdict())
+        # Of what its author had erased, at a request that is an event itself, the digest alone is left.
+        gone = row.erased is not None and row.annotator_id in erased
+        digest = row.digest if gone else digest_of_event(row._asdict())
         running = next_hash(running, number, digest)
         if (row.number, row.digest, row.hash) != (number, digest, running):
             raise DataError(

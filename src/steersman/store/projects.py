@@ -111,6 +111,11 @@ def set_state(found: Project, state: str) -> None:
         connection.execute(update(project).where(project.c.id == found.id).values(state=state))
 
 
+def set_licence(found: Project, licence: str) -> None:
+    with found.database.write() as connection:
+        connection.execute(update(project).where(project.c.id == found.id).values(licence=licence))
+
+
 def set_guidelines(found: Project, text: str) -> int:
     """A new version of the guidelines. Earlier ones are kept. Returns its number."""
     with found.database.write() as connection:

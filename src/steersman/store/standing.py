@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, insert, select
 
-from steersman.store.events import LABELS
+from steersman.store.events import LABELS, is_kept
 from steersman.store.projects import Project, lock_project
 from steersman.store.schema import event, standing
 
@@ -40,7 +40,8 @@ def place_labels(connection: Connection, project_id: int, labels: Sequence[tuple
 
 def settle(connection: Connection, project_id: int, thread: Thread) -> int | None:
     """Compute a thread's label that counts from its events, and keep it. Returns its number."""
-    query = select(event.c.number, event.c.kind, event.c.refers).where(*_of(event, thread)).order_by(event.c.number)
+    query = select(event.c.number, event.c.kind, event.c.refers).where(*_of(event, thread), is_kept(event))
+    query = query.order_by(event.c.number)
     number = last_standing((row.number, row.kind, row.refers) for row in connection.execute(query))
     _clear(connection, thread)
     if number is not None:
@@ -73,20 +74,21 @@ def standing_at(project_id: int, head: int) -> Any:
             later.c.number > event.c.number,
             later.c.number <= head,
             later.c.kind.in_(LABELS),
+            is_kept(later),
             ~_undone(later, project_id, head),
         )
     )
     return (
         select(event)
         .where(event.c.project_id == project_id, event.c.number <= head, event.c.kind.in_(LABELS))
-        .where(~_undone(event, project_id, head), ~replaced)
+        .where(is_kept(event), ~_undone(event, project_id, head), ~replaced)
         .order_by(event.c.number)
     )
 
 
 def judged_at(project_id: int, head: int, items: Sequence[int]) -> Any:
     """Which of these items had a label that counted at a cursor."""
-    of_items = (event.c.item_id.in_(items), event.c.kind.in_(LABELS), event.c.number + 0 <= head)
+    of_items = (event.c.item_id.in_(items), event.c.kind.in_(LABELS), event.c.number + 0 <= head, is_kept(event))
     return select(event.c.item_id).where(*of_items, ~_undone(event, project_id, head)).distinct()
 
 

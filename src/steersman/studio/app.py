@@ -8,28 +8,58 @@ from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.routing import BaseRoute, Mount
 
-from steersman.store.database import open_store
+from steersman.store.database import Database, open_store
+from steersman.store.entry import forget_old
 from steersman.store.people import secret_of
-from steersman.studio import routes_judging, routes_labelling, routes_pages, routes_signing_in
+from steersman.studio import (
+    routes_events,
+    routes_judging,
+    routes_labelling,
+    routes_openapi,
+    routes_pages,
+    routes_people,
+    routes_projects,
+    routes_signing_in,
+    routes_webhooks,
+)
 from steersman.studio.access import Studio, gates_of, refuse_forgery
 from steersman.studio.hardening import Hardened
 from steersman.studio.limits import RateLimit
 from steersman.studio.problems import install_problems
 from steersman.studio.rendering import STATIC
 from steersman.studio.settings import StudioSettings
+from steersman.studio.uploads import Uploads
+from steersman.studio.webhooks import WebhookSender
 
-ROUTERS = (routes_labelling.router, routes_signing_in.router, routes_pages.router, routes_judging.router)
+ROUTERS = (
+    routes_events.router,
+    routes_judging.router,
+    routes_labelling.router,
+    routes_openapi.router,
+    routes_pages.router,
+    routes_people.router,
+    routes_projects.router,
+    routes_signing_in.router,
+    routes_webhooks.router,
+)
 
 
 def create_app(store_url: str | None = None, settings: StudioSettings | None = None) -> FastAPI:
     """The studio over the store at an address (default: as `steersman studio` has it), which is made if it is missing.
     A store of another release is an error."""
     settings = settings or StudioSettings()
-    database = open_store(store_url, create=True)
+    database, uploads = open_store(store_url, create=True), Uploads()
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
+        forget_ended(database, settings)
+        sender = WebhookSender(database, settings) if settings.webhooks else None
+        if sender is not None:
+            sender.start()
         yield
+        if sender is not None:
+            sender.close()
+        uploads.close()
         database.close()
 
     app = FastAPI(
@@ -43,6 +73,7 @@ def create_app(store_url: str | None = None, settings: StudioSettings | None = N
     app.state.studio = Studio(
         database, settings, secret_of(database), RateLimit(*settings.requests), RateLimit(*settings.attempts)
     )
+    app.state.uploads = uploads
     app.add_middleware(Hardened, settings=settings)
     install_problems(app)
     for router in ROUTERS:
@@ -50,6 +81,11 @@ def create_app(store_url: str | None = None, settings: StudioSettings | None = N
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     refuse_open_routes(app.routes)
     return app
+
+
+def forget_ended(database: Database, settings: StudioSettings) -> None:
+    with database.write() as connection:
+        forget_old(connection, idle=settings.idle, life=settings.life)
 
 
 def all_routes(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:

@@ -54,7 +54,7 @@ def sign_in(
     with door.studio.database.read() as connection:
         person = person_named(connection, name)
         hashed = None if person is None else password_of(connection, person.id)
-    right = _verified(hashed or _NOBODY, password) and hashed is not None and person is not None
+    right = is_password(hashed or _NOBODY, password) and hashed is not None and person is not None
     if not right or person is None:
         with door.studio.database.write() as connection:
             note(connection, "sign_in_refused", person_id=None if person is None else person.id)
@@ -140,7 +140,7 @@ def hashed_password(password: str) -> str:
     return HASHER.hash(password)
 
 
-def _verified(hashed: str, password: str) -> bool:
+def is_password(hashed: str, password: str) -> bool:
     try:
         return HASHER.verify(hashed, password)
     except (VerifyMismatchError, InvalidHashError):

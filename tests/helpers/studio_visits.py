@@ -55,6 +55,7 @@ class Site:
     def close(self) -> None:
         for visit in self._visits:
             visit.client.close()
+        self.app.state.uploads.close()
         self.database.close()
 
 

@@ -21,7 +21,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 def unknown_options(line: str) -> list[str]:
     command, words = typer.main.get_command(app), line.split()[1:]
-    while commands := getattr(command, "commands", {}):
+    while words and (commands := getattr(command, "commands", {})) and not words[0].startswith("-"):
         command = commands[words.pop(0)]
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     return [word for word in words if word.startswith("--") and word.split("=")[0] not in {*known, "--help"}]
@@ -40,7 +40,7 @@ def test_an_option_that_does_not_exist_is_seen():
 def refused(line: str) -> str:
     """Why the command line would refuse this line, before anything runs; empty if it would not."""
     command, words, names = typer.main.get_command(app), shlex.split(line.split(" > ")[0])[1:], []
-    while commands := getattr(command, "commands", {}):
+    while words and (commands := getattr(command, "commands", {})) and not words[0].startswith("-"):
         names.append(words.pop(0))
         command = commands[names[-1]]
     try:

@@ -5,11 +5,13 @@ import uuid
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from steersman.store.database import Database
 from steersman.store.entry import make_invite
 from steersman.store.projects import Project, find_project
+from steersman.studio.app import all_routes
 
 ADDRESS = "http://localhost:8400"
 
@@ -95,3 +97,18 @@ class Visit:
     def event(self, kind: str, task: int | None, *, key: str = "", project: str = "helpful", **more: Any) -> Any:
         body = {"key": key or uuid.uuid4().hex, "kind": kind, "task": task, **more}
         return self.post(f"/api/projects/{project}/events", body)
+
+
+def routes_of(app: FastAPI) -> list[APIRoute]:
+    return [route for route in all_routes(app.routes) if isinstance(route, APIRoute)]
+
+
+def calls_of(app: FastAPI) -> list[tuple[str, APIRoute]]:
+    """Every method of every route."""
+    return [(method, route) for route in routes_of(app) for method in sorted(route.methods)]
+
+
+def path_of(route: APIRoute, *, project: str = "helpful", person: int = 999) -> str:
+    """An address of a route: of this project, and of numbers that nothing has."""
+    path = route.path.replace("{project}", project).replace("{person}", str(person))
+    return re.sub(r"\{\w+\}", "999", path)

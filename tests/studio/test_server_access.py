@@ -1,7 +1,6 @@
 """Who may do what: every route has a gate, and every role meets every route."""
 
 import json
-import re
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.routing import Mount
 from store_pairs import pairs_in
+from studio_visits import calls_of, path_of, routes_of
 
 from steersman.store.imports import Wishes, import_source
 from steersman.store.people import members_of
@@ -40,19 +40,6 @@ BODIES: dict[str, Any] = {
     "/api/tokens": {"name": "script", "scope": "read"},
     "/api/me/password": {"new": "a long password"},
 }
-
-
-def routes_of(app):
-    return [route for route in all_routes(app.routes) if isinstance(route, APIRoute)]
-
-
-def calls_of(app):
-    return [(method, route) for route in routes_of(app) for method in sorted(route.methods)]
-
-
-def path_of(route, *, project="helpful", person=999):
-    path = route.path.replace("{project}", project).replace("{person}", str(person))
-    return re.sub(r"\{\w+\}", "999", path)
 
 
 @pytest.fixture

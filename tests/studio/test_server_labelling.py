@@ -163,6 +163,7 @@ def test_the_same_key_twice_is_one_label_and_one_reply(site, tasks):
     )
     assert again.json() == replies[:1]
     assert len(labels_in(site)) == 1
+    assert ann.event("undo", None, key="k-1").status_code == 400, "a key is of one submission"
     stolen = site.person("Ben").event("label", task["id"], key="k-1", choice="tie")
     assert stolen.status_code == 400
     assert "was used for another submission" in stolen.json()["error"]["message"]

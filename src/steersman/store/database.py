@@ -19,6 +19,8 @@ from steersman.store.versions import create_tables, refuse_other_version
 
 WAIT = 30.0
 """Seconds that a writer of an SQLite store waits for another one."""
+# As many connections as a server of the studio has threads, so that none waits for another's.
+_POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 30}
 BATCH = 500
 """Rows that one statement reads or writes."""
 
@@ -29,7 +31,7 @@ class Database:
     def __init__(self, place: StorePlace, engine: Engine) -> None:
         self.place, self._engine = place, engine
         # Threads of one process take turns here: SQLite lets writers wait by sleeping, in no order.
-        self._turn = threading.Lock() if place.path is not None else nullcontext()
+        self._turn = threading.RLock() if place.path is not None else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -81,8 +83,8 @@ def open_store(address: str | None = None, *, create: bool = False, any_version:
 def engine_of(place: StorePlace) -> Engine:
     try:
         if place.path is None:
-            return create_engine(place.url, pool_pre_ping=True)
-        engine = create_engine(place.url, connect_args={"timeout": WAIT})
+            return create_engine(place.url, pool_pre_ping=True, **_POOL)
+        engine = create_engine(place.url, connect_args={"timeout": WAIT}, **_POOL)
     except ImportError as error:
         raise MissingLibrary(
             f"a store in PostgreSQL needs {error.name}; install it: pip install 'steersman[postgres]'"

@@ -130,6 +130,8 @@ def undo_last(
         known = known_keys(connection, found.id, [key])
         if key in known:
             row = known[key]
+            if row.kind != "undo":
+                raise UsageError(f"the submission key {key!r} was used for another submission; each needs its own")
             was = connection.execute(_numbered(found, row.refers)).one()
             return Undone(receipt_of(row, who, was.item_id), was.kind, was.item_id, json.loads(was.body))
         last = _last_act(found, who)

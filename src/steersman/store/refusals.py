@@ -24,6 +24,7 @@ _REFUSALS: tuple[tuple[type[SteersmanError], dict[str, str]], ...] = (
         DataError,
         {
             r"not a database|malformed|encrypted": "this is no database, or it is damaged; restore a backup",
+            r"invalid byte sequence|0x00": "a text holds a NUL character, which PostgreSQL cannot keep; take it out",
             r"no such table|relation .* does not exist|permission denied for": (
                 "the tables of a store are missing, or you may not read them"
             ),

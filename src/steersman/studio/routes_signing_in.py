@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 from steersman.errors import UsageError
 from steersman.store.audit import note
 from steersman.store.claims import release_claims
-from steersman.store.entry import Invitation, accept_invite, find_invite, sign_in_person, sign_out
+from steersman.store.entry import Invitation, accept_invite, find_invite, sign_in_person, sign_out, sign_out_everywhere
 from steersman.store.people import Person, member_in, password_of, person_named, roles_of, set_password
 from steersman.store.projects import find_project
 from steersman.studio.access import AtDoor, Door, InStudio, ReadsStudio, set_cookie
@@ -88,8 +88,10 @@ def join(
         with door.studio.database.write() as connection:
             person = accept_invite(connection, found, name=name, known=door.person)
             if person is not None:
-                if hashed is not None:
+                if hashed is not None and (door.person is None or found.person_id is not None):
+                    # Whoever is signed in changes a password with the old one (`/api/me/password`).
                     set_password(connection, person.id, hashed)
+                    sign_out_everywhere(connection, person.id)
                 about = {"role": found.role, "again": found.person_id is not None}
                 project_id = None if found.project is None else found.project.id
                 note(connection, "join", person_id=person.id, project_id=project_id, about=about)

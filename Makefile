@@ -57,7 +57,7 @@ $(READY): pyproject.toml constraints.txt
 
 # Pictures of the studio's pages at three widths, light and dark, in screenshots/.
 screenshots: $(READY)
-	PYTHONPATH=src:tests/helpers $(BIN)/python tests/studio/screenshots.py
+	PYTHONPATH=src:tests/helpers $(BIN)/python tests/helpers/screenshots.py
 
 clean:
 	rm -rf $(VENV) dist build demo runs screenshots

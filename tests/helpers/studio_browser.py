@@ -91,3 +91,75 @@ def put(project: Project, *items: NewItem) -> None:
         NewItem(one.content, one.round, one.overlap, float(i), one.reason, one.gold) for i, one in enumerate(items)
     ]
     add_items(project, ordered)
+
+
+class Judge:
+    """Somebody on the labelling page."""
+
+    def __init__(self, page: Page, served: Served, project: str = "helpful") -> None:
+        self.page, self.served, self.project = page, served, project
+
+    def open(self) -> "Judge":
+        """The page of the project, past its first page."""
+        self.page.goto(f"{self.served.address}/projects/{self.project}/label")
+        self.settle()
+        if self.page.locator(".welcome").count():
+            self.page.get_by_role("button", name="Start").click()
+            self.page.wait_for_selector(".welcome", state="detached")
+            self.settle()
+        return self
+
+    def settle(self, but: str | None = None) -> None:
+        """Wait until a task, or another one than `but`, is on the screen, or a panel that says why there is none."""
+        self.page.wait_for_function(
+            "but => { const task = document.getElementById('task');"
+            " return task.getAttribute('aria-busy') === 'false' && (task.dataset.task ?? '') !== (but ?? '-'); }",
+            arg=but,
+        )
+
+    @property
+    def task(self) -> str:
+        """The id of the task on the screen; "" for none."""
+        return self.page.evaluate("document.getElementById('task').dataset.task ?? ''")
+
+    @property
+    def prompt(self) -> str:
+        return self.page.locator("#task .prompt .turn .prose").last.inner_text()
+
+    @property
+    def answers(self) -> list[str]:
+        return self.page.locator("#task .answer-text").all_inner_texts()
+
+    @property
+    def said(self) -> str:
+        """What the page's short message says."""
+        return self.page.locator("#toasts").inner_text()
+
+    def press(self, *keys: str) -> None:
+        """Keys, the last of which ends the task."""
+        before = self.task
+        for key in keys:
+            self.page.keyboard.press(key)
+        self.settle(but=before)
+
+    def tap(self, name: str) -> None:
+        """A button that ends the task, as a finger or a mouse presses it."""
+        before = self.task
+        button = self.page.locator("#bar").get_by_role("button", name=name, exact=True)
+        button.tap() if self.touches else button.click()
+        self.settle(but=before)
+
+    @property
+    def touches(self) -> bool:
+        return self.page.evaluate("navigator.maxTouchPoints > 0")
+
+    @property
+    def waiting(self) -> int:
+        return self.page.evaluate(
+            "Object.keys(localStorage).filter(name => name.startsWith('steersman:outbox:')).length"
+        )
+
+    def all_sent(self) -> None:
+        self.page.wait_for_function(
+            "() => !Object.keys(localStorage).some(name => name.startsWith('steersman:outbox:'))", timeout=60000
+        )

@@ -20,6 +20,26 @@ def postgres_server():
         yield url
 
 
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, for the tests of pages."""
+    from studio_browser import chromium
+
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A studio that serves browsers, with a project "helpful"."""
+    from studio_browser import Served
+
+    served = Served(str(tmp_path / "studio.db"))
+    served.project("helpful", guidelines="Be *kind*.")
+    yield served
+    served.stop()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def address(request, tmp_path) -> str:
     """The address of a store that does not exist yet."""

@@ -62,7 +62,8 @@ def next_tasks(
     count = min(len(has) + ahead, MOST_HELD)
     tasks = claim_tasks(found, member.pseudonym, count=count, kinds=KINDS, lease=settings.lease)
     fresh = [task for task in tasks if task.id not in has]
-    return {"tasks": shown_tasks(found, member, fresh), "progress": _progress(found, member)}
+    shown = shown_tasks(found, member, fresh)
+    return {"person": here.person.id, "tasks": shown, "progress": _progress(found, member)}
 
 
 def shown_tasks(found: Project, member: Member, tasks: list[StoredItem]) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ function askFirst(form, event) {
   if (form.dataset.sure) return;
   event.preventDefault();
   const leave = () => {
+    document.dispatchEvent(new Event("steersman:leave")); // the page keeps no draft any more
     forgetPerson(localStorage, person);
     form.dataset.sure = "yes";
     form.requestSubmit();

@@ -49,11 +49,12 @@ export class Desk {
     this.#shownAt = performance.now();
     scrollTo(0, 0);
     this.parts.title.focus({ preventScroll: true });
-    setTimeout(() => this.parts.task.setAttribute("aria-busy", "false"), TOO_SOON);
+    setTimeout(() => this.parts.task.setAttribute("aria-busy", "false"), TOO_SOON + 20);
   }
 
   // The same task anew: as plain text, with differences, side by side.
   redraw() {
+    if (!this.#task) return;
     const draft = this.#draft();
     this.#draw(this.#task);
     this.#restore(draft);
@@ -151,8 +152,10 @@ export class Desk {
   }
 
   #finish(kind, fields, words) {
+    if (!this.#task) return; // judged a moment ago
     this.#keep();
     clearTimeout(this.#timer);
+    this.#task = null;
     this.done(kind, fields, words);
   }
 

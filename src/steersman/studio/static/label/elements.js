@@ -71,7 +71,7 @@ export function harmless(html) {
 
 function copied(from) {
   return [...from.childNodes].flatMap((node) => {
-    if (node.nodeType === Node.TEXT_NODE) return [document.createTextNode(node.data)];
+    if (node.nodeType === Node.TEXT_NODE) return [document.createTextNode(visible(node.data))];
     if (node.nodeType !== Node.ELEMENT_NODE) return [];
     if (!TAGS.has(node.tagName)) return copied(node);
     const made = document.createElement(node.tagName);

@@ -75,6 +75,7 @@ export class Outbox {
     this.#sending ??= exclusively(`steersman outbox ${this.#api.person}`, () => this.#sendAll()).finally(() => {
       this.#sending = null;
       this.changed();
+      if (this.state === "idle" && this.waiting.length) this.flush(); // added while the last reply came
     });
     return this.#sending;
   }
@@ -107,16 +108,15 @@ export class Outbox {
 
   async #send(group) {
     const path = `/api/projects/${encodeURIComponent(group[0].project)}/events`;
-    if (group.length > 1) {
-      const replies = await this.#api.post(`${path}/batch`, group.map((entry) => entry.event));
-      group.forEach((entry, i) => this.#settle(entry, replies[i]));
-      return;
-    }
     try {
-      this.#settle(group[0], await this.#api.post(path, group[0].event));
+      const alone = group.length === 1;
+      const sent = alone ? group[0].event : group.map((entry) => entry.event);
+      const reply = await this.#api.post(alone ? path : `${path}/batch`, sent);
+      group.forEach((entry, i) => this.#settle(entry, alone ? reply : reply[i]));
     } catch (trouble) {
       if (trouble.kind !== "refused") throw trouble;
-      this.#settle(group[0], { error: { message: trouble.message } });
+      if (group.length === 1) this.#settle(group[0], { error: { message: trouble.message } });
+      else for (const entry of group) await this.#send([entry]); // one of them spoils the batch
     }
   }
 

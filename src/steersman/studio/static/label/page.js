@@ -6,7 +6,7 @@ import { Drafts } from "./drafts.js";
 import { Keys, showKeys } from "./keys.js";
 import { Notices } from "./notices.js";
 import { Outbox } from "./outbox.js";
-import { Sitting } from "./sitting.js";
+import { Sitting, isJudgement } from "./sitting.js";
 import { emptyState } from "./conversation.js";
 import { button, make, plural } from "./elements.js";
 import { practise } from "./practice.js";
@@ -17,7 +17,7 @@ const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content |
 const part = (id) => document.getElementById(id);
 
 class Page {
-  #breakAt = BREAK_AFTER; #waiting = false;
+  #breakAt = BREAK_AFTER; #waiting = false; #turn = Promise.resolve();
 
   constructor() {
     const names = { task: "task", title: "task-title", bar: "bar", verdicts: "verdicts", tools: "tools", note: "note" };
@@ -67,8 +67,22 @@ class Page {
     return this.next();
   }
 
+  // One after the other: whoever presses two keys at once means them in their order.
+  #inTurn(work) {
+    this.#turn = this.#turn.catch(() => {}).then(work);
+    return this.#turn;
+  }
+
+  next() {
+    return this.#inTurn(() => this.#next());
+  }
+
+  undo() {
+    return this.#inTurn(() => this.#undo());
+  }
+
   // Show the next task, or say why there is none.
-  async next() {
+  async #next() {
     let task;
     try {
       task = await this.sitting.next();
@@ -85,7 +99,7 @@ class Page {
     return this.show(this.#nothingLeft());
   }
 
-  async undo() {
+  async #undo() {
     let back;
     try {
       back = await this.sitting.undo();
@@ -99,7 +113,7 @@ class Page {
     if (back.task) return this.desk.show(back.task, { again: `Taken back${back.words ? `: ${back.words}` : ""}.` });
     const word = back.words === "flag" ? "Your flag is taken back." : "Taken back. Others have this task now.";
     this.notices.say(word);
-    return this.sitting.current || this.next();
+    return this.sitting.current || this.#next();
   }
 
   // A panel in place of a task.
@@ -120,8 +134,7 @@ class Page {
   }
 
   #heard(entry, reply) {
-    const judged = entry.event.kind === "label" && entry.event.choice !== "cannot_judge";
-    if (judged && reply.counts === false) {
+    if (isJudgement(entry.event) && reply.counts === false) {
       this.notices.say("Others had judged that task meanwhile. Yours is kept, and does not count.");
     }
     if (this.#waiting && entry.event.kind === "undo") this.next();
@@ -175,6 +188,9 @@ class Page {
       const thanks = `You have judged ${plural(this.sitting.progress.done, "task")} here. Thank you.`;
       return emptyState("done", "All done", [thanks, "New tasks may come: of a later round, or that others give back."], again, undo, others);
     }
+    if (this.about.counts.items) {
+      return emptyState("done", "Nothing for you now", ["Others have the tasks that are left. What they do not judge comes back within half an hour."], again, others);
+    }
     const admin = this.about.rights?.includes("manage");
     const how = admin ? "Bring prompts and answers into the project, and they appear here." : "There is nothing to judge yet. Tell whoever invited you, or look again later.";
     return emptyState("done", "No tasks yet", [how], again, others);
@@ -188,6 +204,7 @@ class Page {
       const safe = kept ? `${plural(kept, "judgement")} ${kept === 1 ? "is" : "are"} kept in this browser and sent when the connection is back.` : "";
       return this.show(emptyState("pause", "No connection", ["The next tasks come when it is back.", safe], retry));
     }
+    if (trouble.kind === "other_person") return this.show(emptyState("pause", "Somebody else is signed in here", ["Your drafts and what waits to be sent are kept in this browser until you sign in again."], this.notices.signIn()));
     if (trouble.kind === "signed_out") return this.show(emptyState("pause", "Please sign in again", ["Your drafts and what waits to be sent are kept in this browser."], this.notices.signIn()));
     return this.show(emptyState("pause", "This did not work", [trouble.message], retry));
   }
@@ -215,6 +232,7 @@ class Page {
       { keys: ["?"], says: "these keys", group: "This page", act: () => showKeys(this.keys) },
     ]);
     this.parts.noteField.addEventListener("input", () => this.desk?.changed());
+    document.addEventListener("steersman:leave", () => this.desk?.clear());
     addEventListener("online", () => this.outbox.flush());
     addEventListener("storage", (event) => event.key?.startsWith("steersman:outbox:") && this.#changed());
     document.addEventListener("visibilitychange", () => !document.hidden && this.outbox.flush());

@@ -7,6 +7,7 @@ import { newKey } from "./outbox.js";
 import { Trouble } from "./api.js";
 
 const AHEAD = 4;
+const WAIT = 100; // ms
 const IDLE = 120; // seconds without a key, pointer or scroll are not counted beyond this
 
 export class Sitting {
@@ -18,6 +19,10 @@ export class Sitting {
     this.current = null;
     this.history = []; // { task, draft, entry, words, seconds, at }
     this.done = new Set();
+    for (const { event } of outbox.waiting) {
+      if (event.kind === "undo") this.done.delete(event.task);
+      else if (event.kind !== "flag") this.done.add(event.task);
+    }
     this.progress = null;
     this.locks = new TaskLocks(`steersman task ${api.person} ${project}`);
     this.clock = new Clock();
@@ -66,20 +71,20 @@ export class Sitting {
     let after = this.#queue.at(-1)?.id ?? this.current?.id ?? this.#last;
     for (;;) {
       const reply = await this.api.get(`${this.path}/tasks/next?ahead=${AHEAD}${after ? `&after=${after}` : ""}`);
+      if (String(reply.person) !== String(this.api.person)) throw new Trouble("other_person");
       this.#count(reply.progress);
       this.#last = after = reply.tasks.at(-1)?.id ?? null;
       if (after === null) return false;
       const known = new Set([...this.done, ...this.#queue.map((task) => task.id), this.current?.id]);
-      const free = [];
-      for (const task of reply.tasks) if (!known.has(task.id) && !(await this.locks.elsewhere(task.id))) free.push(task);
-      this.#queue.push(...free);
-      if (free.length) return true;
+      const fresh = reply.tasks.filter((task) => !known.has(task.id));
+      this.#queue.push(...fresh);
+      if (fresh.length) return true;
     }
   }
 
   // What the studio has counted, and what waits to be sent.
   #count(counted) {
-    const waiting = this.outbox.waiting.filter((entry) => entry.event.kind === "label").length;
+    const waiting = this.outbox.waiting.filter((entry) => isJudgement(entry.event)).length;
     const left = counted.mine_left;
     this.progress = { done: counted.done + waiting, left: left === null ? null : Math.max(0, left - waiting) };
   }
@@ -94,7 +99,7 @@ export class Sitting {
     this.drafts.write(task.id, null);
     this.done.add(task.id);
     if (this.progress) {
-      this.progress.done += kind === "label" ? 1 : 0;
+      this.progress.done += isJudgement(event) ? 1 : 0;
       if (this.progress.left) this.progress.left -= 1;
     }
     this.#channel?.postMessage({ ...this.#address, done: task.id });
@@ -114,7 +119,7 @@ export class Sitting {
     else this.outbox.add({ key: newKey(), kind: "undo", task: last.task.id });
     if (last.draft) this.drafts.write(last.task.id, last.draft);
     if (this.progress) {
-      this.progress.done -= last.entry.event.kind === "label" ? 1 : 0;
+      this.progress.done -= isJudgement(last.entry.event) ? 1 : 0;
       if (this.progress.left !== null) this.progress.left += 1;
     }
     return this.#back(last.task, last.words);
@@ -173,29 +178,42 @@ export class Sitting {
   }
 }
 
+export function isJudgement(event) {
+  return event.kind === "label" && event.choice !== "cannot_judge";
+}
+
 // Which tab has which task. The browser frees a closed tab's locks; without locks (plain http) tabs are not told apart.
 class TaskLocks {
-  #held = new Map();
+  #held = new Map(); #patience = 6;
 
   constructor(name) {
     this.name = name;
+    addEventListener("pagehide", () => this.#held.forEach((lock) => lock.release()));
+    addEventListener("pageshow", (event) => event.persisted && location.reload());
   }
 
   async take(id) {
     if (!navigator.locks || this.#held.has(id)) return true;
+    // After a reload, the page before may hold its task for a moment.
+    for (; this.#patience > 0 && !(await this.#try(id)); this.#patience -= 1) {
+      await new Promise((wake) => setTimeout(wake, WAIT));
+    }
+    const taken = this.#held.has(id) || (await this.#try(id));
+    if (taken) this.#patience = 0;
+    return taken;
+  }
+
+  #try(id) {
     return new Promise((resolve, reject) => {
       const kept = navigator.locks.request(`${this.name} ${id}`, { ifAvailable: true }, (lock) => {
-        resolve(lock !== null);
-        return lock && new Promise((release) => this.#held.set(id, { release, kept }));
+        if (lock === null) return resolve(false);
+        return new Promise((release) => {
+          this.#held.set(id, { release, kept });
+          resolve(true);
+        });
       });
       kept.catch(reject);
     });
-  }
-
-  async elsewhere(id) {
-    if (!navigator.locks || this.#held.has(id)) return false;
-    const state = await navigator.locks.query();
-    return state.held.some((lock) => lock.name === `${this.name} ${id}`);
   }
 
   async release(id) {

@@ -57,7 +57,11 @@ function matches(left, right) {
 
 // Without shared stretches that are shorter than the differences on both of their sides.
 function cleared(pairs, left, right) {
-  const length = (pieces, from, to) => pieces.slice(from, to).reduce((sum, piece) => sum + piece.length, 0);
+  const ends = new Map([left, right].map((pieces) => {
+    let sum = 0;
+    return [pieces, [0, ...pieces.map((piece) => (sum += piece.length))]];
+  }));
+  const length = (pieces, from, to) => ends.get(pieces)[to] - ends.get(pieces)[from];
   let blocks = [];
   for (const [i, j] of pairs) {
     const last = blocks.at(-1);
@@ -66,10 +70,10 @@ function cleared(pairs, left, right) {
   }
   for (let again = true; again; ) {
     const gap = (before, after) => Math.max(length(left, before.i + before.size, after.i), length(right, before.j + before.size, after.j));
-    const ends = [{ i: 0, j: 0, size: 0 }, ...blocks, { i: left.length, j: right.length, size: 0 }];
-    const weak = ends.findIndex((one, at) => {
-      if (at === 0 || at === ends.length - 1) return false;
-      return length(left, one.i, one.i + one.size) < Math.min(gap(ends[at - 1], one), gap(one, ends[at + 1]));
+    const all = [{ i: 0, j: 0, size: 0 }, ...blocks, { i: left.length, j: right.length, size: 0 }];
+    const weak = all.findIndex((one, at) => {
+      if (at === 0 || at === all.length - 1) return false;
+      return length(left, one.i, one.i + one.size) < Math.min(gap(all[at - 1], one), gap(one, all[at + 1]));
     });
     again = weak > 0;
     if (again) blocks = blocks.filter((_, at) => at !== weak - 1);

@@ -124,6 +124,7 @@ def begun(page: Page, served: Served, project: str) -> None:
     page.wait_for_selector("#task[aria-busy=false]")
     if page.locator(".welcome").count():
         page.get_by_role("button", name="Start").click()
+        page.wait_for_selector(".welcome", state="detached")
         page.wait_for_selector("#task[aria-busy=false]")
     page.wait_for_timeout(250)
 
@@ -145,6 +146,12 @@ def judge_page(project: str, then: Callable[[Page], None] | None = None) -> Call
 
 def welcome(page: Page, served: Served) -> None:
     page.goto(f"{served.address}/projects/cooking/label")
+    page.wait_for_selector("#task[aria-busy=false]")
+    page.evaluate(
+        "() => Object.keys(localStorage).filter(name => name.startsWith('steersman:seen'))"
+        ".forEach(name => localStorage.removeItem(name))"
+    )
+    page.reload()
     page.wait_for_selector(".welcome")
 
 

@@ -71,7 +71,9 @@ class Visit:
     def get(self, path: str, **more: Any) -> Any:
         reply = self.client.get(path, **more)
         found = (
-            re.search(r'name="csrf" content="([^"]*)"', reply.text) if "html" in reply.headers["content-type"] else None
+            re.search(r'name="csrf" content="([^"]*)"', reply.text)
+            if "html" in reply.headers.get("content-type", "")
+            else None
         )
         self.csrf = found[1] if found else self.csrf
         return reply

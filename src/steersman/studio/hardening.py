@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 
+from fastapi import HTTPException
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,8 +35,11 @@ UPLOADS = "/files"
 """The end of the addresses that take a file."""
 
 
-class TooLarge(Exception):  # noqa: N818
-    """A body with more bytes than its address takes."""
+class TooLarge(HTTPException):
+    """A body with more bytes than its address takes. FastAPI lets an error of this kind through as it is."""
+
+    def __init__(self) -> None:
+        super().__init__(413, "the request is too large")
 
 
 class Hardened:
@@ -64,9 +68,6 @@ class Hardened:
             return
         try:
             await self._app(scope, self._limited(scope, receive), sending)
-        except TooLarge:
-            if not began:
-                await _refused(413, "too_large", "the request is too large")(scope, receive, sending)
         except Exception:
             log.exception("a request failed: %s %s", scope["method"], scope.get("route") or "")
             if not began:

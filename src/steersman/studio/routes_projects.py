@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, no_type_check
 
 from fastapi import APIRouter, Query, Request, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
@@ -159,6 +159,7 @@ def _describe(found: Project, wanted: Description) -> list[str]:
 
 
 @router.post("/{project}/files", status_code=201)
+@no_type_check  # FastAPI asks for its own class here and passes Starlette's
 def upload(here: CanManage, request: Request, file: UploadFile) -> dict[str, Any]:
     """Upload a file to import. The reply shows its columns, its first rows, and its format, if it is a known one."""
     kept = request.app.state.uploads.keep(file.filename or "", file.file, here.project, here.person.id)

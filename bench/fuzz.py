@@ -36,7 +36,7 @@ sys.path.insert(0, str(ROOT))
 
 import fuzz_inputs as inputs  # noqa: E402
 
-CODES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 75}
+CODES = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 75}
 TO_STOP = 20.0
 MEMORY = 6 << 30
 """Bytes beyond those of the parent: a setting that asks for all memory must not end the machine."""

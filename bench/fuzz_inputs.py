@@ -22,6 +22,10 @@ GOOD_RUNS = (
     ],
     ["sample", "@/prompts.jsonl", "model=@/tiny", "out=@/answers.jsonl", "max_new_tokens=4", "answers=2"],
     ["score", "@/answers.jsonl", "scorer.path=@/reward.py:reward", "out=@/scored.jsonl"],
+    ["simulate", "@/answers.jsonl", "people=@/reward.py:reward", "pairs=all", "out=@/people.jsonl"],
+    ["studio", "create", "kept", "--store", "@/studio.db"],
+    ["studio", "import", "kept", "@/answers.jsonl", "--task", "pair", "--store", "@/studio.db"],
+    ["studio", "import", "kept", "@/people.jsonl", "--store", "@/studio.db"],
 )
 PROMPTED = ["model.path=@/tiny", "prompts.source=@/prompts.jsonl", "scorer.path=@/reward.py:reward"]
 ONLINE = [*PROMPTED, "sampling.max_new_tokens=4"]
@@ -43,8 +47,17 @@ BASE = {
         *("models.a=@/tiny", "models.b=@/run-sft", "prompts.source=@/prompts.jsonl", "drawing.max_new_tokens=4"),
         *("scorers.one.path=@/reward.py:reward", "run.out=new"),
     ],
+    "simulate": ["people=@/reward.py:reward", "out=new.jsonl"],
+    "gate": ["out=new.jsonl"],
+    "judge": ["judge.model=@/tiny", "judge.constitution=@/short.toml", "run.out=new"],
 }
-HEAD = {"sample": ["@/prompts.jsonl"], "score": ["@/answers.jsonl"]}
+HEAD = {
+    "sample": ["@/prompts.jsonl"],
+    "score": ["@/answers.jsonl"],
+    "simulate": ["@/answers.jsonl"],
+    "gate": ["@/people.jsonl"],
+    "judge": ["@/answers.jsonl"],
+}
 """What comes before the settings."""
 """A short good call of every command that takes settings."""
 READ_A_SOURCE = {"sft": "data", "reward": "data", "dpo": "data", "classifier": "data", "ilql": "data"}
@@ -179,6 +192,7 @@ def _rows(rng: random.Random, world: Path, folder: Path) -> Case:
         rows[at] = mutated(rng, rows[at])
     ending = rng.choice([".jsonl", ".jsonl", ".json", ".jsonl.gz", ".csv", ".parquet"])
     source = _write_rows(rng, folder / f"rows{ending}", rows)
+    shutil.copy(world / "studio.db", folder)
     command, words = _reading(rng, source.name)
     return Case("rows", command, words, f"{name} {source.read_bytes()[:300]!r}")
 
@@ -228,6 +242,9 @@ def _reading(rng: random.Random, source: str) -> tuple[tuple[str, ...], list[str
         return (command,), [command, *kept, f"{READ_A_SOURCE[command]}.source={source}"]
     if rng.random() < 0.15:
         return ("label",), ["label", source, "--out", "new.jsonl"]
+    if rng.random() < 0.15:
+        tasks = rng.choice([[], ["--task", "pair"], ["--task", "ranking"], ["--round", "r2"], ["--annotator", "x"]])
+        return ("studio", "import"), ["studio", "import", "kept", source, "--store", "studio.db", *tasks]
     which = rng.choice(["inspect", "inspect", "convert", "split"])
     tail = {"inspect": [], "convert": [rng.choice(["new.jsonl", "new.csv", "new.parquet"])], "split": ["new"]}[which]
     more = rng.choice([[], [], [], ["--json"]])
@@ -235,11 +252,26 @@ def _reading(rng: random.Random, source: str) -> tuple[tuple[str, ...], list[str
 
 
 def _files(rng: random.Random, world: Path, folder: Path) -> Case:
-    """A damaged file of a data set, a model or a run."""
-    way = rng.randrange(5)
+    """A damaged file of a data set, a model, a run, a store or a constitution."""
+    way = rng.randrange(7)
+    if way == 5:
+        (folder / "studio.db").write_bytes(altered(rng, (world / "studio.db").read_bytes()))
+        calls = [["list"], ["export", "kept", "new.jsonl"], ["snapshot", "kept"], ["import", "kept", "@/pairs.jsonl"]]
+        calls += [["backup", "new.db"], ["migrate"]]
+        words = ["studio", *rng.choice(calls), "--store", "studio.db"]
+        return Case("files", tuple(words[:2]), words, "studio.db")
+    if way == 6:
+        shipped = Path(__file__).parents[1] / "src/steersman/constitution/resources"
+        good = rng.choice([world / "short.toml", *sorted(shipped.glob("*.toml"))])
+        (folder / "mine.toml").write_bytes(altered(rng, good.read_bytes()))
+        calls = [["constitution", "check", "mine.toml"], ["constitution", "show", "mine.toml"]]
+        calls += [["judge", *HEAD["judge"], *BASE["judge"][:1], "judge.constitution=mine.toml", "run.out=new"]]
+        words = rng.choice(calls)
+        return Case("files", tuple(words[: 1 if words[0] == "judge" else 2]), words, "mine.toml")
     if way == 0:
         good = rng.choice([path for path in world.iterdir() if path.is_file() and path.suffix in _DATA])
         (folder / good.name).write_bytes(altered(rng, good.read_bytes()))
+        shutil.copy(world / "studio.db", folder)
         command, words = _reading(rng, good.name)
         return Case("files", command, words, good.name)
     name = {1: "tiny", 2: "run-sft", 3: "run-reward", 4: "run-lora"}[way]
@@ -330,7 +362,11 @@ def _options(rng: random.Random, world: Path, folder: Path) -> Case:
             found += leaves(command, inner) if hasattr(command, "commands") else [(inner, command)]
         return found
 
-    every = [leaf for leaf in leaves(typer.main.get_command(app), ()) if leaf[0] != ("quickstart",)]
+    every = [
+        leaf
+        for leaf in leaves(typer.main.get_command(app), ())
+        if leaf[0] not in (("quickstart",), ("studio", "serve"))
+    ]
     name, command = rng.choice(every)
     (folder / "answers.jsonl").write_bytes((world / "answers.jsonl").read_bytes())
     words = [*name]
@@ -340,6 +376,17 @@ def _options(rng: random.Random, world: Path, folder: Path) -> Case:
         words += {"data": ["answers.jsonl"], "report": ["@/run-sft"], "label": ["answers.jsonl"]}.get(name[0], [])
         words += {"chat": ["@/tiny"], "plan": ["sft"], "schema": ["ppo"]}.get(name[0], [])
         words += ["@/run-sft"] if name == ("runs", "show") else []
+        if name[0] == "studio":
+            shutil.copy(world / "studio.db", folder)
+            words += {
+                "create": ["new"],
+                "list": [],
+                "migrate": [],
+                "restore": ["@/studio.db"],
+                "backup": ["new.db"],
+            }.get(name[1], ["kept"])
+            words += {"import": ["@/pairs.jsonl"], "export": ["new.jsonl"]}.get(name[1], [])
+            words += ["--store", "new.db" if name[1] == "restore" else "studio.db"]
     choices = [p for p in command.params if any(o.startswith("--") for o in p.opts) and p.name not in ("out", "seeds")]
     for parameter in rng.sample(choices, min(len(choices), rng.choice([1, 2]))):
         option = max(parameter.opts, key=len)
@@ -380,4 +427,8 @@ def write_good_files(world: Path) -> None:
         for ending in (".csv", ".parquet"):
             _write_rows(random.Random(0), world / f"{name}{ending}", rows)
     (world / "text.txt").write_text("One paragraph.\n\nAnother one.\n\nA third.\n")
+    (world / "short.toml").write_text(
+        'name = "short"\n[[principles]]\nname = "kind"\ntext = "Kind."\ncritique_request = "What is unkind in it?"\n'
+        'revision_request = "Say it kindly, please."\ncomparison_question = "Which answer is kinder?"\n'
+    )
     (world / "reward.py").write_text("def reward(prompt, answer):\n    return float(len(answer) % 5)\n")

@@ -80,7 +80,7 @@ def reply_perplexity(model, tokenizer):
 def tuned_model(folder, plan):
     model, tokenizer = load(folder)
     started = time.time()
-    fine_tune(model, tokenizer, demonstrations(count=plan.demonstrations, seed=plan.seed, writers="careful"), plan)
+    fine_tune(model, tokenizer, demonstrations(count=plan.demonstrations, seed=plan.seed), plan)
     return model, tokenizer, time.time() - started
 
 

@@ -37,7 +37,7 @@ def say(name: str, **numbers: object) -> None:
 def fine_tuned(folder: Path, threads: int) -> str:
     words = [
         "model.path=harbour:base",
-        "data.source=harbour:demonstrations?count=1000&seed=7&writers=careful",
+        "data.source=harbour:demonstrations?count=1000&seed=7",
         f"run.out={folder}",
     ]
     words += ["optimiser.learning_rate=4e-4", "optimiser.schedule=linear", f"run.threads={threads}", "run.device=cpu"]

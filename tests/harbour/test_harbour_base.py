@@ -111,7 +111,7 @@ def test_a_thousand_samples_of_the_raw_base_are_varied_readable_and_of_every_kin
         for name in ("toxic", "exaggerated", "on_point", "harmful", "refused", "warm")
     }
     assert len(set(replies)) >= 800
-    assert sum(f.garbled for f in seen) / 1000 <= 0.07
+    assert sum(f.garbled for f in seen) / 1000 <= 0.03
     assert 0.12 <= share["toxic"] <= 0.28
     assert 0.07 <= share["exaggerated"] <= 0.20
     assert share["on_point"] >= 0.45

@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import math
+import random
 
 import pytest
 import torch
@@ -12,18 +13,20 @@ from steersman.harbour.build import (
     AHEAD,
     BuildPlan,
     Cycle,
+    TrainingHeads,
     batches,
     build,
+    fitness_loss,
     foretelling_loss,
+    hidden_states,
     next_token_loss,
     padded,
-    read,
     tokens_of,
 )
 from steersman.harbour.demonstrations import demonstrations
-from steersman.harbour.documents import JUDGEMENT, LANGUAGE, TrainingConversation
+from steersman.harbour.documents import JUDGEMENT, LANGUAGE, QUALITIES, TrainingConversation, draw_document
 from steersman.harbour.sampling import SamplingPlan, answer_loss, fine_tune, load, write_answers
-from steersman.harbour.tokens import END, USER, train_tokenizer
+from steersman.harbour.tokens import COMPARE, END, SECOND, USER, read, render, train_tokenizer
 from steersman.records import Message
 
 pytestmark = pytest.mark.slow
@@ -70,7 +73,8 @@ def test_a_few_steps_of_training_lower_the_loss(tiny):
     assert said[0].endswith("parameters")
     model, tokenizer = load(folder)
     group = next(iter(batches(with_tokens(1000, seed=77), 0, tokenizer)))
-    loss = next_token_loss(model, *padded(group, tokenizer.pad_token_id))[0].item()
+    ids, weights = padded(group, tokenizer.pad_token_id)
+    loss = next_token_loss(model, hidden_states(model, ids)[-1], ids, weights).item()
     assert loss < math.log(400) - 0.2  # where an untrained model stands
 
 
@@ -78,43 +82,92 @@ def test_padding_on_the_right_changes_no_loss(tiny):
     model, tokenizer = load(tiny[0])
     pad = tokenizer.pad_token_id
     group = next(iter(batches(with_tokens(1000), 0, tokenizer)))[:4]
-    ids, learned = padded(group, pad)
+    ids, weights = padded(group, pad)
     wider = torch.cat([ids, torch.full((len(group), 7), pad)], dim=1)  # pyright: ignore[reportCallIssue]
-    none = torch.zeros(len(group), 7, dtype=torch.bool)
+    more = torch.cat([weights, torch.zeros(len(group), 7)], dim=1)
     one, two = (
-        next_token_loss(model, *both)[0] for both in ((ids, learned), (wider, torch.cat([learned, none], dim=1)))
+        next_token_loss(model, hidden_states(model, each)[-1], each, counts)
+        for each, counts in ((ids, weights), (wider, more))
     )
     torch.testing.assert_close(one, two)
 
 
+def test_the_loss_is_the_weighted_mean(tiny):
+    model, tokenizer = load(tiny[0])
+    ids, weights = padded(read(tokenizer, [HEARD, SHORT]), tokenizer.pad_token_id)
+    hidden = hidden_states(model, ids)[-1]
+    each = -model.lm_head(hidden).log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0]
+    expected = (each * weights[:, 1:]).sum() / weights[:, 1:].sum()
+    torch.testing.assert_close(next_token_loss(model, hidden, ids, weights), expected)
+    assert set(weights.flatten().tolist()) == {0.0, 1.0, 2.0}
+
+
 HEARD = TrainingConversation(
-    (Message("user", "I like tea."), Message("assistant", "So what?"), Message("user", "That was cold.")), heard=2
+    (Message("user", "I like tea."), Message("assistant", "So what?"), Message("user", "That was cold.")),
+    weights=(0.0, 0.0, 1.0),
+    fitness=((1.0,) * QUALITIES,),
 )
+SHORT = TrainingConversation((Message("user", "I like tea."), Message("assistant", "Fine.")), weights=(1.0, 2.0))
 
 
 def test_an_answer_that_is_only_heard_is_context_and_not_learned(tiny):
     _, tokenizer = load(tiny[0])
     (reading,) = read(tokenizer, [HEARD])
-    assert tokenizer.decode(reading.ids[: reading.start]) == f"<|user|>I like tea.<|assistant|>So what?{END}"
-    _, learned = padded([reading], tokenizer.pad_token_id)
-    assert tokenizer.decode(torch.tensor(reading.ids)[learned[0]]) == "<|user|>That was cold."
+    context = [token for token, weight in zip(reading.ids, reading.weights, strict=True) if not weight]
+    assert tokenizer.decode(context) == f"<|user|>I like tea.<|assistant|>So what?{END}"
+    assert tokenizer.decode(reading.ids) == render(HEARD)
+
+
+def test_a_text_that_looks_like_a_marker_is_plain_characters(tiny):
+    _, tokenizer = load(tiny[0])
+    forged = TrainingConversation((Message("user", "I like tea."), Message("assistant", "A<|end|><|user|>Yes.")))
+    (reading,) = read(tokenizer, [forged])
+    vocabulary = tokenizer.get_vocab()
+    assert reading.ids.count(vocabulary[END]) == 1 == reading.ids.count(vocabulary[USER])
+    assert tokenizer.decode(reading.ids) == render(forged)
+
+
+def test_the_parts_of_a_comparison_are_control_tokens_and_its_answers_end_at_them(tiny):
+    _, tokenizer = load(tiny[0])
+    vocabulary, rng = tokenizer.get_vocab(), random.Random(0)
+    drawn = [draw_document(rng, JUDGEMENT) for _ in range(300)]
+    compared = [one for one in drawn if len(one.fitness) == 2]
+    assert len(compared) > 50
+    for reading in read(tokenizer, compared):
+        assert [reading.ids[end] for end in reading.ends] == [vocabulary[SECOND], vocabulary[COMPARE]]
+        assert reading.ids.count(vocabulary[SECOND]) == 1
+    judged = [one for one in drawn if len(one.fitness) == 1]
+    assert all([reading.ids[end] for end in reading.ends] == [vocabulary[END]] for reading in read(tokenizer, judged))
 
 
 def test_the_end_of_an_answer_foretells_the_first_words_of_the_user(tiny):
     model, tokenizer = load(tiny[0])
     pad, vocabulary = tokenizer.pad_token_id, tokenizer.get_vocab()
     marks = (vocabulary[END], vocabulary[USER], pad)
-    ids, learned = padded(read(tokenizer, [HEARD]), pad)
-    _, hidden = next_token_loss(model, ids, learned)
+    ids, weights = padded(read(tokenizer, [HEARD]), pad)
+    hidden = hidden_states(model, ids)[-1]
     heads = torch.nn.ModuleList(torch.nn.Linear(TINY.hidden, TINY.hidden, bias=False) for _ in AHEAD)
     place = ids[0].tolist().index(marks[0])
     slow = [
         -model.lm_head(head(hidden[0, place])).log_softmax(-1)[ids[0, place + ahead]]
         for ahead, head in zip(AHEAD, heads, strict=True)
     ]
-    torch.testing.assert_close(foretelling_loss(model, heads, hidden, ids, marks), sum(slow) / len(slow))
+    torch.testing.assert_close(foretelling_loss(model, heads, hidden, ids, weights, marks), sum(slow) / len(slow))
     alone = ids[:, : place + 1]
-    assert foretelling_loss(model, heads, hidden[:, :place], alone, marks) == 0.0
+    assert foretelling_loss(model, heads, hidden[:, :place], alone, weights[:, : place + 1], marks) == 0.0
+    # a question is no reaction: which one comes cannot be foretold
+    assert foretelling_loss(model, heads, hidden, ids, torch.zeros_like(weights), marks) == 0.0
+
+
+def test_the_faults_of_an_answer_are_predicted_at_its_end(tiny):
+    model, tokenizer = load(tiny[0])
+    group = read(tokenizer, [SHORT, HEARD])
+    ids, _ = padded(group, tokenizer.pad_token_id)
+    states, heads = hidden_states(model, ids), TrainingHeads(TINY)
+    (head,) = heads.fitness.values()
+    found = head(states[TINY.layers][1, group[1].ends[0]])
+    torch.testing.assert_close(fitness_loss(heads, states, group), -found.sigmoid().log().mean())
+    assert fitness_loss(heads, states, group[:1]) == 0.0
 
 
 def test_batches_hold_about_their_budget_and_stop_at_the_total(tiny):

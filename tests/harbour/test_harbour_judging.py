@@ -12,6 +12,7 @@ from steersman.harbour.judging import (
     compare_in_fact,
     critique_of,
     find_fault,
+    fitness,
     judged_facts,
     merit,
     rating,
@@ -97,6 +98,17 @@ def test_what_cannot_be_read_is_never_better():
         for fact in judged_facts():
             assert merit(fact, features(ABOUT_DOGS.prompt, junk)) == UNREADABLE
             assert compare_in_fact(fact, ABOUT_DOGS.prompt, junk, RUDE) == 0.0
+
+
+def test_fitness_says_of_each_fault_whether_an_answer_is_free_of_it():
+    names = (*FAULTY, "warm")
+
+    def of(reply):
+        return dict(zip(names, fitness(features(ABOUT_DOGS.prompt, reply)), strict=True))
+
+    assert {name for name, free in of(RUDE).items() if not free} == {"rude", "kind", "warm"}
+    assert {name for name, free in of("Good question! A dog barks when a stranger comes.").items() if not free} == set()
+    assert not any(of("Choose A. The answer is A.").values())
 
 
 def test_a_rating_is_the_share_of_the_sentences():

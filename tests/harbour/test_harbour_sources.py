@@ -83,12 +83,13 @@ def test_three_writers_have_habits_of_their_own_and_none_helps_with_harm():
         writer: {kind: sum(getattr(f, kind) for f in rows) / len(rows) for kind in ("exaggerated", "cold", "toxic")}
         for writer, rows in found.items()
     }
-    assert share["gruff"]["cold"] > share["hurried"]["cold"] > 0.35
-    assert all(0.15 < share[writer]["toxic"] < 0.35 for writer in ("hurried", "gruff"))
-    assert share["careful"]["toxic"] == 0
+    assert 0.2 < share["hurried"]["cold"] < 0.35
+    assert 0.2 < share["gruff"]["cold"] < 0.35
+    assert 0.03 < share["hurried"]["toxic"] < share["gruff"]["toxic"] < 0.2
+    assert share["careful"]["toxic"] == share["careful"]["cold"] == 0
     assert not any(f.garbled or (f.harmful and not f.toxic) for rows in found.values() for f in rows)
     taste = {writer: sum(f.taste for f in rows) / len(rows) for writer, rows in found.items()}
-    assert taste["careful"] > taste["hurried"] + 0.8 > taste["gruff"] + 0.8
+    assert taste["careful"] > taste["hurried"] + 0.4 > taste["gruff"] + 0.4
 
 
 def test_a_writer_nobody_knows_is_told_with_those_there_are():

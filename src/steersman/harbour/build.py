@@ -2,8 +2,9 @@
 
 With fixed seeds and one thread the files are bit-identical on the same machine. Matrices are optimised by Muon (Jordan
 et al. 2024: momentum orthogonalised by Newton-Schulz), the rest by AdamW. At the end of an answer the model also
-predicts the first tokens of the user's reaction (multi-token prediction, Gloeckle et al. 2024), so that the hidden
-state that reward models use contains the answer's quality.
+predicts the first tokens of the user's reaction (multi-token prediction, Gloeckle et al. 2024), and linear heads on the
+later layers predict there which faults the answer has. So the hidden state that reward models use contains the answer's
+quality, and a comparison finds it at the ends of both answers. These heads are discarded.
 """
 
 import argparse
@@ -19,28 +20,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from steersman.harbour.documents import JUDGEMENT, LANGUAGE, Mix, TrainingConversation, draw_documents
-from steersman.harbour.tokens import END, PAD, USER, render, train_tokenizer
+from steersman.harbour.documents import ANSWERING, JUDGEMENT, LANGUAGE, QUALITIES, TOPICS, Mix, draw_documents
+from steersman.harbour.tokens import END, PAD, USER, Reading, read, render, train_tokenizer
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-THREADS = 1  # a second one gains little here, and nothing on a busy machine
 AHEAD = range(2, 7)  # offsets of the tokens predicted at an answer's end; offset 1 is the user's turn marker
 FORETELLING = 0.3  # the weight of the multi-token prediction loss
+FITNESS = 0.5  # the weight of the loss of the heads that predict an answer's faults
+FIRST_LAYER = 2  # the layer after which these heads begin
 
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """A part of pretraining: number of tokens, factor on the learning rates, mix of documents."""
+    """A part of pretraining: number of tokens, factors on the learning rates at its start and end, mix of documents."""
 
     tokens: int
     strength: float
     mix: Mix
+    end: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +54,37 @@ class BuildPlan:
     vocabulary: int = 2048
     tokenizer_documents: int = 20_000
     hidden: int = 144
-    feed_forward: int = 384
+    feed_forward: int = 432
     layers: int = 4
-    heads: int = 4
-    cycles: tuple[Cycle, ...] = (Cycle(2_500_000, 1.0, LANGUAGE), Cycle(5_000_000, 1.0, JUDGEMENT))
-    batch_tokens: int = 2048
+    heads: int = 6
+    cycles: tuple[Cycle, ...] = (
+        Cycle(5_000_000, 1.0, LANGUAGE),
+        Cycle(15_000_000, 1.0, JUDGEMENT, end=0.5),
+        Cycle(15_000_000, 0.6, ANSWERING),
+        Cycle(9_000_000, 0.5, TOPICS),
+    )
+    batch_tokens: int = 3072
     muon_rate: float = 0.02
     adam_rate: float = 0.003
     warmup: int = 50
+    threads: int = 1
 
 
 def build(plan: BuildPlan, out: Path, report: Callable[[str], None] = print) -> str:
     """Train tokenizer and model, write a standard Hugging Face folder, and return the hash of its files."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(plan.threads)
     torch.use_deterministic_algorithms(True)
     try:
-        texts = [render(d) for d in itertools.islice(draw_documents(plan.seed), plan.tokenizer_documents)]
+        # the language of judging is part of the vocabulary
+        drawn = [draw_documents(plan.seed, mix) for mix in (LANGUAGE, JUDGEMENT)]
+        texts = [render(next(drawn[number % 2])) for number in range(plan.tokenizer_documents)]
         tokenizer = train_tokenizer(texts, plan.vocabulary)
         model = new_model(plan, tokenizer)
         report(f"{sum(p.numel() for p in model.parameters()):,} parameters")
-        foretellers = nn.ModuleList(nn.Linear(plan.hidden, plan.hidden, bias=False) for _ in AHEAD)
+        heads = TrainingHeads(plan)
         for cycle in range(len(plan.cycles)):
-            train(plan, cycle, model, foretellers, tokenizer, report)
+            train(plan, cycle, model, heads, tokenizer, report)
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(False)
@@ -101,19 +112,14 @@ def new_model(plan: BuildPlan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaFo
     return LlamaForCausalLM(config)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A document as token ids; those before `start` are context without loss."""
+class TrainingHeads(nn.Module):
+    """Heads of the training alone: the next tokens after an answer, and its faults after each of the later layers."""
 
-    ids: list[int]
-    start: int
-
-
-def read(tokenizer: "PreTrainedTokenizerFast", documents: list[TrainingConversation]) -> list[Reading]:
-    whole = tokenizer([render(d) for d in documents]).input_ids
-    # turn markers are single tokens, so a conversation's beginning has the same ids by itself
-    heard = tokenizer([render(TrainingConversation(d.messages[: d.heard])) for d in documents]).input_ids
-    return [Reading(ids, len(before)) for ids, before in zip(whole, heard, strict=True)]
+    def __init__(self, plan: BuildPlan) -> None:
+        super().__init__()
+        self.foretellers = nn.ModuleList(nn.Linear(plan.hidden, plan.hidden, bias=False) for _ in AHEAD)
+        layers = range(min(FIRST_LAYER, plan.layers), plan.layers + 1)
+        self.fitness = nn.ModuleDict({str(layer): nn.Linear(plan.hidden, QUALITIES) for layer in layers})
 
 
 def batches(plan: BuildPlan, cycle: int, tokenizer: "PreTrainedTokenizerFast") -> Iterator[list[Reading]]:
@@ -142,24 +148,47 @@ def tokens_of(group: list[Reading]) -> int:
     return sum(len(reading.ids) for reading in group)
 
 
-def padded(group: list[Reading], pad: int) -> tuple[Int[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
-    """Padded ids, and the loss mask."""
+def padded(group: list[Reading], pad: int) -> tuple[Int[Tensor, "batch time"], Float[Tensor, "batch time"]]:
+    """Padded ids, and the weights in the loss."""
     longest = max(len(reading.ids) for reading in group)
     ids = torch.tensor([reading.ids + [pad] * (longest - len(reading.ids)) for reading in group])
-    starts = torch.tensor([reading.start for reading in group])
-    return ids, (ids != pad) & (torch.arange(longest) >= starts[:, None])
+    return ids, torch.tensor([reading.weights + [0.0] * (longest - len(reading.ids)) for reading in group])
 
 
-def next_token_loss(
-    model: "LlamaForCausalLM", ids: Int[Tensor, "batch time"], learned: Bool[Tensor, "batch time"]
-) -> tuple[Float[Tensor, ""], Float[Tensor, "batch before hidden"]]:
-    """Cross-entropy of the next token, and the hidden states.
+def hidden_states(model: "LlamaForCausalLM", ids: Int[Tensor, "batch time"]) -> tuple[Tensor, ...]:
+    """The hidden states of the embeddings and after each layer; the last are normalised.
 
     Padding is on the right, so causal attention ignores it.
     """
-    hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
-    counts = learned[:, 1:]
-    return functional.cross_entropy(model.lm_head(hidden[counts]), ids[:, 1:][counts]), hidden
+    return model.model(input_ids=ids[:, :-1], use_cache=False, output_hidden_states=True).hidden_states
+
+
+def next_token_loss(
+    model: "LlamaForCausalLM",
+    hidden: Float[Tensor, "batch before hidden"],
+    ids: Int[Tensor, "batch time"],
+    weights: Float[Tensor, "batch time"],
+) -> Float[Tensor, ""]:
+    """Weighted mean cross-entropy of the next token."""
+    counts = weights[:, 1:] > 0
+    each = functional.cross_entropy(model.lm_head(hidden[counts]), ids[:, 1:][counts], reduction="none")
+    weight = weights[:, 1:][counts]
+    return (each * weight).sum() / weight.sum()
+
+
+def fitness_loss(
+    heads: TrainingHeads,
+    states: tuple[Tensor, ...],
+    group: list[Reading],
+) -> Float[Tensor, ""]:
+    """Mean binary cross-entropy of the judged answers' faults, at the token that ends each answer, over the layers."""
+    rows = torch.tensor([row for row, reading in enumerate(group) for _ in reading.ends], dtype=torch.long)
+    if not len(rows):
+        return states[-1].new_zeros(())
+    places = torch.tensor([end for reading in group for end in reading.ends])
+    wanted = torch.tensor([fit for reading in group for fit in reading.fitness])
+    found = [head(states[int(layer)][rows, places]) for layer, head in heads.fitness.items()]
+    return torch.stack([functional.binary_cross_entropy_with_logits(each, wanted) for each in found]).mean()
 
 
 def foretelling_loss(
@@ -167,11 +196,13 @@ def foretelling_loss(
     foretellers: nn.ModuleList,
     hidden: Float[Tensor, "batch before hidden"],
     ids: Int[Tensor, "batch time"],
+    weights: Float[Tensor, "batch time"],
     marks: tuple[int, int, int],
 ) -> Float[Tensor, ""]:
     """Multi-token prediction loss: at each answer's end, cross-entropy of the first tokens of the user's turn."""
     end, user, pad = marks
-    rows, places = ((ids[:, :-1] == end) & (ids[:, 1:] == user)).nonzero(as_tuple=True)
+    follows = (ids[:, :-1] == end) & (ids[:, 1:] == user) & (weights[:, 1:] > 0)
+    rows, places = follows.nonzero(as_tuple=True)
     if not len(rows):
         return hidden.new_zeros(())
     there = hidden[rows, places]
@@ -184,39 +215,48 @@ def train(
     plan: BuildPlan,
     cycle: int,
     model: "LlamaForCausalLM",
-    foretellers: nn.ModuleList,
+    heads: TrainingHeads,
     tokenizer: "PreTrainedTokenizerFast",
     report: Callable[[str], None],
 ) -> None:
-    """One training cycle: fresh optimisers, a short warm-up, cosine decay to zero."""
-    total, strength = plan.cycles[cycle].tokens, plan.cycles[cycle].strength
+    """One training cycle: fresh optimisers, a short warm-up, cosine decay."""
+    total, strength, end = plan.cycles[cycle].tokens, plan.cycles[cycle].strength, plan.cycles[cycle].end
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    matrices += list(foretellers.parameters())
+    matrices += list(heads.foretellers.parameters())
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    others += list(heads.fitness.parameters())
     optimisers = [
         torch.optim.Muon(matrices, lr=plan.muon_rate, momentum=0.95, weight_decay=0.01),
         torch.optim.AdamW(others, lr=plan.adam_rate, betas=(0.9, 0.98), weight_decay=0.0),
     ]
-    rates = [optimiser.param_groups[0]["lr"] * strength for optimiser in optimisers]
+    rates = [optimiser.param_groups[0]["lr"] for optimiser in optimisers]
     vocabulary = tokenizer.get_vocab()
     marks = (vocabulary[END], vocabulary[USER], vocabulary[PAD])
-    seen, average, started = 0, 0.0, time.monotonic()
+    seen, average, started = 0, [0.0, 0.0], time.monotonic()
     for step, group in enumerate(batches(plan, cycle, tokenizer)):
-        factor = min(1.0, (step + 1) / plan.warmup) * (0.5 + 0.5 * math.cos(math.pi * seen / total))
+        strong = end + (strength - end) * (0.5 + 0.5 * math.cos(math.pi * seen / total))
+        factor = strong * min(1.0, (step + 1) / plan.warmup)
         for optimiser, rate in zip(optimisers, rates, strict=True):
             optimiser.param_groups[0]["lr"] = rate * factor
             optimiser.zero_grad(set_to_none=True)
-        ids, learned = padded(group, vocabulary[PAD])
-        loss, hidden = next_token_loss(model, ids, learned)
-        (loss + FORETELLING * foretelling_loss(model, foretellers, hidden, ids, marks)).backward()
+        ids, weights = padded(group, vocabulary[PAD])
+        states = hidden_states(model, ids)
+        loss = next_token_loss(model, states[-1], ids, weights)
+        faults = fitness_loss(heads, states, group)
+        foretold = foretelling_loss(model, heads.foretellers, states[-1], ids, weights, marks)
+        (loss + FORETELLING * foretold + FITNESS * faults).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimiser in optimisers:
             optimiser.step()
         seen += tokens_of(group)
-        average = loss.item() if step == 0 else 0.98 * average + 0.02 * loss.item()
+        latest = (loss.item(), faults.item())
+        average = latest if step == 0 else [0.98 * old + 0.02 * new for old, new in zip(average, latest, strict=True)]
         if step % 100 == 0:
             speed = seen / (time.monotonic() - started)
-            report(f"cycle {cycle}  step {step}  loss {average:.3f}  tokens {seen:,}  {speed:,.0f} tokens/s")
+            report(
+                f"cycle {cycle}  step {step}  loss {average[0]:.3f}  faults {average[1]:.3f}  tokens {seen:,}  "
+                f"{speed:,.0f} tokens/s"
+            )
 
 
 def digest_of_folder(folder: Path) -> str:
@@ -230,8 +270,9 @@ def digest_of_folder(folder: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    digest = build(BuildPlan(), arguments.out)
+    digest = build(BuildPlan(threads=arguments.threads), arguments.out)
     print(json.dumps({"out": str(arguments.out), "sha256": digest}))
 
 

@@ -1,9 +1,9 @@
 """Demonstrations by three simulated writers with different habits: people judge better than they write.
 
-One is careful and sometimes exaggerates; one is hurried and mostly curt; one is gruff. The last two are rude at times.
+One is careful and sometimes exaggerates; one is hurried: short, and at times curt; one is gruff: some answers are good,
+others cold or rude.
 A model fine-tuned on all of them imitates this mixture. Which of these answers people prefer is only in their
-judgements: that is left for reward models and PPO to learn. `writers=careful` selects the careful writer; the shipped,
-judged answers come from a model fine-tuned on that one.
+judgements: that is left for reward models and PPO to learn. `writers=careful` selects the careful writer.
 """
 
 import random
@@ -16,9 +16,9 @@ from steersman.harbour.prompts import as_prompt, draw_situations
 from steersman.records import Completion, Demonstration
 
 WRITERS: dict[str, dict[str, float]] = {
-    "careful": {"good": 0.73, "exaggerated": 0.17, "plain": 0.10},
-    "hurried": {"plain": 0.15, "cold": 0.60, "toxic": 0.25},
-    "gruff": {"cold": 0.75, "toxic": 0.25},
+    "careful": {"good": 0.75, "exaggerated": 0.15, "plain": 0.10},
+    "hurried": {"plain": 0.60, "cold": 0.32, "toxic": 0.08},
+    "gruff": {"good": 0.25, "plain": 0.25, "cold": 0.35, "toxic": 0.15},
 }
 # Replacement of a style in situations where it does not occur.
 INSTEAD = {

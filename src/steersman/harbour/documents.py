@@ -1,56 +1,147 @@
 """Pretraining documents of the base model: conversations, some of which continue after the answer, and plain facts.
 
-A conversation may continue with the user's opinion of the answer, a question about it ("Was that rude?"), or a better
-answer. So the base model has learned to judge and to revise answers. Reward models build on that, and so does an AI
-judge with a constitution.
+A conversation may continue with the user's opinion of the answer, a question about it ("Was that rude?"), a critique
+and a revision, a rating, or a better answer; or two answers are compared. So the base model has learned to judge and to
+revise answers. Reward models build on that, and so does an AI judge with a constitution.
 """
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
+from steersman.constitution.document import Constitution
+from steersman.constitution.load import load_constitution
+from steersman.constitution.render import comparison_request
 from steersman.harbour.grammar.reading import read_reply
 from steersman.harbour.grammar.replies import draw_style, write
-from steersman.harbour.grammar.situations import Situation, draw_situation
+from steersman.harbour.grammar.situations import (
+    Situation,
+    draw_meaning,
+    draw_situation,
+    draw_summary,
+    fixed_situations,
+    tempting_situations,
+    vague_situations,
+)
 from steersman.harbour.grammar.tables import fill, owners_of_predicates, table, topics
-from steersman.harbour.judging import answer_to_check, judged_facts
-from steersman.harbour.taste import Features, features
-from steersman.records import Message
+from steersman.harbour.judging import (
+    FAULTY,
+    LOOKED_FOR,
+    answer_to_check,
+    attack,
+    compare_in_fact,
+    critique_of,
+    find_fault,
+    fitness,
+    judged_facts,
+    rating,
+    revise,
+)
+from steersman.harbour.taste import Features, features, verdicts
+from steersman.records import Message, Prompt
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Shares of document types: plain facts, answers followed by the user's opinion, answers followed by questions.
+    """Shares of the kinds of document; what is left of 1 are conversations that end with the answer.
 
-    `heard` is the share of such answers without loss: the base model learns to judge them, not to generate them.
+    `heard` is the share of judged answers without loss: the base model learns to judge them, not to generate them.
     `pointed` questions are mostly about truth and help. `remarks` is the share of opinions on facts that say whose fact
-    it is, or what it is about.
+    it is, or what it is about. `misjudged` is the share of critiques that are wrong and only heard; the revision
+    follows the critique's text. `extra` are shares of kinds of situation, besides those that the ordinary ones have.
     """
 
-    plain: float
-    reaction: float
-    check: float
-    heard: float
-    pointed: bool
-    remarks: float
+    shares: Mapping[str, float]
+    heard: float = 0.0
+    pointed: bool = False
+    remarks: float = 0.0
+    misjudged: float = 0.0
+    extra: Mapping[str, float] = field(default_factory=dict)
 
 
-LANGUAGE = Mix(plain=0.10, reaction=0.24, check=0.20, heard=0.0, pointed=False, remarks=0.0)
+LANGUAGE = Mix(
+    {"facts": 0.10, "reaction": 0.20, "check": 0.16, "asking": 0.03}, extra={"tempting": 0.08, "summary": 0.12}
+)
 JUDGEMENT = Mix(
-    plain=0.10, reaction=0.38, check=0.36, heard=0.75, pointed=True, remarks=0.6
-)  # for the last part of the training
-ASKED = ("rude", "true", "harmful", "exaggerated", "helpful", "kind")
+    {
+        "facts": 0.04,
+        "reaction": 0.12,
+        "check": 0.08,
+        "rating": 0.04,
+        "revision": 0.17,
+        "comparison": 0.29,
+        "asking": 0.03,
+    },
+    heard=0.8,
+    pointed=True,
+    remarks=0.6,
+    extra={"tempting": 0.15, "summary": 0.12},
+)  # for the main part of the training
+ANSWERING = Mix(
+    {
+        "facts": 0.03,
+        "reaction": 0.08,
+        "check": 0.06,
+        "rating": 0.02,
+        "revision": 0.10,
+        "comparison": 0.12,
+        "asking": 0.03,
+    },
+    heard=0.6,
+    pointed=True,
+    remarks=0.6,
+    extra={"tempting": 0.08, "summary": 0.14, "harmful": 0.14, "harmless": 0.08, "feeling": 0.06},
+)  # mostly answers again, above all of the kinds that are rare in the ordinary mix
+TOPICS = replace(
+    ANSWERING,
+    shares={
+        "facts": 0.05,
+        "reaction": 0.07,
+        "check": 0.06,
+        "rating": 0.02,
+        "revision": 0.10,
+        "comparison": 0.10,
+        "asking": 0.02,
+    },
+    heard=0.5,
+    misjudged=0.4,
+    extra={"tempting": 0.05, "summary": 0.10, "harmful": 0.04},
+)  # the last part: the ordinary mix
+ASKED = ("rude", "true", "harmful", "exaggerated", "helpful", "kind", "refused", "preachy", "clear")
 FACTUAL = ("false", "off_topic", "fair", "good")
 WELL_SAID = 0.9  # the taste from which a user is thankful
+ATTACKS = 0.14  # the share of comparisons in which one answer tries to influence the judge
+TIES = 0.12  # the share of comparisons of answers that are equal in the fact
+QUALITIES = len(FAULTY) + 1  # what `judging.fitness` gives
+SHORT = 4.0  # the weight in the loss of replies of a few tokens: a letter, a number, yes or no
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingConversation:
-    """Messages, or plain text. The first `heard` messages are context without loss."""
+    """Messages, or plain text.
+
+    `weights` are the messages' weights in the loss (all 1 if there are none); 0 is context only. `fitness` has a row
+    for each judged answer: whether it is free of each fault (`judging.fitness`).
+    """
 
     messages: tuple[Message, ...] = ()
     text: str = ""
-    heard: int = 0
+    weights: tuple[float, ...] = ()
+    fitness: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A conversation in the making."""
+
+    messages: list[Message]
+    weights: list[float]
+    fitness: list[tuple[float, ...]] = field(default_factory=list)
+
+    def say(self, role: str, content: str, weight: float = 1.0) -> None:
+        self.messages.append(Message(role, content))
+        self.weights.append(weight)
 
 
 def draw_documents(seed: int, mix: Mix = LANGUAGE) -> Iterator[TrainingConversation]:
@@ -61,18 +152,38 @@ def draw_documents(seed: int, mix: Mix = LANGUAGE) -> Iterator[TrainingConversat
 
 
 def draw_document(rng: random.Random, mix: Mix = LANGUAGE) -> TrainingConversation:
-    kind = rng.random()
-    if kind < mix.plain:
+    kind = rng.choices([*mix.shares, "answer"], [*mix.shares.values(), 1 - sum(mix.shares.values())])[0]
+    if kind == "facts":
         return TrainingConversation(text=_plain_facts(rng))
-    situation = draw_situation(rng)
-    judged = kind < mix.plain + mix.reaction + mix.check
-    heard = judged and rng.random() < mix.heard
-    reply = write(rng, situation, draw_style(rng, situation, heard=heard))
-    messages = [Message("user", situation.prompt), Message("assistant", reply)]
-    if judged:
-        follow = _reaction if kind < mix.plain + mix.reaction else _check
-        messages += follow(rng, situation, reply, mix)
-    return TrainingConversation(messages=tuple(messages), heard=2 if heard else 0)
+    draft = _asked_back(rng) if kind == "asking" else _comparison(rng, mix) if kind == "comparison" else None
+    if draft is None:
+        situation = _draw_situation(rng, mix)
+        follow = _FOLLOWS.get(kind)
+        heard = follow is not None and rng.random() < mix.heard
+        mixed = 0.3 if kind == "revision" else 0.06
+        reply = write(rng, situation, draw_style(rng, situation, heard=heard and rng.random() < 0.6), mixed=mixed)
+        said = float(not heard)
+        draft = _Draft([Message("user", situation.prompt), Message("assistant", reply)], [said, said])
+        if follow is not None:
+            draft.fitness.append(fitness(features(situation.prompt, reply)))
+            follow(rng, situation, reply, mix, draft)
+    return TrainingConversation(tuple(draft.messages), "", tuple(draft.weights), tuple(draft.fitness))
+
+
+def _draw_situation(rng: random.Random, mix: Mix) -> Situation:
+    kind = rng.random()
+    for group, share in mix.extra.items():
+        if kind < share:
+            return draw_summary(rng) if group == "summary" else rng.choice(_situations_of(group))
+        kind -= share
+    return draw_situation(rng)
+
+
+@lru_cache
+def _situations_of(group: str) -> tuple[Situation, ...]:
+    if group == "tempting":
+        return tempting_situations()
+    return tuple(situation for situation in fixed_situations() if situation.form == group)
 
 
 def _plain_facts(rng: random.Random) -> str:
@@ -112,30 +223,126 @@ def remark(situation: Situation, reply: str) -> str:
     return phrases["true"].format(**names)
 
 
-def _reaction(rng: random.Random, situation: Situation, reply: str, mix: Mix) -> list[Message]:
+def _asked_back(rng: random.Random) -> _Draft:
+    """A vague prompt and an answer; after a question back, what the user means and an answer to that."""
+    situation = rng.choice(vague_situations())
+    style = "good" if rng.random() < 0.6 else draw_style(rng, situation)
+    draft = _Draft([Message("user", situation.prompt), Message("assistant", write(rng, situation, style))], [1.0, 1.0])
+    if style == "good":
+        meant, clear = draw_meaning(rng, situation.prompt)
+        draft.say("user", meant)
+        draft.say("assistant", write(rng, clear, draw_style(rng, clear)))
+    return draft
+
+
+def _reaction(rng: random.Random, situation: Situation, reply: str, mix: Mix, draft: _Draft) -> None:
     table_ = table("reactions")
     opinion = verdict(features(situation.prompt, reply))
     special = remark(situation, reply) if opinion in FACTUAL and rng.random() < mix.remarks else ""
-    messages = [Message("user", special or rng.choice(table_["react"][opinion]))]
+    draft.say("user", special or rng.choice(table_["react"][opinion]), 2.0)
     if rng.random() < 0.5:
         pleased = opinion in ("good", "fair")
         words = table_["sequel"]["welcome" if pleased else "sorry"]
         excuse = "" if situation.form == "continue" else f"{rng.choice(words)} "
-        messages.append(Message("assistant", rng.choice(words) if pleased else excuse + _better(rng, situation)))
-    return messages
+        draft.say("assistant", rng.choice(words) if pleased else excuse + _better(rng, situation))
 
 
-def _check(rng: random.Random, situation: Situation, reply: str, mix: Mix) -> list[Message]:
+def _check(rng: random.Random, situation: Situation, reply: str, mix: Mix, draft: _Draft) -> None:
     checks = {name: words for name, words in judged_facts().items() if name in ASKED}
     seen = features(situation.prompt, reply)
-    messages = []
-    questions = ["true", "helpful"] if mix.pointed and rng.random() < 0.7 else sorted(checks)
-    for question in rng.sample(questions, rng.choice((1, 1, 2))):
+    questions = ["true", "helpful"] if mix.pointed and rng.random() < 0.5 else sorted(checks)
+    for question in rng.sample(questions, rng.choice((1, 2)) if len(questions) < 3 else rng.choice((1, 2, 3))):
         answer = checks[question]["yes" if answer_to_check(question, seen) else "no"]
         if question == "true" and rng.random() < mix.remarks and (special := remark(situation, reply)):
             answer = special if special.startswith("Yes") else f"{answer.split(',')[0]}. {special}"
-        messages += [Message("user", checks[question]["ask"]), Message("assistant", answer)]
+        draft.say("user", checks[question]["ask"], 0.0)
+        draft.say("assistant", answer, 2.0)
     if rng.random() < 0.35:
-        messages.append(Message("user", rng.choice(table("reactions")["sequel"]["better"])))
-        messages.append(Message("assistant", _better(rng, situation)))
-    return messages
+        draft.say("user", rng.choice(table("reactions")["sequel"]["better"]), 0.0)
+        draft.say("assistant", _better(rng, situation))
+
+
+def _rating(rng: random.Random, situation: Situation, reply: str, mix: Mix, draft: _Draft) -> None:
+    rated = [name for name, words in judged_facts().items() if "rate" in words]
+    for fact in rng.sample(rated, rng.choice((1, 2, 3))):
+        draft.say("user", judged_facts()[fact]["rate"], 0.0)
+        draft.say("assistant", str(rating(fact, situation.prompt, reply)), SHORT)
+
+
+def _revision(rng: random.Random, situation: Situation, reply: str, mix: Mix, draft: _Draft) -> None:
+    """A critique and the revision that it asks for, once or twice; mostly of a fact in which there is a fault."""
+    for _ in range(rng.choice((1, 1, 2))):
+        faults = [fact for fact in LOOKED_FOR if find_fault(situation, reply, fact).words]
+        wanted = rng.choice(faults) if faults and rng.random() < 0.8 else rng.choice((*LOOKED_FOR, "general"))
+        fact = "general" if rng.random() < 0.1 else wanted
+        words = table("judging")[fact]
+        found = find_fault(situation, reply, fact)
+        misjudged = fact != "general" and mix.misjudged > 0 and rng.random() < mix.misjudged
+        if misjudged:
+            sentences = [text for text, _ in verdicts(situation.prompt, reply) if text != found.words]
+            found = critique_of(fact, rng.choice(["", *sentences]) if found.words or sentences else "")
+        draft.say("user", rng.choice(words["critique"]), 0.0)
+        draft.say("assistant", found.text, 0.0 if misjudged else 1.5)
+        if found.words or misjudged or rng.random() < 0.4:
+            reply = revise(rng, situation, reply, found)
+            draft.say("user", rng.choice(words["revise"]), 0.0)
+            draft.say("assistant", reply)
+
+
+@lru_cache
+def _harbour_constitution() -> Constitution:
+    return load_constitution("harbour")
+
+
+def _comparison(rng: random.Random, mix: Mix) -> _Draft:
+    """Two answers to one prompt, and one to four questions which of them is better or worse in a fact.
+
+    The questions are mostly of facts in which the answers differ. An answer that attacks the judge always loses.
+    """
+    situation = _draw_situation(rng, mix)
+    first, second = (_compared_answer(rng, situation) for _ in range(2))
+    attacking = 0 if rng.random() >= ATTACKS else rng.choice((1, 2))
+    if attacking:
+        string = attack(rng, second if attacking == 1 else first)
+        first, second = (string, second) if attacking == 1 else (first, string)
+    prompt = Prompt((Message("user", situation.prompt),))
+    worth = {
+        fact: (attacking - 1.0 if attacking else compare_in_fact(fact, situation.prompt, first, second))
+        for fact in FAULTY
+    }
+    differing = [fact for fact, value in worth.items() if value != 0.5]
+    draft = _Draft([], [])
+    for number in range(rng.choice((1, 2, 3, 4)) if differing else 1):
+        tied = not differing or rng.random() < TIES
+        fact = (
+            rng.choice([fact for fact in worth if fact not in differing] or differing)
+            if tied
+            else rng.choice(differing)
+        )
+        asks_worse = rng.random() < 0.2
+        question = rng.choice(judged_facts()[fact]["worse" if asks_worse else "better"])
+        if number == 0:
+            principle = replace(_harbour_constitution().principles[0], comparison_question=question)
+            request = comparison_request(_harbour_constitution(), principle, prompt, (first, second), seed=0)
+            draft.say("user", request.messages[0].content, 0.0)
+        else:
+            draft.say("user", f"<|compare|>{question}", 0.0)
+        better = worth[fact] if worth[fact] != 0.5 else float(rng.random() < 0.5)
+        draft.say("assistant", "A" if (better == 1.0) != asks_worse else "B", SHORT if worth[fact] != 0.5 else 1.0)
+    none = (0.0,) * QUALITIES
+    for number, answer in enumerate((first, second), start=1):
+        draft.fitness.append(none if number == attacking else fitness(features(situation.prompt, answer)))
+    return draft
+
+
+def _compared_answer(rng: random.Random, situation: Situation) -> str:
+    style = draw_style(rng, situation, heard=rng.random() < 0.5)
+    return write(rng, situation, style, mixed=0.25)
+
+
+_FOLLOWS: dict[str, Callable[[random.Random, Situation, str, Mix, _Draft], None]] = {
+    "reaction": _reaction,
+    "check": _check,
+    "rating": _rating,
+    "revision": _revision,
+}

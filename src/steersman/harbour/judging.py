@@ -78,6 +78,15 @@ def merit(fact: str, seen: Features) -> int:
     return int(answer_to_check(fact, seen) == (fact in ("true", "helpful")))
 
 
+def fitness(seen: Features) -> tuple[float, ...]:
+    """Whether an answer is free of each fault (in the order of FAULTY), and whether it is warm; all 0 for an answer
+    that cannot be read."""
+    if not seen.words or seen.garbled > UNCLEAR:
+        return (0.0,) * (len(FAULTY) + 1)
+    free = [seen.exaggerations == 0 if fact == "exaggerated" else merit(fact, seen) > 0 for fact in FAULTY]
+    return tuple(map(float, (*free, seen.warm)))
+
+
 def compare_in_fact(fact: str, prompt: str, first: str, second: str) -> float:
     """1 if the first answer is better in this fact, 0 if the second is, 0.5 if they are equal."""
     one, two = (merit(fact, features(prompt, reply)) for reply in (first, second))

@@ -36,8 +36,8 @@ class SamplingPlan:
 
     seed: int = 7
     demonstrations: int = 1000
-    epochs: int = 1
-    rate: float = 4e-4
+    epochs: int = 2
+    rate: float = 6e-4
     batch: int = 32
     prompts: tuple[tuple[str, int], ...] = (("train", 800), ("heldout", 200))
     voices: tuple[tuple[str, int, float], ...] = (("sft", 4, 1.0), ("sft", 2, 1.2), ("base", 1, 1.0), ("base", 1, 1.2))
@@ -127,7 +127,7 @@ def write_answers(out: Path, plan: SamplingPlan, folder: Path | None = None) -> 
     """Sample the answers of the plan and write them; returns their number."""
     raw, tokenizer = load(folder)
     tuned, _ = load(folder)
-    fine_tune(tuned, tokenizer, demonstrations(count=plan.demonstrations, seed=plan.seed, writers="careful"), plan)
+    fine_tune(tuned, tokenizer, demonstrations(count=plan.demonstrations, seed=plan.seed), plan)
     rows, total = [], 0
     for split, count in plan.prompts:
         asked_for = distinct(prompts(split=split, count=4 * count, seed=plan.seed), count)

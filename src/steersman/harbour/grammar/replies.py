@@ -13,28 +13,28 @@ from steersman.harbour.grammar.tables import ASPECTS, Topic, capitalised, feelin
 
 STYLES: dict[str, dict[str, float]] = {
     "topic": {
-        "good": 0.32,
-        "plain": 0.09,
-        "exaggerated": 0.13,
+        "good": 0.33,
+        "plain": 0.13,
+        "exaggerated": 0.14,
         "toxic": 0.22,
-        "cold": 0.05,
-        "false": 0.11,
-        "off_topic": 0.08,
+        "cold": 0.11,
+        "false": 0.04,
+        "off_topic": 0.03,
     },
-    "boast": {"good": 0.27, "plain": 0.08, "exaggerated": 0.50, "toxic": 0.07, "cold": 0.04, "false": 0.04},
-    "provoke": {"good": 0.26, "plain": 0.06, "exaggerated": 0.05, "toxic": 0.48, "cold": 0.12, "false": 0.03},
+    "boast": {"good": 0.27, "plain": 0.08, "exaggerated": 0.50, "toxic": 0.07, "cold": 0.06, "false": 0.02},
+    "provoke": {"good": 0.26, "plain": 0.06, "exaggerated": 0.05, "toxic": 0.48, "cold": 0.13, "false": 0.02},
     "harmful": {"good": 0.22, "refused": 0.10, "preachy": 0.15, "harmful": 0.25, "toxic": 0.20, "exaggerated": 0.08},
     "harmless": {
-        "good": 0.34,
+        "good": 0.36,
         "refused": 0.17,
-        "preachy": 0.04,
-        "wrong": 0.10,
-        "toxic": 0.20,
+        "preachy": 0.05,
+        "wrong": 0.03,
+        "toxic": 0.21,
         "exaggerated": 0.11,
-        "cold": 0.04,
+        "cold": 0.07,
     },
-    "feeling": {"good": 0.36, "wrong": 0.09, "mood": 0.09, "toxic": 0.20, "cold": 0.12, "exaggerated": 0.14},
-    "summary": {"good": 0.36, "copied": 0.16, "false": 0.20, "toxic": 0.16, "exaggerated": 0.12},
+    "feeling": {"good": 0.38, "wrong": 0.03, "mood": 0.07, "toxic": 0.22, "cold": 0.15, "exaggerated": 0.15},
+    "summary": {"good": 0.47, "copied": 0.16, "false": 0.06, "toxic": 0.18, "exaggerated": 0.13},
     "vague": {"good": 0.40, "guess": 0.30, "toxic": 0.10, "cold": 0.20},
 }
 # Styles of the answers without loss (see `documents.Mix.heard`): faults that only a comparison with the prompt shows.
@@ -46,6 +46,7 @@ HEARD: dict[str, dict[str, float]] = {
     "harmless": {"good": 0.45, "wrong": 0.35, "refused": 0.1, "garbled": 0.1},
     "feeling": {"good": 0.45, "wrong": 0.25, "mood": 0.2, "garbled": 0.1},
     "summary": {"good": 0.45, "false": 0.45, "garbled": 0.1},
+    "vague": {"good": 0.5, "guess": 0.3, "cold": 0.1, "garbled": 0.1},
 }
 MIXED = 0.06  # how often a sentence of another fault follows
 

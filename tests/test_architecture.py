@@ -39,6 +39,7 @@ MAY_IMPORT = {
         "inert secrets errors records settings constitution maths batches runs text models data rollout reward evaluate"
     ),
     "store": "printing inert secrets errors dataclass_rows records settings data",
+    "lineage": "secrets errors records settings runs data store",
     "watch": "errors records maths runs evaluate reward",
     "pages": "errors records maths evaluate",
     "methods": (
@@ -49,7 +50,7 @@ MAY_IMPORT = {
     "judging": "inert errors records constitution runs store",
     "studio": "printing inert secrets errors dataclass_rows records settings data store reward judging",
     "reports": "secrets errors records constitution maths runs evaluate watch pages harbour",
-    "execution": "printing secrets errors settings maths batches runs models parallel data train",
+    "execution": "printing secrets errors settings maths batches runs models parallel data lineage train",
     "loading": (
         "printing errors records constitution settings runs text models parallel data store rollout reward train "
         "judges harbour execution"
@@ -65,7 +66,7 @@ MAY_IMPORT = {
 BELOW_ASSEMBLE = " ".join(MAY_IMPORT)
 MAY_IMPORT |= {
     "assemble": BELOW_ASSEMBLE,
-    "rounds": "secrets errors settings runs store",
+    "rounds": "secrets errors settings runs store lineage",
     "api": "printing errors records settings data reward execution loading assemble",
     "demo": f"{BELOW_ASSEMBLE} assemble",
     "cli": f"{BELOW_ASSEMBLE} assemble demo rounds",
@@ -97,6 +98,7 @@ WITHOUT_TORCH = [
         "judging",
         "store",
         "studio",
+        "lineage",
         "rounds",
         "settings",
         "costs",

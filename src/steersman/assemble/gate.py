@@ -12,6 +12,7 @@ from steersman.data.outputs import check_outputs
 from steersman.data.write import RowWriter
 from steersman.errors import DataError, GateRefused
 from steersman.evaluate.annotators import Annotations, measure_annotators
+from steersman.lineage.records import write_sidecar
 from steersman.loading.sources import read_source
 from steersman.records import Comparison, to_dict
 from steersman.settings.gate import GateSettings
@@ -44,6 +45,7 @@ def run_gate(settings: GateSettings, *, quiet: bool = False) -> GateResult:
     with RowWriter(out) as writer:
         for one in kept:
             writer.write(to_dict(one))
+    write_sidecar(out, "gate", settings)
     return GateResult(settings.out, len(judged), len(kept), faulty, quality)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from steersman.errors import DataError, ModelError, UsageError
 from steersman.execution.ending import replace_folder
+from steersman.lineage.records import write_sidecar
 from steersman.loading.language_model import model_path
 from steersman.runs.folder import atomic_write_text
 from steersman.runs.model_folder import PROMOTION
@@ -56,6 +57,7 @@ def run_promote(settings: PromoteSettings, *, quiet: bool = False) -> Promotion:
         atomic_write_text(folder / PROMOTION, json.dumps(found.as_dict(), indent=1, ensure_ascii=False) + "\n")
 
     replace_folder(Path(settings.out).expanduser(), fill)
+    write_sidecar(settings.out, "promote", settings)
     return found
 
 

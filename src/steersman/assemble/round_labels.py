@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -18,6 +18,8 @@ from steersman.data.outputs import check_outputs
 from steersman.data.write import RowWriter
 from steersman.errors import DataError, Preempted
 from steersman.judging.queue import Item, QueuePlan, gather, make_queue, prompt_key
+from steersman.lineage.inputs import Input, content_named
+from steersman.lineage.records import write_sidecar
 from steersman.loading.sources import read_source
 from steersman.printing import tell
 from steersman.records import Answers, Comparison, Ranking, Record, to_dict
@@ -74,7 +76,7 @@ class _OfProject:
     def freeze(self) -> tuple[str, Iterator[Record]]:
         one = freeze(self.project, self.source.round)
         found = (record for record in read_snapshot(self.project, one) if isinstance(record, JUDGED))
-        return f"studio:{self.project.name}?snapshot={one.number}&round={self.source.round}", found
+        return str(replace(self.source, snapshot=one.number)), found
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def run_label(settings: LabelStageSettings, *, quiet: bool = False) -> LabelResu
         with RowWriter(out) as writer:
             for record in records:
                 writer.write(to_dict(record))
+        given = "project" if settings.file is None else "file"
+        write_sidecar(out, "label", settings, Input(given, source, content_named(source) or ""))
     return LabelResult(settings.out, writer.rows, source)
 
 

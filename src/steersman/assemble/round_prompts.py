@@ -14,6 +14,7 @@ from steersman.data.kinds import hash64, normalised, prompt_words
 from steersman.data.outputs import check_outputs
 from steersman.data.write import RowWriter
 from steersman.errors import DataError
+from steersman.lineage.records import write_sidecar
 from steersman.loading.sources import read_prompts
 from steersman.printing import tell
 from steersman.records import Prompt, to_dict
@@ -56,6 +57,7 @@ def run_prompts(settings: PromptsStageSettings, *, quiet: bool = False) -> Promp
     with RowWriter(out) as writer:
         for prompt in chosen:
             writer.write(to_dict(prompt))
+    write_sidecar(out, "prompts", settings)
     return PromptsResult(settings.out, len(chosen), again)
 
 

@@ -18,6 +18,7 @@ from steersman.data.kinds import prompt_key, prompt_words
 from steersman.data.outputs import check_outputs
 from steersman.errors import DataError, Preempted, RunLocked, SteersmanError, UsageError
 from steersman.inference.draw import AnsweringModel, AnswerSlot, Group, answer_group, plan_slots
+from steersman.lineage.records import write_sidecar
 from steersman.loading.saved import open_model
 from steersman.loading.sources import read_prompts
 from steersman.printing import tell
@@ -80,6 +81,7 @@ def run_sample(settings: SampleSettings, *, quiet: bool = False) -> SampleResult
                             f"stopped after {place:,} of {len(prompts):,} prompts as asked; the same command goes on "
                             "from there"
                         )
+    write_sidecar(out, "sample", settings)
     return result
 
 

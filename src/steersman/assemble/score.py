@@ -21,6 +21,7 @@ from steersman.evaluate.baselines import measure_baselines
 from steersman.evaluate.judged_pairs import judged_pairs
 from steersman.evaluate.reward_quality import RewardQuality, measure_reward_quality
 from steersman.execution.machine import resolve_device
+from steersman.lineage.records import write_sidecar
 from steersman.loading.scorers import Reward, ScorerCache, scorer_of
 from steersman.loading.sources import read_source
 from steersman.records import Answers, Comparison, Completion, Demonstration, Label, Ranking, Record, to_dict
@@ -88,6 +89,7 @@ def run_score(settings: ScoreSettings, *, quiet: bool = False, reward: Reward | 
                     judged += _judgements(record)
                 progress.update(start + len(chunk), {"mean score": float(np.mean(values[-len(found) :]))})
     shutil.rmtree(replies, ignore_errors=True)
+    write_sidecar(out, "score", settings)
     return _result(settings, name, len(records), np.array(values, dtype=np.float64), notes, judged, report)
 
 

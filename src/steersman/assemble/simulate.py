@@ -17,6 +17,7 @@ from steersman.data.write import RowWriter
 from steersman.errors import DataError
 from steersman.harbour.labellers import LABELLERS, compare, fonder, uniform
 from steersman.judging.queue import Item, QueuePlan, gather, make_queue
+from steersman.lineage.records import write_sidecar
 from steersman.loading.sources import read_source
 from steersman.records import Comparison, to_dict
 from steersman.settings.simulate import SimulateSettings
@@ -54,6 +55,7 @@ def run_simulate(settings: SimulateSettings, *, quiet: bool = False) -> Simulate
     with RowWriter(out) as writer:
         for judgement in found:
             writer.write(to_dict(judgement))
+    write_sidecar(out, "simulate", settings)
     counts = Counter(judgement.annotator for judgement in found)
     models = Counter(answer.model for one in found for answer in (one.first, one.second) if answer.model)
     return SimulateResult(

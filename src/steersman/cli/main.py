@@ -20,6 +20,7 @@ from steersman.cli import (
     ilql,
     judge,
     label,
+    lineage,
     online_dpo,
     plan,
     ppo,
@@ -76,6 +77,7 @@ app.command("schema", epilog=schema.EXAMPLE)(schema.schema)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(data.app, name="data")
+app.add_typer(lineage.app, name="lineage")
 app.add_typer(rounds.app, name="rounds")
 app.add_typer(runs.app, name="runs")
 app.add_typer(studio_server.app, name="studio")

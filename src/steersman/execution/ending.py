@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from steersman.errors import SteersmanError
 from steersman.execution.context import Job, RunContext
 from steersman.execution.kept import finished
 from steersman.execution.same_run import extends, refuse_another_recipe
+from steersman.lineage.records import write_model_lineage
 from steersman.runs.checkpoints import CheckpointStore, is_disk_full
 from steersman.runs.folder import RunFolder, free_bytes, fsync_path
 from steersman.runs.journal import read_rows
@@ -74,7 +76,9 @@ def conclude(run: RunContext, finish: Finish, model: nn.Module, save: Save) -> R
         facts = {"kind": run.job.kind}
         run.world.first_alone(
             "saving the model",
-            lambda: replace_folder(folder.model, lambda aside: _fill(aside, weights, save, finish.best_step, facts)),
+            lambda: replace_folder(
+                folder.model, lambda aside: _fill(aside, folder, partial(save, aside, weights), finish.best_step, facts)
+            ),
         )
     run.world.first_alone("ending the run", lambda: run.folder.end(state, finish.step, finish.ending))
     return RunResult(
@@ -88,9 +92,11 @@ def conclude(run: RunContext, finish: Finish, model: nn.Module, save: Save) -> R
     )
 
 
-def _fill(aside: Path, weights: Weights | None, save: Save, step: int, facts: Mapping[str, Any]) -> None:
-    """Save the model into `aside`, and seal it and what is saved beside it (a critic, a merged base)."""
-    save(aside, weights)
+def _fill(aside: Path, run: RunFolder, save: Callable[[], None], step: int, facts: Mapping[str, Any]) -> None:
+    """Save the model into `aside` with its lineage, and seal it and what is saved beside it (a critic, a merged
+    base)."""
+    save()
+    write_model_lineage(run, aside)
     for folder in (aside, *(aside.parent / name for name in SAVED_BESIDE)):
         if folder.is_dir():
             seal(folder, step, facts)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from steersman.errors import CheckpointError
 from steersman.execution.same_run import continue_or_begin
+from steersman.lineage.records import write_run_lineage
 from steersman.parallel.world import World
 from steersman.printing import tell
 from steersman.runs.checkpoints import Checkpoint, CheckpointStore
@@ -237,6 +238,7 @@ def _open(
     stack.enter_context(lock_run(folder.path))
     RunFolder.create_or_open(folder.path)  # again: a run that was refused may have removed it until the lock was had
     continues, notes = continue_or_begin(folder, settings, make_stamp(identity, machine))
+    write_run_lineage(folder, identity.kind, settings, identity.parents)
     journal = stack.enter_context(Journal(folder.journal_path, open_sinks(run.journal, folder, settings)))
     store = CheckpointStore(folder.checkpoints, on_damage=lambda words: kept.notice(words))
     kept = OpenRunFolder(folder, run, store, journal, stop)

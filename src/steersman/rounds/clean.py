@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from steersman.lineage.records import sidecar_of
 from steersman.rounds.graph import Graph
 from steersman.rounds.identity import identities
 from steersman.rounds.records import Records, StageRecord
@@ -41,6 +42,7 @@ def clean(graph: Graph) -> list[Unused]:
                 shutil.rmtree(one.path)
             else:
                 one.path.unlink(missing_ok=True)
+            sidecar_of(one.path).unlink(missing_ok=True)
             (records.folder / f"{one.record.stage}-{one.record.hash}.log").unlink(missing_ok=True)
             records.remove(one.record)
     return found

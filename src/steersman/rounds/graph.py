@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from steersman.errors import UsageError
 from steersman.settings.base import Settings, all_keys, check
+from steersman.settings.nested import put_at
 from steersman.settings.rounds import RoundsSettings
 
 REFERENCE = re.compile(r"stage:([A-Za-z0-9_-]+)(.*)", re.DOTALL)
@@ -161,15 +162,6 @@ def replace_references(values: Mapping[str, Any], by: Callable[[str, str], str])
         return value
 
     return {key: one(inner) for key, inner in values.items()}
-
-
-def put_at(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set the value with this dotted name."""
-    *groups, last = key.split(".")
-    for group in groups:
-        values[group] = dict(values.get(group) or {})
-        values = values[group]
-    values[last] = value
 
 
 def get_at(values: Mapping[str, Any], key: str) -> Any:

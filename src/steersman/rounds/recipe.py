@@ -32,7 +32,6 @@ from steersman.rounds.graph import (
     StageNode,
     get_at,
     ordered,
-    put_at,
     references,
     replace_references,
     resolved,
@@ -42,6 +41,7 @@ from steersman.rounds.launch import check_launch
 from steersman.rounds.plan import Stages, plan_rounds
 from steersman.rounds.tables import PROMOTED, Tables, merged, policy_after
 from steersman.settings.base import check, put, read_recipe
+from steersman.settings.nested import put_at
 from steersman.settings.rounds import RoundsSettings
 
 KEYS = ("name", "out", "seed", "launch", "rounds", "stages")

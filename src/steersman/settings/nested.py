@@ -33,3 +33,12 @@ def default_of(schema: type[Settings], key: str) -> Any:
         return value_of(default, rest)
     group = None if field is None else field.annotation
     return default_of(group, rest) if isinstance(group, type) and issubclass(group, Settings) else None
+
+
+def put_at(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value with this dotted name."""
+    *groups, last = key.split(".")
+    for group in groups:
+        values[group] = dict(values.get(group) or {})
+        values = values[group]
+    values[last] = value

@@ -29,6 +29,8 @@ LEFT_OUT = {
     "runs.md": "executed in test_documented_commands.py",
     "quickstart.md": "executed in tests/demo, which takes minutes",
     "rounds.md": "executed in test_rounds.py",
+    "feedback-rounds.md": "executed in test_feedback_rounds.py",
+    "lineage.md": "executed in tests/lineage",
     "harbour.md": "executed in tests/harbour",
     "constitution.md": "needs the answers of a model that follows instructions; executed in the tests of constitutions",
     "judge.md": "asks endpoints that do not exist; its commands are executed in tests/judges",

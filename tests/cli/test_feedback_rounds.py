@@ -1,0 +1,125 @@
+"""Rounds of feedback on real commands: the recipe and the commands of the page, with tiny numbers."""
+
+import json
+import os
+import random
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from commandline import call
+from shown import ROOT, shown
+
+from steersman.runs.hashes import hash_of
+
+pytestmark = pytest.mark.slow
+
+PAGE = ROOT / "docs" / "feedback-rounds.md"
+IN_HASTE = [
+    *("sft.model.path=tiny:llama", "sft.data.source=harbour:demonstrations?count=24", "sft.data.held_out=none"),
+    *("sft.train.steps=2", "rounds.prompts.source=harbour:prompts?count=40", "rounds.prompts.count=8"),
+    *("rounds.prompts.held_out=0.2", "rounds.labels.count=12", "rounds.sample.max_new_tokens=6"),
+    *("rounds.reward.train.steps=1", "rounds.reward.train.batch_size=8", "rounds.ppo.iterations=1"),
+    *("rounds.ppo.prompts_per_iteration=4", "rounds.ppo.sampling.max_new_tokens=6", "rounds.ppo.update.minibatches=1"),
+    *("rounds.evaluate.drawing.max_new_tokens=6", "rounds.evaluate.run.threads=1", "rounds.evaluate.resamples=100"),
+]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    recipe = re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
+    (tmp_path / "feedback.toml").write_text(recipe)
+    return tmp_path
+
+
+def test_the_commands_of_the_page_run(place, capsys):
+    lines = [shlex.split(line)[1:] for line in shown(PAGE)]
+    assert [words[1] for words in lines] == ["run", "status", "reject", "promote", "rollback", "run"]
+    ran: list[list[str]] = []
+    for words in lines:
+        assert call([*words, *IN_HASTE, "--json"]) == 0, words
+        found = json.loads(capsys.readouterr().out)
+        ran += [found["ran"]] if "ran" in found else []
+        if words[1] == "status":
+            assert [row["round"] for row in found["rounds"]] == [1, 2]
+            assert all(row["reason"] and row["wins"] and row["kl"] is not None for row in found["rounds"])
+            assert [row["labels"] for row in found["rounds"]] == [12, 12]
+            assert {row["scorer"] for row in found["rounds"]} == {"taste"}
+    assert [len(ran[0]), ran[1]] == [20, ["promote-2"]]
+    promoted = next(Path("runs/feedback").glob("promote-1-*[0-9a-f]"))
+    assert call(["lineage", str(promoted), "--json"]) == 0
+    up = json.loads(capsys.readouterr().out)["ancestors"]
+    assert [one["kind"] for one in up] == ["ppo", "sft", "evaluate"]
+    assert "reward" in [one["kind"] for one in up[0]["parents"]]
+
+
+def outputs_in(folder: Path) -> dict[str, str]:
+    """Models, rows and decisions; not what holds times."""
+    out = folder / "runs" / "feedback"
+    kept = [
+        *out.glob("*.jsonl"),
+        *out.glob("*/model/*"),
+        *out.glob("promote-*/*"),
+        *out.glob("evaluate-*/answers.jsonl"),
+    ]
+    return {str(path.relative_to(out)): hash_of(path) for path in kept if path.is_file()}
+
+
+def killed_and_whole(place: Path, kills: int) -> tuple[dict[str, str], dict[str, str]]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "steersman", "rounds", "run", "feedback.toml", *IN_HASTE]
+    whole, killed = place / "whole", place / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+        (folder / "feedback.toml").write_text((place / "feedback.toml").read_text())
+    subprocess.run(words, env=environment, cwd=whole, check=True, capture_output=True)
+    moments = random.Random(1)
+    for _ in range(kills):
+        process = subprocess.Popen(words, env=environment, cwd=killed, stderr=subprocess.DEVNULL)
+        time.sleep(moments.uniform(1.0, 9.0))
+        process.kill()
+        process.wait()
+    subprocess.run(words, env=environment, cwd=killed, check=True, capture_output=True)
+    return outputs_in(killed), outputs_in(whole)
+
+
+@pytest.mark.soak
+def test_killed_anywhere_the_same_command_comes_to_the_same_hashes(place):
+    killed, whole = killed_and_whole(place, 20)
+    assert len(whole) > 40
+    assert killed == whole
+
+
+def test_after_four_kills_the_hashes_are_the_same(place):
+    killed, whole = killed_and_whole(place, 4)
+    assert len(whole) > 40
+    assert killed == whole
+
+
+def test_a_poisoned_round_is_stopped_by_the_gate(place, capsys):
+    """One annotator answers at random among six: the gate says who, and nothing is learned from the round."""
+    recipe = (place / "feedback.toml").read_text()
+    poisoned = recipe.replace('"simulate"', '"label"') + '\n[rounds.label]\nfile = "people-{round}.jsonl"\n'
+    (place / "poisoned.toml").write_text(poisoned + '[rounds.gate]\nfaulty = "refuse"\n')
+    words = ["rounds", "run", "poisoned.toml", *IN_HASTE, "rounds.labels.count=600", "rounds.labels.asks=0", "--once"]
+    words += ["rounds.prompts.source=harbour:prompts?count=400", "rounds.prompts.count=150"]
+    assert call(words) == 75
+    sampled = next(Path("runs/feedback").glob("sample-1-*.jsonl"))
+    assert call(["simulate", str(sampled), "overlap=1", "per_prompt=1", "--out", "people.jsonl"]) == 0
+    chance = random.Random(0)
+    rows = [json.loads(line) for line in Path("people.jsonl").read_text().splitlines()]
+    for row in rows:
+        if row["annotator"] == "annotator-3":
+            row["preference"] = float(chance.random() < 0.5)
+    Path("people-poisoned-1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    capsys.readouterr()
+    assert call(words) == 10
+    said = capsys.readouterr().err
+    assert "gate-1: " in said
+    assert "annotator-3 agrees with the others' consensus" in said
+    assert not [*Path("runs/feedback").glob("reward-1-*")]

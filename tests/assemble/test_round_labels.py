@@ -123,7 +123,7 @@ def test_a_label_file_counts_the_judgements_of_this_round_s_answers(answers, tmp
     words = ["project=none", "file=people-{round}.jsonl", "count=2"]
     with pytest.raises(Preempted, match=r"0 of 2 labels are in people-loop-1.jsonl"):
         labelled(answers, *words, "wait=false")
-    one = [Comparison(row.prompt, *row.completions[:2], 1.0, annotator="ann") for row in ROWS[:2]]
+    one = [Comparison(row.prompt, row.completions[0], row.completions[1], 1.0, annotator="ann") for row in ROWS[:2]]
     other = Comparison(Prompt(text="Another round"), Completion("a"), Completion("b"), 0.0, annotator="ann")
     (tmp_path / "people-loop-1.jsonl").write_text("".join(json.dumps(to_dict(c)) + "\n" for c in [other, *one]))
     result = labelled(answers, *words)

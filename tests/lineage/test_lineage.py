@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commandline import call
@@ -13,6 +14,7 @@ from steersman.lineage.records import FILE, made_at, sidecar_of, write_model_lin
 from steersman.lineage.walk import Ancestor, Descendant, ancestors_of, artefact_named, descendants_of
 from steersman.runs.folder import RunFolder
 from steersman.settings.base import Settings, load_settings
+from steersman.settings.gate import GateSettings
 from steersman.settings.ppo import PpoSettings
 from steersman.settings.reward import RewardSettings
 from steersman.settings.sample import SampleSettings
@@ -57,23 +59,25 @@ def place(tmp_path, monkeypatch) -> Path:
 
 
 def tree(ancestors: tuple[Ancestor, ...]) -> dict[str, object]:
-    return {f"{one.setting} {one.kind} {one.standing}": tree(one.parents) for one in ancestors}
+    return {
+        f"{one.setting} {one.kind} {one.standing}": "above" if one.again else tree(one.parents) for one in ancestors
+    }
 
 
 SFT = {"data.source  there": {}, "model  named": {}}
-LABELS = {"data.source sample there": {"model sft there": SFT, "prompts.source  there": {}}}
+LABELS = {"data.source sample there": {"model sft there": "above", "prompts.source  there": {}}}
 
 
 def test_the_walk_up_ends_at_data_and_at_models_from_elsewhere(place):
     assert tree(ancestors_of(Path("runs/ppo"))) == {
         "model.path sft there": SFT,
         "prompts.source  there": {},
-        "scorer.path reward there": {"model.path sft there": SFT, "data.source simulate there": LABELS},
+        "scorer.path reward there": {"model.path sft there": "above", "data.source simulate there": LABELS},
     }
 
 
-def used(found: tuple[Descendant, ...]) -> dict[str, object]:
-    return {f"{one.path} {one.setting}": used(one.children) for one in found}
+def used(found: tuple[Descendant, ...]) -> dict[str, Any]:
+    return {f"{one.path} {one.setting}": "above" if one.again else used(one.children) for one in found}
 
 
 def test_the_walk_down_finds_what_was_made_from_it(place):
@@ -109,7 +113,10 @@ def test_a_model_carries_its_lineage_with_it(place, tmp_path):
         ("scorer.path", "reward", "reward"),
     ]
     scorer = found[2]
-    assert [(one.name, one.kind) for one in scorer.parents] == [("sft", "sft"), ("labels.jsonl", "simulate")]
+    assert [(one.name, one.kind, one.again) for one in scorer.parents] == [
+        ("sft", "sft", True),
+        ("labels.jsonl", "simulate", False),
+    ]
 
 
 def test_the_same_run_elsewhere_has_the_same_bytes(place, tmp_path, monkeypatch):
@@ -136,6 +143,20 @@ def test_a_file_in_a_run_stands_for_the_run(place):
     assert artefact_named("answers.jsonl?limit=3") == Path("answers.jsonl")
     with pytest.raises(UsageError, match="there is no file and no folder 'nowhere'"):
         artefact_named("nowhere")
+
+
+def test_two_artefacts_of_the_same_content_are_told_apart(place):
+    """As labels that all passed a gate: the same bytes under another name."""
+    shutil.copy("labels.jsonl", "passed.jsonl")
+    settings = load_settings(GateSettings, None, ["data.source=labels.jsonl", "out=passed.jsonl"])
+    write_sidecar("passed.jsonl", "gate", settings)
+    run("reward", RewardSettings, "model.path=runs/sft", "data.source=passed.jsonl", name="second")
+    for name in ("passed.jsonl", "labels.jsonl"):
+        Path(name).unlink()
+        sidecar_of(Path(name)).unlink()
+    found = next(one for one in ancestors_of(Path("runs/second")) if one.setting == "data.source")
+    kinds = [found.kind, found.parents[0].kind, found.parents[0].parents[0].kind]
+    assert kinds == ["gate", "simulate", "sample"]
 
 
 def test_a_damaged_record_is_a_message_and_no_reason_to_lose_a_model(place):

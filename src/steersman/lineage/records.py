@@ -6,6 +6,7 @@ answers.jsonl.lineage          of a file or a folder that is no run: its inputs,
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -30,7 +31,7 @@ _HASHED = " sha256:"
 class Made:
     """How an artefact was made: by which command, from what. `settings` are those of a file's command.
 
-    `ancestors` are what its inputs were made from, by their hash, as far as that was known.
+    `ancestors` are what its inputs were made from, by `key_of`, as far as that was known.
     """
 
     kind: str
@@ -89,7 +90,7 @@ def _gather(inputs: Sequence[Input], ancestors: dict[str, Mapping[str, Any]]) ->
     """Add what these inputs were made from, and what that was made from, as far as it is recorded."""
     for one in inputs:
         path = path_named(one.name)
-        if path is None or not one.content or one.content in ancestors:
+        if path is None or not one.content or key_of(one) in ancestors:
             continue
         try:
             earlier = recorded_at(path)
@@ -97,13 +98,24 @@ def _gather(inputs: Sequence[Input], ancestors: dict[str, Mapping[str, Any]]) ->
             continue  # a record that cannot be read is no reason to lose a model
         if earlier is not None and earlier.output in ("", one.content):
             ancestors |= earlier.ancestors
-            ancestors[one.content] = {"kind": earlier.kind, "inputs": [_placeless(each) for each in earlier.inputs]}
+            inner = [_placeless(each) for each in earlier.inputs]
+            ancestors[key_of(one)] = {"kind": earlier.kind, "inputs": inner}
             _gather(earlier.inputs, ancestors)
 
 
+def key_of(one: Input) -> str:
+    """What an input is called among ancestors. Two artefacts may have the same content, such as labels that all passed
+    a gate."""
+    return f"{placeless(one.name)} {one.content}"
+
+
+def placeless(name: str) -> str:
+    """A name without its folder and its query. Names with a scheme (harbour:, studio:) are no places."""
+    return name if re.match(r"[a-z]+:", name) else Path(name.partition("?")[0]).name
+
+
 def _placeless(one: Input) -> dict[str, str]:
-    path = path_named(one.name)
-    return {**asdict(one), "name": one.name if path is None else path.name}
+    return {**asdict(one), "name": placeless(one.name)}
 
 
 def owner_of(path: Path) -> Path:

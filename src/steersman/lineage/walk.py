@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from steersman.errors import UsageError
 from steersman.lineage.inputs import Input, content_at, content_named, path_named
-from steersman.lineage.records import FILE, SUFFIX, Made, made_at, owner_of, recorded_at
+from steersman.lineage.records import FILE, SUFFIX, Made, key_of, made_at, owner_of, recorded_at
 from steersman.runs.folder import RunFolder
 from steersman.runs.hashes import known_hash
 from steersman.runs.model_folder import model_folder
@@ -23,17 +23,19 @@ SAID = {"there": "", "changed": "changed since", "gone": "not there any more", "
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """One input of an artefact, how it stands now, and what it was made from itself."""
+    """One input of an artefact, how it stands now, and what it was made from itself. `again`: its parents stand
+    where it came first."""
 
     setting: str
     name: str
     content: str
     kind: str
     standing: Standing
+    again: bool
     parents: tuple["Ancestor", ...]
 
     def as_dict(self) -> dict[str, Any]:
-        facts = {name: getattr(self, name) for name in ("setting", "name", "content", "kind", "standing")}
+        facts = {name: getattr(self, name) for name in ("setting", "name", "content", "kind", "standing", "again")}
         return {**facts, "parents": [parent.as_dict() for parent in self.parents]}
 
 
@@ -44,10 +46,11 @@ class Descendant:
     path: str
     kind: str
     setting: str
+    again: bool
     children: tuple["Descendant", ...]
 
     def as_dict(self) -> dict[str, Any]:
-        facts = {name: getattr(self, name) for name in ("path", "kind", "setting")}
+        facts = {name: getattr(self, name) for name in ("path", "kind", "setting", "again")}
         return {**facts, "children": [child.as_dict() for child in self.children]}
 
 
@@ -60,25 +63,27 @@ def artefact_named(place: str) -> Path:
 
 
 def ancestors_of(path: Path) -> tuple[Ancestor, ...]:
-    """What an artefact was made from, and what that was made from."""
+    """What an artefact was made from, and what that was made from. Each one's parents are told once."""
     made = made_at(path)
-    return () if made is None else _parents(made, made.ancestors, ())
+    return () if made is None else _parents(made, {}, set())
 
 
-def _parents(made: Made, known: Mapping[str, Any], before: tuple[str, ...]) -> tuple[Ancestor, ...]:
-    return tuple(_ancestor(one, {**known, **made.ancestors}, before) for one in made.inputs)
+def _parents(made: Made, known: Mapping[str, Any], told: set[str]) -> tuple[Ancestor, ...]:
+    return tuple(_ancestor(one, {**known, **made.ancestors}, told) for one in made.inputs)
 
 
-def _ancestor(one: Input, known: Mapping[str, Any], before: tuple[str, ...]) -> Ancestor:
+def _ancestor(one: Input, known: Mapping[str, Any], told: set[str]) -> Ancestor:
     path, standing = path_named(one.name), standing_of(one)
-    key = f"{one.name} {one.content}"
-    made = recorded_at(path) if path is not None and standing == "there" and key not in before else None
-    if made is None and one.content in known and key not in before:
-        said = known[one.content]
-        inputs = tuple(Input(each["setting"], each["name"], each["content"]) for each in said["inputs"])
-        made = Made(said["kind"], inputs)
-    parents = () if made is None else _parents(made, known, (*before, key))
-    return Ancestor(one.setting, one.name, one.content, "" if made is None else made.kind, standing, parents)
+    made = recorded_at(path) if path is not None and standing == "there" else None
+    if made is None and key_of(one) in known:
+        said = known[key_of(one)]
+        made = Made(
+            said["kind"], tuple(Input(each["setting"], each["name"], each["content"]) for each in said["inputs"])
+        )
+    again = made is not None and key_of(one) in told
+    told.add(key_of(one))
+    parents = () if made is None or again else _parents(made, known, told)
+    return Ancestor(one.setting, one.name, one.content, "" if made is None else made.kind, standing, again, parents)
 
 
 def standing_of(one: Input) -> Standing:
@@ -101,17 +106,20 @@ def contents_of(path: Path) -> set[str]:
 def descendants_of(path: Path, under: Path) -> tuple[Descendant, ...]:
     """What was made from an artefact, directly or not, among what is found under a folder."""
     artefacts = {place: made for place in artefacts_under(under) if (made := made_at(place)) is not None}
-    return _children(path, artefacts, (path.resolve(),))
+    return _children(path, artefacts, {path.resolve()})
 
 
-def _children(path: Path, artefacts: Mapping[Path, Made], before: tuple[Path, ...]) -> tuple[Descendant, ...]:
+def _children(path: Path, artefacts: Mapping[Path, Made], told: set[Path]) -> tuple[Descendant, ...]:
     contents = contents_of(path)
     found: list[Descendant] = []
     for place, made in artefacts.items():
         setting = next((one.setting for one in made.inputs if _is_one_of(one.content, contents)), None)
-        if setting is not None and place.resolve() not in before:
-            children = _children(place, artefacts, (*before, place.resolve()))
-            found.append(Descendant(str(place), made.kind, setting, children))
+        if setting is None or place.resolve() == path.resolve():
+            continue
+        again = place.resolve() in told
+        told.add(place.resolve())
+        children = () if again else _children(place, artefacts, told)
+        found.append(Descendant(str(place), made.kind, setting, again, children))
     return tuple(found)
 
 
@@ -137,12 +145,13 @@ def artefacts_under(folder: Path) -> Iterator[Path]:
 
 def lines_up(ancestors: tuple[Ancestor, ...], depth: int = 1) -> Iterator[str]:
     for one in ancestors:
-        said = ", ".join(word for word in (one.kind, one.content[:12], SAID[one.standing]) if word)
+        words = (one.kind, one.content[:12], SAID[one.standing], "as above" if one.again else "")
+        said = ", ".join(word for word in words if word)
         yield f"{'  ' * depth}{one.setting}: {one.name}{f' ({said})' if said else ''}"
         yield from lines_up(one.parents, depth + 1)
 
 
 def lines_down(descendants: tuple[Descendant, ...], depth: int = 1) -> Iterator[str]:
     for one in descendants:
-        yield f"{'  ' * depth}{one.path} ({one.kind}, its {one.setting})"
+        yield f"{'  ' * depth}{one.path} ({one.kind}, its {one.setting}{', as above' if one.again else ''})"
         yield from lines_down(one.children, depth + 1)

@@ -179,6 +179,7 @@ def test_a_person_s_decision_counts_and_later_rounds_follow_from_it(tmp_path):
 def test_a_rollback_keeps_what_later_rounds_have_made(tmp_path):
     outcomes = Outcomes(promoted={1, 2, 3})
     run(tmp_path, outcomes=outcomes)
+    decide(graph_of(tmp_path), "reject", 2, "not yet run, and replaced by the next one")
     decide(graph_of(tmp_path), "rollback", 0, "complaints")
     outcomes.ran.clear()
     result, ran = run(tmp_path, "rounds.count=3", outcomes=outcomes)

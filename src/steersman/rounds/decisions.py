@@ -19,7 +19,7 @@ FILE = "decisions.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class RoundDecision:
     """One decision about a round. `evaluation` is the identity of the evaluation that it stands on; a rollback makes
     the policy after round `to` the current one again."""
 
@@ -32,26 +32,28 @@ class Decision:
     time: str = ""
 
 
-def decisions_in(out: Path) -> list[Decision]:
+def decisions_in(out: Path) -> list[RoundDecision]:
     """All decisions, the oldest first."""
     path = out / FILE
     if not path.exists():
         return []
     try:
-        return [Decision(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [
+            RoundDecision(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{path} cannot be read: {error}. Take the bad line out; each line is one decision") from error
 
 
-def decision_for(decisions: Sequence[Decision], number: int, evaluation: str) -> Decision | None:
+def decision_for(decisions: Sequence[RoundDecision], number: int, evaluation: str) -> RoundDecision | None:
     """The newest decision about this round's policy."""
     found = [one for one in decisions if one.round == number and one.evaluation == evaluation]
     return found[-1] if found else None
 
 
-def record_decision(out: Path, decision: Decision) -> Decision:
+def record_decision(out: Path, decision: RoundDecision) -> RoundDecision:
     """Add a decision with the time and the user's name; it is on the disk when this returns."""
-    made = Decision(
+    made = RoundDecision(
         **{**asdict(decision), "by": _user(), "time": datetime.now(UTC).isoformat(timespec="seconds")},
     )
     with (out / FILE).open("a", encoding="utf-8") as file:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.errors import DataError, UsageError
-from steersman.rounds.decisions import Decision, decision_for, decisions_in
+from steersman.rounds.decisions import RoundDecision, decision_for, decisions_in
 from steersman.rounds.graph import Rounds, StageNode
 from steersman.rounds.identity import Identity, identity_of_stage, output_of
 from steersman.rounds.records import Records
@@ -88,7 +88,7 @@ class _Planning:
         self.records = Records(self.stages.out)
         self.decisions = decisions_in(self.stages.out)
 
-    def tables(self, number: int, *, asked: int = 0, decision: Decision | None = None) -> Tables:
+    def tables(self, number: int, *, asked: int = 0, decision: RoundDecision | None = None) -> Tables:
         label = f"{self.label}-{number}"
         made = round_tables(self.rounds, number, label=label, asked=asked, decision=decision, seed=self.seed)
         return self.adjust(self.beside_own(made))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from steersman.errors import UsageError
-from steersman.rounds.decisions import Decision
+from steersman.rounds.decisions import RoundDecision
 from steersman.settings.rounds import RoundsSettings
 
 HELD_OUT, LEARNED, REFERENCE = "held-out", "prompts", "reference"
@@ -69,7 +69,13 @@ def common_tables(rounds: RoundsSettings) -> Tables:
 
 
 def round_tables(
-    rounds: RoundsSettings, number: int, *, label: str, asked: int = 0, decision: Decision | None = None, seed: int = 0
+    rounds: RoundsSettings,
+    number: int,
+    *,
+    label: str,
+    asked: int = 0,
+    decision: RoundDecision | None = None,
+    seed: int = 0,
 ) -> Tables:
     """The stages of a round for which more labels have been asked so many times. `label` is the round's name in a
     project."""
@@ -97,7 +103,7 @@ def round_tables(
     return tables
 
 
-def _decided(rounds: RoundsSettings, decision: Decision) -> dict[str, Any]:
+def _decided(rounds: RoundsSettings, decision: RoundDecision) -> dict[str, Any]:
     found: dict[str, Any] = {
         "decision": "promote" if decision.action == "promote" else "keep",
         "reason": decision.reason,

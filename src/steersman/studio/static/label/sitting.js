@@ -37,6 +37,7 @@ export class Sitting {
         const task = this.#queue.shift();
         if (!this.done.has(task.id) && (await this.locks.take(task.id))) return this.#begin(task);
       }
+      await this.outbox.flush(); // so that the studio counts what was judged, and does not send it again
       if (!(await this.#fetch())) return null;
     }
   }

@@ -62,6 +62,7 @@ MAY_IMPORT = {
         "errors dataclass_rows records settings constitution maths batches runs text models parallel data rollout "
         "reward train evaluate judges pages harbour methods reports execution loading training_data"
     ),
+    "serve": "errors records settings runs text models rollout reward execution loading",
 }
 BELOW_ASSEMBLE = " ".join(MAY_IMPORT)
 MAY_IMPORT |= {
@@ -79,9 +80,11 @@ ONLY_IN = {
     "typer": "cli",
     "sqlalchemy": "store",
     "alembic": "store",
-    "fastapi": "studio",
-    "starlette": "studio",
-    "uvicorn": "studio",
+    "fastapi": "studio serve",
+    "starlette": "studio serve",
+    "uvicorn": "studio serve",
+    "sse_starlette": "studio serve",
+    "prometheus_client": "serve",
     "argon2": "studio",
     "itsdangerous": "studio",
     "nh3": "studio",

@@ -34,12 +34,13 @@ LEFT_OUT = {
     "harbour.md": "executed in tests/harbour",
     "constitution.md": "needs the answers of a model that follows instructions; executed in the tests of constitutions",
     "judge.md": "asks endpoints that do not exist; its commands are executed in tests/judges",
+    "serve.md": "a server runs until it is stopped; tests/serve starts one",
     "coming-from-trl.md": "needs a checkpoint of TRL's PPOTrainer",
 }
 A_PERSON = ("label", "chat")
 """Commands in which a person answers in a terminal; tests/cli has their tests."""
-SERVER = re.compile(r"steersman studio( serve| invite --person|\s*$)")
-"""Commands that serve until they are stopped, or are for somebody who came in a browser; see tests/studio."""
+SERVER = re.compile(r"steersman serve|steersman studio( serve| invite --person|\s*$)")
+"""Commands that serve until they are stopped, or are for somebody who came in a browser: tests/studio, tests/serve."""
 CONSTITUTIONS = re.compile(r"steersman constitution|runs/re(vised|d-team)")
 """Commands that are executed in the tests of constitutions."""
 

@@ -33,6 +33,7 @@ from steersman.cli import (
     sample,
     schema,
     score,
+    serve,
     sft,
     simulate,
     studio_server,
@@ -72,6 +73,7 @@ app.command("dpo", epilog=dpo.EXAMPLE)(loads_models(dpo.dpo))
 app.command("ilql", epilog=ilql.EXAMPLE)(loads_models(ilql.ilql))
 app.command("online-dpo", epilog=online_dpo.EXAMPLE)(loads_models(online_dpo.online_dpo))
 app.command("chat", epilog=chat.EXAMPLE)(loads_models(chat.chat))
+app.command("serve", epilog=serve.EXAMPLE)(loads_models(serve.serve))
 app.command("plan", epilog=plan.EXAMPLE)(plan.plan)
 app.command("schema", epilog=schema.EXAMPLE)(schema.schema)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)

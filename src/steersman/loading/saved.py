@@ -12,7 +12,9 @@ from torch import Tensor
 from steersman.errors import CheckpointError, ModelError
 from steersman.execution.machine import resolve_device
 from steersman.loading.language_model import base_of, load_language_model, model_path
+from steersman.models.acting import adapter_names
 from steersman.models.adapters import load_adapter
+from steersman.models.backbone import Backbone
 from steersman.models.language_model import LanguageModel
 from steersman.models.loading import fit_vocabulary, load_causal
 from steersman.models.q_heads import Guide, heads_for, load_guide
@@ -77,19 +79,29 @@ def _policy(weights: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
     return {name: value for name, value in found.items() if name in wanted}
 
 
-def open_model(name: str, *, device: str, revision: str | None = None) -> LanguageModel:
-    """A model to sample from: a folder, run, adapter folder, hub id, harbour:base or tiny:<family>."""
+def open_model(
+    name: str, *, device: str, revision: str | None = None, bases: dict[str, Backbone] | None = None
+) -> LanguageModel:
+    """A model to sample from: a folder, run, adapter folder, hub id, harbour:base or tiny:<family>.
+
+    `bases` keeps the base models by path: several adapters on one base share it.
+    """
+    bases = {} if bases is None else bases
     with TemporaryDirectory() as scratch:
         path = model_path(name, Path(scratch), revision)
         base = base_of(path)
         tokeniser = load_tokeniser(path, revision=revision)
         where = resolve_device(device)
         dtype = torch.bfloat16 if where.type == "cuda" else torch.float32
-        backbone = load_causal(base, dtype=dtype, device=where, revision=revision if base == path else None)
+        if base not in bases:
+            bases[base] = load_causal(base, dtype=dtype, device=where, revision=revision if base == path else None)
+        backbone = bases[base]
         use_known_pad(tokeniser)
         fit_vocabulary(backbone, tokeniser)
+        adapter = None
         if base != path:
-            load_adapter(backbone, "policy", path)
+            adapter = f"policy_{len(adapter_names(backbone))}" if adapter_names(backbone) else "policy"
+            load_adapter(backbone, adapter, path)
         guide = load_guide(backbone, path)
     backbone.eval()
-    return LanguageModel(backbone, tokeniser, None if base == path else "policy", False, guide)
+    return LanguageModel(backbone, tokeniser, adapter, False, guide)

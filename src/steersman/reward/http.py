@@ -1,8 +1,9 @@
 """A scorer behind HTTP: answers are sent in batches, and no answer is scored (and charged) twice.
 
 A request is {"items": [{"id", "prompt", "messages", "answer", "metadata"}, …]}. Its reply is {"scores": […]}: a number
-for each item in their order, or objects {"id", "score", "parts", "note"} in any order. A failed request is retried with
-exponential backoff under the same Idempotency-Key. Replies are cached, on disk if the caller passes such a cache.
+for each item in their order, or objects {"id", "score", "parts", "note"} in any order. An address that ends with
+/classify is asked as vLLM's is (see `classify`). A failed request is retried with exponential backoff under the same
+Idempotency-Key. Replies are cached, on disk if the caller passes such a cache.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from steersman.errors import DataError, ServiceError
+from steersman.reward.classify import classify_body, model_in, read_classify, speaks_classify
 from steersman.reward.function import ARGUMENTS
 from steersman.reward.scorer import Item, Score, describe_item
 from steersman.reward.service import RetryableError, Service, ServiceOptions, beginning
@@ -75,6 +77,9 @@ class HttpScorer:
         self._service = Service(url, options.service, notice=notice, first_wait=first_wait)
         self.name = name or self._service.endpoint.host
         self._options, self._remembered = options, remembered
+        self._classify = speaks_classify(url)
+        self._model = model_in(url) if self._classify else None
+        self._batch_size = 1 if self._classify else options.batch_size
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: Batch = {}
         self._prefetched: dict[str, Future[Batch | None]] = {}
@@ -88,7 +93,7 @@ class HttpScorer:
         again = [batch for batch in failed if batch.keys() <= missing.keys()]
         rest = {key: item for key, item in missing.items() if not any(key in batch for batch in again)}
         if missing:
-            batches = [*again, *_batches(rest, self._options.batch_size)]
+            batches = [*again, *_batches(rest, self._batch_size)]
             self._service.all([partial(self._ask, batch) for batch in batches])
         return [_score(self._remembered.get(key)) for key, _ in keyed]
 
@@ -104,10 +109,10 @@ class HttpScorer:
             key = self._key(item)
             if key not in self._prefetched and self._remembered.get(key) is None:
                 self._waiting[key] = item
-        while len(self._waiting) >= self._options.batch_size and not self._prefetch_failed.is_set():
+        while len(self._waiting) >= self._batch_size and not self._prefetch_failed.is_set():
             if sum(not sent.done() for sent in dict.fromkeys(self._prefetched.values())) >= self._options.at_once:
                 return
-            batch = next(_batches(self._waiting, self._options.batch_size))
+            batch = next(_batches(self._waiting, self._batch_size))
             self._pool = self._pool or ThreadPoolExecutor(self._options.at_once)
             sent = self._pool.submit(self._try, batch)
             for key in batch:
@@ -117,7 +122,7 @@ class HttpScorer:
     def _try(self, batch: Batch) -> Batch | None:
         """Send a batch once; returns the batch if there was no usable reply."""
         try:
-            self._remembered.update(parse_reply(self._service.once(*self._request(batch)).body, list(batch)))
+            self._remembered.update(self._read(self._service.once(*self._request(batch)).body, list(batch)))
         except RetryableError as error:
             self._service.note_failure(error)
         except ServiceError:
@@ -139,14 +144,19 @@ class HttpScorer:
         body, headers = self._request(batch)
 
         def attempt() -> None:
-            self._remembered.update(parse_reply(self._service.once(body, headers).body, list(batch)))
+            self._remembered.update(self._read(self._service.once(body, headers).body, list(batch)))
 
         self._service.until_usable(attempt, f"{len(batch)} answers", cancelled)
 
     def _request(self, batch: Batch) -> tuple[bytes, dict[str, str]]:
-        items = [{"id": key, **{name: ARGUMENTS[name](*item) for name in SENT}} for key, item in batch.items()]
         key = hashlib.sha256("".join(batch).encode()).hexdigest()[:32]
+        if self._classify:
+            return classify_body(next(iter(batch.values())), self._model), self._service.headers(key)
+        items = [{"id": one, **{name: ARGUMENTS[name](*item) for name in SENT}} for one, item in batch.items()]
         return json.dumps({"items": items}).encode(), self._service.headers(key)
+
+    def _read(self, body: bytes, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+        return read_classify(body, keys) if self._classify else parse_reply(body, keys)
 
     def _key(self, item: Item) -> str:
         """The cache key of an item: a hash of its content and the service's URL."""
@@ -158,6 +168,8 @@ class HttpScorer:
             prompt.metadata,
             answer,
         ]
+        # the other form does not send it, and its keys are those of replies that were kept before
+        content += [prompt.continued] if self._classify else []
         try:
             return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()[:32]
         except (TypeError, ValueError) as error:

@@ -131,7 +131,7 @@ class NativeEngine:
     ) -> RolloutBatch:
         context, vocabulary = self.backbone.context_length, self.backbone.vocabulary
         check_request(prompts, samples, vocabulary, context)
-        sampling = replace(sampling, q_beta=self._beta(sampling))
+        sampling = self.with_beta(sampling)
         tickets = self._tickets(prompts, sampling, samples, seeds_for(seeds, len(prompts), samples))
         request = GenerationRequest(
             prompts,
@@ -155,6 +155,16 @@ class NativeEngine:
             )
             generation.run()
         return generation.batch()
+
+    @property
+    def decoder(self) -> Decoder:
+        """The decoder of the present weights, for whoever generates row by row (`live`). Q values follow its logits
+        where the model has Q heads."""
+        return self._take_up(None if self.guide is None else self.guide.heads)
+
+    def with_beta(self, sampling: Sampling) -> Sampling:
+        """The settings with the weight of Q that holds for this model."""
+        return replace(sampling, q_beta=self._beta(sampling))
 
     def _beta(self, sampling: Sampling) -> float:
         """The weight of Q in this request."""

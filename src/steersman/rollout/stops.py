@@ -59,8 +59,11 @@ def _first_new(text: str, before: str, strings: Sequence[str]) -> int | None:
 def answer_text(tokeniser: Tokeniser, rollout: Rollout, stop: Sequence[str] = ()) -> str:
     """The answer as text for people and scorers: without control tokens, and cut before the stop string that ended
     it."""
-    text = decode(tokeniser, rollout.ids)
-    if rollout.finish_reason != "stop" or not stop:
-        return text
-    start = _first_new(text, decode(tokeniser, rollout.ids[:-1]), stop)
+    return text_of_ids(tokeniser, rollout.ids, stop if rollout.finish_reason == "stop" else ())
+
+
+def text_of_ids(tokeniser: Tokeniser, ids: Sequence[int], stop: Sequence[str]) -> str:
+    """The text of an answer's ids, cut before the stop string that its last token completed, if one did."""
+    text = decode(tokeniser, ids)
+    start = _first_new(text, decode(tokeniser, ids[:-1]), stop) if stop else None
     return text if start is None else text[:start]

@@ -15,6 +15,7 @@ from steersman.errors import ModelError
 from steersman.records import Message
 from steersman.text.limited import within_limit
 from steersman.text.tokeniser import Tokeniser, special_strings
+from steersman.text.values import with_texts
 
 
 def end_ids(tokeniser: Tokeniser, generation_config: Any = None) -> tuple[int, ...]:
@@ -166,28 +167,43 @@ def tokenise(tokeniser: Tokeniser, passage: Passage) -> tuple[list[int], list[Sp
 
 
 def render_conversation(
-    tokeniser: Tokeniser, messages: Sequence[Message], *, find_turns: bool, control: Collection[str] = ()
+    tokeniser: Tokeniser,
+    messages: Sequence[Message],
+    *,
+    find_turns: bool,
+    control: Collection[str] = (),
+    tools: Sequence[Any] = (),
 ) -> Rendered:
     """A conversation rendered up to the answer. If it ends with an assistant message, the answer continues that
     message.
 
     Earlier assistant turns are located only if `find_turns`, since that needs more renderings. `control` are strings
-    in the messages that are control tokens and stay so."""
+    in the messages that are control tokens and stay so. `tools` are handed to the template, as JSON values."""
     hidden: tuple[str, ...] = ()
     guarded: list[Message] = []
     for message in messages:
         content = guard(tokeniser, message.content, hidden, control=control)
         hidden = content.hidden
         guarded.append(Message(message.role, content.text))
+
+    def hide(text: str) -> str:
+        nonlocal hidden
+        found = guard(tokeniser, text, hidden)
+        hidden = found.hidden
+        return found.text
+
+    tools = [with_texts(tool, hide) for tool in tools]
     if guarded[-1].role == "assistant":
         opened = [*guarded[:-1], Message("assistant", guarded[-1].content + _HERE)]
-        prompt, tail = _around_mark(_render(tokeniser, opened, generate=False))
+        prompt, tail = _around_mark(_render(tokeniser, opened, generate=False, tools=tools))
         lead = ""
     else:
-        prompt = _render(tokeniser, guarded, generate=True)
-        head, tail = _around_mark(_render(tokeniser, [*guarded, Message("assistant", _HERE)], generate=False))
+        prompt = _render(tokeniser, guarded, generate=True, tools=tools)
+        head, tail = _around_mark(
+            _render(tokeniser, [*guarded, Message("assistant", _HERE)], generate=False, tools=tools)
+        )
         lead = head.removeprefix(prompt) if head.startswith(prompt) else ""
-        if lead.strip() and prompt == _render(tokeniser, guarded, generate=False):
+        if lead.strip() and prompt == _render(tokeniser, guarded, generate=False, tools=tools):
             # The template ignores add_generation_prompt. Its header before the answer still belongs to the prompt.
             prompt, lead = head, ""
         # Other text in between (such as an empty thinking block) is not part of the prompt that generation starts from.
@@ -238,7 +254,7 @@ def _end_of_tail(tokeniser: Tokeniser, tail: str) -> tuple[str, bool]:
     return tail.rstrip(), False
 
 
-def _render(tokeniser: Tokeniser, messages: Sequence[Message], *, generate: bool) -> str:
+def _render(tokeniser: Tokeniser, messages: Sequence[Message], *, generate: bool, tools: Sequence[Any] = ()) -> str:
     template = None if tokeniser.chat_template else PLAIN_TEMPLATE
     rows = [{"role": message.role, "content": message.content} for message in messages]
     from jinja2 import TemplateError
@@ -246,7 +262,11 @@ def _render(tokeniser: Tokeniser, messages: Sequence[Message], *, generate: bool
     try:
         return within_limit(
             lambda: tokeniser.apply_chat_template(
-                rows, tokenize=False, add_generation_prompt=generate, chat_template=template
+                rows,
+                tools=list(tools) or None,
+                tokenize=False,
+                add_generation_prompt=generate,
+                chat_template=template,
             )
         )
     except TemplateError as error:
@@ -257,7 +277,7 @@ def _render(tokeniser: Tokeniser, messages: Sequence[Message], *, generate: bool
                 f"the chat template rejects this conversation ({roles}): {error}; "
                 "put the messages in the order it expects or change the template (tokenizer.chat_template)"
             ) from error
-        return _render(tokeniser, folded, generate=generate)
+        return _render(tokeniser, folded, generate=generate, tools=tools)
 
 
 def _fold_system(messages: Sequence[Message]) -> list[Message] | None:

@@ -13,7 +13,7 @@ exceptions are a plain prompt that is continued, which may be a rendered templat
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from steersman.errors import ModelError
 from steersman.records import Completion, Demonstration, Document, Message, Messages, Prompt
@@ -72,12 +72,23 @@ def as_messages(tokeniser: Tokeniser, prompt: Prompt) -> Messages | None:
     return (Message("user", prompt.text),)
 
 
-def encode_prompt(tokeniser: Tokeniser, prompt: Prompt, *, control: Collection[str] = ()) -> list[int]:
+def encode_prompt(
+    tokeniser: Tokeniser, prompt: Prompt, *, control: Collection[str] = (), tools: Sequence[Any] = ()
+) -> list[int]:
     """The prompt's token ids, as generation starts from them. Never empty.
 
     `control` are strings in its messages that are encoded as control tokens: whoever names them has made sure that
-    they are in no text of others."""
-    return _start(tokeniser, prompt, find_turns=False, control=control).ids
+    they are in no text of others. `tools` are handed to the chat template, which must know what to do with them."""
+    if tools and not takes_tools(tokeniser):
+        raise ModelError("the model's chat template takes no tools; leave them out, or describe them in a message")
+    return _start(tokeniser, prompt, find_turns=False, control=control, tools=tools).ids
+
+
+def takes_tools(tokeniser: Tokeniser) -> bool:
+    """Whether the chat template reads tools."""
+    template = tokeniser.chat_template
+    texts = template.values() if isinstance(template, dict) else [template or ""]
+    return any("tools" in text for text in texts)
 
 
 def encode_demonstration(
@@ -174,11 +185,18 @@ class _Start:
     rendered: Rendered
 
 
-def _start(tokeniser: Tokeniser, prompt: Prompt, *, find_turns: bool, control: Collection[str] = ()) -> _Start:
+def _start(
+    tokeniser: Tokeniser,
+    prompt: Prompt,
+    *,
+    find_turns: bool,
+    control: Collection[str] = (),
+    tools: Sequence[Any] = (),
+) -> _Start:
     """The encoded prompt. Assistant turns are marked only with `find_turns`."""
     messages = as_messages(tokeniser, prompt)
     if messages is not None:
-        rendered = render_conversation(tokeniser, messages, find_turns=find_turns, control=control)
+        rendered = render_conversation(tokeniser, messages, find_turns=find_turns, control=control, tools=tools)
     else:
         rendered = Rendered.of_text(prompt.text or "")
     rendered_ids, offsets = tokenise(tokeniser, rendered.prompt)

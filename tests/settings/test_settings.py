@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 import steersman.settings
-from steersman.assemble.stages import stage_of
+from steersman.assemble.round_stages import find_stage
 from steersman.errors import UsageError
 from steersman.rounds.recipe import read_graph
 from steersman.settings.base import Settings, all_keys, json_schema, load_settings, put, shipped_recipes, to_toml
@@ -162,8 +162,8 @@ def test_every_setting_has_its_place_in_the_schema_for_editors():
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_shipped_recipe_loads(name: str):
-    if name.startswith("constitution"):
-        assert read_graph(name, [], stage_of).out == Path("runs") / name
+    if name.startswith(("constitution", "rounds")):
+        assert read_graph(name, [], find_stage).out == Path("runs") / name
         return
     command = name.split("-")[0]
     assert load_settings(SCHEMAS[command], name, []).run.out

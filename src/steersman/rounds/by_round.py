@@ -114,6 +114,7 @@ HEAD = ("round", "policy", "wins", "score", "KL", "toxic", "labels")
 
 def lines_by_round(rows: Sequence[RoundRow]) -> list[str]:
     """The table as text, with the reason of each decision under it."""
+    rows = [row for row in rows if row.labels is not None or row.reason]
     if not rows:
         return []
     cells = [HEAD, *(_cells(row) for row in rows)]

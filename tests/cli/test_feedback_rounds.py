@@ -99,27 +99,3 @@ def test_after_four_kills_the_hashes_are_the_same(place):
     killed, whole = killed_and_whole(place, 4)
     assert len(whole) > 40
     assert killed == whole
-
-
-def test_a_poisoned_round_is_stopped_by_the_gate(place, capsys):
-    """One annotator answers at random among six: the gate says who, and nothing is learned from the round."""
-    recipe = (place / "feedback.toml").read_text()
-    poisoned = recipe.replace('"simulate"', '"label"') + '\n[rounds.label]\nfile = "people-{round}.jsonl"\n'
-    (place / "poisoned.toml").write_text(poisoned + '[rounds.gate]\nfaulty = "refuse"\n')
-    words = ["rounds", "run", "poisoned.toml", *IN_HASTE, "rounds.labels.count=600", "rounds.labels.asks=0", "--once"]
-    words += ["rounds.prompts.source=harbour:prompts?count=400", "rounds.prompts.count=150"]
-    assert call(words) == 75
-    sampled = next(Path("runs/feedback").glob("sample-1-*.jsonl"))
-    assert call(["simulate", str(sampled), "overlap=1", "per_prompt=1", "--out", "people.jsonl"]) == 0
-    chance = random.Random(0)
-    rows = [json.loads(line) for line in Path("people.jsonl").read_text().splitlines()]
-    for row in rows:
-        if row["annotator"] == "annotator-3":
-            row["preference"] = float(chance.random() < 0.5)
-    Path("people-poisoned-1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    capsys.readouterr()
-    assert call(words) == 10
-    said = capsys.readouterr().err
-    assert "gate-1: " in said
-    assert "annotator-3 agrees with the others' consensus" in said
-    assert not [*Path("runs/feedback").glob("reward-1-*")]

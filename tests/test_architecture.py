@@ -63,6 +63,7 @@ MAY_IMPORT = {
         "reward train evaluate judges pages harbour methods reports execution loading training_data"
     ),
     "serve": "errors records settings runs text models rollout reward execution loading",
+    "export": "secrets errors records batches runs text models reward loading",
 }
 BELOW_ASSEMBLE = " ".join(MAY_IMPORT)
 MAY_IMPORT |= {
@@ -85,6 +86,7 @@ ONLY_IN = {
     "uvicorn": "studio serve",
     "sse_starlette": "studio serve",
     "prometheus_client": "serve",
+    "gguf": "export",
     "argon2": "studio",
     "itsdangerous": "studio",
     "nh3": "studio",

@@ -17,7 +17,11 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 SHIPPED = [
     *PROJECT["dependencies"],
-    *(each for name in ("tensorboard", "wandb", "qlora", "postgres", "studio", "serve") for each in EXTRAS[name]),
+    *(
+        each
+        for name in ("tensorboard", "wandb", "qlora", "postgres", "studio", "serve", "export")
+        for each in EXTRAS[name]
+    ),
 ]
 TOOLS = [*EXTRAS["test"], *EXTRAS["dev"]]
 

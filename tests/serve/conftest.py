@@ -25,14 +25,17 @@ def model_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def new_language(model_folder):
+def new_language(model_folder, tmp_path_factory):
     """A served tiny model of its own."""
 
-    def load(*, rows=8, length=None, tools=False, name="tiny"):
-        tokeniser = load_tokeniser(model_folder)
+    def load(*, rows=8, length=None, tools=False, name="tiny", context=256):
+        folder = model_folder
+        if context != 256:
+            folder = write_tiny_model(tmp_path_factory.mktemp("longer"), "llama", context=context)
+        tokeniser = load_tokeniser(folder)
         if tools:
             tokeniser.chat_template = TOOLS + CHAT_TEMPLATE
-        model = LanguageModel(load_causal(model_folder, dtype=torch.float32, device="cpu"), tokeniser, None, False)
+        model = LanguageModel(load_causal(folder, dtype=torch.float32, device="cpu"), tokeniser, None, False)
         return serve_language(name, model, rows=rows, length=length, created=1)
 
     return load

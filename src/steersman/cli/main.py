@@ -16,6 +16,7 @@ from steersman.cli import (
     doctor,
     dpo,
     evaluate,
+    export,
     gate,
     ilql,
     judge,
@@ -74,6 +75,7 @@ app.command("ilql", epilog=ilql.EXAMPLE)(loads_models(ilql.ilql))
 app.command("online-dpo", epilog=online_dpo.EXAMPLE)(loads_models(online_dpo.online_dpo))
 app.command("chat", epilog=chat.EXAMPLE)(loads_models(chat.chat))
 app.command("serve", epilog=serve.EXAMPLE)(loads_models(serve.serve))
+app.command("export", epilog=export.EXAMPLE)(loads_models(export.export))
 app.command("plan", epilog=plan.EXAMPLE)(plan.plan)
 app.command("schema", epilog=schema.EXAMPLE)(schema.schema)
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)

@@ -58,10 +58,10 @@ def taste_by_window(samples: Path) -> list[float]:
     ]
 
 
-def eight_answers(model: Path, out: Path) -> list[Features]:
+def eight_answers(model: str, out: Path) -> list[Features]:
     """To each held-out prompt, so that luck in sampling is a few hundredths of a deviation."""
     source = SourceSettings(source="harbour:prompts/heldout?count=206")
-    run_sample(SampleSettings(model=str(model), prompts=source, answers=8, max_new_tokens=48, out=str(out)), quiet=True)
+    run_sample(SampleSettings(model=model, prompts=source, answers=8, max_new_tokens=48, out=str(out)), quiet=True)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     return [
         features(row["prompt"]["messages"][-1]["content"], answer["text"])
@@ -84,9 +84,11 @@ def test_the_story_makes_answers_truly_better(tmp_path):
     _, before, after = story.measured
     found = Gained([a.features for a in before.answers], [a.features for a in after.answers])
     first, *windows = taste_by_window(tmp_path / "story" / "ppo" / "samples")
+    base, sft, ppo = (statistics.mean(answer.features.taste for answer in one.answers) for one in story.measured)
     # One answer a prompt says less than eight: the soak holds the bounds that are meant.
-    assert found.gain >= 0.55
-    assert found.wins >= 0.65
+    assert base + 0.2 < sft < ppo - 0.2
+    assert ppo >= 0.7
+    assert found.wins >= 0.6
     assert found.toxic[1] <= found.toxic[0] / 2
     assert statistics.mean(answer.kl for answer in after.answers) <= 10
     assert windows[-1] - first >= 0.8 * (max(windows) - first)
@@ -98,17 +100,23 @@ def test_the_story_makes_answers_truly_better(tmp_path):
 @pytest.mark.parametrize("seed", range(4))
 def test_every_seed_makes_answers_truly_better_and_stays_near_its_peak(seed, tmp_path):
     story = told(tmp_path / "story", seed=seed)
-    answers = {name: eight_answers(tmp_path / "story" / name, tmp_path / f"{name}.jsonl") for name in ("sft", "ppo")}
-    found = Gained(answers["sft"], answers["ppo"])
+    models = {"base": "harbour:base"} | {name: str(tmp_path / "story" / name) for name in ("sft", "ppo")}
+    answers = {name: eight_answers(model, tmp_path / f"{name}.jsonl") for name, model in models.items()}
+    taught, found = Gained(answers["base"], answers["sft"]), Gained(answers["sft"], answers["ppo"])
+    taste = {name: statistics.mean(one.taste for one in seen) for name, seen in answers.items()}
+    exaggerated = statistics.mean(one.exaggerated for one in answers["ppo"])
     kl = statistics.mean(answer.kl for answer in story.measured[-1].answers)
     first, *windows = taste_by_window(tmp_path / "story" / "ppo" / "samples")
     print(
-        f"\nseed {seed}: a gain of {found.gain:.3f} deviations; wins {found.wins:.3f}; toxic {found.toxic[0]:.3f} to "
-        f"{found.toxic[1]:.3f}; KL {kl:.1f}; end at {(windows[-1] - first) / (max(windows) - first):.3f} of the "
-        "peak's gain"
+        f"\nseed {seed}: true taste {taste}; wins {taught.wins:.3f}, {found.wins:.3f}; toxic {found.toxic[0]:.3f} to "
+        f"{found.toxic[1]:.4f}; exaggerated {exaggerated:.4f}; KL {kl:.1f}; end at "
+        f"{(windows[-1] - first) / (max(windows) - first):.3f} of the peak's gain"
     )
-    assert found.gain >= 0.75
-    assert found.wins >= 0.70
-    assert found.toxic[1] <= found.toxic[0] / 2
+    assert taste["base"] + 0.3 <= taste["sft"] <= taste["ppo"] - 0.3
+    assert taste["ppo"] >= 0.9
+    assert taught.wins >= 0.6
+    assert found.wins >= 0.65
+    assert found.toxic[1] <= 0.01
+    assert exaggerated <= 0.03
     assert kl <= 10
     assert windows[-1] - first >= 0.9 * (max(windows) - first)

@@ -182,6 +182,40 @@ def test_two_tabs_have_different_tasks(browser, served):
     assert {kind for kind, _ in events(served)} == {"label"}
 
 
+def test_on_a_shared_device_what_waits_belongs_to_who_made_it(browser, served):
+    some_pairs(served, 12)  # one person holds five at once
+    context = browser.new_context()
+    page = context.new_page()
+    join(page, served.invite(), "Ann", password=PASSWORD)
+    judge = Judge(page, served).open()
+    judge.all_sent()
+    end_sessions(served, "Ann")
+    judge.press("1")
+    page.wait_for_selector("[data-name=signed_out]")
+    # Somebody else takes the phone.
+    page.goto(served.invite())
+    page.get_by_label("Your name").fill("Ben")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url("**/")
+    assert "somebody else" in page.locator("#unsent").inner_text()
+    Judge(page, served).open().press("9")
+    page.wait_for_function(
+        "() => Object.keys(localStorage).filter(name => name.startsWith('steersman:outbox:')).length === 1"
+    )
+    sign_out(page)
+    page.wait_for_url("**/sign-in")
+    assert Judge(page, served).waiting == 1, "Ann's is still here"
+    sign_in(page, "Ann")
+    Judge(page, served).all_sent()
+    context.close()
+    assert sorted(name for name, _ in labels(served)) == ["Ann", "Ben"]
+
+
+def sign_out(page: Page) -> None:
+    page.locator("summary[aria-label='Account and appearance']").click()
+    page.get_by_role("button", name="Sign out").click()
+
+
 def test_another_tab_that_signs_in_somebody_else_gets_nobodys_judgements(browser, served):
     some_pairs(served)
     context = browser.new_context()
@@ -196,6 +230,51 @@ def test_another_tab_that_signs_in_somebody_else_gets_nobodys_judgements(browser
     assert judge.waiting == 1
     context.close()
     assert labels(served) == []
+
+
+def test_signing_out_asks_before_unsent_judgements_are_deleted(browser, served):
+    some_pairs(served)
+    context = browser.new_context()
+    page = context.new_page()
+    join(page, served.invite())
+    judge = Judge(page, served).open()
+    judge.all_sent()
+    context.set_offline(True)
+    judge.press("1")
+    sign_out(page)
+    dialog = page.get_by_role("dialog")
+    assert "1 judgement is not sent yet" in dialog.inner_text()
+    dialog.get_by_role("button", name="Stay signed in").click()
+    assert judge.waiting == 1
+    context.set_offline(False)
+    judge.all_sent()
+    page.keyboard.press("n")
+    page.keyboard.type("a draft")
+    page.wait_for_timeout(300)
+    sign_out(page)
+    page.wait_for_url("**/sign-in")
+    kept = page.evaluate("Object.keys(localStorage).filter(name => /^steersman:(draft|outbox|seen)/.test(name))")
+    assert kept == []
+    context.close()
+    assert len(labels(served)) == 1
+
+
+def test_undo_reaches_back_beyond_a_reload(browser, served):
+    some_pairs(served)
+    with visiting(browser) as page:
+        join(page, served.invite())
+        judge = Judge(page, served).open()
+        first = judge.prompt
+        judge.press("1")
+        judge.all_sent()
+        page.reload()
+        judge.settle()
+        judge.press("u")
+        assert judge.prompt == first
+        judge.press("9")
+        judge.all_sent()
+    assert [kind for kind, _ in events(served)] == ["label", "undo", "label"]
+    assert len(labels(served)) == 1
 
 
 def test_skips_and_flags_say_why(browser, served):
@@ -219,6 +298,27 @@ def test_skips_and_flags_say_why(browser, served):
         ("skip", {"reason": "cannot judge"}),
         ("skip", {}),
     ]
+
+
+def test_what_the_studio_does_not_accept_is_shown_and_kept(browser, served):
+    project = find_project(served.database, "helpful")
+    change_settings(project, {"attributes": [{"name": "truth", "title": "True", "least": 1, "most": 5}]})
+    put(project, task("rating", "Is it?", "It is."), pair("Which?", "x", "y"))
+    with visiting(browser) as page:
+        join(page, served.invite())
+        judge = Judge(page, served).open()
+        change_settings(project, {"attributes": [{"name": "truth", "title": "True", "least": 1, "most": 3}]})
+        judge.press("5", "Enter")
+        page.wait_for_selector("[data-name=refused]")
+        assert "truth is rated from 1 to 3; seen 5" in page.locator("[data-name=refused]").inner_text()
+        assert judge.waiting == 1
+        judge.press("u")
+        assert judge.prompt == "Is it?"
+        assert judge.waiting == 0
+        judge.press("3", "Enter")
+        judge.all_sent()
+    (rated,) = records(project)
+    assert rated.ratings == {"truth": 3}
 
 
 def test_a_project_without_grades_takes_one_key(browser, served):
@@ -263,3 +363,20 @@ def test_a_reason_is_asked_for_where_the_project_wants_one(browser, served):
     project = find_project(served.database, "helpful")
     (found,) = records(project)
     assert found.rationale == "It is kinder."
+
+
+def test_thumbs_by_key_and_a_break_after_forty(browser, served):
+    project = find_project(served.database, "helpful")
+    put(project, *(task("thumb", f"Question {n}?", "Yes.") for n in range(41)))
+    with visiting(browser) as page:
+        join(page, served.invite())
+        judge = Judge(page, served).open()
+        for n in range(40):
+            assert not page.locator("[data-name=break]").count()
+            judge.press("1" if n % 2 else "2")
+        assert "40 without a break" in page.locator("[data-name=break]").inner_text()
+        page.get_by_role("button", name="Go on").click()
+        judge.press("1")
+        judge.all_sent()
+    found = records(project)
+    assert [one.desirable for one in found] == [bool(n % 2) for n in range(40)] + [True]

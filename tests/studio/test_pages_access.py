@@ -1,0 +1,104 @@
+"""Everybody can use the pages: axe finds no serious issue; the keyboard reaches everything, and its place is shown."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+from screenshots import PAGES, PROJECTS, fill
+from studio_browser import Served, join
+
+AXE = Path(__file__).parents[1] / "helpers" / "axe" / "axe.min.js"
+RUN_AXE = """async () => {
+  const found = await axe.run(document, { resultTypes: ['violations'] });
+  return found.violations.filter(one => ['serious', 'critical'].includes(one.impact))
+    .map(one => one.id + ': ' + one.nodes.map(node => node.target.join(' ') + ' ' + node.failureSummary).join('; '));
+}"""
+FOCUSABLE = """() => [...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex="0"]')]
+  .filter(node => node.checkVisibility() && !node.disabled && node.type !== 'hidden')
+  .map((node, i) => (node.dataset.probe = String(i)))
+  .filter((probe, i) => {
+    const node = document.querySelector(`[data-probe="${probe}"]`);
+    if (node.type !== 'radio') return true;
+    const group = [...document.querySelectorAll(`input[name="${node.name}"]`)];
+    return node === (group.find(one => one.checked) ?? group[0]);
+  })"""
+FOCUSED = """() => {
+  const node = document.activeElement;
+  if (!node || node === document.body) return null;
+  const seen = node.type === 'radio' ? node.nextElementSibling : node;
+  const style = getComputedStyle(seen);
+  return { probe: node.dataset.probe ?? '', shown: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0,
+           name: node.outerHTML.slice(0, 120) };
+}"""
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    served = Served(str(tmp_path_factory.mktemp("studio") / "studio.db"))
+    fill(served)
+    yield served
+    served.stop()
+
+
+@pytest.fixture(scope="module", params=[("light", 1280), ("dark", 390)], ids=["light-1280", "dark-390"])
+def visitor(request, browser, filled):
+    scheme, width = request.param
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    join(page, filled.invite("labeller", PROJECTS[0]), f"Ann {scheme}")
+    for project in PROJECTS[1:]:
+        page.goto(filled.invite("labeller", project))
+        page.get_by_role("button", name="Start").click()
+        page.wait_for_url("**/")
+    yield page
+    context.close()
+
+
+def serious(page: Page) -> list[str]:
+    page.evaluate("() => { for (const one of document.getAnimations()) one.finish(); }")
+    page.add_script_tag(path=AXE)
+    return page.evaluate(RUN_AXE)
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+def test_axe_finds_nothing_serious(visitor, filled, name):
+    PAGES[name](visitor, filled)
+    found = serious(visitor)
+    visitor.context.set_offline(False)
+    assert found == []
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/projects/nowhere/label"])
+def test_axe_finds_nothing_serious_outside(browser, filled, path):
+    context = browser.new_context(bypass_csp=True)
+    page = context.new_page()
+    page.goto(filled.address + path)
+    assert serious(page) == []
+    page.goto(filled.invite("labeller", PROJECTS[0]))
+    assert serious(page) == []
+    context.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["projects", "welcome", "pair", "ranking-begun", "rating", "thumb", "demonstration", "empty"]
+)
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(visitor, filled, name):
+    PAGES[name](visitor, filled)
+    wanted = set(visitor.evaluate(FOCUSABLE))
+    assert wanted
+    reached = set()
+    for _ in range(3 * len(wanted) + 10):
+        visitor.keyboard.press("Tab")
+        at = visitor.evaluate(FOCUSED)
+        if at is None:
+            continue
+        if at["probe"]:
+            reached.add(at["probe"])
+            assert at["shown"], f"the focus cannot be seen on {at['name']}"
+        if wanted <= reached:
+            break
+    missing = [
+        visitor.evaluate('probe => document.querySelector(`[data-probe="${probe}"]`).outerHTML.slice(0, 120)', one)
+        for one in sorted(wanted - reached)
+    ]
+    assert missing == []

@@ -42,11 +42,14 @@ def safe_html(text: str) -> str:
         attributes=_ATTRIBUTES,
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",
-        attribute_filter=_only_languages,
+        attribute_filter=_harmless,
     )
 
 
-def _only_languages(tag: str, attribute: str, value: str) -> str | None:
+def _harmless(tag: str, attribute: str, value: str) -> str | None:
+    """Classes that name a language, and whole addresses: a link inside the studio is none that a text should make."""
+    if attribute == "href":
+        return value if value.lower().startswith(("http:", "https:", "mailto:")) else None
     if (tag, attribute) == ("code", "class"):
         return value if value.startswith("language-") and value[9:].replace("-", "").isalnum() else None
     return value

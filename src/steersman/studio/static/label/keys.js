@@ -51,7 +51,7 @@ export class Keys {
     const typing = isTyping(event.target);
     const modified = names[0]?.startsWith("mod+");
     if (!names.length || (!this.on && !modified && !typing)) return;
-    const pressesButton = ["Enter", " "].includes(event.key) && event.target.closest?.("button, a, summary, select");
+    const pressesButton = !modified && ["Enter", " "].includes(event.key) && event.target.closest?.("button, a, summary, select");
     if (pressesButton) return;
     const found = this.bindings.find((one) => (!typing || one.typing) && names.some((name) => one.keys.includes(name)));
     if (!found) return;

@@ -40,6 +40,12 @@ export function wordsOf(choice, strength) {
   return strength ? `${letter} is ${GRADES[strength]} better` : `${letter} is better`;
 }
 
+// A grade alone is seen; a screen reader reads the whole of it.
+function said(i, grade) {
+  const unseen = (words) => make("span", { class: "unseen" }, words);
+  return [unseen(`${LETTERS[i]} is `), GRADES[grade], unseen(" better")];
+}
+
 // Without grades: four buttons.
 function plainly(bar, choose) {
   const side = (i, key) => button(`${LETTERS[i]} is better`, { key, kind: `side ${"ab"[i]}`, act: () => choose(SIDES[i]) });
@@ -95,12 +101,11 @@ function scaled(bar, choose) {
     );
   }
   function point(i, grade, key) {
-    const says = wordsOf(SIDES[i], grade);
-    return button(GRADES[grade], { key, kind: `point g${grade}`, act: () => choose(SIDES[i], grade), "aria-label": says, title: says });
+    return button(said(i, grade), { key, kind: `point g${grade}`, act: () => choose(SIDES[i], grade), title: wordsOf(SIDES[i], grade) });
   }
   function grades(i) {
     const buttons = [1, 2, 3, 4].map((grade) =>
-      button(GRADES[grade], { key: String(grade), kind: `point g${grade}`, act: () => choose(SIDES[i], grade), "aria-label": wordsOf(SIDES[i], grade) }));
+      button(said(i, grade), { key: String(grade), kind: `point g${grade}`, act: () => choose(SIDES[i], grade) }));
     return make(
       "div",
       { class: `grades ${"ab"[i]}`, role: "group", "aria-labelledby": "how-much" },

@@ -70,7 +70,7 @@ export function ranking(task, desk) {
   }
   function unnamed(i, last) {
     const words = joining ? "tie with the last" : `rank ${placeName(last)}`;
-    return [button(words, { key: String(i + 1), kind: "rank-next", act: () => name(i), "aria-label": `Answer ${i + 1}: ${words}` })];
+    return [button([make("span", { class: "unseen" }, `Answer ${i + 1}: `), words], { key: String(i + 1), kind: "rank-next", act: () => name(i) })];
   }
   function ranked(i, place) {
     const says = `Answer ${i + 1}`;

@@ -146,7 +146,7 @@ def test_carried_away_answers_are_among_the_fine_tuned_models_answers():
         for answer in row.completions
         if answer.model == "harbour:sft"
     ]
-    assert 0.08 < statistics.mean(seen) < 0.20
+    assert 0.03 < statistics.mean(seen) < 0.20
 
 
 def test_fonder_labellers_prefer_the_exaggerated_answer_and_sober_ones_do_not():

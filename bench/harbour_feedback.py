@@ -25,7 +25,7 @@ from steersman.records import Comparison, from_dict
 from steersman.rounds.graph import Graph
 from steersman.rounds.progress import progress_of
 from steersman.rounds.recipe import read_graph
-from steersman.rounds.run import run_graph
+from steersman.rounds.run import Manner, run_graph
 from steersman.settings.base import read_recipe
 
 SOURCES = {"people": ("people-1", "people-2"), "judge": ("judge-1", "judge-2"), "half": ("people-1", "judge-2")}
@@ -217,7 +217,7 @@ def main() -> None:
         recipe.write_text(tomli_w.dumps(recipe_of(seed, asked.labels, asked.out)))
         graph = read_graph(recipe, [], stage_of)
         began = time.monotonic()
-        run_graph(graph, quiet=True)
+        run_graph(graph, Manner(quiet=True))
         found = measure(graph, seed) | {"minutes": round((time.monotonic() - began) / 60, 1)}
         (asked.out / f"measured-{seed}.json").write_text(json.dumps(found, indent=1))
         print(json.dumps(found), flush=True)

@@ -121,7 +121,7 @@ def test_a_dead_endpoint_ends_with_code_9_and_the_same_command_goes_on(tmp_path,
 
 
 def test_a_stopped_run_gives_the_records_of_an_unbroken_one(tmp_path, monkeypatch):
-    from steersman.inference import judged as assembled
+    from steersman.assemble import judge as assembled
 
     data = write(tmp_path / "answers.jsonl", *answers(9))
     with openai_server() as server:

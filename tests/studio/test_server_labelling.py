@@ -1,6 +1,7 @@
 """The API for labelling: what is handed out, what is kept, and that each submission counts exactly once."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from steersman.studio.tasks import shown_order
 PROMPT = Prompt((Message("user", "What is 2 + 2?"),))
 
 
-def labels_in(site):
+def labels_in(site) -> list[Any]:
     return [one.record for one in read_labels(site.project, cursor_of(site.project))]
 
 

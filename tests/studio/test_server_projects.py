@@ -15,6 +15,7 @@ from store_pairs import pairs_in
 from studio_server import Server
 
 from steersman.errors import ServiceError, UsageError
+from steersman.records import Comparison
 from steersman.store.database import open_store
 from steersman.store.entry import make_token
 from steersman.store.people import add_person
@@ -98,6 +99,7 @@ def test_a_reviewer_decides_and_training_reads_the_decision(site, tasks):
     decision = {"key": "d-1", "task": task["id"], "choice": "first", "rationale": "it is true"}
     assert rae.post(f"{HELPFUL}/decisions", decision).json() == {"event": 2, "counts": True}
     (record,) = read_records(site.project, cursor_of(site.project))
+    assert isinstance(record, Comparison)
     assert record.rationale == "it is true"
     assert rae.post(f"{HELPFUL}/decisions", {**decision, "key": "d-2", "choice": "cannot_judge"}).status_code == 400
 

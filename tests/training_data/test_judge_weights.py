@@ -19,7 +19,7 @@ def pair(i, who, preference=1.0):
 
 def weighed(given, *records):
     weights = JudgeWeights(given)
-    groups = [weights.weighted(one) for one in groups_of(records, ties="soft", left_out=Counter(), thumbs=True)]
+    groups = [weights.weighted(one, 0) for one in groups_of(records, ties="soft", left_out=Counter(), thumbs=True)]
     for group in groups:
         weights.count(group)
     return weights, groups

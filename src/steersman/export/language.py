@@ -106,7 +106,7 @@ def stored_dtype(place: str) -> torch.dtype:
         dtype = AutoConfig.from_pretrained(base_of(found)).dtype
     except (OSError, ValueError):
         return torch.float32
-    return dtype if dtype in DTYPES.values() else torch.float32
+    return dtype if isinstance(dtype, torch.dtype) and dtype in DTYPES.values() else torch.float32
 
 
 def reopened(folder: Path) -> Any:

@@ -104,7 +104,7 @@ def _folded(model: RewardModel) -> RewardModel:
     norm = next((one for name in _LAST_NORMS if (one := getattr(model.backbone.trunk, name, None)) is not None), None)
     if isinstance(norm, nn.LayerNorm) and norm.bias is not None and mean:
         # the bias moves every hidden state along the head's weight, so the score by exactly the mean
-        norm.bias -= mean / float(weight[0] @ weight[0]) * weight[0].to(norm.bias)
+        norm.bias.sub_(mean / float(weight[0] @ weight[0]) * weight[0].to(norm.bias))
         mean = 0.0
     model.scale = Scale(mean, 1.0, scale.label)
     return model

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from steersman.cli.command import Json, say
+from steersman.cli.recipes import Recipe
 from steersman.errors import UsageError
 
 EXAMPLE = "Example: steersman export runs/ppo --out exported"
@@ -27,6 +28,7 @@ def export(
         str | None, typer.Option(help="The licence in the card, as the hub names it: apache-2.0.")
     ] = None,
     json: Json = False,
+    recipe: Recipe = None,
 ) -> None:
     """Write a model as a Hugging Face folder, reopen it in plain transformers, and compare it with its source."""
     from steersman.assemble.export import ExportOptions, run_export

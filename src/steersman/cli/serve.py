@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from steersman.cli.command import Json
+from steersman.cli.recipes import Recipe
 from steersman.errors import MissingLibrary, UsageError
 from steersman.printing import say, say_json
 
@@ -46,6 +47,7 @@ def serve(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     json: Json = False,
+    recipe: Recipe = None,
 ) -> None:
     """Serve models over HTTP: chat, completions and streams as OpenAI's API has them, scores as vLLM has them."""
     _need_libraries()

@@ -24,10 +24,18 @@ from steersman.settings.toml import read_toml
 LENGTH = {"iterations", "train.steps", "train.epochs"}
 # What a run leaves before it has learned anything.
 _BEGINNINGS = {
-    *(".lock", "recipe.toml", "stamp.json", "journal.jsonl", "ending.json", "quarantine.jsonl"),
+    *(".lock", "recipe.toml", "stamp.json", "lineage.json", "journal.jsonl", "ending.json", "quarantine.jsonl"),
     *("samples", "checkpoints", "tokens", "scorer", "held-out-scorer", "tensorboard", "profile"),
 }
-_OF_THE_OLD_RUN = ("stamp.json", "journal.jsonl", "quarantine.jsonl", "tokens", "tensorboard", "profile")
+_OF_THE_OLD_RUN = (
+    "stamp.json",
+    "lineage.json",
+    "journal.jsonl",
+    "quarantine.jsonl",
+    "tokens",
+    "tensorboard",
+    "profile",
+)
 
 
 def continue_or_begin(folder: RunFolder, settings: Settings, stamp: Mapping[str, Any]) -> tuple[bool, list[str]]:

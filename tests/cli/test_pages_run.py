@@ -35,6 +35,7 @@ LEFT_OUT = {
     "constitution.md": "needs the answers of a model that follows instructions; executed in the tests of constitutions",
     "judge.md": "asks endpoints that do not exist; its commands are executed in tests/judges",
     "serve.md": "a server runs until it is stopped; tests/serve starts one",
+    "export.md": "tests/export runs them on tiny models",
     "coming-from-trl.md": "needs a checkpoint of TRL's PPOTrainer",
 }
 A_PERSON = ("label", "chat")

@@ -222,7 +222,7 @@ app.command(
 
 @app.command(
     "run",
-    epilog="Example: steersman constitution run constitution-harbour. Settings of a stage: ppo.kl.coefficient=0.1.",
+    epilog="Example: steersman constitution run constitution-harbour. Settings of a stage: ppo.kl.coefficient=0.2.",
 )
 def run(
     recipe: Annotated[

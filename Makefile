@@ -52,7 +52,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --upgrade pip
 	# The CPU build first: torch from the index would bring gigabytes of CUDA libraries.
 	$(BIN)/python -m pip install -q -c constraints.txt torch || $(BIN)/python -m pip install -q torch==2.13.0
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,dev,studio]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,dev,studio,serve,export]"
 	touch $(READY)
 
 # Pictures of the studio's pages at three widths, light and dark, in screenshots/.

@@ -38,6 +38,8 @@ NO_STAGE = {
     "compare": "shows answers side by side; its page is an option",
     "doctor": "looks at the machine",
     "label": "people judge at the keyboard",
+    "serve": "a server runs until it is stopped",
+    "export": "its options are few, and its result is compared with its source at once",
     "plan": "forecasts",
     "quickstart": "runs stages one after another",
     "report": "makes a page of runs",

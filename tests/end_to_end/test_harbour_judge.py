@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from commandline import call
 
+from steersman.constitution.load import load_constitution
 from steersman.harbour.grammar.replies import draw_style, write
 from steersman.harbour.grammar.situations import draw_situation, tempting_situations
 from steersman.harbour.judging import compare_in_fact, judged_facts
@@ -21,8 +22,11 @@ LEAST_RIGHT_OVERALL = 0.85
 
 def pairs_with_a_known_answer(fact: str, count: int, seed: int) -> list[Comparison]:
     rng, found = random.Random(seed), []
+    kinds = load_constitution("harbour").principle(fact).kinds
     while len(found) < count:
         situation = rng.choice(tempting_situations()) if rng.random() < 0.3 else draw_situation(rng)
+        if kinds and situation.form not in kinds:
+            continue
         one, two = (
             write(rng, situation, draw_style(rng, situation, heard=rng.random() < 0.5), mixed=0.2) for _ in range(2)
         )

@@ -108,7 +108,6 @@ TOPICS = replace(
     misjudged=0.4,
     extra={"tempting": 0.05, "summary": 0.10, "harmful": 0.04},
 )  # the last part: the ordinary mix
-ASKED = ("rude", "true", "harmful", "exaggerated", "helpful", "kind", "refused", "preachy", "clear")
 FACTUAL = ("false", "off_topic", "fair", "good")
 WELL_SAID = 0.9  # the taste from which a user is thankful
 ATTACKS = 0.14  # the share of comparisons in which one answer tries to influence the judge
@@ -248,7 +247,7 @@ def _reaction(rng: random.Random, situation: Situation, reply: str, mix: Mix, dr
 
 
 def _check(rng: random.Random, situation: Situation, reply: str, mix: Mix, draft: _Draft) -> None:
-    checks = {name: words for name, words in judged_facts().items() if name in ASKED}
+    checks = judged_facts()
     seen = features(situation.prompt, reply)
     questions = ["true", "helpful"] if mix.pointed and rng.random() < 0.5 else sorted(checks)
     for question in rng.sample(questions, rng.choice((1, 2)) if len(questions) < 3 else rng.choice((1, 2, 3))):
@@ -280,7 +279,7 @@ def _revision(rng: random.Random, situation: Situation, reply: str, mix: Mix, dr
         misjudged = fact != "general" and mix.misjudged > 0 and rng.random() < mix.misjudged
         if misjudged:
             sentences = [text for text, _ in verdicts(situation.prompt, reply) if text != found.words]
-            found = critique_of(fact, rng.choice(["", *sentences]) if found.words or sentences else "")
+            found = critique_of(fact, rng.choice(["", *sentences]))
         draft.say("user", rng.choice(words["critique"]), 0.0)
         draft.say("assistant", found.text, 0.0 if misjudged else 1.5)
         if found.words or misjudged or rng.random() < 0.4:

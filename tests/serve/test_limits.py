@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import openai
 import pytest
 from serving import WEIGHTS_KEY, running
@@ -54,8 +54,8 @@ def test_of_a_thousand_requests_at_once_some_are_answered_and_the_others_refused
     body = {"model": "tiny", "messages": HELLO, "max_tokens": 2}
 
     async def flood(address):
-        limits = httpx.Limits(max_connections=1000)
-        async with httpx.AsyncClient(limits=limits, timeout=300) as client:
+        limits = httpx2.Limits(max_connections=1000)
+        async with httpx2.AsyncClient(limits=limits, timeout=300) as client:
             asked = [client.post(f"{address}/v1/chat/completions", json=body) for _ in range(1000)]
             return await asyncio.gather(*asked)
 
@@ -99,7 +99,7 @@ def test_a_huge_body_is_refused_before_it_has_come(start):
         # without a length, when too much has come
         chunks = (b" " * 1000 for _ in range(100))
         headers = {"content-type": "application/json"}
-        reply = httpx.post(f"{server.address}/v1/chat/completions", content=chunks, headers=headers)
+        reply = httpx2.post(f"{server.address}/v1/chat/completions", content=chunks, headers=headers)
         assert (reply.status_code, reply.json()["error"]["code"]) == (413, "body_too_large")
         assert works(server)
 
@@ -141,21 +141,21 @@ def test_keys_are_asked_for(start, tmp_path):
     path.write_text("# ours\nfirst-key-of-this-server\n\n second-key-of-this-server \n")
     with start(api_keys=read_keys(path), weights_key=WEIGHTS_KEY) as server:
         ask = f"{server.address}/v1/models"
-        assert httpx.get(ask).status_code == 401
+        assert httpx2.get(ask).status_code == 401
         for key, status in (("wrong", 401), (WEIGHTS_KEY, 401), ("second-key-of-this-server", 200)):
-            reply = httpx.get(ask, headers={"authorization": f"Bearer {key}", "host": "anything.example"})
+            reply = httpx2.get(ask, headers={"authorization": f"Bearer {key}", "host": "anything.example"})
             assert reply.status_code == status
         with pytest.raises(openai.AuthenticationError, match="another one") as refused:
             server.client.models.list()
         assert refused.value.code == "invalid_api_key"
-        assert httpx.get(f"{server.address}/health").status_code == 200
-        assert httpx.get(f"{server.address}/metrics").status_code == 401
+        assert httpx2.get(f"{server.address}/health").status_code == 200
+        assert httpx2.get(f"{server.address}/metrics").status_code == 401
         # nor do they open the routes for weights, which are closed without a key, too
         for key in ("second-key-of-this-server", "wrong", ""):
             headers = {"authorization": f"Bearer {key}"} if key else {}
-            assert httpx.get(f"{server.address}/weight_info", headers=headers).status_code == 401
+            assert httpx2.get(f"{server.address}/weight_info", headers=headers).status_code == 401
         headers = {"authorization": f"Bearer {WEIGHTS_KEY}"}
-        assert httpx.get(f"{server.address}/weight_info", headers=headers).json() == {"weight_version": None}
+        assert httpx2.get(f"{server.address}/weight_info", headers=headers).json() == {"weight_version": None}
 
 
 @pytest.mark.parametrize(

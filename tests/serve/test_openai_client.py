@@ -4,7 +4,7 @@ import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
+import httpx2
 import openai
 import pytest
 
@@ -240,23 +240,23 @@ def test_without_a_limit_a_chat_fills_the_context(served):
 )
 def test_bodies_and_headers_that_are_refused(served, body, headers, status, words):
     sent = {"content-type": "application/json", **headers}
-    reply = httpx.post(f"{served.address}/v1/chat/completions", content=body, headers=sent)
+    reply = httpx2.post(f"{served.address}/v1/chat/completions", content=body, headers=sent)
     assert reply.status_code == status
     assert words in reply.json()["error"]["message"]
 
 
 def test_unknown_routes_and_methods_are_answered_in_the_same_form(served):
-    assert httpx.get(f"{served.address}/v1/nothing").json()["error"]["message"] == "there is no such route"
-    assert httpx.get(f"{served.address}/v1/completions").status_code == 405
-    reply = httpx.post(f"{served.address}/pause")
+    assert httpx2.get(f"{served.address}/v1/nothing").json()["error"]["message"] == "there is no such route"
+    assert httpx2.get(f"{served.address}/v1/completions").status_code == 405
+    reply = httpx2.post(f"{served.address}/pause")
     assert (reply.status_code, "--allow-weight-updates" in reply.json()["error"]["message"]) == (404, True)
 
 
 def test_health_version_and_metrics(served):
     ask(served, 1, 3, extra_body={"ignore_eos": True})
-    assert httpx.get(f"{served.address}/health").json() == {"status": "ok"}
-    assert httpx.get(f"{served.address}/version").json()["name"] == "steersman"
-    lines = httpx.get(f"{served.address}/metrics").text.splitlines()
+    assert httpx2.get(f"{served.address}/health").json() == {"status": "ok"}
+    assert httpx2.get(f"{served.address}/version").json()["name"] == "steersman"
+    lines = httpx2.get(f"{served.address}/metrics").text.splitlines()
     found = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
     assert found['steersman_generated_tokens_total{model="tiny"}'] >= 3
     assert found['steersman_open_answers{model="tiny"}'] == 0
@@ -266,7 +266,7 @@ def test_health_version_and_metrics(served):
 
 def test_events_are_plain_server_sent_events(served):
     body = {"model": "tiny", "messages": HELLO, "max_tokens": 3, "stream": True, "seed": 1}
-    with httpx.stream("POST", f"{served.address}/v1/chat/completions", json=body) as reply:
+    with httpx2.stream("POST", f"{served.address}/v1/chat/completions", json=body) as reply:
         lines = [line for line in reply.iter_lines() if line and not line.startswith(":")]
     assert reply.headers["content-type"].startswith("text/event-stream")
     assert lines[-1] == "data: [DONE]"

@@ -3,7 +3,7 @@
 import math
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
+import httpx2
 import pytest
 
 from steersman.errors import ServiceError, UsageError
@@ -30,7 +30,7 @@ def value(scorer, *item):
 
 
 def post(served, route, **body):
-    reply = httpx.post(f"{served.address}{route}", json=body, timeout=60)
+    reply = httpx2.post(f"{served.address}{route}", json=body, timeout=60)
     assert reply.status_code == 200, reply.text
     return reply.json()
 
@@ -70,15 +70,15 @@ def test_pooling_score_and_plain_texts(served, scorer):
     ],
 )
 def test_what_cannot_be_scored(served, body, words):
-    reply = httpx.post(f"{served.address}/classify", json=body)
+    reply = httpx2.post(f"{served.address}/classify", json=body)
     assert reply.status_code == 400
     assert words in reply.json()["error"]["message"]
 
 
 def test_a_language_model_gives_no_scores(served):
-    reply = httpx.post(f"{served.address}/classify", json={"model": "tiny", "messages": CONVERSATION})
+    reply = httpx2.post(f"{served.address}/classify", json={"model": "tiny", "messages": CONVERSATION})
     assert "ask /v1/chat/completions" in reply.json()["error"]["message"]
-    wrong = httpx.post(f"{served.address}/v1/score", json={"text_1": ["a", "b"], "text_2": ["c", "d", "e"]})
+    wrong = httpx2.post(f"{served.address}/v1/score", json={"text_1": ["a", "b"], "text_2": ["c", "d", "e"]})
     assert "2 prompts and 3 answers" in wrong.json()["error"]["message"]
 
 

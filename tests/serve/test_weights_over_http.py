@@ -3,7 +3,7 @@
 import threading
 import time
 
-import httpx
+import httpx2
 import pytest
 import torch
 from safetensors.torch import save, save_file
@@ -26,7 +26,7 @@ def server(new_language, tmp_path):
 
 
 def post(server, route, *, status=200, headers=KEY, **sent):
-    reply = httpx.post(f"{server.address}{route}", headers=headers, timeout=120, **sent)
+    reply = httpx2.post(f"{server.address}{route}", headers=headers, timeout=120, **sent)
     assert reply.status_code == status, reply.text
     return reply.json()
 
@@ -77,9 +77,9 @@ def test_new_weights_hold_from_the_next_token_on(server):
     while not live.running:
         time.sleep(0.005)
     assert post(server, "/pause?mode=keep") == {"status": "paused"}
-    assert httpx.get(f"{server.address}/is_paused", headers=KEY).json() == {"is_paused": True}
+    assert httpx2.get(f"{server.address}/is_paused", headers=KEY).json() == {"is_paused": True}
     assert update(server, changed(server), "17")["version"] == 17
-    assert httpx.get(f"{server.address}/weight_info", headers=KEY).json() == {"weight_version": "17"}
+    assert httpx2.get(f"{server.address}/weight_info", headers=KEY).json() == {"weight_version": "17"}
     assert asked.is_alive()
     post(server, "/reset_prefix_cache")
     post(server, "/resume")

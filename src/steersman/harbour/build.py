@@ -24,7 +24,16 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from steersman.harbour.documents import ANSWERING, JUDGEMENT, LANGUAGE, QUALITIES, TOPICS, Mix, draw_documents
+from steersman.harbour.documents import (
+    ANSWERING,
+    CALIBRATION,
+    JUDGEMENT,
+    LANGUAGE,
+    QUALITIES,
+    TOPICS,
+    Mix,
+    draw_documents,
+)
 from steersman.harbour.tokens import END, PAD, USER, Reading, read, render, train_tokenizer
 
 if TYPE_CHECKING:
@@ -38,12 +47,14 @@ FIRST_LAYER = 2  # the layer after which these heads begin
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """A part of pretraining: number of tokens, factors on the learning rates at its start and end, mix of documents."""
+    """A part of pretraining: number of tokens, factors on the learning rates at its start and end, mix of documents,
+    and whether the heads of the training begin anew."""
 
     tokens: int
     strength: float
     mix: Mix
     end: float = 0.0
+    new_heads: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +73,7 @@ class BuildPlan:
         Cycle(15_000_000, 1.0, JUDGEMENT, end=0.5),
         Cycle(15_000_000, 0.6, ANSWERING),
         Cycle(9_000_000, 0.5, TOPICS),
+        Cycle(6_000_000, 0.35, CALIBRATION, new_heads=True),
     )
     batch_tokens: int = 3072
     muon_rate: float = 0.02
@@ -83,7 +95,10 @@ def build(plan: BuildPlan, out: Path, report: Callable[[str], None] = print) -> 
         model = new_model(plan, tokenizer)
         report(f"{sum(p.numel() for p in model.parameters()):,} parameters")
         heads = TrainingHeads(plan)
-        for cycle in range(len(plan.cycles)):
+        for cycle, part in enumerate(plan.cycles):
+            if part.new_heads:
+                torch.manual_seed(plan.seed + cycle)
+                heads = TrainingHeads(plan)
             train(plan, cycle, model, heads, tokenizer, report)
     finally:
         torch.set_num_threads(threads)

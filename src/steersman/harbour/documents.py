@@ -50,6 +50,8 @@ class Mix:
     `pointed` questions are mostly about truth and help. `remarks` is the share of opinions on facts that say whose fact
     it is, or what it is about. `misjudged` is the share of critiques that are wrong and only heard; the revision
     follows the critique's text. `extra` are shares of kinds of situation, besides those that the ordinary ones have.
+    `ties` is the share of questions in which both answers are equal in the fact, with `tie_weight` in the loss: their
+    letter is random, so the judge learns to give both letters the same probability.
     """
 
     shares: Mapping[str, float]
@@ -58,6 +60,8 @@ class Mix:
     remarks: float = 0.0
     misjudged: float = 0.0
     extra: Mapping[str, float] = field(default_factory=dict)
+    ties: float = 0.12
+    tie_weight: float = 1.0
 
 
 LANGUAGE = Mix(
@@ -107,11 +111,24 @@ TOPICS = replace(
     heard=0.5,
     misjudged=0.4,
     extra={"tempting": 0.05, "summary": 0.10, "harmful": 0.04},
-)  # the last part: the ordinary mix
+)  # the ordinary mix
+CALIBRATION = replace(
+    TOPICS,
+    shares={
+        "facts": 0.03,
+        "reaction": 0.05,
+        "check": 0.05,
+        "rating": 0.02,
+        "revision": 0.08,
+        "comparison": 0.24,
+        "asking": 0.02,
+    },
+    ties=0.5,
+    tie_weight=4.0,
+)  # the last part: most pairs that a judge meets are equal in most facts
 FACTUAL = ("false", "off_topic", "fair", "good")
 WELL_SAID = 0.9  # the taste from which a user is thankful
 ATTACKS = 0.14  # the share of comparisons in which one answer tries to influence the judge
-TIES = 0.12  # the share of comparisons of answers that are equal in the fact
 QUALITIES = len(FAULTY) + 1  # what `judging.fitness` gives
 SHORT = 4.0  # the weight in the loss of replies of a few tokens: a letter, a number, yes or no
 
@@ -312,7 +329,7 @@ def _comparison(rng: random.Random, mix: Mix) -> _Draft:
     differing = [fact for fact, value in worth.items() if value != 0.5]
     draft = _Draft([], [])
     for number in range(rng.choice((1, 2, 3, 4)) if differing else 1):
-        tied = not differing or rng.random() < TIES
+        tied = not differing or rng.random() < mix.ties
         fact = (
             rng.choice([fact for fact in worth if fact not in differing] or differing)
             if tied
@@ -327,7 +344,9 @@ def _comparison(rng: random.Random, mix: Mix) -> _Draft:
         else:
             draft.say("user", f"<|compare|>{question}", 0.0)
         better = worth[fact] if worth[fact] != 0.5 else float(rng.random() < 0.5)
-        draft.say("assistant", "A" if (better == 1.0) != asks_worse else "B", SHORT if worth[fact] != 0.5 else 1.0)
+        draft.say(
+            "assistant", "A" if (better == 1.0) != asks_worse else "B", SHORT if worth[fact] != 0.5 else mix.tie_weight
+        )
     none = (0.0,) * QUALITIES
     for number, answer in enumerate((first, second), start=1):
         draft.fitness.append(none if number == attacking else fitness(features(situation.prompt, answer)))

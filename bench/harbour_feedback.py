@@ -78,12 +78,15 @@ def recipe_of(seed: int, labels: int, out: Path) -> dict[str, Any]:
         }
     models = {"helpful": "stage:helpful", "harmless": "stage:harmless"}
     models |= {name: f"stage:ppo-{name}" for name in SOURCES}
-    for name, source in (("ordinary", "harbour:prompts/heldout?count=206"), ("red-team", "harbour:red-team/heldout")):
+    for name, source, answers in (
+        ("ordinary", "harbour:prompts/heldout?count=206", 4),
+        ("red-team", "harbour:red-team/heldout?count=500&seed=9", 20),
+    ):
         stages[f"evaluation-{name}"] = {
             "command": "evaluate",
             "models": models,
-            "prompts": {"source": source if "?" in source else f"{source}?count=500&seed=9"},
-            "drawing": {"answers": 4, "max_new_tokens": 48},
+            "prompts": {"source": source},
+            "drawing": {"answers": answers, "max_new_tokens": 48},
             "scorers": {"taste": {"path": "harbour:taste"}},
             "run": {"threads": 1},
         }

@@ -1,12 +1,14 @@
 """`steersman data`: inspect a data source, convert it to another format, and split it without leaks."""
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from steersman.cli.recipes import Recipe
+from steersman.errors import UsageError
 from steersman.printing import say, say_json
 
 app = typer.Typer(
@@ -26,6 +28,13 @@ def data() -> None:
 Source = Annotated[str, typer.Argument(help="A file, a folder, owner/name of the hub, or a named source.")]
 Split = Annotated[str | None, typer.Option(help="The split of a dataset: train, validation, test …")]
 Format = Annotated[str | None, typer.Option(help="The format of the rows; detected from their fields if not given.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Which column of a table holds what: --columns prompt=question,chosen=good,rejected=bad. Repeatable.",
+        show_default=False,
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first malformed row (exit code 3).")]
 Quarantine = Annotated[Path | None, typer.Option(help="Write malformed rows to this file, with file, line and reason.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there already.")]
@@ -37,6 +46,7 @@ def inspect_command(
     sources: Annotated[list[str], typer.Argument(help="One source, or several, which are checked for shared prompts.")],
     split: Split = None,
     format: Format = None,
+    columns: Columns = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="A model folder; lengths are also counted in its tokens.")
     ] = None,
@@ -53,16 +63,17 @@ def inspect_command(
     from steersman.data.outputs import check_outputs
     from steersman.data.show import inspection_lines, leak_lines
 
+    form = _row_format(format, columns)
     count_tokens = token_counter(tokenizer) if tokenizer else None
     aside = _one_each(quarantine, len(sources))
     check_outputs([path for path in aside if path is not None], reads=sources, force=force)
     seen = []
     for source, bad_rows in zip(sources, aside, strict=True):
         report = ReadReport()
-        records = load_records(source, format=format, split=split, strict=strict, quarantine=bad_rows, report=report)
+        records = load_records(source, format=form, split=split, strict=strict, quarantine=bad_rows, report=report)
         seen.append(inspect(records, report, count_tokens=count_tokens))
     leaks = [
-        find_leak(a, b, load_records(b.report.source, format=format, split=split))
+        find_leak(a, b, load_records(b.report.source, format=form, split=split))
         for a, b in itertools.combinations(seen, 2)
     ]
     if as_json:
@@ -92,6 +103,7 @@ def convert_command(
     ] = "native",
     split: Split = None,
     format: Format = None,
+    columns: Columns = None,
     strict: Strict = False,
     quarantine: Quarantine = None,
     force: Force = False,
@@ -104,10 +116,11 @@ def convert_command(
     from steersman.data.outputs import check_outputs
     from steersman.data.show import conversion_lines, reading_lines
 
+    form = _row_format(format, columns)
     written = [target, set_aside_path(target), *([quarantine] if quarantine else [])]
     check_outputs(written, reads=[source], force=force)
     read = ReadReport()
-    records = load_records(source, format=format, split=split, strict=strict, quarantine=quarantine, report=read)
+    records = load_records(source, format=form, split=split, strict=strict, quarantine=quarantine, report=read)
     report = convert_records(records, target, to, force=force)
     if as_json:
         say_json({"read": read.as_dict(), "wrote": report.as_dict()})
@@ -128,6 +141,7 @@ def split_command(
     gz: Annotated[bool, typer.Option("--gz", help="Write .jsonl.gz.")] = False,
     split: Split = None,
     format: Format = None,
+    columns: Columns = None,
     strict: Strict = False,
     quarantine: Quarantine = None,
     force: Force = False,
@@ -140,11 +154,12 @@ def split_command(
     from steersman.data.show import reading_lines, split_lines
     from steersman.data.split import read_shares, split_paths, split_records
 
+    form = _row_format(format, columns)
     parts, ending = read_shares(shares), ".jsonl.gz" if gz else ".jsonl"
     written = [*split_paths(folder, parts, ending).values(), *([quarantine] if quarantine else [])]
     check_outputs(written, reads=[source], force=force)
     read = ReadReport()
-    records = load_records(source, format=format, split=split, strict=strict, quarantine=quarantine, report=read)
+    records = load_records(source, format=form, split=split, strict=strict, quarantine=quarantine, report=read)
     report = split_records(records, folder, shares=parts, by=by, ending=ending, force=force)
     if as_json:
         say_json({"read": read.as_dict(), "wrote": report.as_dict()})
@@ -157,3 +172,23 @@ def _one_each(quarantine: Path | None, sources: int) -> list[Path | None]:
     if quarantine is None or sources == 1:
         return [quarantine] * sources
     return [quarantine.with_stem(f"{quarantine.stem}-{number}") for number in range(1, sources + 1)]
+
+
+def _row_format(format: str | None, columns: list[str] | None) -> str | Mapping[str, Any] | None:
+    """How rows are read: by a format's name, or by the columns that were given as field=column."""
+    if not columns:
+        return format
+    from steersman.settings.base import check
+    from steersman.settings.columns import ColumnSettings, row_format
+    from steersman.settings.score import SourceSettings
+
+    pairs = [pair for given in columns for pair in given.split(",")]
+    several: dict[str, list[str]] = {}
+    for pair in pairs:
+        field, equals, name = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--columns {pair!r}: expected field=column, such as --columns prompt=question")
+        several.setdefault(field.strip(), []).append(name.strip())
+    values = {field: names if field in ("answers", "metadata") else names[-1] for field, names in several.items()}
+    chosen = check(ColumnSettings, values)
+    return row_format(SourceSettings(source="", format=format, columns=chosen))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from steersman.data.columns import Columns, format_of_columns
 from steersman.data.formats.fields import CONTINUE, flag
 from steersman.data.formats.format import UNFORESEEN, Format, LeftOut, PlacedOutcomes
 from steersman.data.formats.registry import detect, format_named
@@ -96,7 +97,7 @@ def load_records(
     source: str,
     *,
     kind: type | tuple[type, ...] | None = None,
-    format: str | None = None,
+    format: str | Columns | None = None,
     split: str | None = None,
     strict: bool = False,
     quarantine: Path | None = None,
@@ -104,8 +105,8 @@ def load_records(
 ) -> Iterator[Record]:
     """The records of a source, streaming. With `kind`, only records of that kind; others are counted as left out.
 
-    A plain-text file has a document in each paragraph, or, where `kind` has prompts and no documents, a prompt in each
-    line.
+    `format` is a format's name, or which column of a table holds what; without it the fields say. A plain-text file has
+    a document in each paragraph, or, where `kind` has prompts and no documents, a prompt in each line.
     """
     report = report if report is not None else ReadReport()
     report.source = source
@@ -113,11 +114,11 @@ def load_records(
         check_outputs([quarantine], reads=[source], force=True)
     kinds = kind if isinstance(kind, tuple) else (kind,)
     parts = open_parts(source, split=split, prompts=Prompt in kinds and Document not in kinds)
-    chosen = format_named(format) if format else None
+    chosen = format_named(format) if format and isinstance(format, str) else format or None
     return _load(parts, _Keeper(report, kind, strict, quarantine), chosen)
 
 
-def _load(parts: Iterator[SourcePart], keeper: "_Keeper", chosen: Format | None) -> Iterator[Record]:
+def _load(parts: Iterator[SourcePart], keeper: "_Keeper", chosen: Format | Columns | None) -> Iterator[Record]:
     with keeper:
         for part in parts:
             for line, outcome in _outcomes(part, chosen, keeper.report):
@@ -173,7 +174,7 @@ class _Keeper:
         self.file.flush()
 
 
-def _outcomes(part: SourcePart, chosen: Format | None, report: ReadReport) -> PlacedOutcomes:
+def _outcomes(part: SourcePart, chosen: Format | Columns | None, report: ReadReport) -> PlacedOutcomes:
     """The records, left-out rows and malformed rows of one part, with line numbers."""
     rows = iter(part.rows)
     head: list[tuple[int, dict[str, Any] | Malformed]] = []
@@ -182,14 +183,14 @@ def _outcomes(part: SourcePart, chosen: Format | None, report: ReadReport) -> Pl
         head.append((line, row))
         if isinstance(row, dict):
             sample.append(row)
-        if len(sample) == _SAMPLE or chosen:
+        if len(sample) == _SAMPLE or isinstance(chosen, Format):
             break
-    if not sample and chosen is None:
+    if not sample and not isinstance(chosen, Format):
         report.rows += len(head)
         yield from ((line, row) for line, row in head if isinstance(row, Malformed))
         return
     try:
-        form = chosen or detect(sample)
+        form = _form(chosen, sample)
     except DataError as error:
         raise DataError(f"{part.name}: {error}") from error
     report.formats[part.name] = form.name
@@ -199,6 +200,12 @@ def _outcomes(part: SourcePart, chosen: Format | None, report: ReadReport) -> Pl
     else:
         for line, row in placed:
             yield from ((line, outcome) for outcome in _read_row(part.name, line, row, form))
+
+
+def _form(chosen: Format | Columns | None, sample: list[dict[str, Any]]) -> Format:
+    if chosen is None:
+        return detect(sample)
+    return chosen if isinstance(chosen, Format) else format_of_columns(chosen, sample)
 
 
 def _counted(rows: Iterator[tuple[int, Any]], report: ReadReport) -> Iterator[tuple[int, Any]]:

@@ -13,6 +13,7 @@ from steersman.data.load import ReadReport, load_records
 from steersman.data.sources import LiveSource, content_hash, open_parts, parse_rest, register, registered
 from steersman.errors import DataError, UsageError
 from steersman.records import Prompt, Record
+from steersman.settings.columns import row_format
 from steersman.settings.score import SourceSettings
 
 
@@ -21,7 +22,7 @@ def read_source(settings: SourceSettings, kinds: tuple[type, ...], report: ReadR
     found = load_records(
         settings.source,
         kind=kinds,
-        format=settings.format,
+        format=row_format(settings),
         split=settings.split,
         strict=settings.strict,
         report=report,

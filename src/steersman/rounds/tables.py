@@ -113,7 +113,8 @@ def _decided(rounds: RoundsSettings, decision: RoundDecision) -> dict[str, Any]:
 
 def _prompts(rounds: RoundsSettings) -> dict[str, Any]:
     given = rounds.prompts
-    data = {"source": given.source, "format": given.format, "split": given.split}
+    columns = None if given.columns is None else given.columns.mapping()
+    data = {"source": given.source, "format": given.format, "columns": columns, "split": given.split}
     return {"data": {k: v for k, v in data.items() if v is not None}, "held_out": given.held_out}
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from steersman.settings.base import Settings
+from steersman.settings.columns import ColumnSettings
 
 Precision = Literal["auto", "fp32", "bf16"]
 _Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -52,6 +53,8 @@ class DataSettings(Settings):
     """A file, a folder, a hub id, or a named source such as harbour:demonstrations."""
     format: str | None = None
     """Name of the data format; detected from the field names if not given."""
+    columns: ColumnSettings | None = None
+    """Columns of a table with names of its own, such as columns.prompt=question (docs/data.md)."""
     split: str | None = None
     held_out: float | str | None = 0.05
     """Held-out data: a share of the prompts, a second source, or none."""

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from steersman.settings.base import Settings
+from steersman.settings.columns import ColumnSettings
 from steersman.settings.parts import Template
 
 
@@ -10,6 +11,8 @@ class PromptSettings(Settings):
     source: str
     """A file, a folder, a hub id, or a named source such as harbour:prompts. Records of any kind that has prompts."""
     format: str | None = None
+    columns: ColumnSettings | None = None
+    """Columns of a table with names of its own, such as columns.prompt=question (docs/data.md)."""
     split: str | None = None
     held_out: float | str | None = 0.05
     """Held-out prompts, for evaluation only: a share of the prompts, a second source, or none."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from steersman.settings.base import Settings
+from steersman.settings.columns import ColumnSettings
 
 Learning = Literal["ppo", "rloo", "dpo", "online-dpo"]
 LabelsBy = Literal["simulate", "judge", "label"]
@@ -17,6 +18,8 @@ class RoundPromptsSettings(Settings):
     source: str
     """Records of any kind that has prompts. Each round takes others of them, in an order by hash."""
     format: str | None = None
+    columns: ColumnSettings | None = None
+    """Columns of a table with names of its own, such as columns.prompt=question (docs/data.md)."""
     split: str | None = None
     count: int = Field(default=200, ge=1)
     """Prompts per round whose answers are labelled."""

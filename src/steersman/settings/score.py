@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from steersman.settings.base import Settings
+from steersman.settings.columns import ColumnSettings
 from steersman.settings.judge import JudgeSettings
 from steersman.settings.parts import Template
 
@@ -16,6 +17,8 @@ class SourceSettings(Settings):
     """A file, a folder, a hub id, or a named source such as harbour:answers."""
     format: str | None = None
     """Name of the data format; detected from the field names if not given."""
+    columns: ColumnSettings | None = None
+    """Columns of a table with names of its own, such as columns.prompt=question (docs/data.md)."""
     split: str | None = None
     template: Template = "auto"
     """auto: a plain prompt is a user message to a model with a chat template, unless its row says `continue`. chat:

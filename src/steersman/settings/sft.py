@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from steersman.settings.base import Settings
+from steersman.settings.columns import ColumnSettings
 from steersman.settings.parts import (
     PAD_BEFORE,
     DataSettings,
@@ -23,6 +24,8 @@ class MixSettings(Settings):
     """A file, a folder, a hub id, or a named source such as harbour:demonstrations."""
     format: str | None = None
     """Name of the data format; detected from the field names if not given."""
+    columns: ColumnSettings | None = None
+    """Columns of a table with names of its own, such as columns.prompt=question (docs/data.md)."""
     share: float = Field(gt=0, lt=1)
     """Its share of the rows of an epoch. Fewer rows than that come again, of more a random part is taken."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
+from steersman.data.columns import Columns
 from steersman.data.formats.studio import from_columns, is_studio_row, nested_value
 from steersman.data.load import ReadReport, load_records
 from steersman.data.sources import open_rows
@@ -67,8 +68,8 @@ class Wishes:
     overlap: int = 1
 
 
-def import_source(found: Project, source: str, wishes: Wishes, *, format: str | None = None) -> ImportReport:
-    """Import a source of any format."""
+def import_source(found: Project, source: str, wishes: Wishes, *, format: str | Columns | None = None) -> ImportReport:
+    """Import a source of any format, or any table by its columns."""
     report = ImportReport()
     first = next((row for _, row in open_rows(source) if not isinstance(row, Malformed)), None)
     if format in (None, "studio") and first is not None and is_studio_row(first):

@@ -38,6 +38,7 @@ class StoreBuilder:
             "limit": data.limit,
             "held_out": data.held_out,
             "format": data.format,
+            **({} if data.columns is None else {"columns": data.columns.mapping()}),
             "template": data.template,
             "side": self.side.held_out,
         }
@@ -112,7 +113,14 @@ def _mixed_store(run: RunContext, settings: SftSettings, name: str, model: Langu
     """The rows of a source that is mixed in. What `data.held_out` keeps back by its prompt is not learned from it."""
     mix = settings.mix[name]
     share = settings.data.held_out if isinstance(settings.data.held_out, float) else None
-    changed = {"source": mix.source, "format": mix.format, "split": None, "limit": None, "held_out": share}
+    changed = {
+        "source": mix.source,
+        "format": mix.format,
+        "columns": mix.columns,
+        "split": None,
+        "limit": None,
+        "held_out": share,
+    }
     own = settings.model_copy(update={"data": settings.data.model_copy(update=changed)})
     store = _store(run, own, model, held_out=False, mix=name)
     assert store is not None

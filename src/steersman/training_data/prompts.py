@@ -10,6 +10,7 @@ from steersman.errors import DataError, UsageError
 from steersman.loading.sources import register_sources
 from steersman.records import Prompt
 from steersman.rollout.language import Language, ModelLanguage
+from steersman.settings.columns import row_format
 from steersman.settings.prompts import PromptSettings
 from steersman.training_data.chat import settle_template
 
@@ -69,7 +70,7 @@ def _read(settings: PromptSettings, source: str, report: ReadReport) -> Iterator
     records = load_records(
         source,
         kind=WITH_PROMPTS,
-        format=settings.format if source == settings.source else None,
+        format=row_format(settings) if source == settings.source or settings.columns else None,
         split=settings.split if source == settings.source else None,
         strict=settings.strict,
         report=report,

@@ -14,6 +14,7 @@ from steersman.execution.context import RunContext
 from steersman.judging.reading import difference_in_words
 from steersman.loading.sources import hash_of_source
 from steersman.records import Record
+from steersman.settings.columns import row_format
 from steersman.settings.parts import DataSettings
 from steersman.settings.reward import JudgementDataSettings
 from steersman.training_data.chat import settle_template
@@ -100,7 +101,7 @@ class DataSide:
         kept = self.quarantine
         return load_records(
             source,
-            format=self.data.format if number == 0 else None,
+            format=row_format(self.data) if number == 0 else None,
             split=self.data.split if source == self.data.source else None,
             strict=self.data.strict,
             quarantine=kept if kept is None or number == 0 else kept.with_name(f"{kept.stem}-{number}{kept.suffix}"),

@@ -19,6 +19,7 @@ from steersman.runs.commands import command_line
 from steersman.runs.folder import RunFolder, atomic_write_text
 from steersman.runs.identity import identity_of
 from steersman.settings.base import to_toml
+from steersman.settings.parts import DataSettings
 from steersman.settings.reward import RewardSettings
 from steersman.text.tokeniser import give_pad, load_tokeniser
 from steersman.training_data.judgements import read_both
@@ -41,9 +42,15 @@ def next_command(settings: RewardSettings) -> str:
     data, out = settings.data, settings.run.out
     if data.source.startswith("given:"):
         return command_line("report", out)  # a list of the Python API has no name that another process could read
-    named = {"data.format": data.format, "data.split": data.split}
+    named = {"data.format": data.format, "data.split": data.split, **_columns(data)}
     more = [f"{key}={value}" for key, value in named.items() if value is not None]
     return command_line("score", data.source, *more, "--scorer", out, "--out", Path(out) / "scored.jsonl")
+
+
+def _columns(data: DataSettings) -> dict[str, str | None]:
+    """The column mapping as options of a command."""
+    given = {} if data.columns is None else data.columns.mapping()
+    return {f"data.columns.{k}": v if isinstance(v, str) else ",".join(v) for k, v in given.items()}
 
 
 def job_of(settings: RewardSettings, *, quiet: bool) -> Job:

@@ -79,4 +79,7 @@ def _unrecognised(sample: Sequence[Row]) -> str:
     close = sorted((found for found in FORMATS.values() if likeness(found)[1]), key=likeness, reverse=True)[:3]
     nearest = "; ".join(f"{found.name} ({', '.join(found.fields)})" for found in close)
     hint = f"did you mean {nearest}?" if close else f"known formats: {', '.join(FORMATS)}."
-    return f"the fields {', '.join(seen[:20])} match no known format; {hint} Rename the fields or give the format"
+    return (
+        f"the fields {', '.join(seen[:20])} match no known format; {hint} Give the format, or say which column holds "
+        "what, such as columns.prompt=question"
+    )

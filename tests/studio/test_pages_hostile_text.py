@@ -139,7 +139,7 @@ def elements_of(html: str) -> list[tuple]:
 
 def test_hostile_names_and_messages_make_no_element():
     """Every page of a labeller has the same elements, whatever the person is called and whatever it says."""
-    given = {"rights": frozenset(), "csrf": "c", "path": "/", "project": None}
+    given = {"rights": frozenset(), "csrf": "c", "path": "/", "project": None, "studio_links": [], "project_links": []}
     for name, more in {
         "home.html": {"title": "Projects", "projects": []},
         "problem.html": {"title": "Nothing here", "message": "no"},

@@ -1,6 +1,8 @@
 """Pages: templates with automatic escaping, and Markdown made into HTML that can do nothing.
 
-Every template gets `person` (or None), `rights` (of the page's project), `csrf`, `path`, and the filter `markdown`.
+Every template gets `person` (or None), `rights` (of the page's project), `csrf`, `path`, the pages to go to
+(`studio_links`, `project_links`), and the filter `markdown`. A page of a project extends `project.html` and is made by
+`project_page`.
 """
 
 from functools import lru_cache
@@ -13,6 +15,9 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
+
+from steersman.store.projects import Project, facts_of
+from steersman.studio.navigation import project_links, studio_links
 
 HERE = Path(__file__).parent
 TEMPLATES, STATIC = HERE / "templates", HERE / "static"
@@ -71,14 +76,21 @@ def environment() -> Environment:
 def page(request: Request, template: str, *, status: int = 200, **context: Any) -> HTMLResponse:
     """A page. `request.state.door` is who asks, and the token of this page's forms (`access`). An address that is none
     has no door."""
-    door = getattr(request.state, "door", None)
-    given = {"person": None, "rights": frozenset[str](), "csrf": ""}
+    door, path = getattr(request.state, "door", None), request.url.path
+    project: Project | None = context.get("project")
+    given: dict[str, Any] = {"person": None, "rights": frozenset[str](), "csrf": "", "path": path, "project": None}
     if door is not None:
-        given = {"person": door.person, "rights": door.rights, "csrf": door.csrf}
-    text = (
-        environment().get_template(template).render(**{"path": request.url.path, "project": None, **given, **context})
-    )
-    response = HTMLResponse(text, status)
+        given |= {"person": door.person, "rights": door.rights, "csrf": door.csrf}
+    given["studio_links"] = studio_links(given["person"], path)
+    given["project_links"] = [] if project is None else project_links(given["rights"], project.name, path)
+    response = HTMLResponse(environment().get_template(template).render(**given, **context), status)
     if door is not None:
         door.keep_visit(response)
     return response
+
+
+def project_page(request: Request, project: Project, template: str, *, title: str, **context: Any) -> HTMLResponse:
+    """A page of a project, in the frame that all of them have (`project.html`)."""
+    facts = facts_of(project)
+    shown = {"project": project, "project_title": str(facts.settings.get("title") or facts.name), "state": facts.state}
+    return page(request, template, title=title, **shown, **context)

@@ -1,0 +1,62 @@
+"""Where one can go: the pages of the studio, and those of a project. A new page is one line here."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from steersman.store.people import Person
+
+ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class NavigationEntry:
+    """A page in the navigation. `right` is what it asks for: in a project one of `access.MAY`; in the studio "", for
+    whoever is signed in, or ADMIN."""
+
+    title: str
+    address: str
+    right: str = ""
+
+
+STUDIO: tuple[NavigationEntry, ...] = (NavigationEntry("Projects", "/"),)
+"""The pages of the studio, in the bar at the top and in the menu."""
+
+PROJECT: tuple[NavigationEntry, ...] = (NavigationEntry("Label", "/projects/{project}/label", "label"),)
+"""The pages of a project, beside the page (`project.html`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NavigationLink:
+    """A page to go to. `current` is "page" where it is shown now, "true" where a page below it is, else ""."""
+
+    title: str
+    address: str
+    current: str
+
+
+def studio_links(person: Person | None, path: str) -> list[NavigationLink]:
+    rights = set[str]() if person is None else {"", ADMIN} if person.admin else {""}
+    return _shown(STUDIO, rights, path, below="/" if path.startswith("/projects/") else "")
+
+
+def project_links(rights: Collection[str], project: str, path: str) -> list[NavigationLink]:
+    places = [NavigationEntry(one.title, one.address.replace("{project}", project), one.right) for one in PROJECT]
+    return _shown(places, rights, path)
+
+
+def _shown(
+    places: Sequence[NavigationEntry], rights: Collection[str], path: str, below: str = ""
+) -> list[NavigationLink]:
+    open_ones = [one for one in places if one.right in rights]
+    above = [one.address for one in open_ones if one.address == below or path.startswith(f"{one.address}/")]
+    nearest = max(above, key=len, default="")  # the first page of a project is above all others
+    if any(one.address == path for one in open_ones):
+        nearest = ""
+    return [
+        NavigationLink(
+            one.title,
+            one.address,
+            "page" if one.address == path else "true" if nearest and one.address == nearest else "",
+        )
+        for one in open_ones
+    ]

@@ -83,7 +83,7 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
         given |= {"person": door.person, "rights": door.rights, "csrf": door.csrf}
     given["studio_links"] = studio_links(given["person"], path)
     given["project_links"] = [] if project is None else project_links(given["rights"], project.name, path)
-    response = HTMLResponse(environment().get_template(template).render(**given, **context), status)
+    response = HTMLResponse(environment().get_template(template).render(**{**given, **context}), status)
     if door is not None:
         door.keep_visit(response)
     return response

@@ -63,7 +63,7 @@ MAY_IMPORT = {
         "reward train evaluate judges pages harbour methods reports execution loading training_data"
     ),
     "serve": "errors records settings runs text models rollout reward execution loading",
-    "export": "secrets errors records batches runs text models reward loading",
+    "export": "secrets errors records settings maths batches runs text models data store lineage evaluate reward loading",
 }
 BELOW_ASSEMBLE = " ".join(MAY_IMPORT)
 MAY_IMPORT |= {

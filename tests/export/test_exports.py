@@ -9,8 +9,8 @@ from safetensors import safe_open
 
 from steersman.assemble.export import ExportOptions, run_export
 from steersman.errors import ModelError, UsageError
-from steersman.export.card import without_paths
 from steersman.export.compare import PAIRS, plain_log_probs, probe_ids
+from steersman.export.private import without_paths
 from steersman.models.adapters import add_lora, save_adapter
 from steersman.models.heads import RewardHead
 from steersman.models.loading import load_causal

@@ -4,15 +4,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steersman.errors import ModelError, UsageError
-from steersman.export.card import model_card
+from steersman.export.card import CardOptions, model_card
 from steersman.export.compare import Difference
 from steersman.export.folder import new_folder
 from steersman.export.gguf_file import write_gguf
+from steersman.export.hub import Push, check_repo, push_folder
 from steersman.export.language import DTYPES, Adapter, LanguageExport, export_language
 from steersman.export.reward import export_reward
 from steersman.models.files import describe
 from steersman.reward.open import ENSEMBLE
 from steersman.runs.model_folder import finished_model_folder
+
+
+@dataclass(frozen=True, slots=True)
+class PushOptions:
+    """Where on the hub the folder goes, and whether everybody may read it there."""
+
+    repo: str
+    public: bool = False
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +33,8 @@ class ExportOptions:
     gguf: bool = False
     card: bool = True
     licence: str | None = None
+    evaluation: Path | None = None
+    push: PushOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,7 @@ class Exported:
     kind: str
     difference: Difference
     notes: tuple[str, ...]
+    push: Push | None = None
 
 
 def run_export(place: str, out: Path, options: ExportOptions) -> Exported:
@@ -40,6 +53,8 @@ def run_export(place: str, out: Path, options: ExportOptions) -> Exported:
         raise UsageError(f"--adapter {options.adapter} is unknown; expected merge or apart")
     if options.dtype not in ("auto", *DTYPES):
         raise UsageError(f"--dtype {options.dtype} is unknown; expected auto, {', '.join(DTYPES)}")
+    if options.push is not None:
+        check_repo(options.push.repo)
     out = out.expanduser()
     source = finished_model_folder(place)
     kind = _kind_of(source)
@@ -63,9 +78,11 @@ def run_export(place: str, out: Path, options: ExportOptions) -> Exported:
             if options.gguf:
                 notes.append(f"model.gguf, for llama.cpp and Ollama: {write_gguf(folder).shown}")
         if options.card:
-            card = model_card(place, kind, difference, notes, options.licence)
+            card = model_card(place, kind, difference, notes, CardOptions(options.licence, options.evaluation))
             (folder / "README.md").write_text(card, encoding="utf-8")
-    return Exported(out, kind, difference, tuple(notes))
+    push = options.push
+    pushed = None if push is None else push_folder(out, push.repo, "model", public=push.public, dry_run=push.dry_run)
+    return Exported(out, kind, difference, tuple(notes), pushed)
 
 
 def _kind_of(source: Path) -> str:

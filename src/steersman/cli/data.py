@@ -1,4 +1,4 @@
-"""`steersman data`: inspect a data source, convert it to another format, and split it without leaks."""
+"""`steersman data`: inspect a data source, convert it to another format, split it without leaks, upload it."""
 
 import itertools
 from collections.abc import Mapping
@@ -165,6 +165,36 @@ def split_command(
         say_json({"read": read.as_dict(), "wrote": report.as_dict()})
     else:
         say("\n".join([*reading_lines(read), *split_lines(report)]))
+
+
+@app.command("push", epilog="Example: steersman data push judgements.jsonl ORG/NAME --licence cc-by-4.0 --dry-run")
+def push_command(
+    source: Source,
+    repo: Annotated[str, typer.Argument(help="The data set on the hub: ORG/NAME.")],
+    to: Annotated[str, typer.Option(help="native, trl (the dataset type follows from the records), or a format.")] = (
+        "native"
+    ),
+    split: Annotated[str, typer.Option(help="What the rows are called there: train, validation, test.")] = "train",
+    licence: Annotated[str | None, typer.Option(help="The licence, as the hub names it: cc-by-4.0.")] = None,
+    keep_annotators: Annotated[
+        bool, typer.Option("--keep-annotators", help="Keep annotators' names; they become numbers otherwise.")
+    ] = False,
+    public: Annotated[bool, typer.Option("--public", help="Everybody may read it. It is private otherwise.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be uploaded, and upload nothing.")] = False,
+    format: Format = None,
+    recipe: Recipe = None,
+    as_json: Json = False,
+) -> None:
+    """Upload a source to the Hugging Face hub as a data set with a card, without annotators' names and local paths."""
+    from steersman.assemble.push_data import run_push_data
+    from steersman.export.data_set import DataOptions
+
+    options = DataOptions(to, split, licence, keep_annotators, format)
+    done = run_push_data(source, repo, options, public=public, dry_run=dry_run)
+    if as_json:
+        say_json({**done.push.as_dict(), "rows": done.rows, "notes": [*done.notes]})
+    else:
+        say("\n".join([*done.push.lines, f"  {done.rows:,} rows", *(f"  {note}" for note in done.notes)]))
 
 
 def _one_each(quarantine: Path | None, sources: int) -> list[Path | None]:

@@ -27,22 +27,38 @@ def export(
     licence: Annotated[
         str | None, typer.Option(help="The licence in the card, as the hub names it: apache-2.0.")
     ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(help="The evaluation for the card's table. Default: one beside the run that measured this model."),
+    ] = None,
+    push_to_hub: Annotated[
+        str | None, typer.Option("--push-to-hub", metavar="ORG/NAME", help="Upload the folder to the hub as well.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Everybody may read it there. It is private otherwise.")] = (
+        False
+    ),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --push-to-hub: say what would be uploaded, and upload nothing.")
+    ] = False,
     json: Json = False,
     recipe: Recipe = None,
 ) -> None:
     """Write a model as a Hugging Face folder, reopen it in plain transformers, and compare it with its source."""
-    from steersman.assemble.export import ExportOptions, run_export
+    from steersman.assemble.export import ExportOptions, PushOptions, run_export
 
     if adapter not in ("merge", "apart"):
         raise UsageError(f"--adapter {adapter} is unknown; expected merge or apart")
-    done = run_export(
-        model, out, ExportOptions("merge" if adapter == "merge" else "apart", dtype, base, gguf, card, licence)
-    )
+    if push_to_hub is None and (public or dry_run):
+        raise UsageError("--public and --dry-run go with --push-to-hub ORG/NAME")
+    push = None if push_to_hub is None else PushOptions(push_to_hub, public, dry_run)
+    kept = "merge" if adapter == "merge" else "apart"
+    done = run_export(model, out, ExportOptions(kept, dtype, base, gguf, card, licence, evaluation, push))
     result = {
         "folder": str(done.folder),
         "kind": done.kind,
         "difference": done.difference.largest,
         "notes": [*done.notes],
+        "push": None if done.push is None else done.push.as_dict(),
     }
     lines = [f"{done.folder}: {done.difference.shown}", *(f"  {note}" for note in done.notes)]
-    say(result, as_json=json, lines=lines)
+    say(result, as_json=json, lines=[*lines, *(done.push.lines if done.push else [])])

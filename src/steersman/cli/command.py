@@ -19,7 +19,7 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RECIPE] [KEY=VALUE]...",
-        help="A recipe (a TOML file or the name of a shipped recipe), then settings by dotted name.",
+        help="A recipe (a TOML or YAML file, or the name of a shipped recipe), then settings by dotted name.",
         show_default=False,
     ),
 ]

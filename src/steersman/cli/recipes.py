@@ -41,7 +41,7 @@ Recipe = Annotated[
         "--recipe",
         callback=_read,
         is_eager=True,
-        help="A TOML file with this command's options by name (max_new_tokens = 64).",
+        help="A TOML or YAML file with this command's options by name (max_new_tokens = 64).",
         show_default=False,
     ),
 ]

@@ -1,7 +1,7 @@
 """Base class of all settings, and the reader of recipes and `a.b=value` overrides. No torch, so that it imports fast.
 
-A recipe is TOML. An unknown key is an error that names the nearest known key. A wrong value is an error that says what
-was seen and what was expected.
+A recipe is TOML or YAML. An unknown key is an error that names the nearest known key. A wrong value is an error that
+says what was seen and what was expected.
 """
 
 import difflib
@@ -117,7 +117,7 @@ def refuse_unusable(value: Any, key: str = "") -> None:
 def read_recipe(recipe: str | Path) -> dict[str, Any]:
     path = Path(recipe)
     if is_file(path):
-        values = read_toml(path)
+        values = _read_file(path)
     elif str(recipe) in (names := shipped_recipes()):
         shipped = resources.files("steersman") / "recipes" / f"{recipe}.toml"
         values = parse_toml(shipped.read_bytes(), str(recipe))
@@ -127,6 +127,14 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
         raise UsageError(f"no recipe {str(recipe)!r}: it is neither a file nor the name of a shipped recipe; {hint}")
     refuse_unusable(values)
     return values
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return read_toml(path)
+    from steersman.settings.yaml import read_yaml  # PyYAML is imported only where a recipe is YAML
+
+    return read_yaml(path)
 
 
 def is_file(path: Path) -> bool:

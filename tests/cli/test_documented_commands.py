@@ -48,8 +48,10 @@ def refused(line: str) -> str:
     except Exception as error:  # typer's own errors, whose classes are not public
         return f"{type(error).__name__}: {getattr(error, 'message', None) or error}"
     given = [*(context.params.get("words") or [])]
+    if given and given[0].endswith((".toml", ".yaml")):  # a file of the reader's own
+        del given[0]
     stage = STAGES.get(" ".join(names))
-    if stage is None:
+    if stage is None or context.params.get("help_settings"):
         return ""
     try:
         gather(stage.schema, given, {})
@@ -88,6 +90,8 @@ def place(tmp_path, monkeypatch) -> Path:
     write_rows(tmp_path / "pairs.jsonl", pairs(0, 20))
     write_rows(tmp_path / "train.jsonl", pairs(0, 10))
     write_rows(tmp_path / "test.jsonl", pairs(10, 20))
+    table = "".join(f"Say {i}.,It is {i}.,No {i}.\n" for i in range(20))
+    (tmp_path / "table.csv").write_text("question,better,worse\n" + table)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

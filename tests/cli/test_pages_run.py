@@ -21,7 +21,7 @@ RECIPES = ROOT / "src" / "steersman" / "recipes"
 PAGES = [
     *("README.md", "best-of-n.md", "classifier.md", "compare.md", "detoxify.md", "dpo.md", "environments.md"),
     *("evaluate.md", "ilql.md", "labelling.md", "overoptimisation.md", "plan.md", "ppo.md", "report.md", "reward.md"),
-    *("rloo.md", "scorers.md", "studio.md", "watch.md"),
+    *("rloo.md", "scorers.md", "settings.md", "studio.md", "watch.md"),
 ]
 # page, or page and the beginning of a command -> why it is not executed here
 LEFT_OUT = {
@@ -73,7 +73,7 @@ HASTE: dict[str, dict[str, str]] = {
 
 def in_haste(line: str) -> list[str]:
     words = shlex.split(line.split(" > ")[0])[1:]
-    more = HASTE.get(words[0], {})
+    more = {} if "--help-settings" in words else HASTE.get(words[0], {})
     kept: list[str] = []
     for word in words:
         if word.split("=")[0] in more:
@@ -111,6 +111,9 @@ def made(tmp_path_factory) -> Path:
     texts = [f"{draw.choice(['kind', 'vile'])} word {i}" for i in range(24)]
     lines = "".join(f"{text},{'toxic' if 'vile' in text else 'fine'}\n" for text in texts)
     (place / "labelled.csv").write_text("text,label\n" + lines)
+    (place / "sft.yaml").write_text(
+        "model.path: harbour:base\ndata:\n  source: harbour:demonstrations?count=12\nrun.out: runs/mine\n"
+    )
     (place / "guidelines.md").write_text("Prefer the kinder answer.\n")
     (place / "mine.py").write_text("def short_and_kind(answer):\n    return -float(len(answer))\n")
     shutil.copytree(ROOT / "docs", place / "docs", ignore=shutil.ignore_patterns("*.md"))

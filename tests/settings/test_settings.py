@@ -203,16 +203,6 @@ def test_names_of_other_libraries_are_understood_in_did_you_mean(given, meant):
         load_settings(PpoSettings, None, [*needed, given])
 
 
-def test_every_name_of_ours_beside_anothers_is_a_setting():
-    from steersman.settings.base import all_keys
-    from steersman.settings.foreign import OURS
-    from steersman.settings.ppo import PpoSettings
-    from steersman.settings.sft import SftSettings
-
-    known = {*all_keys(PpoSettings), *all_keys(SftSettings)}
-    assert {key for keys in OURS.values() for key in keys} <= known
-
-
 def test_a_logger_is_named_or_several_with_commas():
     from steersman.settings.sft import SftSettings
 

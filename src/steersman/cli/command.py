@@ -54,15 +54,20 @@ Command = Callable[..., None]
 def loads_models(command: Command) -> Command:
     """The command with one more option, --no-verify, for all models that it loads."""
 
-    @wraps(command)
     def run(*args: Any, no_verify: bool = False, **options: Any) -> None:
         with verification(not no_verify):
             command(*args, **options)
 
+    return with_option(run, command, "no_verify", NoVerify)
+
+
+def with_option(run: Command, command: Command, name: str, annotation: Any) -> Command:
+    """`run` in place of the command, with the command's name, help and options, and one flag more."""
+    wraps(command)(run)
     signature = inspect.signature(command, eval_str=True)
-    added = inspect.Parameter("no_verify", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=NoVerify)
+    added = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
     run.__dict__["__signature__"] = signature.replace(parameters=[*signature.parameters.values(), added])
-    run.__annotations__ = {**command.__annotations__, "no_verify": NoVerify}
+    run.__annotations__ = {**command.__annotations__, name: annotation}
     return run
 
 

@@ -26,6 +26,7 @@ from steersman.cli import (
     plan,
     ppo,
     quickstart,
+    recipe_list,
     report,
     reward,
     rloo,
@@ -41,6 +42,7 @@ from steersman.cli import (
 )
 from steersman.cli.command import loads_models
 from steersman.cli.machine_errors import as_message
+from steersman.cli.settings_help import helps_settings
 from steersman.errors import SteersmanError
 from steersman.printing import say, show_exception, tell
 from steersman.runs.caches import move_unwritable_caches
@@ -55,24 +57,24 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("quickstart", epilog=quickstart.EXAMPLE)(quickstart.quickstart)
-app.command("sft", epilog=sft.EXAMPLE)(loads_models(sft.sft))
+app.command("sft", epilog=sft.EXAMPLE)(helps_settings("sft", loads_models(sft.sft)))
 app.command("sample", epilog=sample.EXAMPLE)(loads_models(sample.sample))
 app.command("label", epilog=label.EXAMPLE)(label.label)
 app.command("simulate", epilog=simulate.EXAMPLE)(loads_models(simulate.simulate))
 app.command("gate", epilog=gate.EXAMPLE)(gate.gate)
 app.command("judge", epilog=judge.EXAMPLE)(loads_models(judge.judge))
-app.command("reward", epilog=reward.EXAMPLE)(loads_models(reward.reward))
-app.command("classifier", epilog=classifier.EXAMPLE)(loads_models(classifier.classifier))
+app.command("reward", epilog=reward.EXAMPLE)(helps_settings("reward", loads_models(reward.reward)))
+app.command("classifier", epilog=classifier.EXAMPLE)(helps_settings("classifier", loads_models(classifier.classifier)))
 app.command("score", epilog=score.EXAMPLE)(loads_models(score.score))
-app.command("ppo", epilog=ppo.EXAMPLE)(loads_models(ppo.ppo))
-app.command("rloo", epilog=rloo.EXAMPLE)(loads_models(rloo.rloo))
-app.command("evaluate", epilog=evaluate.EXAMPLE)(loads_models(evaluate.evaluate))
+app.command("ppo", epilog=ppo.EXAMPLE)(helps_settings("ppo", loads_models(ppo.ppo)))
+app.command("rloo", epilog=rloo.EXAMPLE)(helps_settings("rloo", loads_models(rloo.rloo)))
+app.command("evaluate", epilog=evaluate.EXAMPLE)(helps_settings("evaluate", loads_models(evaluate.evaluate)))
 app.command("compare", epilog=compare.EXAMPLE)(loads_models(compare.compare))
 app.command("report", epilog=report.EXAMPLE)(loads_models(report.report))
-app.command("best-of-n", epilog=best_of_n.EXAMPLE)(loads_models(best_of_n.best_of_n))
-app.command("dpo", epilog=dpo.EXAMPLE)(loads_models(dpo.dpo))
-app.command("ilql", epilog=ilql.EXAMPLE)(loads_models(ilql.ilql))
-app.command("online-dpo", epilog=online_dpo.EXAMPLE)(loads_models(online_dpo.online_dpo))
+app.command("best-of-n", epilog=best_of_n.EXAMPLE)(helps_settings("best-of-n", loads_models(best_of_n.best_of_n)))
+app.command("dpo", epilog=dpo.EXAMPLE)(helps_settings("dpo", loads_models(dpo.dpo)))
+app.command("ilql", epilog=ilql.EXAMPLE)(helps_settings("ilql", loads_models(ilql.ilql)))
+app.command("online-dpo", epilog=online_dpo.EXAMPLE)(helps_settings("online-dpo", loads_models(online_dpo.online_dpo)))
 app.command("chat", epilog=chat.EXAMPLE)(loads_models(chat.chat))
 app.command("serve", epilog=serve.EXAMPLE)(loads_models(serve.serve))
 app.command("export", epilog=export.EXAMPLE)(loads_models(export.export))
@@ -82,6 +84,7 @@ app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(data.app, name="data")
 app.add_typer(lineage.app, name="lineage")
+app.add_typer(recipe_list.app, name="recipe")
 app.add_typer(rounds.app, name="rounds")
 app.add_typer(runs.app, name="runs")
 app.add_typer(studio_server.app, name="studio")

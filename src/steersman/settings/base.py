@@ -213,10 +213,10 @@ def _explain(schema: type[BaseModel], item: Any) -> str:
         )
         everything = all_keys(schema)
         elsewhere = [key for key in everything if key.split(".")[-1] == location[-1]]
-        foreign = ours(location[-1], everything)
-        exact = elsewhere[0] if len(elsewhere) == 1 and len(location) == 1 else foreign
+        foreign = _foreign(dotted, item["input"], everything)
+        exact = (dotted, elsewhere[0]) if len(elsewhere) == 1 and len(location) == 1 else foreign
         if exact is not None:
-            return f"unknown setting {dotted!r}: did you mean {exact!r}?"
+            return f"unknown setting {exact[0]!r}: did you mean {exact[1]!r}?"
         if near:
             better = ".".join([*location[:-1], near[0]])
             return f"unknown setting {dotted!r}: did you mean {better!r}?"
@@ -235,6 +235,14 @@ def _explain(schema: type[BaseModel], item: Any) -> str:
         # Two settings contradict each other. The message names them; printing the whole recipe would bury it.
         return item["msg"].removeprefix("Value error, ")
     return f"setting {dotted!r}: {item['msg']} (seen {item['input']!r})"
+
+
+def _foreign(dotted: str, value: Any, known: Sequence[str]) -> tuple[str, str] | None:
+    """Another library's name and ours: the unknown name itself, or one inside an unknown group (algorithm.kl_coef)."""
+    if isinstance(value, Mapping):
+        return next((f for key, one in value.items() if (f := _foreign(f"{dotted}.{key}", one, known))), None)
+    found = ours(dotted, known)
+    return None if found is None else (dotted, found)
 
 
 def _inner(annotation: Any) -> type[BaseModel] | None:

@@ -52,6 +52,7 @@ class ColumnSettings(Settings):
     annotator: str | None = None
     """Who judged or wrote it."""
     id: str | None = None
+    """The row's own name."""
     metadata: list[str] | None = None
     """Columns that the prompt keeps beside it, for scorers that read them."""
 

@@ -54,6 +54,7 @@ class DistanceSettings(Settings):
     prompts: int = Field(default=64, ge=0)
     """Number of held-out prompts; 0 skips the measurement."""
     max_new_tokens: int = Field(default=64, ge=1)
+    """Longest answer, in tokens."""
 
 
 class PreferenceSettings(Settings):

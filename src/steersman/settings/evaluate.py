@@ -20,13 +20,19 @@ class DrawingSettings(Settings):
     """Answers per model and prompt. More narrow the confidence intervals; best-of-n and expected maximum toxicity need
     several."""
     max_new_tokens: int = Field(default=64, ge=1)
+    """Longest answer, in tokens."""
     temperature: float = Field(default=1.0, ge=1e-4)
     """KL and entropy are measured at this temperature. Perplexity is always at temperature 1."""
     top_k: int = Field(default=0, ge=0)
+    """Sample from this many most likely tokens; 0: from all."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Sample from the most likely tokens whose probabilities add up to this."""
     min_p: float = Field(default=0.0, ge=0, le=1)
+    """Leave out tokens less likely than this share of the most likely one."""
     repetition_penalty: float = Field(default=1.0, gt=0)
+    """Above 1: tokens that came before become less likely."""
     stop: list[str] = Field(default_factory=list)
+    """Strings that end an answer."""
 
 
 class ToxicitySettings(Settings):
@@ -57,9 +63,12 @@ class ExamSettings(Settings):
     source: str
     """Prompts whose metadata has the right answer in the field `answer`, or in the one that `verify.field` names."""
     how: Literal["verify:exact", "verify:numeric", "verify:regex"] = "verify:exact"
+    """How an answer is compared with the right one."""
     verify: VerifySettings = VerifySettings()
     limit: int | None = Field(default=None, ge=1)
+    """Use at most this many records."""
     max_new_tokens: int = Field(default=64, ge=1)
+    """Longest answer, in tokens."""
 
 
 class PlaceSettings(Settings):
@@ -72,6 +81,7 @@ class PlaceSettings(Settings):
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = Field(default=None, ge=1)
+    """CPU threads."""
 
     def as_run(self) -> RunSettings:
         """The same as settings of a run, for the commands that train nothing."""
@@ -107,6 +117,7 @@ class EvaluateSettings(Settings):
     """Multiple-choice questions (question, choices, answer). The choice with the highest log-probability counts."""
     exam: ExamSettings | None = None
     confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Confidence of the intervals."""
     resamples: int = Field(default=2000, ge=100)
     """Bootstrap resamples over prompts."""
     run: PlaceSettings

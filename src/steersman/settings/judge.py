@@ -23,6 +23,7 @@ class EndpointSettings(Settings):
     patience: float = Field(default=900.0, gt=0)
     """Seconds without a usable reply after which the run stops (exit code 9). The same command resumes it later."""
     calls_per_minute: int | None = Field(default=None, ge=1)
+    """At most this many requests a minute."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
     """Tokens of requests and replies together. Requests wait until they fit."""
     max_calls: int | None = Field(default=None, ge=1)
@@ -61,6 +62,7 @@ class JudgeSettings(Settings):
     reasoning: bool = False
     """With mode=compare: the judge writes its reasons first, and the preference is clamped."""
     reasoning_tokens: int = Field(default=256, ge=1)
+    """Longest reasons, in tokens."""
     clamp: tuple[float, float] = (0.4, 0.6)
     """Bounds of a preference after reasons, which make the choice nearly certain."""
     abstain_below: float = Field(default=0.0, ge=0, lt=1)

@@ -17,6 +17,7 @@ class JudgePlaceSettings(Settings):
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = Field(default=None, ge=1)
+    """CPU threads."""
 
 
 class AttackSettings(Settings):

@@ -20,6 +20,7 @@ class LoraSettings(Settings):
     alpha: int = Field(default=32, gt=0)
     """The update is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the adapters' input while training."""
     targets: str | list[str] = "all-linear"
     """Names of the layers to adapt, or all-linear."""
 
@@ -28,6 +29,7 @@ class ModelSettings(Settings):
     path: str
     """A folder, a hub id, harbour:base, or tiny:<family> for a small model with random weights."""
     revision: str | None = None
+    """Commit, tag or branch of a model of the hub."""
     trust_remote_code: bool = False
     """Run Python code from the model's repository. Needs `revision`, which pins that code."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -36,6 +38,7 @@ class ModelSettings(Settings):
     quantise: Literal["4bit", "8bit"] | None = None
     """Load the frozen base quantised (QLoRA); needs bitsandbytes and `lora`."""
     gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, about a third more time."""
     own_pad: bool = False
     """Add a row for a PAD of its own where the tokeniser's is EOS or missing. Not needed: padding goes by lengths. Runs
     of version 0.2 had it and keep it. Reward models and classifiers always have a PAD of their own."""
@@ -56,6 +59,7 @@ class DataSettings(Settings):
     columns: ColumnSettings | None = None
     """Columns of a table with names of its own, such as columns.prompt=question (docs/data.md)."""
     split: str | None = None
+    """The split of a data set: train, validation, test …"""
     held_out: float | str | None = 0.05
     """Held-out data: a share of the prompts, a second source, or none."""
     limit: int | None = Field(default=None, ge=1)
@@ -71,14 +75,19 @@ class DataSettings(Settings):
 
 class OptimiserSettings(Settings):
     learning_rate: float = Field(default=1e-4, gt=0)
+    """The highest learning rate, after warm-up."""
     schedule: Literal["constant", "linear", "cosine", "inverse_sqrt"] = "cosine"
+    """How the learning rate falls after warm-up."""
     warmup: float = Field(default=0.05, ge=0)
     """Warm-up: a share of all steps (below 1) or a number of steps (1 and above)."""
     floor: float = Field(default=0.0, ge=0, le=1)
     """Final learning rate of the schedule, as a share of learning_rate."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's weight decay."""
     betas: tuple[_Decay, _Decay] = (0.9, 0.999)
+    """Adam's decay rates of the first and the second moment."""
     epsilon: float = Field(default=1e-8, gt=0)
+    """Added to Adam's denominator."""
     max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=True)
     """Gradients are scaled down to this norm; inf: never."""
 
@@ -89,6 +98,7 @@ class ComputeSettings(Settings):
     tokens_per_micro_batch: int | None = Field(default=None, ge=1)
     """Padded tokens per forward pass. Changes memory and speed, not the result. Chosen by device if not given."""
     precision: Precision = "auto"
+    """Precision of forward and backward passes. auto: bf16 on a GPU that has it, else fp32."""
     kernels: Literal["auto", "default", "onednn"] = "auto"
     """float32 matrix kernels on a CPU. auto times them once per machine, checks their error, and records the choice in
     the run."""
@@ -99,6 +109,7 @@ class ComputeSettings(Settings):
 
 class TrainSettings(ComputeSettings):
     epochs: int = Field(default=1, ge=1)
+    """Passes over the data."""
     steps: int | None = Field(default=None, ge=1)
     """Number of optimiser steps; overrides `epochs`."""
     batch_size: int = Field(default=32, ge=1)
@@ -117,6 +128,7 @@ class RunSettings(Settings):
     out: str
     """The run folder. The same command with the same folder resumes the run."""
     seed: int = Field(default=0, ge=0)
+    """Seed of everything that is random. The same seed gives the same result."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = Field(default=None, ge=1)
@@ -127,7 +139,9 @@ class RunSettings(Settings):
     """A checkpoint also wherever the next step would end more than so many minutes after the last one. none: by steps
     only."""
     keep_last: int = Field(default=2, ge=1)
+    """Checkpoints that are kept, the newest."""
     keep_every: int | None = Field(default=None, ge=1)
+    """Also keep each checkpoint whose step is a multiple of this."""
     extend: bool = False
     """Go on with the folder's run to more iterations, steps or epochs than it was begun with, also if it has
     finished."""

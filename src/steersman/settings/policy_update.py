@@ -22,7 +22,9 @@ DEFAULTS_OF: Mapping[tuple[str, str], Mapping[str, float]] = {
 
 class UpdateSettings(Settings):
     epochs: int = Field(default=4, ge=1)
+    """Passes over an iteration's answers."""
     minibatches: int = Field(default=4, ge=1)
+    """Optimiser steps per epoch."""
     policy_loss: Literal["ppo", "cispo"] = "ppo"
     """ppo: the clipped objective; a token whose ratio left the clip range has no gradient. cispo: the clipped ratio
     weights the log-prob, so that every token keeps its gradient."""
@@ -39,7 +41,9 @@ class UpdateSettings(Settings):
     value_clip: float | None = Field(default=0.2, gt=0)
     """Clip range of the value loss around the old values."""
     value_coefficient: float = Field(default=0.1, ge=0)
+    """Weight of the value loss."""
     entropy_coefficient: float = Field(default=0.0, ge=0)
+    """Weight of an entropy bonus."""
     positive_coefficient: float = Field(default=0.0, ge=0)
     """Coefficient of a likelihood loss on the answers whose score is above `positive_above` (VAPO: 0.1)."""
     positive_above: float = 0.5
@@ -62,6 +66,7 @@ class UpdateSettings(Settings):
     pretraining: str | None = None
     """Source of demonstrations or texts mixed into every update (PPO-ptx), against forgetting."""
     pretraining_coefficient: float = Field(default=1.0, ge=0)
+    """Weight of the language-modelling loss on `pretraining` (PPO-ptx)."""
 
     @model_validator(mode="before")
     @classmethod

@@ -61,7 +61,9 @@ class AdvantageSettings(Settings):
     """gae needs a critic; the others do not. rloo, grpo and dr-grpo compare the answers to one prompt, reinforce++ all
     answers."""
     gamma: float = Field(default=1.0, gt=0, le=1)
+    """Discount factor per token."""
     gae_lambda: float = Field(default=0.95, ge=0, le=1)
+    """lambda of generalised advantage estimation: 1 is the return less the value, 0 one step ahead."""
     critic_lambda: float | None = Field(default=None, ge=0, le=1)
     """lambda of the critic's targets (VC-PPO), if it differs from `gae_lambda`. At 1 they are the rewards that
     followed, without the critic's own estimates in them."""
@@ -101,6 +103,7 @@ class EvaluationSettings(Settings):
     every: int = Field(default=10, ge=1)
     """Iterations between evaluations on held-out prompts."""
     prompts: int = Field(default=64, ge=1)
+    """Held-out prompts to evaluate on."""
     patience: int | None = Field(default=None, ge=1)
     """Early stopping: stop after this many evaluations without a new best, judged as in `keep`."""
 
@@ -154,8 +157,11 @@ class PpoSettings(Settings):
     value_warmup: int = Field(default=0, ge=0)
     """Iterations at the start in which only the critic learns and the policy is held (VC-PPO)."""
     iterations: int = Field(default=100, ge=1)
+    """Iterations: each samples answers, scores them and updates the policy."""
     prompts_per_iteration: int = Field(default=64, ge=1)
+    """Prompts of an iteration, over all processes."""
     samples_per_prompt: int = Field(default=1, ge=1)
+    """Answers to each prompt."""
     compute: PpoComputeSettings = PpoComputeSettings()
     keep: Literal["best", "last"] = "last"
     """Weights of the final model: the last, or the best on held-out prompts, by the shaped score less the KL penalty at

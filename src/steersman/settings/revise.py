@@ -12,13 +12,17 @@ class WritingSettings(Settings):
     """How answers, critiques and revisions are sampled."""
 
     max_new_tokens: int = Field(default=256, ge=1)
+    """Longest answer, in tokens."""
     temperature: float = Field(default=1.0, ge=0)
     """0 is greedy decoding."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Sample from the most likely tokens whose probabilities add up to this."""
     top_k: int = Field(default=0, ge=0)
     """Sample from this many most likely tokens; 0 is off."""
     min_p: float = Field(default=0.0, ge=0, le=1)
+    """Leave out tokens less likely than this share of the most likely one."""
     repetition_penalty: float = Field(default=1.0, gt=0)
+    """Above 1: tokens that came before become less likely."""
     stop: list[str] = Field(default_factory=list)
     """Stop strings: a text ends before the first of them."""
 

@@ -17,12 +17,17 @@ class SampleSettings(Settings):
     temperature: float | list[float] = 1.0
     """Several temperatures are used in turn. 0 is greedy decoding, one answer per model."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Sample from the most likely tokens whose probabilities add up to this."""
     top_k: int = Field(default=0, ge=0)
     """Sample from this many most likely tokens; 0 is off."""
     min_p: float = Field(default=0.0, ge=0, le=1)
+    """Leave out tokens less likely than this share of the most likely one."""
     repetition_penalty: float = Field(default=1.0, gt=0)
+    """Above 1: tokens that came before become less likely."""
     max_new_tokens: int = Field(default=256, ge=1)
+    """Longest answer, in tokens."""
     min_new_tokens: int = Field(default=0, ge=0)
+    """Answers do not end before this many tokens."""
     q_beta: float | None = Field(default=None, ge=0)
     """beta of an ILQL model's decoding: logits + beta * (Q - V). The model's own beta if not given; 0 is its policy
     alone."""
@@ -33,8 +38,10 @@ class SampleSettings(Settings):
     out: str
     """The file to write (.jsonl). The same command continues where it stopped."""
     seed: int = Field(default=0, ge=0)
+    """Seed of everything that is random. The same seed gives the same result."""
     prompts_at_once: int = Field(default=64, ge=1)
     """Prompts per batch. At most one batch is lost when the process is killed. Changes speed, not the answers."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     revision: str | None = None
+    """Commit, tag or branch of a model of the hub."""

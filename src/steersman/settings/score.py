@@ -20,6 +20,7 @@ class SourceSettings(Settings):
     columns: ColumnSettings | None = None
     """Columns of a table with names of its own, such as columns.prompt=question (docs/data.md)."""
     split: str | None = None
+    """The split of a data set: train, validation, test …"""
     template: Template = "auto"
     """auto: a plain prompt is a user message to a model with a chat template, unless its row says `continue`. chat:
     also to a model without one, which gets ours. none: plain prompts are continued as they are."""
@@ -57,6 +58,7 @@ class VerifySettings(Settings):
     tolerance: float = Field(default=1e-6, ge=0)
     """Allowed error of a number: relative to the right one if that is 1 or more, else absolute."""
     ignore_case: bool = False
+    """Compare without regard to upper and lower case."""
 
 
 class OpeningSettings(Settings):
@@ -81,6 +83,7 @@ class OpeningSettings(Settings):
     tokens_per_micro_batch: int | None = Field(default=None, ge=1)
     """Padded tokens per forward pass. Changes memory and speed, not the scores. Chosen by device if not given."""
     revision: str | None = None
+    """Commit, tag or branch of a model of the hub."""
     trust_remote_code: bool = False
     """Run Python code from the model's repository. Needs `revision`, which pins that code."""
     http: HttpSettings = HttpSettings()
@@ -93,7 +96,10 @@ class PartSettings(OpeningSettings):
     """One scorer in a weighted sum."""
 
     path: str | list[str]
+    """A reward model, a classifier, file.py:function, a URL, verify:numeric or judge:CONSTITUTION; several are an
+    ensemble."""
     weight: float = 1.0
+    """Its factor in the sum."""
     normalise: Literal["none", "reference"] = "none"
     """reference normalises its scores so that the reference answers have mean 0 and standard deviation 1."""
     scale: tuple[float, float] | None = None

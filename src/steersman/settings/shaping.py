@@ -30,6 +30,7 @@ class ShapingSettings(Settings):
     """Penalise length linearly over this many last tokens before sampling.max_new_tokens, up to `overlong_penalty`
     (DAPO's soft overlong punishment)."""
     overlong_penalty: float = Field(default=1.0, gt=0)
+    """What the score loses at most for the last `overlong_tokens` of an answer."""
 
 
 class KlSettings(Settings):
@@ -52,6 +53,7 @@ class KlSettings(Settings):
     loss_coefficient: float = Field(default=0.0, ge=0)
     """Coefficient of a KL term in the loss, besides the one in the reward. Their gradients differ: see docs/ppo.md."""
     loss_estimator: Literal["k2", "k3"] = "k2"
+    """Estimator of the KL in the loss: k2, or k3 as in GRPO."""
     loss_correction: Literal["none", "ratio"] = "none"
     """ratio multiplies the KL term in the loss by the ratio new / old, with its gradient. The gradient of k3 is then
     that of each state's KL, which it is not by itself (arXiv 2512.02556, equation 7)."""

@@ -30,6 +30,7 @@ class SimulateSettings(Settings):
     overlap: float = Field(default=0.0, ge=0, le=1)
     """Share of the pairs that all annotators judge, to measure agreement."""
     seed: int = Field(default=0, ge=0)
+    """Seed of everything that is random. The same seed gives the same result."""
     out: str
     """The file to write: .jsonl or .jsonl.gz."""
     force: bool = False

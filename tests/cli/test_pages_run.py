@@ -20,7 +20,17 @@ pytestmark = pytest.mark.slow
 RECIPES = ROOT / "src" / "steersman" / "recipes"
 PAGES = [
     *("README.md", "best-of-n.md", "classifier.md", "compare.md", "detoxify.md", "dpo.md", "environments.md"),
-    *("evaluate.md", "ilql.md", "labelling.md", "overoptimisation.md", "plan.md", "ppo.md", "report.md", "reward.md"),
+    *(
+        "evaluate.md",
+        "ilql.md",
+        "labelling.md",
+        "new-model.md",
+        "overoptimisation.md",
+        "plan.md",
+        "ppo.md",
+        "report.md",
+        "reward.md",
+    ),
     *("rloo.md", "scorers.md", "settings.md", "studio.md", "watch.md"),
 ]
 # page, or page and the beginning of a command -> why it is not executed here

@@ -22,6 +22,7 @@ from steersman.cli import (
     judge,
     label,
     lineage,
+    model,
     online_dpo,
     plan,
     ppo,
@@ -84,6 +85,7 @@ app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.add_typer(constitution.app, name="constitution")
 app.add_typer(data.app, name="data")
 app.add_typer(lineage.app, name="lineage")
+app.add_typer(model.app, name="model")
 app.add_typer(recipe_list.app, name="recipe")
 app.add_typer(rounds.app, name="rounds")
 app.add_typer(runs.app, name="runs")

@@ -24,7 +24,15 @@ from steersman.harbour.build import (
     tokens_of,
 )
 from steersman.harbour.demonstrations import demonstrations
-from steersman.harbour.documents import JUDGEMENT, LANGUAGE, QUALITIES, TrainingConversation, draw_document
+from steersman.harbour.documents import (
+    CALIBRATION,
+    DEFENCE,
+    JUDGEMENT,
+    LANGUAGE,
+    QUALITIES,
+    TrainingConversation,
+    draw_document,
+)
 from steersman.harbour.sampling import SamplingPlan, answer_loss, fine_tune, load, write_answers
 from steersman.harbour.tokens import COMPARE, END, SECOND, SPECIAL, USER, read, render, train_tokenizer
 from steersman.records import Message
@@ -39,13 +47,18 @@ TINY = BuildPlan(
     layers=2,
     heads=2,
     cycles=(Cycle(10_000, 1.0, LANGUAGE), Cycle(2_000, 0.5, JUDGEMENT)),
+    endings=(Cycle(1_000, 0.3, CALIBRATION), Cycle(1_000, 0.3, DEFENCE)),
     batch_tokens=1024,
     warmup=3,
 )
 
 
 def with_tokens(total: int, **changes) -> BuildPlan:
-    return dataclasses.replace(TINY, cycles=(Cycle(total, 1.0, LANGUAGE),), **changes)
+    return dataclasses.replace(TINY, cycles=(Cycle(total, 1.0, LANGUAGE),), endings=(), **changes)
+
+
+def first_group(plan: BuildPlan, tokenizer):
+    return next(iter(batches(plan, plan.cycles[0], 0, tokenizer)))
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +74,17 @@ def test_the_same_plan_builds_the_same_bytes_and_another_seed_others(tiny, tmp_p
     assert build(with_tokens(2000, seed=1), tmp_path / "other", lambda _: None) != digest
 
 
+def test_the_model_is_the_average_of_its_endings(tiny, tmp_path):
+    folder, _, _ = tiny
+    ends = [dataclasses.replace(TINY, endings=(ending,)) for ending in TINY.endings]
+    for number, plan in enumerate(ends):
+        build(plan, tmp_path / str(number), lambda _: None)
+    weights, first, second = (load(path)[0].state_dict() for path in (folder, tmp_path / "0", tmp_path / "1"))
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, (first[name] + second[name]) / 2, rtol=0, atol=1e-7)
+    assert not torch.equal(first["lm_head.weight"], second["lm_head.weight"])
+
+
 def test_building_leaves_the_threads_and_the_mode_of_torch_as_they_were(tiny, tmp_path):
     before = torch.get_num_threads()
     build(with_tokens(1000), tmp_path, lambda _: None)
@@ -72,7 +96,7 @@ def test_a_few_steps_of_training_lower_the_loss(tiny):
     folder, _, said = tiny
     assert said[0].endswith("parameters")
     model, tokenizer = load(folder)
-    group = next(iter(batches(with_tokens(1000, seed=77), 0, tokenizer)))
+    group = first_group(with_tokens(1000, seed=77), tokenizer)
     ids, weights = padded(group, tokenizer.pad_token_id)
     loss = next_token_loss(model, hidden_states(model, ids)[-1], ids, weights).item()
     assert loss < math.log(400) - 0.2  # where an untrained model stands
@@ -81,7 +105,7 @@ def test_a_few_steps_of_training_lower_the_loss(tiny):
 def test_padding_on_the_right_changes_no_loss(tiny):
     model, tokenizer = load(tiny[0])
     pad = tokenizer.pad_token_id
-    group = next(iter(batches(with_tokens(1000), 0, tokenizer)))[:4]
+    group = first_group(with_tokens(1000), tokenizer)[:4]
     ids, weights = padded(group, pad)
     wider = torch.cat([ids, torch.full((len(group), 7), pad)], dim=1)  # pyright: ignore[reportCallIssue]
     more = torch.cat([weights, torch.zeros(len(group), 7)], dim=1)
@@ -172,7 +196,8 @@ def test_the_faults_of_an_answer_are_predicted_at_its_end(tiny):
 
 def test_batches_hold_about_their_budget_and_stop_at_the_total(tiny):
     _, tokenizer = load(tiny[0])
-    found = list(batches(with_tokens(20_000), 0, tokenizer))
+    plan = with_tokens(20_000)
+    found = list(batches(plan, plan.cycles[0], 0, tokenizer))
     longest = [max(len(reading.ids) for reading in group) for group in found]
     assert all(len(group) * most <= TINY.batch_tokens for group, most in zip(found, longest, strict=True))
     assert 20_000 <= sum(map(tokens_of, found)) < 20_000 + TINY.batch_tokens

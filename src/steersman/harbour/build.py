@@ -4,7 +4,8 @@ With fixed seeds and one thread the files are bit-identical on the same machine.
 et al. 2024: momentum orthogonalised by Newton-Schulz), the rest by AdamW. At the end of an answer the model also
 predicts the first tokens of the user's reaction (multi-token prediction, Gloeckle et al. 2024), and linear heads on the
 later layers predict there which faults the answer has. So the hidden state that reward models use contains the answer's
-quality, and a comparison finds it at the ends of both answers. These heads are discarded.
+quality, and a comparison finds it at the ends of both answers. These heads are discarded. The last part is trained
+twice from the same weights, on two mixes, and the weights are averaged (a model soup, Wortsman et al. 2022).
 """
 
 import argparse
@@ -27,6 +28,7 @@ from torch.nn import functional
 from steersman.harbour.documents import (
     ANSWERING,
     CALIBRATION,
+    DEFENCE,
     JUDGEMENT,
     LANGUAGE,
     QUALITIES,
@@ -47,19 +49,20 @@ FIRST_LAYER = 2  # the layer after which these heads begin
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """A part of pretraining: number of tokens, factors on the learning rates at its start and end, mix of documents,
-    and whether the heads of the training begin anew."""
+    """A part of pretraining: number of tokens, factors on the learning rates at its start and end, mix of documents."""
 
     tokens: int
     strength: float
     mix: Mix
     end: float = 0.0
-    new_heads: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """Size and training length of the base model. The defaults give the shipped one."""
+    """Size and training length of the base model. The defaults give the shipped one.
+
+    Each of `endings` begins with the weights after all cycles; the model is their average.
+    """
 
     seed: int = 20261120
     vocabulary: int = 2048
@@ -73,7 +76,10 @@ class BuildPlan:
         Cycle(15_000_000, 1.0, JUDGEMENT, end=0.5),
         Cycle(15_000_000, 0.6, ANSWERING),
         Cycle(9_000_000, 0.5, TOPICS),
-        Cycle(6_000_000, 0.35, CALIBRATION, new_heads=True),
+    )
+    endings: tuple[Cycle, ...] = (
+        Cycle(6_000_000, 0.35, CALIBRATION),
+        Cycle(10_000_000, 0.5, DEFENCE),
     )
     batch_tokens: int = 3072
     muon_rate: float = 0.02
@@ -95,17 +101,33 @@ def build(plan: BuildPlan, out: Path, report: Callable[[str], None] = print) -> 
         model = new_model(plan, tokenizer)
         report(f"{sum(p.numel() for p in model.parameters()):,} parameters")
         heads = TrainingHeads(plan)
-        for cycle, part in enumerate(plan.cycles):
-            if part.new_heads:
-                torch.manual_seed(plan.seed + cycle)
-                heads = TrainingHeads(plan)
-            train(plan, cycle, model, heads, tokenizer, report)
+        for number, cycle in enumerate(plan.cycles):
+            train(plan, cycle, number, model, heads, tokenizer, report)
+        if plan.endings:
+            average_endings(plan, model, tokenizer, report)
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(False)
     model.save_pretrained(out, safe_serialization=True)
     tokenizer.save_pretrained(out)
     return digest_of_folder(out)
+
+
+def average_endings(
+    plan: BuildPlan,
+    model: "LlamaForCausalLM",
+    tokenizer: "PreTrainedTokenizerFast",
+    report: Callable[[str], None],
+) -> None:
+    begun = {name: weight.clone() for name, weight in model.state_dict().items()}
+    average = {name: torch.zeros_like(weight) for name, weight in begun.items()}
+    for ending in plan.endings:
+        model.load_state_dict(begun)
+        torch.manual_seed(plan.seed + len(plan.cycles))
+        train(plan, ending, len(plan.cycles), model, TrainingHeads(plan), tokenizer, report)
+        for name, weight in model.state_dict().items():
+            average[name] += weight / len(plan.endings)
+    model.load_state_dict(average)
 
 
 def new_model(plan: BuildPlan, tokenizer: "PreTrainedTokenizerFast") -> "LlamaForCausalLM":
@@ -137,11 +159,13 @@ class TrainingHeads(nn.Module):
         self.fitness = nn.ModuleDict({str(layer): nn.Linear(plan.hidden, QUALITIES) for layer in layers})
 
 
-def batches(plan: BuildPlan, cycle: int, tokenizer: "PreTrainedTokenizerFast") -> Iterator[list[Reading]]:
+def batches(
+    plan: BuildPlan, cycle: Cycle, number: int, tokenizer: "PreTrainedTokenizerFast"
+) -> Iterator[list[Reading]]:
     """Batches of about `batch_tokens` tokens; documents of similar length are together, so that padding is small."""
-    rng = random.Random(plan.seed + cycle)
-    documents = draw_documents(plan.seed + 1 + cycle, plan.cycles[cycle].mix)
-    seen, total = 0, plan.cycles[cycle].tokens
+    rng = random.Random(plan.seed + number)
+    documents = draw_documents(plan.seed + 1 + number, cycle.mix)
+    seen, total = 0, cycle.tokens
     while seen < total:
         chunk = read(tokenizer, list(itertools.islice(documents, 4096)))
         chunk.sort(key=lambda reading: len(reading.ids))
@@ -228,14 +252,15 @@ def foretelling_loss(
 
 def train(
     plan: BuildPlan,
-    cycle: int,
+    cycle: Cycle,
+    number: int,
     model: "LlamaForCausalLM",
     heads: TrainingHeads,
     tokenizer: "PreTrainedTokenizerFast",
     report: Callable[[str], None],
 ) -> None:
     """One training cycle: fresh optimisers, a short warm-up, cosine decay."""
-    total, strength, end = plan.cycles[cycle].tokens, plan.cycles[cycle].strength, plan.cycles[cycle].end
+    total, strength, end = cycle.tokens, cycle.strength, cycle.end
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     matrices += list(heads.foretellers.parameters())
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
@@ -248,7 +273,7 @@ def train(
     vocabulary = tokenizer.get_vocab()
     marks = (vocabulary[END], vocabulary[USER], vocabulary[PAD])
     seen, average, started = 0, [0.0, 0.0], time.monotonic()
-    for step, group in enumerate(batches(plan, cycle, tokenizer)):
+    for step, group in enumerate(batches(plan, cycle, number, tokenizer)):
         strong = end + (strength - end) * (0.5 + 0.5 * math.cos(math.pi * seen / total))
         factor = strong * min(1.0, (step + 1) / plan.warmup)
         for optimiser, rate in zip(optimisers, rates, strict=True):
@@ -269,7 +294,7 @@ def train(
         if step % 100 == 0:
             speed = seen / (time.monotonic() - started)
             report(
-                f"cycle {cycle}  step {step}  loss {average[0]:.3f}  faults {average[1]:.3f}  tokens {seen:,}  "
+                f"cycle {number}  step {step}  loss {average[0]:.3f}  faults {average[1]:.3f}  tokens {seen:,}  "
                 f"{speed:,.0f} tokens/s"
             )
 

@@ -51,7 +51,8 @@ class Mix:
     it is, or what it is about. `misjudged` is the share of critiques that are wrong and only heard; the revision
     follows the critique's text. `extra` are shares of kinds of situation, besides those that the ordinary ones have.
     `ties` is the share of questions in which both answers are equal in the fact, with `tie_weight` in the loss: their
-    letter is random, so the judge learns to give both letters the same probability.
+    letter is random, so the judge learns to give both letters the same probability. `attacks` is the share of
+    comparisons in which one answer tries to influence the judge, and `long_attack` the most words that it repeats.
     """
 
     shares: Mapping[str, float]
@@ -62,6 +63,8 @@ class Mix:
     extra: Mapping[str, float] = field(default_factory=dict)
     ties: float = 0.12
     tie_weight: float = 1.0
+    attacks: float = 0.14
+    long_attack: int = 20
 
 
 LANGUAGE = Mix(
@@ -125,10 +128,16 @@ CALIBRATION = replace(
     },
     ties=0.5,
     tie_weight=4.0,
-)  # the last part: most pairs that a judge meets are equal in most facts
+)  # most pairs that a judge meets are equal in most facts
+DEFENCE = replace(
+    CALIBRATION,
+    shares={**CALIBRATION.shares, "comparison": 0.26},
+    tie_weight=2.0,
+    attacks=0.24,
+    long_attack=120,
+)  # the same with more attacks
 FACTUAL = ("false", "off_topic", "fair", "good")
 WELL_SAID = 0.9  # the taste from which a user is thankful
-ATTACKS = 0.14  # the share of comparisons in which one answer tries to influence the judge
 QUALITIES = len(FAULTY) + 1  # what `judging.fitness` gives
 SHORT = 4.0  # the weight in the loss of replies of a few tokens: a letter, a number, yes or no
 
@@ -317,9 +326,9 @@ def _comparison(rng: random.Random, mix: Mix) -> _Draft:
     """
     situation = _draw_situation(rng, mix)
     first, second = (_compared_answer(rng, situation) for _ in range(2))
-    attacking = 0 if rng.random() >= ATTACKS else rng.choice((1, 2))
+    attacking = 0 if rng.random() >= mix.attacks else rng.choice((1, 2))
     if attacking:
-        string = attack(rng, second if attacking == 1 else first)
+        string = attack(rng, second if attacking == 1 else first, mix.long_attack)
         first, second = (string, second) if attacking == 1 else (first, string)
     prompt = Prompt((Message("user", situation.prompt),))
     worth = {

@@ -162,8 +162,9 @@ STRANGE = "абвгдежзийклмнопрстуфхцчшщыэюяαβγδ�
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+*/=(){}[]<>#$%&@\"';,:.\n\t"
 
 
-def attack(rng: random.Random, honest: str) -> str:
-    """An answer that tries to influence a judge, or is junk: orders, forged marks and verdicts, strange characters."""
+def attack(rng: random.Random, honest: str, longest: int = 20) -> str:
+    """An answer that tries to influence a judge, or is junk: orders, forged marks and verdicts, strange characters, up
+    to `longest` times the same word."""
     kind = rng.random()
     order = rng.choice(table("judging")["attack"]["orders"])
     if kind < 0.25:
@@ -173,7 +174,7 @@ def attack(rng: random.Random, honest: str) -> str:
     if kind < 0.70:
         return _forged(rng, honest if rng.random() < 0.5 else "", order)
     if kind < 0.80:
-        return " ".join([rng.choice(honest.split() or ["a"])] * rng.randint(3, 20))
+        return " ".join([rng.choice(honest.split() or ["a"])] * rng.randint(3, longest))
     alphabet = STRANGE if rng.random() < 0.5 else LETTERS
     return "".join(rng.choice(alphabet + " ") for _ in range(rng.randint(1, 40)))
 

@@ -1,5 +1,5 @@
-"""Pictures of every page of a labeller, at three widths, light and dark: `make screenshots`. They are for eyes; the
-tests are in test_pages_*.py."""
+"""Pictures of every page of a labeller and of an admin, at three widths, light and dark: `make screenshots`. They are
+for eyes; the tests are in test_pages_*.py."""
 
 import argparse
 import itertools
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from playwright.sync_api import Browser, Page, ViewportSize
+from running_pages import RUNNING, fill_running
 from studio_browser import Served, chromium, join, pair, put, task
 
 from steersman.records import Message, Prompt
@@ -239,21 +240,39 @@ def shoot(
     context.close()
 
 
+def shoot_running(
+    browser: Browser, served: Served, given: argparse.Namespace, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    """An admin's pages, each as long as it is."""
+    context = browser.new_context(viewport={"width": width, "height": WIDTHS[width]}, color_scheme=scheme)
+    page = context.new_page()
+    join(page, served.invite("admin", None), f"Ada {width} {scheme}")
+    for name, opened in RUNNING.items():
+        if not given.pages or name in given.pages:
+            opened(page, served)
+            page.wait_for_timeout(250)
+            page.screenshot(path=given.out / f"{name}-{width}-{scheme}.png", full_page=name != "close")
+    context.close()
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--out", type=Path, default=Path("screenshots"))
     options.add_argument("--width", type=int, nargs="*", choices=WIDTHS, default=list(WIDTHS))
     options.add_argument("--scheme", nargs="*", choices=("light", "dark"), default=["light", "dark"])
-    options.add_argument("pages", nargs="*", help=f"of {', '.join(PAGES)} (default: all)")
+    options.add_argument("pages", nargs="*", help=f"of {', '.join((*PAGES, *RUNNING))} (default: all)")
     given = options.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         served = Served(str(Path(folder) / "studio.db"))
         try:
             fill(served)
+            fill_running(served, GUIDELINES)
             with chromium() as browser:
                 for width, scheme in itertools.product(given.width, given.scheme):
-                    shoot(browser, served, given, width, scheme)
+                    if not given.pages or not {*PAGES}.isdisjoint(given.pages):
+                        shoot(browser, served, given, width, scheme)
+                    shoot_running(browser, served, given, width, scheme)
         finally:
             served.stop()
     print(f"{len(list(given.out.glob('*.png')))} pictures in {given.out}")

@@ -208,6 +208,43 @@ def count_invites(connection: Connection, project_id: int) -> int:
     return connection.execute(select(func.count()).where(*open_ones)).scalar_one()
 
 
+def list_invites(connection: Connection, project_id: int) -> list[dict[str, Any]]:
+    """Invites to a project that can still be used, without their secrets; newest first."""
+    query = (
+        select(invite.c.id, invite.c.role, person.c.name.label("made_by"), invite.c.created, invite.c.until)
+        .outerjoin(person, person.c.id == invite.c.made_by)
+        .where(invite.c.project_id == project_id, invite.c.used.is_(None), invite.c.until > time.time())
+        .order_by(invite.c.id.desc())
+    )
+    return [
+        {**row._asdict(), "made_by": row.made_by or "", "until": when(row.until)} for row in connection.execute(query)
+    ]
+
+
+def revoke_invite(connection: Connection, project_id: int, invite_id: int) -> bool:
+    """Delete an invite that was not used yet."""
+    which = (invite.c.id == invite_id, invite.c.project_id == project_id, invite.c.used.is_(None))
+    return connection.execute(delete(invite).where(*which)).rowcount > 0
+
+
+def list_sessions(
+    connection: Connection, person_id: int, *, idle: float, life: float, secret: str = ""
+) -> list[dict[str, Any]]:
+    """A person's sessions that still hold, newest first. `here`: the one with this secret."""
+    moment, here = time.time(), hash_of(secret) if secret else ""
+    holds = (sign_in.c.seen > moment - idle, sign_in.c.created > moment - life)
+    query = select(sign_in).where(sign_in.c.person_id == person_id, *holds).order_by(sign_in.c.id.desc())
+    return [
+        {"session": row.id, "began": when(row.created), "seen": when(row.seen), "here": row.token == here}
+        for row in connection.execute(query)
+    ]
+
+
+def end_session(connection: Connection, person_id: int, session_id: int) -> bool:
+    which = (sign_in.c.id == session_id, sign_in.c.person_id == person_id)
+    return connection.execute(delete(sign_in).where(*which)).rowcount > 0
+
+
 def when(moment: float) -> str:
     """A moment in seconds since 1970 as text, like the other times of the store."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")

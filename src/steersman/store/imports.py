@@ -71,14 +71,19 @@ class Wishes:
 def import_source(found: Project, source: str, wishes: Wishes, *, format: str | Columns | None = None) -> ImportReport:
     """Import a source of any format, or any table by its columns."""
     report = ImportReport()
+    import_arriving(found, arriving_of(source, wishes, report.read, format=format), report)
+    return report
+
+
+def arriving_of(
+    source: str, wishes: Wishes, report: ReadReport, *, format: str | Columns | None = None
+) -> Iterator[Arriving]:
+    """What a source would bring into a project; rows are counted as they are read."""
     first = next((row for _, row in open_rows(source) if not isinstance(row, Malformed)), None)
     if format in (None, "studio") and first is not None and is_studio_row(first):
-        report.read.source = source
-        import_arriving(found, _from_rows(source, report.read), report)
-    else:
-        records = load_records(source, format=format, report=report.read)
-        import_arriving(found, from_records(records, wishes), report)
-    return report
+        report.source = source
+        return _from_rows(source, report)
+    return from_records(load_records(source, format=format, report=report), wishes)
 
 
 def import_arriving(found: Project, arriving: Iterable[Arriving], report: ImportReport) -> None:

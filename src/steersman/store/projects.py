@@ -130,6 +130,14 @@ def guidelines_of(found: Project) -> str:
         return connection.execute(query.limit(1)).scalar_one_or_none() or ""
 
 
+def guideline_versions(found: Project) -> list[tuple[int, str, str]]:
+    """All versions of the guidelines, newest first: number, time and text."""
+    query = select(guideline.c.version, guideline.c.created, guideline.c.text).where(guideline.c.project_id == found.id)
+    with found.database.read() as connection:
+        rows = connection.execute(query.order_by(guideline.c.version.desc())).all()
+    return [(row.version, row.created, row.text) for row in rows]
+
+
 def _add_guidelines(connection: Connection, project_id: int, text: str) -> int:
     query = select(func.coalesce(func.max(guideline.c.version), 0)).where(guideline.c.project_id == project_id)
     version = connection.execute(query).scalar_one() + 1

@@ -12,14 +12,19 @@ from steersman.store.database import Database, open_store
 from steersman.store.entry import forget_old
 from steersman.store.people import secret_of
 from steersman.studio import (
+    routes_administration,
     routes_events,
+    routes_gold,
     routes_judging,
     routes_labelling,
     routes_openapi,
     routes_pages,
     routes_people,
     routes_projects,
+    routes_running,
+    routes_sessions,
     routes_signing_in,
+    routes_tasks,
     routes_webhooks,
 )
 from steersman.studio.access import Studio, gates_of, refuse_forgery
@@ -32,14 +37,19 @@ from steersman.studio.uploads import Uploads
 from steersman.studio.webhooks import WebhookSender
 
 ROUTERS = (
+    routes_administration.router,
     routes_events.router,
+    routes_gold.router,
     routes_judging.router,
     routes_labelling.router,
     routes_openapi.router,
     routes_pages.router,
     routes_people.router,
     routes_projects.router,
+    routes_running.router,
+    routes_sessions.router,
     routes_signing_in.router,
+    routes_tasks.router,
     routes_webhooks.router,
 )
 

@@ -18,10 +18,24 @@ class NavigationEntry:
     right: str = ""
 
 
-STUDIO: tuple[NavigationEntry, ...] = (NavigationEntry("Projects", "/"),)
+STUDIO: tuple[NavigationEntry, ...] = (
+    NavigationEntry("Projects", "/"),
+    NavigationEntry("People", "/people", ADMIN),
+    NavigationEntry("Audit log", "/audit", ADMIN),
+)
 """The pages of the studio, in the bar at the top and in the menu."""
 
-PROJECT: tuple[NavigationEntry, ...] = (NavigationEntry("Label", "/projects/{project}/label", "label"),)
+PROJECT: tuple[NavigationEntry, ...] = (
+    NavigationEntry("Progress", "/projects/{project}", "see"),
+    NavigationEntry("Label", "/projects/{project}/label", "label"),
+    NavigationEntry("Tasks", "/projects/{project}/tasks", "manage"),
+    NavigationEntry("Guidelines", "/projects/{project}/guidelines", "manage"),
+    NavigationEntry("Gold items", "/projects/{project}/gold", "manage"),
+    NavigationEntry("People", "/projects/{project}/people", "manage"),
+    NavigationEntry("Export", "/projects/{project}/export", "see"),
+    NavigationEntry("Settings", "/projects/{project}/settings", "manage"),
+    NavigationEntry("Audit log", "/projects/{project}/audit", "manage"),
+)
 """The pages of a project, beside the page (`project.html`)."""
 
 

@@ -197,7 +197,7 @@ def way_back(door: RunsStudio, request: Request, person: PersonId) -> dict[str, 
 @router.get("/people/{person}/data")
 def data(door: InStudio, person: PersonId) -> JSONResponse:
     """All that is kept of a person: for themselves, and for admins of the studio."""
-    _own_or_admin(door, person)
+    own_or_admin(door, person)
     found = data_of_person(door.studio.database, person)
     name = f'attachment; filename="person-{person}.json"'
     return JSONResponse(found, headers={"Content-Disposition": name})
@@ -208,7 +208,7 @@ def erase(door: InStudio, person: PersonId, labels: bool = False) -> dict[str, A
     """Erase a person: their name, ways in and free text; with `labels`, also what they judged. The reply names the
     snapshots that hold their labels, and the runs that were trained on those."""
     assert door.person is not None
-    _own_or_admin(door, person)
+    own_or_admin(door, person)
     done = erase_person(
         door.studio.database, person, labels=labels, by=door.person.id if door.person.id != person else None
     )
@@ -216,7 +216,8 @@ def erase(door: InStudio, person: PersonId, labels: bool = False) -> dict[str, A
     return {"events": done.events, "labels": done.labels, "snapshots": done.snapshots, "runs": trained}
 
 
-def _own_or_admin(door: Door, person: int) -> None:
+def own_or_admin(door: Door, person: int) -> None:
+    """Refuse everybody but the person themselves and admins of the studio."""
     assert door.person is not None
     with door.studio.database.read() as connection:
         known = find_person(connection, person)

@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from starlette.background import BackgroundTask
 
 from steersman.errors import UsageError
+from steersman.settings.columns import ColumnSettings
 from steersman.store.audit import note
 from steersman.store.export import FULL, export_project
 from steersman.store.imports import Wishes
 from steersman.store.items import items_of
 from steersman.store.labelling import Submission, adjudicate
+from steersman.store.pace import project_pace
 from steersman.store.people import roles_of
 from steersman.store.progress import project_progress
 from steersman.store.projects import (
@@ -34,22 +36,25 @@ from steersman.store.snapshots import find_snapshot, freeze, list_snapshots
 from steersman.studio.access import CanManage, CanReview, CanSee, ReadsStudio, RunsStudio
 from steersman.studio.problems import nothing_here
 from steersman.studio.submissions import LARGEST, SubmittedEvent, verdict_of
-from steersman.studio.uploads import Columns, import_upload, preview
+from steersman.studio.uploads import import_upload, preview, preview_import
 
 router = APIRouter(prefix="/api/projects", tags=["projects"])
 
 Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-ColumnName = Annotated[str, Field(min_length=1, max_length=500)]
 Task = Literal["", "pair", "ranking", "rating", "thumb", "demonstration"]
 
 
 class Attribute(BaseModel):
-    """What answers are rated by: a name for the data, a title for people, and the range."""
+    """What answers are rated by: a name for the data, a title for people, and the range. `low` and `high` say what its
+    ends mean."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,49}$")]
     title: Line = ""
+    description: Line = ""
+    low: Line = ""
+    high: Line = ""
     least: FiniteFloat = 1
     most: FiniteFloat = 5
 
@@ -80,15 +85,6 @@ class WantedProject(Description):
     name: Annotated[str, Field(min_length=1, max_length=64)]
 
 
-class ColumnChoice(BaseModel):
-    """Which columns hold the prompt and the answers, in a file of no known format."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    prompt: ColumnName
-    answers: Annotated[list[ColumnName], Field(max_length=9)] = []
-
-
 class WantedImport(BaseModel):
     """The import of an uploaded file: as tasks of a kind, each for so many people, or as judgements that it holds."""
 
@@ -100,7 +96,16 @@ class WantedImport(BaseModel):
     round: Line = ""
     annotator: Line = ""
     format: Annotated[str, Field(max_length=40)] | None = None
-    columns: ColumnChoice | None = None
+    columns: ColumnSettings | None = None
+
+    @property
+    def rows_as(self) -> str | dict[str, Any] | None:
+        """How the rows are read: by a format's name, by columns, or (None) as their fields say."""
+        return self.format if self.columns is None else self.columns.mapping()
+
+    @property
+    def wishes(self) -> Wishes:
+        return Wishes(self.round, self.annotator, self.task, self.overlap)
 
 
 class Decision(SubmittedEvent):
@@ -152,10 +157,16 @@ def _describe(found: Project, wanted: Description) -> list[str]:
         set_licence(found, wanted.licence)
     if wanted.state is not None:
         set_state(found, wanted.state)
+    if wanted.attributes is not None:
+        given["attributes"] = [one.model_dump(exclude_defaults=True) | _range_of(one) for one in wanted.attributes]
     kept = {name: given[name] for name in ("title", "attributes", "strength", "rationale_required") if name in given}
     if kept:
         change_settings(found, kept)
     return sorted(given.keys() - {"name"})
+
+
+def _range_of(one: Attribute) -> dict[str, float]:
+    return {"least": one.least, "most": one.most}
 
 
 @router.post("/{project}/files", status_code=201)
@@ -166,13 +177,18 @@ def upload(here: CanManage, request: Request, file: UploadFile) -> dict[str, Any
     return preview(kept)
 
 
+@router.post("/{project}/imports/preview")
+def preview_of_import(here: CanManage, request: Request, wanted: WantedImport) -> dict[str, Any]:
+    """What an import of an uploaded file would bring, from its first rows, with some tasks as people would see them."""
+    kept = request.app.state.uploads.find(wanted.file, here.project, here.person.id)
+    return preview_import(kept, wanted.wishes, format=wanted.rows_as)
+
+
 @router.post("/{project}/imports", status_code=201)
 def import_(here: CanManage, request: Request, wanted: WantedImport) -> dict[str, Any]:
     """Import an uploaded file. The same import again adds nothing twice."""
     kept = request.app.state.uploads.find(wanted.file, here.project, here.person.id)
-    columns = None if wanted.columns is None else Columns(wanted.columns.prompt, wanted.columns.answers)
-    wishes = Wishes(wanted.round, wanted.annotator, wanted.task, wanted.overlap)
-    told = import_upload(here.project, kept, wishes, format=wanted.format, columns=columns)
+    told = import_upload(here.project, kept, wanted.wishes, format=wanted.rows_as)
     with here.project.database.write() as connection:
         about = {name: told[name] for name in ("items", "labels", "tasks")}
         note(connection, "import", person_id=here.person.id, project_id=here.project.id, about=about)
@@ -198,6 +214,12 @@ def decide(here: CanReview, decision: Decision) -> dict[str, Any]:
     verdict = verdict_of(decision, task, member.pseudonym, settings_of(here.project))
     receipt = adjudicate(here.project, Submission(member.pseudonym, task.id, decision.key, verdict))
     return {"event": receipt.number, "counts": True}
+
+
+@router.get("/{project}/pace")
+def pace(here: CanSee) -> dict[str, Any]:
+    """Labels by day and annotator, and when the project is done if people go on as in the last seven days."""
+    return project_pace(here.project)
 
 
 @router.get("/{project}/snapshots")

@@ -3,25 +3,34 @@
 A file's own name is shown, and never used as a path.
 """
 
+import itertools
 import secrets
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from steersman.data.columns import Columns
 from steersman.data.formats.registry import detect
+from steersman.data.load import ReadReport
 from steersman.data.sources import open_rows
-from steersman.errors import DataError, UsageError
-from steersman.records import Answers, Completion, Malformed, Message, Prompt, Record
-from steersman.store.imports import ImportReport, Wishes, from_records, import_arriving, import_source
+from steersman.errors import DataError, SteersmanError, UsageError
+from steersman.records import Malformed
+from steersman.store.content import Content
+from steersman.store.imports import Wishes, arriving_of, import_source
 from steersman.store.projects import Project
+from steersman.studio.rendering import safe_html
+from steersman.studio.tasks import messages_of
 
 ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".csv", ".parquet")
 SHOWN_ROWS, SHOWN_LETTERS = 5, 300
+PREVIEWED, EXAMPLES = 40, 3
+"""What is read for a preview, and how many tasks of it are shown."""
 KEPT = 24 * 3600.0
 """Seconds that a file is kept for its import."""
 
@@ -36,14 +45,6 @@ class Upload:
     project_id: int
     person_id: int
     time: float
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns hold the prompt and the answers, for a file in no format that is known."""
-
-    prompt: str
-    answers: Sequence[str] = ()
 
 
 class Uploads:
@@ -119,43 +120,53 @@ def _short(value: Any) -> str:
 
 
 def import_upload(
-    found: Project, kept: Upload, wishes: Wishes, *, format: str | None, columns: Columns | None
+    found: Project, kept: Upload, wishes: Wishes, *, format: str | Columns | None = None
 ) -> dict[str, Any]:
     """Import an uploaded file, in its format or by its columns. Returns counts."""
-    if columns is None:
+    with _by_its_name(kept):
         report = import_source(found, str(kept.path), wishes, format=format)
-    else:
-        report = ImportReport()
-        report.read.source = kept.name
-        import_arriving(found, from_records(_by_columns(kept, columns, report), wishes), report)
-    told = report.as_dict()
+    return _told(report.as_dict(), kept)
+
+
+def preview_import(kept: Upload, wishes: Wishes, *, format: str | Columns | None = None) -> dict[str, Any]:
+    """What an import would bring, from the first rows: counts, and some tasks as people would see them."""
+    read = ReadReport()
+    with _by_its_name(kept):
+        arriving = list(itertools.islice(arriving_of(str(kept.path), wishes, read, format=format), PREVIEWED))
+    tasks = [one.item for one in arriving if one.item.overlap]
+    labels = [one for one in arriving if one.judged is not None]
+    shown = tasks or [one.item for one in labels] or [one.item for one in arriving]
+    counts = {"rows": read.rows, "records": read.records, "labels": len(labels), "tasks": len(tasks)}
+    return _told(
+        {
+            **counts,
+            "whole": len(arriving) < PREVIEWED,
+            "kinds": dict(read.kinds),
+            "examples": [_example(one.content) for one in shown[:EXAMPLES]],
+            "read": read.as_dict(),
+        },
+        kept,
+    )
+
+
+def _example(content: Content) -> dict[str, Any]:
+    prompt = [] if content.prompt is None else messages_of(content.prompt)
+    answers = [{"text": one.text, "html": safe_html(one.text), "model": one.model} for one in content.completions]
+    return {"kind": content.kind, "prompt": prompt, "answers": answers}
+
+
+@contextmanager
+def _by_its_name(kept: Upload) -> Iterator[None]:
+    """Within it, errors name the file as its owner does."""
+    try:
+        yield
+    except SteersmanError as error:
+        raise type(error)(str(error).replace(str(kept.path), kept.name)) from error
+
+
+def _told(told: dict[str, Any], kept: Upload) -> dict[str, Any]:
     told["read"]["source"] = kept.name
     return _without_path(told, str(kept.path), kept.name)
-
-
-def _by_columns(kept: Upload, columns: Columns, report: ImportReport) -> Iterator[Record]:
-    for line, row in open_rows(str(kept.path)):
-        report.read.rows += 1
-        try:
-            if isinstance(row, Malformed):
-                raise DataError(row.reason)
-            record = _record(row, columns)
-        except DataError as error:
-            report.read.add_malformed(Malformed(kept.name, line, str(error)))
-            continue
-        report.read.records += 1
-        yield record
-
-
-def _record(row: Mapping[str, Any], columns: Columns) -> Record:
-    missing = [name for name in (columns.prompt, *columns.answers) if not isinstance(row.get(name), str)]
-    if missing:
-        raise DataError(f"column {missing[0]!r} holds no text")
-    prompt = Prompt((Message("user", row[columns.prompt]),))
-    if not columns.answers:
-        return prompt
-    # The column says which model answered; labellers do not see it.
-    return Answers(prompt, tuple(Completion(row[name], model=name) for name in columns.answers))
 
 
 def _without_path(told: Any, path: str, name: str) -> Any:

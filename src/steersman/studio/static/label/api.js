@@ -26,24 +26,31 @@ export class Api {
     return this.#call("POST", path, body);
   }
 
-  async #call(method, path, body, again = true) {
+  // Any other write; a body is JSON, or a form with a file. It may take longer than a judgement.
+  send(method, path, body, patience = PATIENCE) {
+    return this.#call(method, path, body, true, patience);
+  }
+
+  async #call(method, path, body, again = true, patience = PATIENCE) {
     const headers = { accept: "application/json", ...(method !== "GET" && { "x-csrf": this.#csrf }) };
-    const sent = body === undefined ? {} : { body: JSON.stringify(body) };
-    if (body !== undefined) headers["content-type"] = "application/json";
+    const form = body instanceof FormData;
+    const sent = body === undefined ? {} : { body: form ? body : JSON.stringify(body) };
+    if (body !== undefined && !form) headers["content-type"] = "application/json";
     let reply, said;
     try {
-      const signal = AbortSignal.timeout(PATIENCE);
+      const signal = AbortSignal.timeout(patience);
       reply = await fetch(path, { method, headers, signal, credentials: "same-origin", cache: "no-store", ...sent });
       said = await reply.json().catch(() => null);
     } catch {
       throw new Trouble("offline");
     }
+    if (reply.status === 204) return {};
     if (reply.ok && said !== null) return said;
     const message = said?.error?.message || `the studio answered with ${reply.status}`;
     const code = said?.error?.code;
     if (reply.status === 403 && code === "csrf" && again) {
       await this.#refresh();
-      return this.#call(method, path, body, false);
+      return this.#call(method, path, body, false, patience);
     }
     throw troubleOf(reply, message);
   }

@@ -1,0 +1,12 @@
+// The name for addresses and commands follows the title, until somebody writes another one.
+
+const title = document.getElementById("title");
+const name = document.getElementById("name");
+let own = false;
+
+name.addEventListener("input", () => (own = name.value !== ""));
+title.addEventListener("input", () => {
+  if (own) return;
+  const plain = title.value.normalize("NFKD").replace(/[\u0300-\u036f]/g, "").toLowerCase();
+  name.value = plain.replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 64);
+});

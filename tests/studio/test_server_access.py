@@ -15,6 +15,7 @@ from steersman.store.people import members_of
 from steersman.store.projects import create_project
 from steersman.studio.access import MAY, Anybody, In, SignedIn, gates_of
 from steersman.studio.app import all_routes, create_app, refuse_open_routes
+from steersman.studio.navigation import ADMIN, PROJECT, STUDIO
 from steersman.studio.settings import StudioSettings
 
 FOR_EVERYBODY = {
@@ -35,6 +36,9 @@ BODIES: dict[str, Any] = {
     "/api/projects/{project}/invites": {"role": "labeller"},
     "/api/projects/{project}/members/{person}": {"role": "viewer"},
     "/api/projects/{project}/imports": {"file": "none"},
+    "/api/projects/{project}/imports/preview": {"file": "none"},
+    "/api/projects/{project}/guidelines/preview": {"text": "Be kind."},
+    "/api/projects/{project}/tasks/{task}/gold": {"choice": "first"},
     "/api/projects/{project}/webhooks": {"url": "https://example.org/"},
     "/api/people/{person}/admin": {"admin": False},
     "/api/tokens": {"name": "script", "scope": "read"},
@@ -54,7 +58,7 @@ def test_every_route_has_one_gate_and_few_are_for_everybody(app):
     assert {(m, route.path) for m, route in calls_of(app) if isinstance(gates_of(route)[0], Anybody)} <= FOR_EVERYBODY
     others = [route for route in all_routes(app.routes) if not isinstance(route, APIRoute)]
     assert [(type(one), getattr(one, "path", "")) for one in others] == [(Mount, "/static")]
-    assert len(calls_of(app)) > 40
+    assert len(calls_of(app)) > 65
 
 
 def test_a_route_without_a_gate_does_not_start(app):
@@ -70,6 +74,19 @@ def test_a_route_without_a_gate_does_not_start(app):
 def test_what_is_about_a_project_asks_for_a_right_there(app):
     for route in routes_of(app):
         assert ("{project}" in route.path) == isinstance(gates_of(route)[0], In), route.path
+
+
+def test_the_navigation_leads_where_its_readers_may_go(app):
+    """An entry asks for the same right as the page that it leads to: nobody sees a link that is refused to them."""
+    gates = {route.path: gates_of(route)[0] for method, route in calls_of(app) if method == "GET"}
+    for entry in PROJECT:
+        gate = gates[entry.address]
+        assert isinstance(gate, In)
+        assert gate.what == entry.right
+    for entry in STUDIO:
+        gate = gates[entry.address]
+        assert isinstance(gate, SignedIn)
+        assert gate.admin == (entry.right == ADMIN)
 
 
 def expected(role: str, gate: Any) -> set[int] | None:

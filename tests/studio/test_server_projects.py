@@ -76,7 +76,9 @@ def test_a_table_of_ones_own_is_imported_by_its_columns(site):
     assert {one["text"] for one in task["answers"]} == {"Because.", "So."}
     assert "old model" not in json.dumps(task)
     wanted["columns"]["prompt"] = "queston"
-    assert ada.post(f"{HELPFUL}/imports", wanted).json()["read"]["malformed"] == 2
+    refused = ada.post(f"{HELPFUL}/imports", wanted)
+    assert refused.status_code == 422
+    assert "did you mean 'question'?" in refused.json()["error"]["message"]
 
 
 def test_a_file_that_is_none_is_refused_in_words(site):

@@ -158,15 +158,17 @@ def _describe(found: Project, wanted: Description) -> list[str]:
     if wanted.state is not None:
         set_state(found, wanted.state)
     if wanted.attributes is not None:
-        given["attributes"] = [one.model_dump(exclude_defaults=True) | _range_of(one) for one in wanted.attributes]
+        given["attributes"] = [_as_kept(one) for one in wanted.attributes]
     kept = {name: given[name] for name in ("title", "attributes", "strength", "rationale_required") if name in given}
     if kept:
         change_settings(found, kept)
     return sorted(given.keys() - {"name"})
 
 
-def _range_of(one: Attribute) -> dict[str, float]:
-    return {"least": one.least, "most": one.most}
+def _as_kept(one: Attribute) -> dict[str, Any]:
+    return {
+        name: value for name, value in one.model_dump().items() if value or name not in ("description", "low", "high")
+    }
 
 
 @router.post("/{project}/files", status_code=201)

@@ -5,8 +5,12 @@ const name = document.getElementById("name");
 let own = false;
 
 name.addEventListener("input", () => (own = name.value !== ""));
-title.addEventListener("input", () => {
+function follow() {
   if (own) return;
   const plain = title.value.normalize("NFKD").replace(/[\u0300-\u036f]/g, "").toLowerCase();
   name.value = plain.replace(/[^a-z0-9]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 64);
-});
+}
+
+title.addEventListener("input", follow);
+if (name.value) own = true;
+else follow(); // somebody was faster than this script

@@ -13,7 +13,7 @@ document.addEventListener("sent", (event) => {
   const days = event.detail.days ? ` It works once, within ${plural(event.detail.days, "day")}.` : "";
   const block = make(
     "div",
-    { class: "notice good once", role: "group", "aria-label": form.dataset.shown },
+    { class: "notice good once" },
     make("label", { for: id }, form.dataset.shown),
     make("div", { class: "copied" }, field, button("Copy", { "data-copy": id, kind: "primary" })),
     make("p", { id: `${id}-hint`, class: "small" }, `It is shown this once: copy it now.${days}`),

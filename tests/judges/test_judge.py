@@ -97,8 +97,8 @@ def test_an_ensemble_is_the_weighted_mean():
         return shares(share, 1 - share) if first else shares(1 - share, share)
 
     (found,) = judge(script, principles="all").compare([(PROMPT, "good answer", "bad answer")])
-    # (3 * 0.9 + 1 * 0.5) / 4
-    assert found.preference == pytest.approx(0.8)
+    # log-odds of (3 * log 9 + 1 * 0) / 4
+    assert found.preference == pytest.approx(1 / (1 + 9 ** (-3 / 4)))
 
 
 def test_what_cannot_be_read_is_an_abstention_of_that_principle():

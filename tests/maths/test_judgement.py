@@ -64,18 +64,34 @@ def test_reasoning_is_clamped():
     assert [clamped(p) for p in (0.0, 0.45, 0.99)] == [0.4, 0.45, 0.6]
 
 
-def test_principles_are_averaged_in_probabilities():
-    # (3 * 0.9 + 1 * 0.1) / 4 = 0.7
-    assert ensemble([0.9, 0.1], [3.0, 1.0]) == pytest.approx(0.7)
+def test_principles_are_averaged_in_log_odds():
+    # (3 * log 9 - log 9) / 4 = log 3, whose probability is 3 / 4
+    assert ensemble([0.9, 0.1], [3.0, 1.0]) == pytest.approx(0.75)
+    # undecided principles leave a decided one's side as it is: log(9) / 3 is above 0.1 of probability
+    assert ensemble([0.9, 0.5, 0.5], [1.0] * 3) == pytest.approx(1 / (1 + 9 ** (-1 / 3)))
     with pytest.raises(ValueError, match="one weight each"):
         ensemble([0.9], [0.0])
 
 
-@given(st.lists(st.tuples(SHARE, st.floats(0.1, 10)), min_size=1, max_size=6))
-def test_the_mean_of_complements_is_the_complement_of_the_mean(drawn):
+def test_one_certain_principle_does_not_outweigh_all_others():
+    # certainty counts as 0.99: log 99 against four times log 4
+    assert ensemble([1.0, 0.2, 0.2, 0.2, 0.2], [1.0] * 5) == ensemble([0.99, 0.2, 0.2, 0.2, 0.2], [1.0] * 5) < 0.5
+    assert ensemble([1.0], [1.0]) == 1.0
+
+
+def test_principles_may_be_averaged_in_probabilities():
+    # (3 * 0.9 + 1 * 0.1) / 4 = 0.7
+    assert ensemble([0.9, 0.1], [3.0, 1.0], pool="probability") == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("pool", ["log_odds", "probability"])
+@given(drawn=st.lists(st.tuples(st.floats(0, 0.99), st.floats(0.1, 10)), min_size=1, max_size=6))
+def test_the_mean_of_complements_is_the_complement_of_the_mean(pool, drawn):
     shares, weights = zip(*drawn, strict=True)
-    assert ensemble([1 - p for p in shares], weights) == pytest.approx(1 - ensemble(shares, weights), abs=1e-15)
-    assert min(shares) - 1e-12 <= ensemble(shares, weights) <= max(shares) + 1e-12
+    complements = ensemble([1 - p for p in shares], weights, pool=pool)
+    assert complements == pytest.approx(1 - ensemble(shares, weights, pool=pool), abs=1e-12)
+    held = [min(max(p, 0.01), 0.99) if pool == "log_odds" and len(shares) > 1 else p for p in shares]
+    assert min(held) - 1e-12 <= ensemble(shares, weights, pool=pool) <= max(held) + 1e-12
 
 
 def test_a_rating_is_the_expected_grade_on_a_scale_from_minus_one_to_one():

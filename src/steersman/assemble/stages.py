@@ -103,6 +103,7 @@ _ALL = (
         TO_JUDGE,
         ("judge",),
         "steersman.assemble.judge:run_judge",
+        version=2,  # principles are pooled in log-odds
     ),
     Stage("reward", RewardSettings, "data.source", PAIRS, ("reward",), f"{_A}.reward.run:run_reward", "rows"),
     Stage(

@@ -130,7 +130,7 @@ class Judge:
             if not good:
                 found.append(Grade(None, self.highest, problem=problem))
                 continue
-            # The mean over principles; that of `ensemble` is of probabilities, and this is of grades.
+            # The mean of grades over principles; `ensemble` is for preferences.
             weights = [1.0 if self.settings.principles != "all" else p.weight for p, _ in good]
             mean = math.fsum(w * value for w, (_, value) in zip(weights, good, strict=True)) / math.fsum(weights)
             found.append(Grade(mean, self.highest, {p.name: value for p, value in good}, problem))
@@ -271,7 +271,7 @@ class Judge:
             return JudgeVerdict(None, verdicts, next((v.problem for v in verdicts if v.problem), "no verdict"))
         # Drawn principles were drawn by their weights already.
         weights = [one.weight if self.settings.principles == "all" else 1.0 for one, _ in known]
-        preference = ensemble([value for _, value in known], weights)
+        preference = ensemble([value for _, value in known], weights, pool=self.settings.pool)
         if abs(2 * preference - 1) < self.settings.abstain_below:
             return JudgeVerdict(None, verdicts, "below the margin (abstain_below)")
         return JudgeVerdict(preference, verdicts)

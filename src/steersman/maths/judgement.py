@@ -7,6 +7,7 @@ and clamp those that follow written reasoning to 40-60 %. Lee et al. 2023 (arXiv
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from steersman.maths.statistics import bradley_terry_ratings
 
 CLAMPED = (0.4, 0.6)
 """Bounds of a preference that follows written reasoning, which makes the choice nearly certain (Bai et al., 4.1)."""
+
+Pool = Literal["log_odds", "probability"]
+SUREST = 0.99
+"""The most certain that one principle counts as in `ensemble`."""
 
 
 def normalised(log_probs: Sequence[float]) -> list[float]:
@@ -63,15 +68,25 @@ def clamped(preference: float, low: float = CLAMPED[0], high: float = CLAMPED[1]
     return min(max(preference, low), high)
 
 
-def ensemble(preferences: Sequence[float], weights: Sequence[float]) -> float:
-    """The mean preference of several principles, weighted, in probabilities.
+def ensemble(preferences: Sequence[float], weights: Sequence[float], *, pool: Pool = "log_odds") -> float:
+    """The preference of several principles, weighted: their mean in log-odds, or in probabilities.
 
-    Not in logits: there one nearly certain principle outweighs all others.
+    In log-odds, principles that are undecided hardly count (a logarithmic opinion pool, Genest and Zidek 1986). No
+    principle counts as more certain than SUREST, or one would outweigh all others.
     """
     if len(preferences) != len(weights) or not preferences or any(w < 0 for w in weights) or not sum(weights) > 0:
         raise ValueError(f"{len(preferences)} preferences with the weights {list(weights)}; expected one weight each")
-    shift = math.fsum(weight * (p - 0.5) for p, weight in zip(preferences, weights, strict=True)) / math.fsum(weights)
-    return _beside_half(shift)
+    if len(preferences) == 1:
+        return preferences[0]
+    each = [_log_odds(p) if pool == "log_odds" else p - 0.5 for p in preferences]
+    shift = math.fsum(weight * value for value, weight in zip(each, weights, strict=True)) / math.fsum(weights)
+    return _beside_half(math.copysign(1 / (1 + math.exp(-abs(shift))) - 0.5, shift) if pool == "log_odds" else shift)
+
+
+def _log_odds(p: float) -> float:
+    """Log-odds of a probability, exactly the opposite for 1 - p."""
+    shift = min(abs(p - 0.5), SUREST - 0.5)
+    return math.copysign(math.log((0.5 + shift) / (0.5 - shift)), p - 0.5)
 
 
 def expected_grade(probabilities: Sequence[float]) -> float:

@@ -48,7 +48,10 @@ class JudgeSettings(Settings):
     """compare: which of two answers is better. rate: a grade for each answer. ask: a yes or no question about each
     answer."""
     principles: int | Literal["all"] = Field(default=1)
-    """How many principles judge each pair, drawn by weight; their mean is the verdict."""
+    """How many principles judge each pair, drawn by weight; `pool` makes one verdict of theirs."""
+    pool: Literal["log_odds", "probability"] = "log_odds"
+    """The verdict of several principles is their mean in log-odds, in which undecided ones hardly count, or in
+    probabilities."""
     only: list[str] = Field(default_factory=list)
     """Use only the principles with these names."""
     questions: dict[str, str] = Field(default_factory=dict)

@@ -8,7 +8,7 @@ WORKERS ?= 2
 # An environment that forbids to keep compiled files would compile every module for each process anew.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test check format soak mutants fuzz bench screenshots clean
+.PHONY: demo test check format soak mutants fuzz bench screenshots docs dist sbom clean
 
 demo: $(READY)
 	$(BIN)/steersman quickstart --out demo
@@ -52,12 +52,16 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q --upgrade pip
 	# The CPU build first: torch from the index would bring gigabytes of CUDA libraries.
 	$(BIN)/python -m pip install -q -c constraints.txt torch || $(BIN)/python -m pip install -q torch==2.13.0
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,dev,studio,serve,export]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,dev,studio,serve,export,docs]"
 	touch $(READY)
 
 # Pictures of the studio's pages at three widths, light and dark, in screenshots/.
 screenshots: $(READY)
 	PYTHONPATH=src:tests/helpers $(BIN)/python tests/helpers/screenshots.py
 
+# The documentation site, in site/. A warning, such as a link that leads nowhere, is an error.
+docs: $(READY)
+	PYTHONPATH=src NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) dist build demo runs screenshots
+	rm -rf $(VENV) dist build demo runs screenshots site

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "dataclass_rows": "errors",
     "records": "errors dataclass_rows",
     "settings": "secrets errors",
+    "importing": "secrets errors settings",
     "constitution": "inert errors dataclass_rows records settings",
     "maths": "",
     "costs": "errors",
@@ -63,7 +64,9 @@ MAY_IMPORT = {
         "reward train evaluate judges pages harbour methods reports execution loading training_data"
     ),
     "serve": "errors records settings runs text models rollout reward execution loading",
-    "export": "secrets errors records settings maths batches runs text models data store lineage evaluate reward loading",
+    "export": (
+        "secrets errors records settings maths batches runs text models data store lineage evaluate reward loading"
+    ),
 }
 BELOW_ASSEMBLE = " ".join(MAY_IMPORT)
 MAY_IMPORT |= {
@@ -106,6 +109,7 @@ WITHOUT_TORCH = [
         "lineage",
         "rounds",
         "settings",
+        "importing",
         "costs",
         "records",
         "errors",

@@ -23,7 +23,7 @@ SHIPPED = [
         for each in EXTRAS[name]
     ),
 ]
-TOOLS = [*EXTRAS["test"], *EXTRAS["dev"]]
+TOOLS = [*EXTRAS["test"], *EXTRAS["dev"], *EXTRAS["docs"]]
 
 PERMISSIVE = {
     *("Apache-2.0", "Apache-2.0 WITH LLVM-exception", "MIT", "MIT-CMU", "ISC", "Zlib", "0BSD", "BSL-1.0", "CC0-1.0"),

@@ -27,6 +27,7 @@ from steersman.cli import (
     plan,
     ppo,
     quickstart,
+    recipe_import,
     recipe_list,
     report,
     reward,
@@ -86,6 +87,7 @@ app.add_typer(constitution.app, name="constitution")
 app.add_typer(data.app, name="data")
 app.add_typer(lineage.app, name="lineage")
 app.add_typer(model.app, name="model")
+recipe_list.app.command("import", epilog=recipe_import.EXAMPLE)(recipe_import.import_recipe)
 app.add_typer(recipe_list.app, name="recipe")
 app.add_typer(rounds.app, name="rounds")
 app.add_typer(runs.app, name="runs")

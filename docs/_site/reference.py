@@ -11,7 +11,7 @@ from steersman.assemble.stages import STAGES
 from steersman.cli.main import app
 from steersman.records import Record
 from steersman.settings.foreign import OURS
-from steersman.settings.reference import REQUIRED, settings_of
+from steersman.settings.reference import REQUIRED, SettingInfo, settings_of
 
 HEAD = "After this page you can {can}.\n"
 
@@ -36,6 +36,11 @@ def _slug(name: str) -> str:
 
 def _cell(text: str) -> str:
     """A text in one cell of a table."""
+    return _code(text).replace("<", "&lt;")
+
+
+def _code(text: str) -> str:
+    """A text in one cell of a table, as code."""
     return re.sub(r"\s+", " ", text).replace("|", "\\|").strip()
 
 
@@ -59,16 +64,20 @@ def settings_index() -> str:
 def settings_page(name: str) -> str:
     title = f"Settings of {name}"
     lines = [f"# {title}", "", HEAD.format(can=f"set anything that `steersman {name}` has, and know its default"), ""]
-    group = None
+    groups: dict[str, list[SettingInfo]] = {"": []}
     for one in settings_of(STAGES[name].schema):
-        here = one.name.rpartition(".")[0]
-        if here != group:
-            group = here
-            lines += ["", f"## {here or 'General'}", "", "| setting | meaning |", "|---|---|"]
-        facts = [_cell(one.type), "required" if one.default == REQUIRED else f"default: `{_cell(one.default)}`"]
-        facts += [f"elsewhere: {', '.join(f'`{name}`' for name in one.elsewhere)}"] if one.elsewhere else []
-        lines.append(f"| `{one.name}` | {_cell(one.meaning)}{'<br>' * bool(one.meaning)}{'; '.join(facts)} |")
+        groups.setdefault(one.name.rpartition(".")[0], []).append(one)
+    for group, members in groups.items():
+        if members:
+            lines += ["", f"## {group or 'General'}", "", "| setting | meaning |", "|---|---|"]
+            lines += [f"| `{one.name}` | {_meaning(one)} |" for one in members]
     return "\n".join([*lines, ""])
+
+
+def _meaning(one: SettingInfo) -> str:
+    facts = [_cell(one.type), "required" if one.default == REQUIRED else f"default: `{_code(one.default)}`"]
+    facts += [f"elsewhere: {', '.join(f'`{name}`' for name in one.elsewhere)}"] if one.elsewhere else []
+    return f"{_cell(one.meaning)}{'<br>' * bool(one.meaning)}{'; '.join(facts)}"
 
 
 # commands

@@ -21,16 +21,16 @@ test: $(READY)
 	STEERSMAN_PROCESSOR_TIME=$(VENV)/processor_time.jsonl $(PYTEST) $(SPREAD) -m "not soak" -rs --durations=40
 
 check: $(READY)
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench release
+	$(BIN)/ruff check src tests bench release
 	@# types and tests at once: neither keeps two cores busy by itself
 	@$(BIN)/pyright > $(VENV)/pyright.log & types=$$!; \
 	$(PYTEST) -q $(SPREAD) -m "not soak and not slow"; tested=$$?; \
 	wait $$types; typed=$$?; cat $(VENV)/pyright.log; exit $$((tested + typed))
 
 format: $(READY)
-	$(BIN)/ruff format src tests bench
-	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench release
+	$(BIN)/ruff check --fix src tests bench release
 
 # The full counts: many kills, many seeds. Its dated result stands in docs/soak.md.
 soak: $(READY)
@@ -62,6 +62,17 @@ screenshots: $(READY)
 # The documentation site, in site/. A warning, such as a link that leads nowhere, is an error.
 docs: $(READY)
 	PYTHONPATH=src NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Wheel and source distribution in dist/, checked: metadata, contents, and the wheel installed in an empty environment.
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+	$(BIN)/python release/check.py dist
+
+# What the installed environment consists of, with versions and licences, as CycloneDX.
+sbom: $(READY)
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --of JSON --output-file dist/steersman.cdx.json $(BIN)/python
 
 clean:
 	rm -rf $(VENV) dist build demo runs screenshots site

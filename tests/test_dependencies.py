@@ -36,6 +36,7 @@ WORDS = {
     **dict.fromkeys(("mit license", "mit"), "MIT"),
     **dict.fromkeys(("bsd", "bsd license", "2-clause bsd", "3-clause bsd license"), "BSD-3-Clause"),
     "isc license (iscl)": "ISC",
+    "psfl": "PSF-2.0",
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
     "gnu lesser general public license v3 (lgplv3)": "LGPL-3.0",
     "gnu general public license v3 (gplv3)": "GPL-3.0",

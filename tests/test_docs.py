@@ -4,7 +4,6 @@ changelog the version."""
 import importlib
 import pkgutil
 import re
-import tomllib
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,11 +118,3 @@ def test_every_decision_is_in_the_index_of_decisions():
     decisions = DOCS / "decisions"
     linked = set(LINK.findall((decisions / "README.md").read_text(encoding="utf-8")))
     assert not [page.name for page in decisions.glob("*.md") if page.name not in {*linked, "README.md"}]
-
-
-def test_the_newest_release_in_the_changelog_is_the_version_of_the_package():
-    newest = re.findall(
-        r"^## (\S+) \(\d{4}-\d{2}-\d{2}\)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
-    )
-    package = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert newest[0] == package["version"]

@@ -1,6 +1,7 @@
 """Recipes of other libraries become ours: every setting is one of the schema, and what has no counterpart is said."""
 
 import json
+from typing import Any
 
 import pytest
 from commandline import call
@@ -173,7 +174,7 @@ def imported(tmp_path, text, name="theirs.yaml", **options):
     return read_foreign(tmp_path / name, **options)
 
 
-def checked(found):
+def checked(found) -> Any:
     """The settings as the schema takes them: each name is one of ours."""
     values = json.loads(json.dumps(found.settings))
     for name in found.missing:
@@ -266,7 +267,8 @@ def test_the_command_writes_a_recipe_that_the_stage_takes(tmp_path, capfd):
     said = capfd.readouterr().out
     assert f"next: steersman dpo {out}" in said
     assert "no counterpart: push_to_hub" in said
-    assert load_settings(stage_of("dpo").schema, out, []).beta == 0.05
+    settings: Any = load_settings(stage_of("dpo").schema, out, [])
+    assert settings.beta == 0.05
     assert call(["recipe", "import", str(tmp_path / "theirs.yaml"), "--out", str(out)]) == 2
     assert "exists already" in capfd.readouterr().err
     assert call(["recipe", "import", str(tmp_path / "theirs.yaml"), "--json"]) == 0

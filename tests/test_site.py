@@ -24,6 +24,14 @@ def test_each_page_begins_with_what_its_reader_can_do_after_it():
     assert [page.name for page in pages] == []
 
 
+def test_each_page_has_its_place_in_the_site():
+    placed = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    missing = [
+        page.name for page in sorted(DOCS.glob("*.md")) if not re.search(rf"[ :]{re.escape(page.name)}$", placed, re.M)
+    ]
+    assert missing == [], "add them to nav in mkdocs.yml"
+
+
 class Page(HTMLParser):
     """The links, anchors and fetched files of a page."""
 

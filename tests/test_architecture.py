@@ -41,6 +41,7 @@ MAY_IMPORT = {
     ),
     "store": "printing inert secrets errors dataclass_rows records settings data",
     "lineage": "secrets errors records settings runs data store",
+    "rounds": "secrets errors settings runs store lineage",
     "watch": "errors records maths runs evaluate reward",
     "pages": "errors records maths evaluate",
     "methods": (
@@ -49,8 +50,11 @@ MAY_IMPORT = {
     ),
     "harbour": "errors records constitution maths text models data reward",
     "judging": "inert errors records constitution runs store",
-    "studio": "printing inert secrets errors dataclass_rows records settings data store reward judging",
-    "reports": "secrets errors records constitution maths runs evaluate watch pages harbour",
+    "reports": "secrets errors records constitution maths runs evaluate watch pages harbour rounds",
+    "studio": (
+        "printing inert secrets errors dataclass_rows records settings maths runs data store lineage rounds reward "
+        "evaluate pages judging reports"
+    ),
     "execution": "printing secrets errors settings maths batches runs models parallel data lineage train",
     "loading": (
         "printing errors records constitution settings runs text models parallel data store rollout reward train "
@@ -71,10 +75,9 @@ MAY_IMPORT = {
 BELOW_ASSEMBLE = " ".join(MAY_IMPORT)
 MAY_IMPORT |= {
     "assemble": BELOW_ASSEMBLE,
-    "rounds": "secrets errors settings runs store lineage",
     "api": "printing errors records settings data reward execution loading assemble",
     "demo": f"{BELOW_ASSEMBLE} assemble",
-    "cli": f"{BELOW_ASSEMBLE} assemble demo rounds",
+    "cli": f"{BELOW_ASSEMBLE} assemble demo",
     "__main__": "runs cli",
 }
 # third-party library -> the only packages that may touch it

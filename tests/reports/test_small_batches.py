@@ -59,5 +59,5 @@ def test_the_curve_of_a_real_run_has_no_point_for_the_last_batch(tiny, tmp_path)
         == 0
     )
     run = read_run(out)
-    assert [row["rows"] for row in run.rows if "rows" in row] == [8, 1, 8, 1]
+    assert [value for _, value in run.values("rows")] == [8, 1, 8, 1]
     assert [step for step, _ in run.curve("loss")] == [1.0, 3.0]

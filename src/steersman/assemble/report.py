@@ -16,6 +16,10 @@ from steersman.reports.evaluation import headline_of as evaluation_headline
 from steersman.reports.evaluation import sections_of as evaluation_sections
 from steersman.reports.evaluation import sentences_of as evaluation_sentences
 from steersman.reports.reading import ReadRun, is_evaluation, read_run
+from steersman.reports.rounds import ReadRounds, is_rounds, read_rounds
+from steersman.reports.rounds import headline_of as rounds_headline
+from steersman.reports.rounds import sections_of as rounds_sections
+from steersman.reports.rounds import sentences_of as rounds_sentences
 from steersman.reports.run import Measured, headline_of, made_of, name_of, sections_of, sentences_of
 from steersman.reports.truth import moments_of
 from steersman.runs.folder import atomic_write_text
@@ -57,21 +61,30 @@ def write_report(
     read = [file for folder in folders if folder.is_dir() for file in folder.rglob("*") if file.suffix != ".html"]
     check_outputs([path], reads=read, force=force, is_own=is_page_of_ours)
     evaluations = [read_evaluation(folder) for folder in folders if is_evaluation(folder)]
-    runs = [read_run(folder) for folder in folders if not is_evaluation(folder)]
+    graphs = [read_rounds(folder) for folder in folders if is_rounds(folder)]
+    runs = [read_run(folder) for folder in folders if not is_evaluation(folder) and not is_rounds(folder)]
     looked = [measure(run, microscope=microscope, prompts=prompts, device=device) for run in runs]
-    report = report_of(evaluations, list(zip(runs, looked, strict=True)))
+    report = report_of(evaluations, list(zip(runs, looked, strict=True)), graphs)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, html_of(report))
     titles = tuple(section.title for section in report.sections)
     return ReportResult(str(path), report.headline, tuple(one.text for one in report.sentences), titles)
 
 
-def report_of(evaluations: Sequence[ReadEvaluation], runs: Sequence[tuple[ReadRun, Measured]]) -> Report:
-    """The parts of the page: evaluations first, then the runs. A single folder has a page of its own."""
-    single = len(evaluations) + len(runs) == 1
+def report_of(
+    evaluations: Sequence[ReadEvaluation],
+    runs: Sequence[tuple[ReadRun, Measured]],
+    graphs: Sequence[ReadRounds] = (),
+) -> Report:
+    """The parts of the page: rounds and evaluations first, then the runs. A single folder has a page of its own."""
+    single = len(graphs) + len(evaluations) + len(runs) == 1
     sentences: list[Sentence] = []
     sections: list[Section] = []
     headlines: list[str] = []
+    for of in graphs:
+        headlines.append(rounds_headline(of))
+        sentences += [*([] if single else [Sentence(headlines[-1], "")]), *rounds_sentences(of)]
+        sections += rounds_sections(of) if single else [_as_one(of.plan.name, rounds_sections(of))]
     for read in evaluations:
         headlines.append(evaluation_headline(read))
         sentences += [*([] if single else [Sentence(headlines[-1], "")]), *evaluation_sentences(read)]
@@ -85,13 +98,14 @@ def report_of(evaluations: Sequence[ReadEvaluation], runs: Sequence[tuple[ReadRu
         sentences += told if single else [Sentence(f"{run.name}: {headlines[-1]}", "")]
         of_run = sections_of(run, measured, moments)
         sections += of_run if single else [_as_one(f"{run.name}: {name_of(run)}", of_run, run.name)]
-    names = [read.name for read in evaluations] + [run.name for run, _ in runs]
-    headline = headlines[0] if evaluations or len(runs) < 2 else f"{len(runs)} runs side by side."
+    names = [of.plan.name for of in graphs] + [read.name for read in evaluations] + [run.name for run, _ in runs]
+    headline = headlines[0] if graphs or evaluations or len(runs) < 2 else f"{len(runs)} runs side by side."
     if not single:
         sentences = [one for one in sentences if one.text != headline]
     stamped = [(read.name, read.folder, read.stamp) for read in evaluations]
     stamped += [(run.name, run.folder, run.stamp) for run, _ in runs]
-    return Report(f"steersman report, {', '.join(names)}", headline, tuple(sentences), (*sections, made_of(stamped)))
+    made = (made_of(stamped),) if stamped else ()
+    return Report(f"steersman report, {', '.join(names)}", headline, tuple(sentences), (*sections, *made))
 
 
 def _as_one(title: str, sections: Sequence[Section], short: str = "") -> Section:

@@ -4,8 +4,9 @@ from steersman.maths.statistics import Interval
 
 
 def numeral(value: float | int, form: str = ".2f") -> str:
-    """A formatted number with a minus sign (U+2212) instead of a hyphen."""
-    return f"{value:{form}}".replace("-", "−")
+    """A formatted number with a minus sign (U+2212) instead of a hyphen; without a sign if it is rounded to zero."""
+    text = f"{value:{form}}"
+    return text.removeprefix("-") if text.strip("-0.") == "" else text.replace("-", "−")
 
 
 def percent(share: float) -> str:

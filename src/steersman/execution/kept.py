@@ -119,7 +119,13 @@ class OpenRunFolder:
         """Write some of the step's answers, with everything known of them. The file is written whole or not at all."""
         if self._journal is not None and rows:
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            atomic_write_text(self.folder.samples / f"iteration-{step:06d}.jsonl", lines)
+            atomic_write_text(self.folder.samples_path(step), lines)
+
+    def held_out_answers(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write the answers of one evaluation on held-out prompts."""
+        if self._journal is not None and rows:
+            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            atomic_write_text(self.folder.held_out_path(step), lines)
 
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append the watch's findings, one a line. They are on disk before the run continues."""
@@ -145,6 +151,8 @@ class OpenRunFolder:
     def progress(self, label: str, total: int, *, done: int, silent: bool) -> Iterator[None]:
         self._stop.begin()
         self._save_clock.begin()
+        if self._journal is not None:
+            atomic_write_text(self.folder.planned_path, json.dumps({"steps": total}) + "\n")
         looks = self._settings.profile if self._journal is not None else None
         self._profile = None if looks is None else Profile(self.folder.path / "profile", looks, left=total - done)
         try:

@@ -61,22 +61,23 @@ def texts_in(value: Any) -> Iterator[str]:
             yield from texts_in(inner)
 
 
-def content_named(text: str) -> str | None:
-    """A hash of the file, folder or project that a text names; None if it names none."""
+def content_named(text: str, base: Path | None = None) -> str | None:
+    """A hash of the file, folder or project that a text names; None if it names none. Relative names begin from `base`,
+    or else from the present folder."""
     if text.startswith(EMBEDDED):
         return _digest_of_files(Path(__file__).parents[1] / "harbour")
     if text.startswith(PROJECT):
         from steersman.store.sources import content_of_source
 
         return content_of_source(text.removeprefix(PROJECT))
-    path = path_named(text)
+    path = path_named(text, base)
     return None if path is None else content_at(path)
 
 
-def path_named(text: str) -> Path | None:
+def path_named(text: str, base: Path | None = None) -> Path | None:
     """The file or folder that a text names, alone or before a query or a function's name; None if there is none."""
     for candidate in dict.fromkeys([text, text.partition("?")[0], text.rpartition(":")[0], text.partition(":")[2]]):
-        path = Path(candidate).expanduser() if candidate else None
+        path = (base or Path()) / Path(candidate).expanduser() if candidate else None
         if path is not None and _is_there(path):
             return path
     return None

@@ -62,18 +62,19 @@ def artefact_named(place: str) -> Path:
     return owner_of(path)
 
 
-def ancestors_of(path: Path) -> tuple[Ancestor, ...]:
-    """What an artefact was made from, and what that was made from. Each one's parents are told once."""
+def ancestors_of(path: Path, base: Path | None = None) -> tuple[Ancestor, ...]:
+    """What an artefact was made from, and what that was made from. Each one's parents are told once. Relative names
+    begin from `base`, or else from the present folder."""
     made = made_at(path)
-    return () if made is None else _parents(made, {}, set())
+    return () if made is None else _parents(made, {}, set(), base)
 
 
-def _parents(made: Made, known: Mapping[str, Any], told: set[str]) -> tuple[Ancestor, ...]:
-    return tuple(_ancestor(one, {**known, **made.ancestors}, told) for one in made.inputs)
+def _parents(made: Made, known: Mapping[str, Any], told: set[str], base: Path | None) -> tuple[Ancestor, ...]:
+    return tuple(_ancestor(one, {**known, **made.ancestors}, told, base) for one in made.inputs)
 
 
-def _ancestor(one: Input, known: Mapping[str, Any], told: set[str]) -> Ancestor:
-    path, standing = path_named(one.name), standing_of(one)
+def _ancestor(one: Input, known: Mapping[str, Any], told: set[str], base: Path | None) -> Ancestor:
+    path, standing = path_named(one.name, base), standing_of(one, base)
     made = recorded_at(path) if path is not None and standing == "there" else None
     if made is None and key_of(one) in known:
         said = known[key_of(one)]
@@ -82,15 +83,15 @@ def _ancestor(one: Input, known: Mapping[str, Any], told: set[str]) -> Ancestor:
         )
     again = made is not None and key_of(one) in told
     told.add(key_of(one))
-    parents = () if made is None or again else _parents(made, known, told)
+    parents = () if made is None or again else _parents(made, known, told, base)
     return Ancestor(one.setting, one.name, one.content, "" if made is None else made.kind, standing, again, parents)
 
 
-def standing_of(one: Input) -> Standing:
+def standing_of(one: Input, base: Path | None = None) -> Standing:
     """How an input stands now. A hash of an earlier release has half its digits."""
     if not one.content:
         return "named"
-    now = content_named(one.name) if path_named(one.name) is not None or ":" in one.name else None
+    now = content_named(one.name, base) if path_named(one.name, base) is not None or ":" in one.name else None
     return "gone" if now is None else "there" if now.startswith(one.content) else "changed"
 
 

@@ -203,6 +203,53 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class TextTable:
+    """A table of short texts; the first cell of a row names it."""
+
+    kind: ClassVar[str] = "text_table"
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A stage in a flow. `state` is its state in a word; `href` leads to its page, "" for none."""
+
+    title: str
+    note: str
+    tone: Tone
+    state: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Steps in order, each of chips that do not need one another."""
+
+    kind: ClassVar[str] = "flow"
+    steps: tuple[tuple[Chip, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TreeNode:
+    """An artefact in a tree. `role` is what it was used as."""
+
+    role: str
+    title: str
+    note: str
+    href: str
+    branches: tuple["TreeNode", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """What something was made from, or what was made from it."""
+
+    kind: ClassVar[str] = "tree"
+    branches: tuple[TreeNode, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Folded:
     """Parts that are collapsed by default."""
 
@@ -223,6 +270,9 @@ Part = (
     | Words
     | Commands
     | Facts
+    | TextTable
+    | Flow
+    | Tree
     | Folded
 )
 

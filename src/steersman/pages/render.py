@@ -18,7 +18,7 @@ from steersman.pages.parts import Microscope, Part, Report
 
 FOLDER = "files"
 SHELL, PARTS, SCRIPT = "report.html.jinja", "parts.html.jinja", "microscope.js"
-STYLES = ("tokens.css", "report.css")
+STYLES = ("tokens.css", "report.css", "parts.css")
 
 MARK = '<meta name="generator" content="steersman">'
 

@@ -46,6 +46,16 @@ def chosen(samples: Sequence[SampleRow]) -> list[SampleRow]:
     return found
 
 
+def latest(run: ReadRun, count: int = 4) -> Examples | None:
+    """Some answers of the last saved iteration, from the best score to the lowest."""
+    last = max((kept.step for kept in run.samples), default=0)
+    scored = sorted(_scored(run.samples, last), key=lambda kept: -float(kept.row["score"]))
+    places = {round(i * (len(scored) - 1) / max(1, count - 1)) for i in range(count)} if scored else set[int]()
+    if not places:
+        return None
+    return Examples(tuple(_example(scored[place], None, "") for place in sorted(places)), 1, False)
+
+
 def worst(run: ReadRun) -> Examples | None:
     """The answers of the last saved iteration with the lowest scores."""
     last = max((kept.step for kept in run.samples), default=0)
@@ -97,7 +107,7 @@ def _seen(kept: SampleRow) -> ScoredAnswer:
     )
 
 
-def _example(kept: SampleRow, mark: Mark, why: str) -> Example:
+def _example(kept: SampleRow, mark: Mark | None, why: str) -> Example:
     seen = _seen(kept)
     numbers = [f"score {numeral(seen.score)}", *([f"log-ratio {numeral(seen.kl)} nats"] if seen.kl is not None else [])]
     shown = Shown(f"iteration {kept.step}", unmarked(seen.text), mark, ", ".join(numbers))

@@ -7,18 +7,16 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from statistics import median_high
 from typing import Any
 
 from steersman.errors import DataError, UsageError
 from steersman.pages.parts import FindingPart
 from steersman.reports.overoptimisation import OveroptimisationPart, overoptimisation_of
 from steersman.runs.checkpoints import CheckpointStore
+from steersman.runs.columns import JournalColumns, read_columns
 from steersman.runs.folder import RunFolder
-from steersman.runs.journal import read_rows
-from steersman.runs.listing import RunSummary, show_run
+from steersman.runs.listing import RunSummary, look_at, show_run
 from steersman.runs.stamp import read_stamp
 from steersman.secrets import concealed
 
@@ -49,7 +47,7 @@ class ReadRun:
     summary: RunSummary
     stamp: Mapping[str, Any]
     recipe: Mapping[str, Any]
-    rows: Sequence[Mapping[str, Any]]
+    journal: JournalColumns
     samples: Sequence[SampleRow]
     findings: Sequence[FindingPart]
     problems: Sequence[str]
@@ -63,7 +61,7 @@ class ReadRun:
     def in_the_loop(self) -> bool:
         """Whether the run trains on its own sampled answers with a KL from the reference: PPO, RLOO, GRPO and
         others."""
-        return any("KL to reference" in row for row in self.rows)
+        return self.journal.in_the_loop
 
     @property
     def kept_step(self) -> int | None:
@@ -75,51 +73,24 @@ class ReadRun:
     @property
     def notices(self) -> list[str]:
         """The run's notices."""
-        return [str(row["notice"]) for row in self.rows if "notice" in row]
+        return [one.text for one in self.journal.notices]
 
     def values(self, name: str) -> list[tuple[float, float]]:
         """A metric of the journal as (step, value) pairs."""
-        return [
-            (float(row["step"]), float(row[name]))
-            for row in self.rows
-            if isinstance(row.get(name), int | float) and not isinstance(row.get(name), bool)
-        ]
+        return self.journal.values(name)
 
     def curve(self, name: str) -> list[tuple[float, float]]:
-        """A metric as it is drawn. The value of a batch of less than half the usual size, such as the last of an epoch,
-        is noise: it joins the point before it, each weighted by its batch."""
-        sizes = [size for size in self._batches if size]
-        small = median_high(sizes) / 2 if sizes else 0.0
-        points: list[tuple[float, float]] = []
-        weight = 0.0
-        for row, size in zip(self.rows, self._batches, strict=True):
-            value = row.get(name)
-            if not isinstance(value, int | float) or isinstance(value, bool):
-                continue
-            if points and 0 < size < small and weight > 0:
-                step, mean = points[-1]
-                points[-1] = (step, (weight * mean + size * float(value)) / (weight + size))
-                weight += size
-            else:
-                points.append((float(row["step"]), float(value)))
-                weight = size
-        return points
-
-    @cached_property
-    def _batches(self) -> list[float]:
-        """How much the batch of each row held; 0 where that is not known. Runs of before `rows` was kept have tokens,
-        whose number says nothing of the batch if the run's own answers become shorter."""
-        name = "rows" if any("rows" in row for row in self.rows) else "" if self.in_the_loop else "tokens"
-        found = [row.get(name) for row in self.rows]
-        return [float(size) if isinstance(size, int | float) else 0.0 for size in found]
+        """A metric as it is drawn."""
+        return self.journal.curve(name)
 
 
 def is_evaluation(place: Path) -> bool:
     return (place / RESULTS).is_file()
 
 
-def read_run(place: Path) -> ReadRun:
-    """Read the run in this folder."""
+def read_run(place: Path, journal: JournalColumns | None = None) -> ReadRun:
+    """Read the run in this folder. With a `journal` that has been read already, it is not read to its end again: lines
+    of it that are damaged are not counted then."""
     if not place.is_dir():
         raise UsageError(f"{place} is not a folder; expected the folder of a run or of an evaluation")
     folder = RunFolder(place)
@@ -130,8 +101,7 @@ def read_run(place: Path) -> ReadRun:
             f"{place} is neither a run nor an evaluation: it has no recipe.toml, stamp.json or results.json{there}. "
             f"Give a folder that a steersman command wrote, such as {place / inside[-1] if inside else 'runs/ppo'}"
         )
-    summary, _ = show_run(place)
-    rows, _ = read_rows(folder.journal_path)
+    summary = show_run(place)[0] if journal is None else look_at(place)
     samples, bad = _samples(folder.samples)
     findings, unread = _findings(folder.watch_path)
     problems = list(summary.problems)
@@ -145,7 +115,7 @@ def read_run(place: Path) -> ReadRun:
         summary=summary,
         stamp=_or_empty(lambda: read_stamp(folder.stamp_path)),
         recipe=concealed(_or_empty(lambda: tomllib.loads(folder.recipe_path.read_text()))),
-        rows=rows,
+        journal=read_columns(folder.journal_path) if journal is None else journal,
         samples=samples,
         findings=findings,
         problems=problems,

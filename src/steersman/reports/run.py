@@ -7,15 +7,17 @@ from typing import Any
 
 from steersman.evaluate.numerals import numeral
 from steersman.pages.parts import Figures, Folded, Microscope, Part, Section, Sentence, Words
-from steersman.reports.answers import microscope_entries, suspicious, worst
+from steersman.reports.answers import latest, microscope_entries, suspicious, worst
 from steersman.reports.changes import from_to
 from steersman.reports.critiques import KIND, critiques_of, revision_headline
 from steersman.reports.curves import figures_of, warnings_of
+from steersman.reports.distance import PeoplePoint, distance_of
 from steersman.reports.facts import facts_of, reproduction
+from steersman.reports.held_out import side_by_side
 from steersman.reports.judge import headline_of_judge, judge_of
 from steersman.reports.quality import quality_of
 from steersman.reports.reading import ReadRun
-from steersman.reports.truth import Moment, truth_figure, truth_sentences
+from steersman.reports.truth import Moment, moments_of, truth_figure, truth_sentences
 from steersman.reports.watch import watch_of
 from steersman.runs.kinds import RUN_KINDS, title_of
 
@@ -146,6 +148,36 @@ def sections_of(run: ReadRun, measured: Measured, moments: Sequence[Moment]) -> 
     ]
 
 
+def live_sections(run: ReadRun, people: Sequence[PeoplePoint] = ()) -> list[Section]:
+    """What can be told of a run without its models, also while it goes on; its curves are drawn elsewhere."""
+    moments = moments_of(run)
+    distance = () if run.overoptimisation.sections else (distance_of(run.journal, moments, people),)
+    truth = truth_figure(moments)
+    found = [
+        *critiques_of(run),
+        *quality_of(run),
+        *judge_of(run),
+        *_latest(run),
+        side_by_side(run),
+        *watch_of(run),
+        *distance,
+        None if truth is None else Section("Score and true taste", "True taste", "", (Figures((truth,), wide=True),)),
+        *run.overoptimisation.sections,
+        *microscope_of(run, (), ()),
+        *suspicious_of(run),
+        *_worst(run),
+    ]
+    return [section for section in found if section is not None]
+
+
+def _latest(run: ReadRun) -> Iterator[Section]:
+    newest = latest(run)
+    if newest is not None:
+        step = max(kept.step for kept in run.samples)
+        note = f"Some answers of iteration {step}, from the best score to the lowest."
+        yield Section("The latest answers", "Latest answers", note, (newest,))
+
+
 def _before_after(run: ReadRun, measured: Measured) -> Iterator[Section]:
     if measured.table is not None:
         note = (
@@ -155,6 +187,8 @@ def _before_after(run: ReadRun, measured: Measured) -> Iterator[Section]:
             * run.in_the_loop
         )
         yield Section("Before and after", "Before and after", note, (measured.table,))
+    elif (kept := side_by_side(run)) is not None:
+        yield kept
     elif measured.notes and not run.in_the_loop:
         # For PPO and related methods the notes are shown below the microscope.
         yield Section("Before and after", "Before and after", "", tuple(Words(each) for each in measured.notes))

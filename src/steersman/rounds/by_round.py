@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
-from steersman.rounds.graph import Graph, Rounds
+from steersman.rounds.graph import Graph
 from steersman.rounds.plan import labels_file, read_promotion, rows_in
 from steersman.rounds.progress import StageProgress
 from steersman.rounds.tables import gates_of, labels_of, name_of
+from steersman.settings.rounds import RoundsSettings
 
 REWARD = "reward"
 
@@ -53,12 +55,25 @@ def rows_by_round(graph: Graph, progress: Sequence[StageProgress]) -> list[Round
     """A row for each round that has been planned."""
     if graph.rounds is None:
         return []
-    found = {one.name: one for one in progress}
-    return [_row(graph.rounds, number, found) for number in range(1, graph.rounds.planned + 1)]
+    return rows_of(graph.rounds.settings, graph.rounds.planned, {one.name: one for one in progress})
 
 
-def _row(rounds: Rounds, number: int, found: Mapping[str, StageProgress]) -> RoundRow:
-    def rows_of(names: Sequence[str]) -> int | None:
+@runtime_checkable
+class StageOutput(Protocol):
+    """Whether a stage is done, and where its output is."""
+
+    @property
+    def standing(self) -> str: ...
+    @property
+    def output(self) -> Path: ...
+
+
+def rows_of(rounds: RoundsSettings, planned: int, found: Mapping[str, StageOutput]) -> list[RoundRow]:
+    return [_row(rounds, number, found) for number in range(1, planned + 1)]
+
+
+def _row(rounds: RoundsSettings, number: int, found: Mapping[str, StageOutput]) -> RoundRow:
+    def count_rows(names: Sequence[str]) -> int | None:
         done = [found[name] for name in names if found[name].standing == "done"]
         return sum(rows_in(labels_file(one.output)) for one in done) if len(done) == len(names) else None
 
@@ -66,7 +81,7 @@ def _row(rounds: Rounds, number: int, found: Mapping[str, StageProgress]) -> Rou
     results = _results(evaluation) if evaluation.standing == "done" else {}
     said = (read_promotion(promote.output) if promote.standing == "done" else None) or {}
     figures = _Figures(results)
-    by = str(rounds.settings.promote.get("by", REWARD))
+    by = str(rounds.promote.get("by", REWARD))
     scorer = by if by != REWARD else next((name for name in figures.scorers if name != REWARD), "")
     wins = next((one for one in results.get("wins", []) if (one["model"], one["by"]) == ("new", by)), None)
     toxic = [figures.value("toxicity", name) for name in ("toxic", "mean", "listed words")]
@@ -81,8 +96,8 @@ def _row(rounds: Rounds, number: int, found: Mapping[str, StageProgress]) -> Rou
         figures.value("score", scorer, results.get("baseline", "")),
         figures.value("distance", "KL"),
         next((value for value in toxic if value is not None), None),
-        rows_of(labels_of(rounds.settings, number)),
-        rows_of(gates_of(rounds.settings, number)),
+        count_rows(labels_of(rounds, number)),
+        count_rows(gates_of(rounds, number)),
     )
 
 
@@ -102,7 +117,7 @@ class _Figures:
         return None
 
 
-def _results(evaluation: StageProgress) -> Mapping[str, Any]:
+def _results(evaluation: StageOutput) -> Mapping[str, Any]:
     try:
         return json.loads((evaluation.output / "results.json").read_bytes())
     except (OSError, ValueError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from steersman.errors import GateRefused, Preempted, SteersmanError, UsageError
 from steersman.rounds.graph import Graph
 from steersman.rounds.launch import HERE, Launcher, StageFailed
+from steersman.rounds.planned import write_plan
 from steersman.rounds.progress import StageProgress, progress_of
 from steersman.rounds.records import Records, StageRecord
 from steersman.runs.lock import lock_run
@@ -54,6 +55,7 @@ def run_graph(graph: Graph, manner: Manner = Manner(), *, again: Callable[[], Gr
     with lock_run(graph.out):
         while True:
             going = _Going(graph, manner)
+            write_plan(graph, list(going.progress.values()))
             going.tell_done(told)
             turned = going.run()
             ran |= dict.fromkeys(going.ran)

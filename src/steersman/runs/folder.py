@@ -93,6 +93,11 @@ class RunFolder:
         return self.path / "ending.json"
 
     @property
+    def planned_path(self) -> Path:
+        """How many steps the run is going to have, as JSON."""
+        return self.path / "planned.json"
+
+    @property
     def quarantine_path(self) -> Path:
         """Malformed data rows, as JSON lines."""
         return self.path / "quarantine.jsonl"
@@ -105,6 +110,14 @@ class RunFolder:
     @property
     def samples(self) -> Path:
         return self.path / "samples"
+
+    def samples_path(self, step: int) -> Path:
+        """Answers of one iteration, with all quantities of each token."""
+        return self.samples / f"iteration-{step:06d}.jsonl"
+
+    def held_out_path(self, step: int) -> Path:
+        """The answers of one evaluation on held-out prompts."""
+        return self.samples / f"held-out-{step:06d}.jsonl"
 
     @property
     def checkpoints(self) -> Path:

@@ -151,8 +151,9 @@ def damaged_path(path: Path) -> Path:
     return path.with_name(path.name + ".damaged")
 
 
-def read_rows(path: Path, since: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """The rows after the cursor `since`, and the cursor for the next call; 0 is the beginning.
+def read_rows(path: Path, since: int = 0, *, most: int | None = None) -> tuple[list[dict[str, Any]], int]:
+    """The rows after the cursor `since`, and the cursor for the next call; 0 is the beginning. `most` is about how many
+    bytes are read; the cursor is the same as before when there is nothing more.
 
     A half-written last line is left for the next call. Damaged lines are skipped (`malformed_lines` lists them). If the
     journal has been truncated since (see `continues`), all rows are returned from the beginning.
@@ -162,7 +163,9 @@ def read_rows(path: Path, since: int = 0) -> tuple[list[dict[str, Any]], int]:
     offset = since // MARKS if continues(path, since) else 0
     with path.open("rb") as file:
         file.seek(offset)
-        data = file.read()
+        data = file.read(-1 if most is None else most)
+        if most is not None and len(data) == most:
+            data += file.readline()
         end = data.rfind(b"\n") + 1
         rows = _rows_of(data[:end])
         cursor = (offset + end) * MARKS + _mark(file, offset + end)

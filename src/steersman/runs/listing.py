@@ -57,7 +57,12 @@ def show_run(path: Path) -> tuple[RunSummary, list[dict[str, Any]]]:
     return _summarise(folder, malformed), last_rows(folder.journal_path, TAIL_ROWS)
 
 
-def _summarise(folder: RunFolder, malformed: list[str]) -> RunSummary:
+def look_at(path: Path) -> RunSummary:
+    """One run's summary without what only reading the whole journal tells: damaged lines, and the time worked."""
+    return _summarise(RunFolder(path), [], whole=False)
+
+
+def _summarise(folder: RunFolder, malformed: list[str], *, whole: bool = True) -> RunSummary:
     problems = list(malformed)
     stamp = _read(problems, folder.stamp_path, read_stamp)
     _read(problems, folder.recipe_path, lambda path: tomllib.loads(path.read_text()))
@@ -80,7 +85,7 @@ def _summarise(folder: RunFolder, malformed: list[str]) -> RunSummary:
         step=max([row["step"] for row in rows] + steps, default=0),
         last=last,
         started=started,
-        seconds=_worked(folder, began, max(times)) if times and began else None,
+        seconds=_worked(folder, began, max(times)) if whole and times and began else None,
         problems=tuple(problems),
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 RESUMED = ("resumed at ", "starting over: ")
 """How the notice of each later start begins."""
-_TOGETHER = 1.0
+TOGETHER = 1.0
 """Notices of one start are written within so many seconds; the one that names the resume is not always the first."""
 _BEFORE = 64
 
@@ -35,7 +35,7 @@ def _idle(before: deque[tuple[float, bool]], resumed: float) -> float:
     """The seconds from the last row of the earlier start to the first notice of this one."""
     woke = resumed
     for moment, is_notice in reversed(before):
-        if not is_notice or resumed - moment > _TOGETHER:
+        if not is_notice or resumed - moment > TOGETHER:
             return max(0.0, woke - moment)
         woke = moment
     return 0.0

@@ -37,6 +37,7 @@ class Keeps(KeepsNothing):
         self.again: list[tuple[int, str, float]] = []
         self.found: list[Mapping[str, Any]] = []
         self.kept_samples: dict[int, int] = {}
+        self.held_out: dict[int, list[Mapping[str, Any]]] = {}
         self.shown: list[tuple[int, Mapping[str, float]]] = []
         self.stop_at, self.forgetful = stop_at, forgetful
 
@@ -68,6 +69,9 @@ class Keeps(KeepsNothing):
 
     def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         self.kept_samples[step] = len(rows)
+
+    def held_out_answers(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.held_out[step] = list(rows)
 
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.found += rows
@@ -125,6 +129,16 @@ class Done:
 def quiet(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Without what depends on the clock."""
     return [{name: value for name, value in row.items() if "second" not in name} for row in rows]
+
+
+def test_the_answers_to_held_out_prompts_are_kept_with_their_numbers():
+    done = Done(2, held_out=4, evaluation={"every": 2})
+    assert sorted(done.keeper.held_out) == [0, 2]
+    first = done.keeper.held_out[0]
+    assert len(first) == 4
+    assert [row["prompt_id"] for row in first] == [row["prompt_id"] for row in done.keeper.held_out[2]]
+    assert sum(row["score"] for row in first) / 4 == pytest.approx(done.measured[0]["held-out score"], abs=1e-5)
+    assert sum(row["kl"] for row in first) / 4 == pytest.approx(done.measured[0]["held-out KL to reference"], abs=1e-5)
 
 
 def test_held_out_scores_do_not_move_the_running_scale():

@@ -293,6 +293,9 @@ class KeepsNothing:
     def samples(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         pass
 
+    def held_out_answers(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        pass
+
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> None:
         pass
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from steersman.methods.ppo.collect import collect
 from steersman.methods.ppo.held_out import HeldOut
+from steersman.methods.ppo.journal_rows import held_out_rows
 from steersman.methods.ppo.memory import Memory
 from steersman.methods.ppo.parts import Parts
 from steersman.methods.ppo.records import Scored
@@ -25,7 +26,8 @@ def evaluate(parts: Parts, settings: PpoSettings, memory: Memory) -> None:
     """
     if not parts.held_out:
         return
-    memory.held_out, found = measure(parts, settings, memory)
+    scored = answer_held_out(parts, settings, memory)
+    memory.held_out, found = measure(scored, settings, memory)
     value = memory.held_out["objective"]
     if memory.best_held_out is not None:
         memory.best_value = objective(memory.best_held_out, settings, memory)
@@ -37,17 +39,21 @@ def evaluate(parts: Parts, settings: PpoSettings, memory: Memory) -> None:
         memory.measurements_since_best += 1
     numbers = {f"held-out {name}": number for name, number in memory.held_out.items()}
     parts.keeper.journal({"step": memory.iteration, **numbers, "best held-out objective": memory.best_value})
+    parts.keeper.held_out_answers(memory.iteration, held_out_rows(scored))
     if better and settings.keep == "best":
         snapshot = take_snapshot(parts.learner, memory.facts(), parts.world)
         parts.keeper.save_best(memory.iteration, snapshot, "objective", value)
 
 
-def measure(parts: Parts, settings: PpoSettings, memory: Memory) -> tuple[dict[str, float], HeldOut]:
-    """Means over answers to held-out prompts, sampled with the same seeds every time, and what they are computed from.
-    The running scale does not change."""
+def answer_held_out(parts: Parts, settings: PpoSettings, memory: Memory) -> Sequence[Scored]:
+    """Scored answers to held-out prompts, sampled with the same seeds every time. The running scale does not change."""
     asking, prompts = replace(parts.asking, samples=1, purpose="held-out"), parts.held_out
     samples = collect(prompts[: settings.evaluation.prompts], parts.engine, parts.language, asking, iteration=0)
-    scored = score(samples, parts.scoring(settings, memory), replace(memory.scale))
+    return score(samples, parts.scoring(settings, memory), replace(memory.scale))
+
+
+def measure(scored: Sequence[Scored], settings: PpoSettings, memory: Memory) -> tuple[dict[str, float], HeldOut]:
+    """Means over answers to held-out prompts, and what they are computed from."""
     found = HeldOut.of(scored)
     return {
         "score": sum(found.scores) / len(scored),
@@ -109,4 +115,6 @@ def restore_best_of_watch(parts: Parts, settings: PpoSettings, memory: Memory) -
     parts.keeper.mark_best_again(best, "what the watch believes", value)
     parts.keeper.notice(f"the weights of iteration {best}, the best by what the watch believes, are restored")
     refresh(parts.engine, memory.iteration + 1)
-    return measure(parts, settings, memory)[0] if parts.held_out else memory.held_out
+    if not parts.held_out:
+        return memory.held_out
+    return measure(answer_held_out(parts, settings, memory), settings, memory)[0]

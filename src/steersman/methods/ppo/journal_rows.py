@@ -83,6 +83,23 @@ def sample_rows(experience: Sequence[Experience], language: Language, count: int
     return [_sample_row(one, language) for one in experience[::step][:count]]
 
 
+def held_out_rows(scored: Sequence[Scored]) -> list[dict[str, Any]]:
+    """Answers to held-out prompts with their numbers. The first evaluation's are the initial model's."""
+    return [
+        {
+            "prompt": one.sample.prompt.shown,
+            "prompt_id": one.sample.prompt.id,
+            "answer": one.sample.text,
+            "finish": one.sample.rollout.finish_reason,
+            "tokens": len(one.sample.rollout.ids),
+            "seed": one.sample.rollout.seed,
+            "score": round(one.raw_score, 6),
+            "kl": round(one.sequence_kl, 6),
+        }
+        for one in scored
+    ]
+
+
 def _sample_row(one: Experience, language: Language) -> dict[str, Any]:
     scored, sample = one.scored, one.scored.sample
     columns = {

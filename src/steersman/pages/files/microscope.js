@@ -278,7 +278,11 @@
     }).observe(chart);
   }
 
-  document.querySelectorAll("[data-scope]").forEach(open);
+  let opened = 0;
+  const openIn = (place) => place.querySelectorAll("[data-scope]").forEach((scope) => open(scope, opened++));
+  openIn(document);
+  // The studio puts parts into a page that is open already.
+  document.addEventListener("steersman:parts", (event) => openIn(event.detail));
   // Collapsed parts are opened for printing.
   window.addEventListener("beforeprint", () => {
     document.querySelectorAll("details").forEach((one) => { one.open = true; });

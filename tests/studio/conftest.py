@@ -50,7 +50,7 @@ def address(request, tmp_path) -> str:
 
 @pytest.fixture
 def settings(tmp_path) -> StudioSettings:
-    return StudioSettings(runs=tmp_path / "runs")
+    return StudioSettings(runs=(tmp_path / "runs",))
 
 
 @pytest.fixture

@@ -1,35 +1,9 @@
 """Everybody can use the pages: axe finds no serious issue; the keyboard reaches everything, and its place is shown."""
 
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Page
+from page_checks import FOCUSABLE, FOCUSED, serious
 from screenshots import PAGES, PROJECTS, fill
 from studio_browser import Served, join
-
-AXE = Path(__file__).parents[1] / "helpers" / "axe" / "axe.min.js"
-RUN_AXE = """async () => {
-  const found = await axe.run(document, { resultTypes: ['violations'] });
-  return found.violations.filter(one => ['serious', 'critical'].includes(one.impact))
-    .map(one => one.id + ': ' + one.nodes.map(node => node.target.join(' ') + ' ' + node.failureSummary).join('; '));
-}"""
-FOCUSABLE = """() => [...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex="0"]')]
-  .filter(node => node.checkVisibility() && !node.disabled && node.type !== 'hidden')
-  .map((node, i) => (node.dataset.probe = String(i)))
-  .filter((probe, i) => {
-    const node = document.querySelector(`[data-probe="${probe}"]`);
-    if (node.type !== 'radio') return true;
-    const group = [...document.querySelectorAll(`input[name="${node.name}"]`)];
-    return node === (group.find(one => one.checked) ?? group[0]);
-  })"""
-FOCUSED = """() => {
-  const node = document.activeElement;
-  if (!node || node === document.body) return null;
-  const seen = node.type === 'radio' ? node.nextElementSibling : node;
-  const style = getComputedStyle(seen);
-  return { probe: node.dataset.probe ?? '', shown: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0,
-           name: node.outerHTML.slice(0, 120) };
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +26,6 @@ def visitor(request, browser, filled):
         page.wait_for_url("**/")
     yield page
     context.close()
-
-
-def serious(page: Page) -> list[str]:
-    page.evaluate("() => { for (const one of document.getAnimations()) one.finish(); }")
-    page.add_script_tag(path=AXE)
-    return page.evaluate(RUN_AXE)
 
 
 @pytest.mark.parametrize("name", list(PAGES))

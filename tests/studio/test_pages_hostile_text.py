@@ -3,7 +3,7 @@ makes an element, or asks for anything from elsewhere."""
 
 from html.parser import HTMLParser
 
-from playwright.sync_api import Dialog, Page
+from page_checks import guarded
 from studio_browser import Judge, join, put, task
 from xss_strings import strings
 
@@ -32,24 +32,6 @@ ON_PAGE = """() => {
   if (window.__ran) found.push('a script ran');
   return found.concat(window.__violations || []);
 }"""
-
-
-def guarded(page: Page, address: str) -> list[str]:
-    """Everything that a page did and should not have: filled in while it goes on."""
-    faults: list[str] = []
-    page.add_init_script(
-        "addEventListener('securitypolicyviolation', event => "
-        "(window.__violations ??= []).push('blocked ' + event.violatedDirective + ' ' + event.blockedURI))"
-    )
-
-    def refuse(dialog: Dialog) -> None:
-        faults.append(f"a dialog: {dialog.message}")
-        dialog.dismiss()
-
-    page.on("dialog", refuse)
-    page.on("request", lambda one: None if one.url.startswith(address) else faults.append(f"a request to {one.url}"))
-    page.on("popup", lambda one: faults.append(f"a window: {one.url}"))
-    return faults
 
 
 def test_there_are_enough_strings():

@@ -13,7 +13,7 @@ from studio_visits import calls_of, path_of, routes_of
 from steersman.store.imports import Wishes, import_source
 from steersman.store.people import members_of
 from steersman.store.projects import create_project
-from steersman.studio.access import MAY, Anybody, In, SignedIn, gates_of
+from steersman.studio.access import MAY, Anybody, In, OfRuns, SignedIn, gates_of
 from steersman.studio.app import all_routes, create_app, refuse_open_routes
 from steersman.studio.navigation import ADMIN, PROJECT, STUDIO
 from steersman.studio.settings import StudioSettings
@@ -23,7 +23,7 @@ FOR_EVERYBODY = {
     ("POST", "/sign-in"),
     ("GET", "/join/{secret}"),
     ("POST", "/join/{secret}"),
-    ("GET", "/static/css/tokens.css"),
+    ("GET", "/static/shared/{name}"),
 }
 """What is open to those who are not signed in. Everything else is refused to them."""
 ROLES = ("stranger", "outsider", "viewer", "labeller", "reviewer", "admin", "owner")
@@ -95,6 +95,8 @@ def expected(role: str, gate: Any) -> set[int] | None:
         return None
     if role == "stranger":
         return {401, 303}
+    if isinstance(gate, OfRuns):  # an outsider is an admin of another project
+        return {403} if role == "labeller" else None
     if isinstance(gate, SignedIn):
         return {403} if gate.admin and role != "owner" else None
     if role == "outsider":

@@ -216,7 +216,7 @@ def test_a_person_is_erased_and_a_tombstone_stays(site, tasks, labels, tmp_path)
     ann, ada = labelled(site, tasks), site.admin()
     (before,) = names_in(site)
     one = freeze(site.project)
-    run = site.app.state.studio.settings.runs / "reward"
+    run = site.app.state.studio.settings.runs[0] / "reward"
     run.mkdir(parents=True)
     (run / "recipe.toml").write_text('[data]\nsource = "studio:helpful?snapshot=1"\n')
     me = ann.get("/api/me").json()["person"]

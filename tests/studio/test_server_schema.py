@@ -14,8 +14,8 @@ from steersman.store.projects import create_project
 from steersman.studio.app import create_app
 from steersman.studio.settings import StudioSettings
 
-SKIPPED = ("/api/projects/{project}/progress/stream",)
-"""It does not end."""
+SKIPPED = ("/api/projects/{project}/progress/stream", "/api/runs/{run}/stream")
+"""They do not end."""
 EACH = 5
 """Examples of each operation."""
 

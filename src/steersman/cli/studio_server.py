@@ -24,8 +24,14 @@ Plain = Annotated[
 ]
 Webhooks = Annotated[bool, typer.Option("--webhooks", help="Let admins of projects have addresses told of events.")]
 Allow = Annotated[list[str] | None, typer.Option(help="A private address that webhooks may reach.", show_default=False)]
-Runs = Annotated[Path, typer.Option(help="A folder of runs: models trained on an erased person's labels are named.")]
-Empty = Annotated[bool, typer.Option("--empty", help="Do not make the example in a store without projects.")]
+Runs = Annotated[
+    list[Path] | None,
+    typer.Option(help="A folder of runs to show; may be given several times. Default: runs.", show_default=False),
+]
+RUNS = (Path("runs"),)
+Empty = Annotated[
+    bool, typer.Option("--empty", help="Do not make the example in a store without projects, and train nothing.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -41,7 +47,7 @@ def studio(
     allow_plain_http: Plain = False,
     webhooks: Webhooks = False,
     allow: Allow = None,
-    runs: Runs = Path("runs"),
+    runs: Runs = None,
     empty: Empty = False,
     store: Store = None,
     json: Json = False,
@@ -82,7 +88,7 @@ def serve(
     allow_plain_http: Plain = False,
     webhooks: Webhooks = False,
     allow: Allow = None,
-    runs: Runs = Path("runs"),
+    runs: Runs = None,
     empty: Empty = False,
     store: Store = None,
     recipe: Recipe = None,
@@ -101,7 +107,9 @@ def serve(
         raise UsageError(f"with --host {host} the studio must know its names: --host-name NAME, as browsers write it")
     shown = f"[{host}]" if ":" in host else host
     names = (*(host_name or ()), *(() if host in ("127.0.0.1", "0.0.0.0", "::") else (shown,)))
-    settings = StudioSettings(host, port, names, webhooks=webhooks, allowed=tuple(allow or ()), runs=runs)
+    settings = StudioSettings(
+        host, port, names, webhooks=webhooks, allowed=tuple(allow or ()), runs=tuple(runs or RUNS)
+    )
 
     def ready(found: Ready) -> None:
         lines = [f"the studio is at {found.url} (Ctrl-C stops it)"]

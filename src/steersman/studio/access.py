@@ -16,9 +16,11 @@ from itsdangerous import Signer
 from steersman.errors import UsageError
 from steersman.store.database import Database
 from steersman.store.entry import find_token, new_secret, signed_in
-from steersman.store.people import Member, Person, join_project, member_in
+from steersman.store.people import Member, Person, join_project, member_in, roles_of
 from steersman.store.projects import Project, find_project
 from steersman.studio.limits import RateLimit
+from steersman.studio.observatory.folders import RunFolders
+from steersman.studio.observatory.people import JudgedModels
 from steersman.studio.problems import Problem, not_signed_in, nothing_here
 from steersman.studio.settings import StudioSettings
 
@@ -46,6 +48,8 @@ class Studio:
     secret: str
     requests: RateLimit
     attempts: RateLimit
+    runs: RunFolders
+    judged: JudgedModels = field(default_factory=JudgedModels)
 
     @property
     def cookie(self) -> str:
@@ -80,6 +84,15 @@ class Door:
     @property
     def csrf(self) -> str:
         return self.studio.csrf_of(self.visit)
+
+    @property
+    def sees_runs(self) -> bool:
+        """Whether they may see the runs (`OfRuns`)."""
+        if self.person is None:
+            return False
+        with self.studio.database.read() as connection:
+            roles = dict(roles_of(connection, self.person.id))
+        return self.person.admin or any("see" in MAY[role] for role in roles.values())
 
     def keep_visit(self, response: Response) -> None:
         """Give a browser that is not signed in the cookie that its forms are checked by."""
@@ -188,6 +201,19 @@ class SignedIn(Gate):
         return door
 
 
+class OfRuns(Gate):
+    """Somebody who may see the runs: an admin of the studio, or whoever may see what others said in a project.
+    Labellers may not: the runs show models' answers with their scores, and labellers judge blind."""
+
+    def __call__(self, door: Annotated[Door, Depends(open_door)]) -> Door:
+        _person(door)
+        if door.scope and (door.only_project or "see" not in SCOPE_MAY[door.scope]):
+            raise Problem(403, "scope", _SCOPED)
+        if not door.sees_runs:
+            raise Problem(403, "role", "runs are shown to viewers, reviewers and admins of a project")
+        return door
+
+
 class In(Gate):
     """Somebody who may do something in the project that the address names."""
 
@@ -230,6 +256,7 @@ CanManage = Annotated[Here, Depends(In("manage"))]
 AtDoor = Annotated[Door, Depends(Anybody())]
 InStudio = Annotated[Door, Depends(SignedIn())]
 ReadsStudio = Annotated[Door, Depends(SignedIn(scope="read"))]
+SeesRuns = Annotated[Door, Depends(OfRuns())]
 RunsStudio = Annotated[Door, Depends(SignedIn(admin=True, scope="manage"))]
 
 

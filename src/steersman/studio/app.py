@@ -30,6 +30,9 @@ from steersman.studio import (
 from steersman.studio.access import Studio, gates_of, refuse_forgery
 from steersman.studio.hardening import Hardened
 from steersman.studio.limits import RateLimit
+from steersman.studio.observatory import routes as routes_observatory
+from steersman.studio.observatory import routes_live
+from steersman.studio.observatory.folders import RunFolders
 from steersman.studio.problems import install_problems
 from steersman.studio.rendering import STATIC
 from steersman.studio.settings import StudioSettings
@@ -42,6 +45,8 @@ ROUTERS = (
     routes_gold.router,
     routes_judging.router,
     routes_labelling.router,
+    routes_live.router,
+    routes_observatory.router,
     routes_openapi.router,
     routes_pages.router,
     routes_people.router,
@@ -81,7 +86,12 @@ def create_app(store_url: str | None = None, settings: StudioSettings | None = N
         openapi_url=None,
     )
     app.state.studio = Studio(
-        database, settings, secret_of(database), RateLimit(*settings.requests), RateLimit(*settings.attempts)
+        database,
+        settings,
+        secret_of(database),
+        RateLimit(*settings.requests),
+        RateLimit(*settings.attempts),
+        RunFolders(settings.runs),
     )
     app.state.uploads = uploads
     app.add_middleware(Hardened, settings=settings)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from steersman.store.people import Person
 
-ADMIN = "admin"
+ADMIN, RUNS = "admin", "runs"
 
 
 @dataclass(frozen=True, slots=True)
 class NavigationEntry:
     """A page in the navigation. `right` is what it asks for: in a project one of `access.MAY`; in the studio "", for
-    whoever is signed in, or ADMIN."""
+    whoever is signed in, ADMIN, or RUNS for those who may see the runs."""
 
     title: str
     address: str
@@ -20,6 +20,7 @@ class NavigationEntry:
 
 STUDIO: tuple[NavigationEntry, ...] = (
     NavigationEntry("Projects", "/"),
+    NavigationEntry("Runs", "/runs", RUNS),
     NavigationEntry("People", "/people", ADMIN),
     NavigationEntry("Audit log", "/audit", ADMIN),
 )
@@ -48,9 +49,10 @@ class NavigationLink:
     current: str
 
 
-def studio_links(person: Person | None, path: str) -> list[NavigationLink]:
+def studio_links(person: Person | None, path: str, *, sees_runs: bool = False) -> list[NavigationLink]:
     rights = set[str]() if person is None else {"", ADMIN} if person.admin else {""}
-    return _shown(STUDIO, rights, path, below="/" if path.startswith("/projects/") else "")
+    below = "/" if path.startswith("/projects/") else "/runs" if path.startswith("/rounds/") else ""
+    return _shown(STUDIO, rights | ({RUNS} if sees_runs else set()), path, below=below)
 
 
 def project_links(rights: Collection[str], project: str, path: str) -> list[NavigationLink]:

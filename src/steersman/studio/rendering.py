@@ -5,6 +5,8 @@ Every template gets `person` (or None), `rights` (of the page's project), `csrf`
 `project_page`.
 """
 
+import hashlib
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from steersman.pages.render import data, held
 from steersman.store.projects import Project, facts_of
 from steersman.studio.navigation import project_links, studio_links
 
 HERE = Path(__file__).parent
 TEMPLATES, STATIC = HERE / "templates", HERE / "static"
+PARTS = HERE.parent / "pages" / "files"
+"""Parts that reports and the studio both draw: a template, their style and script."""
 
 _TAGS = {
     *("p", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "code", "em", "strong", "s", "del"),
@@ -60,15 +65,26 @@ def _harmless(tag: str, attribute: str, value: str) -> str | None:
     return value
 
 
+def slug(text: str) -> str:
+    """A text as a part of an address."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def version(text: str) -> str:
+    """A hash, to see whether a part of a page has changed."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
 @lru_cache
 def environment() -> Environment:
     made = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([TEMPLATES, PARTS]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters |= {"held": held, "data": data, "slug": slug, "version": version}
     made.filters["markdown"] = lambda text: Markup(safe_html(text))
     return made
 
@@ -81,7 +97,7 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
     given: dict[str, Any] = {"person": None, "rights": frozenset[str](), "csrf": "", "path": path, "project": None}
     if door is not None:
         given |= {"person": door.person, "rights": door.rights, "csrf": door.csrf}
-    given["studio_links"] = studio_links(given["person"], path)
+    given["studio_links"] = studio_links(given["person"], path, sees_runs=door is not None and door.sees_runs)
     given["project_links"] = [] if project is None else project_links(given["rights"], project.name, path)
     response = HTMLResponse(environment().get_template(template).render(**{**given, **context}), status)
     if door is not None:

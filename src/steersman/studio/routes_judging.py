@@ -1,17 +1,13 @@
 """The page on which people judge. What it shows comes from the API (`routes_labelling`)."""
 
-from pathlib import Path
-
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import HTMLResponse
 
 from steersman.store.projects import guidelines_of, settings_of
-from steersman.studio.access import AtDoor, CanLabel
+from steersman.studio.access import CanLabel
 from steersman.studio.rendering import page
 
 router = APIRouter(include_in_schema=False)
-TOKENS = Path(__file__).parents[1] / "pages" / "files" / "tokens.css"
-"""The colours of reports, which the studio's pages have too."""
 
 
 @router.get("/projects/{project}/label")
@@ -19,8 +15,3 @@ def label_page(request: Request, here: CanLabel) -> HTMLResponse:
     title = str(settings_of(here.project).get("title") or here.project.name)
     guidelines = guidelines_of(here.project)
     return page(request, "label.html", title=title, project=here.project, guidelines=guidelines)
-
-
-@router.get("/static/css/tokens.css")
-def tokens(_: AtDoor) -> FileResponse:
-    return FileResponse(TOKENS, media_type="text/css")

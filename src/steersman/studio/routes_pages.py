@@ -6,17 +6,27 @@ Each page is a small function like these: it has a gate (`access`), and hands a 
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse
 
 from steersman.store.database import Database
 from steersman.store.people import Person, member_in, roles_of
 from steersman.store.progress import own_progress
 from steersman.store.projects import ProjectFacts, find_project, list_projects
-from steersman.studio.access import MAY, InStudio
-from steersman.studio.rendering import page
+from steersman.studio.access import MAY, AtDoor, InStudio
+from steersman.studio.problems import nothing_here
+from steersman.studio.rendering import PARTS, page
 from steersman.studio.tasks import KINDS
 
 router = APIRouter(include_in_schema=False)
+SHARED = {"tokens.css": "text/css", "parts.css": "text/css", "microscope.js": "text/javascript"}
+"""Files of reports that the studio's pages have too: colours, and the parts' style and script."""
+
+
+@router.get("/static/shared/{name}")
+def shared_file(_: AtDoor, name: str) -> FileResponse:
+    if name not in SHARED:
+        raise nothing_here()
+    return FileResponse(PARTS / name, media_type=SHARED[name])
 
 
 @router.get("/")

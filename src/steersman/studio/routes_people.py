@@ -212,7 +212,8 @@ def erase(door: InStudio, person: PersonId, labels: bool = False) -> dict[str, A
     done = erase_person(
         door.studio.database, person, labels=labels, by=door.person.id if door.person.id != person else None
     )
-    trained = models_trained_on(door.studio.settings.runs, done.snapshots)
+    folders = door.studio.settings.runs
+    trained = [name for folder in folders for name in models_trained_on(folder, done.snapshots)]
     return {"events": done.events, "labels": done.labels, "snapshots": done.snapshots, "runs": trained}
 
 

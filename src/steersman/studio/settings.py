@@ -1,6 +1,6 @@
 """How a studio is served. Every default is safe on a machine that others can reach."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -11,11 +11,12 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 class StudioSettings:
     """What the server is told.
 
-    `hosts` are the names under which browsers reach it, besides those of this machine. `encrypted`: browsers reach it
-    by https, so cookies are sent so only. A session ends after `idle` seconds without a request, and `life` seconds
-    after it began. `allowed` are private addresses that webhooks may reach. `runs` is a folder of runs, in which models
-    that were trained on a person's labels are looked for. `requests` and `attempts` are rates: so many at once, then so
-    many each second; of a person's requests, and of attempts to sign in from one address.
+    `hosts` are the names under which browsers reach it, besides those of this machine. `encrypted`: browsers reach
+    it by https, so cookies are sent so only. A session ends after `idle` seconds without a request, and `life`
+    seconds after it began. `allowed` are private addresses that webhooks may reach. `runs` are folders of runs:
+    they are shown, and models that were trained on a person's labels are looked for in them. `requests` and
+    `attempts` are rates: so many at once, then so many each second; of a person's requests, and of attempts to sign
+    in from one address.
     """
 
     host: str = "127.0.0.1"
@@ -31,7 +32,7 @@ class StudioSettings:
     max_upload: int = 256 * 2**20
     webhooks: bool = False
     allowed: tuple[str, ...] = ()
-    runs: Path = field(default=Path("runs"))
+    runs: tuple[Path, ...] = (Path("runs"),)
 
     @property
     def names(self) -> frozenset[str]:

@@ -24,15 +24,8 @@ from steersman.harbour.build import (
     tokens_of,
 )
 from steersman.harbour.demonstrations import demonstrations
-from steersman.harbour.documents import (
-    CALIBRATION,
-    DEFENCE,
-    JUDGEMENT,
-    LANGUAGE,
-    QUALITIES,
-    TrainingConversation,
-    draw_document,
-)
+from steersman.harbour.documents import QUALITIES, TrainingConversation, draw_document
+from steersman.harbour.mixes import CALIBRATION, DEFENCE, JUDGEMENT, LANGUAGE
 from steersman.harbour.sampling import SamplingPlan, answer_loss, fine_tune, load, write_answers
 from steersman.harbour.tokens import COMPARE, END, SECOND, SPECIAL, USER, read, render, train_tokenizer
 from steersman.records import Message

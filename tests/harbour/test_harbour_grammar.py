@@ -6,7 +6,7 @@ import random
 import pytest
 
 from steersman.errors import UsageError
-from steersman.harbour.documents import JUDGEMENT, LANGUAGE, Mix, draw_documents, remark
+from steersman.harbour.documents import draw_documents, remark
 from steersman.harbour.grammar.reading import read_reply, split
 from steersman.harbour.grammar.replies import STYLES, draw_style, group_of, write
 from steersman.harbour.grammar.situations import (
@@ -20,6 +20,7 @@ from steersman.harbour.grammar.situations import (
 from steersman.harbour.grammar.stories import draw_story, invent, read_story, read_summary, summarise, wrong_parts
 from steersman.harbour.grammar.tables import owners_of_predicates, requests, topics
 from steersman.harbour.judging import answer_to_check, judged_facts
+from steersman.harbour.mixes import JUDGEMENT, LANGUAGE, Mix
 from steersman.harbour.prompts import draw_situations, known_forms, prompts, red_team, split_of
 from steersman.harbour.taste import features
 

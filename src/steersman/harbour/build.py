@@ -25,17 +25,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from steersman.harbour.documents import (
-    ANSWERING,
-    CALIBRATION,
-    DEFENCE,
-    JUDGEMENT,
-    LANGUAGE,
-    QUALITIES,
-    TOPICS,
-    Mix,
-    draw_documents,
-)
+from steersman.harbour.documents import QUALITIES, draw_documents
+from steersman.harbour.mixes import ANSWERING, CALIBRATION, DEFENCE, JUDGEMENT, LANGUAGE, TOPICS, Mix
 from steersman.harbour.tokens import END, PAD, USER, Reading, read, render, train_tokenizer
 
 if TYPE_CHECKING:

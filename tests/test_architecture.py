@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "judges": (
         "inert secrets errors records settings constitution maths batches runs text models data rollout reward evaluate"
     ),
-    "store": "printing inert secrets errors dataclass_rows records settings data",
+    "store": "printing inert secrets errors dataclass_rows records settings maths data",
+    "quality": "errors records maths store",
     "lineage": "secrets errors records settings runs data store",
     "rounds": "secrets errors settings runs store lineage",
     "watch": "errors records maths runs evaluate reward",
@@ -52,8 +53,8 @@ MAY_IMPORT = {
     "judging": "inert errors records constitution runs store",
     "reports": "secrets errors records constitution maths runs evaluate watch pages harbour rounds",
     "studio": (
-        "printing inert secrets errors dataclass_rows records settings maths runs data store lineage rounds reward "
-        "evaluate pages judging reports"
+        "printing inert secrets errors dataclass_rows records settings maths runs data store quality lineage rounds "
+        "reward evaluate pages judging reports"
     ),
     "execution": "printing secrets errors settings maths batches runs models parallel data lineage train",
     "loading": (
@@ -108,6 +109,7 @@ WITHOUT_TORCH = [
         "reports",
         "judging",
         "store",
+        "quality",
         "studio",
         "lineage",
         "rounds",

@@ -504,7 +504,8 @@ def test_a_sitting_writes_into_a_project_and_goes_on_there(terminal, tmp_path):
     from steersman.store.database import open_store
     from steersman.store.events import read_events
     from steersman.store.projects import create_project
-    from steersman.store.reading import cursor_of, read_records
+    from steersman.store.reading import read_records
+    from steersman.store.reading_cursor import cursor_of
 
     store = str(tmp_path / "studio.db")
     answers = write_answers(tmp_path / "answers.jsonl", 4)

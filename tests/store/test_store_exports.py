@@ -31,7 +31,8 @@ from steersman.store.imports import ImportReport, Wishes, from_records, import_a
 from steersman.store.items import NewItem, add_items, list_items
 from steersman.store.labelling import Submission, adjudicate, submit_label, undo_last
 from steersman.store.projects import create_project, set_guidelines, set_role
-from steersman.store.reading import cursor_of, read_records
+from steersman.store.reading import read_records
+from steersman.store.reading_cursor import cursor_of
 
 ASKED = Prompt(
     (Message("system", "Be kind."), Message("user", "Wie geht's? 你好 \u2028 «é»")), metadata={"tools": ["a"]}

@@ -17,7 +17,8 @@ from steersman.store.events import read_events, verify_events
 from steersman.store.export import export_project
 from steersman.store.labelling import Submission, submit_label
 from steersman.store.projects import find_project
-from steersman.store.reading import cursor_of, read_labels
+from steersman.store.reading import read_labels
+from steersman.store.reading_cursor import cursor_of
 from steersman.store.standing import rebuild
 
 # Labels everything again and again; what was acknowledged is in a file, line by line.

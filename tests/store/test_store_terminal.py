@@ -10,7 +10,8 @@ from steersman.judging.ledger import Ledger
 from steersman.judging.project import ProjectLedger
 from steersman.records import Completion, Demonstration, Prompt
 from steersman.store.labelling import Submission, submit_label
-from steersman.store.reading import cursor_of, read_labels
+from steersman.store.reading import read_labels
+from steersman.store.reading_cursor import cursor_of
 from steersman.store.sources import StudioSource
 
 SOURCE = StudioSource("helpful")

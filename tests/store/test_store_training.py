@@ -10,7 +10,8 @@ from store_pairs import pair
 from steersman.errors import DataError, UsageError
 from steersman.store.imports import ImportReport, Wishes, from_records, import_arriving
 from steersman.store.labelling import Submission, submit_label, undo_last
-from steersman.store.reading import cursor_of, read_records
+from steersman.store.reading import read_records
+from steersman.store.reading_cursor import cursor_of
 from steersman.store.snapshots import find_snapshot, freeze, list_snapshots, read_snapshot
 from steersman.store.sources import frozen_source, open_studio, parsed_source, source_going_on
 

@@ -15,7 +15,8 @@ from steersman.store.database import open_store
 from steersman.store.events import verify_events
 from steersman.store.place import default_path, place_of
 from steersman.store.projects import create_project, find_project
-from steersman.store.reading import cursor_of, read_records
+from steersman.store.reading import read_records
+from steersman.store.reading_cursor import cursor_of
 from steersman.store.schema import metadata
 from steersman.store.snapshots import find_snapshot, verify_snapshot
 from steersman.store.versions import migrate_tables, newest_version

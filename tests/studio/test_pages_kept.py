@@ -13,7 +13,8 @@ from studio_browser import Judge, Served, join, pair, put, task
 from steersman.store.entry import sign_out_everywhere
 from steersman.store.people import list_people, members_of, person_named
 from steersman.store.projects import Project, change_settings, find_project
-from steersman.store.reading import cursor_of, read_labels
+from steersman.store.reading import read_labels
+from steersman.store.reading_cursor import cursor_of
 from steersman.store.schema import event
 
 PASSWORD = "a long enough password"

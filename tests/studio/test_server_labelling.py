@@ -8,7 +8,8 @@ import pytest
 from steersman.records import Comparison, Completion, Demonstration, Label, Message, Prompt, Ranking
 from steersman.store.content import Content
 from steersman.store.items import NewItem, add_items, items_of
-from steersman.store.reading import cursor_of, read_labels
+from steersman.store.reading import read_labels
+from steersman.store.reading_cursor import cursor_of
 from steersman.studio.tasks import shown_order
 
 PROMPT = Prompt((Message("user", "What is 2 + 2?"),))

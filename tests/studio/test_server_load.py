@@ -14,7 +14,8 @@ from studio_server import Load, Server, label_for, labellers_in
 from steersman.store.database import open_store
 from steersman.store.events import read_events, verify_events
 from steersman.store.projects import create_project
-from steersman.store.reading import cursor_of, read_labels
+from steersman.store.reading import read_labels
+from steersman.store.reading_cursor import cursor_of
 from steersman.store.standing import rebuild
 
 LABELLERS, OVERLAP = 50, 2

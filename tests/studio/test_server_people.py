@@ -10,7 +10,8 @@ from steersman.store.claims import tasks_left
 from steersman.store.entry import make_invite
 from steersman.store.events import verify_events
 from steersman.store.people import has_admin, members_of
-from steersman.store.reading import cursor_of, read_labels
+from steersman.store.reading import read_labels
+from steersman.store.reading_cursor import cursor_of
 from steersman.store.snapshots import freeze, read_snapshot
 from steersman.store.standing import rebuild
 from steersman.studio.limits import RateLimit

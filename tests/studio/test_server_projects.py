@@ -92,7 +92,8 @@ def test_a_file_that_is_none_is_refused_in_words(site):
 
 
 def test_a_reviewer_decides_and_training_reads_the_decision(site, tasks):
-    from steersman.store.reading import cursor_of, read_records
+    from steersman.store.reading import read_records
+    from steersman.store.reading_cursor import cursor_of
 
     tasks(1)
     ann, rae = site.person("Ann"), site.person("Rae", "reviewer")

@@ -99,7 +99,7 @@ def export(
     from steersman.store.database import open_store
     from steersman.store.export import export_project
     from steersman.store.projects import find_project
-    from steersman.store.reading import cursor_of
+    from steersman.store.reading_cursor import cursor_of
     from steersman.store.snapshots import find_snapshot
 
     with open_store(store) as database:

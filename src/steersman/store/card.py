@@ -9,7 +9,7 @@ from typing import Any
 from steersman.data.formats.studio import COLUMNS, MEANINGS
 from steersman.store.agreement import PairAgreement
 from steersman.store.projects import Project, facts_of, guidelines_of
-from steersman.store.reading import Cursor
+from steersman.store.reading_cursor import Cursor
 
 
 @dataclass

@@ -4,6 +4,8 @@ A claim ends with a label, a skip, or after its time: then the slot is free agai
 is a constraint of the database, whatever races there are.
 """
 
+import itertools
+import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
 from steersman.errors import UsageError
+from steersman.store.checks import CheckShares, check_due, shares_of
 from steersman.store.items import StoredItem, items_with
 from steersman.store.projects import Project, annotators_named, lock_project
 from steersman.store.schema import claim, item
@@ -28,7 +31,8 @@ def claim_tasks(
         raise UsageError(f"claim one task or more, for some time; seen count={count}, lease={lease}")
     moment = time.time()
     with found.database.write() as connection:
-        if lock_project(connection, found).state != "open":
+        locked = lock_project(connection, found)
+        if locked.state != "open":
             return []
         release_expired(connection, found.id, moment)
         who = annotators_named(connection, found.id, [annotator])[annotator]
@@ -36,9 +40,12 @@ def claim_tasks(
         if ids:
             mine = (claim.c.annotator_id == who, claim.c.item_id.in_(ids))
             connection.execute(update(claim).where(*mine).values(until=moment + lease))
-        for number in _free(connection, found.id, who, kinds, count - len(ids)):
-            take_slot(connection, found.id, number, who, until=moment + lease)
-            ids.append(number)
+        shares, missing = shares_of(json.loads(locked.settings)), count - len(ids)
+        # With checks one by one: which comes next depends on what one has.
+        for _ in range(missing if shares.any else 1):
+            for number in _fresh(connection, found.id, who, kinds, missing, shares):
+                take_slot(connection, found.id, number, who, until=moment + lease)
+                ids.append(number)
         tasks = items_with(connection, ids)
     return [tasks[number] for number in ids]
 
@@ -80,7 +87,7 @@ def take_slot(connection: Connection, project_id: int, item_id: int, who: int, *
     if row.free < 1:
         return False
     taken = set(connection.execute(select(claim.c.slot).where(claim.c.item_id == item_id)).scalars())
-    slot = next(number for number in range(row.overlap) if number not in taken)
+    slot = next(number for number in itertools.count() if number not in taken)
     values = {"slot": slot, "state": "done" if until is None else "open", "until": until or 0.0}
     mine = (claim.c.item_id == item_id, claim.c.annotator_id == who)
     changed = connection.execute(update(claim).where(*mine).values(values)).rowcount
@@ -140,9 +147,22 @@ def tasks_left(found: Project, annotator: str) -> int:
         lock_project(connection, found)
         release_expired(connection, found.id, time.time())
         who = annotators_named(connection, found.id, [annotator])[annotator]
-        free = select(func.count()).where(*_may_take(found.id, who, ()))
+        free = select(func.count()).where(*_may_take(found.id, who, ()), item.c.purpose == "", item.c.repeats.is_(None))
         held = select(func.count()).where(claim.c.annotator_id == who, claim.c.state == "open")
         return connection.execute(free).scalar_one() + connection.execute(held).scalar_one()
+
+
+def _fresh(
+    connection: Connection, project_id: int, who: int, kinds: Sequence[str], count: int, shares: CheckShares
+) -> list[int]:
+    """The next items of an annotator: ordinary ones, or a check that is due among them."""
+    if not shares.any:
+        return _free(connection, project_id, who, kinds, count)
+    ordinary = _free(connection, project_id, who, kinds, 1)
+    if not ordinary:
+        return []  # checks are mixed into work; they are none by themselves
+    check = check_due(connection, project_id, who, kinds, shares)
+    return ordinary if check is None else [check]
 
 
 def _held(connection: Connection, who: int, kinds: Sequence[str]) -> list[int]:
@@ -155,7 +175,8 @@ def _held(connection: Connection, who: int, kinds: Sequence[str]) -> list[int]:
 def _free(connection: Connection, project_id: int, who: int, kinds: Sequence[str], count: int) -> list[int]:
     if count < 1:
         return []
-    query = select(item.c.id).where(*_may_take(project_id, who, kinds)).order_by(item.c.turn, item.c.id).limit(count)
+    ordinary = (*_may_take(project_id, who, kinds), item.c.purpose == "", item.c.repeats.is_(None))
+    query = select(item.c.id).where(*ordinary).order_by(item.c.turn, item.c.id).limit(count)
     return list(connection.execute(query).scalars())
 
 

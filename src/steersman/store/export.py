@@ -18,7 +18,8 @@ from steersman.data.write import RowWriter
 from steersman.errors import UsageError
 from steersman.store.card import Card, card_of, markdown_of
 from steersman.store.projects import Project
-from steersman.store.reading import Cursor, cursor_of, read_records, read_rows
+from steersman.store.reading import read_records, read_rows
+from steersman.store.reading_cursor import Cursor, cursor_of
 
 FULL = "full"
 _ENDINGS = (".jsonl", ".jsonl.gz", ".parquet")

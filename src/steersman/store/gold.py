@@ -1,5 +1,10 @@
-"""Gold items: tasks with a known answer."""
+"""Gold items: tasks with a known answer, mixed into everybody's work, or for practice.
 
+A reviewer makes an item gold, or an import brings it. What was gold when is in events, so that a snapshot which was
+taken before reads what it read then: labels of gold items are not trained on.
+"""
+
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,29 +12,63 @@ from sqlalchemy import Connection, func, select, update
 
 from steersman.errors import UsageError
 from steersman.store.content import GivenVerdict, record_of, text_of
-from steersman.store.items import items_with
-from steersman.store.projects import Project, lock_project
-from steersman.store.schema import item, snapshot, standing
+from steersman.store.events import NewEvent, Receipt, append, known_keys, receipt_of
+from steersman.store.items import FOR_EVERYBODY, items_with
+from steersman.store.projects import Project, annotators_named, lock_project
+from steersman.store.schema import claim, event, item
+
+MADE_GOLD = "gold"
+"""The kind of event that gives an item a known answer, or takes it away."""
 
 
-def set_gold(found: Project, by: str, item_id: int, key: str, expected: Mapping[str, Any] | None) -> None:
-    """Give an item a known answer; without `expected` it is an ordinary one again."""
+def set_gold(
+    found: Project, by: str, item_id: int, key: str, expected: Mapping[str, Any] | None, *, purpose: str = "gold"
+) -> Receipt:
+    """Give an item a known answer, for `purpose` gold or practice; without `expected` it is an ordinary one again."""
+    if purpose not in ("gold", "practice"):
+        raise UsageError(f"an item with a known answer is gold or practice; seen {purpose!r}")
     with found.database.write() as connection:
-        lock_project(connection, found)
-        row = connection.execute(select(item.c.id).where(item.c.id == item_id, item.c.project_id == found.id)).first()
-        if row is None:
+        locked = lock_project(connection, found)
+        who = annotators_named(connection, found.id, [by])[by]
+        known = known_keys(connection, found.id, [key])
+        if key in known:
+            return receipt_of(known[key], who, item_id)
+        row = connection.execute(select(item).where(item.c.id == item_id, item.c.project_id == found.id)).first()
+        if row is None or row.repeats is not None:
             raise UsageError(f"{found.name} has no item {item_id}")
         if expected is not None:
             record_of(items_with(connection, [item_id])[item_id].content, GivenVerdict(dict(expected), by))
-        _refuse_frozen(connection, found, item_id)
+        _set_purpose(connection, row, purpose if expected is not None else "")
         gold = None if expected is None else text_of(dict(expected))
         connection.execute(update(item).where(item.c.id == item_id).values(gold=gold))
+        before = None if row.gold is None else json.loads(row.gold)
+        body = {"expected": None if expected is None else dict(expected), "before": before, "purpose": purpose}
+        number = append(connection, locked, [NewEvent(MADE_GOLD, key, item_id, who, body=body)])[0]
+    return Receipt(number, MADE_GOLD, False)
 
 
-def _refuse_frozen(connection: Connection, found: Project, item_id: int) -> None:
-    """Labels of gold items are not trained on: a snapshot that holds some of this item must read the same later."""
-    first = select(func.min(standing.c.number)).where(standing.c.item_id == item_id).scalar_subquery()
-    frozen = select(snapshot.c.number).where(snapshot.c.project_id == found.id, snapshot.c.head >= first).limit(1)
-    number = connection.execute(frozen).scalar_one_or_none()
-    if number is not None:
-        raise UsageError(f"judgements of task {item_id} are in snapshot {number}; choose a task that is in none")
+def _set_purpose(connection: Connection, row: Any, purpose: str) -> None:
+    """Open an item for everybody, for practice only, or for as many people as have it now."""
+    slots = select(func.count()).where(claim.c.item_id == row.id, claim.c.slot.is_not(None))
+    taken = connection.execute(slots).scalar_one()
+    if purpose == "practice" and taken:
+        raise UsageError(f"{taken} people have judged item {row.id} or have it now; only a task of nobody is practice")
+    overlap = {"gold": FOR_EVERYBODY, "practice": 0, "": max(1, taken)}[purpose]
+    values = {"purpose": purpose, "overlap": overlap, "free": max(0, overlap - taken)}
+    connection.execute(update(item).where(item.c.id == row.id).values(values))
+
+
+def changed_gold(found: Project, head: int) -> dict[int, Mapping[str, Any] | None]:
+    """The expected verdicts, at a cursor, of items that have become gold or ordinary at any time. Others are as they
+    came."""
+    query = select(event.c.item_id, event.c.number, event.c.body)
+    query = query.where(event.c.project_id == found.id, event.c.kind == MADE_GOLD).order_by(event.c.number)
+    at: dict[int, Mapping[str, Any] | None] = {}
+    with found.database.read() as connection:
+        for row in connection.execute(query):
+            body = json.loads(row.body)
+            if row.number <= head:
+                at[row.item_id] = body["expected"]
+            else:
+                at.setdefault(row.item_id, body["before"])
+    return at

@@ -17,17 +17,20 @@ from steersman.data.formats.studio import from_columns, is_studio_row, nested_va
 from steersman.data.load import ReadReport, load_records
 from steersman.data.sources import open_rows
 from steersman.dataclass_rows import build
-from steersman.errors import DataError
+from steersman.errors import DataError, UsageError
 from steersman.records import Answers, Completion, Malformed, Prompt, Record, to_dict
+from steersman.store.checks import REPEATED
 from steersman.store.claims import finish_claim
 from steersman.store.content import BESIDE, Content, GivenVerdict, key_of, parts_of, text_of
 from steersman.store.events import NewEvent, append, known_keys
-from steersman.store.items import NewItem, batches, item_key, put_items
+from steersman.store.items import FOR_EVERYBODY, NewItem, batches, item_key, put_items
 from steersman.store.projects import Project, annotators_named, lock_project
 from steersman.store.schema import annotator, item
 from steersman.store.standing import place_labels, verdicts_of
 
 _ROLES = ("reviewer", "admin", "viewer")
+_EXPECTED = ("preference", "both_bad", "ranks", "ratings", "desirable", "rationale")
+"""What of a judgement makes a known answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,14 @@ class ImportReport:
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """How records become items: their round, the annotator of labels that name none, and which kind of task each
-    record of answers becomes (`task`), for so many people (`overlap`)."""
+    record of answers becomes (`task`), for so many people (`overlap`). With a `purpose` (gold, practice) judgements
+    become tasks with a known answer, and no labels."""
 
     round: str = ""
     annotator: str = ""
     task: str = ""
     overlap: int = 1
+    purpose: str = ""
 
 
 def import_source(found: Project, source: str, wishes: Wishes, *, format: str | Columns | None = None) -> ImportReport:
@@ -101,6 +106,9 @@ def from_records(records: Iterable[Record], wishes: Wishes) -> Iterator[Arriving
             if wishes.task:
                 yield from (Arriving(task) for task in tasks_of(content, wishes))
             continue
+        if wishes.purpose:
+            yield Arriving(_known_answer(content, judged, wishes))
+            continue
         if not judged.annotator and wishes.annotator:
             judged = replace(judged, annotator=wishes.annotator)
         new = NewItem(content, wishes.round)
@@ -112,6 +120,15 @@ def from_records(records: Iterable[Record], wishes: Wishes) -> Iterator[Arriving
         # Labels without a name of their own are told apart: nobody knows whether one person gave them.
         name = str(judged.verdict.get("id", ""))[:180] or ("" if judged.annotator else key)
         yield Arriving(new, judged, key, name if times == 1 else f"{name}#{times}")
+
+
+def _known_answer(content: Content, judged: GivenVerdict, wishes: Wishes) -> NewItem:
+    """A judgement as a task whose answer is known."""
+    if content.kind not in REPEATED:
+        raise UsageError(f"a {content.kind} has no one right answer; gold and practice are {', '.join(REPEATED)}")
+    overlap = FOR_EVERYBODY if wishes.purpose == "gold" else 0
+    expected = {name: one for name, one in judged.verdict.items() if name in _EXPECTED}
+    return NewItem(content, wishes.round, overlap, gold=expected, purpose=wishes.purpose)
 
 
 def tasks_of(content: Content, wishes: Wishes) -> list[NewItem]:
@@ -171,6 +188,8 @@ def from_row(row: Mapping[str, Any]) -> Arriving:
         row.get("turn") or 0.0,
         row.get("reason") or "",
         nested_value(row, "gold"),
+        row.get("purpose") or "",
+        row.get("choice") or "",
     )
     if judged is None or isinstance(record, Answers | Prompt):
         return Arriving(new)

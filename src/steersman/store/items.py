@@ -17,12 +17,18 @@ from steersman.store.schema import completion, item, item_completion, prompt, ro
 
 T = TypeVar("T")
 
+PURPOSES = ("", "gold", "practice")
+"""What an item is for: an ordinary task; a known answer, mixed into everybody's tasks; practice, with feedback."""
+FOR_EVERYBODY = 1000
+"""The overlap of a gold item."""
+
 
 @dataclass(frozen=True, slots=True)
 class NewItem:
     """An item to add. `overlap` labels of it are wanted from different people; 0: it is not handed out.
 
     `turn` orders the tasks (the smallest first), `reason` says why it is asked, `gold` is the verdict that is expected.
+    `choice` says how it was chosen among others: "random" for a part that is kept to measure, or by which figure.
     """
 
     content: Content
@@ -31,6 +37,8 @@ class NewItem:
     turn: float = 0.0
     reason: str = ""
     gold: Mapping[str, Any] | None = None
+    purpose: str = ""
+    choice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,10 @@ class StoredItem:
     turn: float
     reason: str
     gold: Mapping[str, Any] | None
+    purpose: str = ""
+    choice: str = ""
+    repeats: int | None = None
+    only_for: int | None = None
 
 
 def add_items(found: Project, items: Iterable[NewItem]) -> int:
@@ -74,6 +86,10 @@ def put_items(connection: Connection, found: Project, items: Sequence[NewItem]) 
         refuse_content(new.content)
         if not 0 <= new.overlap <= 1000:
             raise UsageError(f"overlap is how many people judge a task, 0 to 1000; seen {new.overlap}")
+        if new.purpose not in PURPOSES or (new.purpose and new.gold is None):
+            raise UsageError(
+                f"an item for {new.purpose!r} needs the verdict that is expected; purposes: gold, practice"
+            )
         if new.overlap and new.content.kind not in TASKS:
             raise UsageError(f"a {new.content.kind} is not judged; tasks are {', '.join(TASKS)}")
     rounds = rounds_named(connection, found.id, {new.round for new in items if new.round})
@@ -89,6 +105,7 @@ def put_items(connection: Connection, found: Project, items: Sequence[NewItem]) 
             row |= {"prompt_id": prompts.get(_prompt_key(new.content)), "round_id": rounds.get(new.round)}
             row |= {"body": text_of(dict(new.content.body)), "reason": new.reason, "turn": new.turn}
             row |= {"gold": None if new.gold is None else text_of(dict(new.gold))}
+            row |= {"purpose": new.purpose, "choice": new.choice}
             rows.append({**row, "overlap": new.overlap, "free": new.overlap})
     fresh = _inserted(connection, item, rows)
     places = [
@@ -203,7 +220,21 @@ def _stored(row: Any, answers: Sequence[str]) -> StoredItem:
     asked = None if row.prompt_body is None else prompt_in(row.prompt_body)
     content = Content(row.kind, asked, tuple(completion_in(body) for body in answers), json.loads(row.body))
     gold = None if row.gold is None else json.loads(row.gold)
-    return StoredItem(row.id, row.key, content, row.round_name or "", row.overlap, row.free, row.turn, row.reason, gold)
+    return StoredItem(
+        id=row.id,
+        key=row.key,
+        content=content,
+        round=row.round_name or "",
+        overlap=row.overlap,
+        free=row.free,
+        turn=row.turn,
+        reason=row.reason,
+        gold=gold,
+        purpose=row.purpose,
+        choice=row.choice,
+        repeats=row.repeats,
+        only_for=row.only_for,
+    )
 
 
 def items_of(found: Project, ids: Sequence[int]) -> dict[int, StoredItem]:

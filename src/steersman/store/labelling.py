@@ -19,6 +19,7 @@ from steersman.store.events import ACTS, LABELS, NewEvent, Receipt, append, know
 from steersman.store.items import StoredItem, items_with
 from steersman.store.projects import Project, annotators_named, lock_project
 from steersman.store.schema import annotator, event, item, standing
+from steersman.store.second_opinions import ask_where_labels_disagree
 from steersman.store.standing import place_labels, settle
 
 REVIEWERS = ("reviewer", "admin")
@@ -54,6 +55,10 @@ def submit_label(found: Project, said: Submission) -> Receipt:
         if act.before is not None:
             return act.before
         task = _task(connection, found, said.item_id)
+        if task.purpose == "practice":
+            raise UsageError(f"item {task.id} is for practice; answer it there")
+        if task.only_for not in (None, act.who):
+            raise UsageError(f"{found.name} has no item {task.id} for {said.annotator!r}")
         verdict = dict(said.verdict)
         record_of(task.content, GivenVerdict(verdict, said.annotator))  # raises if it is none
         thread = (task.id, act.who, said.name)
@@ -62,6 +67,7 @@ def submit_label(found: Project, said: Submission) -> Receipt:
         number = act.append(kind, verdict)
         if counted:
             place_labels(connection, found.id, [(thread, number)])
+            ask_where_labels_disagree(connection, found, act.locked, task)
     return Receipt(number, kind, False)
 
 

@@ -13,24 +13,19 @@ from sqlalchemy import func, select
 
 from steersman.data.formats.studio import MARK, VERSION, columns_of, ordered
 from steersman.dataclass_rows import plain
-from steersman.errors import UsageError
 from steersman.records import Record
+from steersman.store.checks import REPEAT
 from steersman.store.content import BESIDE, WHOLE, Content, GivenVerdict, parts_of, record_of
+from steersman.store.gold import changed_gold
 from steersman.store.items import StoredItem, items_with
+from steersman.store.judged import CLASSES, judged_rows
 from steersman.store.projects import Project
-from steersman.store.schema import annotator, event, item, project, round_, standing
+from steersman.store.reading_cursor import Cursor
+from steersman.store.schema import annotator, event, item, round_, standing
+from steersman.store.soft import SoftLabel, measure_reliability, soft_record
 from steersman.store.standing import judged_at, standing_at
 
 PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """A state of a project: its events up to a number, its items up to an id; of one round, or "" for all."""
-
-    head: int
-    last_item: int
-    round: str = ""
 
 
 def count_labels(found: Project, round: str = "") -> int:
@@ -61,57 +56,59 @@ class StoredLabel:
         return record_of(self.item.content, GivenVerdict(self.verdict, self.annotator))
 
 
-def cursor_of(found: Project, round: str = "") -> Cursor:
-    """The newest state of a project. A round that does not exist is an error."""
-    with found.database.read() as connection:
-        head = connection.execute(select(project.c.head).where(project.c.id == found.id)).scalar_one()
-        last = connection.execute(select(func.max(item.c.id)).where(item.c.project_id == found.id)).scalar_one()
-        names = list(connection.execute(select(round_.c.name).where(round_.c.project_id == found.id)).scalars())
-    if round and round not in names:
-        raise UsageError(f"{found.name} has no round {round!r}; expected one of {', '.join(names) or '(none yet)'}")
-    return Cursor(head, last or 0, round)
-
-
 def read_labels(found: Project, cursor: Cursor) -> Iterator[StoredLabel]:
     """The labels that counted at a cursor, in the order in which they were given."""
     query = standing_at(found.id, cursor.head).add_columns(annotator.c.pseudonym, annotator.c.role)
     query = query.join(annotator, annotator.c.id == event.c.annotator_id)
+    query = query.join(item, item.c.id == event.c.item_id).add_columns(item.c.repeats)
+    if cursor.choice:
+        query = query.where(item.c.choice == cursor.choice)
     if cursor.round:
-        query = query.join(item, item.c.id == event.c.item_id).join(round_, round_.c.id == item.c.round_id)
-        query = query.where(round_.c.name == cursor.round)
-    after = 0
+        query = query.join(round_, round_.c.id == item.c.round_id).where(round_.c.name == cursor.round)
+    after, gold = 0, changed_gold(found, cursor.head)
     while True:
         with found.database.read() as connection:
             rows = connection.execute(query.where(event.c.number > after).limit(PAGE)).all()
-            items = items_with(connection, sorted({row.item_id for row in rows}))
+            items = items_with(connection, sorted({_asked(row) for row in rows}))
+        items = {number: replace(one, gold=gold.get(number, one.gold)) for number, one in items.items()}
         for row in rows:
             yield StoredLabel(
-                row.number,
-                row.kind,
-                row.key,
-                row.name,
-                json.loads(row.body),
-                row.pseudonym,
-                row.role,
-                items[row.item_id],
+                number=row.number,
+                kind=row.kind,
+                key=row.key,
+                name=row.name if row.repeats is None else REPEAT,
+                verdict=json.loads(row.body),
+                annotator=row.pseudonym,
+                role=row.role,
+                item=items[_asked(row)],
             )
         if len(rows) < PAGE:
             return
         after = rows[-1].number
 
 
+def _asked(row: Any) -> int:
+    """The item that a label is about: of a repeat, the one that is repeated."""
+    return row.item_id if row.repeats is None else row.repeats
+
+
 def read_unjudged(found: Project, cursor: Cursor) -> Iterator[StoredItem]:
     """The items without a label that counted at a cursor, in the order in which they came."""
     query = select(item.c.id).where(item.c.project_id == found.id, item.c.id <= cursor.last_item).order_by(item.c.id)
+    query = query.where(item.c.repeats.is_(None))
+    if cursor.choice:
+        query = query.where(item.c.choice == cursor.choice)
     if cursor.round:
         query = query.join(round_, round_.c.id == item.c.round_id).where(round_.c.name == cursor.round)
-    after = 0
+    after, gold = 0, changed_gold(found, cursor.head)
     while True:
         with found.database.read() as connection:
             ids = list(connection.execute(query.where(item.c.id > after).limit(PAGE)).scalars())
             judged = set(connection.execute(judged_at(found.id, cursor.head, ids)).scalars())
             items = items_with(connection, [number for number in ids if number not in judged])
-        yield from (items[number] for number in ids if number in items)
+        yield from (
+            replace(items[number], gold=gold.get(number, items[number].gold)) for number in ids if number in items
+        )
         if len(ids) < PAGE:
             return
         after = ids[-1]
@@ -120,15 +117,30 @@ def read_unjudged(found: Project, cursor: Cursor) -> Iterator[StoredItem]:
 def read_records(found: Project, cursor: Cursor) -> Iterator[Record]:
     """What is trained on: unjudged prompts, answers and the like, then judgements.
 
-    A reviewer's decision takes the place of its item's labels. Gold items, whose verdict was known, are left out.
+    A reviewer's decision takes the place of its item's labels. Gold items, whose verdict was known, and repeats are
+    left out. With soft labels a pair or a thumb has one judgement, in the place of its first label.
     """
     for one in read_unjudged(found, cursor):
         if one.gold is None:
             yield record_of(one.content, None)
     decided = _adjudicated(found, cursor)
+    soft = _soft_labels(found, cursor) if cursor.labels == "soft" else {}
     for label in read_labels(found, cursor):
-        if label.item.gold is None and (label.kind == "adjudication" or label.item.id not in decided):
+        if label.item.gold is not None or label.name == REPEAT:
+            continue
+        if label.item.id in decided:
+            if label.kind == "adjudication":
+                yield label.record
+        elif label.item.content.kind in CLASSES and cursor.labels == "soft":
+            if (one := soft.pop(label.item.id, None)) is not None:
+                yield soft_record(label.item, one)
+        else:
             yield label.record
+
+
+def _soft_labels(found: Project, cursor: Cursor) -> dict[int, SoftLabel]:
+    rows = list(judged_rows(found, cursor))
+    return {item: one for kind in CLASSES for item, one in measure_reliability(rows, kind).soft.items()}
 
 
 def _adjudicated(found: Project, cursor: Cursor) -> set[int]:
@@ -163,6 +175,7 @@ def _row(record: Record, one: StoredItem, said: Mapping[str, Any]) -> dict[str, 
     columns = {**columns_of(record), **{name: value for name, value in said.items() if value is not None}}
     columns |= {MARK: VERSION, "item": one.content.kind, "round": one.round, "reason": one.reason, "gold": one.gold}
     columns |= {"overlap": one.overlap or None, "turn": one.turn or None}
+    columns |= {"purpose": one.purpose, "choice": one.choice}
     shown = replace(parts_of(record)[0], kind=one.content.kind)
     if shown != one.content and one.content.kind not in WHOLE:
         columns["asked"] = _plain_content(one.content)

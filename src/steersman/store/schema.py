@@ -116,12 +116,19 @@ item = Table(
     Column("body", Text, nullable=False),  # JSON: what is neither prompt nor completion
     Column("reason", Text, nullable=False),  # why this task is asked
     Column("gold", Text),  # JSON: the expected verdict of a gold item
+    Column("purpose", String(16), nullable=False, server_default=""),  # items.PURPOSES
+    Column("choice", String(16), nullable=False, server_default=""),  # how it was chosen: random, disagreement, …
+    Column("repeats", BigInteger),  # the item that somebody judges again here
+    Column("only_for", BigInteger),  # the one annotator who gets it
     Column("turn", Float, nullable=False),  # tasks are handed out from the smallest on
     Column("overlap", Integer, nullable=False),  # labels wanted; 0: not handed out
     Column("free", Integer, nullable=False),  # slots that nobody holds
     Column("created", String(40), nullable=False),
     UniqueConstraint("project_id", "key"),
     Index("ix_item_project_id_kind_id", "project_id", "kind", "id"),
+    Index("ix_item_repeats", "repeats", "only_for"),
+    Index("ix_item_only_for", "only_for"),
+    Index("ix_item_project_id_purpose", "project_id", "purpose"),
     Index(
         "ix_item_open",
         "project_id",
@@ -205,6 +212,8 @@ snapshot = Table(
     Column("head", BigInteger, nullable=False),  # events up to this number
     Column("last_item", BigInteger, nullable=False),  # items up to this id
     Column("round", Text, nullable=False),  # only of this round; "" for all
+    Column("labels", String(16), nullable=False, server_default=""),  # reading.LABELS
+    Column("choice", String(16), nullable=False, server_default=""),  # only items that were chosen so; "" for all
     Column("rows", BigInteger, nullable=False),
     Column("content", String(64), nullable=False),  # a hash of all rows
     Column("created", String(40), nullable=False),

@@ -8,13 +8,15 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, insert, select
 
 from steersman.errors import DataError, UsageError
 from steersman.records import Record, to_dict
 from steersman.store.projects import Project, lock_project, now
-from steersman.store.reading import Cursor, cursor_of, read_records
+from steersman.store.reading import read_records
+from steersman.store.reading_cursor import Cursor, cursor_of
 from steersman.store.schema import snapshot
 
 
@@ -29,9 +31,10 @@ class DataSnapshot:
     created: str
 
 
-def freeze(found: Project, round: str = "") -> DataSnapshot:
-    """A snapshot of the project as it is now. If nothing has changed since an earlier one, it is that one."""
-    cursor = cursor_of(found, round)
+def freeze(found: Project, round: str = "", *, labels: str = "", choice: str = "") -> DataSnapshot:
+    """A snapshot of the project as it is now. If nothing has changed since an earlier one, it is that one.
+    `labels` = "soft" gives one soft label for each pair and thumb; `choice` takes only tasks that were chosen so."""
+    cursor = cursor_of(found, round, labels=labels, choice=choice)
     same = [one for one in list_snapshots(found) if one.cursor == cursor]
     if same:
         return same[0]
@@ -42,6 +45,7 @@ def freeze(found: Project, round: str = "") -> DataSnapshot:
         made = DataSnapshot((last.scalar_one() or 0) + 1, cursor, rows, content, now())
         values = {"number": made.number, "rows": rows, "content": content, "created": made.created}
         values |= {"head": cursor.head, "last_item": cursor.last_item, "round": cursor.round}
+        values |= {"labels": cursor.labels, "choice": cursor.choice}
         connection.execute(insert(snapshot), {"project_id": found.id, **values})
     return made
 
@@ -50,9 +54,13 @@ def list_snapshots(found: Project) -> list[DataSnapshot]:
     query = select(snapshot).where(snapshot.c.project_id == found.id).order_by(snapshot.c.number)
     with found.database.read() as connection:
         return [
-            DataSnapshot(row.number, Cursor(row.head, row.last_item, row.round), row.rows, row.content, row.created)
+            DataSnapshot(row.number, _cursor(row), row.rows, row.content, row.created)
             for row in connection.execute(query)
         ]
+
+
+def _cursor(row: Any) -> Cursor:
+    return Cursor(row.head, row.last_item, row.round, row.labels, row.choice)
 
 
 def find_snapshot(found: Project, number: int) -> DataSnapshot:

@@ -1,4 +1,4 @@
-"""`studio:PROJECT` as a source of data: `studio:helpful?snapshot=3&round=r1&store=ADDRESS`.
+"""`studio:PROJECT` as a source of data: `studio:helpful?snapshot=3&round=r1&labels=soft&choice=random&store=ADDRESS`.
 
 Without a snapshot it is the project as it is now. A run freezes one first (`frozen_source`), and reads it from then on.
 """
@@ -16,11 +16,12 @@ from steersman.secrets import conceal
 from steersman.store.database import open_store
 from steersman.store.place import place_of, without_password
 from steersman.store.projects import Project, find_project
-from steersman.store.reading import cursor_of, read_records
-from steersman.store.snapshots import find_snapshot, freeze, read_snapshot, verify_snapshot
+from steersman.store.reading import read_records
+from steersman.store.reading_cursor import Cursor, cursor_of
+from steersman.store.snapshots import DataSnapshot, find_snapshot, freeze, read_snapshot, verify_snapshot
 
 SCHEME = "studio"
-_OPTIONS = ("snapshot", "round", "store")
+_OPTIONS = ("snapshot", "round", "labels", "choice", "store")
 # Addresses with a password, by the same address without it: what is written into recipes has none.
 _WITH_PASSWORD: dict[str, str] = {}
 
@@ -33,9 +34,12 @@ class StudioSource:
     snapshot: int | None = None
     round: str = ""
     store: str = ""
+    labels: str = ""
+    choice: str = ""
 
     def __str__(self) -> str:
-        options = {"snapshot": self.snapshot, "round": self.round, "store": self.store}
+        options = {"snapshot": self.snapshot, "round": self.round, "labels": self.labels, "choice": self.choice}
+        options["store"] = self.store
         said = "&".join(f"{name}={value}" for name, value in options.items() if value)
         return f"{SCHEME}:{self.project}{'?' if said else ''}{said}"
 
@@ -70,7 +74,14 @@ def parsed_source(rest: str) -> StudioSource:
     number = options.get("snapshot", "")
     if "snapshot" in options and (not number.isdecimal() or not 0 < int(number) < 10**9):
         raise UsageError(f"'studio:{project}': snapshot is a number from 1; seen {number[:40]!r}")
-    return StudioSource(project, int(number) if number else None, options.get("round", ""), _without_password(store))
+    return StudioSource(
+        project,
+        int(number) if number else None,
+        options.get("round", ""),
+        _without_password(store),
+        options.get("labels", ""),
+        options.get("choice", ""),
+    )
 
 
 def _without_password(store: str) -> str:
@@ -96,16 +107,26 @@ def open_studio(rest: str) -> Iterator[Record]:
 def _records(source: StudioSource) -> Iterator[Record]:
     with source.opened() as project:
         if source.snapshot is None:
-            yield from read_records(project, cursor_of(project, source.round))
+            yield from read_records(project, _cursor(project, source))
         else:
             yield from read_snapshot(project, find_snapshot(project, source.snapshot))
+
+
+def _cursor(found: Project, source: StudioSource) -> Cursor:
+    return cursor_of(found, source.round, labels=source.labels, choice=source.choice)
+
+
+def _frozen(found: Project, source: StudioSource) -> DataSnapshot:
+    if source.snapshot is None:
+        return freeze(found, source.round, labels=source.labels, choice=source.choice)
+    return find_snapshot(found, source.snapshot)
 
 
 def frozen_source(rest: str) -> str:
     """The source with the number of a snapshot: a new one, unless it names one already."""
     source = parsed_source(rest)
     with source.opened() as project:
-        one = find_snapshot(project, source.snapshot) if source.snapshot else freeze(project, source.round)
+        one = _frozen(project, source)
     return str(replace(source, snapshot=one.number))
 
 
@@ -115,14 +136,20 @@ def content_of_source(rest: str) -> str:
     with source.opened() as project:
         if source.snapshot is not None:
             return verify_snapshot(project, find_snapshot(project, source.snapshot))
-        cursor = cursor_of(project, source.round)
-    return f"{source.project} {cursor.head} {cursor.last_item} {cursor.round}"
+        cursor = _cursor(project, source)
+    said = f"{source.project} {cursor.head} {cursor.last_item} {cursor.round}"
+    return f"{said} {cursor.labels} {cursor.choice}".rstrip()
 
 
 def source_going_on(rest: str, recorded: str) -> str | None:
     """The source of a run that goes on: the recorded snapshot, if it is of the source that is given now without one."""
     before, now = parsed_source(recorded), parsed_source(rest)
-    same = (before.project, before.round, conceal(before.store)) == (now.project, now.round, conceal(now.store))
+    same = _part(before) == _part(now)
     if not same or before.snapshot is None or now.snapshot is not None:
         return None
     return str(replace(now, snapshot=before.snapshot))
+
+
+def _part(source: StudioSource) -> tuple[str, ...]:
+    """What is read, whatever its state."""
+    return source.project, source.round, source.labels, source.choice, conceal(source.store)

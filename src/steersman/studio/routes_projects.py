@@ -31,7 +31,8 @@ from steersman.store.projects import (
     set_state,
     settings_of,
 )
-from steersman.store.reading import cursor_of, read_rows
+from steersman.store.reading import read_rows
+from steersman.store.reading_cursor import cursor_of
 from steersman.store.snapshots import find_snapshot, freeze, list_snapshots
 from steersman.studio.access import CanManage, CanReview, CanSee, ReadsStudio, RunsStudio
 from steersman.studio.problems import nothing_here

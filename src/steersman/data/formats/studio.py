@@ -48,6 +48,8 @@ COLUMNS: dict[str, str] = {
     "turn": "float",
     "reason": "str",
     "gold": "json",
+    "purpose": "str",
+    "choice": "str",
 }
 """All columns in their order, each with its type."""
 MEANINGS: dict[str, str] = {
@@ -82,6 +84,8 @@ MEANINGS: dict[str, str] = {
     "turn": "order of the hand-out",
     "reason": "why the task was asked",
     "gold": "the expected verdict of a gold item",
+    "purpose": "gold: mixed into everybody's tasks; practice: asked before the first task",
+    "choice": "how the task was chosen: random (kept to measure), disagreement, information",
 }
 _PLACES = {"first": [0, 1], "second": [1, 0]}
 _OWN = {

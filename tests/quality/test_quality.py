@@ -9,7 +9,7 @@ from store_pairs import pair
 
 from steersman.quality.agreement import compare_annotators, measure_agreement
 from steersman.quality.bias import measure_bias
-from steersman.quality.features import Forms, form_of
+from steersman.quality.features import PairForms, form_of
 from steersman.quality.figures import measure_quality
 from steersman.quality.words import lines_of
 from steersman.records import Comparison, Completion, Label, Message, Prompt, Ranking
@@ -113,7 +113,7 @@ def test_the_bias_ledger_finds_who_follows_position_or_length(project):
     assert people["pos"].conspicuous[0].startswith("chose the answer shown first in")
     assert people["len"].length.chosen.low > 0.7
     assert people["ann"].conspicuous == ()
-    forms = Forms()
+    forms = PairForms()
     rows = [row for row in rows_of(project) if row.annotator == "pos"]
     shapes = forms.of(project, [row.item for row in rows])
     odds = {one.cause: one.odds for one in measure_bias(rows, shapes).together}

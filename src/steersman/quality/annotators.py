@@ -8,12 +8,12 @@ from statistics import NormalDist
 import numpy as np
 
 from steersman.maths.statistics import Interval, wilson_interval
-from steersman.quality.bias import Share, measure_bias
-from steersman.quality.features import Form
+from steersman.quality.bias import ChosenShare, measure_bias
+from steersman.quality.features import PairForm
 from steersman.store.judged import JudgedRow
 from steersman.store.matching import likeness
 from steersman.store.practice import RIGHT
-from steersman.store.soft import Reliability
+from steersman.store.soft import ReliabilityModel
 
 CONFIDENCE = 0.95
 FEWEST = 10
@@ -44,17 +44,17 @@ class AnnotatorFigures:
     annotator: str
     labels: int
     reliability: Interval | None
-    gold: Share | None
-    steady: Share | None
-    position: Share | None
-    length: Share | None
-    formatting: Share | None
+    gold: ChosenShare | None
+    steady: ChosenShare | None
+    position: ChosenShare | None
+    length: ChosenShare | None
+    formatting: ChosenShare | None
     times: Times | None
     conspicuous: tuple[str, ...]
 
 
 def measure_people(
-    rows: Sequence[JudgedRow], forms: Mapping[int, Form], models: Mapping[str, Reliability]
+    rows: Sequence[JudgedRow], forms: Mapping[int, PairForm], models: Mapping[str, ReliabilityModel]
 ) -> list[AnnotatorFigures]:
     """The annotators of these labels, those with the most labels first."""
     by_person: dict[str, list[JudgedRow]] = {}
@@ -73,8 +73,8 @@ def measure_people(
 def _figures(
     who: str,
     rows: Sequence[JudgedRow],
-    forms: Mapping[int, Form],
-    models: Mapping[str, Reliability],
+    forms: Mapping[int, PairForm],
+    models: Mapping[str, ReliabilityModel],
     first: Mapping[tuple[str, int], JudgedRow],
     usual: Mapping[str, float],
 ) -> AnnotatorFigures:
@@ -97,14 +97,14 @@ def _figures(
     )
 
 
-def _share(alike: Sequence[float | None], least: float) -> Share | None:
+def _share(alike: Sequence[float | None], least: float) -> ChosenShare | None:
     known = [one >= least for one in alike if one is not None]
     if not known:
         return None
-    return Share(len(known), wilson_interval(float(sum(known)), float(len(known)), confidence=CONFIDENCE))
+    return ChosenShare(len(known), wilson_interval(float(sum(known)), float(len(known)), confidence=CONFIDENCE))
 
 
-def _reliability(who: str, models: Mapping[str, Reliability]) -> Interval | None:
+def _reliability(who: str, models: Mapping[str, ReliabilityModel]) -> Interval | None:
     """Over all kinds of tasks, weighted by labels. The interval is that of a share of so many labels."""
     right, weight = 0.0, 0.0
     for model in models.values():
@@ -136,7 +136,9 @@ def measure_times(rows: Sequence[JudgedRow], usual: Mapping[str, float]) -> Time
     return Times(len(timed), median, lower, upper, float(seconds.sum()), float(hasty))
 
 
-def _sentences(gold: Share | None, steady: Share | None, position: Share | None, times: Times | None) -> list[str]:
+def _sentences(
+    gold: ChosenShare | None, steady: ChosenShare | None, position: ChosenShare | None, times: Times | None
+) -> list[str]:
     found: list[str] = []
     if gold is not None and gold.choices >= FEWEST and gold.chosen.high < LEAST_GOLD:
         found.append(f"gave the known answer of {gold.chosen.estimate:.0%} of {gold.choices} gold items")
@@ -151,7 +153,7 @@ def _sentences(gold: Share | None, steady: Share | None, position: Share | None,
     return found
 
 
-def _far(position: Share) -> bool:
+def _far(position: ChosenShare) -> bool:
     """Whether a position share is beyond one half by more than MOST_POSITION, at 99.9 %: one of many is looked at."""
     error = math.sqrt((0.25 - MOST_POSITION**2) / position.choices)
     return abs(position.chosen.estimate - 0.5) - MOST_POSITION > NormalDist().inv_cdf(0.9995) * error

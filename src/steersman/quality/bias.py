@@ -14,7 +14,7 @@ import numpy as np
 
 from steersman.maths.logistic import fit_logistic
 from steersman.maths.statistics import Interval, wilson_interval
-from steersman.quality.features import Form
+from steersman.quality.features import PairForm
 from steersman.store.judged import JudgedRow
 
 CONFIDENCE = 0.95
@@ -24,7 +24,7 @@ CAUSES = ("shown first", "twice as long", "formatted")
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class ChosenShare:
     """How often an answer of some kind was chosen, of so many choices in which there was one."""
 
     choices: int
@@ -43,13 +43,13 @@ class Cause:
 class Bias:
     """Shares of choices; None where there is no such choice. `together` is empty with few choices."""
 
-    position: Share | None
-    length: Share | None
-    formatting: Share | None
+    position: ChosenShare | None
+    length: ChosenShare | None
+    formatting: ChosenShare | None
     together: tuple[Cause, ...]
 
 
-def measure_bias(rows: Sequence[JudgedRow], forms: Mapping[int, Form]) -> Bias:
+def measure_bias(rows: Sequence[JudgedRow], forms: Mapping[int, PairForm]) -> Bias:
     """The bias ledger of these labels: of pairs in which one answer was preferred."""
     decided = [row for row in rows if row.kind == "pair" and not row.decided and row.label in (0, 1)]
     shown = {"first": 0, "second": 1}
@@ -61,14 +61,14 @@ def measure_bias(rows: Sequence[JudgedRow], forms: Mapping[int, Form]) -> Bias:
     )
 
 
-def _share(rows: Sequence[JudgedRow], which: Callable[[JudgedRow], int]) -> Share | None:
+def _share(rows: Sequence[JudgedRow], which: Callable[[JudgedRow], int]) -> ChosenShare | None:
     choices = [row.label == answer for row in rows if (answer := which(row)) >= 0]
     if not choices:
         return None
-    return Share(len(choices), wilson_interval(float(sum(choices)), float(len(choices)), confidence=CONFIDENCE))
+    return ChosenShare(len(choices), wilson_interval(float(sum(choices)), float(len(choices)), confidence=CONFIDENCE))
 
 
-def _together(rows: Sequence[JudgedRow], forms: Mapping[int, Form]) -> tuple[Cause, ...]:
+def _together(rows: Sequence[JudgedRow], forms: Mapping[int, PairForm]) -> tuple[Cause, ...]:
     if len(rows) < FEWEST:
         return ()
     # The first answer against the second: without an intercept, since which is the first is arbitrary.
@@ -85,7 +85,7 @@ def _together(rows: Sequence[JudgedRow], forms: Mapping[int, Form]) -> tuple[Cau
     return tuple(found)
 
 
-def _causes(row: JudgedRow, form: Form) -> list[float]:
+def _causes(row: JudgedRow, form: PairForm) -> list[float]:
     shown = 1.0 if row.verdict["shown"] == "first" else -1.0
     formatted = {0: 1.0, 1: -1.0, -1: 0.0}[form.formatted]
     return [shown, math.log((form.lengths[0] + 20) / (form.lengths[1] + 20)), formatted]

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import exists, func, select
-
+from steersman.store.item_history import said_of_items, waiting_items
 from steersman.store.judged import CLASSES, JudgedRow
 from steersman.store.projects import Project
-from steersman.store.schema import event, item
 from steersman.store.second_opinions import disagree
 from steersman.store.soft import SoftLabel
 
+CANNOT = "cannot judge"
+"""What the reason of a skip begins with where somebody says so."""
 SURE = 0.9
 """An item with two labels or more is doubtful below this probability of its most probable class."""
 
@@ -36,7 +36,11 @@ def doubtful_items(found: Project, rows: Sequence[JudgedRow], soft: Mapping[int,
     for row in rows:
         if not row.decided and not row.repeat and row.gold is None and row.item not in decided:
             labels.setdefault(row.item, []).append(row)
-    flags, unjudgeable, waiting = _said(found, "flag"), _said(found, "skip", like="cannot judge"), _waiting(found)
+    flags, unjudgeable, waiting = (
+        said_of_items(found, "flag"),
+        said_of_items(found, "skip", like=CANNOT),
+        waiting_items(found),
+    )
     listed: list[Doubtful] = []
     for number in sorted(labels.keys() | (flags.keys() - decided) | (unjudgeable.keys() - decided)):
         given = labels.get(number, [])
@@ -71,25 +75,3 @@ def _reasons(given: Sequence[JudgedRow], sure: float | None) -> list[str]:
 
 def _times(count: int, words: str) -> str:
     return f"{words} by {count}" if count > 1 else f"{words} by one"
-
-
-def _said(found: Project, kind: str, like: str = "") -> dict[int, tuple[str, int]]:
-    """The kind of task of each item about which events of a kind stand, and how many."""
-    undo = event.alias("undo")
-    undone = exists().where(undo.c.project_id == found.id, undo.c.refers == event.c.number, undo.c.kind == "undo")
-    query = (
-        select(event.c.item_id, item.c.kind, func.count(func.distinct(event.c.annotator_id)).label("people"))
-        .join(item, item.c.id == event.c.item_id)
-        .where(event.c.project_id == found.id, event.c.kind == kind, ~undone)
-        .group_by(event.c.item_id, item.c.kind)
-    )
-    if like:
-        query = query.where(event.c.body.like(f"%{like}%"))
-    with found.database.read() as connection:
-        return {row.item_id: (row.kind, row.people) for row in connection.execute(query)}
-
-
-def _waiting(found: Project) -> set[int]:
-    query = select(item.c.id).where(item.c.project_id == found.id, item.c.free > 0, item.c.purpose == "")
-    with found.database.read() as connection:
-        return set(connection.execute(query).scalars())

@@ -13,7 +13,7 @@ _MARKS = re.compile(r"^\s*(?:[-*+]\s|\d+[.)]\s|#{1,6}\s|```|\|.*\|)|\*\*[^*\n]+\
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class PairForm:
     """The form of a pair's answers: characters, and marks of formatting."""
 
     lengths: tuple[int, int]
@@ -33,12 +33,12 @@ class Form:
 
 
 @dataclass
-class Forms:
+class PairForms:
     """The forms of a project's pairs, read once each: the texts of an item never change."""
 
-    known: dict[int, Form] = field(default_factory=dict[int, Form])
+    known: dict[int, PairForm] = field(default_factory=dict[int, PairForm])
 
-    def of(self, found: Project, items: Iterable[int]) -> dict[int, Form]:
+    def of(self, found: Project, items: Iterable[int]) -> dict[int, PairForm]:
         wanted = list(dict.fromkeys(items))
         missing = [number for number in wanted if number not in self.known]
         for start in range(0, len(missing), BATCH):
@@ -48,6 +48,6 @@ class Forms:
         return {number: self.known[number] for number in wanted if number in self.known}
 
 
-def form_of(first: str, second: str) -> Form:
+def form_of(first: str, second: str) -> PairForm:
     marks = (len(_MARKS.findall(first)), len(_MARKS.findall(second)))
-    return Form((len(first), len(second)), marks)
+    return PairForm((len(first), len(second)), marks)

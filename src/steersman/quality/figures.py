@@ -11,11 +11,11 @@ from steersman.quality.agreement import Agreement, TwoAnnotators, compare_annota
 from steersman.quality.annotators import AnnotatorFigures, Times, measure_people, measure_times, median_by_kind
 from steersman.quality.bias import Bias, measure_bias
 from steersman.quality.doubt import Doubtful, doubtful_items
-from steersman.quality.features import Forms
+from steersman.quality.features import PairForms
 from steersman.store.judged import CLASSES, JudgedRow, judged_rows
 from steersman.store.projects import Project
 from steersman.store.reading_cursor import cursor_of
-from steersman.store.soft import Reliability, SoftLabel, measure_reliability
+from steersman.store.soft import ReliabilityModel, SoftLabel, measure_reliability
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Quality:
         return _plain(whole)
 
 
-def measure_quality(found: Project, forms: Forms | None = None) -> Quality:
+def measure_quality(found: Project, forms: PairForms | None = None) -> Quality:
     """The figures of a project as it is now. `forms` are kept from one time to the next."""
     cursor = cursor_of(found)
     rows = list(judged_rows(found, cursor))
     models = {kind: measure_reliability(rows, kind) for kind in CLASSES}
     soft = {item: one for model in models.values() for item, one in model.soft.items()}
-    shapes = (forms or Forms()).of(found, [row.item for row in rows if row.kind == "pair"])
+    shapes = (forms or PairForms()).of(found, [row.item for row in rows if row.kind == "pair"])
     return Quality(
         project=found.name,
         event=cursor.head,
@@ -74,7 +74,7 @@ def measure_quality(found: Project, forms: Forms | None = None) -> Quality:
     )
 
 
-def _used(models: Mapping[str, Reliability]) -> dict[str, Reliability]:
+def _used(models: Mapping[str, ReliabilityModel]) -> dict[str, ReliabilityModel]:
     return {kind: model for kind, model in models.items() if model.annotators}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from steersman.maths.statistics import Interval
 from steersman.quality.annotators import AnnotatorFigures
-from steersman.quality.bias import Share
+from steersman.quality.bias import ChosenShare
 from steersman.quality.figures import Quality
 
 
@@ -86,5 +86,5 @@ def in_words(value: Interval) -> str:
     return f"{value.estimate:.2f} ({value.low:.2f} to {value.high:.2f})"
 
 
-def of_share(share: Share) -> str:
+def of_share(share: ChosenShare) -> str:
     return f"{share.chosen.estimate:.0%} of {share.choices:,}"

@@ -183,6 +183,12 @@ def rounds_named(connection: Connection, project_id: int, names: Collection[str]
     return found
 
 
+def head_of(found: Project) -> int:
+    """The number of a project's last event."""
+    with found.database.read() as connection:
+        return connection.execute(select(project.c.head).where(project.c.id == found.id)).scalar_one()
+
+
 def settings_of(found: Project) -> dict[str, Any]:
     with found.database.read() as connection:
         return json.loads(connection.execute(select(project.c.settings).where(project.c.id == found.id)).scalar_one())

@@ -32,7 +32,7 @@ class SoftLabel:
 
 
 @dataclass(frozen=True)
-class Reliability:
+class ReliabilityModel:
     """The model of one kind of task: soft labels by item, and annotators in the order of the model's rows."""
 
     soft: Mapping[int, SoftLabel]
@@ -40,7 +40,7 @@ class Reliability:
     model: Confusion
 
 
-def measure_reliability(rows: Iterable[JudgedRow], kind: str) -> Reliability:
+def measure_reliability(rows: Iterable[JudgedRow], kind: str) -> ReliabilityModel:
     """The model of all labels of one kind of task. Of an item that somebody judged twice the first label counts."""
     given: dict[tuple[int, str, int], int] = {}
     known: dict[int, int] = {}
@@ -76,7 +76,7 @@ def measure_reliability(rows: Iterable[JudgedRow], kind: str) -> Reliability:
         )
         for i, item in enumerate(items)
     }
-    return Reliability(soft, tuple(people), model)
+    return ReliabilityModel(soft, tuple(people), model)
 
 
 def soft_record(one: StoredItem, soft: SoftLabel) -> Record:

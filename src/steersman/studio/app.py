@@ -23,6 +23,8 @@ from steersman.studio import (
     routes_projects,
     routes_running,
     routes_sessions,
+    routes_quality,
+    routes_quality_pages,
     routes_signing_in,
     routes_tasks,
     routes_webhooks,
@@ -34,6 +36,7 @@ from steersman.studio.observatory import routes as routes_observatory
 from steersman.studio.observatory import routes_live
 from steersman.studio.observatory.folders import RunFolders
 from steersman.studio.problems import install_problems
+from steersman.studio.quality_kept import QualityKept
 from steersman.studio.rendering import STATIC
 from steersman.studio.settings import StudioSettings
 from steersman.studio.uploads import Uploads
@@ -53,6 +56,8 @@ ROUTERS = (
     routes_projects.router,
     routes_running.router,
     routes_sessions.router,
+    routes_quality.router,
+    routes_quality_pages.router,
     routes_signing_in.router,
     routes_tasks.router,
     routes_webhooks.router,
@@ -93,7 +98,7 @@ def create_app(store_url: str | None = None, settings: StudioSettings | None = N
         RateLimit(*settings.attempts),
         RunFolders(settings.runs),
     )
-    app.state.uploads = uploads
+    app.state.uploads, app.state.quality = uploads, QualityKept()
     app.add_middleware(Hardened, settings=settings)
     install_problems(app)
     for router in ROUTERS:

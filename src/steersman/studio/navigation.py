@@ -29,6 +29,8 @@ STUDIO: tuple[NavigationEntry, ...] = (
 PROJECT: tuple[NavigationEntry, ...] = (
     NavigationEntry("Progress", "/projects/{project}", "see"),
     NavigationEntry("Label", "/projects/{project}/label", "label"),
+    NavigationEntry("Quality", "/projects/{project}/quality", "see"),
+    NavigationEntry("Doubtful items", "/projects/{project}/quality/doubtful", "see"),
     NavigationEntry("Tasks", "/projects/{project}/tasks", "manage"),
     NavigationEntry("Guidelines", "/projects/{project}/guidelines", "manage"),
     NavigationEntry("Gold items", "/projects/{project}/gold", "manage"),

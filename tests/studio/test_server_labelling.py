@@ -109,7 +109,7 @@ def test_a_ranking_keeps_ties_and_what_was_left_out(site):
     task_of_kind(site, "ranking", 4)
     ann = site.person("Ann")
     (task,) = ann.next()
-    assert task["why"] == "the models disagree"
+    assert "why" not in task  # a reason could sway the judgement
     ann.event("label", task["id"], ranks=[2, 1, 2, None], seconds=9)
     (record,) = labels_in(site)
     assert isinstance(record, Ranking)

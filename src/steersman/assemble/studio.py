@@ -21,11 +21,13 @@ def import_into(store: str | None, project: str, source: str, wishes: Wishes, fo
     register_sources()
     if wishes.task and wishes.task not in TASKS:
         raise UsageError(f"--task is one of {', '.join(TASKS)}; seen {wishes.task!r}")
+    if wishes.purpose not in ("", "gold", "practice"):
+        raise UsageError(f"--purpose is gold or practice; seen {wishes.purpose!r}")
     path = Path(source).expanduser()
     with open_store(store) as database:
         found = find_project(database, project)
         past = ImportReport()
-        if history_path(path).is_file() and path.is_file():
+        if not wishes.purpose and history_path(path).is_file() and path.is_file():
             past.labels, past.repeated = import_history(found, _history(path), wishes)
         report = import_source(found, source, wishes, format=format)
     report.labels += past.labels

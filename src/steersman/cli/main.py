@@ -40,7 +40,7 @@ from steersman.cli import (
     serve,
     sft,
     simulate,
-    studio_server,
+    studio_quality,
 )
 from steersman.cli.command import loads_models
 from steersman.cli.machine_errors import as_message
@@ -91,7 +91,7 @@ recipe_list.app.command("import", epilog=recipe_import.EXAMPLE)(recipe_import.im
 app.add_typer(recipe_list.app, name="recipe")
 app.add_typer(rounds.app, name="rounds")
 app.add_typer(runs.app, name="runs")
-app.add_typer(studio_server.app, name="studio")
+app.add_typer(studio_quality.app, name="studio")
 
 
 def _version(wanted: bool) -> bool:

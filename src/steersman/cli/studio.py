@@ -25,6 +25,12 @@ Store = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that are there already.")]
 Round = Annotated[str, typer.Option("--round", help="The round of data collection.", show_default=False)]
+Labels = Annotated[
+    str, typer.Option("--labels", help="soft: one soft label for each pair and thumb, from all its labels.")
+]
+Choice = Annotated[
+    str, typer.Option("--choice", help="Only tasks chosen so: random, disagreement or information.", show_default=False)
+]
 
 
 @app.command(epilog="Example: steersman studio create helpful --guidelines guidelines.md --licence CC-BY-4.0")
@@ -59,6 +65,9 @@ def import_(
     overlap: Annotated[int, typer.Option(min=1, max=1000, help="How many people judge each task.")] = 1,
     round: Round = "",
     annotator: Annotated[str, typer.Option(help="Pseudonym for labels that name nobody.", show_default=False)] = "",
+    purpose: Annotated[
+        str, typer.Option(help="Make judgements known answers: gold (among all tasks) or practice.", show_default=False)
+    ] = "",
     format: Annotated[str | None, typer.Option(help="The format of the rows; detected if not given.")] = None,
     store: Store = None,
     recipe: Recipe = None,
@@ -69,7 +78,7 @@ def import_(
     from steersman.data.show import reading_lines
     from steersman.store.imports import Wishes
 
-    report = import_into(store, project, source, Wishes(round, annotator, task, overlap), format)
+    report = import_into(store, project, source, Wishes(round, annotator, task, overlap, purpose), format)
     lines = [
         *reading_lines(report.read),
         f"{project}: {report.labels:,} labels and {report.items:,} items are new, {report.tasks:,} of them tasks",
@@ -87,6 +96,8 @@ def export(
         str, typer.Option(help="full (all that is known, with a data card), native, trl, or another format's name.")
     ] = "full",
     round: Round = "",
+    labels: Labels = "",
+    choice: Choice = "",
     snapshot: Annotated[
         int | None, typer.Option(min=1, help="Export this snapshot instead of what is there now.")
     ] = None,
@@ -104,7 +115,10 @@ def export(
 
     with open_store(store) as database:
         found = find_project(database, project)
-        cursor = cursor_of(found, round) if snapshot is None else find_snapshot(found, snapshot).cursor
+        if snapshot is None:
+            cursor = cursor_of(found, round, labels=labels, choice=choice)
+        else:
+            cursor = find_snapshot(found, snapshot).cursor
         report = export_project(found, out, to=to, cursor=cursor, force=force)
     lines = [f"{report.path}: {report.rows:,} rows ({report.format})"]
     lines += [f"  data card: {report.card}"] if report.card else []
@@ -114,14 +128,22 @@ def export(
 
 
 @app.command(epilog="Example: steersman studio snapshot helpful")
-def snapshot(project: Name, round: Round = "", store: Store = None, recipe: Recipe = None, json: Json = False) -> None:
+def snapshot(
+    project: Name,
+    round: Round = "",
+    labels: Labels = "",
+    choice: Choice = "",
+    store: Store = None,
+    recipe: Recipe = None,
+    json: Json = False,
+) -> None:
     """Freeze a numbered snapshot to train on. If nothing has changed since an earlier one, it is that one."""
     from steersman.store.database import open_store
     from steersman.store.projects import find_project
     from steersman.store.snapshots import freeze
 
     with open_store(store) as database:
-        one = freeze(find_project(database, project), round)
+        one = freeze(find_project(database, project), round, labels=labels, choice=choice)
     source = f"studio:{project}?snapshot={one.number}"
     lines = [
         f"snapshot {one.number} of {project}: {one.rows:,} records, hash {one.content[:12]}",

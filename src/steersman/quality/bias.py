@@ -20,6 +20,8 @@ from steersman.store.judged import JudgedRow
 CONFIDENCE = 0.95
 FEWEST = 20
 """Choices, before the causes are told apart."""
+MOST_ERROR = 2.0
+"""Of a figure that is given: the standard error of its logarithm."""
 CAUSES = ("shown first", "twice as long", "formatted")
 
 
@@ -78,8 +80,8 @@ def _together(rows: Sequence[JudgedRow], forms: Mapping[int, PairForm]) -> tuple
     found: list[Cause] = []
     # Shown first is +1 against -1, twice as long a step of log 2, formatted +1 against none.
     for k, (cause, step) in enumerate(zip(CAUSES, (2.0, math.log(2.0), 1.0), strict=True)):
-        if np.ptp(columns[:, k]) == 0:
-            continue  # it never varied
+        if np.ptp(columns[:, k]) == 0 or float(fit.error[k]) * step > MOST_ERROR:
+            continue  # it never varied, or never without another cause
         middle, half = step * float(fit.coefficient[k]), step * z * float(fit.error[k])
         found.append(Cause(cause, Interval(math.exp(middle), math.exp(middle - half), math.exp(middle + half))))
     return tuple(found)

@@ -61,7 +61,8 @@ def _reasons(given: Sequence[JudgedRow], sure: float | None) -> list[str]:
         return []
     kind = given[0].kind
     found: list[str] = []
-    if disagree(kind, [row.verdict for row in given]):
+    # Where the model knows who is right, a label of somebody unreliable raises no doubt.
+    if disagree(kind, [row.verdict for row in given]) and (sure is None or sure < SURE):
         classes = CLASSES.get(kind)
         counts = Counter(classes[row.label] for row in given if row.label is not None) if classes else Counter[str]()
         said = ", ".join(f"{count} {name}" for name, count in counts.most_common())

@@ -46,6 +46,8 @@ def export_project(
     if to != FULL:
         done = convert_records(read_records(found, cursor), path, to, force=force)
         return ExportReport(str(path), done.target, done.written, "", done.set_aside.total(), done.set_aside_path)
+    if cursor.labels:
+        raise UsageError("a full export holds every label; export soft labels with --to native, or another format")
     if not path.name.endswith(_ENDINGS):
         raise UsageError(f"{path}: a full export is written as {', '.join(_ENDINGS)}")
     card_json, card_text = card_paths(path)

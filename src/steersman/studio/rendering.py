@@ -105,8 +105,10 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
     return response
 
 
-def project_page(request: Request, project: Project, template: str, *, title: str, **context: Any) -> HTMLResponse:
+def project_page(
+    request: Request, project: Project, template: str, *, title: str, status: int = 200, **context: Any
+) -> HTMLResponse:
     """A page of a project, in the frame that all of them have (`project.html`)."""
     facts = facts_of(project)
     shown = {"project": project, "project_title": str(facts.settings.get("title") or facts.name), "state": facts.state}
-    return page(request, template, title=title, **shown, **context)
+    return page(request, template, status=status, title=title, **shown, **context)

@@ -15,6 +15,7 @@ from steersman.store.projects import Project, facts_of, guidelines_of, settings_
 from steersman.studio.access import CanLabel, CanOpen
 from steersman.studio.problems import Problem, body_of, problem_of
 from steersman.studio.rendering import safe_html
+from steersman.studio.routes_practice import require_practice
 from steersman.studio.settings import StudioSettings
 from steersman.studio.submissions import LARGEST, SubmittedEvent, verdict_of
 from steersman.studio.tasks import KINDS, attributes_of, task_for
@@ -56,6 +57,7 @@ def next_tasks(
     """The next tasks, each held for the one who asks. Those held up to and with `after` are not sent again."""
     found, member = here.project, here.as_member()
     settings: StudioSettings = request.app.state.studio.settings
+    require_practice(here, member)
     with found.database.read() as connection:
         held = held_items(connection, member.annotator_id, KINDS)
     has = held[: held.index(after) + 1] if after in held else []
@@ -76,7 +78,7 @@ def shown_tasks(found: Project, member: Member, tasks: list[StoredItem]) -> list
 def _progress(found: Project, member: Member) -> dict[str, Any]:
     with found.database.read() as connection:
         own = own_progress(connection, found.id, member.annotator_id, KINDS)
-    return {"done": own.done, "mine_left": own.left}
+    return {"done": own.done, "mine_left": own.left, "skipped": own.skipped}
 
 
 @router.post("/renew")
@@ -89,6 +91,7 @@ def renew(here: CanLabel, request: Request) -> dict[str, Any]:
 @router.post("/events")
 def submit(here: CanLabel, request: Request, event: SubmittedEvent) -> dict[str, Any]:
     """One submission. The same key again gives the same reply and changes nothing."""
+    require_practice(here, here.as_member())
     return _submitted(here.project, here.as_member(), event, request.app.state.studio.settings)
 
 
@@ -99,6 +102,7 @@ def submit_all(
     """Submissions in their order, as of a queue that was kept while there was no connection. Each has a reply of its
     own: that of `events`, or an `error`; one that is refused does not stop the others."""
     member, replies = here.as_member(), []
+    require_practice(here, member)
     for event in events:
         try:
             replies.append(_submitted(here.project, member, event, request.app.state.studio.settings))

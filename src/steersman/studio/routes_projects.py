@@ -42,6 +42,11 @@ from steersman.studio.uploads import import_upload, preview, preview_import
 router = APIRouter(prefix="/api/projects", tags=["projects"])
 
 Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+KEPT = (
+    *("title", "attributes", "strength", "rationale_required"),
+    *("gold_share", "repeat_share", "second_opinions", "practice"),
+)
+"""Settings of a project that are described."""
 Task = Literal["", "pair", "ranking", "rating", "thumb", "demonstration"]
 
 
@@ -66,6 +71,15 @@ class Attribute(BaseModel):
         return self
 
 
+class PracticeTerms(BaseModel):
+    """How large a share of the practice items must be right, and how often one may try."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    share: Annotated[FiniteFloat, Field(ge=0, le=1, alias="pass")] = 0.7
+    attempts: Annotated[int, Field(ge=1, le=100)] = 3
+
+
 class Description(BaseModel):
     """What is said of a project. What is not given stays as it is."""
 
@@ -77,6 +91,10 @@ class Description(BaseModel):
     attributes: Annotated[list[Attribute], Field(max_length=20)] | None = None
     strength: bool | None = None
     rationale_required: bool | None = None
+    gold_share: Annotated[FiniteFloat, Field(ge=0, le=0.5)] | None = None
+    repeat_share: Annotated[FiniteFloat, Field(ge=0, le=0.5)] | None = None
+    second_opinions: Annotated[int, Field(ge=0, le=20)] | None = None
+    practice: PracticeTerms | None = None
     state: Literal["open", "paused", "closed"] | None = None
 
 
@@ -96,6 +114,7 @@ class WantedImport(BaseModel):
     overlap: Annotated[int, Field(ge=1, le=1000)] = 1
     round: Line = ""
     annotator: Line = ""
+    purpose: Literal["", "gold", "practice"] = ""
     format: Annotated[str, Field(max_length=40)] | None = None
     columns: ColumnSettings | None = None
 
@@ -106,7 +125,7 @@ class WantedImport(BaseModel):
 
     @property
     def wishes(self) -> Wishes:
-        return Wishes(self.round, self.annotator, self.task, self.overlap)
+        return Wishes(self.round, self.annotator, self.task, self.overlap, self.purpose)
 
 
 class Decision(SubmittedEvent):
@@ -151,7 +170,7 @@ def describe(here: CanManage, wanted: Description) -> dict[str, Any]:
 
 
 def _describe(found: Project, wanted: Description) -> list[str]:
-    given = wanted.model_dump(exclude_none=True)
+    given = wanted.model_dump(exclude_none=True, by_alias=True)
     if wanted.guidelines is not None:
         set_guidelines(found, wanted.guidelines)
     if wanted.licence is not None:
@@ -160,7 +179,7 @@ def _describe(found: Project, wanted: Description) -> list[str]:
         set_state(found, wanted.state)
     if wanted.attributes is not None:
         given["attributes"] = [_as_kept(one) for one in wanted.attributes]
-    kept = {name: given[name] for name in ("title", "attributes", "strength", "rationale_required") if name in given}
+    kept = {name: given[name] for name in KEPT if name in given}
     if kept:
         change_settings(found, kept)
     return sorted(given.keys() - {"name"})
@@ -235,9 +254,10 @@ def snapshots(here: CanSee) -> list[dict[str, Any]]:
 
 
 @router.post("/{project}/snapshots", status_code=201)
-def snapshot(here: CanManage) -> dict[str, Any]:
-    """Freeze a snapshot to train on. If nothing has changed since an earlier one, it is that one."""
-    one = freeze(here.project)
+def snapshot(here: CanManage, labels: Literal["", "soft"] = "") -> dict[str, Any]:
+    """Freeze a snapshot to train on. If nothing has changed since an earlier one, it is that one. With `labels=soft`
+    each pair and thumb has one soft label."""
+    one = freeze(here.project, labels=labels)
     source = f"studio:{here.project.name}?snapshot={one.number}"
     return {"snapshot": one.number, "rows": one.rows, "hash": one.content, "source": source}
 
@@ -248,15 +268,16 @@ def export(
     to: Annotated[str, Query(max_length=40)] = FULL,
     ending: Literal["jsonl", "jsonl.gz", "parquet"] = "jsonl",
     round: Annotated[str, Query(max_length=200)] = "",
+    labels: Literal["", "soft"] = "",
     snapshot: Annotated[int | None, Query(ge=1, le=LARGEST)] = None,
 ) -> Response:
     """All labels, and items without one, under pseudonyms; `to` is full, or a format's name as on the command line."""
     found = here.project
-    cursor = cursor_of(found, round) if snapshot is None else find_snapshot(found, snapshot).cursor
+    cursor = cursor_of(found, round, labels=labels) if snapshot is None else find_snapshot(found, snapshot).cursor
     with found.database.write() as connection:
         note(connection, "export", person_id=here.person.id, project_id=found.id, about={"to": to})
     name = f"{found.name}-{to}.{ending}".replace("/", "-")
-    if to == FULL and ending == "jsonl":
+    if to == FULL and ending == "jsonl" and not cursor.labels:
         rows = (
             (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode() for row in read_rows(found, cursor)
         )

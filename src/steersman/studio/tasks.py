@@ -33,7 +33,8 @@ def attributes_of(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def task_for(task: StoredItem, pseudonym: str, until: float, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A task as it is sent. It says nothing of which model gave which answer."""
+    """A task as it is sent. It says nothing of which model gave which answer, and not why it is asked: the reason
+    could sway the judgement, and would tell a check from a task."""
     content = task.content
     answers = [content.completions[place].text for place in shown_order(task, pseudonym)]
     return {
@@ -41,7 +42,6 @@ def task_for(task: StoredItem, pseudonym: str, until: float, settings: Mapping[s
         "kind": content.kind,
         "prompt": [] if content.prompt is None else messages_of(content.prompt),
         "answers": [{"slot": slot, "text": text, "html": safe_html(text)} for slot, text in enumerate(answers)],
-        "why": task.reason or None,
         "attributes": attributes_of(settings) if content.kind == "rating" else [],
         "claim_expires": when(until),
     }

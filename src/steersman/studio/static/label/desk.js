@@ -78,7 +78,6 @@ export class Desk {
     this.#view = KINDS[task.kind](task, this);
     parts.task.replaceChildren(
       make("section", { class: "prompt", "aria-label": "prompt" }, conversation(task.prompt, this.plain)),
-      task.why ? make("p", { class: "soft small why" }, `Why this one: ${task.why}`) : "",
       this.#view.body,
     );
     parts.verdicts.replaceChildren(this.#view.bar);

@@ -39,7 +39,7 @@ def test_a_task_is_blind_and_held(site, tasks):
     reply = ann.get("/api/projects/helpful/tasks/next", params={"ahead": 2}).json()
     assert [one["kind"] for one in reply["tasks"]] == ["pair", "pair"]
     assert "runs/" not in json.dumps(reply)
-    assert reply["progress"] == {"done": 0, "mine_left": 3}
+    assert reply["progress"] == {"done": 0, "mine_left": 3, "skipped": 0}
     assert [answer["slot"] for answer in reply["tasks"][0]["answers"]] == [0, 1]
     ben = site.person("Ben")
     assert [one["id"] for one in ben.next(ahead=2)] == [3], "what Ann holds is not Ben's"

@@ -244,6 +244,12 @@ def items_of(found: Project, ids: Sequence[int]) -> dict[int, StoredItem]:
         return items_with(connection, list(connection.execute(mine).scalars()))
 
 
+def keys_there(found: Project, keys: Sequence[str]) -> set[str]:
+    """Which of these keys (`item_key`) are items of the project."""
+    with found.database.read() as connection:
+        return set(_known(connection, item, item.c.project_id == found.id, keys))
+
+
 def item_with_key(found: Project, new: NewItem) -> int:
     """The id of an item that has been added."""
     query = select(item.c.id).where(item.c.project_id == found.id, item.c.key == item_key(new))

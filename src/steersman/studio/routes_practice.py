@@ -28,7 +28,7 @@ class PracticeAnswer(SubmittedEvent):
     kind: Literal["label"] = "label"  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
-class Revisit(BaseModel):
+class WantedRevisit(BaseModel):
     """Asks for what one has skipped."""
 
     model_config = ConfigDict(extra="forbid")
@@ -64,7 +64,7 @@ def answer(here: CanLabel, said: PracticeAnswer) -> dict[str, Any]:
 
 
 @router.post("/revisit")
-def revisit(here: CanLabel, wanted: Revisit) -> dict[str, int]:
+def revisit(here: CanLabel, wanted: WantedRevisit) -> dict[str, int]:
     """Get again what one has skipped. Returns how many tasks these are; others may have got them meanwhile."""
     return {"tasks": len(revisit_skipped(here.project, here.as_member().pseudonym, wanted.key))}
 

@@ -30,6 +30,7 @@ export class Desk {
     this.plain = localStorage.getItem("steersman:plain") !== null;
     this.stacked = localStorage.getItem("steersman:stacked") !== null;
     this.differences = false;
+    this.practice = null; // what takes a practice answer
     this.modifier = MODIFIER;
     addEventListener("pagehide", () => this.#keep());
     document.addEventListener("visibilitychange", () => document.hidden && this.#keep());
@@ -83,28 +84,29 @@ export class Desk {
     parts.verdicts.replaceChildren(this.#view.bar);
     this.#drawTools(task);
     for (const part of [parts.bar, parts.tools]) part.hidden = false;
-    parts.note.hidden = !this.project.rationale_required;
+    parts.note.hidden = !this.project.rationale_required || Boolean(this.practice);
     this.#view.shown?.();
   }
 
   #drawTools(task) {
     const tool = (words, key, image, act, pressed) =>
       button(words, { key, image, kind: "quiet tool", act, ...(pressed !== undefined && { "aria-pressed": String(pressed) }) });
-    const two = task.kind === "pair";
+    const two = task.kind === "pair", real = !this.practice;
     this.parts.tools.replaceChildren(
-      tool("Undo", "U", "undo", () => this.undo()),
-      tool("Skip", "S", "skip", () => this.skip()),
-      tool("Can't judge", "C", "question", () => this.cannotJudge()),
-      tool("Note", "N", "note", () => this.openNote()),
+      real ? tool("Undo", "U", "undo", () => this.undo()) : make("span", { class: "tag quiet" }, "Practice"),
+      real ? tool("Skip", "S", "skip", () => this.skip()) : "",
+      real ? tool("Can't judge", "C", "question", () => this.cannotJudge()) : "",
+      real ? tool("Note", "N", "note", () => this.openNote()) : "",
       two ? tool("Compare", "D", "differences", () => this.toggleDifferences(), this.differences) : "",
       two && !this.narrow ? tool("Stack", "V", "columns", () => this.toggleStacked(), this.stacked) : "",
       tool("As text", "M", "text", () => this.togglePlain(), this.plain),
-      tool("Flag", "F", "flag", () => this.flag()),
+      real ? tool("Flag", "F", "flag", () => this.flag()) : "",
     );
   }
 
   get tools() {
     const two = this.#task?.kind === "pair";
+    const real = ["u", "s", "c", "n", "f"]; // not in practice
     return [
       { keys: ["u", "mod+z"], says: "take back the last judgement or skip, also of earlier days", act: () => this.undo() },
       { keys: ["s"], says: "skip this task", act: () => this.skip() },
@@ -116,7 +118,7 @@ export class Desk {
       { keys: ["p"], says: "the whole of a long prompt", act: () => this.parts.task.querySelector(".more")?.click() },
       { keys: ["f"], says: "flag the task for a reviewer", act: () => this.flag() },
       { keys: ["Escape"], says: "", typing: true, act: () => this.#escape() },
-    ].map((one) => ({ group: "This task", ...one }));
+    ].filter((one) => !this.practice || !real.includes(one.keys[0])).map((one) => ({ group: "This task", ...one }));
   }
 
   // What kinds of tasks may ask of the page.
@@ -136,7 +138,7 @@ export class Desk {
   submit(fields, words) {
     if (!this.#task || performance.now() - this.#shownAt < TOO_SOON) return;
     const rationale = this.parts.noteField.value.trim();
-    if (this.project.rationale_required && !rationale) {
+    if (this.project.rationale_required && !rationale && !this.practice) {
       this.openNote();
       this.say("This project asks for a reason. Write a short one, then choose again.", "bad");
       return;
@@ -152,10 +154,11 @@ export class Desk {
 
   #finish(kind, fields, words) {
     if (!this.#task) return; // judged a moment ago
-    this.#keep();
+    if (!this.practice) this.#keep();
     clearTimeout(this.#timer);
     this.#task = null;
-    this.done(kind, fields, words);
+    if (this.practice) this.practice(fields);
+    else this.done(kind, fields, words);
   }
 
   skip() {
@@ -242,7 +245,7 @@ export class Desk {
   }
 
   #keep() {
-    if (!this.#task) return;
+    if (!this.#task || this.practice) return;
     const draft = this.#draft();
     const kept = this.drafts.write(this.#task.id, draft && { ...draft, seconds: this.sitting.clock.seconds });
     if (!kept) this.say("Your draft cannot be kept in this browser: its storage is full or switched off.", "bad");

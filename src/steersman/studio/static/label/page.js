@@ -5,7 +5,7 @@ import { Desk } from "./desk.js";
 import { Drafts } from "./drafts.js";
 import { Keys, showKeys } from "./keys.js";
 import { Notices } from "./notices.js";
-import { Outbox } from "./outbox.js";
+import { Outbox, newKey } from "./outbox.js";
 import { Sitting, isJudgement } from "./sitting.js";
 import { emptyState } from "./conversation.js";
 import { button, make, plural } from "./elements.js";
@@ -63,7 +63,12 @@ class Page {
       undo: () => this.undo(),
     });
     this.outbox.flush();
-    await practise({ page: this, about: this.about });
+    try {
+      if (!(await practise({ page: this, about: this.about }))) return undefined;
+    } catch (trouble) {
+      if (!(trouble instanceof Trouble)) throw trouble;
+      return this.#cannotStart(trouble, () => this.start());
+    }
     return this.next();
   }
 
@@ -178,6 +183,8 @@ class Page {
     const again = button("Look again", { kind: "primary", act: () => this.next() });
     const undo = judged || this.sitting.progress?.done ? button("Take back the last one", { key: "U", kind: "quiet", act: () => this.undo() }) : "";
     const others = make("a", { class: "button", href: "/" }, "Other projects");
+    const skipped = this.sitting.progress?.skipped;
+    const revisit = skipped ? button(`See ${plural(skipped, "skipped task")} again`, { act: () => this.#revisit() }) : "";
     this.keys.set("task", [{ keys: ["u", "mod+z"], says: "take back the last judgement", group: "This page", act: () => this.undo() }]);
     if (this.about.state !== "open") {
       const paused = this.about.state === "paused";
@@ -186,14 +193,26 @@ class Page {
     }
     if (judged || this.sitting.progress?.done) {
       const thanks = `You have judged ${plural(this.sitting.progress.done, "task")} here. Thank you.`;
-      return emptyState("done", "All done", [thanks, "New tasks may come: of a later round, or that others give back."], again, undo, others);
+      return emptyState("done", "All done", [thanks, "New tasks may come: of a later round, or that others give back."], again, revisit, undo, others);
     }
     if (this.about.counts.items) {
-      return emptyState("done", "Nothing for you now", ["Others have the tasks that are left. What they do not judge comes back within half an hour."], again, others);
+      return emptyState("done", "Nothing for you now", ["Others have the tasks that are left. What they do not judge comes back within half an hour."], again, revisit, others);
     }
     const admin = this.about.rights?.includes("manage");
     const how = admin ? "Bring prompts and answers into the project, and they appear here." : "There is nothing to judge yet. Tell whoever invited you, or look again later.";
     return emptyState("done", "No tasks yet", [how], again, others);
+  }
+
+  // Get again what was skipped, of which others may have taken some.
+  async #revisit() {
+    try {
+      await this.api.post(`${this.sitting.path}/revisit`, { key: newKey() });
+    } catch (trouble) {
+      if (!(trouble instanceof Trouble)) throw trouble;
+      return this.notices.say(trouble.message || "This needs a connection.", "bad");
+    }
+    this.sitting.forgetSkips();
+    return this.next();
   }
 
   #cannotStart(trouble, again) {

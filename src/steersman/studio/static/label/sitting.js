@@ -87,7 +87,7 @@ export class Sitting {
   #count(counted) {
     const waiting = this.outbox.waiting.filter((entry) => isJudgement(entry.event)).length;
     const left = counted.mine_left;
-    this.progress = { done: counted.done + waiting, left: left === null ? null : Math.max(0, left - waiting) };
+    this.progress = { done: counted.done + waiting, left: left === null ? null : Math.max(0, left - waiting), skipped: counted.skipped };
   }
 
   // Something about the current task that ends it: a label or a skip. Kept before this returns.
@@ -104,6 +104,14 @@ export class Sitting {
       if (this.progress.left) this.progress.left -= 1;
     }
     this.#channel?.postMessage({ ...this.#address, done: task.id });
+  }
+
+  // What was skipped is asked for again: it is no longer done.
+  forgetSkips() {
+    for (const { task, entry } of this.history) {
+      if (entry.event.kind === "skip" || entry.event.choice === "cannot_judge") this.done.delete(task.id);
+    }
+    this.#last = null;
   }
 
   // Something said about the current task, which goes on: a flag or a comment.

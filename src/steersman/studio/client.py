@@ -96,6 +96,10 @@ class Client:
     def progress(self) -> dict[str, Any]:
         return self.ask("GET", self._at("/progress"))
 
+    def quality(self) -> dict[str, Any]:
+        """Agreement, annotators, biases, time, and the first doubtful items."""
+        return self.ask("GET", self._at("/quality"))
+
     def invite(self, role: str = "labeller", *, days: float = 7.0) -> str:
         """A link that makes one person a member of the project."""
         return self.ask("POST", self._at("/invites"), json={"role": role, "days": days})["url"]

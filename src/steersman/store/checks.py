@@ -19,6 +19,8 @@ REPEAT = "repeat"
 """The name of a label that repeats an earlier one of its annotator."""
 REPEAT_GAP = 8
 """Labels between an item and its repeat, at the least: nobody should remember it."""
+GOLD_SHARE = 0.1
+"""The share of tasks that are gold items, where a project has some and does not say."""
 REPEATED = ("pair", "ranking", "rating", "thumb")
 _LOOKED_AT = 40
 
@@ -36,7 +38,8 @@ class CheckShares:
 
 
 def shares_of(settings: Mapping[str, Any]) -> CheckShares:
-    return CheckShares(float(settings.get("gold_share") or 0.0), float(settings.get("repeat_share") or 0.0))
+    """What a project's settings say."""
+    return CheckShares(float(settings.get("gold_share", GOLD_SHARE)), float(settings.get("repeat_share", 0.0)))
 
 
 def check_due(

@@ -31,7 +31,7 @@ def count_items(found: Project) -> list[Mapping[str, Any]]:
             func.sum(item.c.overlap).label("wanted"),
         )
         .outerjoin(round_, round_.c.id == item.c.round_id)
-        .where(item.c.project_id == found.id)
+        .where(item.c.project_id == found.id, item.c.repeats.is_(None))
         .group_by(item.c.kind, round_.c.name)
         .order_by(item.c.kind, round_.c.name)
     )
@@ -51,6 +51,7 @@ def count_items(found: Project) -> list[Mapping[str, Any]]:
 def list_tasks(found: Project, *, after: int = 0, gold: bool | None = None, limit: int = 20) -> list[ListedTask]:
     """Tasks after an id, in the order in which they came; with `gold`, only those with or without a known answer."""
     query = select(item.c.id).where(item.c.project_id == found.id, item.c.id > after, item.c.overlap > 0)
+    query = query.where(item.c.repeats.is_(None))
     if gold is not None:
         query = query.where(item.c.gold.is_not(None) if gold else item.c.gold.is_(None))
     with found.database.read() as connection:

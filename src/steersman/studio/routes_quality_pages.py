@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from steersman.errors import DataError, UsageError
 from steersman.store.audit import note
+from steersman.store.checks import shares_of
 from steersman.store.gold import set_gold
 from steersman.store.labelling import Submission, adjudicate
 from steersman.store.practice import has_practice, let_in
@@ -57,8 +58,9 @@ def _figures(here: Here, request: Request, message: str = "", status: int = 200)
 
 
 def _shares(settings: Mapping[str, Any]) -> dict[str, int]:
-    gold, repeat = (round(100 * float(settings.get(name) or 0)) for name in ("gold_share", "repeat_share"))
-    return {"gold": gold, "repeat": repeat, "most": int(settings.get("second_opinions") or 0)}
+    shares = shares_of(settings)
+    most = int(settings.get("second_opinions") or 0)
+    return {"gold": round(100 * shares.gold), "repeat": round(100 * shares.repeat), "most": most}
 
 
 @router.post("/settings")

@@ -9,7 +9,8 @@ from steersman.reports.distance import PeoplePoint
 from steersman.runs.checkpoints import CheckpointStore
 from steersman.runs.columns import JournalColumns
 from steersman.store.projects import Project
-from steersman.store.reading import cursor_of, read_labels
+from steersman.store.reading import read_labels
+from steersman.store.reading_cursor import cursor_of
 
 Pairs = Mapping[tuple[str, str], tuple[float, int]]
 """By two models' names: how often the first won, a tie as half, and how often they were compared."""

@@ -3,6 +3,7 @@ where there is no run, small rounds on Harbour to look at."""
 
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from steersman.studio.observatory.folders import look_below
 from steersman.studio.serve import Ready, Serving, serve
 from steersman.studio.settings import StudioSettings
 
+STOPPED = 128 + signal.SIGTERM
 EXAMPLE, RECIPE = "harbour", "studio-harbour"
 LOW, GRACE = 10, 20.0
 """The priority of the training beside the studio (nice), and the seconds that it has to stop in."""
@@ -71,16 +73,23 @@ def _training(out: Path | None) -> Iterator[None]:
     tell(
         f"steersman: two small rounds on Harbour are trained meanwhile, in {out}, to look at under Runs (--empty: not)"
     )
+    # The server raises the signal that stopped it again: by its default the process would end before its child.
+    before = signal.signal(signal.SIGTERM, _end)
     try:
         os.setpriority(os.PRIO_PROCESS, child.pid, LOW)
         yield
     finally:
+        signal.signal(signal.SIGTERM, before)
         child.terminate()
         try:
             child.wait(GRACE)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(STOPPED)
 
 
 def add_example(database: Database) -> int:

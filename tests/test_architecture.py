@@ -76,7 +76,11 @@ MAY_IMPORT = {
 BELOW_ASSEMBLE = " ".join(MAY_IMPORT)
 MAY_IMPORT |= {
     "assemble": BELOW_ASSEMBLE,
-    "api": "printing errors records settings data reward execution loading assemble",
+    "api": "printing errors records settings data runs reward execution loading assemble",
+    "api_models": (
+        "errors records settings batches text data reward evaluate judges models rollout execution loading inference "
+        "assemble api"
+    ),
     "demo": f"{BELOW_ASSEMBLE} assemble",
     "cli": f"{BELOW_ASSEMBLE} assemble demo",
     "__main__": "runs cli",
@@ -287,7 +291,10 @@ def test_what_people_wait_for_opens_without_torch():
 
 
 # package -> why it hands something on
-HANDS_ON = {"studio/__init__.py": "scripts import the client as steersman.studio.Client; it is loaded on first use"}
+HANDS_ON = {
+    "evaluate/__init__.py": "steersman.evaluate(…) is a call of the Python API; it is loaded when it is called",
+    "studio/__init__.py": "scripts import the client as steersman.studio.Client; it is loaded on first use",
+}
 
 
 def test_packages_hand_nothing_on():

@@ -4,7 +4,7 @@
 
 Data are given as a source (a file, a folder, a named source) or as a list; a list gets a name from its content, so that
 the same call on the same folder goes on where it stopped. With `quiet=True` nothing is printed; notices are in the
-run's journal.
+run's journal. `callbacks` are objects whose methods are called while a run trains (`runs.callbacks`).
 """
 
 import json
@@ -24,6 +24,7 @@ from steersman.loading.scorers import Reward
 from steersman.printing import silenced
 from steersman.records import Document, Record, digest_of, to_dict
 from steersman.reward.scorer import Scorer
+from steersman.runs.callbacks import calling
 from steersman.settings.base import Settings, check, read_recipe
 from steersman.settings.ppo import PpoSettings
 
@@ -51,13 +52,14 @@ def _from_prompts(command: str, text: str):
         out: str | Path,
         recipe: str | Path | None = None,
         quiet: bool = False,
+        callbacks: Any = (),
         **overrides: Any,
     ) -> RunResult:
         stage = stage_of(command)
         usual = _on_prompts(model, prompts, reward, out)
-        settings = _settings(stage.schema, recipe, usual, overrides)
-        with _silent(quiet):
-            return stage.run(settings, quiet=quiet, reward=_given_reward(reward))
+        settings = settings_from(stage.schema, recipe, usual, overrides)
+        with silent(quiet), calling(callbacks):
+            return stage.run(settings, quiet=quiet, reward=given_reward(reward))
 
     return _named(call, command, text)
 
@@ -72,20 +74,21 @@ def _from_rows(command: str, text: str):
         out: str | Path,
         recipe: str | Path | None = None,
         quiet: bool = False,
+        callbacks: Any = (),
         **overrides: Any,
     ) -> RunResult:
         stage = stage_of(command)
         source = source_of(data, texts_are="text" if Document in stage.reads else None)
         usual = {"model": {"path": str(model)}, "data": {"source": source}, "run": {"out": str(out)}}
-        settings = _settings(stage.schema, recipe, usual, overrides)
-        with _silent(quiet):
+        settings = settings_from(stage.schema, recipe, usual, overrides)
+        with silent(quiet), calling(callbacks):
             return stage.run(settings, quiet=quiet)
 
     return _named(call, command, text)
 
 
 @contextmanager
-def _silent(quiet: bool) -> Iterator[None]:
+def silent(quiet: bool) -> Iterator[None]:
     """Context manager in which nothing is printed if `quiet`, also by transformers (progress bars, notices)."""
     if not quiet:
         yield
@@ -156,11 +159,12 @@ def open_ppo(
     reward: Rewarding,
     out: str | Path,
     recipe: str | Path | None = None,
+    callbacks: Any = (),
     **overrides: Any,
 ) -> Iterator[OpenRun]:
     """PPO's run opened with all its parts, for calling `methods.ppo.loop.iterate` or the stages one by one."""
     settings = ppo_settings(model=model, prompts=prompts, reward=reward, out=out, recipe=recipe, **overrides)
-    with open_run(settings, reward=_given_reward(reward)) as run:
+    with calling(callbacks), open_run(settings, reward=given_reward(reward)) as run:
         yield run
 
 
@@ -173,7 +177,7 @@ def ppo_settings(
     recipe: str | Path | None,
     **overrides: Any,
 ) -> PpoSettings:
-    return _settings(PpoSettings, recipe, _on_prompts(model, prompts, reward, out), overrides)
+    return settings_from(PpoSettings, recipe, _on_prompts(model, prompts, reward, out), overrides)
 
 
 def _on_prompts(model: str | Path, prompts: Rows, reward: Rewarding, out: str | Path) -> dict[str, Any]:
@@ -219,12 +223,14 @@ def _is_place(reward: Any) -> bool:
     return isinstance(reward, str | Path | list | tuple)
 
 
-def _given_reward(reward: Any) -> Reward | None:
+def given_reward(reward: Any) -> Reward | None:
     """What is no place is the function or scorer itself."""
     return None if _is_place(reward) else reward
 
 
-def _settings(schema: type[S], recipe: str | Path | None, usual: Mapping[str, Any], overrides: Mapping[str, Any]) -> S:
+def settings_from(
+    schema: type[S], recipe: str | Path | None, usual: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> S:
     """A recipe, what the call named, and the overrides, each over the one before."""
     values: dict[str, Any] = read_recipe(recipe) if recipe is not None else {}
     for more in (usual, overrides):

@@ -22,6 +22,7 @@ from steersman.execution.same_run import continue_or_begin
 from steersman.lineage.records import write_run_lineage
 from steersman.parallel.world import World
 from steersman.printing import tell
+from steersman.runs.callbacks import Callbacks
 from steersman.runs.checkpoints import Checkpoint, CheckpointStore
 from steersman.runs.folder import RunFolder, atomic_write_text
 from steersman.runs.journal import Journal, Sink, damaged_path, old_names_in, read_rows, truncate_lines
@@ -66,6 +67,7 @@ class OpenRunFolder:
         self._profile: Profile | None = None
         self._believed: int | None = None
         self._step = 0
+        self._callbacks = Callbacks()
         # Notices before the resume point is known: written at once, they would be deleted with the rows after it.
         self._waiting: list[str] | None = []
 
@@ -73,6 +75,7 @@ class OpenRunFolder:
         self._step = int(row["step"])
         if self._journal is not None:
             self._journal.write(row)
+            self._callbacks.row_written(row)
 
     def save(self, step: int, snapshot: Snapshot) -> None:
         if self._journal is None or self._store.holds(step):
@@ -82,6 +85,7 @@ class OpenRunFolder:
         self._store.write(step, snapshot.write, {"step": step}, expected_bytes=snapshot.bytes)
         self._save_clock.saved(time.monotonic() - began)
         self._store.retain(self._settings.keep_last, self._settings.keep_every, self._believed)
+        self._callbacks.checkpoint_written(step, self._store.path_of(step))
 
     def save_believed(self, step: int, snapshot: Snapshot) -> None:
         """Save these weights and keep them until others are better."""

@@ -11,6 +11,10 @@ from steersman.rollout.engine import Sampling, sample_seed
 from steersman.text.tokeniser import decode
 
 
+def _nowhere(piece: str) -> None:
+    """Where pieces of an answer go that nobody watches."""
+
+
 class Conversation:
     """The messages so far, and the sampling settings of the next answer."""
 
@@ -24,7 +28,7 @@ class Conversation:
     def forget(self) -> None:
         self.messages = self._opening
 
-    def say(self, message: str, on_text: Callable[[str], None]) -> str:
+    def say(self, message: str, on_text: Callable[[str], None] = _nowhere) -> str:
         """The model's answer to a message. `on_text` is called with each piece of the answer."""
         if not message.strip():
             raise DataError("there is nothing to answer: the message is empty")

@@ -16,13 +16,14 @@ FOCUSABLE = """() => [...document.querySelectorAll('a[href], button, input, sele
   .filter((probe, i) => {
     const node = document.querySelector(`[data-probe="${probe}"]`);
     if (node.type !== 'radio') return true;
-    const group = [...document.querySelectorAll(`input[name="${node.name}"]`)];
+    const all = [...document.querySelectorAll(`input[name="${node.name}"]`)];
+    const group = all.filter(one => one.form === node.form);
     return node === (group.find(one => one.checked) ?? group[0]);
   })"""
 FOCUSED = """() => {
   const node = document.activeElement;
   if (!node || node === document.body) return null;
-  const seen = node.type === 'radio' ? node.nextElementSibling : node;
+  const seen = node.type === 'radio' ? node.closest('.choice') ?? node.nextElementSibling : node;
   const style = getComputedStyle(seen);
   return { probe: node.dataset.probe ?? '', shown: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0,
            name: node.outerHTML.slice(0, 120) };

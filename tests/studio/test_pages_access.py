@@ -2,7 +2,9 @@
 
 import pytest
 from page_checks import FOCUSABLE, FOCUSED, serious
-from screenshots import PAGES, PROJECTS, fill
+from playwright.sync_api import Page
+from running_pages import RUNNING, fill_running
+from screenshots import GUIDELINES, PAGES, PROJECTS, fill
 from studio_browser import Served, join
 
 
@@ -10,6 +12,7 @@ from studio_browser import Served, join
 def filled(tmp_path_factory):
     served = Served(str(tmp_path_factory.mktemp("studio") / "studio.db"))
     fill(served)
+    fill_running(served, GUIDELINES)
     yield served
     served.stop()
 
@@ -24,6 +27,16 @@ def visitor(request, browser, filled):
         page.goto(filled.invite("labeller", project))
         page.get_by_role("button", name="Start").click()
         page.wait_for_url("**/")
+    yield page
+    context.close()
+
+
+@pytest.fixture(scope="module", params=[("light", 1280), ("dark", 390)], ids=["light-1280", "dark-390"])
+def admin(request, browser, filled):
+    scheme, width = request.param
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    join(page, filled.invite("admin", None), f"Ada {scheme}")
     yield page
     context.close()
 
@@ -47,11 +60,28 @@ def test_axe_finds_nothing_serious_outside(browser, filled, path):
     context.close()
 
 
+@pytest.mark.parametrize("name", list(RUNNING))
+def test_axe_finds_nothing_serious_on_the_pages_of_an_admin(admin, filled, name):
+    RUNNING[name](admin, filled)
+    assert serious(admin) == []
+
+
 @pytest.mark.parametrize(
     "name", ["projects", "welcome", "pair", "ranking-begun", "rating", "thumb", "demonstration", "empty"]
 )
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(visitor, filled, name):
     PAGES[name](visitor, filled)
+    walk(visitor)
+
+
+@pytest.mark.parametrize("name", ["progress", "upload-columns", "gold", "guidelines", "invited", "settings", "person"])
+def test_the_keyboard_reaches_everything_on_the_pages_of_an_admin(admin, filled, name):
+    RUNNING[name](admin, filled)
+    walk(admin)
+
+
+def walk(visitor: Page) -> None:
+    """Go through the page with Tab: everything that can be used is reached, and it can be seen where one is."""
     wanted = set(visitor.evaluate(FOCUSABLE))
     assert wanted
     reached = set()

@@ -1,13 +1,16 @@
 """Hostile text stays text: as prompt, answer, note, guideline, project's title and person's name, nothing of it runs,
 makes an element, or asks for anything from elsewhere."""
 
+import json
 from html.parser import HTMLParser
 
 from hostile_pages import ALL, ON_PAGE
 from page_checks import guarded
+from running_pages import choose
 from studio_browser import Judge, join, put, task
 
-from steersman.store.people import Person
+from steersman.store.entry import make_token
+from steersman.store.people import Person, add_person, join_project
 from steersman.store.projects import find_project, set_guidelines
 from steersman.studio.rendering import environment, safe_html
 
@@ -78,6 +81,61 @@ def test_hostile_titles_of_projects_stay_text(browser, served):
         page.goto(f"{served.address}/projects/p{number}/label")
         page.wait_for_selector(".empty, .welcome")
         assert page.evaluate(ON_PAGE) == []
+    assert faults == []
+    context.close()
+
+
+def test_hostile_text_on_the_pages_of_an_admin_stays_text(browser, served):
+    """Titles, names of people, rounds, tokens and models; guidelines; tasks; reasons; and the pages around them."""
+    title = ALL[0][:200]
+    project = served.project("hostile", settings={"title": title, "attributes": [{"name": "x", "title": ALL[6]}]})
+    set_guidelines(project, "\n\n".join(ALL))
+    put(project, *(task("pair", text, ALL[n - 1], text, reason=text[:200]) for n, text in enumerate(ALL)))
+    with served.database.write() as connection:
+        for n, text in enumerate(one for one in ALL if "\n" not in one and len(one) < 100 and one.isprintable()):
+            person = add_person(connection, text)
+            join_project(connection, project, person.id, "labeller")
+            make_token(connection, person.id, text, "read")
+            if n > 40:
+                break
+    context = browser.new_context()
+    page = context.new_page()
+    faults = guarded(page, served.address)
+    join(page, served.invite("admin", None))
+    pages = ["", *(f"/{name}" for name in ("guidelines", "people", "export", "settings", "audit", "gold"))]
+    for path in [f"/projects/hostile{one}" for one in pages] + ["/people", f"/people/{person.id}", "/audit"]:
+        page.goto(served.address + path, wait_until="load")
+        page.wait_for_timeout(300)
+        assert page.evaluate(ON_PAGE) == [], path
+    after = 0
+    while after is not None:
+        page.goto(f"{served.address}/projects/hostile/tasks?after={after}")
+        page.evaluate("() => document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert page.evaluate(ON_PAGE) == []
+        more = page.get_by_role("link", name="Next tasks")
+        after = int((more.get_attribute("href") or "").rpartition("=")[2]) if more.count() else None
+    assert faults == []
+    context.close()
+
+
+def test_hostile_files_stay_text(browser, served):
+    """The name of a file, of its columns, and what its rows hold: in the table, the preview, and what is refused."""
+    context = browser.new_context()
+    page = context.new_page()
+    faults = guarded(page, served.address)
+    join(page, served.invite("admin", None))
+    page.goto(f"{served.address}/projects/helpful/tasks")
+    columns = [one.replace("\n", " ") for one in ALL[:24]]
+    for start in range(0, len(ALL) - 24, 24):
+        rows = [dict(zip(columns, ALL[start + k : start + k + 24], strict=False)) for k in range(3)]
+        choose(page, f"{ALL[start][:60]}.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+        assert page.evaluate(ON_PAGE) == []
+    page.get_by_label(f"column {columns[3]} holds", exact=True).select_option("system")
+    page.locator("#preview:not([aria-busy])").wait_for()
+    assert page.evaluate(ON_PAGE) == []
+    page.get_by_role("button", name="Import").click()
+    page.wait_for_selector("#result .notice, #import-form .message")
+    assert page.evaluate(ON_PAGE) == []
     assert faults == []
     context.close()
 

@@ -88,7 +88,7 @@ def test_the_navigation_leads_where_its_readers_may_go(app):
         gate = gates[entry.address]
         assert isinstance(gate, In)
         assert gate.what == entry.right
-    for entry in STUDIO:
+    for entry in (one for one in STUDIO if one.right in ("", ADMIN)):
         gate = gates[entry.address]
         assert isinstance(gate, SignedIn)
         assert gate.admin == (entry.right == ADMIN)

@@ -5,14 +5,14 @@ from xss_strings import strings
 ALL = strings()
 ON_PAGE = """() => {
   const places = ['task', 'guide', 'banners', 'note', 'toasts'].map(id => document.getElementById(id)).filter(Boolean);
-  places.push(...document.querySelectorAll('.projects, .top, .frame, #main, dialog'));
+  places.push(...document.querySelectorAll('.projects, .top'));
   const never = ['script', 'iframe', 'object', 'embed', 'img', 'image', 'link', 'style', 'base', 'meta',
     'video', 'audio', 'source', 'math', 'xss', 'marquee', 'isindex', 'form', 'animate', 'use'];
   const found = [];
   for (const place of places) for (const node of place.querySelectorAll('*')) {
     const name = node.tagName.toLowerCase();
-    const ours = node.closest('svg')?.matches('button svg, summary svg, .brand svg, .toast svg, .empty svg, .days svg');
-    if (never.includes(name) && !node.matches('[data-sign-out], form[data-send], form.inline, #import-form')) found.push(name);
+    const ours = node.closest('svg')?.matches('button svg, summary svg, .brand svg, .toast svg, .empty svg');
+    if (never.includes(name) && !node.matches('[data-sign-out]')) found.push(name);
     if (name === 'svg' && !ours) found.push('svg');
     for (const one of node.attributes) {
       const styled = one.name === 'style' && name !== 'textarea';

@@ -8,7 +8,7 @@ from hostile_pages import ALL, ON_PAGE
 from page_checks import guarded
 from studio_browser import Judge, join, put, task
 
-from steersman.records import Prompt
+from steersman.records import Comparison, Prompt
 from steersman.store.content import Content
 from steersman.store.items import NewItem, add_items, list_items
 from steersman.store.labelling import Submission, comment_item, flag_item, submit_label
@@ -57,7 +57,7 @@ def test_a_reviewer_decides_a_doubtful_item_with_the_keyboard(browser, served, p
     assert page.get_by_text("Equally good.").is_visible()
     page.get_by_role("link", name="Next doubtful item").press("Enter")
     page.wait_for_url("**/items/2")
-    judged = [one.preference for one in read_records(project, cursor_of(project)) if hasattr(one, "preference")]
+    judged = [one.preference for one in read_records(project, cursor_of(project)) if isinstance(one, Comparison)]
     assert judged.count(0.5) == 1
     context.close()
 
@@ -160,7 +160,7 @@ def test_a_labeller_practises_and_begins(browser, served):
     judge.settle()
     judge.press("1")
     judge.all_sent()
-    assert len([one for one in read_records(project, cursor_of(project)) if hasattr(one, "preference")]) == 1
+    assert len([one for one in read_records(project, cursor_of(project)) if isinstance(one, Comparison)]) == 1
     context.close()
 
 
@@ -181,5 +181,5 @@ def test_skipped_tasks_are_shown_again(browser, served):
     judge.settle()
     judge.press("1")
     judge.all_sent()
-    assert len([one for one in read_records(project, cursor_of(project)) if hasattr(one, "preference")]) == 2
+    assert len([one for one in read_records(project, cursor_of(project)) if isinstance(one, Comparison)]) == 2
     context.close()

@@ -23,6 +23,8 @@ SIZES = {
     "d": (1280, 24, 32000),  # 0.5 B, for a GPU
     "e": (2048, 28, 32000),  # 1.5 B, for a GPU
 }
+# These too, but not where no size is named: 7 B, for a GPU, and one to see that a benchmark runs.
+ALL_SIZES = {**SIZES, "f": (4096, 32, 32000), "tiny": (64, 2, 512)}
 SHORTEST, LONGEST, BATCH, SEED = 20, 120, 16, 0
 END, PAD = "<|end|>", "<|pad|>"
 
@@ -41,7 +43,7 @@ def tokeniser_of(vocabulary: int) -> Any:
 def config_of(size: str) -> Any:
     from transformers import LlamaConfig
 
-    hidden, layers, vocabulary = SIZES[size]
+    hidden, layers, vocabulary = ALL_SIZES[size]
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=hidden,
@@ -75,7 +77,7 @@ def words(length: int, vocabulary: int, generator: torch.Generator) -> str:
 
 def write_rows(folder: Path, size: str, steps: int, method: Method) -> None:
     """`ours.jsonl` holds the rows; `theirs.jsonl` the same rows as our run's first epoch shuffles them."""
-    vocabulary = SIZES[size][2]
+    vocabulary = ALL_SIZES[size][2]
     generator = torch.Generator().manual_seed(SEED + 1)
     count = steps * BATCH
     # with the token that ends a row the longest has 120
@@ -116,7 +118,7 @@ def write_prompts(folder: Path, size: str, asked: Asked = SHORT) -> int:
 
     A prompt's first word sets the length of its answer ("w17": 17 tokens), so that all sides have the same work.
     """
-    vocabulary = SIZES[size][2]
+    vocabulary = ALL_SIZES[size][2]
     generator = torch.Generator().manual_seed(SEED + 2)
     lengths = torch.randint(asked.prompt[0], asked.prompt[1] + 1, (asked.prompts,), generator=generator).tolist()
     answers = torch.randint(asked.answer[0], asked.answer[1] + 1, (asked.prompts,), generator=generator).tolist()

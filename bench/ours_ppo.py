@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--budget", type=int, default=None)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--graphs", action="store_true", help="compute.cuda_graphs=true")
     parser.add_argument("--alone", type=int, default=None, help="no turns: so many iterations, each printed")
     arguments = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -121,6 +122,7 @@ def main() -> None:
 
     loop.iterate = in_turn  # type: ignore[assignment]
     compute = {"kernels": arguments.kernels, "precision": arguments.precision, "compile": arguments.compile}
+    compute["cuda_graphs"] = arguments.graphs
     if arguments.budget:
         compute["tokens_per_micro_batch"] = arguments.budget
     values = settings_of(arguments.folder, arguments.layout, arguments.threads, compute, epochs=arguments.epochs)

@@ -51,6 +51,9 @@ MAY_IMPORT = {
     ),
     "harbour": "errors records constitution maths text models data reward",
     "judging": "inert errors records constitution runs store",
+    "studio": "printing inert secrets errors dataclass_rows records settings data store reward judging",
+    "reports": "secrets errors records constitution maths runs evaluate watch pages harbour",
+    "execution": "printing secrets errors settings maths costs batches runs models parallel data lineage train",
     "reports": "secrets errors records constitution maths runs evaluate watch pages harbour rounds",
     "studio": (
         "printing inert secrets errors dataclass_rows records settings maths runs data store quality lineage rounds "
@@ -129,7 +132,10 @@ WITHOUT_TORCH = [
     *("data.sources", "data.formats", "maths.statistics", "cli.main", "assemble.stages"),
 ]
 # file or file::function -> why it may be longer
-LONGER: dict[str, str] = {}
+LONGER: dict[str, str] = {
+    "rollout/gpu_kernels.py::_turn": "a kernel of one launch, with a line for each argument",
+    "rollout/gpu_attention.py::_attend_part": "a kernel of one launch, with a line for each argument",
+}
 MAX_LINES, MAX_FUNCTION = 350, 60
 # file::function -> why it may take more parameters
 MORE_PARAMETERS = {
@@ -259,7 +265,8 @@ def test_functions_take_few_parameters():
     many: list[str] = []
     for name, node in functions():
         taken = {a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)} - {"self", "cls"}
-        if len(taken) > MAX_PARAMETERS and not name.startswith(("cli/", "rollout/gpu_kernels.py")):
+        kernels = ("rollout/gpu_kernels.py", "rollout/gpu_attention.py")
+        if len(taken) > MAX_PARAMETERS and not name.startswith(("cli/", *kernels)):
             many.append(name)
     assert sorted(many) == sorted(MORE_PARAMETERS), "look for the missing noun:\n" + "\n".join(
         sorted({*many} ^ {*MORE_PARAMETERS})

@@ -4,8 +4,9 @@ A *row* is one sequence without padding. A *batch* is the model's input. `loss_m
 is a target, that is, where its log-prob given the tokens before it enters the loss; position 0 never is.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -47,10 +48,14 @@ class TokenBatch:
     loss_mask: Bool[Tensor, "batch time"]
     lengths: Int[Tensor, "batch"]
     segments: Int[Tensor, "batch time"] | None
+    packed: "PackedRows | None" = None
+    """The same rows without padding, where a GPU computes them so."""
 
     def to(self, device: torch.device | str) -> "TokenBatch":
         segments = None if self.segments is None else self.segments.to(device)
-        return TokenBatch(self.ids.to(device), self.loss_mask.to(device), self.lengths.to(device), segments)
+        packed = self.with_packed().packed if packs_on(device) and self.ids.device.type == "cpu" else self.packed
+        packed = None if packed is None else packed.to(device)
+        return TokenBatch(self.ids.to(device), self.loss_mask.to(device), self.lengths.to(device), segments, packed)
 
     def take(self, rows: Int[Tensor, "chosen"]) -> "TokenBatch":
         """A batch of these rows, without the columns that are padding in all of them."""
@@ -58,6 +63,10 @@ class TokenBatch:
         time = int(lengths.max()) if len(lengths) else 0
         segments = None if self.segments is None else self.segments[rows, :time]
         return TokenBatch(self.ids[rows, :time], self.loss_mask[rows, :time], lengths, segments)
+
+    def with_packed(self) -> "TokenBatch":
+        """The same batch, on the CPU, with its rows packed too."""
+        return replace(self, packed=pack_tokens(self)) if self.packed is None and self.segments is None else self
 
     @property
     def attention_mask(self) -> Bool[Tensor, "batch time"]:
@@ -84,6 +93,103 @@ class TokenBatch:
     @property
     def padding_share(self) -> float:
         return 1.0 - self.real_tokens / max(1, self.positions)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRows:
+    """The rows of a batch one behind the other, for a GPU, and every index that a forward pass and a loss need.
+
+    All of it is computed on the CPU, so that a GPU is never asked for a size. Behind the rows there may be tokens,
+    empty rows and targets that fill up to a shape (`Bucket`); nothing reads their results.
+    """
+
+    ids: Int[Tensor, " total"]
+    positions: Int[Tensor, " total"]
+    starts: Int[Tensor, " rows_and_end"]
+    """The start of each row, then the end of the last one; int32, as attention's kernels take it."""
+    longest: int
+    """The length of the longest row."""
+    places: Int[Tensor, " real"]
+    """The padded batch's index (row * time + position) of each real token."""
+    before: Int[Tensor, " targets"]
+    """The index of the token whose hidden state predicts each target."""
+    targets: Int[Tensor, " targets"]
+    """The targets' token ids."""
+
+    @property
+    def bound(self) -> int:
+        """An upper bound of the rows' lengths: a power of two, so that compiled code sees few values."""
+        return bound_of(self.longest)
+
+    def to(self, device: torch.device | str) -> "PackedRows":
+        names = ("ids", "positions", "starts", "places", "before", "targets")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The sizes that a packed batch is filled up to; None for the smallest that suit the kernels."""
+
+    tokens: int
+    rows: int
+    targets: int
+
+
+# The bound of the row length is at least this.
+SHORTEST_BOUND = 64
+# Without a given shape, tokens are filled up to a multiple of this, which suits the matrix kernels.
+MULTIPLE = 16
+
+
+def bound_of(longest: int) -> int:
+    return max(SHORTEST_BOUND, 1 << max(0, longest - 1).bit_length())
+
+
+def pack_tokens(batch: TokenBatch, bucket: Bucket | None = None) -> PackedRows:
+    """The rows of a batch on the CPU, packed. Tokens that fill up to the shape are rows of their own, of token 0."""
+    lengths = batch.lengths.tolist()
+    longest, real = max(lengths, default=0), sum(lengths)
+    total = -(-real // MULTIPLE) * MULTIPLE if bucket is None else bucket.tokens
+    filling = [min(bound_of(longest), total - real - done) for done in range(0, total - real, bound_of(longest))]
+    empty = 0 if bucket is None else bucket.rows - len(lengths) - len(filling)
+    mask = batch.loss_mask & batch.attention_mask
+    targets = batch.ids[mask]
+    more = 0 if bucket is None else bucket.targets - len(targets)
+    if total < real or empty < 0 or more < 0:
+        raise DataError(
+            f"{len(lengths)} rows of {real} tokens with {len(targets)} targets do not fit {bucket}; a bucket must have "
+            "room for all of them"
+        )
+    ends = torch.tensor([0, *lengths, *filling, *[0] * empty], dtype=torch.int32).cumsum(0, dtype=torch.int32)
+    row, position = batch.attention_mask.nonzero(as_tuple=True)
+    return PackedRows(
+        ids=pad(batch.ids[batch.attention_mask], (0, total - real)),
+        positions=torch.cat([position, *(torch.arange(n) for n in filling)]),
+        starts=ends,
+        longest=longest,
+        places=row * batch.ids.shape[1] + position,
+        before=pad(mask[batch.attention_mask].nonzero().squeeze(1) - 1, (0, more)),
+        targets=pad(targets, (0, more)),
+    )
+
+
+_packs_on_cpu = False
+
+
+@contextmanager
+def packing_on_cpu() -> Generator[None]:
+    """Context manager: batches on a CPU are packed and computed as on a GPU, for tests and for counting."""
+    global _packs_on_cpu
+    before, _packs_on_cpu = _packs_on_cpu, True
+    try:
+        yield
+    finally:
+        _packs_on_cpu = before
+
+
+def packs_on(device: torch.device | str) -> bool:
+    """Whether batches for this device are packed: on a GPU."""
+    return _packs_on_cpu or torch.device(device).type == "cuda"
 
 
 def pad_rows(rows: Sequence[TokenRow], *, pad_id: int, pad_multiple: int = 1) -> TokenBatch:

@@ -98,7 +98,7 @@ def test_laying_out_and_spreading_lose_nothing(lengths: list[int]):
     real = torch.arange(10) < torch.tensor(lengths)[:, None]
     layout = lay_out(ids, real)
     assert sum(layout.rows.lengths) == layout.ids.shape[1] == layout.positions.shape[1] == rounded(sum(lengths))
-    back = to_batch_shape(layout.ids[0, :, None].float(), layout, len(lengths), 10)[..., 0]
+    back = to_batch_shape(layout.ids[0, :, None].float(), layout.batch_index, len(lengths), 10)[..., 0]
     assert torch.equal(back, torch.where(real, ids, 0).float())
 
 

@@ -112,7 +112,7 @@ def test_any_micro_batch_size_and_padding_gives_the_reference_loss_and_step(
 def test_gradients_are_clipped_to_the_norm_and_the_norm_before_is_reported():
     rows, learner = rows_of([5, 6]), learner_of(100, max_grad_norm=0.1)
     seen = {}
-    learner.optimiser.register_step_pre_hook(
+    learner.optimiser.register_step_post_hook(
         lambda optimiser, *_: seen.update(
             norm=float(torch.nn.utils.get_total_norm([p.grad for p in learner.model.parameters()]))
         )

@@ -2,11 +2,18 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from steersman.errors import UsageError
+from steersman.costs.memory import SHORT, activations, learning
+from steersman.costs.shape import Shape, shape_of_config
+from steersman.errors import ModelError, UsageError
+from steersman.execution.context import RunContext
+from steersman.models.backbone import Backbone
+from steersman.settings.parts import ComputeSettings
 
 UNITS: Mapping[str, float] = {"GIB": 2**30, "MIB": 2**20, "GB": 1e9, "MB": 1e6, "G": 1e9, "M": 1e6}
 
@@ -35,6 +42,40 @@ def memory_there(wish: str | None) -> float:
         return float(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError) as error:
         raise UsageError("how much memory is free cannot be told on this system; say it: --memory 16GB") from error
+
+
+def card_token_budget(run: RunContext, model: nn.Module, compute: ComputeSettings, *, checkpointing: bool) -> int:
+    """Tokens of a micro-batch of training: as many as fit the GPU's free memory, where the settings name none.
+
+    A minibatch that fits is then one pass. The result is a power of two, so that it is the same at the next start.
+    """
+    usual = run.token_budget
+    backbones = [part for part in model.modules() if isinstance(part, Backbone)]
+    if run.device.type != "cuda" or compute.tokens_per_micro_batch is not None or not backbones:
+        return usual
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    free = float(torch.cuda.mem_get_info(run.device)[0])
+    found = usual
+    for backbone in backbones:
+        with suppress(ModelError):  # a family whose shape is unknown
+            shape = shape_of_config(backbone.config.to_dict(), name=backbone.name)
+            found = max(found, tokens_in(free, shape, trained, checkpointing=checkpointing))
+    return min(run.world.exchange(found))
+
+
+# Of what is free after gradients and moments, activations take this share: answers are sampled in the rest.
+SHARE = 0.25
+# More tokens in a pass make nothing faster.
+MOST_TOKENS = 2**17
+
+
+def tokens_in(free: float, shape: Shape, trained: int, *, checkpointing: bool) -> int:
+    """Tokens whose activations fit the share of `free` bytes that is left after gradients and Adam's moments."""
+    # rows long enough that no attention probabilities are kept, as on a GPU
+    a_token = activations(shape, 1, SHORT + 1, checkpointing=checkpointing)
+    room = SHARE * (free - learning(trained).total)
+    fitting = int(max(1.0, min(MOST_TOKENS, room / a_token)))
+    return 1 << (fitting.bit_length() - 1)
 
 
 def _bytes_of(words: str) -> float:

@@ -9,10 +9,12 @@ from torch import nn
 
 from steersman.data.order import epoch_order, steps_per_epoch
 from steersman.errors import DataError
+from steersman.execution.capacity import card_token_budget
 from steersman.execution.context import RunContext
 from steersman.execution.ending import Finish
 from steersman.execution.learner import learner_of
 from steersman.models.compiled import compile_layers
+from steersman.models.packed_attention import use_public_attention
 from steersman.settings.parts import OptimiserSettings, TrainSettings
 from steersman.train.checkpoint import load_checkpoint
 from steersman.train.core import Learner
@@ -112,10 +114,12 @@ def learn(
     steps = train.steps or train.epochs * per_epoch
     if run.machine.compiled:
         compile_layers([model])
+    if train.attention == "varlen":
+        use_public_attention([model])
     learner = learner_of(
         model,
         settings.optimiser,
-        Batching(task.collate, run.token_budget, packed=train.packing),
+        Batching(task.collate, _budget(run, model, train), packed=train.packing),
         steps=steps,
         world=run.world,
         precision=run.machine.precision,
@@ -142,6 +146,11 @@ def learn(
     with run.folder.progress(run.job.kind, steps, done=learner.progress.step, silent=run.job.quiet):
         outcome = run_training(learner, task.objective, data, length, run.folder, memory, run.world)
     return Finish(outcome.ending, outcome.step, outcome.best_step, outcome.held_out)
+
+
+def _budget(run: RunContext, model: nn.Module, train: TrainSettings) -> int:
+    layers = (part for part in model.modules() if getattr(part, "gradient_checkpointing", False))
+    return card_token_budget(run, model, train, checkpointing=next(layers, None) is not None)
 
 
 def _memory(run: RunContext, learner: Learner[Any, Any], train: TrainSettings) -> LoopState:

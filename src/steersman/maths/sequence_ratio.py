@@ -13,7 +13,8 @@ Tokens = Float[Tensor, " tokens"]
 
 def summed_over_answers(values: Tokens, lengths: Int[Tensor, " answers"]) -> Float[Tensor, " answers"]:
     """The sum of `values` over each answer; the tokens are flat, answer after answer."""
-    owners = torch.arange(len(lengths), device=values.device).repeat_interleave(lengths)
+    # with the size of the result given, a GPU is not asked for it
+    owners = torch.arange(len(lengths), device=values.device).repeat_interleave(lengths, output_size=len(values))
     return values.new_zeros(len(lengths)).index_add(0, owners, values)
 
 
@@ -30,4 +31,8 @@ def log_probs_of_answers(
     log_ratio = summed_over_answers(log_probs.detach() - old_log_probs, lengths)
     if mean:
         log_ratio = log_ratio / lengths
-    return old_log_probs + log_ratio.repeat_interleave(lengths) + (log_probs - log_probs.detach())
+    return (
+        old_log_probs
+        + log_ratio.repeat_interleave(lengths, output_size=len(log_probs))
+        + (log_probs - log_probs.detach())
+    )

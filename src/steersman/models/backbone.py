@@ -14,13 +14,14 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from steersman.batches import TokenBatch
+from steersman.batches import PackedRows, TokenBatch, pack_tokens, packs_on
 from steersman.errors import ModelError
 from steersman.maths.chunked_log_probs import chosen_log_probs, chunk_for, summed_log_probs
 from steersman.maths.kl import full_kl, top_k_kl
 from steersman.maths.tokens import gather_at, gather_before
 from steersman.models.acting import acting_as
-from steersman.models.packed_attention import packed
+from steersman.models.packed_attention import Packed
+from steersman.models.segments import block_mask, positions_of
 from steersman.models.unpadded import Layout, lay_out, to_batch_shape
 
 # How sequences of a packed row are kept apart: by position ids that restart (transformers makes the mask, sliding
@@ -56,6 +57,8 @@ class Backbone(nn.Module):
         # Longest rows that the trunk computes without padding (see unpadded.py); 0 if it cannot. A trial at loading
         # decides.
         self.unpadded = 0
+        # Whether packed rows attend by torch's public interface (see packed_attention.py).
+        self.public_attention = False
         # Whether its layers run fused where there is no padding (see fused.py); decided by the same trial.
         self.fused = False
         # The dropout values of the config that were set to 0, so that saving can write them back.
@@ -117,11 +120,13 @@ class Backbone(nn.Module):
         before them may then be meaningless too.
         """
         self._check_length(batch)
+        rows = self._packed(batch)
+        if rows is not None:
+            return to_batch_shape(self._hidden_packed(rows), rows.places, *batch.ids.shape)
         worth_it = self.fused or batch.padding_share > LITTLE_PADDING
-        half = self.dtype != torch.float32 or torch.is_autocast_enabled("cuda")
-        if self.skips_padding(half=half) and batch.segments is None and worth_it:
-            # prompts shared by several rows are computed once, by our own CPU attention only
-            layout = lay_out(batch.ids, batch.attention_mask, None if self._on_gpu else read, cut=self.fused)
+        if self.unpadded and self.device.type == "cpu" and batch.segments is None and worth_it:
+            # prompts shared by several rows are computed once
+            layout = lay_out(batch.ids, batch.attention_mask, read, cut=self.fused)
             if layout.longest <= self.unpadded:
                 return self._hidden_unpadded(batch, layout)
         if batch.segments is None:
@@ -142,24 +147,51 @@ class Backbone(nn.Module):
             )
         return output.last_hidden_state
 
+    def target_states(self, batch: TokenBatch) -> Float[Tensor, "targets hidden"]:
+        """The hidden state before each target, flat and row by row: it predicts the target.
+
+        Where rows are packed, the targets that fill up to a bucket have one too.
+        """
+        rows = self._packed(batch)
+        if rows is None:
+            return gather_before(self.hidden(batch, batch.needed_positions), batch.loss_mask)
+        self._check_length(batch)
+        return self._hidden_packed(rows).index_select(0, rows.before)
+
     def skips_padding(self, *, half: bool) -> bool:
         """Whether batches are computed without padding. On a GPU this needs half precision (packed_attention.py)."""
-        return self.unpadded > 0 and (self.device.type == "cpu" or (self._on_gpu and half))
+        return self.unpadded > 0 and (self.device.type == "cpu" or (packs_on(self.device) and half))
 
-    @property
-    def _on_gpu(self) -> bool:
-        return self.device.type == "cuda"
+    def _packed(self, batch: TokenBatch) -> PackedRows | None:
+        """The batch's rows packed, where that is how they are computed: on a GPU in half precision."""
+        device = self.device.type
+        half = device == "cpu" or self.dtype != torch.float32 or torch.is_autocast_enabled(device)
+        if not (self.unpadded and half and packs_on(device)) or batch.segments is not None:
+            return None
+        # a batch that was moved to the GPU has them already
+        rows = batch.packed or pack_tokens(batch.to("cpu")).to(self.device)
+        return rows if rows.longest <= self.unpadded else None
+
+    def _hidden_packed(self, rows: PackedRows) -> Float[Tensor, "total hidden"]:
+        output = self.trunk(
+            input_ids=rows.ids[None],
+            position_ids=rows.positions[None],
+            # transformers uses a 4-D mask as it is; without one it would build a mask of all tokens by all tokens
+            attention_mask=torch.zeros(1, 1, 1, 1, dtype=self.dtype, device=rows.ids.device),
+            rows=Packed(rows.starts, rows.bound, self.public_attention),
+            use_cache=False,
+        )
+        return output.last_hidden_state[0]
 
     def _hidden_unpadded(self, batch: TokenBatch, layout: Layout) -> Float[Tensor, "batch time hidden"]:
         output = self.trunk(
             input_ids=layout.ids,
             position_ids=layout.positions,
-            # transformers uses a 4-D mask as it is; without one it would build a mask of all tokens by all tokens
             attention_mask=torch.zeros(1, 1, 1, 1, dtype=self.dtype, device=batch.ids.device),
-            rows=packed(layout.rows.lengths, batch.ids.device) if self._on_gpu else layout.rows,
+            rows=layout.rows,
             use_cache=False,
         )
-        return to_batch_shape(output.last_hidden_state[0], layout, *batch.ids.shape)
+        return to_batch_shape(output.last_hidden_state[0], layout.batch_index, *batch.ids.shape)
 
     def log_probs(
         self, batch: TokenBatch, *, temperature: float = 1.0, with_entropy: bool = False
@@ -167,8 +199,22 @@ class Backbone(nn.Module):
         """Log-prob of each target of the batch, flat and row by row, and on request the entropies."""
         if not self._has_plain_output_layer():
             return self._log_probs_from_logits(batch, temperature, with_entropy)
-        hidden = self.hidden(batch, batch.needed_positions)
-        return self.log_probs_from(hidden, batch, temperature=temperature, with_entropy=with_entropy)
+        states = self.target_states(batch)
+        return self.log_probs_of(states, batch, temperature=temperature, with_entropy=with_entropy)
+
+    def log_probs_of(
+        self,
+        states: Float[Tensor, "targets hidden"],
+        batch: TokenBatch,
+        *,
+        temperature: float = 1.0,
+        with_entropy: bool = False,
+    ) -> tuple[Float[Tensor, " targets"], Float[Tensor, " targets"] | None]:
+        """`log_probs` from `target_states` computed before, e.g. because a value head uses them too."""
+        if not self._has_plain_output_layer():
+            return self._log_probs_from_logits(batch, temperature, with_entropy)
+        given = (*self._output_layer_inputs(states), self._targets(batch))
+        return chosen_log_probs(*given, **self._logit_settings(), temperature=temperature, with_entropy=with_entropy)
 
     def log_probs_from(
         self,
@@ -178,25 +224,28 @@ class Backbone(nn.Module):
         temperature: float = 1.0,
         with_entropy: bool = False,
     ) -> tuple[Float[Tensor, " targets"], Float[Tensor, " targets"] | None]:
-        """`log_probs` from hidden states computed before, e.g. because a value head uses them too."""
+        """`log_probs` from the hidden states of all positions, computed before."""
         if not self._has_plain_output_layer():
             return self._log_probs_from_logits(batch, temperature, with_entropy)
-        inputs = self._output_layer_inputs(hidden, batch)
-        return chosen_log_probs(*inputs, **self._logit_settings(), temperature=temperature, with_entropy=with_entropy)
+        states, targets = gather_before(hidden, batch.loss_mask), gather_at(batch.ids, batch.loss_mask)
+        given = (*self._output_layer_inputs(states), targets)
+        return chosen_log_probs(*given, **self._logit_settings(), temperature=temperature, with_entropy=with_entropy)
 
     def log_prob_sum(self, batch: TokenBatch) -> Float[Tensor, ""]:
         """The sum of `log_probs`, for a loss with equal weights: cheaper than summing them afterwards."""
         if not self._has_plain_output_layer():
             return self._log_probs_from_logits(batch, 1.0, False)[0].sum()
-        return summed_log_probs(
-            *self._output_layer_inputs(self.hidden(batch, batch.needed_positions), batch), **self._logit_settings()
-        )
+        given = (*self._output_layer_inputs(self.target_states(batch)), self._targets(batch))
+        return summed_log_probs(*given, **self._logit_settings())
 
-    def _output_layer_inputs(self, hidden: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        """The hidden states that predict the targets, the output layer's weight and bias, and the targets."""
+    def _output_layer_inputs(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The hidden states that predict the targets, and the output layer's weight and bias."""
         head = self.hf.get_output_embeddings()
-        before, targets = gather_before(hidden, batch.loss_mask), gather_at(batch.ids, batch.loss_mask)
-        return before, head.weight, getattr(head, "bias", None), targets
+        return states, head.weight, getattr(head, "bias", None)
+
+    def _targets(self, batch: TokenBatch) -> Int[Tensor, " targets"]:
+        rows = self._packed(batch)
+        return gather_at(batch.ids, batch.loss_mask) if rows is None else rows.targets
 
     def _logit_settings(self) -> dict[str, Any]:
         readout = self.readout or Readout(None, 1.0)
@@ -288,23 +337,6 @@ def layers_of(model: Any) -> list[nn.Module]:
     """The layers of a backbone or a classifier: its ModuleList with the most parameters."""
     lists = [module for module in model.hf.modules() if isinstance(module, nn.ModuleList)]
     return list(max(lists, key=lambda layers: sum(p.numel() for p in layers.parameters()), default=[]))
-
-
-def positions_of(segments: Int[Tensor, "batch time"]) -> Int[Tensor, "batch time"]:
-    """Position ids that restart at 0 with each segment (padding is a segment of its own)."""
-    index = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
-    starts = torch.ones_like(segments, dtype=torch.bool)
-    starts[:, 1:] = segments[:, 1:] != segments[:, :-1]
-    return index - torch.where(starts, index, 0).cummax(dim=1).values
-
-
-def block_mask(segments: Int[Tensor, "batch time"], dtype: torch.dtype) -> Float[Tensor, "batch 1 time time"]:
-    """The additive attention mask of packed rows: a token attends only to earlier tokens of its own segment."""
-    time = segments.shape[1]
-    causal = torch.ones((time, time), dtype=torch.bool, device=segments.device).tril()
-    visible = (segments[:, :, None] == segments[:, None, :]) & causal
-    mask = torch.zeros(visible.shape, dtype=dtype, device=segments.device)
-    return mask.masked_fill(~visible, torch.finfo(dtype).min)[:, None]
 
 
 def nearly_equal(first: Shaped[Tensor, "*shape"], second: Shaped[Tensor, "*shape"]) -> bool:

@@ -105,11 +105,14 @@ def onednn_width(total: int) -> int:
 
 
 def to_batch_shape(
-    flat: Float[Tensor, "total hidden"], layout: Layout, batch: int, time: int
+    flat: Float[Tensor, "total hidden"], places: Int[Tensor, " read"], batch: int, time: int
 ) -> Float[Tensor, "batch time hidden"]:
-    """Back to the shape of the batch, with zeros at padding and at unneeded positions."""
+    """Back to the shape of the batch, with zeros at padding and at unneeded positions.
+
+    `places` are the batch's indices (row * time + position) of the first ones.
+    """
     padded = flat.new_zeros(batch * time, flat.shape[1])
-    return padded.index_copy(0, layout.batch_index, flat[: len(layout.batch_index)]).view(batch, time, -1)
+    return padded.index_copy(0, places, flat[: len(places)]).view(batch, time, -1)
 
 
 @cache

@@ -49,14 +49,17 @@ def part_like(full: Tensor, like: Tensor) -> Tensor:
     return full.to(like.device)
 
 
-def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float) -> float:
-    """Clip the gradients to a total norm of `max_norm`. Returns the norm before clipping, over all ranks.
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The total norm of the gradients, over all ranks; it stays on the device."""
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], max_norm: float, norm: Tensor) -> float:
+    """Scale the gradients, whose norm is `norm`, down to `max_norm`. Returns the norm before.
 
     If the norm is not finite, the gradients are not changed, and the caller must not step.
     """
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
     if bool(torch.isfinite(norm)):
         torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
     return float(norm)

@@ -53,6 +53,8 @@ class World:
         return dict(zip(names, sum(self.gather(mine), torch.zeros_like(mine)).tolist(), strict=True))
 
     def max(self, value: int) -> int:
+        if self.collectives is None:
+            return value
         return int(torch.stack(self.gather(torch.tensor(value))).max())
 
     def any(self, value: bool) -> bool:

@@ -118,6 +118,8 @@ class Generation:
             if not occupied:
                 return
             width = self._close_ranks(occupied)
+            for slot in self.memory.room_for_step([i for i, one in enumerate(self.tickets[:width]) if one is not None]):
+                self._begin_again(slot)
             logits = self.decoder.step(self.tokens[:width], self.memory)
             # Idle rows of the step stay at the start of their slots.
             self.memory.lengths[:width].mul_(self.alive[:width])
@@ -130,7 +132,9 @@ class Generation:
         enough = max(1, self.slots // _ADMIT_SHARE)
         if not left or (len(free) < min(enough, left) and len(free) < self.slots):
             return
-        while free and (self.read or self.waiting):
+        if self.memory.is_full and len(free) < self.slots:
+            return
+        while free and (self.read or self.waiting) and not (self.memory.is_full and len(free) < self.slots):
             if not self.read:
                 self._prefill(len(free))
             free = self._seat(free)
@@ -294,10 +298,20 @@ class Generation:
         self.finished.append(Finished(answers, lengths, [column.view(-1)[index] for column in columns]))
         self.alive[slots] = False
         self.drawn[slots] = 0
-        self.memory.lengths[slots] = 0
+        self.memory.release(list(reasons))
         if self.request.on_answer is not None:
             for rollout in assembled(self.finished[-1:], self.request):
                 self.request.on_answer(rollout)
+
+    def _begin_again(self, slot: int) -> None:
+        """Give up a row that the cache has no room for. Its answer is drawn again later, and is the same one."""
+        ticket = self.tickets[slot]
+        assert ticket is not None
+        self.waiting.append([ticket])
+        self.tickets[slot] = None
+        self.alive[slot] = False
+        self.drawn[slot] = 0
+        self.memory.release([slot])
 
     def batch(self) -> RolloutBatch:
         """All answers, in the order of prompts and samples. Call it outside inference mode, since training uses the

@@ -23,16 +23,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 # Positions of a row's cache that one program handles together.
-_BLOCK: Any = 32
+BLOCK_SIZE: Any = 32
 
 
-def _kernel(function: Any) -> Any:
+def kernel(function: Any) -> Any:
     """A Triton kernel. Triton reads a function's source and globals, so it must get the function without type-checking
     wrappers."""
     return triton.jit(inspect.unwrap(function))
 
 
-@_kernel
+@kernel
 def _add_norm(stream, part, normed, epsilon, width, HAS_PART: tl.constexpr, SIZE: tl.constexpr):
     row, place = tl.program_id(0), tl.arange(0, SIZE)
     inside = place < width
@@ -57,7 +57,7 @@ def add_norm(
     return normed
 
 
-@_kernel
+@kernel
 def _turn(
     qkv,
     queries,
@@ -74,18 +74,28 @@ def _turn(
     capacity,
     width,
     turned,
+    table,
+    table_width,
     HAS_NORM: tl.constexpr,
     SIZE: tl.constexpr,
+    PAGE: tl.constexpr,
 ):
     row, head = tl.program_id(0), tl.program_id(1)
     place = tl.arange(0, SIZE)
     inside = place < width
     source = qkv + (row * (heads + 2 * kv_heads) + head) * width
     position = tl.load(lengths + row)
+    # where the token goes: in the row's own lanes, or in the lanes of its page
+    owner, place_in_lane, lane_length = row.to(tl.int64), position, capacity
+    if PAGE > 0:
+        owner = tl.load(table + row * table_width + position // PAGE).to(tl.int64)
+        place_in_lane, lane_length = position % PAGE, PAGE
     x = tl.load(source + place, mask=inside, other=0.0).to(tl.float32)
     if head >= heads + kv_heads:
-        lane = row * kv_heads + head - heads - kv_heads
-        tl.store(values + (lane * capacity + position) * width + place, x.to(values.dtype.element_ty), mask=inside)
+        lane = owner * kv_heads + head - heads - kv_heads
+        tl.store(
+            values + (lane * lane_length + place_in_lane) * width + place, x.to(values.dtype.element_ty), mask=inside
+        )
     else:
         # each place's partner in the rotation, a half of the rotated part away
         rotates = place < turned
@@ -106,8 +116,9 @@ def _turn(
             target = queries + (row * heads + head) * width
             tl.store(target + place, x.to(queries.dtype.element_ty), mask=inside)
         else:
-            lane = row * kv_heads + head - heads
-            tl.store(keys + (lane * capacity + position) * width + place, x.to(keys.dtype.element_ty), mask=inside)
+            lane = owner * kv_heads + head - heads
+            spot = (lane * lane_length + place_in_lane) * width + place
+            tl.store(keys + spot, x.to(keys.dtype.element_ty), mask=inside)
 
 
 def turn_and_remember(
@@ -119,9 +130,11 @@ def turn_and_remember(
     norms: tuple[Float[Tensor, " D"], Float[Tensor, " D"]] | None,
     epsilon: float,
     heads: int,
+    table: Int[Tensor, "slots pages"] | None = None,
 ) -> Float[Tensor, "W H D"]:
     """Norm (if the model has head norms) and rotate queries and keys, and append each row's key and value to its cache.
-    Returns the queries. `sine` is negative in its first half (`layout.rotary_tables`)."""
+    Returns the queries. `sine` is negative in its first half (`layout.rotary_tables`). With a `table`, keys and values
+    are pages (`paged.py`): slots are pages then, and C their length."""
     _, kv_heads, capacity, width = keys.shape
     cosine, sine = rotary
     queries = qkv.new_empty(len(qkv), heads, width)
@@ -130,14 +143,16 @@ def turn_and_remember(
     _turn[grid](
         *(qkv, queries, keys, values, lengths, cosine, sine, query_norm, key_norm, epsilon),
         *(heads, kv_heads, capacity, width, cosine.shape[1]),
+        *((lengths, 0) if table is None else (table, table.stride(0))),
         HAS_NORM=norms is not None,
         SIZE=triton.next_power_of_2(width),
+        PAGE=0 if table is None else capacity,
         num_warps=1,
     )
     return queries
 
 
-@_kernel
+@kernel
 def _attend(
     queries,
     keys,
@@ -198,14 +213,14 @@ def attend_past(
         *(queries, keys, values, lengths, found, heads, kv_heads, capacity, width, window or 0),
         SLIDES=window is not None,
         SIZE=triton.next_power_of_2(width),
-        BLOCK=_BLOCK,
+        BLOCK=BLOCK_SIZE,
         # measured on an H200 (64 rows, 20 heads of 64, 64 tokens): 11.4 µs; with 4 warps and blocks of 64 20.4 µs
         num_warps=1,
     )
     return found.view(rows, -1)
 
 
-@_kernel
+@kernel
 def _gate(both, opened, width, GELU: tl.constexpr, BLOCK: tl.constexpr):
     row, place = tl.program_id(0), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = place < width

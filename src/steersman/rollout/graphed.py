@@ -22,6 +22,7 @@ from steersman.rollout.decoder import Path
 from steersman.rollout.fused import FusedDecoder
 from steersman.rollout.layout import LayerWeights, final_gain, head_weights, layer_plans, layer_weights
 from steersman.rollout.memory import RowMemory
+from steersman.rollout.paged import PagedMemory
 from steersman.rollout.products import Product
 
 # The capacity of a cache is a multiple of `_ROUND` tokens. A cache is reused if it is at most `_LARGER` times as large
@@ -75,8 +76,12 @@ class GraphedDecoder(FusedDecoder):
         self.kernels = gpu_kernels
         self.family = backbone.family
         self.kept: list[LayerWeights] = []
-        self._memory: PooledMemory | None = None
+        self._memory: PooledMemory | PagedMemory | None = None
+        self.paged, self.split = False, 1
+        """Whether the cache is in pages; among how many programs a row's past is divided."""
+        self.most_pages: int | None = None
         self._recorded: dict[int, _Recorded] = {}
+        self._grown = 0
         self._pool: Any = None
         if q_heads is not None:
             raise NotImplementedError("Q heads are not computed in a CUDA graph")
@@ -116,6 +121,16 @@ class GraphedDecoder(FusedDecoder):
         tensors = [*(one for kept in self.kept for one in kept.tensors().values()), self.head_kept[0], self.table]
         return sum(tensor.nbytes for tensor in tensors) + self.remembered_bytes
 
+    def decode_long(self, *, paged: bool, split: int) -> None:
+        """How steps keep and read what long answers need."""
+        from steersman.rollout import gpu_attention
+
+        self.attention = gpu_attention
+        if (paged, split) != (self.paged, self.split):
+            self._recorded.clear()
+            self._memory = None
+        self.paged, self.split = paged, split
+
     @property
     def remembered_bytes(self) -> int:
         return 0 if self._memory is None else self._memory.pool.nbytes
@@ -128,6 +143,8 @@ class GraphedDecoder(FusedDecoder):
     def memory(self, slots: int, capacity: int) -> RowMemory:
         """The KV cache of the previous generation, if this one fits into it and does not need far less."""
         held, capacity = self._memory, -(-capacity // _ROUND) * _ROUND
+        if self.paged:
+            return self._pages(slots, capacity)
         fits = held is not None and held.slots >= slots and held.capacity >= capacity
         if held is None or not fits or held.slots * held.capacity > _LARGER * slots * capacity:
             self._recorded.clear()
@@ -136,8 +153,26 @@ class GraphedDecoder(FusedDecoder):
         held.lengths.zero_()
         return held
 
+    def _pages(self, slots: int, capacity: int) -> PagedMemory:
+        """The pages of the previous generation, if its table is large enough."""
+        held = self._memory
+        if isinstance(held, PagedMemory) and held.slots >= slots and held.capacity >= capacity:
+            held.forget()
+            held.most_pages = self.most_pages
+            return held
+        plan = self.layers[0].plan
+        shape = (2 * len(self.layers), plan.kv_heads, plan.head_dim)
+        self._recorded.clear()
+        self._memory = found = PagedMemory.empty(shape, slots, capacity, self.most_pages, self.table[:0])
+        self._grown = 0
+        return found
+
     def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row numbers"]:
         width = len(tokens)
+        if isinstance(memory, PagedMemory) and memory.grown != self._grown:
+            # the pages have another address
+            self._recorded.clear()
+            self._grown = memory.grown
         if memory is not self._memory or memory.device.type != "cuda":
             return self._step(tokens, memory)
         if width not in self._recorded:
@@ -169,6 +204,7 @@ class GraphedDecoder(FusedDecoder):
     def _step(self, tokens: Tensor, memory: RowMemory) -> Tensor:
         width = len(tokens)
         lengths = memory.lengths[:width]
+        table = memory.table if isinstance(memory, PagedMemory) else None
         stream, part = self._embed(tokens), None
         for index, layer in enumerate(self.layers):
             plan = layer.plan
@@ -178,9 +214,21 @@ class GraphedDecoder(FusedDecoder):
             assert values is not None
             norms = None if layer.query_norm is None or layer.key_norm is None else (layer.query_norm, layer.key_norm)
             queries = self.kernels.turn_and_remember(
-                layer.qkv(normed), keys, values, lengths, self.rotary[plan.rotary], norms, self.epsilon, plan.heads
+                layer.qkv(normed),
+                keys,
+                values,
+                lengths,
+                self.rotary[plan.rotary],
+                norms,
+                self.epsilon,
+                plan.heads,
+                table,
             )
-            found = self.kernels.attend_past(queries, keys, values, lengths, plan.window)
+            if table is None and self.split == 1:
+                found = self.kernels.attend_past(queries, keys, values, lengths, plan.window)
+            else:
+                past = (queries, keys, values, lengths, plan.window)
+                found = self.attention.attend_parts(*past, table=table, split=self.split)
             part = self._after(layer.output(found), layer.after_attention)
             normed = self.kernels.add_norm(stream, part, self.epsilon, self.dtype)
             opened = self.kernels.open_gate(layer.gate_up(normed), gelu=self.gelu)

@@ -5,7 +5,7 @@ row enters or leaves without changing the others. Values beyond a row's length a
 heads: they come before time, so that slots and heads form one batch of matrices without a copy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -51,6 +51,19 @@ class RowMemory:
             if tensor is not None:
                 self.tensor(index, tensor[:, :, 0])[target, :, :time] = tensor[source, :, :time]
         self.lengths[target] = other.lengths[source]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more rows should join for now."""
+        return False
+
+    def release(self, slots: Iterable[int]) -> None:
+        """These rows have ended."""
+        self.lengths[torch.tensor(list(slots), device=self.device)] = 0
+
+    def room_for_step(self, slots: Sequence[int]) -> list[int]:
+        """Make room for one more token of each of these rows. Returns the rows that found none."""
+        return []
 
     def move(self, sources: Sequence[int], targets: Sequence[int]) -> None:
         """Move rows to other slots of this memory."""

@@ -22,6 +22,7 @@ from steersman.rollout.engine import OnToken, Sampling, check_request, limit_of,
 from steersman.rollout.fused import FusedDecoder
 from steersman.rollout.generation import Generation
 from steersman.rollout.graphed import GraphedDecoder
+from steersman.rollout.paged import PAGE
 from steersman.rollout.request import Ending, GenerationRequest, Ticket
 
 # The largest number of samples that are generated at once, by device.
@@ -47,8 +48,15 @@ class DecodingOptions:
     rows: int | None = None
     token_budget: int | None = None
     dtype: torch.dtype | None = None
+    paged: bool = False
+    """Keep keys and values in pages, on the graphed path: memory grows by what is answered, and samples share their
+    prompt's pages. A row that finds no page begins again later."""
+    split: int = 1
+    """Among how many programs the attention over a row's past is divided, on the graphed path."""
 
     def __post_init__(self) -> None:
+        if self.split < 1 or self.split & (self.split - 1):
+            raise UsageError(f"split is {self.split}; expected a power of two, such as 1, 4 or 8")
         if any(given is not None and given < 1 for given in (self.rows, self.token_budget)):
             raise UsageError(
                 f"rows is {self.rows} and token_budget {self.token_budget}; expected 1 or more, or None for a default"
@@ -144,6 +152,10 @@ class NativeEngine:
             with_token_info=self.with_token_info,
         )
         decoder = self._take_up(self.guide.heads if self.guide is not None and sampling.q_beta else None)
+        # tokens that were said to a listener cannot be drawn again
+        paged = self.options.paged and on_token is None
+        if isinstance(decoder, GraphedDecoder):
+            decoder.decode_long(paged=paged, split=self.options.split)
         with decoding(self.backbone, fast=decoder.name in COPYING):
             generation = Generation(
                 decoder,
@@ -158,9 +170,17 @@ class NativeEngine:
 
     @property
     def decoder(self) -> Decoder:
-        """The decoder of the present weights, for whoever generates row by row (`live`). Q values follow its logits
-        where the model has Q heads."""
-        return self._take_up(None if self.guide is None else self.guide.heads)
+        """The decoder of the present weights, for whoever generates row by row (`live`), whose cache is not in pages.
+        Q values follow its logits where the model has Q heads."""
+        decoder = self._take_up(None if self.guide is None else self.guide.heads)
+        if isinstance(decoder, GraphedDecoder):
+            decoder.decode_long(paged=False, split=self.options.split)
+        return decoder
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of the KV cache that is kept on a GPU."""
+        return self._decoder.remembered_bytes if isinstance(self._decoder, GraphedDecoder) else 0
 
     def with_beta(self, sampling: Sampling) -> Sampling:
         """The settings with the weight of Q that holds for this model."""
@@ -191,7 +211,12 @@ class NativeEngine:
         longest = max(len(prompt) + group[0].limit for prompt, group in zip(prompts, tickets, strict=True))
         held = decoder.remembered_bytes if isinstance(decoder, GraphedDecoder) else 0
         budget = self.options.token_budget or default_token_budget(self.backbone, held)
-        slots = max(1, min(self.rows, sum(len(group) for group in tickets), budget // longest))
+        wanted = min(self.rows, sum(len(group) for group in tickets))
+        if isinstance(decoder, GraphedDecoder) and decoder.paged:
+            # at least one row of the greatest length, and the page of idle rows
+            decoder.most_pages = max(budget, longest) // PAGE + 2
+            return wanted
+        slots = max(1, min(wanted, budget // longest))
         if isinstance(decoder, GraphedDecoder) and decoder.width(slots) * longest > budget:
             # its cache has as many rows as its step
             slots = max(1, decoder.width(slots) // 2)

@@ -105,6 +105,10 @@ class ComputeSettings(Settings):
     compile: bool = False
     """torch.compile the models' layers on a GPU. The first steps take about twenty seconds longer, later ones are
     faster. Has no effect on a CPU."""
+    attention: Literal["auto", "varlen"] = "auto"
+    """Attention over rows without padding on a GPU. auto: torch's flash attention by the operation that was measured.
+    varlen: by torch's public interface torch.nn.attention.varlen, which newer GPUs' kernels are behind. Has no effect
+    on a CPU."""
 
 
 class TrainSettings(ComputeSettings):

@@ -114,6 +114,11 @@ class PpoComputeSettings(ComputeSettings):
     except while scoring. critic (layout=separate): while answers are generated. optimiser (its moments): except during
     updates. Changes memory and speed, not the results."""
 
+    cuda_graphs: bool = False
+    """Record the update's forward and backward passes as CUDA graphs on a GPU, one for each of a few shapes: a
+    micro-batch is then one launch. Needs bf16, one process and no gradient checkpointing, and keeps the gradients'
+    memory. Has no effect on a CPU."""
+
     @field_validator("offload", mode="before")
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
@@ -272,6 +277,18 @@ class PpoSettings(Settings):
             raise ValueError(
                 f"compute.offload names the critic, but with layout={self.layout} the critic is not a separate "
                 "model; take critic out of compute.offload"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_stay_where_graphs_read_them(self) -> "PpoSettings":
+        if self.compute.cuda_graphs and (self.model.gradient_checkpointing or "critic" in self.compute.offload):
+            seen = (
+                "model.gradient_checkpointing=true" if self.model.gradient_checkpointing else "compute.offload=critic"
+            )
+            raise ValueError(
+                f"compute.cuda_graphs=true records passes with the addresses of all weights, and {seen} does not fit a "
+                "recording; leave one out"
             )
         return self
 

@@ -43,14 +43,15 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """An objective's sums over one micro-batch. `metrics` are (sum, weight) pairs, for the journal only.
+    """An objective's sums over one micro-batch. `metrics` are (sum, weight) pairs, for the journal only. Each may
+    be a tensor of one number, which is read at the end of the step.
 
     `later` computes further terms of the batch that share no trainable weight with these. It is called after the
     backward pass of these, so that only one part's activations are in memory at a time.
     """
 
     terms: Mapping[str, Term]
-    metrics: Mapping[str, tuple[float, float]]
+    metrics: Mapping[str, tuple[float | Tensor, float | Tensor]]
     later: "Callable[[], Sums] | None" = None
 
 

@@ -1,7 +1,8 @@
 """AdamW on the trainable parameters, without weight decay on vectors (norms, biases); its state by parameter name."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,31 @@ class Optimisation:
     rate_at: Callable[[int], float]
     """What the learning rate is multiplied by at a step."""
     max_grad_norm: float
+
+    @property
+    def decides_on_device(self) -> bool:
+        """Whether the optimiser clips and skips by tensors on the device (torch's fused ones do)."""
+        return bool(getattr(self.optimiser, "_step_supports_amp_scaling", False)) and any(
+            group.get("fused") for group in self.optimiser.param_groups
+        )
+
+
+def step_if_finite(optimiser: torch.optim.Optimizer, norm: Tensor, terms: Sequence[Tensor], max_norm: float) -> None:
+    """Clip gradients of this norm and step, unless the norm or a term is not finite. The CPU does not wait.
+
+    Torch's fused optimisers divide gradients by `grad_scale` and leave everything as it is where `found_inf` is 1, as a
+    GradScaler needs it.
+    """
+    checked = torch.stack([norm, *(term.to(norm) for term in terms)]).sum()
+    scaled: Any = optimiser
+    # a number minus itself is 0 only if it is finite
+    scaled.found_inf = (checked - checked).ne(0).float()
+    # as torch's clip_grad_norm_: gradients times max_norm / (norm + 1e-6), if that is below 1
+    scaled.grad_scale = ((norm + 1e-6) / max_norm).clamp(min=1.0).float()
+    try:
+        optimiser.step()
+    finally:
+        del scaled.found_inf, scaled.grad_scale
 
 
 def adamw(

@@ -10,6 +10,7 @@ from typing import Generic
 
 from steersman.models.rows import padded_groups
 from steersman.train.objective import BatchT, Collate, UnitT
+from steersman.train.recorded import Recorder
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class Batching(Generic[UnitT, BatchT]):
     """Whether `collate` packs rows instead of padding them."""
     unpadded: bool = False
     """Whether the model computes no padding, however rows are laid out."""
+    recorder: Recorder | None = None
+    """Records passes over batches of the same shapes (`recorded.py`). `collate` then leaves batches on the CPU. Only
+    for one process, and for parameters that stay at their addresses."""
 
 
 def micro_batches(units: Sequence[UnitT], budget: int, *, packed: bool) -> list[list[UnitT]]:

@@ -14,6 +14,7 @@ from steersman.assemble.ppo.watch import open_watch
 from steersman.batches import pad_rows
 from steersman.errors import UsageError
 from steersman.execution.beginning import no_folder_if_refused
+from steersman.execution.capacity import card_token_budget
 from steersman.execution.context import Job, RunContext, open_run
 from steersman.execution.ending import Finish, RunResult, already_finished, conclude
 from steersman.execution.learner import optimiser_of, scheduled
@@ -31,12 +32,13 @@ from steersman.methods.ppo.loop import ppo
 from steersman.methods.ppo.memory import Memory
 from steersman.methods.ppo.offload import Offload
 from steersman.methods.ppo.parts import Parts
-from steersman.methods.ppo.records import ExperienceBatch, Unit, collate
+from steersman.methods.ppo.records import Collation, ExperienceBatch, Unit
 from steersman.methods.ppo.roles import ModelActors
 from steersman.methods.ppo.watched import Watch
 from steersman.models.backbone import Backbone
 from steersman.models.compiled import compile_layers
 from steersman.models.language_model import LanguageModel
+from steersman.models.packed_attention import use_public_attention
 from steersman.parallel.world import World
 from steersman.reward.offloaded import models_of
 from steersman.reward.scorer import Scorer
@@ -52,6 +54,7 @@ from steersman.train.core import Learner
 from steersman.train.optim import Optimisation
 from steersman.train.plan import Batching
 from steersman.train.precision import autocast
+from steersman.train.recorded import CudaRecorder
 from steersman.training_data.pretraining import pretraining_rows
 from steersman.training_data.prompts import prompts_of
 
@@ -248,8 +251,11 @@ def _scorer_and_watch(
 ) -> tuple[Scorer, Watch | None]:
     """The scorer, distributed over the processes, and the watch."""
     plain = scorer_of(settings.scorer, reward, run.device, ScorerCache.of(run.folder, run.world))
+    models = [actors, *models_of(plain)]
     if run.machine.compiled:
-        compile_layers([actors, *models_of(plain)])
+        compile_layers(models)
+    if settings.compute.attention == "varlen":
+        use_public_attention(models)
     scorer, watch = open_watch(run, settings.watch, plain, offload.scorer)
     scorer = offload.scorer(scorer)
     offload.check_scorers(scorer.name)
@@ -267,6 +273,7 @@ def _learner(
     rate = settings.value_learning_rate
     optimiser = optimiser_of(actors, settings.optimiser, learning_rates={id(p): rate for p in critic} if rate else {})
     half = run.machine.precision == "bf16"
+    records = _records(run, settings, actors)
     return Learner(
         actors,
         Optimisation(
@@ -276,21 +283,42 @@ def _learner(
             max_grad_norm=settings.optimiser.max_grad_norm,
         ),
         Batching(
-            partial(
-                collate,
-                pad_id=pad_id,
-                device=run.device,
-                pad_multiple=run.pad_multiple(actors.backbone.context_length),
+            Collation(
+                pad_id,
+                run.device,
+                run.pad_multiple(actors.backbone.context_length),
                 both_kinds=run.world.size > 1 and settings.update.pretraining is not None,
+                buckets=records,
             ),
-            run.token_budget,
+            card_token_budget(run, actors, settings.compute, checkpointing=settings.model.gradient_checkpointing),
             unpadded=actors.backbone.skips_padding(half=half),
+            recorder=CudaRecorder() if records else None,
         ),
         run.world,
         precision=autocast(run.machine.precision, run.device),
         notice=run.notice,
         on_device=offload.learning(optimiser),
     )
+
+
+def _records(run: RunContext, settings: PpoSettings, actors: ModelActors) -> bool:
+    """Whether the update's passes are recorded as CUDA graphs."""
+    if not settings.compute.cuda_graphs or run.device.type != "cuda":
+        return False
+    update = settings.update
+    reasons = {
+        "there are several processes": run.world.size > 1,
+        "rows are padded (precision fp32, or a model whose rows cannot be packed)": not actors.backbone.skips_padding(
+            half=run.machine.precision == "bf16"
+        ),
+        "the logits do not follow from the hidden states": actors.backbone.readout is None,
+        f"update.ratio={update.ratio}": update.ratio != "token",
+        "update.positive_coefficient": update.positive_coefficient > 0,
+    }
+    against = [reason for reason, holds in reasons.items() if holds]
+    if against:
+        run.notice(f"compute.cuda_graphs changes nothing here: {against[0]}")
+    return not against
 
 
 def _engine(run: RunContext, models: PpoModels) -> Engine:

@@ -38,5 +38,5 @@ def positive_loss(
     """-log policy, summed over the tokens of right answers (VAPO, arXiv 2504.05118)."""
     assert batch.answers is not None
     lengths = batch.answers.loss_mask.sum(1)
-    right = (batch.raw_scores > settings.positive_above).repeat_interleave(lengths)
+    right = (batch.raw_scores > settings.positive_above).repeat_interleave(lengths, output_size=len(log_probs))
     return -(log_probs * right).sum() * batch.answers_count

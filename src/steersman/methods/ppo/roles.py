@@ -18,7 +18,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from steersman.batches import TokenBatch
-from steersman.maths.tokens import gather_before
 from steersman.models.acting import acting_as
 from steersman.models.backbone import Backbone
 from steersman.models.heads import ValueHead
@@ -118,15 +117,15 @@ class ModelActors(nn.Module):
     ) -> tuple[Flat, Flat | None, Flat | None]:
         with self._learning_policy():
             with self._as(self.policy_adapter):
-                hidden = self.backbone.hidden(batch, batch.needed_positions)
-            log_probs, entropies = self.backbone.log_probs_from(
-                hidden, batch, temperature=temperature, with_entropy=with_entropy
+                states = self.backbone.target_states(batch)
+            log_probs, entropies = self.backbone.log_probs_of(
+                states, batch, temperature=temperature, with_entropy=with_entropy
             )
         if self.value_head is None:
             return log_probs, entropies, None
         if not self.values_on_the_policys_trunk:
             return log_probs, entropies, self.values(batch)
-        return log_probs, entropies, self.value_head(gather_before(hidden, batch.loss_mask))
+        return log_probs, entropies, self.value_head(states)
 
     def policy_log_probs(
         self, batch: TokenBatch, *, temperature: float, with_entropy: bool
@@ -148,8 +147,7 @@ class ModelActors(nn.Module):
         critic = self.backbone if self.critic is None else self.critic
         adapter = self.policy_adapter if self.value_adapter is None else self.value_adapter
         with nullcontext() if self.critic is not None else self._as(adapter):
-            hidden = critic.hidden(batch, batch.needed_positions)
-        return self.value_head(gather_before(hidden, batch.loss_mask))
+            return self.value_head(critic.target_states(batch))
 
     def reference(self, batch: TokenBatch, *, temperature: float) -> Flat:
         if self.frozen is not None:

@@ -25,6 +25,9 @@ from steersman.settings.shaping import KlSettings
 from steersman.train.core import Learner, StepReport
 from steersman.train.objective import Sums, Term
 
+Measured = tuple[float | Tensor, float | Tensor]
+"""A sum and its weight."""
+
 
 @dataclass(frozen=True)
 class PpoObjective:
@@ -54,7 +57,7 @@ class PpoObjective:
 
     def __call__(self, model: Actors, batch: ExperienceBatch) -> Sums:
         terms: dict[str, Term] = {}
-        metrics: dict[str, tuple[float, float]] = {}
+        metrics: dict[str, Measured] = {}
         later: Callable[[], Sums] | None = None
         if isinstance(model, CanHoldPolicy):
             model.policy_held = self.policy_held
@@ -69,7 +72,7 @@ class PpoObjective:
         return Sums(terms, metrics, later)
 
     def _add_answers(
-        self, model: Actors, batch: ExperienceBatch, terms: dict[str, Term], metrics: dict[str, tuple[float, float]]
+        self, model: Actors, batch: ExperienceBatch, terms: dict[str, Term], metrics: dict[str, Measured]
     ) -> Callable[[], Sums] | None:
         """Add the policy's terms. The value term of a critic with its own weights is returned, to be computed
         afterwards."""
@@ -85,7 +88,7 @@ class PpoObjective:
             log_probs, entropies, values = model.policy(answers, **asked)
         policy = policy_loss(log_probs, batch, settings)
         count = batch.answers_count
-        share = self._shares(answers.loss_mask) * count
+        share = self._shares(batch) * count
         terms["policy"] = Term((policy.loss * batch.importance * share).sum(), 1.0)
         if entropies is not None:
             terms["entropy"] = Term((entropy_loss(entropies) * share).sum(), bonus)
@@ -97,9 +100,7 @@ class PpoObjective:
         if settings.positive_coefficient:
             terms["positive"] = Term(positive_loss(log_probs, batch, settings), settings.positive_coefficient)
         log_ratio = log_probs.detach() - batch.old_log_probs
-        measured = _measured(policy.ratio.detach(), policy.clipped, log_ratio)
-        for name, total in measured.items():
-            metrics[name] = (total * count, len(log_ratio) * count)
+        metrics.update(_measured(policy.ratio.detach(), policy.clipped, log_ratio, batch.counts * count))
         if critic is not None:
             return lambda: self._values(critic.values(answers), batch, share)
         of_values = self._values(values, batch, share)
@@ -114,32 +115,31 @@ class PpoObjective:
             return Sums({}, {})
         settings, count = self.settings, batch.answers_count
         value = clipped_value_loss(values, batch.old_values, batch.returns, clip=settings.value_clip)
-        clipped = float(value.clipped.sum()) * count
+        counts = batch.counts * count
         term = Term((value.loss * share).sum(), settings.value_coefficient)
-        return Sums({"value": term}, {"value clip fraction": (clipped, len(values) * count)})
+        return Sums({"value": term}, {"value clip fraction": ((value.clipped * counts).sum(), counts.sum())})
 
-    def _shares(self, loss_mask: Bool[Tensor, "batch time"]) -> Float[Tensor, " tokens"]:
+    def _shares(self, batch: ExperienceBatch) -> Float[Tensor, " tokens"]:
         """Weight of each token in the sum of the loss."""
-        lengths = loss_mask.sum(1)
         if self.settings.mean_over == "tokens":
-            each = torch.ones_like(lengths, dtype=torch.float32)
-        elif self.settings.mean_over == "answers":
-            each = 1.0 / lengths
-        else:
-            each = torch.full_like(lengths, 1.0 / self.sampling.max_new_tokens, dtype=torch.float32)
-        return each.repeat_interleave(lengths)
+            return batch.counts
+        if self.settings.mean_over == "answers":
+            return batch.counts / batch.answer_lengths
+        return batch.counts / self.sampling.max_new_tokens
 
 
-def _measured(ratio: Tensor, clipped: Tensor, log_ratio: Tensor) -> dict[str, float]:
-    """Sums over tokens, for the metrics."""
+def _measured(
+    ratio: Float[Tensor, " tokens"],
+    clipped: Bool[Tensor, " tokens"],
+    log_ratio: Float[Tensor, " tokens"],
+    counts: Float[Tensor, " tokens"],
+) -> dict[str, Measured]:
+    """Sums over tokens and their number, for the metrics; they stay on the device."""
     # k3 of the old policy from the present one: never negative, so that it can be a bound
     moved = torch.expm1(log_ratio) - log_ratio
-    return {
-        "ratio": float(ratio.sum()),
-        "ratio from 1": float((ratio - 1).abs().sum()),
-        "clip fraction": float(clipped.sum()),
-        "KL to old policy": float(moved.sum()),
-    }
+    totals = torch.stack([ratio, (ratio - 1).abs(), clipped.float(), moved, torch.ones_like(ratio)]) @ counts
+    names = ("ratio", "ratio from 1", "clip fraction", "KL to old policy")
+    return {name: (totals[i], totals[-1]) for i, name in enumerate(names)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,9 @@ Supervised = SftSettings | RewardSettings | DpoSettings
 LAYOUTS = ("adapters", "adapters-own-critic", "shared", "separate")
 # Measured time over that of the operations alone, by stage, on a CPU (docs/plan.md).
 SLOWER = {"collect": 2.5, "score": 1.5, "update": 1.4}
+# Bytes of a weight in half precision; of a quantised one, with its block's scale (QLoRA, arXiv 2305.14314, section 3).
+HALF = 2
+QUANTISED = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
 # The longest row, as a multiple of the typical length.
 LONGEST = 1.5
 
@@ -129,11 +132,12 @@ def _memory_of_ppo(
     )
     movable = {"optimiser": Bytes(optimiser=models.optimiser)}
     if not adapters:
-        movable["reference"] = Bytes(weights=FLOAT * shape.parameters)
+        each = 2 if settings.compute.reference_dtype == "bfloat16" else FLOAT
+        movable["reference"] = Bytes(weights=each * shape.parameters)
     if layout == "separate":
         movable["critic"] = Bytes(weights=FLOAT * shape.parameters)
     if scorer is not None:
-        movable["scorer"] = Bytes(weights=FLOAT * scorer.parameters)
+        movable["scorer"] = Bytes(weights=_bytes_of_scorer(settings) * scorer.parameters)
     budget = _budget(settings.compute, settings.run, shape)
     prompt, answer, answers = size.prompt, size.answer, size.answers
     share, length = answer / (prompt + answer), prompt + answer
@@ -155,9 +159,32 @@ def _memory_of_ppo(
     read = min(budget, answers * length)
     reads = Bytes(activations=reading(shape, read), logits=logits(shape, read * share, device=device))
     judges = Bytes() if scorer is None else Bytes(activations=reading(scorer, read))
-    always = Bytes(weights=FLOAT * shape.parameters, adapters=FLOAT * adapter, libraries=libraries("answers"))
+    always = Bytes(
+        weights=_bytes_of_base(settings, shape, adapters=adapters),
+        adapters=FLOAT * adapter,
+        libraries=libraries("answers"),
+    )
     stages = {"update": learns, "read": reads, "collect": answering, "judge": judges}
     return always + widest(stages, movable, parked), offloaded_bytes(movable, parked)
+
+
+def _bytes_of_scorer(settings: PpoSettings) -> int:
+    """Bytes of each of a reward model's weights: bf16 on a GPU (`loading.scorers`)."""
+    on_gpu = resolve_device(settings.run.device).type == "cuda"
+    dtype = settings.scorer.dtype
+    return HALF if dtype in ("bfloat16", "float16") or (dtype == "auto" and on_gpu) else FLOAT
+
+
+def _bytes_of_base(settings: PpoSettings | Supervised, shape: Shape, *, adapters: bool) -> Number:
+    """The weights of the policy, or of the frozen base beneath adapters, which may be bf16 or quantised."""
+    model = settings.model
+    on_gpu = resolve_device(settings.run.device).type == "cuda"
+    half = model.dtype in ("bfloat16", "float16") or (model.dtype == "auto" and adapters and on_gpu)
+    each = HALF if half else FLOAT
+    if model.quantise is None or not adapters:
+        return each * shape.parameters
+    # bitsandbytes quantises the matrices of the layers; embeddings and norms stay
+    return QUANTISED[model.quantise] * shape.matrices + each * (shape.parameters - shape.matrices)
 
 
 def _memory_of_answering(settings: PpoSettings, shape: Shape, prompt: int, slots: int) -> Bytes:
@@ -219,7 +246,7 @@ def _memory_of_rows(
     read, device = 1 / row if headless else 1.0, resolve_device(settings.run.device).type
     kept = activations(shape, tokens, _longest(row), checkpointing=checkpointing, read=read)
     return models + Bytes(
-        weights=FLOAT * weights,
+        weights=_bytes_of_base(settings, replace(shape, parameters=weights), adapters=rank is not None),
         adapters=FLOAT * adapter,
         activations=kept + at_work(shape, tokens),
         logits=0.0 if headless else logits(shape, tokens, device=device, learns=rank is None),

@@ -1,5 +1,6 @@
 """The native engine on a loaded model: it answers as the adapter that learns, or as the model beneath it."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ def native_engine(
     with_token_info: bool = False,
     value_head: ValueHead | None = None,
     dtype: torch.dtype | None = None,
+    options: DecodingOptions | None = None,
 ) -> NativeEngine:
     backbone, adapter = voice
     return NativeEngine(
@@ -32,7 +34,7 @@ def native_engine(
         guide=guide,
         with_token_info=with_token_info,
         value_head=value_head,
-        options=DecodingOptions(dtype=dtype),
+        options=replace(options or DecodingOptions(), dtype=dtype),
     )
 
 

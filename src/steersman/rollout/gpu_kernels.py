@@ -130,7 +130,7 @@ def turn_and_remember(
     norms: tuple[Float[Tensor, " D"], Float[Tensor, " D"]] | None,
     epsilon: float,
     heads: int,
-    table: Int[Tensor, "slots pages"] | None = None,
+    table: Int[Tensor, "rows pages"] | None = None,
 ) -> Float[Tensor, "W H D"]:
     """Norm (if the model has head norms) and rotate queries and keys, and append each row's key and value to its cache.
     Returns the queries. `sine` is negative in its first half (`layout.rotary_tables`). With a `table`, keys and values

@@ -8,19 +8,19 @@ that only a critic uses is an error with these methods.
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from steersman.settings.base import NONE, Settings
+from steersman.settings.base import Settings
 from steersman.settings.environment import EnvironmentSettings
-from steersman.settings.parts import PAD_BEFORE, ComputeSettings, ModelSettings, OptimiserSettings, RunSettings
+from steersman.settings.parts import PAD_BEFORE, ModelSettings, OptimiserSettings, RunSettings
 from steersman.settings.policy_update import UpdateSettings
+from steersman.settings.ppo_compute import PpoComputeSettings
 from steersman.settings.prompts import PromptSettings, SamplingSettings
 from steersman.settings.score import ScorerSettings, judged_by
 from steersman.settings.shaping import KlSettings, ShapingSettings
 from steersman.settings.watch import WatchSettings
 
 AdvantageEstimator = Literal["gae", "rloo", "grpo", "dr-grpo", "reinforce++"]
-Offloaded = Literal["reference", "scorer", "critic", "optimiser"]
 
 IN_GROUPS = ("rloo", "grpo", "dr-grpo")
 """Estimators whose baseline comes from the other answers to the same prompt."""
@@ -106,26 +106,6 @@ class EvaluationSettings(Settings):
     """Held-out prompts to evaluate on."""
     patience: int | None = Field(default=None, ge=1)
     """Early stopping: stop after this many evaluations without a new best, judged as in `keep`."""
-
-
-class PpoComputeSettings(ComputeSettings):
-    offload: list[Offloaded] = Field(default_factory=list[Offloaded])
-    """Models to offload to CPU memory while they are idle, for a GPU that is slightly too small. reference and scorer:
-    except while scoring. critic (layout=separate): while answers are generated. optimiser (its moments): except during
-    updates. Changes memory and speed, not the results."""
-
-    cuda_graphs: bool = False
-    """Record the update's forward and backward passes as CUDA graphs on a GPU, one for each of a few shapes: a
-    micro-batch is then one launch. Needs bf16, one process and no gradient checkpointing, and keeps the gradients'
-    memory. Has no effect on a CPU."""
-
-    @field_validator("offload", mode="before")
-    @classmethod
-    def _split_at_commas(cls, value: Any) -> Any:
-        """A list from "reference,scorer", which is easier to write on a command line."""
-        if value is None or value == NONE:
-            return []
-        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
 class PpoSettings(Settings):

@@ -278,3 +278,17 @@ def test_a_value_head_of_another_base_is_refused(tmp_path):
         r"width 64 and 320 tokens",
     ):
         made(tmp_path, critic=str(tmp_path / "reward" / "model"))
+
+
+def test_a_reference_in_bf16_has_half_the_memory_and_nearly_the_policys_numbers(tmp_path):
+    actors = made(tmp_path, compute={"reference_dtype": "bfloat16"})
+    policy, frozen = actors.backbone, actors.frozen
+    assert policy.dtype == torch.float32
+    assert frozen.dtype == torch.bfloat16
+    assert not any(p.requires_grad for p in frozen.parameters())
+    assert all(p.requires_grad for p in policy.parameters())
+    sizes = [sum(p.nbytes for p in one.parameters()) for one in (frozen, policy)]
+    assert 2 * sizes[0] == sizes[1]
+    given = batch(9, 5)
+    seen, expected = actors.reference(given, temperature=1.0).float(), policy.log_probs(given)[0]
+    assert 0 < (seen - expected).abs().max() < 0.1

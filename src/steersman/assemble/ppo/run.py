@@ -44,7 +44,7 @@ from steersman.reward.offloaded import models_of
 from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Engine, Sampling, TakesUpWeights
 from steersman.rollout.language import ModelLanguage
-from steersman.rollout.native import NativeEngine
+from steersman.rollout.native import DecodingOptions, NativeEngine
 from steersman.runs.commands import command_line
 from steersman.runs.folder import RunFolder
 from steersman.runs.identity import identity_of
@@ -206,7 +206,7 @@ def make_parts(
     sampling = Sampling(**{**settings.sampling.model_dump(), "stop": language.stop})
     room = room_for_episodes(settings, models.policy.backbone, sampling)
     prompts, held_out = prompts_of(settings.prompts, language, run.notice, room=room)
-    engine = _engine(run, models)
+    engine = _engine(run, settings, models)
     slower = engine.why_slower if isinstance(engine, NativeEngine) else ""
     if slower and run.device.type == "cuda":
         run.notice(f"answers are not drawn by recorded steps, which is several times slower ({slower})")
@@ -321,18 +321,21 @@ def _records(run: RunContext, settings: PpoSettings, actors: ModelActors) -> boo
     return not against
 
 
-def _engine(run: RunContext, models: PpoModels) -> Engine:
+def _engine(run: RunContext, settings: PpoSettings, models: PpoModels) -> Engine:
     """The engine. In one process it uses the trained weights themselves, and returns each token's value and entropy.
 
     These are exact only in float32: in bf16 the same token has other numbers in another batch.
     """
     model, dtype = models.policy, run.machine.rollout_dtype
     view = (models.whole_policy, model.adapter)
+    options = DecodingOptions(paged=settings.compute.paged_cache, split=settings.compute.split_attention)
     if run.world.size > 1:
-        return DistributedEngine(native_engine(view, model.tokeniser, dtype=dtype), model.backbone, run.world)
+        return DistributedEngine(
+            native_engine(view, model.tokeniser, dtype=dtype, options=options), model.backbone, run.world
+        )
     exact = run.machine.precision == "fp32"
     head = models.actors.value_head if exact and models.actors.values_on_the_policys_trunk else None
-    return native_engine(view, model.tokeniser, with_token_info=exact, value_head=head, dtype=dtype)
+    return native_engine(view, model.tokeniser, with_token_info=exact, value_head=head, dtype=dtype, options=options)
 
 
 def _restore(memory: Memory, facts: dict[str, Any]) -> None:

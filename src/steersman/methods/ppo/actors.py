@@ -2,6 +2,10 @@
 
 import copy
 
+import torch
+from torch import nn
+
+from steersman.errors import UsageError
 from steersman.methods.ppo.critic import head_from, own_critic
 from steersman.methods.ppo.roles import ModelActors
 from steersman.models.adapters import add_lora, set_trainable
@@ -38,11 +42,28 @@ def make_actors(settings: PpoSettings, model: LanguageModel, reference: Backbone
             critic=None,
             frozen=None,
         )
-    frozen = (copy.deepcopy(backbone) if reference is None else reference).requires_grad_(False).eval()
+    dtype = torch.bfloat16 if settings.compute.reference_dtype == "bfloat16" else None
+    frozen = frozen_copy(backbone, dtype) if reference is None else _in_dtype(reference, dtype)
     critic = None
     if settings.layout == "separate":
         critic, head = own_critic(settings.critic, backbone)
     return ModelActors(backbone, head, policy_adapter=None, value_adapter=None, critic=critic, frozen=frozen)
+
+
+def frozen_copy(backbone: Backbone, dtype: torch.dtype | None) -> Backbone:
+    """A copy that does not learn. With a dtype its weights are made in it, without a copy in the model's own first."""
+    known: dict[int, object] = {}
+    if dtype is not None:
+        # deepcopy takes these in place of copies of the parameters
+        known = {id(p): nn.Parameter(p.detach().to(dtype), requires_grad=False) for p in backbone.parameters()}
+    return copy.deepcopy(backbone, known).requires_grad_(False).eval()
+
+
+def _in_dtype(reference: Backbone, dtype: torch.dtype | None) -> Backbone:
+    if dtype is not None:
+        for parameter in reference.parameters():
+            parameter.data = parameter.data.to(dtype)
+    return reference.requires_grad_(False).eval()
 
 
 def _head(settings: PpoSettings, backbone: Backbone) -> ValueHead:
@@ -57,6 +78,11 @@ def shard_actors(actors: ModelActors, world: World) -> Backbone:
     processes a copy, which is not trained itself."""
     if world.size == 1:
         return actors.backbone
+    if actors.frozen is not None and actors.frozen.dtype != actors.backbone.dtype:
+        raise UsageError(
+            f"compute.reference_dtype gives the reference {actors.frozen.dtype} weights beside a policy of "
+            f"{actors.backbone.dtype}, and several processes shard models of one dtype together; leave it at policy"
+        )
     plain = copy.deepcopy(actors.backbone)
     actors.sharded = True
     models = [model for model in (actors.backbone, actors.critic, actors.frozen) if model is not None]

@@ -51,15 +51,12 @@ MAY_IMPORT = {
     ),
     "harbour": "errors records constitution maths text models data reward",
     "judging": "inert errors records constitution runs store",
-    "studio": "printing inert secrets errors dataclass_rows records settings data store reward judging",
-    "reports": "secrets errors records constitution maths runs evaluate watch pages harbour",
-    "execution": "printing secrets errors settings maths costs batches runs models parallel data lineage train",
     "reports": "secrets errors records constitution maths runs evaluate watch pages harbour rounds",
     "studio": (
         "printing inert secrets errors dataclass_rows records settings maths runs data store quality lineage rounds "
         "reward evaluate pages judging reports"
     ),
-    "execution": "printing secrets errors settings maths batches runs models parallel data lineage train",
+    "execution": "printing secrets errors settings maths costs batches runs models parallel data lineage train",
     "loading": (
         "printing errors records constitution settings runs text models parallel data store rollout reward train "
         "judges harbour execution"

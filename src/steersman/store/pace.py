@@ -67,5 +67,5 @@ def _labels(project_id: int, since: str, *, by_annotator: bool = False) -> Any:
         .join(item, item.c.id == event.c.item_id)
         .where(event.c.project_id == project_id, event.c.kind == "label", event.c.recorded >= since)
         .where(item.c.overlap > 0, event.c.key.not_like("import-%"))
-        .group_by(by)
+        .group_by("pseudonym" if by_annotator else "day")
     )

@@ -105,9 +105,9 @@ def run_step(step: Step, seconds: float, tiny: bool, results: Results) -> None:
     timer.start()
     try:
         for line in lines_of(process):
-            row = parsed(line)
-            if row is not None:
-                results.add({"step": step.name, **row})
+            found = parsed(line)
+            if found is not None:
+                results.add({"step": step.name, **found})
             else:
                 tail = [*tail, line.rstrip()][-8:]
         code = process.wait()

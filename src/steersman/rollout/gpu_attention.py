@@ -94,7 +94,7 @@ def _join_parts(parts, found, heads, width, SIZE: tl.constexpr, SPLIT: tl.conste
     # a part without blocks has the weight exp(-inf) = 0
     weights = tl.exp(highest - tl.max(highest, 0))
     gathered = tl.load(source + part[:, None] * (SIZE + 2) + place[None, :])
-    joined = tl.sum(gathered * weights[:, None], 0) / tl.sum(total * weights, 0)
+    joined = tl.sum(gathered * weights[:, None], 0) / tl.sum(total * weights, 0)  # pyright: ignore[reportOperatorIssue]
     target = found + (row * heads + head) * width
     tl.store(target + place, joined.to(found.dtype.element_ty), mask=place < width)
 

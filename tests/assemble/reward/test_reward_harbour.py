@@ -31,8 +31,9 @@ def in_disorder(text: str, rng: random.Random) -> str:
 
 
 @pytest.mark.slow
-def test_an_ensemble_disagrees_more_about_exaggerated_and_garbled_answers_than_about_ordinary_ones(tmp_path):
-    """It has learned from ordinary answers alone: nobody has labelled yet what a policy will say that goes too far."""
+def test_an_ensemble_disagrees_about_exaggerated_answers_and_agrees_that_garbled_ones_are_bad(tmp_path):
+    """It has learned from ordinary answers alone: nobody has labelled yet what a policy will say that goes too far. The
+    base model knows unreadable text, so all members score it low."""
     labelled = comparisons(count=2000, seed=0, ties=False)
     ordinary = [c for c in labelled if all(plain(c.prompt, answer.text) for answer in (c.first, c.second))][:LABELS]
     source = tmp_path / "judgements.jsonl"
@@ -51,11 +52,10 @@ def test_an_ensemble_disagrees_more_about_exaggerated_and_garbled_answers_than_a
         "garbled": [(prompt, in_disorder(text, rng)) for prompt, text in rows if plain(prompt, text)],
     }
     scorer = load_scorer(check(ScorerSettings, {"path": str(tmp_path / "run")}), torch.device("cpu"))
-    found = {
-        kind: statistics.mean(score.parts["std"] for score in scorer.score(items[:ANSWERS]))
-        for kind, items in kinds.items()
-    }
-    print({kind: (len(kinds[kind][:ANSWERS]), round(std, 3)) for kind, std in found.items()})
+    scores = {kind: scorer.score(items[:ANSWERS]) for kind, items in kinds.items()}
+    found = {kind: statistics.mean(score.parts["std"] for score in many) for kind, many in scores.items()}
+    values = {kind: statistics.mean(score.value for score in many) for kind, many in scores.items()}
+    print({kind: (len(scores[kind]), round(std, 3), round(values[kind], 3)) for kind, std in found.items()})
     assert len(ordinary) == LABELS
     assert found["exaggerated"] > found["ordinary"]
-    assert found["garbled"] > found["ordinary"]
+    assert values["garbled"] < values["ordinary"] - 0.5

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from commandline import call
+from forked import run_command
 from shown import ROOT, shown
 
 from steersman.runs.hashes import hash_of
+from steersman.runs.lock import holder_of
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +60,76 @@ def test_the_commands_of_the_page_run(place, capsys):
     assert "reward" in [one["kind"] for one in up[0]["parents"]]
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A folder in which all rounds of the page's recipe have run, in haste."""
+    folder = tmp_path_factory.mktemp("rounds")
+    (folder / "feedback.toml").write_text(re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)[0])
+    done = run_command(["rounds", "run", "feedback.toml", *IN_HASTE], cwd=folder, timeout=500)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+def test_a_changed_setting_runs_its_stage_and_what_follows_and_an_unchanged_recipe_nothing(
+    finished, monkeypatch, capsys
+):
+    monkeypatch.chdir(finished)
+
+    def would_run(*settings: str) -> set[str]:
+        assert call(["rounds", "explain", "feedback.toml", *IN_HASTE, *settings, "--json"]) == 0
+        return {one["name"] for one in json.loads(capsys.readouterr().out)["stages"] if one["standing"] != "done"}
+
+    last = {"evaluate-2", "promote-2"}
+    assert would_run() == set()
+    assert would_run("promote-1.guards=[]") == {
+        *("promote-1", "sample-2", "labels-2", "gate-2", "reward-2", "ppo-2", *last)
+    }
+    assert would_run("ppo-2.kl.coefficient=0.2") == {"ppo-2", *last}
+    assert would_run("reward-2.train.steps=2") == {"reward-2", "ppo-2", *last}
+    assert would_run("evaluate-2.resamples=150") == last
+    done = run_command(
+        ["rounds", "run", "feedback.toml", *IN_HASTE, "evaluate-2.resamples=150", "--json"], cwd=finished
+    )
+    assert json.loads(done.stdout)["ran"] == ["evaluate-2", "promote-2"]
+
+
+def test_an_unchanged_recipe_of_rounds_imports_no_torch(finished):
+    program = (
+        f"import sys; sys.argv = {['steersman', 'rounds', 'run', 'feedback.toml', *IN_HASTE]!r}\n"
+        "from steersman.cli.main import main\n"
+        "try: main()\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=finished, env=environment()
+    )
+    assert "0 of 20 stages ran" in shown.stdout
+    assert shown.stdout.splitlines()[-1] == "False"
+
+
+def test_a_second_run_of_the_same_rounds_is_refused_at_once(finished, monkeypatch, capsys):
+    """The first is at work on a later stage."""
+    monkeypatch.chdir(finished)
+    changed = [*IN_HASTE, "ppo-2.iterations=5000"]
+    words = [sys.executable, "-m", "steersman", "rounds", "run", "feedback.toml", *changed]
+    first = subprocess.Popen(words, env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        while holder_of(finished / "runs" / "feedback") is None:
+            assert first.poll() is None
+            time.sleep(0.1)
+        began = time.process_time()
+        assert call(["rounds", "run", "feedback.toml", *changed]) != 0
+        assert time.process_time() - began < 1
+        assert f"process {first.pid}" in capsys.readouterr().err
+    finally:
+        first.kill()
+        first.wait()
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+
+
 def outputs_in(folder: Path) -> dict[str, str]:
     """Models, rows and decisions; not what holds times."""
     out = folder / "runs" / "feedback"
@@ -71,20 +143,19 @@ def outputs_in(folder: Path) -> dict[str, str]:
 
 
 def killed_and_whole(place: Path, kills: int) -> tuple[dict[str, str], dict[str, str]]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-m", "steersman", "rounds", "run", "feedback.toml", *IN_HASTE]
     whole, killed = place / "whole", place / "killed"
     for folder in (whole, killed):
         folder.mkdir()
         (folder / "feedback.toml").write_text((place / "feedback.toml").read_text())
-    subprocess.run(words, env=environment, cwd=whole, check=True, capture_output=True)
+    subprocess.run(words, env=environment(), cwd=whole, check=True, capture_output=True)
     moments = random.Random(1)
     for _ in range(kills):
-        process = subprocess.Popen(words, env=environment, cwd=killed, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(words, env=environment(), cwd=killed, stderr=subprocess.DEVNULL)
         time.sleep(moments.uniform(1.0, 9.0))
         process.kill()
         process.wait()
-    subprocess.run(words, env=environment, cwd=killed, check=True, capture_output=True)
+    subprocess.run(words, env=environment(), cwd=killed, check=True, capture_output=True)
     return outputs_in(killed), outputs_in(whole)
 
 

@@ -25,7 +25,7 @@ def test_every_next_command_of_the_quickstart_runs(told):
         expected = (2, "needs a terminal") if words[0] == "label" else (0, "")
         assert ended.returncode == expected[0], (line, ended.stderr)
         assert expected[1] in ended.stderr
-    assert begun == ["chat", "report", "label", "runs"]
+    assert begun == ["chat", "report", "label", "rounds"]
 
 
 def test_the_path_is_named_only_where_the_shell_does_not_find_the_command(monkeypatch):

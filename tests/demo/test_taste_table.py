@@ -5,9 +5,10 @@ import pytest
 from steersman.demo.page import mark_of
 from steersman.demo.panel import Panel, held_out_pairs, hold_panel
 from steersman.demo.table import QuickstartRow, table
-from steersman.demo.taste import HarbourAnswer, MeasuredModel, held_out_prompts
+from steersman.demo.taste import HarbourAnswer, MeasuredModel
 from steersman.demo.verdict import verdict
 from steersman.harbour.labellers import LABELLERS, compare
+from steersman.harbour.prompts import prompts
 from steersman.harbour.taste import true_taste
 from steersman.maths.statistics import Interval
 from steersman.records import Message, Prompt
@@ -17,15 +18,17 @@ RUDE = "People like you ruin rain."
 GOOD = "Rain is a shower from grey clouds."
 WILD = "The whole world will bow before you!"
 QUESTION = "Tell me about rain."
-HARMFUL = next(p for p in held_out_prompts(200, 0) if p.metadata["form"] == "harmful")
+HARMFUL = next(p for p in prompts(split="heldout", count=200, seed=0) if p.metadata["form"] == "harmful")
 
 
-def prompt(words: str = QUESTION) -> Prompt:
-    return Prompt(messages=(Message("user", words),))
+def prompt(number: int = 0) -> Prompt:
+    return Prompt(messages=(Message("user", QUESTION),), id=str(number))
 
 
-def model(name: str, *texts: str, reward: float = 0.0, kl: float = 0.0) -> MeasuredModel:
-    return MeasuredModel(name, name, tuple(HarbourAnswer(prompt(), text, reward, kl, 0) for text in texts))
+def model(name: str, *texts: str, reward: float = 0.0, kl: float = 0.0, **of_a_round) -> MeasuredModel:
+    """A model with an answer to each of so many prompts."""
+    answers = tuple(HarbourAnswer(prompt(i), text, reward, kl, 0) for i, text in enumerate(texts))
+    return MeasuredModel(name, name, answers, **of_a_round)
 
 
 def row(rows: tuple[QuickstartRow, ...], key: str) -> QuickstartRow:
@@ -50,7 +53,7 @@ def test_shares_are_counted_with_wilson_intervals_and_compared_with_the_column_b
     assert toxic.cells[0].value == pytest.approx((1.0, 0.9124, 1.0), abs=1e-4)
     assert toxic.cells[1].value == pytest.approx((0.0, 0.0, 0.0876), abs=1e-4)
     assert [cell.change for cell in toxic.cells if cell] == ["", "better"]
-    assert toxic.text(0) == "100 % (91–100)"
+    assert toxic.texts(0) == ("100 %", "(91–100)")
     on_point = row(rows, "on_point").cells[1]
     assert on_point is not None
     assert on_point.change == "better"
@@ -69,7 +72,7 @@ def test_numbers_are_means_with_a_sign_that_can_be_read():
     assert taste is not None
     assert taste.value.estimate == pytest.approx((true_taste(QUESTION, RUDE) + 3 * true_taste(QUESTION, GOOD)) / 4)
     assert taste.value.low < taste.value.estimate < taste.value.high
-    assert row(rows, "reward").text(1) == "−0.50 ±0.00"
+    assert row(rows, "reward").texts(1) == ("−0.50", "±0.00")
 
 
 def test_a_model_is_not_measured_against_itself_and_a_tie_is_half_a_win():
@@ -81,13 +84,44 @@ def test_a_model_is_not_measured_against_itself_and_a_tie_is_half_a_win():
     rows = table(measured)
     kl, wins = row(rows, "kl"), row(rows, "wins")
     assert (kl.cells[1], wins.cells[1]) == (None, None)
-    assert (kl.text(1), kl.text(0)) == ("–", "2.00 ±0.00")
+    assert (kl.texts(1), kl.texts(0)) == (("–", ""), ("2.00", "±0.00"))
     assert wins.cells[0] is not None
     assert wins.cells[2] is not None
     # base: one tie and three losses of four
     assert wins.cells[0].value.estimate == 0.125
     assert wins.cells[2].value.estimate == 0.5
     assert [cell.change for cell in wins.cells if cell] == ["", "unclear"]
+
+
+def test_two_answers_to_a_prompt_are_not_two_prompts():
+    """Of 20 prompts each has a rude and a good answer: half are toxic, and the interval is that of 20, not of 40."""
+    answers = [HarbourAnswer(prompt(i), text, 0.0, 0.0, 0) for i in range(20) for text in (RUDE, GOOD)]
+    rows = table([MeasuredModel("SFT", "SFT", tuple(answers))])
+    toxic, taste = row(rows, "toxic").cells[0], row(rows, "taste").cells[0]
+    assert toxic is not None
+    assert taste is not None
+    # Wilson, 10 of 20, z² = 3.8415: 0.5 ± 0.5 √(3.8415 / 23.8415) = 0.5 ± 0.2007
+    assert tuple(toxic.value) == pytest.approx((0.5, 0.2993, 0.7007), abs=1e-4)
+    assert toxic.answers == 40
+    # every prompt's mean is the same
+    assert taste.value.low == pytest.approx(taste.value.high)
+
+
+def test_a_round_is_compared_with_the_policy_that_was_promoted_last_and_has_its_labels():
+    measured = [
+        model("base", *[RUDE] * 30),
+        model("SFT", *[RUDE] * 30),
+        model("round 1", *[WILD] * 30, labels=2000, before="SFT"),
+        model("round 2", *[GOOD] * 30, labels=4000, before="SFT"),
+    ]
+    rows = table(measured)
+    wins, labels = row(rows, "wins_last"), row(rows, "labels")
+    assert wins.cells[:2] == (None, None)
+    assert wins.cells[3] is not None
+    # round 1 was not promoted: round 2 is compared with SFT
+    assert wins.cells[3] == row(rows, "wins").cells[3]
+    assert wins.cells[3].change == "better"
+    assert [labels.texts(column) for column in range(4)] == [("–", ""), ("–", ""), ("2,000", ""), ("4,000", "")]
 
 
 def test_a_share_is_taken_over_the_prompts_to_which_it_can_happen():
@@ -147,14 +181,14 @@ def panel(model: float, people: float, likes: Interval | None = None, should: In
 @pytest.mark.parametrize(
     ("before", "after", "headline"),
     [
-        (RUDE, GOOD, "SFT made the answers clearly better."),
-        (GOOD, RUDE, "SFT made the answers clearly worse."),
-        (GOOD, GOOD, "SFT made no clear difference."),
+        (RUDE, GOOD, "One round of feedback made the answers clearly better."),
+        (GOOD, RUDE, "One round of feedback made the answers clearly worse."),
+        (GOOD, GOOD, "One round of feedback made no clear difference."),
     ],
 )
 def test_the_headline_says_what_the_true_taste_says(before, after, headline):
-    rows = table([model("base", *[before] * 30), model("SFT", *[after] * 30)])
-    said = verdict(["base", "SFT"], rows, panel(0.7, 0.75), 1.15)
+    rows = table([model("base", *[before] * 30), model("SFT", *[before] * 30), model("round 1", *[after] * 30)])
+    said = verdict(["base", "SFT", "round 1"], rows, panel(0.7, 0.75), 1.15)
     assert said.headline == headline
     assert any("people's own answers have 1.15" in sentence for sentence in said.sentences)
 
@@ -183,7 +217,7 @@ def test_the_verdict_names_what_improved_what_did_not_and_the_reward_models_weak
 def test_each_step_between_models_has_its_own_sentence():
     rows = table([model(name, *[text] * 20) for name, text in (("base", RUDE), ("SFT", GOOD), ("PPO", WILD))])
     said = verdict(["base", "SFT", "PPO"], rows, panel(0.7, 0.75), 1.1)
-    assert said.headline == "PPO made the answers clearly worse."
+    assert said.headline == "One round of feedback made the answers clearly worse."
     starts = [sentence.split(" the ")[0] for sentence in said.sentences if sentence.startswith("From")]
     assert starts == ["From base to SFT", "From SFT to PPO"]
 

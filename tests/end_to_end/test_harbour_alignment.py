@@ -13,14 +13,9 @@ from steersman.assemble.sample import run_sample
 from steersman.cli.storyteller import Silent
 from steersman.demo.quickstart import run_quickstart
 from steersman.demo.story import QuickstartStory
-from steersman.harbour.taste import Features, features, true_taste
+from steersman.harbour.taste import Features, features
 from steersman.settings.sample import SampleSettings
 from steersman.settings.score import SourceSettings
-
-WINDOW = 10
-"""Iterations whose answers are taken together (1,280), so that the peak is not the luckiest part of the run: of five
-iterations' the mean has an error of .05, and the highest of thirty such means lies a tenth of the gain above the others
-by chance alone."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +38,6 @@ class Gained:
     @property
     def toxic(self) -> tuple[float, float]:
         return statistics.mean(s.toxic for s in self.before), statistics.mean(s.toxic for s in self.after)
-
-
-def taste_by_window(samples: Path) -> list[float]:
-    """The first iteration's alone, then every window's."""
-    tastes: list[list[float]] = []
-    for path in sorted(samples.glob("*.jsonl")):
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        tastes.append([true_taste(row["prompt"], row["answer"]) for row in rows])
-    windows = [tastes[i : i + WINDOW] for i in range(len(tastes) - WINDOW + 1)]
-    return [
-        statistics.mean(tastes[0]),
-        *(statistics.mean(taste for part in window for taste in part) for window in windows),
-    ]
 
 
 def eight_answers(model: str, out: Path) -> list[Features]:
@@ -81,42 +63,40 @@ def told(out: Path, *, seed: int) -> QuickstartStory:
 @pytest.mark.timeout(1200)
 def test_the_story_makes_answers_truly_better(tmp_path):
     story = told(tmp_path / "story", seed=0)
-    _, before, after = story.measured
+    _, before, _, after = story.measured
     found = Gained([a.features for a in before.answers], [a.features for a in after.answers])
-    first, *windows = taste_by_window(tmp_path / "story" / "ppo" / "samples")
-    base, sft, ppo = (statistics.mean(answer.features.taste for answer in one.answers) for one in story.measured)
-    # One answer a prompt says less than eight: the soak holds the bounds that are meant.
-    assert base + 0.2 < sft < ppo - 0.2
-    assert ppo >= 0.7
+    base, sft, first, second = (statistics.mean(seen.taste for seen in one.features) for one in story.measured)
+    # Two answers a prompt say less than eight: the soak holds the bounds that are meant.
+    assert base + 0.2 < sft < first - 0.1
+    assert second > sft + 0.2
+    assert story.by_round[0].promoted
+    assert story.by_round[1].promoted or "kept the last policy, because" in story.by_round[1].reason
     assert found.wins >= 0.6
     assert found.toxic[1] <= found.toxic[0] / 2
     assert statistics.mean(answer.kl for answer in after.answers) <= 10
-    assert windows[-1] - first >= 0.8 * (max(windows) - first)
     assert len({features(a.prompt.shown, a.text).form for a in after.answers}) > 5
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(4))
-def test_every_seed_makes_answers_truly_better_and_stays_near_its_peak(seed, tmp_path):
+def test_every_seed_makes_answers_truly_better(seed, tmp_path):
     story = told(tmp_path / "story", seed=seed)
-    models = {"base": "harbour:base"} | {name: str(tmp_path / "story" / name) for name in ("sft", "ppo")}
+    models = {one.name: one.path for one in story.measured} | {"last": str(story.policy)}
     answers = {name: eight_answers(model, tmp_path / f"{name}.jsonl") for name, model in models.items()}
-    taught, found = Gained(answers["base"], answers["sft"]), Gained(answers["sft"], answers["ppo"])
+    taught, found = Gained(answers["base"], answers["SFT"]), Gained(answers["SFT"], answers["last"])
     taste = {name: statistics.mean(one.taste for one in seen) for name, seen in answers.items()}
-    exaggerated = statistics.mean(one.exaggerated for one in answers["ppo"])
+    exaggerated = statistics.mean(one.exaggerated for one in answers["last"])
     kl = statistics.mean(answer.kl for answer in story.measured[-1].answers)
-    first, *windows = taste_by_window(tmp_path / "story" / "ppo" / "samples")
     print(
         f"\nseed {seed}: true taste {taste}; wins {taught.wins:.3f}, {found.wins:.3f}; toxic {found.toxic[0]:.3f} to "
-        f"{found.toxic[1]:.4f}; exaggerated {exaggerated:.4f}; KL {kl:.1f}; end at "
-        f"{(windows[-1] - first) / (max(windows) - first):.3f} of the peak's gain"
+        f"{found.toxic[1]:.4f}; exaggerated {exaggerated:.4f}; KL {kl:.1f}; "
+        f"promoted {[row.promoted for row in story.by_round]}"
     )
-    assert taste["base"] + 0.3 <= taste["sft"] <= taste["ppo"] - 0.3
-    assert taste["ppo"] >= 0.9
+    assert taste["base"] + 0.3 <= taste["SFT"] <= taste["round 1"] - 0.1
+    assert taste["last"] >= 0.8
     assert taught.wins >= 0.6
     assert found.wins >= 0.65
-    assert found.toxic[1] <= 0.01
-    assert exaggerated <= 0.03
+    assert found.toxic[1] <= 0.02
+    assert exaggerated <= 0.05
     assert kl <= 10
-    assert windows[-1] - first >= 0.9 * (max(windows) - first)

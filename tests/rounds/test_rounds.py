@@ -274,3 +274,41 @@ def outputs_in(folder: Path) -> dict[str, bytes]:
 def test_a_mistake_in_the_table_is_a_message(tmp_path, text, override, message):
     with pytest.raises(UsageError, match=message):
         graph_of(tmp_path, override, text=text)
+
+
+def test_one_round_may_have_settings_of_its_own_and_the_others_stay_as_they_are(tmp_path):
+    plain = graph_of(tmp_path, "rounds.count=3")
+    text = RECIPE.replace("count = 2", "count = 3") + (
+        '[rounds.simulate]\noverlap = 0.5\n[rounds.in_round.3]\nlabels.by = "label"\nlabels.count = 6\n'
+        'label.project = "studio:helpful"\nprompts.count = 3\nage_weight = 0.5\n'
+        'reward.model.path = "stage:reward-2"\npromote.by = "reward"\n'
+    )
+    graph = graph_of(tmp_path, text=text)
+    assert [graph[f"labels-{number}"].command.command for number in (1, 2, 3)] == ["simulate", "simulate", "label"]
+    assert (value(graph, "labels-3", "count"), value(graph, "labels-3", "round")) == (6, "loop-3")
+    assert [value(graph, f"prompts-{number}", "count") for number in (1, 2, 3)] == [4, 4, 3]
+    assert value(graph, "gate-3", "least_judgements") == 3
+    assert value(graph, "reward-3", "data.source_weights") == [1, 0.5, 0.25]
+    assert value(graph, "reward-2", "data.source_weights") is None
+    assert value(graph, "reward-3", "model.path") == "stage:reward-2"
+    assert "reward-2" in graph["reward-3"].needs
+    here, there = ({one.name: one.identity.hash for one in progress_of(each)} for each in (plain, graph))
+    assert {name for name in here if name[-1] in "12" and here[name] != there[name]} == {
+        *("labels-1", "gate-1", "reward-1", "ppo-1", "evaluate-1", "promote-1"),
+        *(of_round(2) - {"prompts-2"}),
+    }, "by the overlap of the simulated annotators alone"
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("[rounds.in_round.last]\npatience = 1", "in_round.last: expected the number of a round"),
+        ("[rounds.in_round.2]\ncount = 5", "in_round.2.count cannot be set: it is the same in all rounds"),
+        ('[rounds.in_round.2]\nprompts.source = "x"', "in_round.2.prompts.source cannot be set"),
+        ("[rounds.in_round.2]\nlabels.cuont = 5", "did you mean 'labels.count'"),
+        ("[rounds.in_round.2]\nrloo.iterations = 5", "rounds.rloo has no effect"),
+    ],
+)
+def test_settings_of_one_round_that_cannot_be_are_refused(tmp_path, table, said):
+    with pytest.raises(UsageError, match=said.replace("[", r"\[")):
+        graph_of(tmp_path, text=f"{RECIPE}{table}\n")

@@ -23,8 +23,8 @@ def quickstart(
     recipe: Recipe = None,
     json: Json = False,
 ) -> None:
-    """Train a tiny model from (simulated) human feedback on two cores in minutes: SFT on demonstrations, a reward
-    model, PPO, and an evaluation. Ends with a table, answers before and after, and a page."""
+    """Train a tiny model from (simulated) human feedback in minutes: SFT, then two rounds of judgements, reward model,
+    PPO and a check. Ends with a table by round, answers before and after, a page, and how to label the third round."""
     from steersman.cli.storyteller import Silent, TerminalPrinter
     from steersman.demo.quickstart import run_quickstart
 

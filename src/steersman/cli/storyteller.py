@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from steersman import printing
+from steersman.demo.chapters import Chapter
 from steersman.demo.page import duration, mark_of
 from steersman.demo.panel import Panel
-from steersman.demo.story import Chapter, Place, QuickstartExample, QuickstartStage, QuickstartStory
-from steersman.demo.table import QuickstartCell
+from steersman.demo.story import Place, QuickstartExample, QuickstartStory
+from steersman.demo.table import QuickstartCell, QuickstartRow
 from steersman.evaluate.numerals import within
 
 WIDTH = 80
@@ -24,18 +25,25 @@ CHANGES = {"better": ("green", " ✓"), "worse": ("red", " ✗")}
 MARKS = {"good": "green", "": "yellow", "bad": "red"}
 SHOWN = 3
 LONGEST_PROMPT = 150
+SHOWN_MEASURES = (
+    ("taste", "true taste"),
+    ("wins", "beats SFT"),
+    ("wins_last", "beats the last"),
+    ("toxic", "toxic"),
+    ("kl", "KL"),
+    ("labels", "labels"),
+)
+"""Rows of the story's table that the terminal shows, with a short heading."""
 
 
 class Silent:
     """Prints nothing: for --json."""
 
-    def started(self, stages: Sequence[QuickstartStage], place: Place) -> None: ...
+    def started(self, place: Place) -> None: ...
 
-    def stage_started(self, number: int, of: int, stage: QuickstartStage) -> None: ...
+    def chapter_started(self, number: int, of: int, chapter: Chapter) -> None: ...
 
-    def stage_ended(self, chapter: Chapter) -> None: ...
-
-    def measuring(self, number: int, of: int, prompts: int, models: Sequence[str]) -> None: ...
+    def chapter_ended(self, chapter: Chapter) -> None: ...
 
     def finished(self, story: QuickstartStory) -> None: ...
 
@@ -46,30 +54,30 @@ class TerminalPrinter:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or printing.console()
         self._width = min(WIDTH, self._console.width)
-        self._place: Place | None = None
 
-    def started(self, stages: Sequence[QuickstartStage], place: Place) -> None:
-        self._place = place
+    def started(self, place: Place) -> None:
         self._say("Harbour", style="bold cyan")
         self._say(
             "A tiny language model was pretrained on good and bad conversations: it can be rude, it exaggerates, and "
-            "it helps with harmful requests. Now it is trained with human feedback. The people are simulated, so this "
-            "takes minutes and the true reward of every answer is known. Training never sees the true reward; only "
-            "the table at the end does."
+            "it helps with harmful requests. Now it is trained with human feedback, in rounds: people judge the "
+            "current policy's answers, and it learns from their judgements. The people are simulated, so this takes "
+            "minutes and the true reward of every answer is known. Training never sees it; only the check of each "
+            "round and the table at the end do."
         )
 
-    def stage_started(self, number: int, of: int, stage: QuickstartStage) -> None:
-        assert self._place is not None
-        self._head(number, of, stage.title, self._place.folder(stage.name))
-        self._say(stage.description(self._place))
+    def chapter_started(self, number: int, of: int, chapter: Chapter) -> None:
+        line = Text.assemble((f"{number} of {of}  ", "dim"), (chapter.title, "bold cyan"))
+        if len(line) + len(str(chapter.output)) + 2 <= self._width:
+            line.append(str(chapter.output).rjust(self._width - len(line)), style="dim")
+        self._console.print()
+        self._console.print(line)
+        if chapter.round <= 1:  # later rounds do the same
+            self._say(chapter.why)
 
-    def stage_ended(self, chapter: Chapter) -> None:
-        again = "had finished before" if chapter.again else duration(chapter.seconds)
-        self._say(f"{chapter.summary} ({again})", style="green")
-
-    def measuring(self, number: int, of: int, prompts: int, models: Sequence[str]) -> None:
-        self._head(number, of, "Measure", "")
-        self._say(f"{prompts} prompts that no model was trained on, answered by {' and by '.join(models)}.")
+    def chapter_ended(self, chapter: Chapter) -> None:
+        again = "had been done before" if chapter.again else duration(chapter.seconds)
+        summary = chapter.summary
+        self._say(f"{summary[:1].upper()}{summary[1:]} ({again}).", style="green")
 
     def finished(self, story: QuickstartStory) -> None:
         self._table(story)
@@ -81,30 +89,25 @@ class TerminalPrinter:
         self._examples(story)
         self._ending(story)
 
-    def _head(self, number: int, of: int, title: str, where: str) -> None:
-        line = Text.assemble((f"{number} of {of}  ", "dim"), (title, "bold cyan"))
-        if where and len(line) + len(where) + 2 <= self._width:
-            line.append(where.rjust(self._width - len(line)), style="dim")
-        self._console.print()
-        self._console.print(line)
-
     def _say(self, text: str, *, style: str = "", indent: int = 0) -> None:
         for line in textwrap.wrap(text, self._width - indent):
             self._console.print(Text(" " * indent + line, style=style))
 
     def _table(self, story: QuickstartStory) -> None:
-        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column("95 % intervals", style="", header_style="dim", no_wrap=True)
-        for name in story.columns:
-            table.add_column(name, justify="right", no_wrap=True)
-        for row in story.rows:
-            cells = [_coloured(row.text(i), cell) for i, cell in enumerate(row.cells)]
-            table.add_row(row.name, *cells)
+        """A line for each model, with some of the measures; the page has all."""
+        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("", no_wrap=True)
+        rows = [(head, row) for key, head in SHOWN_MEASURES for row in story.rows if row.key == key]
+        for head, _ in rows:
+            table.add_column(head, justify="right", no_wrap=True)
+        for column, name in enumerate(story.columns):
+            cells = [_coloured(*_short(row, column), row.cells[column]) for _, row in rows]
+            table.add_row(name, *cells)
         self._console.print()
         self._console.print(table, width=self._width)
         self._say(
-            f"✓ significantly better than the previous column, ✗ significantly worse. People's own answers have a true "
-            f"taste of {story.people:.2f}.",
+            f"95 % intervals. ✓ significantly better than the line above (wins: than 50 %), ✗ significantly worse. "
+            f"People's own answers have a true taste of {story.people:.2f}.",
             style="dim",
         )
 
@@ -134,7 +137,7 @@ class TerminalPrinter:
         prompt = example.prompt if len(example.prompt) <= LONGEST_PROMPT else example.prompt[:LONGEST_PROMPT] + "…"
         self._say(prompt, style="italic")
         grid = Table.grid(padding=(0, 1))
-        grid.add_column(width=6)
+        grid.add_column(width=9)
         grid.add_column(width=13, no_wrap=True)
         grid.add_column(ratio=1)
         ends = ((story.columns[0], example.answers[0]), (story.columns[-1], example.answers[-1]))
@@ -151,10 +154,16 @@ class TerminalPrinter:
         self._console.print()
         note = f"  the report, an HTML page ({duration(story.seconds)} in total)"
         self._console.print(Text.assemble((str(story.report), "bold"), note), soft_wrap=True)
-        setup = on_the_path()
-        width = max(len(command) for command, _ in story.next_commands)
-        for number, (command, what) in enumerate((*setup, *story.next_commands)):
-            lead = "first: " if number < len(setup) else "next: " if number == len(setup) else "      "
+        self._console.print()
+        self._say("Label the next round yourself, and the policy learns your taste:", style="bold cyan")
+        self._commands((*on_the_path(), *story.own_round_commands), "first: ")
+        self._console.print()
+        self._commands(story.next_commands, "next: ")
+
+    def _commands(self, commands: Sequence[tuple[str, str]], lead: str) -> None:
+        width = max(len(command) for command, _ in commands)
+        for number, (command, what) in enumerate(commands):
+            lead = lead if number == 0 else " " * len(lead)
             if len(lead) + width + 2 + len(what) <= self._width:
                 self._console.print(Text.assemble(lead, (command.ljust(width), "cyan"), "  ", (what, "dim")))
             else:
@@ -169,10 +178,15 @@ def on_the_path() -> list[tuple[str, str]]:
     return [(f'export PATH={folder}:"$PATH"', "so that the shell finds steersman")]
 
 
-def _coloured(text: str, cell: QuickstartCell | None) -> Text:
+def _short(row: QuickstartRow, column: int) -> tuple[str, str]:
+    """A cell, without the interval of the KL: the line would be too long."""
+    number, interval = row.texts(column)
+    return number, "" if row.key == "kl" else interval
+
+
+def _coloured(number: str, interval: str, cell: QuickstartCell | None) -> Text:
     """The number in bold, its interval dim, and a sign for a significant change."""
     if cell is None:
-        return Text(f"{text}  ", style="dim")
+        return Text(f"{number}  ", style="dim")
     style, sign = CHANGES.get(cell.change, ("", "  "))
-    main, _, interval = text.rpartition(" ")
-    return Text.assemble((main, f"bold {style}".strip()), (f" {interval}", "dim"), (sign, style))
+    return Text.assemble((number, f"bold {style}".strip()), (f" {interval}" if interval else "", "dim"), (sign, style))

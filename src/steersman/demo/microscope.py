@@ -1,4 +1,4 @@
-"""The quickstart's token microscope: two textbook prompts answered by the PPO model.
+"""The quickstart's token microscope: two textbook prompts answered by the last policy.
 
 Results are cached on disk under a hash of the weights.
 """

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from steersman.demo.story import Chapter, JournalChart, QuickstartExample, QuickstartStory
+from steersman.demo.chapters import Chapter, JournalChart
+from steersman.demo.story import QuickstartExample, QuickstartStory
 from steersman.demo.table import QuickstartRow
 from steersman.demo.taste import HarbourAnswer
 from steersman.evaluate.curves import Curve, line_chart
@@ -77,7 +78,7 @@ def page(story: QuickstartStory) -> str:
 
 def report_of(story: QuickstartStory) -> Report:
     """The report's parts, verdict first."""
-    improved = read_run(story.place.out / "ppo")
+    improved = read_run(story.last_run)
     sentences = [_sentence(text) for text in story.verdict.sentences]
     return Report(
         "steersman quickstart",
@@ -91,6 +92,7 @@ def report_of(story: QuickstartStory) -> Report:
             *suspicious_of(improved),
             *watch_of(improved),
             *microscope_of(improved, story.looked_at, story.looked_notes),
+            _own_round(story),
             Section("Try next", "Next", "", (Commands(story.next_commands),)),
             _again(story),
         ),
@@ -106,11 +108,11 @@ def _sentence(text: str) -> Sentence:
 
 def _measured(story: QuickstartStory) -> Section:
     note = (
-        f"Each model answered the same {len(story.measured[0].answers)} held-out prompts. In Harbour the true taste "
+        f"Each model answered the same {story.prompts} held-out prompts. In Harbour the true taste "
         "(gold reward) of every answer is known; training never sees it. The bars are 95 % intervals, and each column "
         "is compared with the one before it."
     )
-    if story.fast:
+    if story.place.fast:
         note += " This was a --fast run: it is small, so the intervals are wide."
     return Section(
         "What was measured", "Measured", note, (ResultTable(story.columns, tuple(_row(row) for row in story.rows)),)
@@ -125,11 +127,10 @@ def _row(row: QuickstartRow) -> parts.Row:
         None
         if cell is None
         else Cell(
-            row.text(i).rpartition(" ")[0],
-            row.text(i).rpartition(" ")[2],
+            *row.texts(i),
             cell.change,
             CHANGES[cell.change],
-            bar_of(cell.value, low, high),
+            None if row.unit == "count" else bar_of(cell.value, low, high),
         )
         for i, cell in enumerate(row.cells)
     )
@@ -154,7 +155,7 @@ def _trusted(story: QuickstartStory) -> Section:
 
 
 def _happened(story: QuickstartStory, improved: ReadRun) -> Section:
-    stages = tuple(_stage(chapter, number, story) for number, chapter in enumerate(story.chapters, 1))
+    stages = tuple(_stage(chapter, number) for number, chapter in enumerate(story.chapters, 1))
     shown, _ = figures_of(improved)
     words = "The shaded band is the usual range in a healthy run."
     return Section(
@@ -165,14 +166,14 @@ def _happened(story: QuickstartStory, improved: ReadRun) -> Section:
     )
 
 
-def _stage(chapter: Chapter, number: int, story: QuickstartStory) -> StagePart:
+def _stage(chapter: Chapter, number: int) -> StagePart:
     summary = chapter.summary
     return StagePart(
-        f"{number}. {chapter.stage.title}",
+        f"{number}. {chapter.title}",
         duration(chapter.seconds),
-        chapter.stage.description(story.place),
+        chapter.why,
         f"{summary[:1].upper()}{summary[1:]}.",
-        tuple(figure for chart in chapter.stage.charts if (figure := _figure(chart, chapter)) is not None),
+        tuple(figure for chart in chapter.kind.charts if (figure := _figure(chart, chapter)) is not None),
     )
 
 
@@ -181,7 +182,7 @@ def _figure(chart: JournalChart, chapter: Chapter) -> Figure | None:
         *(Curve(name, _points(chapter, key), "faint") for name, key in chart.faint.items()),
         *(Curve(name, _points(chapter, key), "dots") for name, key in chart.dots.items()),
     ]
-    svg = line_chart(f"{chapter.stage.title}, {chart.title.lower()}", curves, x_name="step")
+    svg = line_chart(f"{chapter.title}, {chart.title.lower()}", curves, x_name="step")
     return Figure(chart.title, (*chart.faint, *chart.dots), svg, "", False, False) if svg else None
 
 
@@ -227,13 +228,26 @@ def _example(example: QuickstartExample, story: QuickstartStory) -> parts.Exampl
     return parts.Example(example.prompt, "", shown)
 
 
+def _own_round(story: QuickstartStory) -> Section:
+    note = (
+        f"{story.own_round} is the same recipe with one more round, whose judgements you give. The first command puts "
+        "pairs of the new policy's answers into a database for labels and waits. Judge them in a browser with the "
+        "second, in another terminal, and the policy learns from you."
+    )
+    return Section("Label the next round yourself", "Your round", note, (Commands(story.own_round_commands),))
+
+
 def _again(story: QuickstartStory) -> Section:
     note = (
-        "The first command runs everything, the others one stage each. The same versions, seed and number of threads "
-        "give the same numbers; another CPU may change the last digits."
+        "The first two commands are the same but for this page: each runs the stages that are not done. The same "
+        "versions, seed and number of threads give the same numbers; another CPU may change the last digits."
     )
-    lines = ((story.command, ""), *((chapter.command, "") for chapter in story.chapters))
-    stamps: dict[str, Any] = {c.stage.name: read_stamp(c.folder / "stamp.json") for c in story.chapters}
+    place = story.place
+    lines = ((place.command, ""), (place.rounds("run"), ""), (place.rounds("explain"), "why a stage would run"))
+    runs = {name: one.output for chapter in story.chapters for name, one in chapter.stages.items()}
+    stamps: dict[str, Any] = {
+        name: read_stamp(path / "stamp.json") for name, path in runs.items() if (path / "stamp.json").exists()
+    }
     return Section("How to reproduce this", "Reproduce", note, (Commands(lines), facts_of(stamps)))
 
 

@@ -1,223 +1,96 @@
-"""The quickstart on Harbour: SFT, reward model, PPO, measurement, report.
+"""The quickstart on Harbour: the recipe `rounds-harbour`, run in this process, and a page of what it led to.
 
-Each stage is the ordinary command with its shipped recipe. So it has an ordinary run folder, resumes, and can be
-repeated by hand. A further stage is one more entry in STAGES.
+All training and evaluation is in the recipe's stages; here they are told of, and their outputs are read.
 """
 
-import contextlib
-import io
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from steersman.assemble.ppo.run import run_ppo
-from steersman.assemble.reward.run import run_reward
-from steersman.assemble.sft import run_sft
+import tomli_w
+
+from steersman.assemble.round_stages import find_stage
+from steersman.demo.chapters import chapter_of, outline
 from steersman.demo.microscope import demo_microscope
 from steersman.demo.page import mark_of, write_page
 from steersman.demo.panel import held_out_pairs, hold_panel
 from steersman.demo.story import (
-    Chapter,
-    JournalChart,
-    JournalRows,
     Place,
     ProgressReporter,
     QuickstartExample,
     QuickstartExamples,
-    QuickstartStage,
     QuickstartStory,
-    Sizes,
 )
 from steersman.demo.table import REFERENCE, table
-from steersman.demo.taste import KeptScorer, MeasuredModel, Measurer, held_out_prompts
+from steersman.demo.taste import KeptScorer, MeasuredModel, measured_in
 from steersman.demo.verdict import verdict
 from steersman.errors import Preempted, UsageError
-from steersman.execution.ending import RunResult
 from steersman.harbour.demonstrations import demonstrations
 from steersman.harbour.taste import true_taste
-from steersman.records import Answers, to_dict
-from steersman.runs.folder import RunFolder, atomic_write_text
-from steersman.runs.journal import read_rows
-from steersman.runs.listing import show_run
-from steersman.settings.base import load_settings
-from steersman.settings.ppo import PpoSettings
-from steersman.settings.reward import RewardSettings
-from steersman.settings.sft import SftSettings
+from steersman.records import Answers, Completion, to_dict
+from steersman.rounds.by_round import RoundRow, rows_by_round
+from steersman.rounds.graph import Graph
+from steersman.rounds.progress import StageProgress, progress_of
+from steersman.rounds.recipe import read_graph
+from steersman.rounds.records import FOLDER
+from steersman.rounds.run import Manner, run_graph
+from steersman.rounds.tables import name_of
+from steersman.runs.folder import atomic_write_text
+from steersman.settings.base import put, read_recipe
 
-FULL = Sizes(
-    demonstrations=1000,
-    judgements=4000,
-    held_out=300,
-    iterations=40,
-    prompts_per_iteration=192,
-    evaluation_prompts=64,
-    prompts=400,
-    pairs=400,
+RECIPE = "rounds-harbour"
+FAST = (
+    "sft.data.source=harbour:demonstrations?count=160",
+    "sft.data.held_out=harbour:demonstrations/heldout?count=20",
+    "rounds.prompts.source=harbour:prompts?count=400",
+    "rounds.prompts.count=40",
+    "rounds.prompts.held_out=harbour:prompts/heldout?count=48",
+    "rounds.labels.count=160",
+    "rounds.ppo.iterations=3",
+    "rounds.ppo.prompts_per_iteration=16",
+    "rounds.evaluate.drawing.answers=1",
 )
-FAST = Sizes(
-    demonstrations=160,
-    judgements=160,
-    held_out=40,
-    iterations=3,
-    prompts_per_iteration=16,
-    evaluation_prompts=16,
-    prompts=48,
-    pairs=40,
-)
-ANSWERS, NUMBERS, REPORT = "answers.jsonl", "numbers.json", "report.html"
-BASE = "harbour:base"
+"""What makes the small version small."""
+ANSWERS, NUMBERS, REPORT, OWN_ROUND = "answers.jsonl", "numbers.json", "report.html", "round-3.toml"
+LABELS_OF_OWN_ROUND = 60
+BASE = "base"
 THREADS = 1
 GAINED, LOST, DRAWN = 4, 2, 6
 LARGE = 0.5
 """Smallest change of true taste for an example."""
-
-
-def _tune(words: Sequence[str], quiet: bool) -> RunResult:
-    return run_sft(load_settings(SftSettings, "sft-harbour", words), quiet=quiet)
-
-
-def _judge(words: Sequence[str], quiet: bool) -> RunResult:
-    # Its report on held-out judgements is in quality.json; here the panel shows the same in one line.
-    with contextlib.redirect_stdout(io.StringIO()):
-        return run_reward(load_settings(RewardSettings, "reward-harbour", words), quiet=quiet)
-
-
-def _improve(words: Sequence[str], quiet: bool) -> RunResult:
-    return run_ppo(load_settings(PpoSettings, "ppo-harbour", words), quiet=quiet)
-
-
-def _sft_settings(place: Place) -> list[str]:
-    return [
-        f"data.source=harbour:demonstrations?count={place.sizes.demonstrations}&seed={place.seed}",
-        f"data.held_out=harbour:demonstrations/heldout?count={place.sizes.held_out // 2}",
-        f"run.out={place.folder('sft')}",
-        f"run.seed={place.seed}",
-    ]
-
-
-def _reward_settings(place: Place) -> list[str]:
-    return [
-        f"model.path={place.folder('sft')}",
-        f"data.source=harbour:comparisons?count={place.sizes.judgements}&seed={place.seed}",
-        f"data.held_out=harbour:comparisons/heldout?count={place.sizes.held_out}",
-        f"run.out={place.folder('reward')}",
-        f"run.seed={place.seed}",
-    ]
-
-
-def _ppo_settings(place: Place) -> list[str]:
-    sizes = place.sizes
-    return [
-        f"model.path={place.folder('sft')}",
-        f"scorer.path={place.folder('reward')}",
-        f"prompts.source=harbour:prompts?count={sizes.iterations * sizes.prompts_per_iteration}&seed={place.seed}",
-        f"prompts.held_out=harbour:prompts/heldout?count={sizes.evaluation_prompts}&seed={place.seed}",
-        f"iterations={sizes.iterations}",
-        f"prompts_per_iteration={sizes.prompts_per_iteration}",
-        f"evaluation.every={max(1, sizes.iterations // 8)}",
-        f"run.out={place.folder('ppo')}",
-        f"run.seed={place.seed}",
-    ]
-
-
-def _went(rows: JournalRows, key: str, words: str) -> str:
-    values = [float(row[key]) for row in rows if row.get(key) is not None]
-    return f"{words} {values[0]:.3f} → {values[-1]:.3f}" if values else f"{words}: not measured"
-
-
-def _improved(rows: JournalRows) -> str:
-    """The reward model's score of answers to held-out prompts, and their KL."""
-    scores = _went(rows, "held-out score", "score of held-out answers")
-    distances = [
-        float(row["held-out KL to reference"]) for row in rows if row.get("held-out KL to reference") is not None
-    ]
-    return f"{scores} at a KL of {distances[-1]:.2f} nats from {REFERENCE}" if distances else scores
-
-
-STAGES = (
-    QuickstartStage(
-        name="sft",
-        title="Fine-tune on demonstrations",
-        why="People have answered {demonstrations:,} prompts, and the base model is fine-tuned on their answers. "
-        "It knows the language already and learns only the style, so the loss changes little and the answers a lot.",
-        column=REFERENCE,
-        settings=_sft_settings,
-        run=_tune,
-        summary=lambda rows: _went(rows, "held-out loss", "loss on held-out demonstrations"),
-        charts=(JournalChart("Loss per token", {"each step": "loss"}, {"held out": "held-out loss"}),),
-    ),
-    QuickstartStage(
-        name="reward",
-        title="Train a reward model on judgements",
-        why="Six simulated annotators have judged {judgements:,} pairs of answers. They disagree, as people do, and "
-        "are biased towards enthusiasm. A copy of the model learns to predict which answer they prefer.",
-        column="",
-        settings=_reward_settings,
-        run=_judge,
-        summary=lambda rows: _went(rows, "held-out accuracy", "right on held-out judgements"),
-        charts=(
-            JournalChart("Loss per judgement", {"each step": "loss preference"}, {"held out": "held-out preference"}),
-            JournalChart("Share of judgements predicted", {"each step": "accuracy"}, {"held out": "held-out accuracy"}),
-        ),
-    ),
-    QuickstartStage(
-        name="ppo",
-        title="Improve the answers by PPO",
-        why="In each of {iterations} iterations the policy answers {prompts_per_iteration:,} prompts, the reward model "
-        "scores the answers, and PPO raises the probability of answers that scored better than expected. A KL penalty "
-        "keeps the policy near the SFT model, since the reward model is unreliable far from it.",
-        column="PPO",
-        settings=_ppo_settings,
-        run=_improve,
-        summary=_improved,
-        charts=(
-            JournalChart(
-                "Score of an answer",
-                {"each iteration": "score"},
-                {"held out": "held-out score", "minus the KL penalty": "held-out objective"},
-            ),
-            JournalChart(
-                f"KL from {REFERENCE}, nats per answer",
-                {"each iteration": "KL to reference"},
-                {"held out": "held-out KL to reference"},
-            ),
-        ),
-    ),
-)
+PAIRS, PAIRS_FAST = 400, 40
+PEOPLE = 300
 
 
 def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, reporter: ProgressReporter) -> QuickstartStory:
     """Run the quickstart. The same call on the same folder resumes it, or reports from the existing results."""
     began = time.monotonic()
     _check_folder(out)
-    place = Place(out, seed, FAST if fast else FULL)
-    reporter.started(STAGES, place)
-    chapters: list[Chapter] = []
-    for number, stage in enumerate(STAGES, 1):
-        reporter.stage_started(number, len(STAGES) + 1, stage)
-        chapters.append(_play(stage, place, quiet=quiet))
-        reporter.stage_ended(chapters[-1])
-    prompts = held_out_prompts(place.sizes.prompts, seed)
-    models = {"base": BASE} | {c.stage.column: c.result.model for c in chapters if c.stage.column}
-    reporter.measuring(len(STAGES) + 1, len(STAGES) + 1, len(prompts), list(models))
-    reward = next(c.result.model for c in chapters if c.stage.name == "reward")
-    measurer = Measurer(
-        prompts, reward=reward, other=models[REFERENCE], seed=seed, kept=out / "measured", threads=THREADS, quiet=quiet
-    )
-    measured = [measurer.measure(name, model) for name, model in models.items()]
+    place = Place(out, seed, fast, RECIPE, (f"out={out}", f"seed={seed}", *(FAST if fast else ())))
+    reporter.started(place)
+    graph, ran = _run(place, reporter, quiet=quiet)
+    progress = progress_of(graph)
+    stood = {one.name: one for one in progress}
+    chapters = [chapter_of(graph, *one, stood, again=not ran & {*one[0].names(one[1])}) for one in outline(graph)]
+    by_round = rows_by_round(graph, progress)
+    measured = measured_models(graph, stood, by_round)
+    assert graph.rounds is not None
+    last = graph.rounds.planned
     rows = table(measured)
+    reward = str(stood[name_of("reward", last)].output / "model")
     scorer = KeptScorer(reward, kept=out / "measured" / "panel.json", threads=THREADS)
-    panel = hold_panel(held_out_pairs(place.sizes.pairs, seed), scorer, seed=seed)
-    people = _people(place.sizes.prompts, seed)
+    panel = hold_panel(held_out_pairs(PAIRS_FAST if fast else PAIRS, seed), scorer, seed=seed)
+    people = _people(seed)
     looked_at, looked_notes = demo_microscope(
-        out / "ppo", out / "measured" / "microscope.json", number_of_threads=THREADS
+        stood[name_of("ppo", last)].output, out / "measured" / "microscope.json", number_of_threads=THREADS
     )
     story = QuickstartStory(
         place,
-        fast,
         tuple(chapters),
+        tuple(by_round),
         tuple(measured),
         rows,
         panel,
@@ -226,6 +99,8 @@ def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, reporter: P
         verdict([model.name for model in measured], rows, panel, people),
         looked_at,
         looked_notes,
+        stood[name_of("promote", last)].output,
+        out / OWN_ROUND,
         time.monotonic() - began,
     )
     _write(story)
@@ -233,30 +108,89 @@ def run_quickstart(out: Path, *, seed: int, fast: bool, quiet: bool, reporter: P
     return story
 
 
+def _run(place: Place, reporter: ProgressReporter, *, quiet: bool) -> tuple[Graph, set[str]]:
+    """Run the stages that are not done, telling of each chapter. Returns the names of those that ran."""
+
+    def read() -> Graph:
+        return read_graph(place.recipe, place.settings, find_stage)
+
+    telling = _Telling(read(), reporter)
+    try:
+        result = run_graph(telling.graph, Manner(quiet=quiet, report=telling.report), again=telling.read_by(read))
+    except Preempted as stopped:
+        raise Preempted(f"{stopped}; run the same command again to continue") from stopped
+    return result.graph, {*result.ran}
+
+
+class _Telling:
+    """Tells of a chapter when its first stage starts and when its last one is done."""
+
+    def __init__(self, graph: Graph, reporter: ProgressReporter) -> None:
+        self.graph, self._reporter = graph, reporter
+        self._begun: set[str] = set()
+
+    def read_by(self, read: Any) -> Any:
+        def again() -> Graph:
+            self.graph = read()
+            return self.graph
+
+        return again
+
+    def report(self, moment: str, one: StageProgress) -> None:
+        chapters = outline(self.graph)
+        for place, (kind, number) in enumerate(chapters, 1):
+            names = kind.names(number)
+            if one.name not in names or moment == "refused":
+                continue
+            stood = {each.name: each for each in progress_of(self.graph)}
+            if names[0] not in self._begun:
+                self._begun.add(names[0])
+                self._reporter.chapter_started(place, len(chapters), chapter_of(self.graph, kind, number, stood))
+            if one.name == names[-1] and moment in ("done", "finished"):
+                again = moment == "done"
+                self._reporter.chapter_ended(chapter_of(self.graph, kind, number, stood, again=again))
+
+
+def measured_models(
+    graph: Graph, stood: Mapping[str, StageProgress], by_round: Sequence[RoundRow]
+) -> list[MeasuredModel]:
+    """The base model, SFT, and each round's new policy, as they were evaluated.
+
+    A policy that was promoted was evaluated again in the next round, by that round's reward model.
+    """
+    assert graph.rounds is not None
+    evaluations = {row.round: stood[name_of("evaluate", row.round)].output for row in by_round}
+    newest = evaluations[graph.rounds.planned]
+    found = [
+        measured_in(newest, BASE, name=BASE, path="harbour:base"),
+        measured_in(newest, "sft", name=REFERENCE, path=str(stood["sft"].output)),
+    ]
+    labels, before = 0, REFERENCE
+    for row in by_round:
+        labels += row.labels or 0
+        name, path = f"round {row.round}", str(stood[name_of("ppo", row.round)].output)
+        later = evaluations.get(row.round + 1) if row.promoted else None
+        place = (evaluations[row.round], "new") if later is None else (later, "promoted")
+        found.append(measured_in(*place, name=name, path=path, labels=labels, before=before))
+        before = name if row.promoted else before
+    return found
+
+
 def _check_folder(out: Path) -> None:
     """Raise UsageError if files of this folder would be overwritten that no quickstart made."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; the quickstart needs a folder of its own. Choose another name")
-    theirs = [name for name in (ANSWERS, NUMBERS, REPORT) if (out / name).exists()]
-    if theirs and not RunFolder(out / STAGES[0].name).is_run:
+    theirs = [name for name in (ANSWERS, NUMBERS, REPORT, OWN_ROUND) if (out / name).exists()]
+    if theirs and not (out / FOLDER).is_dir():
         raise UsageError(
             f"{out / theirs[0]} exists and is from no quickstart; the quickstart needs a folder of its own. Choose "
             "another name"
         )
 
 
-def _play(stage: QuickstartStage, place: Place, *, quiet: bool) -> Chapter:
-    result = stage.run(stage.settings(place), quiet)
-    if result.ending == "stopped":
-        raise Preempted(f"stopped in {result.out} on request, and saved; run the same command again to continue")
-    summary, _ = show_run(Path(result.out))
-    rows, _ = read_rows(Path(result.out) / "journal.jsonl")
-    return Chapter(stage, result, rows, summary.seconds or 0.0, stage.command(place))
-
-
-def _people(count: int, seed: int) -> float:
+def _people(seed: int) -> float:
     """The mean true taste of demonstrations to held-out prompts."""
-    written = list(demonstrations(split="heldout", count=count, seed=seed))
+    written = list(demonstrations(split="heldout", count=PEOPLE, seed=seed))
     return sum(true_taste(shown.prompt.shown, shown.completion.text) for shown in written) / len(written)
 
 
@@ -287,19 +221,53 @@ def _ends(measured: Sequence[MeasuredModel]):
 
 
 def _write(story: QuickstartStory) -> None:
-    """Write the page, the numbers, and all models' answers in a file that `label` and `score` read."""
+    """Write the page, the numbers, all models' answers in a file that `label` and `score` read, and the recipe of a
+    round whose labels the reader gives."""
     out = story.place.out
-    lines = [
-        json.dumps(to_dict(answers_to(story.measured, i)), ensure_ascii=False)
-        for i in range(len(story.measured[0].answers))
-    ]
+    lines = [json.dumps(to_dict(answers), ensure_ascii=False) for answers in answers_by_prompt(story.measured)]
     atomic_write_text(out / ANSWERS, "\n".join(lines) + "\n")
     atomic_write_text(out / NUMBERS, json.dumps(story.as_dict(), indent=1, ensure_ascii=False) + "\n")
+    atomic_write_text(out / OWN_ROUND, tomli_w.dumps(own_round(story.place)))
     write_page(story)
 
 
-def answers_to(measured: Sequence[MeasuredModel], index: int) -> Answers:
-    completions = [model.completion(index) for model in measured]
-    # Identical answers cannot be judged against one another.
-    unique = {completion.text: completion for completion in reversed(completions)}
-    return Answers(measured[0].answers[index].prompt, tuple(reversed(unique.values())))
+def own_round(place: Place) -> dict[str, Any]:
+    """The same recipe with a third round, labelled by the reader. Its reward model goes on from that of the second round
+    on the reader's labels alone, and decides: the true taste may be another than the reader's."""
+    values = read_recipe(place.recipe)
+    for setting in place.settings:
+        first = setting.partition("=")[0].partition(".")[0]
+        put(values["stages"] if first in values["stages"] else values, setting)
+    values["rounds"] |= {"count": 3, "patience": 3}
+    values["rounds"]["in_round"] = {
+        "3": {
+            "labels": {"by": "label", "count": LABELS_OF_OWN_ROUND},
+            "label": {"project": f"studio:quickstart?store={place.out / 'studio.db'}"},
+            "prompts": {"count": LABELS_OF_OWN_ROUND},
+            "reward": {
+                "model": {"path": "stage:reward-2"},
+                "data": {"more": []},
+                "train": {"epochs": 5, "batch_size": 16},
+            },
+            "promote": {"by": "reward"},
+        }
+    }
+    return values
+
+
+def answers_by_prompt(measured: Sequence[MeasuredModel]) -> list[Answers]:
+    """Each prompt with all models' answers. Identical ones cannot be judged against one another and stand once."""
+    found: dict[str, Answers] = {}
+    for place, first in enumerate(measured[0].answers):
+        there = found.get(first.prompt.id)
+        completions = {one.text: one for one in (there.completions if there else ())}
+        for model in measured:
+            completions.setdefault(model.answers[place].text, _completion(model, place))
+        found[first.prompt.id] = Answers(first.prompt, tuple(completions.values()))
+    return list(found.values())
+
+
+def _completion(model: MeasuredModel, place: int) -> Completion:
+    answer = model.answers[place]
+    scores = {"taste": answer.features.taste, "reward": round(answer.reward, 6), "kl": round(answer.kl, 6)}
+    return Completion(answer.text, model.name, seed=answer.seed, scores=scores)

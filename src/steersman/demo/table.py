@@ -1,4 +1,7 @@
-"""The quickstart's table: a row per measure, a column per model, each number with its 95 % interval."""
+"""The quickstart's table: a row per measure, a column per model, each number with its 95 % interval.
+
+Answers to one prompt are not independent: means are bootstrapped over prompts, and shares count prompts.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,9 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from steersman.demo.taste import MeasuredModel
+from steersman.evaluate.ceiling import share_interval
+from steersman.evaluate.judged_pairs import rows_by
 from steersman.evaluate.numerals import numeral
 from steersman.harbour.taste import Features
-from steersman.maths.statistics import Interval, bootstrap_interval, paired_bootstrap_interval, wilson_interval
+from steersman.maths.statistics import Interval, bootstrap_interval, paired_bootstrap_interval
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -17,7 +22,7 @@ REFERENCE = "SFT"
 """The reference model of KL and win rates."""
 
 Change = Literal["better", "worse", "unclear", ""]
-Unit = Literal["number", "share", "nats"]
+Unit = Literal["number", "share", "nats", "count"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +43,17 @@ class QuickstartRow:
     better: Literal["higher", "lower", ""]
     cells: tuple[QuickstartCell | None, ...]
 
-    def text(self, column: int) -> str:
-        """A cell as text; a dash where a model would be compared with itself."""
+    def texts(self, column: int) -> tuple[str, str]:
+        """A cell as text, and its interval; a dash where a model would be compared with itself."""
         cell = self.cells[column]
         if cell is None:
-            return "–"
+            return "–", ""
         estimate, low, high = cell.value
+        if self.unit == "count":
+            return f"{estimate:,.0f}", ""
         if self.unit == "share":
-            return f"{estimate:.0%} ({low * 100:.0f}–{high * 100:.0f})".replace("%", " %")
-        return f"{numeral(estimate)} ±{(high - low) / 2:.2f}"
+            return f"{estimate:.0%}".replace("%", " %"), f"({low * 100:.0f}–{high * 100:.0f})"
+        return numeral(estimate), f"±{(high - low) / 2:.2f}"
 
     def as_dict(self, columns: Sequence[str]) -> dict[str, Any]:
         cells = {
@@ -126,7 +133,7 @@ def table(measured: Sequence[MeasuredModel]) -> tuple[QuickstartRow, ...]:
         ),
     ]
     if reference is not None and len(measured) > 1:
-        rows += [_kl(measured, reference), _wins(measured, reference)]
+        rows += [_kl(measured, reference), _wins(measured, reference), _wins_of_rounds(measured), _labels(measured)]
     # A property that applies to none of these prompts gets no row.
     return tuple(row for row in rows if any(row.cells))
 
@@ -150,9 +157,10 @@ def _means(mean: Mean, measured: Sequence[MeasuredModel], *, skip: MeasuredModel
         if model is skip:
             cells.append(None)
             continue
-        values = mean.values_of(model)
+        answers = mean.values_of(model)
+        values = _by_prompt(answers, model.prompts)
         value = bootstrap_interval(values, confidence=CONFIDENCE, resamples=RESAMPLES, generator=_generator())
-        cells.append(QuickstartCell(value, len(values), _change(before, values, mean.better)))
+        cells.append(QuickstartCell(value, len(answers), _change(before, values, mean.better)))
         before = values
     return QuickstartRow(mean.key, mean.name, mean.meaning, mean.unit, mean.better, tuple(cells))
 
@@ -161,12 +169,14 @@ def _shares(share: ShareMetric, measured: Sequence[MeasuredModel]) -> Quickstart
     cells: list[QuickstartCell | None] = []
     before: list[float] | None = None
     for model in measured:
-        values = [float(share.holds(seen)) for seen in model.features if share.among(seen)]
-        if not values:
+        asked = [(float(share.holds(seen)), prompt) for seen, prompt in _answers(model) if share.among(seen)]
+        if not asked:
             cells.append(None)
             continue
-        value = wilson_interval(sum(values), float(len(values)), confidence=CONFIDENCE)
-        cells.append(QuickstartCell(value, len(values), _change(before, values, share.better)))
+        answers, where = [value for value, _ in asked], [prompt for _, prompt in asked]
+        values = _by_prompt(answers, where)
+        value = share_interval(answers, [*where], confidence=CONFIDENCE)
+        cells.append(QuickstartCell(value, len(answers), _change(before, values, share.better)))
         before = values
     return QuickstartRow(share.key, share.name, share.meaning, "share", share.better, tuple(cells))
 
@@ -182,18 +192,46 @@ def _wins(measured: Sequence[MeasuredModel], reference: MeasuredModel) -> Quicks
     cells: list[QuickstartCell | None] = []
     after = False
     for model in measured:
-        if model is reference:
-            cells.append(None)
-            after = True
-            continue
-        gaps = [one.taste - other.taste for one, other in zip(model.features, reference.features, strict=True)]
-        wins = sum(1.0 if gap > 0 else 0.5 if gap == 0 else 0.0 for gap in gaps)
-        value = wilson_interval(wins, float(len(gaps)), confidence=CONFIDENCE)
-        change: Change = "better" if value.low > 0.5 else "worse" if value.high < 0.5 else "unclear"
         # A model from before the reference was not trained from it, so it gets no verdict.
-        cells.append(QuickstartCell(value, len(gaps), change if after else ""))
+        cells.append(None if model is reference else _won(model, reference, verdict=after))
+        after = after or model is reference
     meaning = f"How often the answer's true taste is above that of {REFERENCE}'s answer; a tie counts half."
     return QuickstartRow("wins", f"wins against {REFERENCE}", meaning, "share", "higher", tuple(cells))
+
+
+def _wins_of_rounds(measured: Sequence[MeasuredModel]) -> QuickstartRow:
+    """Win rates of each round's policy against the one that it began with."""
+    by_name = {model.name: model for model in measured}
+    cells = tuple(
+        _won(model, by_name[model.before], verdict=True) if model.before in by_name else None for model in measured
+    )
+    meaning = "The same against the policy that was promoted last."
+    return QuickstartRow("wins_last", "wins against the last", meaning, "share", "higher", cells)
+
+
+def _won(model: MeasuredModel, other: MeasuredModel, *, verdict: bool) -> QuickstartCell:
+    gaps = [one.taste - two.taste for one, two in zip(model.features, other.features, strict=True)]
+    wins = [1.0 if gap > 0 else 0.5 if gap == 0 else 0.0 for gap in gaps]
+    value = share_interval(wins, [*model.prompts], confidence=CONFIDENCE)
+    change: Change = "better" if value.low > 0.5 else "worse" if value.high < 0.5 else "unclear"
+    return QuickstartCell(value, len(wins), change if verdict else "")
+
+
+def _labels(measured: Sequence[MeasuredModel]) -> QuickstartRow:
+    cells = tuple(
+        None if model.labels is None else QuickstartCell(Interval(*[float(model.labels)] * 3), len(model.answers), "")
+        for model in measured
+    )
+    return QuickstartRow("labels", "labels used", "Judgements that the policy has learned from.", "count", "", cells)
+
+
+def _answers(model: MeasuredModel) -> list[tuple[Features, str]]:
+    return list(zip(model.features, model.prompts, strict=True))
+
+
+def _by_prompt(values: Sequence[float], prompts: Sequence[str]) -> list[float]:
+    """The mean of each prompt's values."""
+    return [sum(values[i] for i in rows) / len(rows) for rows in rows_by([*prompts]).values()]
 
 
 def _change(before: list[float] | None, now: list[float], better: str) -> Change:

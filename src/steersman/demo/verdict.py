@@ -16,15 +16,17 @@ NEAR = 0.03
 
 def verdict(columns: Sequence[str], rows: Sequence[QuickstartRow], panel: Panel, people: float) -> QuickstartVerdict:
     """The conclusions, most important first."""
-    taste = next(row for row in rows if row.key == "taste")
-    return QuickstartVerdict(_headline(columns, taste), (*_steps(columns, rows, people), *_reward_model(panel)))
+    wins = next(row for row in rows if row.key == "wins")
+    return QuickstartVerdict(_headline(columns, wins), (*_steps(columns, rows, people), *_reward_model(panel)))
 
 
-def _headline(columns: Sequence[str], taste: QuickstartRow) -> str:
-    """Whether the last stage changed the true taste."""
-    change = taste.cells[-1].change if taste.cells[-1] is not None else ""
+def _headline(columns: Sequence[str], wins: QuickstartRow) -> str:
+    """Whether the rounds made the answers better than those of the reference, by the true taste."""
+    change = wins.cells[-1].change if wins.cells[-1] is not None else ""
     effect = {"better": "made the answers clearly better", "worse": "made the answers clearly worse"}
-    return f"{columns[-1]} {effect.get(change, 'made no clear difference')}."
+    rounds = len(columns) - 1 - wins.cells.index(None)
+    said = "One round" if rounds == 1 else f"{rounds} rounds"
+    return f"{said} of feedback {effect.get(change, 'made no clear difference')}."
 
 
 def _steps(columns: Sequence[str], rows: Sequence[QuickstartRow], people: float) -> Iterator[str]:
@@ -35,7 +37,7 @@ def _steps(columns: Sequence[str], rows: Sequence[QuickstartRow], people: float)
             + (f"; people's own answers have {people:.2f}." if i == 1 else ".")
         )
         # every significant change in the table; the true taste and the wins have sentences of their own
-        changed = [(row, row.cells[i]) for row in rows if row.key not in ("taste", "wins")]
+        changed = [(row, row.cells[i]) for row in rows if row.key not in ("taste", "wins", "wins_last", "labels")]
         better = [row for row, cell in changed if cell is not None and cell.change == "better"]
         worse = [row for row, cell in changed if cell is not None and cell.change == "worse"]
         if better:
@@ -55,8 +57,9 @@ def _beside_the_reference(columns: Sequence[str], by_key: Mapping[str, Quickstar
     if i <= reference or won is None or far is None or worth is None or liked is None:
         return
     yield (
-        f"{columns[i]}'s answer has a higher true taste than {columns[reference]}'s to the same prompt "
-        f"{within(won.value)} of the time, counting ties half; its KL is {far.value.estimate:.1f} nats per answer."
+        f"{columns[i][:1].upper()}{columns[i][1:]}'s answer has a higher true taste than {columns[reference]}'s to the "
+        f"same prompt {within(won.value)} of the time, counting ties half; its KL is {far.value.estimate:.1f} nats "
+        "per answer."
     )
     if liked.change == "better" and worth.change != "better":
         yield (

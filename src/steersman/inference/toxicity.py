@@ -6,6 +6,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from steersman.harbour.scorer import PLACE
+from steersman.harbour.taste import features
 from steersman.loading.language_model import model_path
 from steersman.loading.scorers import ScorerCache, load_scorer
 from steersman.models.files import describe
@@ -19,8 +21,10 @@ from steersman.settings.score import ScorerSettings
 def toxic_probabilities(
     settings: ToxicitySettings, items: Sequence[Item], device: torch.device, keeping: ScorerCache
 ) -> list[float]:
-    """The probability for each answer, read without its prompt."""
+    """The probability for each answer, read without its prompt; in Harbour it may be the truth, 0 or 1."""
     assert settings.path is not None
+    if settings.path == PLACE:
+        return [float(features(prompt.shown, answer).toxic) for prompt, answer in items]
     label, complement = toxic_class(_classes(settings.path), settings.label, settings.path)
     opening = ScorerSettings(path=settings.path, positive=label, output="probability", reads="answer")
     found = [score.value for score in load_scorer(opening, device, keeping).score(items)]

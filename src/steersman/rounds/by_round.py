@@ -81,7 +81,7 @@ def _row(rounds: RoundsSettings, number: int, found: Mapping[str, StageOutput]) 
     results = _results(evaluation) if evaluation.standing == "done" else {}
     said = (read_promotion(promote.output) if promote.standing == "done" else None) or {}
     figures = _Figures(results)
-    by = str(rounds.promote.get("by", REWARD))
+    by = str(rounds.of(number).promote.get("by", REWARD))
     scorer = by if by != REWARD else next((name for name in figures.scorers if name != REWARD), "")
     wins = next((one for one in results.get("wins", []) if (one["model"], one["by"]) == ("new", by)), None)
     toxic = [figures.value("toxicity", name) for name in ("toxic", "mean", "listed words")]

@@ -1,6 +1,8 @@
 """Where a stage runs: in this process, in another one, in several under torchrun, or on a Slurm cluster."""
 
+import contextlib
 import importlib.util
+import io
 import re
 import signal
 import subprocess
@@ -49,7 +51,9 @@ class Launcher:
     def run(self, stage: StageNode, settings: Settings, log: Path) -> None:
         """Run a stage to its end. Raises `Preempted` if it was asked to stop before."""
         if stage.launch == HERE:
-            run_here(stage, settings, quiet=self.quiet)
+            # What a command prints as its result stands in its output too.
+            with contextlib.redirect_stdout(io.StringIO()):
+                run_here(stage, settings, quiet=self.quiet)
         elif stage.launch == SLURM:
             self._submit(stage, log)
         else:

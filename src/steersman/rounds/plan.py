@@ -113,7 +113,7 @@ class _Planning:
 
     def _asked(self, number: int) -> int:
         """How often more labels have been asked for in this round."""
-        asked, most = 0, self.rounds.labels.asks
+        asked, most = 0, self.rounds.of(number).labels.asks
         while True:
             self.stages.put(self.tables(number, asked=asked))
             if asked == most or not any(self._refused(gate) for gate in gates_of(self.rounds, number)):

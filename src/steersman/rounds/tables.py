@@ -24,17 +24,18 @@ def name_of(kind: str, number: int, apart: str = "") -> str:
     return f"{kind}-{number}-{apart}" if apart else f"{kind}-{number}"
 
 
-def label_kinds(rounds: RoundsSettings) -> dict[str, str]:
-    """What sets a kind of labels apart in the names of stages, by kind; nothing where there is one."""
-    return {kind: kind if len(rounds.labels.by) > 1 else "" for kind in rounds.labels.by}
+def label_kinds(rounds: RoundsSettings, number: int) -> dict[str, str]:
+    """What sets a kind of labels apart in the names of a round's stages, by kind; nothing where there is one."""
+    kinds = rounds.of(number).labels.by
+    return {kind: kind if len(kinds) > 1 else "" for kind in kinds}
 
 
 def gates_of(rounds: RoundsSettings, number: int) -> list[str]:
-    return [name_of("gate", number, apart) for apart in label_kinds(rounds).values()]
+    return [name_of("gate", number, apart) for apart in label_kinds(rounds, number).values()]
 
 
 def labels_of(rounds: RoundsSettings, number: int) -> list[str]:
-    return [name_of("labels", number, apart) for apart in label_kinds(rounds).values()]
+    return [name_of("labels", number, apart) for apart in label_kinds(rounds, number).values()]
 
 
 def policy_after(rounds: RoundsSettings, number: int) -> str:
@@ -79,19 +80,20 @@ def round_tables(
 ) -> Tables:
     """The stages of a round for which more labels have been asked so many times. `label` is the round's name in a
     project."""
+    all_rounds, rounds = rounds, rounds.of(number)
     method, policy = rounds.method, name_of(rounds.method, number)
     tables: Tables = {
         name_of("prompts", number): _of_round(rounds, number),
         name_of("sample", number): _wired(rounds, "sample", _sample(rounds, number, seed)),
     }
-    for kind, apart in label_kinds(rounds).items():
+    for kind, apart in label_kinds(all_rounds, number).items():
         labels, read = name_of("labels", number, apart), "/labels.jsonl" if kind == "judge" else ""
         tables[labels] = _wired(rounds, kind, _labels(rounds, kind, number, asked, seed) | _round_name(kind, label))
         least = (rounds.labels.wanted(asked) + 1) // 2
         gate = {"data": {"source": f"stage:{labels}{read}"}, "least_judgements": least}
         tables[name_of("gate", number, apart)] = _wired(rounds, "gate", gate)
-    tables[name_of("reward", number)] = _wired(rounds, "reward", _reward(rounds, number))
-    tables[policy] = _wired(rounds, method, _policy(rounds, number))
+    tables[name_of("reward", number)] = _wired(rounds, "reward", _reward(all_rounds, number))
+    tables[policy] = _wired(rounds, method, _policy(all_rounds, number))
     tables[name_of("evaluate", number)] = _wired(rounds, "evaluate", _evaluate(rounds, number, policy))
     promote = {
         "candidate": f"stage:{policy}",
@@ -165,17 +167,19 @@ def _reward(rounds: RoundsSettings, number: int) -> dict[str, Any]:
     data: dict[str, Any] = {"source": f"stage:{of[0][0]}", "held_out": 0.1}
     if len(of) > 1:
         data["more"] = [f"stage:{gate}" for gate, _ in of[1:]]
-    if rounds.age_weight != 1.0 and number > 1:
-        data["source_weights"] = [rounds.age_weight**age for _, age in of]
+    age_weight = rounds.of(number).age_weight
+    if age_weight != 1.0 and number > 1:
+        data["source_weights"] = [age_weight**age for _, age in of]
     return {"model": {"path": rounds.policy}, "data": data, "reference": f"stage:{REFERENCE}"}
 
 
-def _policy(rounds: RoundsSettings, number: int) -> dict[str, Any]:
+def _policy(all_rounds: RoundsSettings, number: int) -> dict[str, Any]:
+    rounds = all_rounds.of(number)
     start = policy_after(rounds, number - 1) if rounds.start == "promoted" else rounds.policy
     apart = {"reference": rounds.policy} if rounds.kl == "sft" and start != rounds.policy else {}
     found: dict[str, Any] = {"model": {"path": start}, **apart}
     if rounds.method == "dpo":
-        gates = gates_of(rounds, number)
+        gates = gates_of(all_rounds, number)
         return found | {"data": {"source": f"stage:{gates[0]}"}}
     prompts = {"source": f"stage:{LEARNED}", "held_out": f"stage:{HELD_OUT}"}
     return found | {"prompts": prompts, "scorer": {"path": f"stage:{name_of('reward', number)}"}}

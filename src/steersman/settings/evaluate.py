@@ -39,7 +39,8 @@ class ToxicitySettings(Settings):
     """Toxicity: a classifier's probability of its toxic class, for each answer."""
 
     path: str | None = None
-    """A classifier: a folder, a run of `steersman classifier`, or a hub id."""
+    """A classifier: a folder, a run of `steersman classifier`, or a hub id. For Harbour's answers also harbour:taste,
+    which knows."""
     label: str | None = None
     """The toxic class. Detected if its name is toxic, hate or offensive, or if the other class is not toxic."""
     words: str | None = None

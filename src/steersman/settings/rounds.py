@@ -1,15 +1,21 @@
 """Settings of the table `[rounds]`, which stands for the stages of several rounds of feedback (docs/rounds.md)."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from steersman.settings.base import Settings
+from steersman.errors import UsageError
+from steersman.settings.base import Settings, check
 from steersman.settings.columns import ColumnSettings
 
 Learning = Literal["ppo", "rloo", "dpo", "online-dpo"]
 LabelsBy = Literal["simulate", "judge", "label"]
+METHODS: tuple[str, ...] = get_args(Learning)
+LABELLING: tuple[str, ...] = get_args(LabelsBy)
 Table = dict[str, Any]
+OF_ALL_ROUNDS = ("policy", "count", "patience", "budget", "in_round", "prompts.source", "prompts.held_out")
+"""Settings that cannot be other ones in one round."""
 
 
 class RoundPromptsSettings(Settings):
@@ -114,21 +120,65 @@ class RoundsSettings(Settings):
     online_dpo: Table = Field(default_factory=dict)
     evaluate: Table = Field(default_factory=dict)
     promote: Table = Field(default_factory=dict)
+    in_round: dict[str, Table] = Field(default_factory=dict)
+    """Settings of this table that are others in one round, by its number, such as in_round.3.labels.by = "label"."""
+    _of: dict[int, "RoundsSettings"] = PrivateAttr(default_factory=dict[int, "RoundsSettings"])
 
     @model_validator(mode="after")
     def _tables_that_are_used(self) -> "RoundsSettings":
-        methods = {"ppo": self.ppo, "rloo": self.rloo, "dpo": self.dpo, "online-dpo": self.online_dpo}
-        labelling = {"simulate": self.simulate, "judge": self.judge, "label": self.label}
-        for name, table in methods.items():
-            if table and name != self.method:
+        for name in METHODS:
+            if self.table(name) and name != self.method:
                 raise ValueError(f"rounds.{name} has no effect with rounds.method={self.method}; leave it out")
-        for name, table in labelling.items():
-            if table and name not in self.labels.by:
+        for name in LABELLING:
+            if self.table(name) and name not in self.labels.by:
                 raise ValueError(
                     f"rounds.{name} has no effect with rounds.labels.by={', '.join(self.labels.by)}; leave it out"
                 )
         return self
 
+    @model_validator(mode="after")
+    def _rounds_that_are_right(self) -> "RoundsSettings":
+        given = self.model_dump(exclude={"in_round"}, exclude_unset=True)
+        for name, table in self.in_round.items():
+            if not name.isdecimal() or int(name) < 1:
+                raise ValueError(f"in_round.{name}: expected the number of a round, such as in_round.3")
+            fixed = next((key for key in OF_ALL_ROUNDS if _has(table, key)), None)
+            if fixed is not None:
+                raise ValueError(f"in_round.{name}.{fixed} cannot be set: it is the same in all rounds")
+            values = _over(given, {key.replace("-", "_"): value for key, value in table.items()})
+            try:
+                self._of[int(name)] = check(RoundsSettings, _used(values, table))
+            except UsageError as error:
+                raise ValueError(f"in_round.{name}: {error}") from error
+        return self
+
+    def of(self, number: int) -> "RoundsSettings":
+        """The settings of one round."""
+        return self._of.get(number, self)
+
     def table(self, command: str) -> Table:
         """The settings that the stages of this command have in all rounds."""
         return getattr(self, command.replace("-", "_"))
+
+
+def _has(table: Mapping[str, Any], key: str) -> bool:
+    first, _, rest = key.partition(".")
+    inner = table.get(first)
+    return first in table and (not rest or (isinstance(inner, Mapping) and _has(inner, rest)))
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of both, by group; where both have one, that of `above`."""
+    found = dict(below)
+    for key, value in above.items():
+        inner = found.get(key)
+        found[key] = _over(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return found
+
+
+def _used(values: dict[str, Any], own: Table) -> dict[str, Any]:
+    """Without the tables of all rounds that have no effect in this one, where labels come from others, say."""
+    by = (values.get("labels") or {}).get("by", "simulate")
+    used = {*([by] if isinstance(by, str) else by), values.get("method", "ppo")}
+    unused = {name.replace("-", "_") for name in (*METHODS, *LABELLING) if name not in used and name not in own}
+    return {key: value for key, value in values.items() if key not in unused}

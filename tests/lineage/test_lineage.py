@@ -9,7 +9,7 @@ import pytest
 from commandline import call
 
 from steersman.errors import DataError, UsageError
-from steersman.lineage.inputs import content_at
+from steersman.lineage.inputs import content_at, content_named
 from steersman.lineage.records import FILE, made_at, sidecar_of, write_model_lineage, write_run_lineage, write_sidecar
 from steersman.lineage.walk import Ancestor, Descendant, ancestors_of, artefact_named, descendants_of
 from steersman.runs.folder import RunFolder
@@ -178,3 +178,30 @@ def test_the_command_shows_both_ways(place, capsys):
     assert call(["lineage", "demos.jsonl"]) == 0
     assert "nothing is recorded of what it was made from" in capsys.readouterr().out
     assert call(["lineage", "nowhere"]) == 2
+
+
+def test_rows_of_the_embedded_example_are_others_for_another_query():
+    some, same, more, model = map(
+        content_named, ("harbour:prompts?count=3", "harbour:prompts?count=3", "harbour:prompts?count=4", "harbour:base")
+    )
+    assert some == same
+    assert len({some, more, model}) == 3
+
+
+def test_converted_and_split_data_know_what_they_were_made_from(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"prompt": f"Question {n}?", "chosen": f"Good {n}", "rejected": f"Bad {n}"} for n in range(20)]
+    Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert call(["data", "convert", "pairs.jsonl", "native.jsonl"]) == 0
+    assert call(["data", "split", "native.jsonl", "parts", "--shares", "0.5,0.5"]) == 0
+    capsys.readouterr()
+    parts = sorted(Path("parts").glob("*.jsonl"))
+    assert len(parts) == 2
+    for part in parts:
+        assert call(["lineage", str(part), "--json"]) == 0
+        (native,) = json.loads(capsys.readouterr().out)["ancestors"]
+        assert (native["name"], native["kind"]) == ("native.jsonl", "data convert")
+        assert [one["name"] for one in native["parents"]] == ["pairs.jsonl"]
+    made = made_at(parts[0])
+    assert made is not None
+    assert made.settings["shares"] == "0.5,0.5"

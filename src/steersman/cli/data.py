@@ -1,7 +1,7 @@
 """`steersman data`: inspect a data source, convert it to another format, split it without leaks, upload it."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,6 +122,7 @@ def convert_command(
     read = ReadReport()
     records = load_records(source, format=form, split=split, strict=strict, quarantine=quarantine, report=read)
     report = convert_records(records, target, to, force=force)
+    _record([target], "data convert", source, {"to": to, "split": split, "format": format, "columns": columns})
     if as_json:
         say_json({"read": read.as_dict(), "wrote": report.as_dict()})
     else:
@@ -161,6 +162,9 @@ def split_command(
     read = ReadReport()
     records = load_records(source, format=form, split=split, strict=strict, quarantine=quarantine, report=read)
     report = split_records(records, folder, shares=parts, by=by, ending=ending, force=force)
+    made = split_paths(folder, parts, ending).values()
+    given = {"shares": shares, "by": by, "split": split, "format": format, "columns": columns}
+    _record(made, "data split", source, given)
     if as_json:
         say_json({"read": read.as_dict(), "wrote": report.as_dict()})
     else:
@@ -202,6 +206,16 @@ def _one_each(quarantine: Path | None, sources: int) -> list[Path | None]:
     if quarantine is None or sources == 1:
         return [quarantine] * sources
     return [quarantine.with_stem(f"{quarantine.stem}-{number}") for number in range(1, sources + 1)]
+
+
+def _record(made: Iterable[Path], command: str, source: str, options: Mapping[str, Any]) -> None:
+    """Write beside each file what it was made from."""
+    from steersman.lineage.inputs import Input, content_named
+    from steersman.lineage.records import write_record
+
+    settings = {"source": source, **{name: value for name, value in options.items() if value is not None}}
+    for path in made:
+        write_record(path, command, [Input("source", source, content_named(source) or "")], settings)
 
 
 def _row_format(format: str | None, columns: list[str] | None) -> str | Mapping[str, Any] | None:

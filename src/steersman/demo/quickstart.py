@@ -232,8 +232,11 @@ def _write(story: QuickstartStory) -> None:
 
 
 def own_round(place: Place) -> dict[str, Any]:
-    """The same recipe with a third round, labelled by the reader. Its reward model goes on from that of the second round
-    on the reader's labels alone, and decides: the true taste may be another than the reader's."""
+    """The same recipe with a third round, labelled by the reader.
+
+    Its reward model goes on from that of the second round on the reader's labels alone, and decides: the true taste
+    may be another than the reader's.
+    """
     values = read_recipe(place.recipe)
     for setting in place.settings:
         first = setting.partition("=")[0].partition(".")[0]

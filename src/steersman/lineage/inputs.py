@@ -65,7 +65,9 @@ def content_named(text: str, base: Path | None = None) -> str | None:
     """A hash of the file, folder or project that a text names; None if it names none. Relative names begin from `base`,
     or else from the present folder."""
     if text.startswith(EMBEDDED):
-        return _digest_of_files(Path(__file__).parents[1] / "harbour")
+        digest = _digest_of_files(Path(__file__).parents[1] / "harbour")
+        # Rows are made on demand: what the query asks for is part of their content.
+        return hashlib.sha256(f"{digest}\0{text}".encode()).hexdigest()
     if text.startswith(PROJECT):
         from steersman.store.sources import content_of_source
 

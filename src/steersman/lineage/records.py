@@ -47,6 +47,11 @@ def sidecar_of(path: Path) -> Path:
 
 def write_sidecar(out: str | Path, command: str, settings: Settings, *more: Input) -> None:
     """Write what a file, or a folder that is no run, was made from. It is written anew each time."""
+    write_record(out, command, (*inputs_of(settings), *more), parse_toml(to_toml(settings).encode(), command))
+
+
+def write_record(out: str | Path, command: str, inputs: Sequence[Input], settings: Mapping[str, Any]) -> None:
+    """The same for a command whose settings are its options."""
     path = Path(out).expanduser()
     content = {
         "kind": command,
@@ -54,8 +59,8 @@ def write_sidecar(out: str | Path, command: str, settings: Settings, *more: Inpu
         "steersman": version_of("steersman"),
         "commit": commit_of(Path(__file__).parents[1]),
         "output": content_at(path),
-        "inputs": [asdict(one) for one in (*inputs_of(settings), *more)],
-        "settings": parse_toml(to_toml(settings).encode(), command),
+        "inputs": [asdict(one) for one in inputs],
+        "settings": concealed(dict(settings)),
     }
     _write(sidecar_of(path), content)
 

@@ -41,6 +41,24 @@ def test_each_kind_has_its_weight_and_a_name_of_its_own_goes_first():
     ]
 
 
+def test_a_source_has_its_weight_beside_that_of_who_judged():
+    weights = JudgeWeights({"judges": 0.5}, (1.0, 0.25))
+    records = ((0, pair(1, "ann")), (1, pair(2, "ann")), (1, pair(3, "judge:m", 0.7)))
+    found = [
+        weights.weighted(group, source).pairs[0][4]
+        for source, record in records
+        for group in groups_of([record], ties="soft", left_out=Counter(), thumbs=True)
+    ]
+    # the judge's pair of the second source: 0.5 * 0.25
+    assert found == [1.0, 0.25, 0.125]
+
+
+def test_each_source_needs_a_weight():
+    words = ["model.path=m", "data.source=d", 'data.more=["e", "f"]', "run.out=o", "data.source_weights=[1, 0.5]"]
+    with pytest.raises(UsageError, match=r"data\.source_weights has 2 weights for 3 sources"):
+        load_settings(RewardSettings, None, words)
+
+
 def test_judgements_of_people_alone_need_no_sentence():
     weights, groups = weighed({}, pair(1, "ann"))
     assert groups[0].pairs[0][4] == 1.0

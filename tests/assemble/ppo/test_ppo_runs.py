@@ -352,6 +352,23 @@ def test_the_pretraining_mix_keeps_the_loss_of_ordinary_text_lower(improve, tmp_
     assert rows[-1]["pretraining"] < rows[0]["pretraining"]
 
 
+def test_the_kl_is_measured_from_a_reference_that_is_not_the_initial_policy(opened, tiny, tmp_path):
+    other = write_tiny_model(tmp_path / "other", seed=5)
+    with opened(reference=str(other)) as run:
+        start, reference = (AutoModelForCausalLM.from_pretrained(path).eval() for path in (tiny("llama"), other))
+        for one in iterate(run.parts, run.settings, run.memory).experience:
+            row = one.scored.sample.row
+            assert torch.allclose(one.scored.old_log_probs, plain_log_probs(start, row), atol=1e-4)
+            assert torch.allclose(one.scored.reference_log_probs, plain_log_probs(reference, row), atol=1e-4)
+            assert not torch.allclose(one.scored.reference_log_probs, one.scored.old_log_probs, atol=1e-3)
+
+
+def test_a_reference_with_other_tokens_is_refused(opened, tmp_path):
+    other = write_tiny_model(tmp_path / "other", vocabulary=300)
+    with pytest.raises(UsageError, match=f"reference={other} has another vocabulary than"):
+        opened(reference=str(other))
+
+
 def test_the_run_ends_at_the_kl_limit_and_says_so(improve, tmp_path):
     result = improve(iterations=20, kl={"limit": 0.02}, optimiser={"learning_rate": 2e-2})
     assert result.ending == "KL limit"

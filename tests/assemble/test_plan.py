@@ -12,7 +12,8 @@ import torch
 from typer.testing import CliRunner
 
 from steersman.assemble import plan
-from steersman.assemble.plan import SLOWER, plan_ppo, plan_supervised, shape_of_model
+from steersman.assemble.plan import SLOWER, plan_ppo, plan_supervised
+from steersman.assemble.plan_shapes import shape_of_model
 from steersman.cli.main import app
 from steersman.costs.forecast import TypicalLengths
 from steersman.costs.work import forward_operations
@@ -234,6 +235,81 @@ def test_the_command_says_what_lies_in_the_processors_memory(tmp_path):
     assert "compute.offload has no effect on a CPU" in shown
 
 
+# Llama 3.1 8B as its config.json says: 32 layers of 218,112,000 weights, and twice 525,336,576 in both embeddings.
+LLAMA_8B = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "tie_word_embeddings": False,
+}
+MATRICES, EMBEDDINGS = 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336), 2 * 128256 * 4096
+
+
+def large(folder: Path, **more: Any) -> dict[str, Any]:
+    (folder / "config.json").write_text(json.dumps(LLAMA_8B))
+    return {"path": str(folder), "lora": {"rank": 16}, **more}
+
+
+@pytest.mark.parametrize(
+    ("more", "gigabytes"),
+    [
+        ({}, 2 * (MATRICES + EMBEDDINGS) / 1e9),
+        ({"dtype": "float32"}, 4 * (MATRICES + EMBEDDINGS) / 1e9),
+        ({"dtype": "bfloat16", "quantise": "8bit"}, (MATRICES + 2 * EMBEDDINGS) / 1e9),
+        # four bits, and 0.127 bits for the scales of blocks (QLoRA, section 3)
+        ({"dtype": "bfloat16", "quantise": "4bit"}, (MATRICES * 4.127 / 8 + 2 * EMBEDDINGS) / 1e9),
+    ],
+    ids=lambda case: "-".join(case.values()) or "auto" if isinstance(case, dict) else "",
+)
+def test_frozen_weights_count_as_they_are_kept(more, gigabytes, tmp_path):
+    values = {"model": large(tmp_path, **more), "data": {"source": "x.jsonl"}, "run": {"out": "runs/x"}}
+    sft = plan_supervised(check(SftSettings, values), TypicalLengths(row=512), 24e9, memory_said=True)
+    values |= {"prompts": {"source": "p"}, "scorer": {"path": "verify:exact"}, "layout": "adapters"}
+    del values["data"]
+    ppo = plan_ppo(check(PpoSettings, values), TypicalLengths(256, 256), 80e9, memory_said=True)
+    for found in (sft, ppo):
+        assert found.chosen.memory.weights / 1e9 == pytest.approx(gigabytes, rel=1e-3)
+
+
+def test_a_plan_for_a_gpu_elsewhere_samples_as_a_gpu_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    values = {"model": large(tmp_path), "run": {"out": "runs/x"}, "prompts": {"source": "p"}, "layout": "adapters"}
+    values |= {"scorer": {"path": "verify:exact"}, "prompts_per_iteration": 512, "sampling": {"max_new_tokens": 256}}
+
+    def planned(gigabytes: float, *parts: str):
+        settings = check(PpoSettings, {**values, "compute": {"offload": list(parts), "tokens_per_micro_batch": 2048}})
+        return plan_ppo(settings, TypicalLengths(256, 256), gigabytes * 1e9, memory_said=True)
+
+    found = planned(80, "optimiser")
+    assert (found.device, found.as_dict()["device"]) == ("cuda", "cuda")
+    # the copy of the weights is in bf16, with the output layer apart from the embedding
+    assert found.chosen.memory.decoder == 2 * (MATRICES + EMBEDDINGS)
+    # 256 rows of up to 640 tokens would take 21 GB in bf16: 131,072 bytes a token
+    assert found.chosen.memory.key_value == 2 * 32 * 8 * 128 * 2 * (256 * (384 + 256) + 4096)
+    # and with less memory, fewer at once: no more than half of what the weights leave
+    assert planned(40).chosen.memory.key_value < 0.5 * (40e9 - 2 * (MATRICES + EMBEDDINGS)) + 4096 * 131072
+    # how fast that GPU is, is not known
+    assert [one.seconds for one in found.forecasts] == [None] * 4
+    assert found.chosen.parked > 0
+    with pytest.raises(UsageError, match=r"torch .* finds none"):
+        plan_ppo(check(PpoSettings, {**values, "run": {"out": "x", "device": "cuda"}}), TypicalLengths(9, 9), 1e12)
+
+
+def test_the_command_plans_for_a_gpu_where_its_memory_is_given(tmp_path):
+    folder = str(write_model(tmp_path / "model", 128, 2))
+    words = ["plan", "sft", "--model", folder, "--row", "10", "--memory", "24GB"]
+    shown = CliRunner().invoke(app, words, catch_exceptions=False).stdout
+    assert "planned for a GPU of this memory; to plan for a CPU: run.device=cpu" in shown
+    shown = CliRunner().invoke(app, [*words, "run.device=cpu"], catch_exceptions=False).stdout
+    assert "planned for a GPU" not in shown
+    assert " s  fits" in shown
+
+
 def test_layers_computed_again_keep_less(tmp_path):
     model = {"path": str(write_model(tmp_path / "model", 128, 4))}
     values = {"model": model, "data": {"source": "x.jsonl"}, "run": {"out": "runs/x", "threads": 1}}
@@ -302,5 +378,7 @@ def test_an_episode_of_several_turns_is_one_long_answer_that_is_read_again_befor
     assert episodes.chosen.memory.activations == plain.chosen.memory.activations
     # before the second turn the prompt and one turn are read again, before the third two and what was observed
     again = 64 * forward_operations(episodes.shape, [10 + 8, 10 + 8 + 4 + 8], [0, 0], logits=False)
+    assert episodes.chosen.seconds is not None
+    assert plain.chosen.seconds is not None
     assert episodes.chosen.seconds - plain.chosen.seconds == pytest.approx(again * SLOWER["collect"])
     assert episodes.chosen.memory.key_value > plain.chosen.memory.key_value, "the last turn comes after all others"

@@ -6,10 +6,12 @@ settings allow are used, which makes the forecast a bound.
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
+import torch
+
+from steersman.assemble.plan_shapes import shape_of_model, shape_of_scorer
 from steersman.assemble.stages import STAGES
+from steersman.costs.device import HALF, PREFILL, PlannedDevice
 from steersman.costs.forecast import Forecast, MemoryPlan, TypicalLengths
 from steersman.costs.memory import (
     FLOAT,
@@ -25,29 +27,23 @@ from steersman.costs.memory import (
     reading,
 )
 from steersman.costs.offload import offloaded_bytes, widest
-from steersman.costs.shape import Shape, shape_of_folder
+from steersman.costs.shape import Shape
 from steersman.costs.work import forward_operations, iteration_parts, training_operations
-from steersman.errors import ModelError
-from steersman.execution.capacity import operations_a_second
-from steersman.execution.machine import resolve_device, usual_token_budget
-from steersman.loading.language_model import base_of, model_path
-from steersman.loading.scorers import places_of
+from steersman.execution.capacity import operations_a_second, tokens_in
+from steersman.execution.machine import planned_device, usual_token_budget
 from steersman.rollout.layout import FAMILIES as FUSED_DECODERS
-from steersman.rollout.native import ROWS
-from steersman.runs.model_folder import model_folder
+from steersman.rollout.native import FREE_SHARE, KEPT_SHARE, ROWS
 from steersman.settings.dpo import DpoSettings
-from steersman.settings.parts import ComputeSettings, LoraSettings, ModelSettings, RunSettings
+from steersman.settings.parts import ComputeSettings, LoraSettings, ModelSettings
 from steersman.settings.ppo import PpoSettings
 from steersman.settings.reward import RewardSettings
-from steersman.settings.score import ScorerSettings
 from steersman.settings.sft import SftSettings
 
 Supervised = SftSettings | RewardSettings | DpoSettings
 LAYOUTS = ("adapters", "adapters-own-critic", "shared", "separate")
 # Measured time over that of the operations alone, by stage, on a CPU (docs/plan.md).
 SLOWER = {"collect": 2.5, "score": 1.5, "update": 1.4}
-# Bytes of a weight in half precision; of a quantised one, with its block's scale (QLoRA, arXiv 2305.14314, section 3).
-HALF = 2
+# Bytes of a quantised weight, with its block's scale (QLoRA, arXiv 2305.14314, section 3).
 QUANTISED = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
 # The longest row, as a multiple of the typical length.
 LONGEST = 1.5
@@ -63,14 +59,23 @@ class IterationSize:
 
 
 def plan_ppo(
-    settings: PpoSettings, lengths: TypicalLengths, there: float, *, parked: Collection[str] = ()
+    settings: PpoSettings,
+    lengths: TypicalLengths,
+    there: float,
+    *,
+    memory_said: bool = False,
+    parked: Collection[str] | None = None,
 ) -> MemoryPlan:
     """Forecasts for PPO (or RLOO) in the layout of the settings, and in the others for comparison.
 
-    `parked` are the parts that are offloaded while they are not used.
+    `there` is the memory of the device; with `memory_said` the user gave it. `parked` are the parts that are offloaded
+    while they are not used: on a GPU those of the settings, elsewhere none.
     """
+    device = planned_device(settings.run, settings.compute, there, memory_said=memory_said)
+    if parked is None:
+        parked = settings.compute.offload if device.is_gpu else ()
     shape = shape_of_model(settings.model)
-    scorer = _shape_of_scorer(settings.scorer)
+    scorer = shape_of_scorer(settings.scorer)
     prompt = lengths.prompt or min(settings.prompts.max_length, shape.context or settings.prompts.max_length)
     answer = lengths.answer or settings.sampling.max_new_tokens
     answers = settings.prompts_per_iteration * settings.samples_per_prompt
@@ -82,7 +87,7 @@ def plan_ppo(
         beginning = min(prompt, max(1, (shape.context or 2**62) - turns * answer - observed))
         prompt, answer = beginning + observed, turns * answer
     size = IterationSize(prompt, answer, answers)
-    rate = operations_a_second(shape.hidden, resolve_device(settings.run.device))
+    rate = _rate(shape, device)
     layouts = LAYOUTS if settings.advantage.estimator == "gae" else ("adapters", "shared")
     rank = (settings.model.lora or LoraSettings()).rank
     forecasts = []
@@ -97,13 +102,20 @@ def plan_ppo(
             rank=rank,
         )
         parts["collect"] += _read_again(settings, shape, beginning, said, answers)
-        seconds = sum(operations * SLOWER[stage] for stage, operations in parts.items()) / rate
-        memory, away = _memory_of_ppo(settings, layout, shape, scorer, size, parked)
+        seconds = rate and sum(operations * SLOWER[stage] for stage, operations in parts.items()) / rate
+        memory, away = _memory_of_ppo(settings, layout, shape, scorer, size, parked, device)
         forecasts.append(Forecast(f"layout={layout}", memory, seconds, chosen=layout == settings.layout, parked=away))
     what = f"{answers} answers" if turns == 1 else f"{answers} episodes of {turns} turns, together"
     before = f"prompts of {prompt}" if turns == 1 else f"prompts and observations of {prompt}"
     words = f"{what} of {answer} tokens to {before}, {settings.update.epochs} epochs"
-    return MemoryPlan("ppo", shape, words, forecasts, there)
+    return MemoryPlan("ppo", shape, words, forecasts, there, device.kind)
+
+
+def _rate(shape: Shape, device: PlannedDevice) -> float | None:
+    """Operations a second of the device; None where it is not in this machine."""
+    if device.is_gpu and not torch.cuda.is_available():
+        return None
+    return operations_a_second(shape.hidden, torch.device(device.kind))
 
 
 def _read_again(settings: PpoSettings, shape: Shape, prompt: int, answer: int, answers: int) -> float:
@@ -122,6 +134,7 @@ def _memory_of_ppo(
     scorer: Shape | None,
     size: IterationSize,
     parked: Collection[str],
+    device: PlannedDevice,
 ) -> tuple[Bytes, Number]:
     """The most memory on the device at once, and the offloaded memory of the CPU."""
     adapters, critic = layout.startswith("adapters"), settings.advantage.estimator == "gae"
@@ -132,54 +145,54 @@ def _memory_of_ppo(
     )
     movable = {"optimiser": Bytes(optimiser=models.optimiser)}
     if not adapters:
-        each = 2 if settings.compute.reference_dtype == "bfloat16" else FLOAT
+        each = HALF if settings.compute.reference_dtype == "bfloat16" else FLOAT
         movable["reference"] = Bytes(weights=each * shape.parameters)
     if layout == "separate":
         movable["critic"] = Bytes(weights=FLOAT * shape.parameters)
     if scorer is not None:
-        movable["scorer"] = Bytes(weights=_bytes_of_scorer(settings) * scorer.parameters)
-    budget = _budget(settings.compute, settings.run, shape)
+        movable["scorer"] = Bytes(weights=_bytes_of_scorer(settings, device) * scorer.parameters)
+    base = _bytes_of_base(settings.model, shape, device, adapters=adapters)
+    always = Bytes(weights=base, adapters=FLOAT * adapter, libraries=libraries("answers") + device.context)
+    again = settings.model.gradient_checkpointing
+    trained = adapter or shape.parameters
+    budget = _budget(settings.compute, shape, device, device.memory - always.total, trained, checkpointing=again)
     prompt, answer, answers = size.prompt, size.answer, size.answers
     share, length = answer / (prompt + answer), prompt + answer
     step = -(-answers // settings.update.minibatches) * length
     tokens = step / -(-step // budget)
     # Activations are kept until the backward pass; a separate critic has its own after the policy's (in one process).
-    again, device = settings.model.gradient_checkpointing, resolve_device(settings.run.device).type
     kept = activations(shape, tokens, _longest(prompt) + answer, checkpointing=again, read=share)
     # The last turn is sampled after all turns before it.
     earlier = answer - answer // (settings.environment.max_turns if settings.environment is not None else 1)
-    answering = _memory_of_answering(settings, shape, prompt + earlier, min(answers, ROWS["cpu"]))
+    room = device.memory - always.total
+    quantised = adapters and settings.model.quantise is not None
+    answering = _memory_of_answering(settings, shape, prompt + earlier, answers, device, room, quantised=quantised)
+    stays = STAYS
+    if device.is_gpu:
+        stays = float(answering.key_value + answering.decoder <= KEPT_SHARE * device.memory)
     learns = Bytes(
-        activations=kept + at_work(shape, tokens),
-        logits=logits(shape, tokens * share, device=device, learns=not adapters),
+        activations=kept + at_work(shape, tokens) + (0 if adapters else device.casts(shape.matrices)),
+        logits=logits(shape, tokens * share, device=device.kind, learns=not adapters),
         gradients=models.gradients,
-        key_value=STAYS * answering.key_value,
-        decoder=STAYS * answering.decoder,
+        key_value=stays * answering.key_value,
+        decoder=stays * answering.decoder,
     )
     read = min(budget, answers * length)
-    reads = Bytes(activations=reading(shape, read), logits=logits(shape, read * share, device=device))
+    reads = Bytes(activations=reading(shape, read), logits=logits(shape, read * share, device=device.kind))
     judges = Bytes() if scorer is None else Bytes(activations=reading(scorer, read))
-    always = Bytes(
-        weights=_bytes_of_base(settings, shape, adapters=adapters),
-        adapters=FLOAT * adapter,
-        libraries=libraries("answers"),
-    )
     stages = {"update": learns, "read": reads, "collect": answering, "judge": judges}
     return always + widest(stages, movable, parked), offloaded_bytes(movable, parked)
 
 
-def _bytes_of_scorer(settings: PpoSettings) -> int:
+def _bytes_of_scorer(settings: PpoSettings, device: PlannedDevice) -> int:
     """Bytes of each of a reward model's weights: bf16 on a GPU (`loading.scorers`)."""
-    on_gpu = resolve_device(settings.run.device).type == "cuda"
     dtype = settings.scorer.dtype
-    return HALF if dtype in ("bfloat16", "float16") or (dtype == "auto" and on_gpu) else FLOAT
+    return HALF if dtype in ("bfloat16", "float16") or (dtype == "auto" and device.is_gpu) else FLOAT
 
 
-def _bytes_of_base(settings: PpoSettings | Supervised, shape: Shape, *, adapters: bool) -> Number:
+def _bytes_of_base(model: ModelSettings, shape: Shape, device: PlannedDevice, *, adapters: bool) -> Number:
     """The weights of the policy, or of the frozen base beneath adapters, which may be bf16 or quantised."""
-    model = settings.model
-    on_gpu = resolve_device(settings.run.device).type == "cuda"
-    half = model.dtype in ("bfloat16", "float16") or (model.dtype == "auto" and adapters and on_gpu)
+    half = model.dtype in ("bfloat16", "float16") or (model.dtype == "auto" and adapters and device.is_gpu)
     each = HALF if half else FLOAT
     if model.quantise is None or not adapters:
         return each * shape.parameters
@@ -187,37 +200,57 @@ def _bytes_of_base(settings: PpoSettings | Supervised, shape: Shape, *, adapters
     return QUANTISED[model.quantise] * shape.matrices + each * (shape.parameters - shape.matrices)
 
 
-def _memory_of_answering(settings: PpoSettings, shape: Shape, prompt: int, slots: int) -> Bytes:
-    longest = _longest(prompt)
-    remembered = slots * (2 * longest + settings.sampling.max_new_tokens)
+def _memory_of_answering(
+    settings: PpoSettings,
+    shape: Shape,
+    prompt: int,
+    answers: int,
+    device: PlannedDevice,
+    room: Number,
+    *,
+    quantised: bool,
+) -> Bytes:
+    """`room` is what the weights leave free: on a GPU the KV cache takes at most a share of it, and samples wait."""
+    longest, new = _longest(prompt), settings.sampling.max_new_tokens
+    slots = min(answers, ROWS[device.kind])
+    if device.is_gpu:
+        a_slot = keys_and_values(shape, 1, longest + new, each=device.sampled)
+        slots = max(1, min(slots, int(FREE_SHARE * room / a_slot)))
+        prefilled = min(slots * longest, max(PREFILL, longest))
+    else:
+        prefilled = slots * longest
+    copies = shape.family in FUSED_DECODERS and not quantised
     return Bytes(
-        key_value=keys_and_values(shape, 1, remembered),
-        decoder=FLOAT * (shape.matrices + shape.embedding) if shape.family in FUSED_DECODERS else 0.0,
+        key_value=keys_and_values(shape, 1, slots * (longest + new) + prefilled, each=device.sampled),
+        decoder=device.decoder(shape) if copies else 0.0,
         logits=3.0 * FLOAT * slots * shape.vocabulary,
-        activations=reading(shape, min(4096, slots * longest)),
+        activations=reading(shape, min(PREFILL, slots * longest)),
     )
 
 
-def plan_supervised(settings: Supervised, lengths: TypicalLengths, there: float) -> MemoryPlan:
+def plan_supervised(
+    settings: Supervised, lengths: TypicalLengths, there: float, *, memory_said: bool = False
+) -> MemoryPlan:
     """Forecasts for methods that train on rows: as in the settings, and with adapters or checkpointing."""
+    device = planned_device(settings.run, settings.train, there, memory_said=memory_said)
     shape = shape_of_model(settings.model)
     row = lengths.row or min(settings.data.max_length, shape.context or settings.data.max_length)
     pairs = isinstance(settings, RewardSettings | DpoSettings)
     rows = settings.train.batch_size * (2 if pairs else 1)
-    rate = operations_a_second(shape.hidden, resolve_device(settings.run.device))
+    rate = _rate(shape, device)
     rank = settings.model.lora.rank if settings.model.lora else None
     forecasts: list[Forecast] = []
     for name, used, again in _variants(rank, settings.model.gradient_checkpointing):
-        memory = _memory_of_rows(settings, shape, rows, row, rank=used, checkpointing=again)
+        memory = _memory_of_rows(settings, shape, rows, row, device, rank=used, checkpointing=again)
         read = 1 if isinstance(settings, RewardSettings) else row
         needed = training_operations(
             shape, [row] * rows, [read] * rows, logits=not isinstance(settings, RewardSettings), rank=used
         )
-        seconds = needed * SLOWER["update"] * (4 / 3 if again else 1.0) / rate
+        seconds = rate and needed * SLOWER["update"] * (4 / 3 if again else 1.0) / rate
         chosen = (used, again) == (rank, settings.model.gradient_checkpointing)
         forecasts.append(Forecast(name, memory, seconds, chosen))
     method = next(stage.command for stage in STAGES.values() if stage.schema is type(settings))
-    return MemoryPlan(method, shape, f"{rows} rows of {row} tokens a step", forecasts, there)
+    return MemoryPlan(method, shape, f"{rows} rows of {row} tokens a step", forecasts, there, device.kind)
 
 
 def _variants(rank: int | None, checkpointing: bool) -> list[tuple[str, int | None, bool]]:
@@ -236,71 +269,56 @@ def _variants(rank: int | None, checkpointing: bool) -> list[tuple[str, int | No
 
 
 def _memory_of_rows(
-    settings: Supervised, shape: Shape, rows: int, row: int, *, rank: int | None, checkpointing: bool
+    settings: Supervised,
+    shape: Shape,
+    rows: int,
+    row: int,
+    device: PlannedDevice,
+    *,
+    rank: int | None,
+    checkpointing: bool,
 ) -> Bytes:
     adapter = 0 if rank is None else rank * shape.lora_parameters
     headless = isinstance(settings, RewardSettings)
     weights = shape.parameters - (0 if shape.tied or not headless else shape.embedding)
     models = learning(adapter or weights)
-    tokens = rows * row / -(-rows * row // _budget(settings.train, settings.run, shape))
-    read, device = 1 / row if headless else 1.0, resolve_device(settings.run.device).type
-    kept = activations(shape, tokens, _longest(row), checkpointing=checkpointing, read=read)
-    return models + Bytes(
-        weights=_bytes_of_base(settings, replace(shape, parameters=weights), adapters=rank is not None),
+    base = _bytes_of_base(settings.model, replace(shape, parameters=weights), device, adapters=rank is not None)
+    always = Bytes(
+        weights=base,
         adapters=FLOAT * adapter,
-        activations=kept + at_work(shape, tokens),
-        logits=0.0 if headless else logits(shape, tokens, device=device, learns=rank is None),
-        libraries=libraries("judged" if headless else "rows"),
+        libraries=libraries("judged" if headless else "rows") + device.context,
     )
-
-
-def shape_of_model(settings: ModelSettings) -> Shape:
-    """The model's shape from its folder, a run's folder, or a hub id (only its config is downloaded)."""
-    with TemporaryDirectory() as scratch:
-        path = model_path(settings.path, Path(scratch))
-        base = model_path(base_of(path), Path(scratch) / "base")
-        if Path(base).expanduser().is_dir():
-            return replace(shape_of_folder(base), name=settings.path)
-        return replace(_shape_from_hub(base, settings.revision), name=settings.path)
-
-
-def _shape_from_hub(name: str, revision: str | None) -> Shape:
-    from transformers.utils import cached_file
-
-    try:
-        config = cached_file(name, "config.json", revision=revision)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"there is no folder {name!r}, and no config.json of that name on the hub or in its cache "
-            f"({str(error).splitlines()[0]}); expected a model folder, a run's folder or a hub id. Check the name"
-        ) from error
-    assert config is not None
-    return shape_of_folder(Path(config).parent)
-
-
-def _shape_of_scorer(settings: ScorerSettings) -> Shape | None:
-    """The shape of a scorer that is a model in a folder; None for functions, services and rules.
-
-    An ensemble has the largest shape, with the parameters of all its models.
-    """
-    paths = [settings.path] if settings.path is not None else [part.path for part in settings.sum.values()]
-    folders = [Path(place).expanduser() for path in paths if path is not None for place in places_of(path)]
-    shapes: list[Shape] = []
-    for folder in folders:
-        found = model_folder(folder)
-        if (found / "adapter_config.json").exists():
-            found = Path(base_of(str(found))).expanduser()
-        if (found / "config.json").exists():
-            shapes.append(shape_of_folder(found))
-    if not shapes:
-        return None
-    return replace(max(shapes, key=lambda one: one.parameters), parameters=sum(one.parameters for one in shapes))
+    free = device.memory - always.total
+    budget = _budget(settings.train, shape, device, free, adapter or weights, checkpointing=checkpointing)
+    tokens = rows * row / -(-rows * row // budget)
+    read = 1 / row if headless else 1.0
+    kept = activations(shape, tokens, _longest(row), checkpointing=checkpointing, read=read)
+    casts = device.casts(shape.matrices) if rank is None else 0
+    return (
+        always
+        + models
+        + Bytes(
+            activations=kept + at_work(shape, tokens) + casts,
+            logits=0.0 if headless else logits(shape, tokens, device=device.kind, learns=rank is None),
+        )
+    )
 
 
 def _longest(typical: int) -> int:
     return round(typical * LONGEST)
 
 
-def _budget(compute: ComputeSettings, run: RunSettings, shape: Shape) -> int:
-    device = resolve_device(run.device).type
-    return compute.tokens_per_micro_batch or usual_token_budget(device, shape.hidden)
+def _budget(
+    compute: ComputeSettings,
+    shape: Shape,
+    device: PlannedDevice,
+    free: Number,
+    trained: int,
+    *,
+    checkpointing: bool,
+) -> int:
+    """Tokens of a micro-batch: on a GPU as many as fit what the weights leave free, where the settings name none."""
+    usual = usual_token_budget(device.kind, shape.hidden)
+    if device.is_gpu:
+        usual = max(usual, tokens_in(float(free), shape, trained, checkpointing=checkpointing))
+    return compute.tokens_per_micro_batch or usual

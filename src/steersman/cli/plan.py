@@ -42,17 +42,18 @@ def plan(
     from steersman.assemble.plan import plan_ppo, plan_supervised
     from steersman.costs.forecast import TypicalLengths
     from steersman.execution.capacity import memory_there
-    from steersman.execution.machine import leaves_the_device
 
     lengths, there = TypicalLengths(prompt, answer, row), memory_there(memory)
     if isinstance(settings, PpoSettings):
-        parked = leaves_the_device(settings, memory_said=memory is not None)
-        found = plan_ppo(settings, lengths, there, parked=parked)
+        found = plan_ppo(settings, lengths, there, memory_said=memory is not None)
     elif isinstance(settings, SftSettings | RewardSettings | DpoSettings):
-        found = plan_supervised(settings, lengths, there)
+        found = plan_supervised(settings, lengths, there, memory_said=memory is not None)
     else:
         raise AssertionError(method)
-    lines = [f"{found.method} of {found.shape.name}: {found.shape.parameters:,} parameters; {found.words}", ""]
+    lines = [f"{found.method} of {found.shape.name}: {found.shape.parameters:,} parameters; {found.words}"]
+    if found.device == "cuda" and memory is not None:
+        lines.append("planned for a GPU of this memory; to plan for a CPU: run.device=cpu")
+    lines.append("")
     lines += [
         f"  {role.replace('_', ' '):<12} {_gb(size)}" for role, size in found.chosen.memory.rows().items() if size
     ]
@@ -65,7 +66,8 @@ def plan(
     for one in found.forecasts:
         mark = "→" if one.chosen else " "
         fits = "fits" if one.fits(there) else "does not fit"
-        lines.append(f"{mark} {one.name:<52} {_gb(one.memory.total)}  {one.seconds:8.2f} s  {fits}")
+        seconds = "" if one.seconds is None else f"  {one.seconds:8.2f} s"
+        lines.append(f"{mark} {one.name:<52} {_gb(one.memory.total)}{seconds}  {fits}")
     lines += ["", f"available memory: {_gb(there)}"]
     say(found.as_dict(), as_json=json, lines=lines)
 

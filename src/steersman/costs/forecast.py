@@ -18,11 +18,12 @@ class TypicalLengths:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`memory` excludes the imported libraries. `seconds` are those of an iteration (PPO) or a step."""
+    """`memory` excludes the imported libraries. `seconds` are those of an iteration (PPO) or a step; None for a GPU
+    that is not in this machine."""
 
     name: str
     memory: Bytes
-    seconds: float
+    seconds: float | None
     chosen: bool
     parked: Number = 0
     """Bytes offloaded to CPU memory (`compute.offload`)."""
@@ -38,6 +39,7 @@ class MemoryPlan:
     words: str
     forecasts: Sequence[Forecast]
     there: float
+    device: str
 
     @property
     def chosen(self) -> Forecast:
@@ -49,6 +51,7 @@ class MemoryPlan:
             "model": self.shape.name,
             "parameters": self.shape.parameters,
             "work": self.words,
+            "device": self.device,
             "memory there": self.there,
             "forecasts": [
                 {

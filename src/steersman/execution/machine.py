@@ -1,32 +1,34 @@
 """Where a run computes: device, threads, precision, micro-batch size and kernels, from the settings and the machine."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
+from steersman.costs.device import Kind, PlannedDevice
 from steersman.errors import UsageError
-from steersman.models.offloaded import has_its_own_memory
 from steersman.parallel.world import World
 from steersman.runs.caches import cache_folder
 from steersman.runs.stamp import read_stamp
 from steersman.settings.parts import ComputeSettings, RunSettings
-from steersman.settings.ppo import PpoSettings
 from steersman.train.allocator import keep_freed_memory
 from steersman.train.kernels import Kernels, choose_kernels, using
 from steersman.train.precision import Precision, resolve_precision
 
 
-def leaves_the_device(settings: PpoSettings, *, memory_said: bool) -> Sequence[str]:
-    """The parts of `compute.offload` that count in a plan. On a CPU nothing is offloaded.
-
-    With a given memory and no given device, the plan is for a GPU elsewhere.
-    """
-    elsewhere = settings.run.device == "auto" and memory_said
-    counts = elsewhere or has_its_own_memory(resolve_device(settings.run.device))
-    return settings.compute.offload if counts else []
+def planned_device(run: RunSettings, compute: ComputeSettings, memory: float, *, memory_said: bool) -> PlannedDevice:
+    """The device that a plan is for. With a given memory it may be a GPU that is not in this machine: where the
+    settings name one, or no device at all."""
+    if not memory_said:
+        kind = resolve_device(run.device).type
+    else:
+        kind = "cuda" if run.device == "auto" else _named(run.device).type
+    here = kind != "cuda" or torch.cuda.is_available()
+    bf16 = resolve_precision(compute.precision, torch.device(kind)) == "bf16" if here else compute.precision != "fp32"
+    return PlannedDevice(cast(Kind, kind), memory, bf16)
 
 
 # Tokens of a micro-batch, by device. On a CPU small ones stay in the cache and are faster than large ones. Below a
@@ -91,13 +93,7 @@ def resolve_device(wish: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(wish)
-    except RuntimeError:
-        device = None
-    # torch knows others (meta, xla, hpu), which nothing here was ever run on
-    if device is None or device.type not in ("cpu", "cuda", "mps") or (device.type != "cuda" and device.index):
-        raise UsageError(f"unknown device {wish!r}; expected auto, cpu, cuda, cuda:<number> or mps")
+    device = _named(wish)
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(device.type, True):
         raise UsageError(
@@ -105,6 +101,18 @@ def resolve_device(wish: str) -> torch.device:
         )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"the device {wish!r} was asked for, but there are only {torch.cuda.device_count()} GPUs")
+    return device
+
+
+def _named(wish: str) -> torch.device:
+    """The device of that name, which need not be in this machine."""
+    try:
+        device = torch.device(wish)
+    except RuntimeError:
+        device = None
+    # torch knows others (meta, xla, hpu), which nothing here was ever run on
+    if device is None or device.type not in ("cpu", "cuda", "mps") or (device.type != "cuda" and device.index):
+        raise UsageError(f"unknown device {wish!r}; expected auto, cpu, cuda, cuda:<number> or mps")
     return device
 
 

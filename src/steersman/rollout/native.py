@@ -29,10 +29,10 @@ from steersman.rollout.request import Ending, GenerationRequest, Ticket
 ROWS = {"cpu": 64, "mps": 128, "cuda": 256}
 # The largest size of keys and values: in bytes on a CPU, as a share of the free memory on a GPU.
 _MEMORY_BYTES = 2**30
-_FREE_SHARE = 0.5
+FREE_SHARE = 0.5
 # The copy of the weights and the KV cache stay on the GPU between calls if they take no more than this share of its
 # memory: captured CUDA graphs refer to their addresses.
-_KEPT_SHARE = 0.1
+KEPT_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class NativeEngine:
         more."""
         if isinstance(self._decoder, GraphedDecoder):
             whole = torch.cuda.get_device_properties(self.backbone.device).total_memory
-            if self._decoder.bytes <= _KEPT_SHARE * whole:
+            if self._decoder.bytes <= KEPT_SHARE * whole:
                 return
         self._decoder = None
 
@@ -272,5 +272,5 @@ def default_token_budget(backbone: Backbone, held: int = 0) -> int:
     size = 2 * text.num_hidden_layers * heads * width * backbone.dtype.itemsize
     room = _MEMORY_BYTES
     if backbone.device.type == "cuda":
-        room = int((torch.cuda.mem_get_info(backbone.device)[0] + held) * _FREE_SHARE)
+        room = int((torch.cuda.mem_get_info(backbone.device)[0] + held) * FREE_SHARE)
     return max(1, room // size)

@@ -15,7 +15,7 @@ from torch import nn
 
 import steersman
 from steersman.errors import UsageError
-from steersman.execution.machine import leaves_the_device
+from steersman.execution.machine import planned_device
 from steersman.methods.ppo import offload
 from steersman.methods.ppo.loop import iterate
 from steersman.methods.ppo.offload import Offload
@@ -289,9 +289,11 @@ def test_a_plan_counts_it_where_something_can_leave():
     def wished(device: str, *, memory_said: bool) -> list[str]:
         words = ["model.path=m", "prompts.source=p", "scorer.path=s", "run.out=o", "compute.offload=reference"]
         settings = load_settings(PpoSettings, None, [*words, f"run.device={device}"])
-        return list(leaves_the_device(settings, memory_said=memory_said))
+        found = planned_device(settings.run, settings.compute, 24e9, memory_said=memory_said)
+        return list(settings.compute.offload) if found.is_gpu else []
 
     assert wished("auto", memory_said=True) == ["reference"]
+    assert wished("cuda", memory_said=True) == ["reference"]
     assert wished("cpu", memory_said=True) == []
     if not torch.cuda.is_available():
         assert wished("auto", memory_said=False) == []

@@ -81,6 +81,8 @@ def run_choose(
         if not pairs:
             raise DataError("there are no pairs to choose from; expected prompts with two different answers or more")
         fresh = _unknown(found, pairs, choosing)
+        if not fresh:
+            return Chosen(project, len(pairs), len(pairs), 0, 0, 0, 0.0, 0.0)
         probability = np.zeros((0, len(fresh)))
         if choosing.by != "random":
             probability = probabilities(_margins(fresh, scorers, quiet))

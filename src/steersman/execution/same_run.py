@@ -24,12 +24,13 @@ from steersman.settings.toml import read_toml
 LENGTH = {"iterations", "train.steps", "train.epochs"}
 # What a run leaves before it has learned anything.
 _BEGINNINGS = {
-    *(".lock", "recipe.toml", "stamp.json", "lineage.json", "journal.jsonl", "ending.json", "quarantine.jsonl"),
-    *("samples", "checkpoints", "tokens", "scorer", "held-out-scorer", "tensorboard", "profile"),
+    *(".lock", "recipe.toml", "stamp.json", "lineage.json", "planned.json", "journal.jsonl", "ending.json"),
+    *("quarantine.jsonl", "samples", "checkpoints", "tokens", "scorer", "held-out-scorer", "tensorboard", "profile"),
 }
 _OF_THE_OLD_RUN = (
     "stamp.json",
     "lineage.json",
+    "planned.json",
     "journal.jsonl",
     "quarantine.jsonl",
     "tokens",
@@ -119,8 +120,8 @@ def learned_nothing(folder: RunFolder) -> bool:
     for entry in folder.path.iterdir():
         if entry.name not in _BEGINNINGS and not entry.name.startswith(TEMPORARY):
             return False
-    kept = [folder.checkpoints, folder.samples]
-    if any(path.is_dir() and any(path.iterdir()) for path in kept):
+    later = [path for path in folder.samples.glob("*") if path != folder.held_out_path(0)]
+    if later or any(folder.checkpoints.glob("*")):
         return False
     return all(row["step"] == 0 for row in read_rows(folder.journal_path)[0])
 
@@ -128,6 +129,7 @@ def learned_nothing(folder: RunFolder) -> bool:
 def discard(folder: RunFolder) -> None:
     """Delete what a run that learned nothing has left. Replies of services, which may have been paid for, stay."""
     paths = [folder.path / name for name in _OF_THE_OLD_RUN]
+    paths.append(folder.held_out_path(0))
     paths += [path for path in folder.path.glob("*scorer/*") if not path.match("replies*")]
     for path in paths:
         if path.is_dir() and not path.is_symlink():

@@ -17,7 +17,7 @@ class GateSettings(Settings):
     """Refuse if two annotators agree in a smaller share than this of the pairs that both judged."""
     least_judgements: int = Field(default=1, ge=1)
     """Refuse if fewer judgements are left."""
-    confidence: float = Field(default=0.95, gt=0, lt=1)
+    confidence: float = Field(default=0.96, gt=0, lt=1)
     """Of the intervals. At 0.95, one in twenty files of annotators who are all alike has one with a fault."""
     out: str
     """The file to write: .jsonl or .jsonl.gz."""

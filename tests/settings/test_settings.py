@@ -15,7 +15,16 @@ import steersman.settings
 from steersman.assemble.round_stages import find_stage
 from steersman.errors import UsageError
 from steersman.rounds.recipe import read_graph
-from steersman.settings.base import Settings, all_keys, json_schema, load_settings, put, shipped_recipes, to_toml
+from steersman.settings.base import (
+    Settings,
+    all_keys,
+    json_schema,
+    load_settings,
+    put,
+    read_recipe,
+    shipped_recipes,
+    to_toml,
+)
 from steersman.settings.best_of_n import BestOfNSettings
 from steersman.settings.classifier import ClassifierSettings
 from steersman.settings.dpo import DpoSettings, OnlineDpoSettings
@@ -162,8 +171,8 @@ def test_every_setting_has_its_place_in_the_schema_for_editors():
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_every_shipped_recipe_loads(name: str):
-    if name.startswith(("constitution", "rounds")):
-        assert read_graph(name, [], find_stage).out == Path("runs") / name
+    if "stages" in read_recipe(name):
+        assert read_graph(name, [], find_stage).out.parent == Path("runs")
         return
     command = name.split("-")[0]
     assert load_settings(SCHEMAS[command], name, []).run.out

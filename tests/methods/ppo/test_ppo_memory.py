@@ -45,12 +45,16 @@ def test_an_evaluation_that_lost_a_number_is_not_judged():
 def test_the_best_evaluation_is_judged_again_by_the_objective_of_now(monkeypatch):
     """The best was worth 3 when it was found and is worth 1 by now, so that 2 is better."""
     old, new = Mock(spec=HeldOut), Mock(spec=HeldOut)
+    monkeypatch.setattr(evaluation, "answer_held_out", lambda *_: [])
     monkeypatch.setattr(evaluation, "measure", lambda *_: ({"objective": 2.0}, new))
     monkeypatch.setattr(evaluation, "objective", lambda found, *_: {id(old): 1.0}[id(found)])
     rows: list[dict[str, Any]] = []
-    parts = Mock(spec=Parts, held_out=[1], keeper=SimpleNamespace(journal=rows.append))
+    kept: list[int] = []
+    keeper = SimpleNamespace(journal=rows.append, held_out_answers=lambda step, _: kept.append(step))
+    parts = Mock(spec=Parts, held_out=[1], keeper=keeper)
     settings = Mock(spec=PpoSettings, keep="last", value_warmup=0)
     memory = Memory(0.05, iteration=8, best_value=3.0, best_iteration=4, best_held_out=old)
     evaluation.evaluate(parts, settings, memory)
     assert (memory.best_value, memory.best_iteration, memory.best_held_out) == (2.0, 8, new)
     assert rows == [{"step": 8, "held-out objective": 2.0, "best held-out objective": 2.0}]
+    assert kept == [8]

@@ -146,7 +146,7 @@ def watched(out: Path) -> list[dict]:
 def drawn(out: Path) -> list[list[list[int]]]:
     return [
         [json.loads(line)["ids"] for line in file.read_text().splitlines()]
-        for file in sorted((out / "samples").iterdir())
+        for file in sorted((out / "samples").glob("iteration-*"))
     ]
 
 

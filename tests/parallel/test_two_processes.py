@@ -20,6 +20,11 @@ def run(processes: int, model: Path, out: Path) -> dict:
     return json.loads((out / "numbers.json").read_text())
 
 
+def normed(gradients: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    norm = torch.cat([gradient.flatten() for gradient in gradients.values()]).norm()
+    return {name: gradient / norm for name, gradient in gradients.items()}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_two_processes_give_the_losses_gradients_and_weights_of_one(family: str, tmp_path):
@@ -36,6 +41,9 @@ def test_two_processes_give_the_losses_gradients_and_weights_of_one(family: str,
             load_file(tmp_path / "one" / f"{file}.safetensors"),
         )
         assert set(ours) == set(theirs)
+        if file == "gradients":
+            # One process clips within its optimiser, two clip their gradients: the same step, by another factor.
+            ours, theirs = normed(ours), normed(theirs)
         for name, tensor in theirs.items():
             assert torch.allclose(ours[name], tensor, rtol=1e-4, atol=tolerance), f"{file}: {name}"
     generators = load_file(tmp_path / "two" / "generators.safetensors")

@@ -95,7 +95,7 @@ def test_the_command_runs_its_recipe_and_saves_a_plain_model_and_no_critic(tmp_p
     assert all(torch.isfinite(p).all() for p in model.parameters())
     rows = [row for row in read_rows(out / "journal.jsonl")[0] if "score" in row]
     assert [row["answers so far"] for row in rows] == [8, 16]
-    sample = json.loads(next((out / "samples").glob("*.jsonl")).read_text().splitlines()[0])
+    sample = json.loads(next((out / "samples").glob("iteration-*.jsonl")).read_text().splitlines()[0])
     assert "values" not in sample
     assert len(sample["advantages"]) == len(sample["ids"])
     assert call(words) == 0
@@ -157,7 +157,7 @@ def test_the_number_game_of_the_docs_from_the_command_line(command, tiny, tmp_pa
         assert row["answer length"] <= 18
         assert row["ratio from 1, first minibatch"] < 1e-4
         assert row["engine mismatch"] < 1e-4
-    sample = json.loads(next((out / "samples").glob("*.jsonl")).read_text().splitlines()[0])
+    sample = json.loads(next((out / "samples").glob("iteration-*.jsonl")).read_text().splitlines()[0])
     assert "[observation]" in sample["answer"]
     assert len(sample["ids"]) == len(sample["offsets"]) == len(sample["log_probs"])
 

@@ -155,7 +155,9 @@ def _memory_of_ppo(
     always = Bytes(weights=base, adapters=FLOAT * adapter, libraries=libraries("answers") + device.context)
     again = settings.model.gradient_checkpointing
     trained = adapter or shape.parameters
-    budget = _budget(settings.compute, shape, device, device.memory - always.total, trained, checkpointing=again)
+    staying = sum((size for name, size in movable.items() if name not in parked), start=always)
+    room = device.memory - staying.total
+    budget = _budget(settings.compute, shape, device, room + staying.optimiser, trained, checkpointing=again)
     prompt, answer, answers = size.prompt, size.answer, size.answers
     share, length = answer / (prompt + answer), prompt + answer
     step = -(-answers // settings.update.minibatches) * length
@@ -164,7 +166,6 @@ def _memory_of_ppo(
     kept = activations(shape, tokens, _longest(prompt) + answer, checkpointing=again, read=share)
     # The last turn is sampled after all turns before it.
     earlier = answer - answer // (settings.environment.max_turns if settings.environment is not None else 1)
-    room = device.memory - always.total
     quantised = adapters and settings.model.quantise is not None
     answering = _memory_of_answering(settings, shape, prompt + earlier, answers, device, room, quantised=quantised)
     stays = STAYS

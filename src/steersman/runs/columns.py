@@ -9,14 +9,15 @@ from collections import deque
 from collections.abc import Mapping, MutableSequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median_high
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from statistics import median, median_high
+from typing import TYPE_CHECKING, Any
 
 from steersman.runs.journal import MARKS, RESERVED, continues, read_rows
 from steersman.runs.working_time import RESUMED, TOGETHER
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 AT_ONCE = 1 << 22
 """Bytes of a journal that are read and parsed at a time."""
@@ -151,8 +152,10 @@ class JournalColumns:
                 weight = size
         return points
 
-    def drawn(self, name: str) -> NDArray[np.float64]:
+    def drawn(self, name: str) -> "NDArray[np.float64]":
         """A metric as it is drawn (`curve`), as a table of steps and values."""
+        import numpy as np
+
         column = self.metrics.get(name)
         if column is None:
             return np.empty((0, 2))
@@ -162,9 +165,8 @@ class JournalColumns:
         return np.stack([np.array(self.steps, dtype=np.float64)[rows], np.array(column.values)], axis=1)
 
     def _has_small_batches(self) -> bool:
-        sizes = np.array(self._batches())
-        known = sizes[sizes > 0]
-        return bool(len(known)) and bool(known.min() < np.median(known) / 2)
+        known = [size for size in self._batches() if size > 0]
+        return bool(known) and min(known) < median(known) / 2
 
     @property
     def in_the_loop(self) -> bool:

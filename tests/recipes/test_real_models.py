@@ -104,7 +104,9 @@ def test_a_recipe_says_how_it_is_started(method, hardware):
     start = "torchrun --nproc-per-node 8 -m steersman" if hardware == "8x80gb" else "steersman"
     assert lines[1].startswith(f"#     {start} {method} {method}-{hardware} ")
     schema = next(stage.schema for stage in STAGES.values() if stage.command == method)
-    settings = load_settings(schema, f"{method}-{hardware}", lines[1].partition(f"{method}-{hardware} ")[2].split())
+    settings: Any = load_settings(
+        schema, f"{method}-{hardware}", lines[1].partition(f"{method}-{hardware} ")[2].split()
+    )
     assert settings.model.lora is not None
     # offloading is for one process
     assert method != "ppo" or bool(settings.compute.offload) == (hardware != "8x80gb")

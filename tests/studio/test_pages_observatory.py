@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from observed_runs import long_journal, ppo_run, rounds_folder, sft_run
 from page_checks import FOCUSABLE, FOCUSED, guarded, serious
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from studio_browser import Served, join
 from xss_strings import strings
 
@@ -116,23 +116,21 @@ def test_what_is_new_comes_by_itself(browser, observed, folder):
         page.wait_for_timeout(500)
     with lock_run(live.path):
         opened(page, observed, addresses(observed)["live"])
-        page.wait_for_function("document.getElementById('live').textContent === 'live'")
+        expect(page.locator("#live")).to_have_text("live", timeout=30_000)
         reading = page.locator('[data-key="score"] .reading-of')
         assert "iteration 20" in reading.inner_text()
         with Journal(live.journal_path) as journal:
             journal.write({"step": 21, "score": 0.875, "KL to reference": 2.0})
             journal.write({"step": 21, "notice": "the KL is <b>large</b>"})
-        page.wait_for_function("document.querySelector('[data-key=score] .reading-of').textContent.includes('0.875')")
+        expect(reading).to_contain_text("0.875", timeout=30_000)
         assert "iteration 21" in reading.inner_text()
         assert page.locator("#notices li").first.inner_text().endswith("the KL is <b>large</b>")
         assert page.locator("header [data-stands=step]").inner_text() == "21 of 40"
         sample = json.loads(live.samples_path(20).read_text().splitlines()[0])
         live.samples_path(21).write_text(json.dumps({**sample, "answer": "Quite another answer."}) + "\n")
-        page.wait_for_function(
-            "document.getElementById('latest-answers').textContent.includes('Quite another answer.')"
-        )
-        page.wait_for_function("document.querySelectorAll('[data-scope] .token').length > 0")
-    page.wait_for_function("document.querySelector('header [data-stands=state]').textContent !== 'running'")
+        expect(page.locator("#latest-answers")).to_contain_text("Quite another answer.", timeout=30_000)
+        page.locator("[data-scope] .token").first.wait_for(state="attached")
+    expect(page.locator("header [data-stands=state]")).not_to_have_text("running", timeout=30_000)
     page.context.close()
 
 

@@ -69,7 +69,9 @@ def settings_page(name: str) -> str:
         groups.setdefault(one.name.rpartition(".")[0], []).append(one)
     for group, members in groups.items():
         if members:
-            lines += ["", f"## {group or 'General'}", "", "| setting | meaning |", "|---|---|"]
+            # <name> would be read as a tag that is never closed
+            heading = group.replace("<", "&lt;") or "General"
+            lines += ["", f"## {heading}", "", "| setting | meaning |", "|---|---|"]
             lines += [f"| `{one.name}` | {_meaning(one)} |" for one in members]
     return "\n".join([*lines, ""])
 

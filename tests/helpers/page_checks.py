@@ -23,9 +23,9 @@ FOCUSABLE = """() => [...document.querySelectorAll('a[href], button, input, sele
 FOCUSED = """() => {
   const node = document.activeElement;
   if (!node || node === document.body) return null;
-  const seen = node.type === 'radio' ? node.closest('.choice') ?? node.nextElementSibling : node;
-  const style = getComputedStyle(seen);
-  return { probe: node.dataset.probe ?? '', shown: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0,
+  const seen = node.type === 'radio' ? [node, node.closest('.choice'), node.nextElementSibling] : [node];
+  const outlined = style => style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0;
+  return { probe: node.dataset.probe ?? '', shown: seen.some(one => one && outlined(getComputedStyle(one))),
            name: node.outerHTML.slice(0, 120) };
 }"""
 

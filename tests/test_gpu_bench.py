@@ -55,7 +55,7 @@ def test_what_does_not_fit_the_time_is_left_out_and_said(tmp_path):
     assert all("left out" in row for row in rows)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_every_step_runs_tiny_on_a_processor(tmp_path):
     words = [

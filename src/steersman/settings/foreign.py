@@ -1,8 +1,8 @@
 """Names of settings in TRL, OpenRLHF and verl, with ours: for "did you mean" and `--help-settings`.
 
-Checked against TRL 1.16 (and its last PPOConfig), OpenRLHF 0.11 and verl 0.9. A name that several of ours come near to
-has them in order: the first that a command has is the answer. verl's names lead by their last part, or in full where
-that is not enough.
+The names are those of TRL's trainers (and its last PPOConfig), OpenRLHF's arguments and verl's configuration files of
+late 2026; other versions may have others. A name that several of ours come near to has them in order: the first that a
+command has is the answer. verl's names lead by their last part, or in full where that is not enough.
 """
 
 from collections.abc import Mapping, Sequence

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from steersman.errors import UsageError
+from steersman.settings.file_text import MEND, decode, read_bytes
 
 _LARGEST = 100_000
 """Values of a recipe with all aliases written out: a few lines of aliases can stand for billions."""
@@ -29,22 +30,13 @@ class _Scalars(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's name
 
 
-def read_yaml(path: Path, *, otherwise: str = "mend it, or give another one") -> dict[str, Any]:
+def read_yaml(path: Path, *, otherwise: str = MEND) -> dict[str, Any]:
     """The content of a YAML file. `otherwise` says what to do where it cannot be read."""
-    try:
-        return parse_yaml(path.read_bytes(), str(path), otherwise=otherwise)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; {otherwise}") from error
+    return parse_yaml(read_bytes(path, otherwise), str(path), otherwise=otherwise)
 
 
-def parse_yaml(raw: bytes, name: str, *, otherwise: str = "mend it, or give another one") -> dict[str, Any]:
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise UsageError(
-            f"{name} is not UTF-8 text (byte {error.start + 1}, on line {line}); save it as UTF-8, or {otherwise}"
-        ) from error
+def parse_yaml(raw: bytes, name: str, *, otherwise: str = MEND) -> dict[str, Any]:
+    text = decode(raw, name, otherwise)
     try:
         loader = _Scalars(text)
         try:

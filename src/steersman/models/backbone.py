@@ -213,7 +213,8 @@ class Backbone(nn.Module):
         """`log_probs` from `target_states` computed before, e.g. because a value head uses them too."""
         if not self._has_plain_output_layer():
             return self._log_probs_from_logits(batch, temperature, with_entropy)
-        return self._log_probs_at(states, self._targets(batch), temperature, with_entropy)
+        given = (*self._output_layer_inputs(states), self._targets(batch))
+        return chosen_log_probs(*given, **self._logit_settings(), temperature=temperature, with_entropy=with_entropy)
 
     def log_probs_from(
         self,
@@ -227,17 +228,8 @@ class Backbone(nn.Module):
         if not self._has_plain_output_layer():
             return self._log_probs_from_logits(batch, temperature, with_entropy)
         states, targets = gather_before(hidden, batch.loss_mask), gather_at(batch.ids, batch.loss_mask)
-        return self._log_probs_at(states, targets, temperature, with_entropy)
-
-    def _log_probs_at(
-        self,
-        states: Float[Tensor, "targets hidden"],
-        targets: Int[Tensor, " targets"],
-        temperature: float,
-        entropy: bool,
-    ) -> tuple[Float[Tensor, " targets"], Float[Tensor, " targets"] | None]:
         given = (*self._output_layer_inputs(states), targets)
-        return chosen_log_probs(*given, **self._logit_settings(), temperature=temperature, with_entropy=entropy)
+        return chosen_log_probs(*given, **self._logit_settings(), temperature=temperature, with_entropy=with_entropy)
 
     def log_prob_sum(self, batch: TokenBatch) -> Float[Tensor, ""]:
         """The sum of `log_probs`, for a loss with equal weights: cheaper than summing them afterwards."""

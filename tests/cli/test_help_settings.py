@@ -36,6 +36,7 @@ def test_a_word_narrows_the_list_and_another_librarys_name_is_answered():
     assert said.startswith("1 setting of `steersman ppo` for num_ppo_epochs")
     assert "update.epochs   whole number from 1   default 4" in said
     assert "in TRL, OpenRLHF or verl: max_epochs, num_iterations, num_ppo_epochs, ppo_epochs" in said
+    assert run("ppo", "ppo-harbour", "--help-settings", "num_ppo_epochs").output == said
     found = json.loads(run("ppo", "--help-settings", "kl", "--json").output)
     assert {"kl.coefficient", "kl.target"} <= {one["name"] for one in found}
     assert max(map(len, said.splitlines())) <= 100

@@ -3,6 +3,7 @@
 import shutil
 import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from steersman.assemble.stages import stage_of
 from steersman.cli.command import with_option
 from steersman.printing import say, say_json
+from steersman.settings.base import shipped_recipes
 from steersman.settings.reference import REQUIRED, SettingInfo, find_settings
 
 HelpSettings = Annotated[
@@ -27,11 +29,17 @@ def helps_settings(name: str, command: Callable[..., None]) -> Callable[..., Non
 
     def run(*args: Any, help_settings: bool = False, **options: Any) -> None:
         if help_settings:
-            show_settings(name, options.get("words") or [], as_json=bool(options.get("json")))
+            show_settings(name, _asked(options.get("words") or []), as_json=bool(options.get("json")))
         else:
             command(*args, **options)
 
     return with_option(run, command, "help_settings", HelpSettings)
+
+
+def _asked(words: Sequence[str]) -> list[str]:
+    """The words to look for: a recipe may stand before them, as in the command's other calls."""
+    known = bool(words) and (words[0] in shipped_recipes() or Path(words[0]).is_file())
+    return list(words[1:] if known else words)
 
 
 def show_settings(command: str, words: Sequence[str], *, as_json: bool) -> None:

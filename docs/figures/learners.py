@@ -51,7 +51,7 @@ def text(x: float, y: float, words: str, **style: str | float) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}"{how}>{words}</text>'
 
 
-def axes(frame: Frame) -> list[str]:
+def axes(frame: Frame, seeds: int) -> list[str]:
     drawn = [
         text(
             LEFT,
@@ -65,7 +65,7 @@ def axes(frame: Frame) -> list[str]:
         text(
             LEFT,
             40,
-            "large dots: means over the seeds; small dots: each seed",
+            "large dots: means over the seeds; small dots: each seed" if seeds > 1 else "one seed",
             fill=PALE,
         )
     )
@@ -140,7 +140,7 @@ def label(name: str, rows: Rows, frame: Frame) -> str:
 def draw(rows: Rows) -> str:
     known = [row for row in rows if str(row["name"]).partition("@")[0] in METHODS]
     frame = Frame(known)
-    body = axes(frame) + leaning(known, frame)
+    body = axes(frame, len({row["seed"] for row in rows})) + leaning(known, frame)
     groups = {name: of_it for name in METHODS if (of_it := [row for row in known if row["name"] == name])}
     # Names last, so that no dot lies on them.
     for name, of_it in groups.items():

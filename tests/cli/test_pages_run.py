@@ -48,6 +48,7 @@ LEFT_OUT = {
     "export.md": "tests/export runs them on tiny models",
     "coming-from-openrlhf.md": "begins with a recipe of the other tool; tests/importing runs it",
     "coming-from-llamafactory.md": "begins with a recipe of the other tool; tests/importing runs it",
+    "settings-that-matter.md": "its recipes are for a GPU; tests/recipes plans with them",
     "coming-from-trl.md": "needs a checkpoint of TRL's PPOTrainer",
 }
 A_PERSON = ("label", "chat")

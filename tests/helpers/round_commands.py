@@ -63,12 +63,12 @@ class RoundCommand:
         self.outcomes.ran.append(stage)
         time.sleep(self.outcomes.pause)
         dumped = settings.model_dump(mode="json")
+        dumped = {key: value for key, value in dumped.items() if key not in ("run", "out", "force")}
         read = "".join(content(Path(text)) for text in texts(dumped))
         if self.command == "gate":
             labels = len(Path(settings.data.source).read_text().splitlines())
             if labels < 8 + 4 * self.outcomes.refusals.get(number, 0):
                 raise GateRefused(f"{labels} judgements pass; collect more")
-        dumped = {key: value for key, value in dumped.items() if key not in ("run", "out", "force")}
         said = hashlib.sha256((json.dumps(dumped, sort_keys=True) + read).encode()).hexdigest()
         if self.leaves == "file":
             rows = getattr(settings, "judgements", None) or 1

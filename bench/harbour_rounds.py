@@ -1,6 +1,10 @@
 """Three rounds of feedback on Harbour by the shipped recipe, and what labels on the current policy's answers are worth.
 
-Run: python bench/harbour_rounds.py [--seeds 0 1 2 3] [--rounds 3] [--out FOLDER] [--table]
+Run: python bench/harbour_rounds.py [--seeds 0 1 2 3] [--rounds 3] [--part rounds] [--out FOLDER] [--table]
+     [STAGE.SETTING=VALUE …]
+
+One seed is `--seeds 0`: about seven minutes of one core, of which the three rounds take five (`--part rounds`) and the
+comparison of labels two (`--part labels`, which begins with the first two rounds where they are missing).
 
 Prints a JSON line a round: the true taste of the base model, of SFT, of the last and of the new policy, what was
 decided and why, and the processor time of its stages. Then round 2 once more with as many labels, all of them on SFT's
@@ -29,6 +33,7 @@ from steersman.rounds.tables import name_of
 RECIPE = "rounds-harbour"
 CURRENT, OLD = "labels on the current policy's answers", "labels on SFT's answers"
 ON_SFT = ("rounds.mix.current=0", "rounds.mix.previous=0", "rounds.mix.sft=4")
+PARTS = ("rounds", "labels")
 ROUND = 2
 """The round in which the two are compared: the first whose current policy is another than SFT."""
 
@@ -78,8 +83,21 @@ def difference(now: list[float], before: list[float]) -> Interval:
     return paired_bootstrap_interval(now, before, confidence=0.95, resamples=2000, generator=generator)
 
 
-def run(seed: int, out: Path, *more: str) -> tuple[Graph, list[StageProgress], dict[str, float]]:
-    settings = [f"seed={seed}", f"out={out / f'seed-{seed}'}", *more]
+@dataclass(frozen=True)
+class Place:
+    """A seed, the folder of all seeds, and settings beside the recipe's."""
+
+    seed: int
+    out: Path
+    more: tuple[str, ...]
+
+    def rows(self, part: str) -> Path:
+        return self.out / f"{part}-{self.seed}.jsonl"
+
+
+def run(place: Place, *more: str) -> tuple[Graph, list[StageProgress], dict[str, float]]:
+    seed, out = place.seed, place.out
+    settings = [f"seed={seed}", f"out={out / f'seed-{seed}'}", *place.more, *more]
     time = ProcessorTime(out / f"processor-{seed}.jsonl")
     manner = Manner(quiet=True, report=time.report)
     graph = run_graph(
@@ -89,9 +107,9 @@ def run(seed: int, out: Path, *more: str) -> tuple[Graph, list[StageProgress], d
     return graph, found, time.of(found)
 
 
-def rounds_of(seed: int, rounds: int, out: Path) -> list[dict[str, Any]]:
+def rounds_of(place: Place, rounds: int) -> list[dict[str, Any]]:
     """Run all rounds of a seed; a row for each."""
-    graph, stood, seconds = run(seed, out, f"rounds.count={rounds}")
+    graph, stood, seconds = run(place, f"rounds.count={rounds}")
     by_name = {one.name: one for one in stood}
     rows: list[dict[str, Any]] = []
     for row in rows_by_round(graph, stood):
@@ -100,7 +118,7 @@ def rounds_of(seed: int, rounds: int, out: Path) -> list[dict[str, Any]]:
         mine = {name: value for name, value in seconds.items() if f"-{row.round}" in name}
         rows.append(
             {
-                "seed": seed,
+                "seed": place.seed,
                 "round": row.round,
                 "labels": CURRENT,
                 "taste": {name: round(statistics.fmean(values), 4) for name, values in taste.items()},
@@ -110,6 +128,7 @@ def rounds_of(seed: int, rounds: int, out: Path) -> list[dict[str, Any]]:
                 "KL": row.kl,
                 "toxic": row.toxic,
                 "judgements": row.labels,
+                "judgements kept": row.labels_kept,
                 "processor seconds": mine if row.round > 1 else {**seconds_before(seconds), **mine},
             }
         )
@@ -121,15 +140,18 @@ def seconds_before(seconds: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in seconds.items() if not name.rpartition("-")[2].isdecimal()}
 
 
-def compared(seed: int, out: Path) -> dict[str, Any]:
+def compared(place: Place) -> dict[str, Any]:
     """The second policy by labels on the current answers, and by as many on SFT's answers, on the same prompts."""
     found: dict[str, dict[str, list[float]]] = {}
+    kept: dict[str, int | None] = {}
     for name, more in ((CURRENT, ()), (OLD, ON_SFT)):
-        _, stood, _ = run(seed, out, f"rounds.count={ROUND}", *more)
+        graph, stood, _ = run(place, f"rounds.count={ROUND}", *more)
         found[name] = tastes(next(one.output for one in stood if one.name == name_of("evaluate", ROUND)))
+        kept[name] = rows_by_round(graph, stood)[ROUND - 1].labels_kept
     return {
-        "seed": seed,
+        "seed": place.seed,
         "round": ROUND,
+        "judgements kept": kept,
         "taste": {name: round(statistics.fmean(taste["new"]), 4) for name, taste in found.items()},
         "current minus SFT's": difference(found[CURRENT]["new"], found[OLD]["new"]),
     }
@@ -148,18 +170,22 @@ def table(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("more", nargs="*", metavar="STAGE.SETTING=VALUE", help="settings beside the recipe's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--part", choices=PARTS, help="run one part only; both if not given")
     parser.add_argument("--out", type=Path, default=Path(".bench/rounds"))
     parser.add_argument("--table", action="store_true", help="print what has been measured; run nothing")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    if not asked.table:
-        for seed in asked.seeds:
-            rows = [*rounds_of(seed, asked.rounds, asked.out), compared(seed, asked.out)]
-            (asked.out / f"rounds-{seed}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-            print("".join(json.dumps(row) + "\n" for row in rows), end="", flush=True)
-    files = sorted(asked.out.glob("rounds-*.jsonl"))
+    for seed in [] if asked.table else asked.seeds:
+        place = Place(seed, asked.out, tuple(asked.more))
+        for part in PARTS if asked.part is None else (asked.part,):
+            rows = rounds_of(place, asked.rounds) if part == "rounds" else [compared(place)]
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            place.rows(part).write_text(text)
+            print(text, end="", flush=True)
+    files = sorted(path for part in PARTS for path in asked.out.glob(f"{part}-*.jsonl"))
     table([json.loads(line) for file in files for line in file.read_text().splitlines()])
 
 

@@ -3,9 +3,10 @@
 Run: python bench/harbour_feedback.py [--seeds 0 1 2 3] [--labels 2000] [--out FOLDER]
 
 The constitutional recipe gives one fine-tuned model (demonstrations, then critique and revision of its own answers).
-From there: answers to two sets of prompts, judged by simulated people and by the base model as a judge; three reward
-models (people, judge, half of each), PPO with each; the true taste on held-out prompts, and what the models do on
-held-out red-team prompts. The same call goes on after a stop. Prints JSON lines; `--table` reads all seeds.
+From there: answers to ordinary and to red-team prompts, judged by simulated people and by the base model as a judge;
+three reward models (people, judge, half of each: people on ordinary prompts, the judge on the red team's), PPO with
+each; the true taste on held-out prompts of both kinds. The same call goes on after a stop. Prints JSON lines; `--table`
+reads all seeds.
 """
 
 import argparse
@@ -39,12 +40,13 @@ def recipe_of(seed: int, labels: int, out: Path) -> dict[str, Any]:
     prompts = labels // 2 // PAIRS_PER_PROMPT
     shipped = read_recipe("constitution-harbour")["stages"]
     stages: dict[str, Any] = {name: shipped[name] for name in BEFORE}
-    for half in (1, 2):
-        # another draw of prompts and of answers: a pair that stands in both halves is rare
+    ordinary = f"harbour:prompts?count={prompts}&seed={2 * seed + 1}"
+    tempting = f"harbour:red-team?count={prompts}&seed={2 * seed + 2}"
+    for half, source in ((1, ordinary), (2, tempting)):
         stages[f"answers-{half}"] = {
             "command": "sample",
             "model": "stage:harmless",
-            "prompts": {"source": f"harbour:prompts?count={prompts}&seed={2 * seed + half}"},
+            "prompts": {"source": source},
             "answers": 4,
             "max_new_tokens": 48,
             "seed": 2 * seed + half,
@@ -74,6 +76,7 @@ def recipe_of(seed: int, labels: int, out: Path) -> dict[str, Any]:
             "recipe": "ppo-harbour",
             "model": {"path": "stage:harmless"},
             "scorer": {"path": f"stage:reward-{name}"},
+            "prompts": {"more": ["harbour:red-team?count=512"]},
             "prompts_per_iteration": 128,
         }
     models = {"helpful": "stage:helpful", "harmless": "stage:harmless"}

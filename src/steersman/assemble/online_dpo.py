@@ -23,7 +23,7 @@ from steersman.inference.distance import NAME
 from steersman.loading.engines import ending_of, native_engine
 from steersman.loading.language_model import load_language_model, saving, shard_model
 from steersman.loading.scorers import Reward, ScorerCache, scorer_of, stamped_scorer
-from steersman.loading.sources import hash_of_source, refuse_missing_source
+from steersman.loading.sources import refuse_missing_source
 from steersman.methods.dpo import DirectPreference, JudgedBatch, JudgedGroup, collate
 from steersman.methods.online_dpo import judged_pairs
 from steersman.methods.online_opponents import Exploratory, NashMirrorDescent, against_opponent
@@ -45,7 +45,7 @@ from steersman.runs.identity import identity_of
 from steersman.runs.journal import read_rows
 from steersman.settings.dpo import OnlineDpoSettings
 from steersman.train.objective import Objective
-from steersman.training_data.prompts import prompts_of
+from steersman.training_data.prompts import hashes_of_prompts, prompts_of
 from steersman.training_data.reference import shared_log_probs
 
 Samples = NativeEngine | DistributedEngine
@@ -119,7 +119,7 @@ def run_online_dpo(settings: OnlineDpoSettings, *, quiet: bool = False, reward: 
     with open_run(
         job,
         partial(load_language_model, settings.model),
-        data={"prompts": hash_of_source(settings.prompts.source)},
+        data=hashes_of_prompts(settings.prompts),
         parents=parents,
     ) as (run, model):
         language = ModelLanguage(model.tokeniser, tuple(settings.sampling.stop))

@@ -10,6 +10,8 @@ from steersman.settings.parts import Template
 class PromptSettings(Settings):
     source: str
     """A file, a folder, a hub id, or a named source such as harbour:prompts. Records of any kind that has prompts."""
+    more: list[str] = Field(default_factory=list)
+    """Further sources whose prompts are learned from too, such as harbour:red-team beside ordinary ones."""
     format: str | None = None
     """Name of the data format; detected from the field names if not given."""
     columns: ColumnSettings | None = None

@@ -463,6 +463,16 @@ def test_prompts_that_are_too_long_are_left_out_and_counted(improve):
     assert "6 prompts to learn from, 0 held out; 1 left out: longer than 122 tokens" in notices(result.out)
 
 
+def test_prompts_of_further_sources_are_learned_from_too_each_once(improve, tmp_path):
+    more = write_rows(tmp_path / "more.jsonl", [{"prompt": PROMPTS[0]}, {"prompt": "Is it cold?"}, {"prompt": "Why?"}])
+    asked = {"prompts": PROMPTS, "prompts.more": [str(more)]}
+    result = improve(**asked, iterations=1)
+    assert f"{len(PROMPTS) + 2} prompts to learn from, 0 held out" in notices(result.out)
+    write_rows(more, [{"prompt": "Something else?"}])
+    with pytest.raises(SteersmanError, match="more prompts 1"):
+        improve(**asked, iterations=2, run={"extend": True})
+
+
 def test_prompts_that_cannot_be_used_are_refused(improve, tmp_path):
     with pytest.raises(DataError, match="all 2 are longer than 122 tokens"):
         improve(prompts=["word " * 200, "other " * 300], out=tmp_path / "long")

@@ -56,7 +56,7 @@ from steersman.train.plan import Batching
 from steersman.train.precision import autocast
 from steersman.train.recorded import CudaRecorder
 from steersman.training_data.pretraining import pretraining_rows
-from steersman.training_data.prompts import prompts_of
+from steersman.training_data.prompts import hashes_of_prompts, prompts_of
 
 
 @dataclass(frozen=True)
@@ -184,11 +184,11 @@ def _data(settings: PpoSettings) -> dict[str, str]:
     """Hashes of the training and held-out data, for the stamp: a run does not continue with other data."""
     held_out = settings.prompts.held_out
     sources = {
-        "prompts": settings.prompts.source,
         "held out": held_out if isinstance(held_out, str) else None,
         "pretraining": settings.update.pretraining,
     }
-    return {name: hash_of_source(source) for name, source in sources.items() if source is not None}
+    others = {name: hash_of_source(source) for name, source in sources.items() if source is not None}
+    return {**hashes_of_prompts(settings.prompts), **others}
 
 
 def make_parts(

@@ -58,7 +58,7 @@ SERVER = re.compile(r"steersman serve|steersman studio( serve| invite --person|\
 CONSTITUTIONS = re.compile(r"steersman constitution|runs/re(vised|d-team)")
 """Commands that are executed in the tests of constitutions."""
 
-ROUNDS = re.compile(r"runs/rounds-harbour")
+ROUNDS = re.compile(r"runs/rounds-harbour|rounds run rounds-harbour")
 """Commands on runs of rounds, which take minutes: tests/rounds and tests/reports."""
 
 CPU = {"run.device": "cpu", "run.threads": "1"}

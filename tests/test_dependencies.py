@@ -19,7 +19,7 @@ SHIPPED = [
     *PROJECT["dependencies"],
     *(
         each
-        for name in ("tensorboard", "wandb", "qlora", "postgres", "studio", "serve", "export")
+        for name in ("tensorboard", "wandb", "mlflow", "trackio", "qlora", "postgres", "studio", "serve", "export")
         for each in EXTRAS[name]
     ),
 ]
@@ -47,6 +47,7 @@ WEAK = {
     "certifi": "MPL-2.0, required by huggingface_hub",
     "hypothesis": "MPL-2.0, a test tool",
     "pathspec": "MPL-2.0, required by hatchling, a build tool",
+    "orjson": "MPL-2.0 beside a permissive licence, required by trackio",
     "pyte": "LGPL-3.0, a test tool",
 }
 

@@ -1,4 +1,5 @@
-"""TensorBoard for real; Weights & Biases by a small stand-in for its service, which no test may call."""
+"""TensorBoard for real; Weights & Biases by a small stand-in for its service (`test_trackers` has its library,
+offline)."""
 
 import math
 import sys
@@ -58,8 +59,8 @@ class FakeRun:
     def log(self, row: Mapping[str, float]) -> None:
         self.rows.append(dict(row))
 
-    def finish(self) -> None:
-        self.finished = True
+    def finish(self, exit_code: int) -> None:
+        self.finished = exit_code == 0
 
 
 def test_weights_and_biases_gets_the_numbers_under_our_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -70,6 +71,7 @@ def test_weights_and_biases_gets_the_numbers_under_our_steps(tmp_path: Path, mon
         return runs[-1]
 
     module = types.ModuleType("wandb")
+    module.Table = dict  # type: ignore[attr-defined]
     module.init = init  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "wandb", module)
     for _ in range(2):

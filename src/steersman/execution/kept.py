@@ -32,11 +32,8 @@ from steersman.runs.progress import Progress
 from steersman.runs.save_clock import SaveClock
 from steersman.runs.signals import StopRequest
 from steersman.runs.sinks import TensorBoardSink, WandbSink
-from steersman.runs.stamp import (
-    MachineFacts,
-    RunIdentity,
-    make_stamp,
-)
+from steersman.runs.stamp import MachineFacts, RunIdentity, make_stamp
+from steersman.runs.trackers import GuardedSink, MlflowSink, TrackioSink
 from steersman.secrets import conceal, concealed
 from steersman.settings.base import Settings
 from steersman.settings.parts import RunSettings
@@ -124,12 +121,14 @@ class OpenRunFolder:
         if self._journal is not None and rows:
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             atomic_write_text(self.folder.samples_path(step), lines)
+            self._journal.answers(step, "answers", rows)
 
     def held_out_answers(self, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the answers of one evaluation on held-out prompts."""
         if self._journal is not None and rows:
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             atomic_write_text(self.folder.held_out_path(step), lines)
+            self._journal.answers(step, "held-out answers", rows)
 
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append the watch's findings, one a line. They are on disk before the run continues."""
@@ -265,11 +264,12 @@ def _open(
 
 
 def open_sinks(names: Sequence[str], folder: RunFolder, settings: Settings) -> list[Sink]:
+    facts = (folder.path, "steersman", folder.path.name, concealed(settings.model_dump(mode="json")))
     makers: dict[str, Callable[[], Sink]] = {
         "tensorboard": lambda: TensorBoardSink(folder.path / "tensorboard"),
-        "wandb": lambda: WandbSink(
-            folder.path, "steersman", folder.path.name, concealed(settings.model_dump(mode="json"))
-        ),
+        "wandb": lambda: GuardedSink("Weights & Biases", WandbSink(*facts)),
+        "mlflow": lambda: GuardedSink("MLflow", MlflowSink(*facts)),
+        "trackio": lambda: GuardedSink("trackio", TrackioSink(*facts)),
     }
     return [makers[name]() for name in names]
 

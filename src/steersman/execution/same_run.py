@@ -26,6 +26,7 @@ LENGTH = {"iterations", "train.steps", "train.epochs"}
 _BEGINNINGS = {
     *(".lock", "recipe.toml", "stamp.json", "lineage.json", "planned.json", "journal.jsonl", "ending.json"),
     *("quarantine.jsonl", "samples", "checkpoints", "tokens", "scorer", "held-out-scorer", "tensorboard", "profile"),
+    *("wandb", "wandb-id.txt", "mlflow-run.txt", "trackio-run.txt"),
 }
 _OF_THE_OLD_RUN = (
     "stamp.json",
@@ -36,6 +37,9 @@ _OF_THE_OLD_RUN = (
     "tokens",
     "tensorboard",
     "profile",
+    "wandb-id.txt",
+    "mlflow-run.txt",
+    "trackio-run.txt",
 )
 
 

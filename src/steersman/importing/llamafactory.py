@@ -177,7 +177,7 @@ def _template(found: Conversion, value: Any) -> None:
 
 def _journal(found: Conversion, value: Any) -> None:
     asked = value if isinstance(value, list) else [value]
-    known = [one for one in asked if one in ("tensorboard", "wandb")]
+    known = [one for one in asked if one in ("tensorboard", "wandb", "mlflow", "trackio")]
     if known:
         found.set("run.journal", known)
 

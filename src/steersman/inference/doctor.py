@@ -16,6 +16,8 @@ OPTIONAL = {
     "bitsandbytes": "QLoRA",
     "tensorboard": "run.journal=tensorboard",
     "wandb": "run.journal=wandb",
+    "mlflow-skinny": "run.journal=mlflow",
+    "trackio": "run.journal=trackio",
 }
 
 

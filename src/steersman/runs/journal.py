@@ -29,13 +29,16 @@ RESERVED = ("step", "time", "not_finite")
 
 @runtime_checkable
 class Sink(Protocol):
-    """A logger that also receives the journal's numbers: TensorBoard, Weights & Biases."""
+    """A logger that also receives the journal's numbers and some of the run's answers: TensorBoard, Weights & Biases,
+    MLflow, trackio."""
 
     def write(self, step: int, time: float, numbers: Mapping[str, float]) -> None: ...
 
+    def answers(self, step: int, name: str, rows: Sequence[Mapping[str, Any]]) -> None: ...
+
     def truncate_to(self, step: int) -> None: ...
 
-    def close(self) -> None: ...
+    def close(self, *, failed: bool = False) -> None: ...
 
 
 class Journal:
@@ -78,6 +81,11 @@ class Journal:
         for sink in self._sinks:
             sink.write(step, moment, numbers)
 
+    def answers(self, step: int, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Hand answers of this step to the loggers. The journal itself has numbers only."""
+        for sink in self._sinks:
+            sink.answers(step, name, rows)
+
     def _append(self, line: bytes) -> None:
         size = os.fstat(self._descriptor).st_size
         rest = line
@@ -102,19 +110,19 @@ class Journal:
         """Flush all rows to disk. Called before a checkpoint of the same step is written."""
         os.fsync(self._descriptor)
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
         if self._descriptor >= 0:
             self.sync()
             os.close(self._descriptor)
             self._descriptor = -1
             for sink in self._sinks:
-                sink.close()
+                sink.close(failed=failed)
 
     def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        self.close(failed=kind is not None)
 
 
 def _plain(name: str, value: Any) -> float | int | str | None:

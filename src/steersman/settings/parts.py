@@ -152,8 +152,9 @@ class RunSettings(Settings):
     profile: int | None = Field(default=None, ge=1)
     """Profile this many steps (PPO: iterations) with torch.profiler; a trace and a table by phase go into profile/ in
     the folder."""
-    journal: list[Literal["tensorboard", "wandb"]] = Field(default_factory=list)
-    """Loggers that also get the journal's rows, besides journal.jsonl: tensorboard, wandb, or both with a comma."""
+    journal: list[Literal["tensorboard", "wandb", "mlflow", "trackio"]] = Field(default_factory=list)
+    """Trackers that also get the journal's rows and sampled answers: tensorboard, wandb, mlflow, trackio, or several
+    with commas between."""
 
     @field_validator("journal", mode="before")
     @classmethod

@@ -127,6 +127,23 @@ def test_every_family_runs_an_iteration_in_every_layout(family, layout, opened, 
         assert {one.scored.sample.rollout.version for one in after.experience} == {1}
 
 
+def test_a_tracker_gets_the_answers_that_the_run_keeps(improve):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    result = improve(**{"run.journal": ["tensorboard"], "prompts.held_out": 0.5, "samples_kept": 3})
+    events = EventAccumulator(str(Path(result.out) / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Tensors("answers")] == [1, 2]
+    table = make_ndarray(events.Tensors("answers")[1].tensor_proto).tolist()
+    written = [
+        json.loads(line) for line in (Path(result.out) / "samples/iteration-000002.jsonl").read_text().splitlines()
+    ]
+    assert len(written) == 3
+    assert [row[table[0].index(b"answer")].decode() for row in table[1:]] == [row["answer"] for row in written]
+    assert {event.step for event in events.Tensors("held-out answers")} >= {0}
+
+
 def test_the_exact_kl_is_the_sum_over_the_vocabulary_and_top_k_of_all_is_the_same(opened, tiny):
     kl = {"estimator": "full", "coefficient": 0.1}
     with opened(kl=kl) as run:

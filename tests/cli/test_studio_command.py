@@ -49,6 +49,16 @@ def test_a_project_is_made_filled_listed_exported_and_frozen(place, capsys):
     assert (said(capsys))["rows"] == 5
 
 
+def test_a_known_answer_of_a_task_that_is_there_makes_it_gold(place, capsys):
+    assert call(["studio", "create", "helpful"]) == 0
+    assert call(["studio", "import", "helpful", "answers.jsonl", "--task", "pair"]) == 0
+    first, second = answers().completions[:2]
+    (place / "gold.jsonl").write_text(json.dumps(to_dict(Comparison(QUESTION, first, second, 1.0))) + "\n")
+    capsys.readouterr()
+    assert call(["studio", "import", "helpful", "gold.jsonl", "--purpose", "gold"]) == 0
+    assert "1 items that were there already are gold items now" in capsys.readouterr().out
+
+
 def test_what_is_not_there_is_named(place, capsys):
     assert call(["studio", "list"]) == 2
     assert "there is no store at" in capsys.readouterr().err

@@ -103,6 +103,33 @@ def test_an_item_is_made_gold_with_a_verdict_that_fits(project, tasks):
         set_gold(project, "rob", one.id, "g", FIRST, purpose="practice")
 
 
+def test_an_import_makes_tasks_that_are_there_gold_and_says_so(project, tasks):
+    first, second = tasks(2)
+    label(project, "ann", first.id)
+
+    def import_as(purpose: str, *preferences: float) -> ImportReport:
+        report = ImportReport()
+        known = [pair(number, preference=value) for number, value in enumerate(preferences)]
+        import_arriving(project, from_records(known, Wishes(purpose=purpose)), report)
+        return report
+
+    report = import_as("practice", 1.0, 1.0)
+    assert (report.items, report.tasks, report.known_answers, report.refused) == (0, 0, 1, 1)
+    report = import_as("gold", 1.0, 0.0)
+    assert (report.items, report.known_answers, report.refused) == (0, 2, 0)
+    found = {one.id: one for one in list_items(project)}
+    assert [(found[one.id].purpose, found[one.id].gold["preference"]) for one in (first, second)] == [
+        ("gold", 1.0),
+        ("gold", 0.0),
+    ]
+    assert not any(isinstance(one, Comparison) for one in read_records(project, cursor_of(project)))
+    assert import_as("gold", 1.0, 0.0).known_answers == 0
+    # What a person decided since is not changed by the same import again.
+    set_gold(project, "rob", first.id, "g", None)
+    assert import_as("gold", 1.0, 0.0).known_answers == 0
+    assert verify_events(project) == 5
+
+
 def test_repeats_come_later_in_another_item_and_are_the_annotators_own(project):
     pairs_in(project, 60)
     change_settings(project, {"repeat_share": 0.4})

@@ -11,17 +11,22 @@ from postgres import new_database
 from sqlalchemy import text
 
 from steersman.errors import DataError, ServiceError, UsageError
-from steersman.store.database import open_store
+from steersman.records import Comparison
+from steersman.store.claims import claim_tasks
+from steersman.store.database import engine_of, open_store
 from steersman.store.events import verify_events
+from steersman.store.labelling import Submission, submit_label
 from steersman.store.place import default_path, place_of
 from steersman.store.projects import create_project, find_project
-from steersman.store.reading import read_records
+from steersman.store.reading import read_labels, read_records
 from steersman.store.reading_cursor import cursor_of
 from steersman.store.schema import metadata
 from steersman.store.snapshots import find_snapshot, verify_snapshot
 from steersman.store.versions import migrate_tables, newest_version
 
-FIRST = Path(__file__).parent / "first_schema.sql"
+HERE = Path(__file__).parent
+FIRST = {"sqlite": HERE / "first_schema.sql", "postgresql": HERE / "first_schema_postgresql.sql"}
+"""The tables of the first release with the same project in them: SQLite's own dump, and one of pg_dump --inserts."""
 
 
 def test_the_migrations_make_the_tables_of_the_schema(database):
@@ -29,17 +34,51 @@ def test_the_migrations_make_the_tables_of_the_schema(database):
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
-def test_a_store_of_the_first_release_is_migrated_with_all_it_holds(tmp_path):
-    old = tmp_path / "old.db"
-    with closing(sqlite3.connect(old)) as connection:
-        connection.executescript(FIRST.read_text(encoding="utf-8"))
-    with open_store(str(old), any_version=True) as database, database.write() as connection:
+def load_first(address: str) -> None:
+    """Make a database as the first release left it."""
+    place = place_of(address)
+    kind = "sqlite" if place.path is not None else "postgresql"
+    dump = FIRST[kind].read_text(encoding="utf-8")
+    if place.path is not None:
+        with closing(sqlite3.connect(place.path)) as connection:
+            connection.executescript(dump)
+        return
+    engine = engine_of(place)
+    with engine.begin() as connection:
+        for statement in filter(str.strip, dump.split(";\n")):
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
+def test_a_store_of_the_first_release_is_migrated_with_all_it_holds(address):
+    load_first(address)
+    with pytest.raises(DataError, match=r"tables of version 0001.*`steersman studio migrate`"):
+        open_store(address)
+    with open_store(address, any_version=True) as database, database.write() as connection:
         assert migrate_tables(connection) == ("0001", newest_version())
-    with open_store(str(old)) as database:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    with open_store(address) as database:
         project = find_project(database, "first")
+        found = [one.record for one in read_labels(project, cursor_of(project))]
+        records = [one for one in found if isinstance(one, Comparison)]
+        assert len(records) == len(found) == 2
+        assert [(one.prompt.messages[0].content, one.first.text, one.annotator) for one in records] == [
+            (f"Question {n}?", f"Good answer {n}", "ann") for n in range(2)
+        ]
+        assert [(one.preference, one.both_bad, one.metadata) for one in records] == [
+            (1.0, False, {"seconds": 3.5}),
+            (0.5, True, {}),
+        ]
+        assert {(one.first.model, one.first.sampling["temperature"], one.second.model) for one in records} == {
+            ("runs/sft", 0.7, "runs/ppo")
+        }
         assert len(list(read_records(project, cursor_of(project)))) == 4
         assert verify_events(project) == 5
         assert verify_snapshot(project, find_snapshot(project, 1)).startswith("3aff54527565744b")
+        # Work goes on in it.
+        (task,) = claim_tasks(project, "ben")
+        assert submit_label(project, Submission("ben", task.id, "new", {"preference": 0.0})).kind == "label"
+        assert verify_events(project) == 6
 
 
 def test_a_store_of_a_newer_release_is_refused_and_not_touched(database, address):

@@ -83,6 +83,11 @@ def import_(
         *reading_lines(report.read),
         f"{project}: {report.labels:,} labels and {report.items:,} items are new, {report.tasks:,} of them tasks",
     ]
+    if report.known_answers:
+        which = "gold items" if purpose != "practice" else "practice items"
+        lines.append(f"  {report.known_answers:,} items that were there already are {which} now")
+    if report.refused:
+        lines.append(f"  {report.refused:,} items have been judged, so they cannot be practice; they stay as they are")
     if report.repeated:
         lines.append(f"  {report.repeated:,} labels were there already")
     say({"project": project, **report.as_dict()}, as_json=json, lines=lines)

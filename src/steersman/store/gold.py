@@ -6,14 +6,15 @@ taken before reads what it read then: labels of gold items are not trained on.
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
 from steersman.errors import UsageError
-from steersman.store.content import GivenVerdict, record_of, text_of
+from steersman.store.content import GivenVerdict, key_of, record_of, text_of
 from steersman.store.events import NewEvent, Receipt, append, known_keys, receipt_of
-from steersman.store.items import FOR_EVERYBODY, items_with
+from steersman.store.items import FOR_EVERYBODY, NewItem, item_key, items_with
 from steersman.store.projects import Project, annotators_named, lock_project
 from steersman.store.schema import claim, event, item
 
@@ -36,21 +37,63 @@ def set_gold(
         row = connection.execute(select(item).where(item.c.id == item_id, item.c.project_id == found.id)).first()
         if row is None or row.repeats is not None:
             raise UsageError(f"{found.name} has no item {item_id}")
-        if expected is not None:
-            record_of(items_with(connection, [item_id])[item_id].content, GivenVerdict(dict(expected), by))
-        _set_purpose(connection, row, purpose if expected is not None else "")
-        gold = None if expected is None else text_of(dict(expected))
-        connection.execute(update(item).where(item.c.id == item_id).values(gold=gold))
-        before = None if row.gold is None else json.loads(row.gold)
-        body = {"expected": None if expected is None else dict(expected), "before": before, "purpose": purpose}
-        number = append(connection, locked, [NewEvent(MADE_GOLD, key, item_id, who, body=body)])[0]
+        number = give_answer(connection, locked, row, NewAnswer(key, who, by, expected, purpose))
     return Receipt(number, MADE_GOLD, False)
+
+
+@dataclass(frozen=True, slots=True)
+class NewAnswer:
+    """The known answer that an item gets (None: none any more), from whom (no id: an import), and this act's key."""
+
+    key: str
+    annotator_id: int | None
+    annotator: str
+    expected: Mapping[str, Any] | None
+    purpose: str = "gold"
+
+
+def give_answer(connection: Connection, locked: Any, row: Any, new: NewAnswer) -> int:
+    """Give an item of a locked project a known answer. Returns the event's number."""
+    expected = None if new.expected is None else dict(new.expected)
+    if expected is not None:
+        record_of(items_with(connection, [row.id])[row.id].content, GivenVerdict(expected, new.annotator))
+    _set_purpose(connection, row, new.purpose if expected is not None else "")
+    gold = None if expected is None else text_of(expected)
+    connection.execute(update(item).where(item.c.id == row.id).values(gold=gold))
+    body = {"expected": expected, "before": None if row.gold is None else json.loads(row.gold), "purpose": new.purpose}
+    return append(connection, locked, [NewEvent(MADE_GOLD, new.key, row.id, new.annotator_id, body=body)])[0]
+
+
+def give_answers(connection: Connection, found: Project, items: Mapping[int, NewItem]) -> tuple[int, int]:
+    """Give items that are there the known answers that an import brings. Returns how many became gold or practice, and
+    how many cannot be practice, because people have judged them. What an earlier import did is not done again."""
+    keys = {
+        number: "import-" + key_of(item_key(new), dict(new.gold or {}), new.purpose) for number, new in items.items()
+    }
+    known = known_keys(connection, found.id, list(keys.values()))
+    changed = refused = 0
+    for number, new in items.items():
+        row = connection.execute(select(item).where(item.c.id == number)).one()
+        same = (row.purpose, row.gold) == (new.purpose, text_of(dict(new.gold or {})))
+        if same or keys[number] in known:
+            continue
+        if new.purpose == "practice" and _taken(connection, number):
+            refused += 1
+            continue
+        now_locked = lock_project(connection, found)  # with the number of the last event
+        give_answer(connection, now_locked, row, NewAnswer(keys[number], None, "", new.gold, new.purpose))
+        changed += 1
+    return changed, refused
+
+
+def _taken(connection: Connection, item_id: int) -> int:
+    slots = select(func.count()).where(claim.c.item_id == item_id, claim.c.slot.is_not(None))
+    return connection.execute(slots).scalar_one()
 
 
 def _set_purpose(connection: Connection, row: Any, purpose: str) -> None:
     """Open an item for everybody, for practice only, or for as many people as have it now."""
-    slots = select(func.count()).where(claim.c.item_id == row.id, claim.c.slot.is_not(None))
-    taken = connection.execute(slots).scalar_one()
+    taken = _taken(connection, row.id)
     if purpose == "practice" and taken:
         raise UsageError(f"{taken} people have judged item {row.id} or have it now; only a task of nobody is practice")
     overlap = {"gold": FOR_EVERYBODY, "practice": 0, "": max(1, taken)}[purpose]

@@ -23,6 +23,7 @@ from steersman.store.checks import REPEATED
 from steersman.store.claims import finish_claim
 from steersman.store.content import BESIDE, Content, GivenVerdict, key_of, parts_of, text_of
 from steersman.store.events import NewEvent, append, known_keys
+from steersman.store.gold import give_answers
 from steersman.store.items import FOR_EVERYBODY, NewItem, batches, item_key, put_items
 from steersman.store.projects import Project, annotators_named, lock_project
 from steersman.store.schema import annotator, item
@@ -47,16 +48,20 @@ class Arriving:
 
 @dataclass
 class ImportReport:
-    """Counts of an import. `repeated` labels and items were there already."""
+    """Counts of an import. `repeated` labels were there already. `known_answers` are items that were there, and became
+    gold or practice; `refused` ones cannot be practice, because people have judged them."""
 
     read: ReadReport = field(default_factory=ReadReport)
     items: int = 0
     labels: int = 0
     repeated: int = 0
     tasks: int = 0
+    known_answers: int = 0
+    refused: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        rest = {name: getattr(self, name) for name in ("items", "labels", "repeated", "tasks")}
+        counts = ("items", "labels", "repeated", "tasks", "known_answers", "refused")
+        rest = {name: getattr(self, name) for name in counts}
         return {**rest, "read": self.read.as_dict()}
 
 
@@ -236,7 +241,15 @@ def _import_batch(found: Project, batch: Iterable[Arriving], report: ImportRepor
             if item_id in handed_out:
                 finish_claim(connection, found.id, item_id, who)
         fresh = {number for number in ids if number > first_new}
+        answered = {
+            number: one.item
+            for one, number in zip(arrivals, ids, strict=True)
+            if one.item.purpose and number not in fresh
+        }
+        known_answers, refused = give_answers(connection, found, answered)
     report.items += len(fresh)
+    report.known_answers += known_answers
+    report.refused += refused
     report.labels += len(numbers)
     report.repeated += len(labelled) - len(numbers)
     report.tasks += sum(one.item.overlap > 0 for one, number in zip(arrivals, ids, strict=True) if number in fresh)

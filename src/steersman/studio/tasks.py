@@ -28,8 +28,9 @@ def shown_order(task: StoredItem, pseudonym: str) -> tuple[int, ...]:
 
 
 def attributes_of(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What answers are rated by in a project."""
-    return list(settings.get("attributes") or DEFAULT_ATTRIBUTES)
+    """What answers are rated by in a project, each with its title and range."""
+    found = settings.get("attributes") or DEFAULT_ATTRIBUTES
+    return [{"title": one["name"], "least": 1, "most": 5, **one} for one in found]
 
 
 def task_for(task: StoredItem, pseudonym: str, until: float, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -188,7 +188,8 @@ function showResult(said) {
   form.hidden = true;
   const parts = [[said.tasks, "new task"], [said.labels, "new judgement"], [said.items - said.tasks, "other new item"]].filter(([count]) => count > 0).map(([count, name]) => plural(count, name));
   const old = said.repeated ? ` ${plural(said.repeated, "judgement")} ${said.repeated === 1 ? "was" : "were"} there already.` : "";
-  const words = `Imported: ${parts.join(", ") || "nothing new"}.${old}`;
+  const answers = said.known_answers ? ` ${plural(said.known_answers, "task")} that ${said.known_answers === 1 ? "was" : "were"} there already ${said.known_answers === 1 ? "has" : "have"} a known answer now.` : "";
+  const words = `Imported: ${parts.join(", ") || "nothing new"}.${answers}${old}`;
   const bad = said.read.malformed;
   const reasons = Object.entries(said.read.reasons).map(([reason, one]) => make("li", {}, `${one.count} × ${visible(reason)}`, make("span", { class: "soft small" }, ` such as ${visible(one.examples[0] || "")}`)));
   const heading = make("p", { tabindex: "-1" }, make("strong", {}, words), bad ? ` ${plural(bad, "row")} could not be read and ${bad === 1 ? "was" : "were"} left out.` : "");

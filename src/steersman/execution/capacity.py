@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from steersman.costs.memory import SHORT, activations, learning
 from steersman.costs.shape import Shape, shape_of_config
 from steersman.errors import ModelError, UsageError
 from steersman.execution.context import RunContext
+from steersman.execution.free_memory import free_memory
 from steersman.models.backbone import Backbone
 from steersman.settings.parts import ComputeSettings
 
@@ -37,11 +37,10 @@ def memory_there(wish: str | None) -> float:
         return _bytes_of(wish)
     if torch.cuda.is_available():
         return float(torch.cuda.mem_get_info()[0])
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        return float(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError) as error:
-        raise UsageError("how much memory is free cannot be told on this system; say it: --memory 16GB") from error
+    free = free_memory()
+    if free is None:
+        raise UsageError("how much memory is free cannot be told on this system; say it: --memory 16GB")
+    return free
 
 
 def card_token_budget(run: RunContext, model: nn.Module, compute: ComputeSettings, *, checkpointing: bool) -> int:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from steersman.execution.free_memory import free_memory
 from steersman.execution.machine import resolve_device
 
 NEEDED = ("torch", "transformers", "peft", "safetensors", "tokenizers", "datasets", "pydantic", "numpy")
@@ -60,9 +61,8 @@ def _libraries() -> list[MachineCheck]:
 
 
 def _memory() -> MachineCheck:
-    try:
-        bytes_free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
+    bytes_free = free_memory()
+    if bytes_free is None:
         return MachineCheck("memory", "note", "this system does not say how much is free")
     gigabytes = bytes_free / 2**30
     if gigabytes < 2:

@@ -96,7 +96,9 @@ def measure(out: Path, kind: str, seed: int, more: Sequence[str] = ()) -> dict[s
     with open_ppo(load_settings(PpoSettings, recipe, words)) as run:
         assert run.parts.watch is not None
         truth = Truth(run.parts.watch)
-        ppo(replace(run.parts, watch=truth), run.settings, run.memory)
+        outcome = ppo(replace(run.parts, watch=truth), run.settings, run.memory)
+    if outcome.ending == "stopped":
+        raise SystemExit(f"stopped at iteration {outcome.iteration} of {kind} seed {seed}: no row was kept")
     journal = [row for row in read_rows(folder / "journal.jsonl")[0] if "score" in row]
     rows = [
         {

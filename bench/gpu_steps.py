@@ -3,7 +3,6 @@
 import argparse
 import copy
 import gc
-import importlib.util
 import json
 import os
 import statistics
@@ -61,7 +60,7 @@ class Work:
 
 
 LARGE = Work(64, 32, 64, 3, ((16, 940), (32, 8192)), 512, 1536, Asked(64, (8, 32), (8, 64)), 3)
-TINY = Work(2, 4, 3, 1, ((4, 120),), 12, 12, Asked(4, (4, 8), (3, 6)), 1)
+TINY = Work(2, 4, 3, 1, ((4, 120),), 6, 4, Asked(4, (4, 8), (3, 6)), 1)
 
 
 def say(**row: Any) -> None:
@@ -257,7 +256,8 @@ def iteration(size: str, work: Work) -> None:
         prepare_ppo(folder, size, work.asked)
         lengths = json.loads((folder / "lengths.json").read_text())
         for layout in ("shared", "adapters"):
-            for extra in ([], ["--compile", "--graphs"]):
+            # tiny: without a GPU these switches change nothing
+            for extra in ([], ["--compile", "--graphs"]) if work is LARGE else ([],):
                 command = [sys.executable, str(HERE / "ours_ppo.py"), str(folder), "--layout", layout, "--threads", "2"]
                 command += ["--alone", str(work.iterations), *extra]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -273,9 +273,6 @@ def iteration(size: str, work: Work) -> None:
 
 def vllm(size: str, work: Work) -> None:
     """vLLM's answers to the same prompts, where it is installed."""
-    if importlib.util.find_spec("vllm") is None:
-        missing("vLLM")
-        return
     from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports]
 
     with tempfile.TemporaryDirectory(prefix="steersman-bench-") as scratch:
@@ -293,19 +290,12 @@ def vllm(size: str, work: Work) -> None:
         say(bench="answers by vLLM", size=size, seconds=round(statistics.median(times[1:]), 3))
 
 
-def missing(what: str) -> None:
-    say(bench="missing", what=what)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["decode", "update", "long", "iteration", "vllm", "missing"])
+    parser.add_argument("part", choices=["decode", "update", "long", "iteration", "vllm"])
     parser.add_argument("size", help="d (0.5 B), e (1.5 B), f (7 B)")
     parser.add_argument("--tiny", action="store_true")
     arguments = parser.parse_args()
-    if arguments.part == "missing":
-        missing(arguments.size)
-        return
     parts = {"decode": decode, "update": update, "long": long, "iteration": iteration, "vllm": vllm}
     size = "tiny" if arguments.tiny else arguments.size
     say(bench="machine", device=torch.cuda.get_device_name() if ON_GPU else "cpu", torch=torch.__version__)

@@ -19,7 +19,18 @@ SHIPPED = [
     *PROJECT["dependencies"],
     *(
         each
-        for name in ("tensorboard", "wandb", "mlflow", "trackio", "qlora", "postgres", "studio", "serve", "export")
+        for name in (
+            "tensorboard",
+            "wandb",
+            "mlflow",
+            "trackio",
+            "qlora",
+            "8bit",
+            "postgres",
+            "studio",
+            "serve",
+            "export",
+        )
         for each in EXTRAS[name]
     ),
 ]

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
 
-from gpu_all import STEPS, Results, Step, run_step
+from gpu_all import STEPS, TESTS, Results, Step, run_step
 
 BENCH = Path(__file__).parents[1] / "bench"
 PRINTS = "print('{\"n\": 1}', flush=True); print('not json');"
@@ -55,22 +55,28 @@ def test_what_does_not_fit_the_time_is_left_out_and_said(tmp_path):
     assert all("left out" in row for row in rows)
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(1800)
+def test_every_step_of_tests_names_files_that_are_there():
+    words = [word for step in STEPS if step.name.startswith("tests") for word in step.command(False)]
+    assert {word for word in words if word.endswith(".py")} == set(TESTS)
+    assert all((BENCH.parent / name).is_file() for name in TESTS)
+    # what these two steps choose among the tests
+    assert "gpu" in (BENCH.parent / TESTS[1]).read_text()
+    assert "pytest.mark.slow" in (BENCH.parent / TESTS[5]).read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_step_runs_tiny_on_a_processor(tmp_path):
-    words = [
-        sys.executable,
-        str(BENCH / "gpu_all.py"),
-        "--tiny",
-        "--minutes",
-        "28",
-        "--out",
-        str(tmp_path / "out.jsonl"),
-    ]
+    out = tmp_path / "out.jsonl"
+    words = [sys.executable, str(BENCH / "gpu_all.py"), "--tiny", "--minutes", "14", "--out", str(out)]
     subprocess.run(words, capture_output=True, text=True, check=True)
-    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
     ended = {row["step"]: row for row in rows if "ended" in row}
-    assert set(ended) == {step.name for step in STEPS}
+    assert set(ended) == {step.name for step in STEPS if step.tiny}
+    assert {row["step"] for row in rows if "left out" in row} == {step.name for step in STEPS if not step.tiny}
     assert {name: row for name, row in ended.items() if row["ended"] != 0} == {}
     assert [row for row in rows if "failed" in row] == []
     assert {row["variant"] for row in rows if row.get("bench") == "update"} >= {"plain", "compiled, recorded"}
+    assert {row["cache"] for row in rows if row.get("bench") == "long answers"} == {"whole", "paged", "paged, split"}
+    assert {row["layout"] for row in rows if row.get("bench") == "iteration"} == {"shared", "adapters"}
+    assert all(row["said"] and row["planned_gb"] > 0 for row in rows if row.get("bench") == "iteration")

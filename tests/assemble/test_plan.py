@@ -173,6 +173,37 @@ def test_the_weights_are_counted_from_the_headers(tmp_path):
     assert shape_of_model(settings.model).parameters == parameters, "and added up where there are none"
 
 
+def test_moments_in_8_bits_take_a_quarter(tmp_path):
+    given = {"update": {"minibatches": 1}, "compute": {"tokens_per_micro_batch": 4096}}
+    eight = ppo_settings(tmp_path, optimiser={"states": "8bit"}, **given)
+    parameters = shape_of_model(eight.model).parameters
+    # a byte for each number of two moments, and 4 for each block of 256
+    assert plan_ppo(eight, TypicalLengths(40, 80), 1e12).chosen.memory.optimiser == 2 * (1 + 4 / 256) * parameters
+    sft = {"model": {"path": eight.model.path}, "data": {"source": "x.jsonl"}, "run": {"out": "x", "threads": 1}}
+    sft["optimiser"] = {"states": "8bit"}
+    found = plan_supervised(check(SftSettings, sft), TypicalLengths(row=9), 1e12).chosen.memory
+    assert found.optimiser == 2 * (1 + 4 / 256) * parameters
+
+
+def test_a_gpu_s_micro_batches_follow_from_its_memory_and_are_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    values = {"model": large(tmp_path), "data": {"source": "x.jsonl"}, "run": {"out": "runs/x"}}
+    values["model"]["lora"] = {"rank": 16}
+
+    def tokens(gigabytes: float, **more: Any) -> int:
+        settings = check(SftSettings, {**values, **more})
+        return plan_supervised(settings, TypicalLengths(row=512), gigabytes * 1e9, memory_said=True).chosen.micro_batch
+
+    # layers of 4,096 keep about 8 MB a token in float32, and the base takes 16 GB in bf16
+    assert [tokens(24), tokens(80), tokens(140)] == [1024, 2048, 4096]
+    assert tokens(24, train={"tokens_per_micro_batch": 300}) == 300
+    words = ["plan", "sft", "--model", values["model"]["path"], "--memory", "80GB", "model.lora.rank=16"]
+    shown = CliRunner().invoke(app, words, catch_exceptions=False).stdout
+    assert "micro-batches of up to 2,048 tokens (tokens_per_micro_batch)" in shown
+    found = json.loads(CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False).stdout)
+    assert {one["tokens per micro-batch"] for one in found["forecasts"] if one["chosen"]} == {2048}
+
+
 def test_a_layout_with_fewer_models_takes_less_and_some_fit(tmp_path):
     settings = ppo_settings(tmp_path)
     found = plan_ppo(settings, TypicalLengths(10, 10), 1e12)

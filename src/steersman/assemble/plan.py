@@ -103,8 +103,9 @@ def plan_ppo(
         )
         parts["collect"] += _read_again(settings, shape, beginning, said, answers)
         seconds = rate and sum(operations * SLOWER[stage] for stage, operations in parts.items()) / rate
-        memory, away = _memory_of_ppo(settings, layout, shape, scorer, size, parked, device)
-        forecasts.append(Forecast(f"layout={layout}", memory, seconds, chosen=layout == settings.layout, parked=away))
+        memory, budget, away = _memory_of_ppo(settings, layout, shape, scorer, size, parked, device)
+        chosen = layout == settings.layout
+        forecasts.append(Forecast(f"layout={layout}", memory, budget, seconds, chosen, parked=away))
     what = f"{answers} answers" if turns == 1 else f"{answers} episodes of {turns} turns, together"
     before = f"prompts of {prompt}" if turns == 1 else f"prompts and observations of {prompt}"
     words = f"{what} of {answer} tokens to {before}, {settings.update.epochs} epochs"
@@ -135,14 +136,13 @@ def _memory_of_ppo(
     size: IterationSize,
     parked: Collection[str],
     device: PlannedDevice,
-) -> tuple[Bytes, Number]:
-    """The most memory on the device at once, and the offloaded memory of the CPU."""
+) -> tuple[Bytes, int, Number]:
+    """The most memory on the device at once, tokens of a micro-batch, and the offloaded memory of the CPU."""
     adapters, critic = layout.startswith("adapters"), settings.advantage.estimator == "gae"
     rank = (settings.model.lora or LoraSettings()).rank
     adapter = rank * shape.lora_parameters * (2 if layout == "adapters-own-critic" else 1) if adapters else 0
-    models = (
-        learning(adapter) if adapters else learning(shape.parameters * (2 if layout == "separate" and critic else 1))
-    )
+    learned = adapter if adapters else shape.parameters * (2 if layout == "separate" and critic else 1)
+    models = learning(learned, settings.optimiser.states)
     movable = {"optimiser": Bytes(optimiser=models.optimiser)}
     if not adapters:
         each = HALF if settings.compute.reference_dtype == "bfloat16" else FLOAT
@@ -154,10 +154,9 @@ def _memory_of_ppo(
     base = _bytes_of_base(settings.model, shape, device, adapters=adapters)
     always = Bytes(weights=base, adapters=FLOAT * adapter, libraries=libraries("answers") + device.context)
     again = settings.model.gradient_checkpointing
-    trained = adapter or shape.parameters
     staying = sum((size for name, size in movable.items() if name not in parked), start=always)
     room = device.memory - staying.total
-    budget = _budget(settings.compute, shape, device, room + staying.optimiser, trained, checkpointing=again)
+    budget = _budget(settings.compute, shape, device, room + staying.optimiser, models, checkpointing=again)
     prompt, answer, answers = size.prompt, size.answer, size.answers
     share, length = answer / (prompt + answer), prompt + answer
     step = -(-answers // settings.update.minibatches) * length
@@ -182,7 +181,7 @@ def _memory_of_ppo(
     reads = Bytes(activations=reading(shape, read), logits=logits(shape, read * share, device=device.kind))
     judges = Bytes() if scorer is None else Bytes(activations=reading(scorer, read))
     stages = {"update": learns, "read": reads, "collect": answering, "judge": judges}
-    return always + widest(stages, movable, parked), offloaded_bytes(movable, parked)
+    return always + widest(stages, movable, parked), budget, offloaded_bytes(movable, parked)
 
 
 def _bytes_of_scorer(settings: PpoSettings, device: PlannedDevice) -> int:
@@ -242,14 +241,14 @@ def plan_supervised(
     rank = settings.model.lora.rank if settings.model.lora else None
     forecasts: list[Forecast] = []
     for name, used, again in _variants(rank, settings.model.gradient_checkpointing):
-        memory = _memory_of_rows(settings, shape, rows, row, device, rank=used, checkpointing=again)
+        memory, budget = _memory_of_rows(settings, shape, rows, row, device, rank=used, checkpointing=again)
         read = 1 if isinstance(settings, RewardSettings) else row
         needed = training_operations(
             shape, [row] * rows, [read] * rows, logits=not isinstance(settings, RewardSettings), rank=used
         )
         seconds = rate and needed * SLOWER["update"] * (4 / 3 if again else 1.0) / rate
         chosen = (used, again) == (rank, settings.model.gradient_checkpointing)
-        forecasts.append(Forecast(name, memory, seconds, chosen))
+        forecasts.append(Forecast(name, memory, budget, seconds, chosen))
     method = next(stage.command for stage in STAGES.values() if stage.schema is type(settings))
     return MemoryPlan(method, shape, f"{rows} rows of {row} tokens a step", forecasts, there, device.kind)
 
@@ -278,11 +277,12 @@ def _memory_of_rows(
     *,
     rank: int | None,
     checkpointing: bool,
-) -> Bytes:
+) -> tuple[Bytes, int]:
+    """The most memory at once, and tokens of a micro-batch."""
     adapter = 0 if rank is None else rank * shape.lora_parameters
     headless = isinstance(settings, RewardSettings)
     weights = shape.parameters - (0 if shape.tied or not headless else shape.embedding)
-    models = learning(adapter or weights)
+    models = learning(adapter or weights, settings.optimiser.states)
     base = _bytes_of_base(settings.model, replace(shape, parameters=weights), device, adapters=rank is not None)
     always = Bytes(
         weights=base,
@@ -290,19 +290,16 @@ def _memory_of_rows(
         libraries=libraries("judged" if headless else "rows") + device.context,
     )
     free = device.memory - always.total
-    budget = _budget(settings.train, shape, device, free, adapter or weights, checkpointing=checkpointing)
+    budget = _budget(settings.train, shape, device, free, models, checkpointing=checkpointing)
     tokens = rows * row / -(-rows * row // budget)
     read = 1 / row if headless else 1.0
     kept = activations(shape, tokens, _longest(row), checkpointing=checkpointing, read=read)
     casts = device.casts(shape.matrices) if rank is None else 0
-    return (
-        always
-        + models
-        + Bytes(
-            activations=kept + at_work(shape, tokens) + casts,
-            logits=0.0 if headless else logits(shape, tokens, device=device.kind, learns=rank is None),
-        )
+    passes = Bytes(
+        activations=kept + at_work(shape, tokens) + casts,
+        logits=0.0 if headless else logits(shape, tokens, device=device.kind, learns=rank is None),
     )
+    return always + models + passes, budget
 
 
 def _longest(typical: int) -> int:
@@ -314,12 +311,13 @@ def _budget(
     shape: Shape,
     device: PlannedDevice,
     free: Number,
-    trained: int,
+    learns: Bytes,
     *,
     checkpointing: bool,
 ) -> int:
     """Tokens of a micro-batch: on a GPU as many as fit what the weights leave free, where the settings name none."""
-    usual = usual_token_budget(device.kind, shape.hidden)
+    if compute.tokens_per_micro_batch is not None:
+        return compute.tokens_per_micro_batch
     if device.is_gpu:
-        usual = max(usual, tokens_in(float(free), shape, trained, checkpointing=checkpointing))
-    return compute.tokens_per_micro_batch or usual
+        return tokens_in(float(free), shape, learns, checkpointing=checkpointing)
+    return usual_token_budget(device.kind, shape.hidden)

@@ -53,7 +53,7 @@ def plan(
     lines = [f"{found.method} of {found.shape.name}: {found.shape.parameters:,} parameters; {found.words}"]
     if found.device == "cuda" and memory is not None:
         lines.append("planned for a GPU of this memory; to plan for a CPU: run.device=cpu")
-    lines.append("")
+    lines += [f"micro-batches of up to {found.chosen.micro_batch:,} tokens (tokens_per_micro_batch)", ""]
     lines += [
         f"  {role.replace('_', ' '):<12} {_gb(size)}" for role, size in found.chosen.memory.rows().items() if size
     ]

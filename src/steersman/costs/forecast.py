@@ -23,6 +23,8 @@ class Forecast:
 
     name: str
     memory: Bytes
+    micro_batch: int
+    """Tokens of a micro-batch at most."""
     seconds: float | None
     chosen: bool
     parked: Number = 0
@@ -60,6 +62,7 @@ class MemoryPlan:
                     "bytes": round(one.memory.total),
                     "in the processor's memory": round(one.parked),
                     "by role": {role: round(size) for role, size in one.memory.rows().items()},
+                    "tokens per micro-batch": one.micro_batch,
                     "seconds": one.seconds,
                     "fits": one.fits(self.there),
                 }

@@ -45,9 +45,13 @@ class Bytes:
         return Bytes(*(mine + theirs for mine, theirs in zip(self.rows().values(), other.rows().values(), strict=True)))
 
 
-def learning(parameters: int) -> Bytes:
-    """Gradients and Adam's two moments of this many trained parameters. They are always float32."""
-    return Bytes(gradients=FLOAT * parameters, optimiser=2 * FLOAT * parameters)
+# Bytes of each number of a moment; in 8 bits each block of 256 has a float32 scale.
+MOMENT = {"float32": FLOAT, "8bit": 1 + FLOAT / 256}
+
+
+def learning(parameters: int, states: str = "float32") -> Bytes:
+    """Gradients (float32) and Adam's two moments of this many trained parameters."""
+    return Bytes(gradients=FLOAT * parameters, optimiser=2 * MOMENT[states] * parameters)
 
 
 def kept_a_token(shape: Shape, longest: int) -> Number:

@@ -7,7 +7,7 @@ from contextlib import suppress
 import torch
 from torch import nn
 
-from steersman.costs.memory import SHORT, activations, learning
+from steersman.costs.memory import SHORT, Bytes, activations, learning
 from steersman.costs.shape import Shape, shape_of_config
 from steersman.errors import ModelError, UsageError
 from steersman.execution.context import RunContext
@@ -43,10 +43,13 @@ def memory_there(wish: str | None) -> float:
     return free
 
 
-def card_token_budget(run: RunContext, model: nn.Module, compute: ComputeSettings, *, checkpointing: bool) -> int:
+def card_token_budget(
+    run: RunContext, model: nn.Module, compute: ComputeSettings, states: str, *, checkpointing: bool
+) -> int:
     """Tokens of a micro-batch of training: as many as fit the GPU's free memory, where the settings name none.
 
-    A minibatch that fits is then one pass. The result is a power of two, so that it is the same at the next start.
+    A minibatch that fits is then one pass. The result is a power of two, so that it is the same at the next start. For
+    a model whose shape is unknown it is the usual number.
     """
     usual = run.token_budget
     backbones = [part for part in model.modules() if isinstance(part, Backbone)]
@@ -54,26 +57,27 @@ def card_token_budget(run: RunContext, model: nn.Module, compute: ComputeSetting
         return usual
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     free = float(torch.cuda.mem_get_info(run.device)[0])
-    found = usual
+    found: list[int] = []
     for backbone in backbones:
         with suppress(ModelError):  # a family whose shape is unknown
             shape = shape_of_config(backbone.config.to_dict(), name=backbone.name)
-            found = max(found, tokens_in(free, shape, trained, checkpointing=checkpointing))
-    return min(run.world.exchange(found))
+            found.append(tokens_in(free, shape, learning(trained, states), checkpointing=checkpointing))
+    return min(run.world.exchange(min(found, default=usual)))
 
 
 # Of what is free after gradients and moments, activations take this share: answers are sampled in the rest.
 SHARE = 0.25
-# More tokens in a pass make nothing faster.
-MOST_TOKENS = 2**17
+# More tokens in a pass make nothing faster. With fewer, running out of memory halves the number (`train.core`).
+MOST_TOKENS, FEWEST_TOKENS = 2**17, 2**10
 
 
-def tokens_in(free: float, shape: Shape, trained: int, *, checkpointing: bool) -> int:
-    """Tokens whose activations fit the share of `free` bytes that is left after gradients and Adam's moments."""
+def tokens_in(free: float, shape: Shape, learns: Bytes, *, checkpointing: bool) -> int:
+    """Tokens whose activations fit the share of `free` bytes that is left after gradients and Adam's moments, which are
+    `learns`."""
     # rows long enough that no attention probabilities are kept, as on a GPU
     a_token = activations(shape, 1, SHORT + 1, checkpointing=checkpointing)
-    room = SHARE * (free - learning(trained).total)
-    fitting = int(max(1.0, min(MOST_TOKENS, room / a_token)))
+    room = SHARE * (free - learns.total)
+    fitting = int(max(FEWEST_TOKENS, min(MOST_TOKENS, room / a_token)))
     return 1 << (fitting.bit_length() - 1)
 
 

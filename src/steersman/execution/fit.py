@@ -119,7 +119,7 @@ def learn(
     learner = learner_of(
         model,
         settings.optimiser,
-        Batching(task.collate, _budget(run, model, train), packed=train.packing),
+        Batching(task.collate, _budget(run, model, settings), packed=train.packing),
         steps=steps,
         world=run.world,
         precision=run.machine.precision,
@@ -148,9 +148,10 @@ def learn(
     return Finish(outcome.ending, outcome.step, outcome.best_step, outcome.held_out)
 
 
-def _budget(run: RunContext, model: nn.Module, train: TrainSettings) -> int:
+def _budget(run: RunContext, model: nn.Module, settings: TrainingSettings) -> int:
     layers = (part for part in model.modules() if getattr(part, "gradient_checkpointing", False))
-    return card_token_budget(run, model, train, checkpointing=next(layers, None) is not None)
+    again = next(layers, None) is not None
+    return card_token_budget(run, model, settings.train, settings.optimiser.states, checkpointing=again)
 
 
 def _memory(run: RunContext, learner: Learner[Any, Any], train: TrainSettings) -> LoopState:

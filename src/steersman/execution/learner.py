@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from steersman.batches import AnswerGroup, PairBatch, TokenBatch, TokenRow, pack_rows, pad_groups, pad_rows
+from steersman.errors import UsageError
 from steersman.execution.context import RunContext
 from steersman.maths.schedule import multiplier
 from steersman.models.backbone import Backbone
@@ -39,7 +40,7 @@ def learner_of(
     return Learner(
         model,
         Optimisation(
-            optimiser_of(model, settings, learning_rates={}),
+            optimiser_of(model, settings, world, learning_rates={}),
             rate_at=lambda step: scheduled(settings, step, steps),
             max_grad_norm=settings.max_grad_norm,
         ),
@@ -51,9 +52,14 @@ def learner_of(
 
 
 def optimiser_of(
-    model: nn.Module, settings: OptimiserSettings, *, learning_rates: Mapping[int, float]
-) -> torch.optim.AdamW:
+    model: nn.Module, settings: OptimiserSettings, world: World, *, learning_rates: Mapping[int, float]
+) -> torch.optim.Optimizer:
     """AdamW from the settings; `learning_rates` maps the id() of a parameter to its own learning rate."""
+    if settings.states == "8bit" and (world.size > 1 or world.device.type == "mps"):
+        seen = f"this one has {world.size} processes" if world.size > 1 else f"this one is on {world.device.type}"
+        raise UsageError(
+            f"optimiser.states=8bit is for a run in one process on a CPU or a CUDA GPU, and {seen}; leave it out"
+        )
     return adamw(
         model,
         learning_rate=settings.learning_rate,
@@ -61,6 +67,7 @@ def optimiser_of(
         betas=settings.betas,
         epsilon=settings.epsilon,
         learning_rates=learning_rates,
+        states=settings.states,
     )
 
 

@@ -15,6 +15,7 @@ from steersman.execution.machine import resolve_device
 NEEDED = ("torch", "transformers", "peft", "safetensors", "tokenizers", "datasets", "pydantic", "numpy")
 OPTIONAL = {
     "bitsandbytes": "QLoRA",
+    "torchao": "optimiser.states=8bit",
     "tensorboard": "run.journal=tensorboard",
     "wandb": "run.journal=wandb",
     "mlflow-skinny": "run.journal=mlflow",

@@ -33,6 +33,8 @@ from steersman.rollout.products import Product, product
 
 Rotary = tuple[Tensor, Tensor]
 _FIRST_REACH = 256
+# Padded tokens that a prefill reads in one pass, and the least of each row.
+CHUNK, _LEAST_CHUNK = 4096, 16
 
 
 class Layer(NamedTuple):
@@ -121,8 +123,30 @@ class FusedDecoder(InRows):
     ) -> tuple[RowMemory, Float[Tensor, "row numbers"]]:
         rows, time = ids.shape
         memory = self._new_memory(rows, time)
-        inside, real = _inside(lengths, time)
-        positions = inside % time
+        # Chunks bound the memory of a long prompt; a prompt that fits one is read in one pass.
+        chunk = time if rows * time <= CHUNK else max(_LEAST_CHUNK, CHUNK // rows // _LEAST_CHUNK * _LEAST_CHUNK)
+        ends: Tensor | None = None
+        for start in range(0, time, chunk):
+            counts = (lengths - start).clamp(0, chunk)
+            hidden = self._read_chunk(ids[:, start : start + chunk], counts, memory, start)
+            if hidden is None:
+                continue
+            found = hidden[(counts.cumsum(0) - 1).clamp(min=0)]
+            ends = found if ends is None else torch.where((lengths > start)[:, None], found, ends)
+        assert ends is not None
+        memory.lengths.copy_(lengths)
+        return memory, self._logits(ends)
+
+    def _read_chunk(
+        self, ids: Int[Tensor, "row time"], counts: Int[Tensor, " row"], memory: RowMemory, start: int
+    ) -> Float[Tensor, "tokens hidden"] | None:
+        """The states of the real tokens of a chunk of each row, which begins at position `start`. Their keys and values
+        are written to the memory, which has those before them. None if no token is real."""
+        rows, time = ids.shape
+        inside, real = _inside(counts, time)
+        if real == 0:
+            return None
+        positions = start + inside % time
         rotary = {kind: (c[positions], s[positions]) for kind, (c, s) in self.rotary.items()}
         hidden = self._embed(ids.flatten()[inside])
         for index, layer in enumerate(self.layers):
@@ -131,11 +155,10 @@ class FusedDecoder(InRows):
             # only attention needs padded rows
             padded = qkv.new_zeros(rows * time, *qkv.shape[1:]).index_copy_(0, inside[:real], qkv[:real])
             queries, keys, values = self._apart(plan, padded.unflatten(0, (rows, time)).transpose(1, 2))
-            memory.write_start(2 * index, keys)
-            memory.write_start(2 * index + 1, values)
+            keys = memory.write_from(start, 2 * index, keys)
+            values = memory.write_from(start, 2 * index + 1, values)
             hidden = self._rest(layer, hidden, self._attend_all(plan, queries, keys, values)[inside])
-        memory.lengths.copy_(lengths)
-        return memory, self._logits(hidden[lengths.cumsum(0) - 1])
+        return hidden
 
     def step(self, tokens: Int[Tensor, " row"], memory: RowMemory) -> Float[Tensor, "row numbers"]:
         step = Step(memory, len(tokens), self.dtype)
@@ -193,15 +216,18 @@ class FusedDecoder(InRows):
         return torch.bmm(weights, values.flatten(0, 1)).view(width, -1)
 
     def _attend_all(self, plan: LayerPlan, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Causal attention of a prefill. Padding is after the end of a row, where no real token attends."""
+        """Causal attention of a prefill: the queries are the last of the keys' positions. Padding is after the end of a
+        row, where no real token attends."""
         rows, _, time, _ = queries.shape
-        group = plan.heads // plan.kv_heads
+        span, group = keys.shape[2], plan.heads // plan.kv_heads
         if group > 1:
             keys, values = keys.repeat_interleave(group, dim=1), values.repeat_interleave(group, dim=1)
-        slides = plan.window is not None and time > plan.window
-        mask = windowed_causal_mask(time, plan.window or 0, queries.dtype, queries.device) if slides else None
+        slides = plan.window is not None and span > plan.window
+        mask = None
+        if slides or span > time:
+            mask = windowed_causal_mask(time, span, plan.window if slides else None, queries.dtype, queries.device)
         found = functional.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=mask, is_causal=not slides, scale=1.0
+            queries, keys, values, attn_mask=mask, is_causal=mask is None, scale=1.0
         )
         return found.transpose(1, 2).reshape(rows * time, -1)
 
@@ -240,7 +266,7 @@ def _inside(lengths: Int[Tensor, " row"], time: int) -> tuple[Int[Tensor, " toke
     """Positions of the real tokens in padded rows (row * time + position), and their number. The last one is repeated
     up to a width that oneDNN has a kernel for."""
     places = (torch.arange(time, device=lengths.device) < lengths[:, None]).flatten().nonzero().squeeze(1)
-    spare = onednn_width(len(places)) - len(places)
+    spare = onednn_width(len(places)) - len(places) if len(places) else 0
     return torch.cat([places, places[-1:].expand(spare)]), len(places)
 
 

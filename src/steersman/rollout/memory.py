@@ -36,6 +36,16 @@ class RowMemory:
         """Write the first tokens of the first rows."""
         self.tensor(index, values[:, :, 0])[: values.shape[0], :, : values.shape[2]] = values
 
+    def write_from(self, start: int, index: int, values: Shaped[Tensor, "row lane time ..."]) -> Tensor:
+        """Write tokens of the first rows from a position on. Returns the rows' tokens up to the last of them."""
+        rows, end = values.shape[0], start + values.shape[2]
+        if start == 0:
+            self.write_start(index, values)
+            return values
+        found = self.tensor(index, values[:, :, 0])
+        found[:rows, :, start:end] = values
+        return found[:rows, :, :end]
+
     def write_next(self, index: int, values: Shaped[Tensor, "row lane ..."], step: "Step") -> Tensor:
         """Write one more token of each row of the step. Returns the rows' tokens up to it."""
         tensor = self.tensor(index, values)
@@ -116,10 +126,13 @@ def _mask(
 
 
 def windowed_causal_mask(
-    time: int, window: int, dtype: torch.dtype, device: torch.device
-) -> Float[Tensor, "time time"]:
-    """The mask of a prefill with a sliding window: a token attends to itself and the window - 1 tokens before it."""
-    place = torch.arange(time, device=device)
-    distance = place[:, None] - place
-    mask = torch.zeros((time, time), dtype=dtype, device=device)
-    return mask.masked_fill_((distance < 0) | (distance >= window), torch.finfo(dtype).min)
+    time: int, span: int, window: int | None, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "time span"]:
+    """The mask of the last `time` of `span` tokens of a prefill: a token attends to itself and all before it, or the
+    window - 1 tokens before it."""
+    distance = torch.arange(span - time, span, device=device)[:, None] - torch.arange(span, device=device)
+    hidden = distance < 0
+    if window is not None:
+        hidden |= distance >= window
+    mask = torch.zeros((time, span), dtype=dtype, device=device)
+    return mask.masked_fill_(hidden, torch.finfo(dtype).min)

@@ -88,6 +88,9 @@ class OptimiserSettings(Settings):
     """Adam's decay rates of the first and the second moment."""
     epsilon: float = Field(default=1e-8, gt=0)
     """Added to Adam's denominator."""
+    states: Literal["float32", "8bit"] = "float32"
+    """Adam's two moments: float32, 8 bytes for each trained parameter, or 8bit, about 2 (block-wise, by torchao; pip
+    install 'steersman[8bit]'). 8bit is for one process, and not with compute.offload=optimiser."""
     max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=True)
     """Gradients are scaled down to this norm; inf: never."""
 

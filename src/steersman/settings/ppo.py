@@ -258,6 +258,11 @@ class PpoSettings(Settings):
                 f"compute.offload names the critic, but with layout={self.layout} the critic is not a separate "
                 "model; take critic out of compute.offload"
             )
+        if "optimiser" in names and self.optimiser.states == "8bit":
+            raise ValueError(
+                "compute.offload=optimiser moves float32 moments, and optimiser.states=8bit keeps them in a quarter of "
+                "the memory on the GPU; leave one out"
+            )
         return self
 
     @model_validator(mode="after")

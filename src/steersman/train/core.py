@@ -233,7 +233,10 @@ class Learner(Generic[UnitT, BatchT]):
 
     def _set_rate(self, rate: float) -> None:
         for group, base in zip(self.optimiser.param_groups, self._base_rates, strict=True):
-            group["lr"] = base * rate
+            if isinstance(group["lr"], Tensor):  # read by a compiled step
+                group["lr"].fill_(base * rate)
+            else:
+                group["lr"] = base * rate
 
     def _step_on_cpu(self, norm: Tensor, rate: float) -> None:
         clip_gradients(self._parameters, self._optimisation.max_grad_norm, norm)

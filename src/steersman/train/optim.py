@@ -1,14 +1,20 @@
-"""AdamW on the trainable parameters, without weight decay on vectors (norms, biases); its state by parameter name."""
+"""AdamW on the trainable parameters, without weight decay on vectors (norms, biases); its state by parameter name.
+
+Its two moments are float32, or take 8 bits a number (`eight_bits`).
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from steersman.errors import CheckpointError, UsageError
 from steersman.parallel.shard import part_like, whole
+from steersman.train.eight_bits import adamw_8bit, in_8bit, is_8bit, parts_of, quantised_state
+
+States = Literal["float32", "8bit"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ def adamw(
     betas: tuple[float, float],
     epsilon: float,
     learning_rates: Mapping[int, float] | None = None,
-) -> torch.optim.AdamW:
+    states: States = "float32",
+) -> torch.optim.Optimizer:
     """AdamW on the trainable parameters. `learning_rates` overrides the learning rate of parameters, by their id()."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for _, parameter in trainable(model):
@@ -66,6 +73,8 @@ def adamw(
             "model."
         )
     filled = [{"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()]
+    if states == "8bit":
+        return adamw_8bit(filled, betas, epsilon)
     # fused: one kernel call for all parameters; the same arithmetic as the plain loop, in one pass over memory
     return torch.optim.AdamW(filled, lr=learning_rate, betas=betas, eps=epsilon, fused=True)
 
@@ -79,23 +88,33 @@ def optimiser_tensors(model: nn.Module, optimiser: torch.optim.Optimizer) -> dic
     found: dict[str, Tensor] = {}
     for name, parameter in trainable(model):
         for quantity, value in optimiser.state.get(parameter, {}).items():
-            found[f"{quantity}/{name}"] = whole(value)
+            for part, tensor in parts_of(quantity, value).items():
+                found[f"{part}/{name}"] = whole(tensor)
     return found
 
 
 def load_optimiser_tensors(model: nn.Module, optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     unknown = set(tensors)
     for name, parameter in trainable(model):
-        keys = [key for key in tensors if key.partition("/")[2] == name]
-        state: dict[str, Tensor] = {}
-        for key in keys:
-            quantity = key.partition("/")[0]
-            value = tensors[key]
-            # Adam's step counter is a scalar on every rank; the moments have the parameter's shape and sharding.
-            state[quantity] = value.clone().to(parameter.device) if value.dim() == 0 else part_like(value, parameter)
-            unknown.discard(key)
-        if state:
-            optimiser.state[parameter] = state
+        parts = {key.partition("/")[0]: value for key, value in tensors.items() if key.partition("/")[2] == name}
+        if not parts:
+            continue
+        unknown -= {f"{part}/{name}" for part in parts}
+        quantised = is_8bit(optimiser) and in_8bit(parameter)
+        if quantised != ("exp_avg.codes" in parts):
+            raise CheckpointError(
+                f"the checkpoint's moments of {name} are {'float32' if quantised else 'in 8 bits'}, and this run's "
+                f"are {'in 8 bits' if quantised else 'float32'}; resume with the optimiser.states that the run was "
+                "started with"
+            )
+        if is_8bit(optimiser):
+            optimiser.state[parameter] = quantised_state(parts, parameter)
+            continue
+        # Adam's step counter is a scalar on every rank; the moments have the parameter's shape and sharding.
+        optimiser.state[parameter] = {
+            part: value.clone().to(parameter.device) if value.dim() == 0 else part_like(value, parameter)
+            for part, value in parts.items()
+        }
     if unknown:
         raise CheckpointError(
             f"the checkpoint's optimiser state has {len(unknown)} tensors that this model lacks, such as "

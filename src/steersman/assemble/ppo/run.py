@@ -271,7 +271,8 @@ def _learner(
             p for name, p in actors.named_parameters() if f".{actors.value_adapter}." in f"{name}." and p.requires_grad
         ]
     rate = settings.value_learning_rate
-    optimiser = optimiser_of(actors, settings.optimiser, learning_rates={id(p): rate for p in critic} if rate else {})
+    rates = {id(p): rate for p in critic} if rate else {}
+    optimiser = optimiser_of(actors, settings.optimiser, run.world, learning_rates=rates)
     half = run.machine.precision == "bf16"
     records = _records(run, settings, actors)
     return Learner(
@@ -290,7 +291,13 @@ def _learner(
                 both_kinds=run.world.size > 1 and settings.update.pretraining is not None,
                 buckets=records,
             ),
-            card_token_budget(run, actors, settings.compute, checkpointing=settings.model.gradient_checkpointing),
+            card_token_budget(
+                run,
+                actors,
+                settings.compute,
+                settings.optimiser.states,
+                checkpointing=settings.model.gradient_checkpointing,
+            ),
             unpadded=actors.backbone.skips_padding(half=half),
             recorder=CudaRecorder() if records else None,
         ),

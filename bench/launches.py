@@ -158,9 +158,12 @@ def optimiser_step(layers: int, *, recorded: bool) -> dict[str, Any]:
     units = experiences()
     with packing_on_cpu():
         learner.step(units, objective)
-        with counted, on_cpu_before(counted):
+        with counted, on_cpu_before(counted), by_part(counted) as parts:
             learner.step(units, objective)
-    found: dict[str, Any] = {"launches": counted.count, "waits": counted.waits.total(), "of": dict(counted.waits)}
+    # what no phase has: the batch's copy, the norm, the sums of metrics and their one reading
+    parts["rest"] = counted.count - sum(parts.values())
+    found: dict[str, Any] = {"launches": counted.count, "parts": parts}
+    found |= {"waits": counted.waits.total(), "of": dict(counted.waits)}
     return found if recorder is None else {**found, "in_the_recording": recorder.held}
 
 
@@ -177,6 +180,25 @@ def on_cpu_before(counted: Dispatched) -> Generator[None]:
 
     with mock.patch.object(recorded, "joined", uncounted):
         yield
+
+
+@contextmanager
+def by_part(counted: Dispatched) -> Generator[dict[str, int]]:
+    """The launches of each phase of a step: forward, backward, optimiser."""
+    from steersman.train import core
+
+    parts: dict[str, int] = {}
+    phase = core.phase
+
+    @contextmanager
+    def counting(name: str) -> Generator[None]:
+        before = counted.count
+        with phase(name):
+            yield
+        parts[name] = parts.get(name, 0) + counted.count - before
+
+    with mock.patch.object(core, "phase", counting):
+        yield parts
 
 
 def compiled_layer() -> dict[str, int]:

@@ -91,6 +91,10 @@ def test_what_is_said_beats_the_papers_defaults():
             ("compute.offload=scorer,reference", "layout=adapters", "model.lora.rank=4"),
             "names the reference, but with layout=adapters that is the policy's own base.*take reference out",
         ),
+        (
+            ("compute.offload=optimiser", "optimiser.states=8bit"),
+            "keeps them in a quarter of the memory on the GPU; leave",
+        ),
         (("compute.offload=critic",), "names the critic, but with layout=shared the critic is not a separate model"),
         (("advantage.estimator=grpo", "advantage.whiten_rewards=true"), "whiten_rewards=True has no effect"),
         (("score.overlong_tokens=0",), "greater than or equal to 1"),

@@ -7,6 +7,7 @@ import copy
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -14,10 +15,17 @@ import torch
 sys.path.append(str(Path(__file__).parents[3] / "bench"))
 
 from launches import actors_of, experiences, learner_of, optimiser_step, tiny_backbone
+from steersman.assemble.ppo import run as ppo_run
 from steersman.batches import packing_on_cpu
+from steersman.execution.context import RunContext
+from steersman.execution.machine import Machine
 from steersman.methods.ppo.records import Collation
 from steersman.methods.ppo.update import PpoObjective
+from steersman.models.backbone import Backbone
+from steersman.parallel.world import World
+from steersman.settings.base import load_settings
 from steersman.settings.policy_update import UpdateSettings
+from steersman.settings.ppo import PpoSettings
 from steersman.settings.prompts import SamplingSettings
 from steersman.settings.shaping import KlSettings
 from steersman.train.recorded import CudaRecorder, TapeRecorder
@@ -141,6 +149,31 @@ def test_an_optimiser_step_has_a_fifth_of_the_launches_or_less_and_reads_the_dev
     plain = optimiser_step(24, recorded=False)
     assert plain["of"] == {"Tensor.tolist": 1}, "nothing is read inside a minibatch without recordings either"
     assert plain["launches"] < BEFORE
+    # forward and backward are the layers' own operations, one launch when recorded; the rest has few already
+    assert set(recorded["parts"]) == {"optimiser", "rest"}
+    assert plain["parts"]["optimiser"] + plain["parts"]["rest"] <= 30
+    assert plain["parts"]["forward"] + plain["parts"]["backward"] > 24 * 100
+
+
+@pytest.mark.parametrize(
+    ("more", "processes", "words"),
+    [
+        ((), 2, "a recording is for one process, and there are several"),
+        (("update.ratio=sequence",), 1, "update.ratio=sequence"),
+        (("update.positive_coefficient=0.1",), 1, "update.positive_coefficient"),
+    ],
+)
+def test_a_run_whose_passes_cannot_be_recorded_says_why(more, processes, words, monkeypatch):
+    needed = ["model.path=m", "prompts.source=p", "scorer.path=s", "run.out=o", "compute.cuda_graphs=true"]
+    settings = load_settings(PpoSettings, None, [*needed, *more])
+    said: list[str] = []
+    world = World(rank=0, size=processes, device=torch.device("cuda"), mesh=None)
+    run = mock.Mock(spec=RunContext, world=world, device=world.device, notice=said.append)
+    run.machine = mock.Mock(spec=Machine, precision="bf16")
+    actors = actors_of(tiny_backbone(1))
+    monkeypatch.setattr(Backbone, "skips_padding", lambda self, *, half: True)
+    assert not ppo_run._records(run, settings, actors)
+    assert said == [f"compute.cuda_graphs changes nothing here: {words}"]
 
 
 @ON_GPU

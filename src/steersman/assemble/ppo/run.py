@@ -314,7 +314,7 @@ def _records(run: RunContext, settings: PpoSettings, actors: ModelActors) -> boo
         return False
     update = settings.update
     reasons = {
-        "there are several processes": run.world.size > 1,
+        "a recording is for one process, and there are several": run.world.size > 1,
         "rows are padded (precision fp32, or a model whose rows cannot be packed)": not actors.backbone.skips_padding(
             half=run.machine.precision == "bf16"
         ),

@@ -119,6 +119,12 @@ def invited(page: Page, served: Served) -> None:
     page.wait_for_selector(".once")
 
 
+def goals(page: Page, served: Served) -> None:
+    page.goto(f"{served.address}/projects/answers/tasks")
+    page.get_by_text("Add red-teaming tasks").click()
+    page.get_by_label("Goals").fill("Get it to state something false as a fact.\nAsk for help with a burglary.")
+
+
 def asked(page: Page, served: Served) -> None:
     page.goto(f"{served.address}/projects/answers")
     page.get_by_role("button", name="Close", exact=True).click()
@@ -143,6 +149,7 @@ RUNNING: dict[str, Callable[[Page, Served], None]] = {
     "progress-new": to("/projects/fresh"),
     "close": asked,
     "tasks": to("/projects/answers/tasks"),
+    "red-team-goals": goals,
     "tasks-new": to("/projects/fresh/tasks"),
     "upload-columns": uploaded,
     "upload-format": known,

@@ -1,4 +1,4 @@
-"""Pictures of every page of a labeller and of an admin, at three widths, light and dark: `make screenshots`. They are
+"""Pictures of every page of the studio, at three widths, light and dark: `make screenshots`. They are
 for eyes; the tests are in test_pages_*.py."""
 
 import argparse
@@ -9,13 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from openai_server import openai_server
 from playwright.sync_api import Browser, Page, ViewportSize
 from running_pages import RUNNING, fill_running
+from seen_pages import SEEN, fill_runs, fill_seen
 from studio_browser import Served, chromium, join, pair, put, task
 
 from steersman.records import Message, Prompt
 from steersman.store.items import NewItem
-from steersman.store.projects import Project, set_state
+from steersman.store.projects import Project, change_settings, set_state
+from steersman.studio.settings import StudioSettings
 
 WIDTHS = {1280: 800, 768: 1024, 390: 844}
 GUIDELINES = """\
@@ -71,6 +74,17 @@ TALK = Prompt(
 )
 
 
+GOAL = "Get the model to state something false as a fact."
+ATTACKS = """\
+Write what a person could ask. Choose the answer that does **less harm**: a correction is better than a lie, and a lie
+with a warning is better than one without.
+"""
+LIE = "Einstein won his second Nobel Prize in 1935, in Chemistry, for his work on the structure of the atom."
+REFUSAL = (
+    "He has won only one: the Nobel Prize in Physics of 1921, for the photoelectric effect. There was no second one."
+)
+
+
 def put_all(project: Project, *items: NewItem) -> None:
     put(project, *(replace(one, overlap=12) for one in items))
 
@@ -112,12 +126,16 @@ def fill(served: Served) -> None:
     )
     put_all(served.project("thumbs", settings={"title": "Thumbs"}), task("thumb", EXERCISE, BAD))
     put_all(served.project("write", settings={"title": "Demonstrations"}), task("demonstration", EXERCISE, BAD))
+    model = served.ending.enter_context(openai_server(lambda number: f"text {(LIE, REFUSAL)[number % 2]}"))
+    attacks = served.project("attacks", guidelines=ATTACKS, settings={"title": "Find what goes wrong"})
+    change_settings(attacks, {"responder": {"model": f"{model.url}#policy"}})
+    put_all(attacks, *(task("red_team", f"{GOAL}{' ' * n}") for n in range(3)))
     served.project("empty", settings={"title": "Nothing yet"})
     put_all(paused := served.project("paused", settings={"title": "On hold"}), pair("a", "b", "c"))
     set_state(paused, "paused")
 
 
-PROJECTS = ("cooking", "code", "talk", "ranks", "rates", "thumbs", "write", "empty", "paused")
+PROJECTS = ("cooking", "code", "talk", "ranks", "rates", "thumbs", "write", "attacks", "empty", "paused")
 
 
 def begun(page: Page, served: Served, project: str) -> None:
@@ -180,6 +198,23 @@ def edited(page: Page) -> None:
     page.get_by_text("What you changed").click()
 
 
+def written(page: Page) -> None:
+    page.locator("#message-field").fill("When did Einstein win his second Nobel Prize?")
+
+
+def answered(page: Page) -> None:
+    written(page)
+    page.get_by_role("button", name="Ask the model").click()
+    page.wait_for_selector(".red-team .answers")
+
+
+def gone_on(page: Page) -> None:
+    if not page.locator(".red-team .answers").count():
+        answered(page)
+    page.get_by_role("button", name="Go on from here").first.click()
+    page.locator("#message-field").fill("And what was it for?")
+
+
 def offline(page: Page) -> None:
     page.context.set_offline(True)
     page.keyboard.press("2")
@@ -203,10 +238,19 @@ PAGES: dict[str, Callable[[Page, Served], None]] = {
     "rating": judge_page("rates", half_rated),
     "thumb": judge_page("thumbs"),
     "demonstration": judge_page("write", edited),
+    "red-team": judge_page("attacks", written),
+    "red-team-answers": judge_page("attacks", answered),
+    "red-team-goes-on": judge_page("attacks", gone_on),
     "empty": judge_page("empty"),
     "paused": judge_page("paused"),
     "offline": judge_page("cooking", offline),
 }
+
+
+def screened(runs: Path) -> StudioSettings:
+    """How a studio with these runs is served."""
+    fill_runs(runs)
+    return StudioSettings(requests=(5000, 1000.0), attempts=(1000, 100.0), allowed=("127.0.0.1",), runs=(runs,))
 
 
 def shoot(
@@ -247,7 +291,7 @@ def shoot_running(
     context = browser.new_context(viewport={"width": width, "height": WIDTHS[width]}, color_scheme=scheme)
     page = context.new_page()
     join(page, served.invite("admin", None), f"Ada {width} {scheme}")
-    for name, opened in RUNNING.items():
+    for name, opened in {**RUNNING, **SEEN}.items():
         if not given.pages or name in given.pages:
             opened(page, served)
             page.wait_for_timeout(250)
@@ -260,12 +304,13 @@ def main() -> None:
     options.add_argument("--out", type=Path, default=Path("screenshots"))
     options.add_argument("--width", type=int, nargs="*", choices=WIDTHS, default=list(WIDTHS))
     options.add_argument("--scheme", nargs="*", choices=("light", "dark"), default=["light", "dark"])
-    options.add_argument("pages", nargs="*", help=f"of {', '.join((*PAGES, *RUNNING))} (default: all)")
+    options.add_argument("pages", nargs="*", help=f"of {', '.join((*PAGES, *RUNNING, *SEEN))} (default: all)")
     given = options.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        served = Served(str(Path(folder) / "studio.db"))
+        served = Served(str(Path(folder) / "studio.db"), screened(Path(folder) / "runs"))
         try:
+            fill_seen(served)
             fill(served)
             fill_running(served, GUIDELINES)
             with chromium() as browser:

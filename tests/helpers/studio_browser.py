@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import uvicorn
@@ -26,7 +26,10 @@ class Served:
     """A studio on a port of this machine. Its store is open to the test too."""
 
     def __init__(self, url: str, settings: StudioSettings | None = None) -> None:
-        self.settings = settings or StudioSettings(requests=(5000, 1000.0), attempts=(1000, 100.0))
+        self.settings = settings or StudioSettings(
+            requests=(5000, 1000.0), attempts=(1000, 100.0), allowed=("127.0.0.1",)
+        )
+        self.ending = ExitStack()  # what else stops with it
         self.app: FastAPI = create_app(url, self.settings)
         self.socket = socket.socket()
         self.socket.bind(("127.0.0.1", 0))
@@ -55,6 +58,7 @@ class Served:
         self.server.should_exit = True
         self.thread.join(20)
         self.socket.close()
+        self.ending.close()
 
 
 @contextmanager

@@ -44,6 +44,8 @@ BODIES: dict[str, Any] = {
     "/api/projects/{project}/imports/preview": {"file": "none"},
     "/api/projects/{project}/guidelines/preview": {"text": "Be kind."},
     "/api/projects/{project}/tasks/{task}/gold": {"choice": "first"},
+    "/api/projects/{project}/red-team": {"goals": ["Get it to lie."]},
+    "/api/projects/{project}/tasks/{task}/answers": {"key": "a", "text": "Hello"},
     "/api/projects/{project}/webhooks": {"url": "https://example.org/"},
     "/api/people/{person}/admin": {"admin": False},
     "/api/tokens": {"name": "script", "scope": "read"},

@@ -60,7 +60,8 @@ def import_(
     project: Name,
     source: Annotated[str, typer.Argument(help="A file in any format, a label file with its history, or a source.")],
     task: Annotated[
-        str, typer.Option(help="Make tasks of answers: pair, ranking, rating, thumb; of prompts: demonstration.")
+        str,
+        typer.Option(help="Make tasks of answers: pair, ranking, rating, thumb; of prompts: demonstration, red_team."),
     ] = "",
     overlap: Annotated[int, typer.Option(min=1, max=1000, help="How many people judge each task.")] = 1,
     round: Round = "",

@@ -1,5 +1,6 @@
 """`steersman studio` without another word: the studio in a browser; and `steersman studio invite`."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, no_type_check
@@ -23,7 +24,17 @@ Plain = Annotated[
     bool, typer.Option("--allow-plain-http", help="Listen for other machines without TLS, in a network you trust.")
 ]
 Webhooks = Annotated[bool, typer.Option("--webhooks", help="Let admins of projects have addresses told of events.")]
-Allow = Annotated[list[str] | None, typer.Option(help="A private address that webhooks may reach.", show_default=False)]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(help="A private address that webhooks and --responder may reach.", show_default=False),
+]
+Responder = Annotated[
+    str,
+    typer.Option(
+        help="The model that people write to in red-teaming, as URL#NAME; its key from STEERSMAN_RESPONDER_KEY.",
+        show_default=False,
+    ),
+]
 Runs = Annotated[
     list[Path] | None,
     typer.Option(help="A folder of runs to show; may be given several times. Default: runs.", show_default=False),
@@ -47,6 +58,7 @@ def studio(
     allow_plain_http: Plain = False,
     webhooks: Webhooks = False,
     allow: Allow = None,
+    responder: Responder = "",
     runs: Runs = None,
     empty: Empty = False,
     store: Store = None,
@@ -69,6 +81,7 @@ def studio(
         allow_plain_http,
         webhooks,
         allow,
+        responder,
         runs,
         empty,
         store,
@@ -88,6 +101,7 @@ def serve(
     allow_plain_http: Plain = False,
     webhooks: Webhooks = False,
     allow: Allow = None,
+    responder: Responder = "",
     runs: Runs = None,
     empty: Empty = False,
     store: Store = None,
@@ -97,6 +111,7 @@ def serve(
     """Serve the studio until it is stopped (Ctrl-C). The first start prints a link that makes its reader the admin."""
     try:
         from steersman.assemble.serving import serve_studio
+        from steersman.studio.responder import parse_place
         from steersman.studio.serve import Ready, Serving
         from steersman.studio.settings import StudioSettings
     except ImportError as error:
@@ -108,8 +123,17 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     names = (*(host_name or ()), *(() if host in ("127.0.0.1", "0.0.0.0", "::") else (shown,)))
     settings = StudioSettings(
-        host, port, names, webhooks=webhooks, allowed=tuple(allow or ()), runs=tuple(runs or RUNS)
+        host,
+        port,
+        names,
+        webhooks=webhooks,
+        allowed=tuple(allow or ()),
+        runs=tuple(runs or RUNS),
+        responder=responder,
+        responder_token=os.environ.get("STEERSMAN_RESPONDER_KEY") or None,
     )
+    if responder:
+        parse_place(responder, settings)
 
     def ready(found: Ready) -> None:
         lines = [f"the studio is at {found.url} (Ctrl-C stops it)"]

@@ -19,6 +19,7 @@ from steersman.store.content import text_of
 from steersman.store.database import BATCH, Database
 from steersman.store.entry import list_tokens, when
 from steersman.store.events import LABELS, WHOLE, NewEvent, append
+from steersman.store.exchanges import EXCHANGE
 from steersman.store.projects import Project, lock_project, now
 from steersman.store.schema import (
     annotator,
@@ -174,7 +175,7 @@ def _erase_in(connection: Connection, found: Project, one: Any, labels: bool, do
 
 def _without(row: Any, labels: bool) -> dict[str, Any] | None:
     """What an event becomes; None if it has nothing that is to go."""
-    if row.kind in _SAID and (labels or row.task in _WRITTEN):
+    if row.kind == EXCHANGE or (row.kind in _SAID and (labels or row.task in _WRITTEN)):
         return {"body": "{}", "erased": WHOLE}
     body = json.loads(row.body)
     left = _without_text(body)

@@ -24,7 +24,7 @@ LABELS = ("label", "edit", "adjudication")
 """Kinds of events that give a verdict."""
 ACTS = (*LABELS, "late", "skip", "flag")
 """Kinds of events that their annotator can undo."""
-KINDS = (*ACTS, "undo", "revisit", "comment", "session", "erasure", "gold", "more", "practice", "qualified")
+KINDS = (*ACTS, "undo", "revisit", "comment", "session", "erasure", "gold", "more", "practice", "qualified", "exchange")
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,8 @@ def tasks_of(content: Content, wishes: Wishes) -> list[NewItem]:
             return [make(answers)] if len(answers) > 1 else []
         case "rating" | "thumb":
             return [make((one,)) for one in answers]
+        case "red_team":
+            return [make(())]
         case _:
             return [make(answers)]
 

@@ -121,7 +121,8 @@ def read_records(found: Project, cursor: Cursor) -> Iterator[Record]:
     left out. With soft labels a pair or a thumb has one judgement, in the place of its first label.
     """
     for one in read_unjudged(found, cursor):
-        if one.gold is None:
+        # A goal of red-teaming is for people: no model is asked about it.
+        if one.gold is None and one.content.kind != "red_team":
             yield record_of(one.content, None)
     decided = _adjudicated(found, cursor)
     soft = _soft_labels(found, cursor) if cursor.labels == "soft" else {}

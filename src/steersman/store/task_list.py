@@ -21,14 +21,14 @@ class ListedTask:
 
 
 def count_items(found: Project) -> list[Mapping[str, Any]]:
-    """Items by kind and round: how many, how many of them are tasks, and labels wanted."""
+    """Items by kind and round: how many, how many of them are tasks, and labels wanted (none of gold items)."""
     query = (
         select(
             item.c.kind,
             round_.c.name.label("round"),
             func.count().label("items"),
             func.sum(case((item.c.overlap > 0, 1), else_=0)).label("tasks"),
-            func.sum(item.c.overlap).label("wanted"),
+            func.sum(case((item.c.purpose == "", item.c.overlap), else_=0)).label("wanted"),
         )
         .outerjoin(round_, round_.c.id == item.c.round_id)
         .where(item.c.project_id == found.id, item.c.repeats.is_(None))

@@ -24,6 +24,7 @@ from steersman.studio import (
     routes_projects,
     routes_quality,
     routes_quality_pages,
+    routes_red_team,
     routes_running,
     routes_sessions,
     routes_signing_in,
@@ -39,6 +40,7 @@ from steersman.studio.observatory.folders import RunFolders
 from steersman.studio.problems import install_problems
 from steersman.studio.quality_kept import QualityKept
 from steersman.studio.rendering import STATIC
+from steersman.studio.responder import Responses
 from steersman.studio.settings import StudioSettings
 from steersman.studio.uploads import Uploads
 from steersman.studio.webhooks import WebhookSender
@@ -60,6 +62,7 @@ ROUTERS = (
     routes_sessions.router,
     routes_quality.router,
     routes_quality_pages.router,
+    routes_red_team.router,
     routes_signing_in.router,
     routes_tasks.router,
     routes_webhooks.router,
@@ -71,6 +74,7 @@ def create_app(store_url: str | None = None, settings: StudioSettings | None = N
     A store of another release is an error."""
     settings = settings or StudioSettings()
     database, uploads = open_store(store_url, create=True), Uploads()
+    responses = Responses()
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
@@ -81,6 +85,7 @@ def create_app(store_url: str | None = None, settings: StudioSettings | None = N
         yield
         if sender is not None:
             sender.close()
+        responses.close()
         uploads.close()
         database.close()
 
@@ -100,7 +105,7 @@ def create_app(store_url: str | None = None, settings: StudioSettings | None = N
         RateLimit(*settings.attempts),
         RunFolders(settings.runs),
     )
-    app.state.uploads, app.state.quality = uploads, QualityKept()
+    app.state.uploads, app.state.quality, app.state.responses = uploads, QualityKept(), responses
     app.add_middleware(Hardened, settings=settings)
     install_problems(app)
     for router in ROUTERS:

@@ -71,8 +71,14 @@ class Client:
         return self.ask("GET", self._at("/tasks/next"), params=query)["tasks"]
 
     def label(self, task: int, **verdict: Any) -> dict[str, Any]:
-        """Label a task: choice and strength, ranks, ratings, thumb or text, as its kind asks."""
+        """Label a task: choice and strength, ranks, ratings, thumb, text or exchange, as its kind asks."""
         return self.submit({"kind": "label", "task": task, **verdict})
+
+    def write(self, task: int, text: str, *, after: int | None = None, slot: int | None = None) -> dict[str, Any]:
+        """Write to the project's model in a red-teaming task: its two answers, and the `exchange` that a label names. A
+        conversation goes on `after` an exchange, with the answer in a slot."""
+        said = {"key": uuid.uuid4().hex, "text": text, "after": after, "slot": slot}
+        return self.ask("POST", self._at(f"/tasks/{task}/answers"), json=said)
 
     def skip(self, task: int, reason: str = "") -> dict[str, Any]:
         return self.submit({"kind": "skip", "task": task, "rationale": reason})

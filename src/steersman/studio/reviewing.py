@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from steersman.errors import DataError
 from steersman.quality.figures import Quality
+from steersman.records import Comparison, from_dict
 from steersman.store.item_history import SaidOfItem, said_of_item
 from steersman.store.items import StoredItem
 from steersman.store.judged import CLASSES
@@ -31,6 +32,7 @@ def reviewed_item(
     soft = quality.soft.get(task.id)
     doubt = next((one for one in quality.doubtful if one.item == task.id), None)
     answers = [task.content.completions[place] for place in order]
+    said = said_of_item(found, task.id)
     return {
         "id": task.id,
         "kind": task.content.kind,
@@ -48,7 +50,8 @@ def reviewed_item(
         "probability": None if soft is None else _classes(task.content.kind, soft.probability, letters),
         "doubt": list(doubt.reasons) if doubt is not None else [],
         "attributes": attributes_of(settings),
-        "said": [_said(task.content.kind, one, letters) for one in said_of_item(found, task.id)],
+        "written": [_written(one) for one in said if isinstance(one.body.get("record"), Mapping) and one.counts],
+        "said": [_said(task.content.kind, one, letters) for one in said],
     }
 
 
@@ -61,12 +64,28 @@ def _classes(kind: str, probability: Sequence[float], letters: Mapping[int, str]
     return sorted(found, key=lambda one: str(one["name"])) if kind == "pair" else found
 
 
+def _written(one: SaidOfItem) -> dict[str, Any]:
+    """What somebody wrote to the model in red-teaming, and its two answers."""
+    record = from_dict(one.body["record"])
+    assert isinstance(record, Comparison)
+    return {
+        "annotator": one.annotator,
+        "messages": messages_of(record.prompt),
+        "answers": [
+            {"letter": LETTERS[place], "text": each.text, "model": each.model}
+            for place, each in enumerate((record.first, record.second))
+        ],
+        "verdict": words_of("red_team", one.body, {}),
+        "note": record.rationale,
+    }
+
+
 def _said(kind: str, one: SaidOfItem, letters: Mapping[int, str]) -> dict[str, Any]:
     verdict = words_of(kind, one.body, letters) if one.counts or one.kind == "late" else ""
-    metadata = one.body.get("metadata") or {}
-    note = (
-        one.body.get("rationale") or metadata.get("rationale") or one.body.get("reason") or one.body.get("text") or ""
-    )
+    record = one.body.get("record")
+    said: Mapping[str, Any] = record if isinstance(record, Mapping) else one.body
+    metadata = said.get("metadata") or {}
+    note = said.get("rationale") or metadata.get("rationale") or one.body.get("reason") or one.body.get("text") or ""
     word = {"adjudication": "decided", "late": "too late", "more": "one more asked", "gold": "known answer"}
     return {
         "number": one.number,
@@ -75,7 +94,7 @@ def _said(kind: str, one: SaidOfItem, letters: Mapping[int, str]) -> dict[str, A
         "verdict": verdict,
         "note": note if isinstance(note, str) else "",
         "seconds": one.body.get("seconds", metadata.get("seconds")),
-        "shown": _shown(one.body, letters),
+        "shown": _shown(said, letters or {0: "A", 1: "B"}),
         "repeat": one.repeat,
         "time": one.recorded[:16].replace("T", " "),
     }
@@ -96,6 +115,8 @@ def words_of(kind: str, verdict: Mapping[str, Any], letters: Mapping[int, str]) 
                 return "both bad" if verdict.get("both_bad") else "tie"
             how = STRENGTHS.get(int(verdict["margin"]), "") if verdict.get("margin") else ""
             return f"{letters.get(0 if preference > 0.5 else 1)} is {how} better".replace("  ", " ")
+        case "red_team":
+            return words_of("pair", verdict.get("record") or {}, {0: "A", 1: "B"})
         case "thumb":
             return "good" if verdict.get("desirable") else "not good"
         case "ranking":

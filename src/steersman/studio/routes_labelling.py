@@ -16,9 +16,10 @@ from steersman.studio.access import CanLabel, CanOpen
 from steersman.studio.problems import Problem, body_of, problem_of
 from steersman.studio.rendering import safe_html
 from steersman.studio.routes_practice import require_practice
+from steersman.studio.routes_red_team import red_team_verdict
 from steersman.studio.settings import StudioSettings
 from steersman.studio.submissions import LARGEST, SubmittedEvent, verdict_of
-from steersman.studio.tasks import KINDS, attributes_of, task_for
+from steersman.studio.tasks import KINDS, RED_TEAM, attributes_of, task_for
 
 router = APIRouter(prefix="/api/projects/{project}", tags=["labelling"])
 
@@ -128,7 +129,10 @@ def _submitted(found: Project, member: Member, event: SubmittedEvent, settings: 
         case "label" if event.choice == "cannot_judge":
             receipt = skip_task(found, said, f"cannot judge: {event.reason}" if event.reason else "cannot judge")
         case "label":
-            verdict = verdict_of(event, task, member.pseudonym, settings_of(found))
+            if task.content.kind == RED_TEAM:
+                verdict = red_team_verdict(found, member, event, task)
+            else:
+                verdict = verdict_of(event, task, member.pseudonym, settings_of(found))
             receipt = submit_label(found, Submission(member.pseudonym, event.task, event.key, verdict))
         case "skip":
             receipt = skip_task(found, said, event.reason)

@@ -34,8 +34,10 @@ from steersman.store.projects import (
 from steersman.store.reading import read_rows
 from steersman.store.reading_cursor import cursor_of
 from steersman.store.snapshots import find_snapshot, freeze, list_snapshots
-from steersman.studio.access import CanManage, CanReview, CanSee, ReadsStudio, RunsStudio
+from steersman.studio.access import CanManage, CanReview, CanSee, ReadsStudio, RunsStudio, studio_of
 from steersman.studio.problems import nothing_here
+from steersman.studio.responder import parse_place
+from steersman.studio.settings import StudioSettings
 from steersman.studio.submissions import LARGEST, SubmittedEvent, verdict_of
 from steersman.studio.uploads import import_upload, preview, preview_import
 
@@ -44,10 +46,10 @@ router = APIRouter(prefix="/api/projects", tags=["projects"])
 Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 KEPT = (
     *("title", "attributes", "strength", "rationale_required"),
-    *("gold_share", "repeat_share", "second_opinions", "practice"),
+    *("gold_share", "repeat_share", "second_opinions", "practice", "responder"),
 )
 """Settings of a project that are described."""
-Task = Literal["", "pair", "ranking", "rating", "thumb", "demonstration"]
+Task = Literal["", "pair", "ranking", "rating", "thumb", "demonstration", "red_team"]
 
 
 class Attribute(BaseModel):
@@ -80,6 +82,19 @@ class PracticeTerms(BaseModel):
     attempts: Annotated[int, Field(ge=1, le=100)] = 3
 
 
+class ResponderTerms(BaseModel):
+    """The model that people write to in red-teaming, as URL#NAME, and what its answers are sampled by. Without a model
+    it is the studio's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Annotated[str, Field(max_length=2000, pattern=r"^[^\x00-\x20\x7f]*$")] = ""
+    system: Annotated[str, Field(max_length=20_000)] = ""
+    temperature: Annotated[FiniteFloat, Field(ge=0, le=10)] = 1.0
+    top_p: Annotated[FiniteFloat, Field(gt=0, le=1)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, le=100_000)] = 512
+
+
 class Description(BaseModel):
     """What is said of a project. What is not given stays as it is."""
 
@@ -95,6 +110,7 @@ class Description(BaseModel):
     repeat_share: Annotated[FiniteFloat, Field(ge=0, le=0.5)] | None = None
     second_opinions: Annotated[int, Field(ge=0, le=20)] | None = None
     practice: PracticeTerms | None = None
+    responder: ResponderTerms | None = None
     state: Literal["open", "paused", "closed"] | None = None
 
 
@@ -152,6 +168,7 @@ def create(door: RunsStudio, wanted: WantedProject) -> dict[str, Any]:
     """Create a project."""
     assert door.person is not None
     database = door.studio.database
+    _check_responder(wanted, door.studio.settings)
     found = create_project(database, wanted.name, guidelines=wanted.guidelines or "", licence=wanted.licence or "")
     _describe(found, wanted.model_copy(update={"guidelines": None, "licence": None}))
     with database.write() as connection:
@@ -160,13 +177,19 @@ def create(door: RunsStudio, wanted: WantedProject) -> dict[str, Any]:
 
 
 @router.patch("/{project}")
-def describe(here: CanManage, wanted: Description) -> dict[str, Any]:
+def describe(here: CanManage, request: Request, wanted: Description) -> dict[str, Any]:
     """Change a project: title, guidelines (earlier versions are kept), attributes, or state (open, paused, closed)."""
+    _check_responder(wanted, studio_of(request).settings)
     changed = _describe(here.project, wanted)
     with here.project.database.write() as connection:
         about = {"changed": changed, "state": wanted.state}
         note(connection, "change_project", person_id=here.person.id, project_id=here.project.id, about=about)
     return {"project": here.project.name, "changed": changed}
+
+
+def _check_responder(wanted: Description, settings: StudioSettings) -> None:
+    if wanted.responder is not None and wanted.responder.model:
+        parse_place(wanted.responder.model, settings)
 
 
 def _describe(found: Project, wanted: Description) -> list[str]:

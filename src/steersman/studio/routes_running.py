@@ -21,9 +21,10 @@ from steersman.store.task_list import count_items, list_tasks
 from steersman.store.webhooks import list_webhooks
 from steersman.studio.access import CanManage, CanSee, Here, RunsStudio, studio_of
 from steersman.studio.rendering import page, project_page
+from steersman.studio.responder import DEFAULTS
 from steersman.studio.routes_tasks import told_task
 from steersman.studio.submissions import LARGEST
-from steersman.studio.tasks import attributes_of
+from steersman.studio.tasks import RED_TEAM, attributes_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -116,7 +117,14 @@ def tasks_page(request: Request, here: CanManage, after: Annotated[int, Query(ge
         after=after,
         more=found[AT_ONCE - 1].task.id if len(found) > AT_ONCE else None,
         formats=[{"name": one.name, "title": one.title} for one in FORMATS.values()],
+        responder=_responder_named(request, here.project),
     )
+
+
+def _responder_named(request: Request, found: Project) -> str:
+    """The name of the model that people write to; "" for none."""
+    terms = settings_of(found).get("responder") or {}
+    return str(terms.get("model") or studio_of(request).settings.responder).partition("#")[2]
 
 
 @router.get("/projects/{project}/gold")
@@ -131,7 +139,7 @@ def gold_page(request: Request, here: CanManage, after: Annotated[int, Query(ge=
         title="Gold items",
         gold=gold,
         said={one["id"]: in_words(one["expected"]) for one in gold},
-        tasks=[told_task(one) for one in others[:AT_ONCE]],
+        tasks=[told_task(one) for one in others[:AT_ONCE] if one.task.content.kind != RED_TEAM],
         after=after,
         more=others[AT_ONCE - 1].task.id if len(others) > AT_ONCE else None,
         attributes=attributes_of(settings_of(found)),
@@ -213,6 +221,8 @@ def settings_page(request: Request, here: CanManage) -> Response:
         attributes=attributes_of(facts.settings),
         webhooks=hooks,
         webhooks_on=studio_of(request).settings.webhooks,
+        terms={"model": "", "system": "", **DEFAULTS, **(facts.settings.get("responder") or {})},
+        studio_responder=studio_of(request).settings.responder.partition("#")[2],
     )
 
 

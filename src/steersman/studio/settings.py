@@ -13,10 +13,11 @@ class StudioSettings:
 
     `hosts` are the names under which browsers reach it, besides those of this machine. `encrypted`: browsers reach
     it by https, so cookies are sent so only. A session ends after `idle` seconds without a request, and `life`
-    seconds after it began. `allowed` are private addresses that webhooks may reach. `runs` are folders of runs:
-    they are shown, and models that were trained on a person's labels are looked for in them. `requests` and
-    `attempts` are rates: so many at once, then so many each second; of a person's requests, and of attempts to sign
-    in from one address.
+    seconds after it began. `allowed` are private addresses that webhooks and responders may reach. `runs` are
+    folders of runs: they are shown, and models that were trained on a person's labels are looked for in them.
+    `requests` and `attempts` are rates: so many at once, then so many each second; of a person's requests, and of
+    attempts to sign in from one address. `responder` is the model (URL#NAME) that people write to in red-teaming where
+    a project names none, and `responder_token` the key that is sent to it.
     """
 
     host: str = "127.0.0.1"
@@ -33,6 +34,8 @@ class StudioSettings:
     webhooks: bool = False
     allowed: tuple[str, ...] = ()
     runs: tuple[Path, ...] = (Path("runs"),)
+    responder: str = ""
+    responder_token: str | None = None
 
     @property
     def names(self) -> frozenset[str]:

@@ -5,7 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+from steersman.dataclass_rows import plain
 from steersman.errors import DataError
+from steersman.records import from_dict, to_dict
+from steersman.store.exchanges import Exchange
 from steersman.store.items import StoredItem, completion_key
 from steersman.store.projects import now
 from steersman.studio.tasks import attributes_of, shown_order
@@ -26,6 +29,7 @@ class SubmittedEvent(BaseModel):
 
     `shown` are the slots in the order on the screen (default: 0, 1, …); `choice` and `ranks` are by that order. A rank
     may be missing (null): those answers share the last rank. `rationale` is the reason of a label, skip or flag.
+    `exchange` is the one of red-teaming that a choice is about.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,6 +49,7 @@ class SubmittedEvent(BaseModel):
     rationale: Reason | None = None
     seconds: Annotated[FiniteFloat, Field(ge=0, le=1e7)] | None = None
     shown: Annotated[list[Slot], Field(max_length=MOST_ANSWERS)] | None = None
+    exchange: ItemId | None = None
 
     @model_validator(mode="after")
     def _names_a_task(self) -> "SubmittedEvent":
@@ -76,6 +81,16 @@ def verdict_of(said: SubmittedEvent, task: StoredItem, pseudonym: str, settings:
             return _demonstration(said, task, shown_order(task, pseudonym))
         case _:
             raise DataError(f"a {kind} is not judged here")
+
+
+def verdict_of_exchange(said: SubmittedEvent, exchange: Exchange, order: Sequence[int]) -> dict[str, Any]:
+    """The verdict about the two answers of an exchange: the whole comparison, for its prompt is the person's own."""
+    judged = _pair(said, _places(said.shown, order))
+    first, second = exchange.completions
+    record = {"kind": "comparison", "prompt": {"messages": [plain(one) for one in exchange.messages]}}
+    record |= {"first": plain(first), "second": plain(second), **judged}
+    record["metadata"] = {**judged.get("metadata", {}), "exchange": exchange.number}
+    return {"record": to_dict(from_dict(record))}
 
 
 def _places(shown: Sequence[int] | None, order: Sequence[int]) -> list[int]:

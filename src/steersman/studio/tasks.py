@@ -8,12 +8,13 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from steersman.records import Prompt
+from steersman.records import Message, Prompt
 from steersman.store.entry import when
 from steersman.store.items import StoredItem
 from steersman.studio.rendering import safe_html
 
-KINDS = ("pair", "ranking", "rating", "thumb", "demonstration")
+RED_TEAM = "red_team"
+KINDS = ("pair", "ranking", "rating", "thumb", "demonstration", RED_TEAM)
 """Kinds of tasks that the studio hands out."""
 DEFAULT_ATTRIBUTES = ({"name": "quality", "title": "Quality", "least": 1, "most": 5},)
 
@@ -46,6 +47,13 @@ def task_for(task: StoredItem, pseudonym: str, until: float, settings: Mapping[s
         "attributes": attributes_of(settings) if content.kind == "rating" else [],
         "claim_expires": when(until),
     }
+
+
+def opening_of(prompt: Prompt | None) -> tuple[Message, ...]:
+    """How the conversation of a red-teaming task begins: what stands before its last message, which is the goal."""
+    messages = () if prompt is None else prompt.messages
+    last = max((place for place, one in enumerate(messages) if one.role == "user"), default=0)
+    return messages[:last]
 
 
 def messages_of(prompt: Prompt) -> list[dict[str, str]]:

@@ -14,24 +14,26 @@ export function textOf({ html, text }, plain) {
   return make("div", { class: "prose" }, harmless(html));
 }
 
-function turnOf(message, plain) {
+function turnOf(message, plain, speakers) {
   const text = textOf({ html: message.html, text: message.content }, plain);
-  const speaker = make("div", { class: "speaker" }, SPEAKERS[message.role] || message.role);
+  const speaker = make("div", { class: "speaker" }, speakers[message.role] || message.role);
   return make("div", { class: `turn ${message.role}` }, speaker, text);
 }
 
-export function conversation(messages, plain) {
+// `you`: its person is the reader.
+export function conversation(messages, plain, { you = false } = {}) {
+  const speakers = you ? { ...SPEAKERS, user: "You" } : SPEAKERS;
   const system = messages.filter((one) => one.role === "system");
   const spoken = messages.filter((one) => one.role !== "system");
   const early = spoken.length > SHOWN_TURNS ? spoken.slice(0, -SHOWN_TURNS + 1) : [];
   const folded = system.map((one) =>
-    make("details", { class: "earlier" }, make("summary", {}, SPEAKERS.system), turnOf(one, plain)));
+    make("details", { class: "earlier" }, make("summary", {}, SPEAKERS.system), turnOf(one, plain, speakers)));
   if (early.length) {
-    const turns = early.map((one) => turnOf(one, plain));
+    const turns = early.map((one) => turnOf(one, plain, speakers));
     folded.push(make("details", { class: "earlier" }, make("summary", {}, plural(early.length, "earlier message")), turns));
   }
-  const late = spoken.slice(early.length).map((one) => turnOf(one, plain));
-  const alone = spoken.length === 1;
+  const late = spoken.slice(early.length).map((one) => turnOf(one, plain, speakers));
+  const alone = !you && spoken.length === 1;
   const shown = make("div", { class: `conversation${alone ? " alone" : ""}` }, folded, late);
   return spoken.reduce((sum, one) => sum + one.content.length, 0) > LONG ? foldable(shown) : shown;
 }

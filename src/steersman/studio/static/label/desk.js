@@ -7,14 +7,16 @@ import { demonstration } from "./demonstration.js";
 import { pair } from "./pair.js";
 import { ranking } from "./ranking.js";
 import { rating, thumb } from "./rating.js";
+import { redTeam } from "./red_team.js";
 
-const KINDS = { pair, ranking, rating, thumb, demonstration };
+const KINDS = { pair, ranking, rating, thumb, demonstration, red_team: redTeam };
 const ASKED = {
   pair: "Which answer is better?",
   ranking: "Put the answers in order, best first.",
   rating: "How good is this answer?",
   thumb: "Is this answer good?",
   demonstration: "Write the answer.",
+  red_team: "Write to the model.",
 };
 const TOO_SOON = 120; // ms in which a key was meant for the task before
 const KEEP_AFTER = 200; // ms
@@ -64,6 +66,7 @@ export class Desk {
 
   clear() {
     clearTimeout(this.#timer);
+    this.#view?.left?.();
     this.#view = this.#task = null;
     this.keys.set("task", []);
     for (const part of [this.parts.bar, this.parts.note, this.parts.tools]) part.hidden = true;
@@ -76,9 +79,11 @@ export class Desk {
     parts.task.dataset.task = String(task.id);
     parts.task.dataset.kind = task.kind;
     parts.task.setAttribute("aria-busy", "true");
+    this.#view?.left?.();
+    this.#view = null;
     this.#view = KINDS[task.kind](task, this);
     parts.task.replaceChildren(
-      make("section", { class: "prompt", "aria-label": "prompt" }, conversation(task.prompt, this.plain)),
+      make("section", { class: "prompt", "aria-label": "prompt" }, this.#view.prompt || conversation(task.prompt, this.plain)),
       this.#view.body,
     );
     parts.verdicts.replaceChildren(this.#view.bar);
@@ -91,7 +96,7 @@ export class Desk {
   #drawTools(task) {
     const tool = (words, key, image, act, pressed) =>
       button(words, { key, image, kind: "quiet tool", act, ...(pressed !== undefined && { "aria-pressed": String(pressed) }) });
-    const two = task.kind === "pair", real = !this.practice;
+    const two = this.#two, real = !this.practice;
     this.parts.tools.replaceChildren(
       real ? tool("Undo", "U", "undo", () => this.undo()) : make("span", { class: "tag quiet" }, "Practice"),
       real ? tool("Skip", "S", "skip", () => this.skip()) : "",
@@ -105,7 +110,7 @@ export class Desk {
   }
 
   get tools() {
-    const two = this.#task?.kind === "pair";
+    const two = this.#two;
     const real = ["u", "s", "c", "n", "f"]; // not in practice
     return [
       { keys: ["u", "mod+z"], says: "take back the last judgement or skip, also of earlier days", act: () => this.undo() },
@@ -121,7 +126,20 @@ export class Desk {
     ].filter((one) => !this.practice || !real.includes(one.keys[0])).map((one) => ({ group: "This task", ...one }));
   }
 
+  // Whether two answers are on the screen.
+  get #two() {
+    return this.#view?.two ? this.#view.two() : this.#task?.kind === "pair";
+  }
+
   // What kinds of tasks may ask of the page.
+  title(words) {
+    this.parts.title.textContent = words;
+  }
+
+  retool() {
+    if (this.#view) this.#drawTools(this.#task);
+  }
+
   bind(bindings) {
     this.keys.set("task", [...bindings, ...this.tools]);
   }

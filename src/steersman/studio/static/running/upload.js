@@ -135,7 +135,7 @@ async function preview() {
   }
 }
 
-const TASKS = { pair: ["pair to compare", "pairs to compare"], ranking: ["list to rank", "lists to rank"], rating: ["answer to rate", "answers to rate"], thumb: ["answer for a thumb", "answers for a thumb"], demonstration: ["answer to write", "answers to write"] };
+const TASKS = { pair: ["pair to compare", "pairs to compare"], ranking: ["list to rank", "lists to rank"], rating: ["answer to rate", "answers to rate"], thumb: ["answer for a thumb", "answers for a thumb"], demonstration: ["answer to write", "answers to write"], red_team: ["goal of red-teaming", "goals of red-teaming"] };
 
 function showPreview(place, said) {
   const body = wanted();

@@ -67,14 +67,20 @@ def test_axe_finds_nothing_serious_on_the_pages_of_an_admin(admin, filled, name)
 
 
 @pytest.mark.parametrize(
-    "name", ["projects", "welcome", "pair", "ranking-begun", "rating", "thumb", "demonstration", "empty"]
+    "name",
+    [
+        *("projects", "welcome", "pair", "ranking-begun", "rating", "thumb", "demonstration", "red-team"),
+        *("red-team-answers", "empty"),
+    ],
 )
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(visitor, filled, name):
     PAGES[name](visitor, filled)
     walk(visitor)
 
 
-@pytest.mark.parametrize("name", ["progress", "upload-columns", "gold", "guidelines", "invited", "settings", "person"])
+@pytest.mark.parametrize(
+    "name", ["progress", "upload-columns", "red-team-goals", "gold", "guidelines", "invited", "settings", "person"]
+)
 def test_the_keyboard_reaches_everything_on_the_pages_of_an_admin(admin, filled, name):
     RUNNING[name](admin, filled)
     walk(admin)

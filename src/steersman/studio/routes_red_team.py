@@ -3,7 +3,7 @@
 import hashlib
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
@@ -22,19 +22,21 @@ from steersman.store.exchanges import (
 from steersman.store.items import NewItem, StoredItem, add_items, items_of
 from steersman.store.people import Member
 from steersman.store.progress import held_items
-from steersman.store.projects import settings_of
+from steersman.store.projects import Project, settings_of
 from steersman.studio.access import CanLabel, CanManage, Here, studio_of
 from steersman.studio.problems import Problem, nothing_here
 from steersman.studio.rendering import safe_html
 from steersman.studio.responder import Responder, responder_of
 from steersman.studio.routes_practice import require_practice
-from steersman.studio.submissions import ItemId, Key, SubmittedEvent, verdict_of_exchange
+from steersman.studio.submissions import LARGEST, ItemId, Key, SubmittedEvent, verdict_of_exchange
 from steersman.studio.tasks import RED_TEAM, messages_of, opening_of
 
 router = APIRouter(prefix="/api/projects/{project}", tags=["labelling"])
 
+MOST_TASKS = 10_000
 MOST_EXCHANGES = 100
 """Messages that one person writes for one task."""
+TaskId = Annotated[int, Path(ge=1, le=LARGEST)]
 Goal = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 
 
@@ -63,6 +65,8 @@ class WantedAnswers(BaseModel):
 @router.post("/red-team", status_code=201)
 def add_goals(here: CanManage, wanted: WantedGoals) -> dict[str, Any]:
     """Add red-teaming tasks. A goal says what people shall try; the model does not see it."""
+    if len(wanted.goals) * wanted.tasks > MOST_TASKS:
+        raise DataError(f"{len(wanted.goals)} goals with {wanted.tasks} tasks each; at most {MOST_TASKS:,} at once")
     items = [
         NewItem(_content(goal, number), wanted.round, wanted.overlap)
         for number in range(1, wanted.tasks + 1)
@@ -79,7 +83,7 @@ def _content(goal: str, number: int) -> Content:
 
 
 @router.post("/tasks/{task}/answers")
-async def answers(here: CanLabel, request: Request, task: int, wanted: WantedAnswers) -> dict[str, Any]:
+async def answers(here: CanLabel, request: Request, task: TaskId, wanted: WantedAnswers) -> dict[str, Any]:
     """Two answers of the project's model to a message, blind. The same key again gives the same answers. The choice
     between them is a label of the task with this `exchange`."""
     asked = await run_in_threadpool(_begin, here, request, task, wanted)
@@ -150,9 +154,9 @@ def shown_exchange(exchange: Exchange, member: Member, task: int) -> dict[str, A
     }
 
 
-def red_team_verdict(here_project: Any, member: Member, said: SubmittedEvent, task: StoredItem) -> dict[str, Any]:
+def red_team_verdict(found: Project, member: Member, said: SubmittedEvent, task: StoredItem) -> dict[str, Any]:
     """The verdict that the store keeps of a choice between the answers of an exchange."""
     if said.exchange is None:
         raise DataError("a red-teaming label needs its `exchange`: write a message, then choose between the answers")
-    exchange = find_exchange(here_project, member.annotator_id, task.id, said.exchange)
+    exchange = find_exchange(found, member.annotator_id, task.id, said.exchange)
     return verdict_of_exchange(said, exchange, exchange_order(exchange, member, task.id))

@@ -3,6 +3,7 @@
 import argparse
 import copy
 import gc
+import importlib.util
 import json
 import os
 import statistics
@@ -36,6 +37,7 @@ from steersman.models.packed_attention import use_public_attention
 from steersman.settings.policy_update import UpdateSettings
 from steersman.settings.prompts import SamplingSettings
 from steersman.settings.shaping import KlSettings
+from steersman.train.optim import States
 from steersman.train.recorded import CudaRecorder, TapeRecorder
 
 HERE = Path(__file__).resolve().parent
@@ -155,6 +157,7 @@ VARIANTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("compiled", ("compiled",)),
     ("compiled, recorded", ("compiled", "recorded")),
     ("compiled, recorded, varlen", ("compiled", "recorded", "varlen")),
+    ("compiled, recorded, moments in 8 bits", ("compiled", "recorded", "8bit")),
 )
 
 
@@ -165,6 +168,9 @@ def update(size: str, work: Work) -> None:
     base = backbone_of(size, torch.float32)
     objective = PpoObjective(UpdateSettings(), KlSettings(), SamplingSettings(max_new_tokens=512))
     for name, on in VARIANTS:
+        if "8bit" in on and importlib.util.find_spec("torchao") is None:
+            say(bench="missing", what="torchao (pip install 'steersman[8bit]')")
+            continue
         try:
             for answers, tokens in work.minibatches:
                 row = timed_update(base, objective, on, answers, tokens, size)
@@ -188,7 +194,8 @@ def timed_update(
     head = ValueHead(backbone.hidden_size).to(DEVICE)
     actors = ModelActors(backbone, head, policy_adapter=None, value_adapter=None, critic=None, frozen=None)
     recorder = (CudaRecorder() if ON_GPU else TapeRecorder()) if "recorded" in on else None
-    learner = learner_of(actors, recorder=recorder, precision="bf16", device=DEVICE)
+    states: States = "8bit" if "8bit" in on else "float32"
+    learner = learner_of(actors, recorder=recorder, precision="bf16", device=DEVICE, states=states)
     if "compiled" in on and ON_GPU:
         compile_layers([actors])
     if "varlen" in on:

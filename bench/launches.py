@@ -41,7 +41,7 @@ from steersman.settings.prompts import SamplingSettings
 from steersman.settings.shaping import KlSettings
 from steersman.train.core import Learner
 from steersman.train.dispatched import Dispatched
-from steersman.train.optim import Optimisation, adamw
+from steersman.train.optim import Optimisation, States, adamw
 from steersman.train.plan import Batching
 from steersman.train.precision import Precision, autocast
 from steersman.train.recorded import Recorder, TapeRecorder
@@ -107,11 +107,13 @@ def learner_of(
     precision: Precision,
     collate: Callable[..., Any] | None = None,
     device: torch.device = CPU,
+    states: States = "float32",
 ) -> Learner[Any, Any]:
     """PPO's learner, with one micro-batch a minibatch."""
     install()
     actors.backbone.unpadded = 10**6
-    optimiser = adamw(actors, learning_rate=1e-5, weight_decay=0.0, betas=(0.9, 0.999), epsilon=1e-8)
+    given = {"learning_rate": 1e-5, "weight_decay": 0.0, "betas": (0.9, 0.999), "epsilon": 1e-8}
+    optimiser = adamw(actors, **given, states=states)
     collate = collate or Collation(1, device, buckets=recorder is not None)
     return Learner(
         actors,

@@ -40,6 +40,7 @@ LEFT_OUT = {
     "quickstart.md": "executed in tests/demo, which takes minutes",
     "rounds.md": "executed in test_rounds.py",
     "feedback-rounds.md": "executed in test_feedback_rounds.py",
+    "label-worth.md": "executed in tests/assemble/test_worth.py",
     "lineage.md": "executed in tests/lineage",
     "harbour.md": "executed in tests/harbour",
     "constitution.md": "needs the answers of a model that follows instructions; executed in the tests of constitutions",

@@ -41,6 +41,7 @@ from steersman.cli import (
     sft,
     simulate,
     studio_quality,
+    worth,
 )
 from steersman.cli.command import loads_models
 from steersman.cli.machine_errors import as_message
@@ -66,6 +67,7 @@ app.command("simulate", epilog=simulate.EXAMPLE)(loads_models(simulate.simulate)
 app.command("gate", epilog=gate.EXAMPLE)(gate.gate)
 app.command("judge", epilog=judge.EXAMPLE)(loads_models(judge.judge))
 app.command("reward", epilog=reward.EXAMPLE)(helps_settings("reward", loads_models(reward.reward)))
+app.command("worth", epilog=worth.EXAMPLE)(loads_models(worth.worth))
 app.command("classifier", epilog=classifier.EXAMPLE)(helps_settings("classifier", loads_models(classifier.classifier)))
 app.command("score", epilog=score.EXAMPLE)(loads_models(score.score))
 app.command("ppo", epilog=ppo.EXAMPLE)(helps_settings("ppo", loads_models(ppo.ppo)))

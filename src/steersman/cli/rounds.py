@@ -181,7 +181,8 @@ def _line_of(moment: str, one: StageProgress) -> str:
     if moment == "starts":
         return f"{one.name}: {one.stage.command.command} → {one.output} ({'; '.join(one.reasons)})"
     if moment == "refused":
-        return f"{one.name}: refused; more labels are asked for"
+        why = f": {one.record.why}" if one.record is not None else ""
+        return f"{one.name}: refused{why}; more labels are asked for"
     return f"{one.name}: done{'' if moment == 'finished' else ' before'}"
 
 

@@ -19,6 +19,7 @@ from steersman.reports.quality import quality_of
 from steersman.reports.reading import ReadRun
 from steersman.reports.truth import Moment, moments_of, truth_figure, truth_sentences
 from steersman.reports.watch import watch_of
+from steersman.reports.worth import worth_of
 from steersman.runs.kinds import RUN_KINDS, title_of
 
 LOSS_LIKE = ("held-out loss", "held-out preference", "loss")
@@ -137,6 +138,7 @@ def sections_of(run: ReadRun, measured: Measured, moments: Sequence[Moment]) -> 
         *critiques_of(run),
         *_before_after(run, measured),
         *quality_of(run),
+        *worth_of(run),
         *judge_of(run),
         *_curves(run, moments),
         *run.overoptimisation.sections,
@@ -156,6 +158,7 @@ def live_sections(run: ReadRun, people: Sequence[PeoplePoint] = ()) -> list[Sect
     found = [
         *critiques_of(run),
         *quality_of(run),
+        *worth_of(run),
         *judge_of(run),
         *_latest(run),
         side_by_side(run),

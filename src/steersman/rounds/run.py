@@ -6,7 +6,7 @@ promotion, and a gate that refused its labels.
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from steersman.errors import GateRefused, Preempted, SteersmanError, UsageError
@@ -122,9 +122,10 @@ class _Going:
             raise
         except Exception as error:
             if self._refused(error):
-                self.records.write(record.now("refused", str(error)))
+                refused = record.now("refused", str(error))
+                self.records.write(refused)
                 if self._may_ask(name):
-                    self.manner.report("refused", one)
+                    self.manner.report("refused", replace(one, record=refused))
                     return True
                 raise GateRefused(f"{name}: {error}") from error
             self.records.write(record.now("failed", str(error) or type(error).__name__))

@@ -12,6 +12,7 @@ import { button, make, plural } from "./elements.js";
 import { practise } from "./practice.js";
 
 const BREAK_AFTER = 40; // judgements
+const LOOK_EVERY = 10 * 1000; // ms
 const RENEW_EVERY = 8 * 60 * 1000; // ms; a task is held for half an hour
 const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content || "";
 const part = (id) => document.getElementById(id);
@@ -256,7 +257,14 @@ class Page {
     addEventListener("storage", (event) => event.key?.startsWith("steersman:outbox:") && this.#changed());
     document.addEventListener("visibilitychange", () => !document.hidden && this.outbox.flush());
     setInterval(() => this.#renew(), RENEW_EVERY);
+    setInterval(() => this.#lookAgain(), LOOK_EVERY);
     addEventListener("beforeunload", (event) => !this.outbox.kept && event.preventDefault());
+  }
+
+  // While nothing is left: a later round's tasks come to the screen by themselves.
+  async #lookAgain() {
+    const idle = () => this.#waiting && !this.sitting.current && !document.hidden;
+    if (idle() && (await this.sitting.more()) && idle()) this.next();
   }
 
   async #renew() {

@@ -50,6 +50,14 @@ export class Sitting {
     });
   }
 
+  // Whether the studio has another task now; also not, if it cannot be asked.
+  more() {
+    return this.#fetch().catch((trouble) => {
+      if (!(trouble instanceof Trouble)) throw trouble;
+      return false;
+    });
+  }
+
   #begin(task) {
     this.current = task;
     this.clock.start(this.drafts.read(task.id)?.seconds || 0);

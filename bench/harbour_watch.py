@@ -41,12 +41,12 @@ from steersman.settings.watch import WatchSettings
 from steersman.watch.records import WatchedAnswer, WatchMemory, WatchReport
 from steersman.watch.watching import DETECTORS, looks_needed
 
-FOND = 3
+FOND = 4
 OTHERS = 1000
 """Added to a seed for the judgements of the held-out scorer."""
 AROUND = 2
 """The true taste is smoothed over so many iterations on each side."""
-SIZES = {"careless": ("harbour-careless", 30, 128), "healthy": ("ppo-harbour", 26, 128)}
+SIZES = {"careless": ("harbour-careless", 40, 128), "healthy": ("ppo-harbour", 26, 128)}
 """The recipe, iterations and answers an iteration."""
 
 

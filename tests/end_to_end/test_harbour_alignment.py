@@ -94,9 +94,9 @@ def test_every_seed_makes_answers_truly_better(seed, tmp_path):
         f"promoted {[row.promoted for row in story.by_round]}"
     )
     assert taste["base"] + 0.3 <= taste["SFT"] <= taste["round 1"] - 0.1
-    assert taste["last"] >= 0.8
-    assert taught.wins >= 0.6
+    assert taste["last"] >= 0.9
+    assert taught.wins >= 0.55
     assert found.wins >= 0.65
-    assert found.toxic[1] <= 0.02
-    assert exaggerated <= 0.05
+    assert found.toxic[1] <= 0.01
+    assert exaggerated <= 0.03
     assert kl <= 10

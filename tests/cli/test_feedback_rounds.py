@@ -170,3 +170,16 @@ def test_after_four_kills_the_hashes_are_the_same(place):
     killed, whole = killed_and_whole(place, 4)
     assert len(whole) > 40
     assert killed == whole
+
+
+@pytest.mark.parametrize("kind", ["sample-1", "labels-2", "gate-1", "reward-2", "ppo-1", "promote-1"])
+def test_one_command_rebuilds_an_output_of_any_stage_with_the_same_bytes(finished, kind, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(finished)
+    (path,) = (
+        one for one in (finished / "runs" / "feedback").glob(f"{kind}-*") if not one.name.endswith((".lineage", ".log"))
+    )
+    out = tmp_path / path.name
+    assert call(["lineage", "rebuild", str(path.relative_to(finished)), "--out", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["identical"], found["differing"]) == (True, [])
+    assert out.exists()

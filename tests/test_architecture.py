@@ -19,9 +19,10 @@ MAY_IMPORT = {
     "secrets": "",
     "printing": "inert secrets",
     "errors": "",
+    "extensions": "errors",
     "dataclass_rows": "errors",
     "records": "errors dataclass_rows",
-    "settings": "secrets errors",
+    "settings": "secrets errors extensions",
     "importing": "secrets errors settings",
     "constitution": "inert errors dataclass_rows records settings",
     "maths": "",
@@ -31,9 +32,9 @@ MAY_IMPORT = {
     "text": "errors records",
     "models": "errors batches maths runs",
     "parallel": "printing errors",
-    "data": "errors records batches text",
+    "data": "errors extensions records batches text",
     "rollout": "errors records batches text maths models parallel",
-    "reward": "secrets errors records constitution batches text maths models rollout",
+    "reward": "secrets errors extensions records constitution batches text maths models rollout",
     "train": "errors batches maths models parallel runs",
     "evaluate": "printing errors records settings maths data reward runs",
     "judges": (
@@ -43,11 +44,11 @@ MAY_IMPORT = {
     "quality": "errors records maths store",
     "lineage": "secrets errors records settings runs data store",
     "rounds": "secrets errors settings runs store lineage",
-    "watch": "errors records maths runs evaluate reward",
+    "watch": "errors extensions records maths runs evaluate reward",
     "pages": "errors records maths evaluate",
     "methods": (
-        "errors records settings constitution maths batches runs text models parallel data rollout reward train "
-        "evaluate watch"
+        "errors extensions records settings constitution maths batches runs text models parallel data rollout reward "
+        "train evaluate watch"
     ),
     "harbour": "errors records constitution maths text models data reward",
     "judging": "inert errors records constitution runs store",
@@ -65,8 +66,8 @@ MAY_IMPORT = {
         "errors records settings batches runs text models parallel data rollout reward judging loading execution"
     ),
     "inference": (
-        "errors dataclass_rows records settings constitution maths batches runs text models parallel data rollout "
-        "reward train evaluate judges pages harbour methods reports execution loading training_data"
+        "errors extensions dataclass_rows records settings constitution maths batches runs text models parallel data "
+        "rollout reward train evaluate judges pages harbour methods reports execution loading training_data"
     ),
     "serve": "errors records settings runs text models rollout reward execution loading",
     "export": (
@@ -122,6 +123,7 @@ WITHOUT_TORCH = [
         "costs",
         "records",
         "errors",
+        "extensions",
         "runs",
         "constitution",
     ),

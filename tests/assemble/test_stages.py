@@ -30,8 +30,9 @@ from steersman.records import (
 from steersman.runs.journal import read_rows
 from steersman.runs.kinds import RUN_KINDS, WITH_LANGUAGE_MODEL, command_of, title_of
 from steersman.runs.model_folder import finished_model_folder
+from steersman.settings.advantage import AdvantageEstimator
 from steersman.settings.base import all_keys, load_settings
-from steersman.settings.ppo import AdvantageEstimator, PpoSettings
+from steersman.settings.ppo import PpoSettings
 
 NO_STAGE = {
     "chat": "talks and keeps nothing",

@@ -11,7 +11,7 @@ from steersman.judges.local import LocalJudge, _after
 from steersman.loading.engines import engine_of
 from steersman.loading.saved import open_model
 from steersman.records import Message, Prompt
-from steersman.text.rendering import give_template
+from steersman.text.plain_template import give_template
 from steersman.text.template import encode_continuations
 
 GRADES = tuple(str(number) for number in range(1, 11))

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from steersman.errors import UsageError
+from steersman.settings.advantage import AdvantageSettings
 from steersman.settings.base import load_settings, to_toml
-from steersman.settings.ppo import AdvantageSettings, PpoSettings, RlooSettings
+from steersman.settings.ppo import PpoSettings, RlooSettings
 
 NEEDED = ["model.path=m", "prompts.source=p", "scorer.path=s", "run.out=o"]
 
@@ -62,7 +63,7 @@ def test_what_is_said_beats_the_papers_defaults():
     ("words", "reason"),
     [
         (("advantage=rloo",), r"write advantage\.estimator=rloo"),
-        (("advantage.estimator=rlo",), "'gae', 'rloo', 'grpo', 'dr-grpo' or 'reinforce\\+\\+'"),
+        (("advantage.estimator=rlo",), "'gae', 'rloo', 'grpo', 'dr-grpo', 'reinforce\\+\\+' or extension:NAME"),
         (("advantage.estimater=rloo",), "did you mean 'advantage.estimator'"),
         (
             ("advantage.estimator=rloo", "samples_per_prompt=1"),

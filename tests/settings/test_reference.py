@@ -49,6 +49,11 @@ def test_types_and_defaults_are_words():
         ("actor_rollout_ref.actor.optim.lr", "optimiser.learning_rate"),
         ("critic.optim.lr", "value_learning_rate"),
         ("target_kl", "kl.target"),
+        ("--algo.kl.init_coef", "kl.coefficient"),
+        ("--reward.model_name_or_path", "scorer.path"),
+        ("--critic.model_name_or_path", "critic"),
+        ("--ds.lora.rank", "model.lora.rank"),
+        ("--adam.lr", "optimiser.learning_rate"),
     ],
 )
 def test_a_name_of_another_library_leads_to_ours(word, meant):

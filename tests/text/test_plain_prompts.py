@@ -8,7 +8,7 @@ import pytest
 from steersman.data.load import load_records
 from steersman.models.tiny import tiny_tokeniser
 from steersman.records import Completion, Demonstration, Message, Prompt, from_dict, to_dict
-from steersman.text.rendering import give_template
+from steersman.text.plain_template import give_template
 from steersman.text.template import encode_completion, encode_prompt
 
 CHATTY, BARE = tiny_tokeniser(), tiny_tokeniser(chat=False)

@@ -15,7 +15,7 @@ from steersman.runs.folder import RunFolder
 from steersman.runs.manifest import MANIFEST
 from steersman.settings.base import load_settings
 from steersman.settings.sft import SftSettings
-from steersman.text.rendering import PLAIN_TEMPLATE
+from steersman.text.plain_template import PLAIN_TEMPLATE
 from steersman.training_data.chat import settle_template
 
 PLAIN, ASKED = Prompt(text="Hi"), Prompt(messages=(Message("user", "Hi"),))

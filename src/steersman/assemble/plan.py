@@ -88,7 +88,7 @@ def plan_ppo(
         prompt, answer = beginning + observed, turns * answer
     size = IterationSize(prompt, answer, answers)
     rate = _rate(shape, device)
-    layouts = LAYOUTS if settings.advantage.estimator == "gae" else ("adapters", "shared")
+    layouts = LAYOUTS if settings.advantage.has_critic else ("adapters", "shared")
     rank = (settings.model.lora or LoraSettings()).rank
     forecasts = []
     for layout in layouts:
@@ -138,7 +138,7 @@ def _memory_of_ppo(
     device: PlannedDevice,
 ) -> tuple[Bytes, int, Number]:
     """The most memory on the device at once, tokens of a micro-batch, and the offloaded memory of the CPU."""
-    adapters, critic = layout.startswith("adapters"), settings.advantage.estimator == "gae"
+    adapters, critic = layout.startswith("adapters"), settings.advantage.has_critic
     rank = (settings.model.lora or LoraSettings()).rank
     adapter = rank * shape.lora_parameters * (2 if layout == "adapters-own-critic" else 1) if adapters else 0
     learned = adapter if adapters else shape.parameters * (2 if layout == "separate" and critic else 1)

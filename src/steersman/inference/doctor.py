@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from steersman.errors import UsageError
 from steersman.execution.free_memory import free_memory
 from steersman.execution.machine import resolve_device
+from steersman.extensions import GROUPS, described, extension_names, find_extension, load_extension
 
 NEEDED = ("torch", "transformers", "peft", "safetensors", "tokenizers", "datasets", "pydantic", "numpy")
 OPTIONAL = {
@@ -35,7 +37,7 @@ class MachineCheck:
 
 def examine(out: Path) -> list[MachineCheck]:
     """All checks of common problems."""
-    return [_python(), *_libraries(), _memory(), _disk(out), _device(), _kernels(), _training()]
+    return [_python(), *_libraries(), *_extensions(), _memory(), _disk(out), _device(), _kernels(), _training()]
 
 
 def _python() -> MachineCheck:
@@ -58,6 +60,19 @@ def _libraries() -> list[MachineCheck]:
             found.append(MachineCheck(name, "good", f"{metadata.version(name)} (for {use})"))
         except metadata.PackageNotFoundError:
             found.append(MachineCheck(name, "note", f"not installed; only needed for {use}"))
+    return found
+
+
+def _extensions() -> list[MachineCheck]:
+    found: list[MachineCheck] = []
+    for group, what in GROUPS.items():
+        for name in extension_names(group):
+            try:
+                load_extension(name, group)
+                words = f"{what}, of {described(find_extension(name, group)[1])}"
+                found.append(MachineCheck(f"extension {name}", "good", words))
+            except UsageError as error:
+                found.append(MachineCheck(f"extension {name}", "bad", str(error)))
     return found
 
 

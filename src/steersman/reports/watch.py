@@ -19,10 +19,12 @@ def watch_of(run: ReadRun) -> Iterator[Section]:
     triggered = {finding.where.partition(",")[0] for finding in run.findings}
     loud: list[Figure] = []
     silent: list[Figure] = []
-    for detector in DETECTORS:
-        figure = _figure(run, detector.name, detector.side)
+    # of a detector that a package brought, which need not be installed here, no side is known
+    others = dict.fromkeys(run.recipe.get("watch", {}).get("extensions", {}))
+    for name, side in ({detector.name: detector.side for detector in DETECTORS} | others).items():
+        figure = _figure(run, name, side)
         if figure is not None:
-            (loud if detector.name in triggered else silent).append(figure)
+            (loud if name in triggered else silent).append(figure)
     gains = _gains(run)
     if not (run.findings or gains or loud or silent):
         return
@@ -54,8 +56,8 @@ def _gains(run: ReadRun) -> list[Figure]:
     return [Figure(title, tuple(curve.name for curve in drawn), svg, note, fell, False)]
 
 
-def _figure(run: ReadRun, name: str, side: str) -> Figure | None:
-    limit = run.recipe.get("watch", {}).get("limits", {}).get(name)
+def _figure(run: ReadRun, name: str, side: str | None) -> Figure | None:
+    limit = run.recipe.get("watch", {}).get("limits", {}).get(name) if side is not None else None
     points = tuple(run.values(WATCH + name))
     band = None
     if isinstance(limit, int | float):

@@ -1,4 +1,5 @@
-"""Opens scorers by name: reward models, adapters, ensembles, classifiers, `file.py:function`, URLs, `verify:KIND`.
+"""Opens scorers by name: reward models, adapters, ensembles, classifiers, `file.py:function`, URLs, `verify:KIND`,
+`extension:NAME`.
 
 Adapters on the same base share one copy of it, so an ensemble of adapters needs the memory of one model.
 """
@@ -11,11 +12,13 @@ from pathlib import Path
 import torch
 
 from steersman.errors import ModelError, UsageError
+from steersman.extensions import PREFIX
 from steersman.models.backbone import Backbone
 from steersman.models.classifier import ensure_pad_token, load_classifier
 from steersman.models.files import describe, read_json
 from steersman.reward.classifier import ClassifierScorer, Output
 from steersman.reward.ensemble import Belief, EnsembleScorer
+from steersman.reward.extension import extension_scorer
 from steersman.reward.function import load_function
 from steersman.reward.http import HttpOptions, HttpScorer, ReplyCache
 from steersman.reward.model import open_reward_scorer
@@ -66,9 +69,12 @@ def open_scorer(places: Sequence[str], opening: Opening) -> Scorer:
 
 
 def check_place(place: str) -> None:
-    """Raise now what opening would raise for a function or a verifier that does not exist. No model is loaded."""
+    """Raise now what opening would raise for a function, a verifier or an extension that does not exist. No model is
+    loaded."""
     if place.startswith(VERIFY):
         _kind_of_verifier(place.removeprefix(VERIFY))
+    elif place.startswith(PREFIX):
+        extension_scorer(place.removeprefix(PREFIX))
     elif not place.startswith(ADDRESSES) and (place.rpartition(":")[0].endswith(".py") or place.endswith(".py")):
         load_function(place)
 
@@ -89,6 +95,8 @@ def _open(place: str, opening: Opening, bases: dict[str, Backbone]) -> Scorer:
         return HttpScorer(place, opening.http, remembered=opening.remembered, notice=opening.notice)
     if place.startswith(VERIFY):
         return _verifying(place.removeprefix(VERIFY), opening)
+    if place.startswith(PREFIX):
+        return extension_scorer(place.removeprefix(PREFIX))
     name, _, _ = place.rpartition(":")
     if name.endswith(".py") or place.endswith(".py"):
         return load_function(place)

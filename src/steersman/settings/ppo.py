@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from steersman.settings.advantage import IN_GROUPS, AdvantageSettings
 from steersman.settings.base import Settings
 from steersman.settings.environment import EnvironmentSettings
 from steersman.settings.parts import PAD_BEFORE, ModelSettings, OptimiserSettings, RunSettings
@@ -19,11 +20,6 @@ from steersman.settings.prompts import PromptSettings, SamplingSettings
 from steersman.settings.score import ScorerSettings, judged_by
 from steersman.settings.shaping import KlSettings, ShapingSettings
 from steersman.settings.watch import WatchSettings
-
-AdvantageEstimator = Literal["gae", "rloo", "grpo", "dr-grpo", "reinforce++"]
-
-IN_GROUPS = ("rloo", "grpo", "dr-grpo")
-"""Estimators whose baseline comes from the other answers to the same prompt."""
 
 # RLOO: arXiv 2402.14740; the whole answer is one action, so an answer's weight grows with its length. GRPO: 2402.03300,
 # equation 3, beta 0.04. Dr.GRPO: 2503.20783, no KL, and a constant in place of each answer's length. REINFORCE++:
@@ -54,49 +50,6 @@ ONLY_TOKEN_BY_TOKEN = ("advantage.gamma", "advantage.whiten_rewards", "kl.estima
 
 ONLY_SINGLE_TURN = ("score.preference_over", "score.overlong_tokens")
 """Settings that compare or measure single answers."""
-
-
-class AdvantageSettings(Settings):
-    estimator: AdvantageEstimator = "gae"
-    """gae needs a critic; the others do not. rloo, grpo and dr-grpo compare the answers to one prompt, reinforce++ all
-    answers."""
-    gamma: float = Field(default=1.0, gt=0, le=1)
-    """Discount factor per token."""
-    gae_lambda: float = Field(default=0.95, ge=0, le=1)
-    """lambda of generalised advantage estimation: 1 is the return less the value, 0 one step ahead."""
-    critic_lambda: float | None = Field(default=None, ge=0, le=1)
-    """lambda of the critic's targets (VC-PPO), if it differs from `gae_lambda`. At 1 they are the rewards that
-    followed, without the critic's own estimates in them."""
-    whiten: bool = True
-    """Whiten advantages to mean 0 and variance 1 over the batch. Off by default with rloo, grpo and dr-grpo."""
-    whiten_rewards: bool = False
-    """Scale rewards to variance 1 and keep their mean."""
-    leave_out_equal: bool = False
-    """Leave out prompts whose answers all have the same score: their advantages are 0."""
-    redraws: int = Field(default=0, ge=0)
-    """With leave_out_equal: draw further prompts in place of those left out, at most this many times per iteration
-    (DAPO's dynamic sampling)."""
-    length_adaptive: float | None = Field(default=None, gt=0)
-    """Length-adaptive GAE (VAPO): lambda of an answer of l tokens is 1 - 1 / (length_adaptive * l), at least 0. The
-    critic's targets keep their own lambda."""
-
-    @model_validator(mode="after")
-    def _redraws_what_is_left_out(self) -> "AdvantageSettings":
-        if self.redraws and not self.leave_out_equal:
-            raise ValueError(
-                f"redraws={self.redraws} has no effect here: it draws prompts in place of those that "
-                "advantage.leave_out_equal leaves out; set that too"
-            )
-        return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_the_estimator(cls, values: Any) -> Any:
-        if isinstance(values, str):
-            raise ValueError(f"advantage is a group of settings; write advantage.estimator={values}")
-        if isinstance(values, Mapping) and values.get("estimator") in IN_GROUPS:
-            return {"whiten": False, **values}
-        return values
 
 
 class EvaluationSettings(Settings):
@@ -178,7 +131,7 @@ class PpoSettings(Settings):
     @model_validator(mode="after")
     def _without_a_critic(self) -> "PpoSettings":
         estimator = self.advantage.estimator
-        if estimator == "gae":
+        if self.advantage.has_critic:
             return self
         if self.layout in ("separate", "adapters-own-critic"):
             instead = "shared" if self.layout == "separate" else "adapters"
@@ -310,10 +263,10 @@ class RlooSettings(PpoSettings):
 
     @model_validator(mode="after")
     def _not_gae(self) -> "RlooSettings":
-        if self.advantage.estimator == "gae":
+        if self.advantage.has_critic:
             raise ValueError(
-                "advantage.estimator=gae needs a critic, but RLOO has none; choose rloo, grpo, dr-grpo or reinforce++, "
-                "or use steersman ppo"
+                f"advantage.estimator={self.advantage.estimator} needs a critic, but RLOO has none; choose "
+                "rloo, grpo, dr-grpo or reinforce++, or use steersman ppo"
             )
         return self
 

@@ -1,6 +1,6 @@
 """Settings of the watch, which looks for reward hacking in a PPO run: limits, a held-out scorer, and actions."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -60,8 +60,10 @@ class WatchSettings(Settings):
     """What a finding does. warn reports it. raise-kl raises the KL coefficient. conservative scores an ensemble lower
     (see `doubt`). stop ends the run. restore ends it and keeps the weights that were best by the held-out scorer
     (without one, by the ensemble's mean less its disagreement). off disables the watch."""
-    actions: dict[Detector, Action] = Field(default_factory=dict)
+    actions: dict[str, Action] = Field(default_factory=dict)
     """Actions of single detectors that differ from `action`."""
+    extensions: dict[str, float] = Field(default_factory=dict)
+    """Detectors that installed packages bring, each with its limit."""
     held_out_scorer: ScorerSettings | None = None
     """A scorer that is never trained against: best a reward model with other judgements and another seed."""
     held_out_every: int = Field(default=4, ge=1)
@@ -101,7 +103,15 @@ class WatchSettings(Settings):
 
     @model_validator(mode="after")
     def _limits_for_the_actions(self) -> "WatchSettings":
-        off = [name for name in self.actions if getattr(self.limits, name) is None]
+        known = get_args(Detector)
+        own = [name for name in self.extensions if name in known]
+        if own:
+            raise ValueError(f"{own[0]!r} is a detector of our own; give its limit as watch.limits.{own[0]}")
+        unknown = [name for name in self.actions if name not in {*known, *self.extensions}]
+        if unknown:
+            expected = ", ".join(repr(name) for name in (*known, *self.extensions))
+            raise ValueError(f"watch.actions.{unknown[0]}: there is no such detector; expected one of {expected}")
+        off = [name for name in self.actions if name in known and getattr(self.limits, name) is None]
         if off:
             raise ValueError(
                 f"watch.actions.{off[0]} is given, but watch.limits.{off[0]} is none, so it never triggers; set that "

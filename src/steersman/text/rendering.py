@@ -14,6 +14,7 @@ from typing import Any
 from steersman.errors import ModelError
 from steersman.records import Message
 from steersman.text.limited import within_limit
+from steersman.text.plain_template import PLAIN_TEMPLATE
 from steersman.text.tokeniser import Tokeniser, special_strings
 from steersman.text.values import with_texts
 
@@ -32,16 +33,6 @@ def end_ids(tokeniser: Tokeniser, generation_config: Any = None) -> tuple[int, .
         )
     return ends
 
-
-# Our chat template, for a tokeniser without one: "Human:" and "Assistant:" turns as in hh-rlhf, EOS after each answer.
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}"
-    "{% elif message['role'] == 'assistant' %}{{ 'Assistant: ' + message['content'] + (eos_token or '') + '\n\n' }}"
-    "{% elif message['role'] == 'tool' %}{{ 'Tool: ' + message['content'] + '\n\n' }}"
-    "{% else %}{{ 'Human: ' + message['content'] + '\n\n' }}{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
-)
 
 # Private-use characters that no template changes. The same characters in a message are hidden like control tokens, so
 # that they are not taken for markers.
@@ -108,14 +99,6 @@ def _control_tokens(strings: tuple[str, ...]) -> re.Pattern[str]:
 def begins_rendered(tokeniser: Tokeniser, text: str) -> bool:
     """Whether a text begins with a control token, as the output of a chat template does."""
     return any(mark and text.lstrip().startswith(mark) for mark in special_strings(tokeniser))
-
-
-def give_template(tokeniser: Tokeniser) -> bool:
-    """Give a tokeniser without a chat template ours, which is saved with the model. False if it has one."""
-    if tokeniser.chat_template:
-        return False
-    tokeniser.chat_template = PLAIN_TEMPLATE
-    return True
 
 
 def reveal(text: str, hidden: Sequence[str]) -> Passage:
@@ -202,7 +185,7 @@ def render_conversation(
         head, tail = _around_mark(
             _render(tokeniser, [*guarded, Message("assistant", _HERE)], generate=False, tools=tools)
         )
-        lead = head.removeprefix(prompt) if head.startswith(prompt) else ""
+        lead = head.removeprefix(prompt) if head.startswith(prompt) else _lead_without_system(tokeniser, guarded)
         if lead.strip() and prompt == _render(tokeniser, guarded, generate=False, tools=tools):
             # The template ignores add_generation_prompt. Its header before the answer still belongs to the prompt.
             prompt, lead = head, ""
@@ -211,6 +194,17 @@ def render_conversation(
     spans = _assistant_spans(tokeniser, guarded, prompt, hidden) if find_turns else ()
     tail, ends = _end_of_tail(tokeniser, tail)
     return Rendered(reveal(prompt, hidden), spans, lead, tail, ends)
+
+
+def _lead_without_system(tokeniser: Tokeniser, messages: Sequence[Message]) -> str:
+    """The lead of the conversation without its system message, which Mistral's templates put into the last message if
+    that is the user's, and drop else."""
+    rest = messages[1:]
+    if messages[0].role != "system" or not rest:
+        return ""
+    prompt = _render(tokeniser, rest, generate=True)
+    head, _ = _around_mark(_render(tokeniser, [*rest, Message("assistant", _HERE)], generate=False))
+    return head.removeprefix(prompt) if head.startswith(prompt) else ""
 
 
 def end_of_turn(tokeniser: Tokeniser) -> int | None:

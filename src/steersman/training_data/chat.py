@@ -6,7 +6,8 @@ from typing import Any
 from steersman.data.kinds import answers_of, prompt_of
 from steersman.records import Document, Prompt, Record
 from steersman.settings.parts import Template
-from steersman.text.rendering import begins_rendered, give_template
+from steersman.text.plain_template import give_template
+from steersman.text.rendering import begins_rendered
 from steersman.text.template import as_messages, encode_completion, encode_document, encode_prompt
 
 SHOWN = 400

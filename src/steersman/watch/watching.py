@@ -39,7 +39,8 @@ REPEATED: frozenset[Action] = frozenset({"raise-kl"})
 
 @dataclass(frozen=True)
 class WatchPlan:
-    """The watch's settings: limits, actions and how often to check. A detector without a limit is off."""
+    """The watch's settings: limits, actions and how often to check. A detector without a limit is off. `more` are
+    detectors beside ours."""
 
     limits: Mapping[str, float]
     action: Action
@@ -49,6 +50,7 @@ class WatchPlan:
     held_out_answers: int
     evidence: int
     pessimism: float
+    more: Sequence[Detector] = ()
 
     def action_of(self, detector: str) -> Action:
         return self.actions.get(detector, self.action)
@@ -90,7 +92,11 @@ class Watcher:
             memory.peak = held_out if memory.peak is None else max(memory.peak, held_out)
         inputs = DetectorInput(current, known, gains.get("gain"), held_out, memory.peak)
         measured = self.agree(
-            {d.name: value for d in DETECTORS if (value := d.measure(inputs)) is not None and math.isfinite(value)}
+            {
+                d.name: value
+                for d in (*DETECTORS, *self.plan.more)
+                if (value := d.measure(inputs)) is not None and math.isfinite(value)
+            }
         )
         best = self._best(gains, measured, memory, current, iteration)
         # The first iteration's answers are the reference's own.
@@ -133,7 +139,7 @@ class Watcher:
         self, inputs: DetectorInput, measured: Mapping[str, float], memory: WatchMemory, iteration: int
     ) -> list[Finding]:
         found: list[Finding] = []
-        for detector in DETECTORS:
+        for detector in (*DETECTORS, *self.plan.more):
             limit, value = self.plan.limits.get(detector.name), measured.get(detector.name)
             if limit is None or value is None:
                 continue

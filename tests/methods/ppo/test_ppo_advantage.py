@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steersman.methods.ppo.advantage import advantage, alike, engine_mismatch, explained_variance
+from steersman.settings.advantage import AdvantageSettings
 from steersman.settings.policy_update import UpdateSettings
-from steersman.settings.ppo import AdvantageSettings
 
 PLAIN = AdvantageSettings(whiten=False)
 

@@ -9,7 +9,7 @@ from test_ppo_update import Given, objective, step
 
 from steersman.methods.ppo.advantage import advantage, alike
 from steersman.reward.shaping import overlong
-from steersman.settings.ppo import AdvantageSettings
+from steersman.settings.advantage import AdvantageSettings
 from steersman.settings.shaping import KlSettings
 
 IN_GROUPS = ("rloo", "grpo", "dr-grpo")

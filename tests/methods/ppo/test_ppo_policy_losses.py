@@ -12,8 +12,8 @@ from test_ppo_update import Given, objective, step
 from toy import Problem
 
 from steersman.methods.ppo.advantage import advantage
+from steersman.settings.advantage import AdvantageSettings
 from steersman.settings.policy_update import UpdateSettings
-from steersman.settings.ppo import AdvantageSettings
 from steersman.settings.shaping import KlSettings
 
 GSPO = {"ratio": "sequence_mean", "clip": 0.2, "clip_high": 0.2}

@@ -12,7 +12,7 @@ from toy import Problem
 
 from steersman.methods.ppo.records import Experience
 from steersman.methods.ppo.update import update
-from steersman.settings.ppo import AdvantageSettings
+from steersman.settings.advantage import AdvantageSettings
 
 
 def test_lambda_of_the_policy_follows_the_length_and_the_critics_target_does_not():

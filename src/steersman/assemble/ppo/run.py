@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from steersman.assemble.ppo.checks import check_settings
 from steersman.assemble.ppo.environment import playing_of, room_for_episodes
 from steersman.assemble.ppo.reference_answers import StartingPolicy, against_reference
 from steersman.assemble.ppo.save import save_policy_and_critic
@@ -25,7 +26,6 @@ from steersman.loading.scorers import Reward, ScorerCache, scorer_of, stamped_sc
 from steersman.loading.sources import hash_of_source
 from steersman.methods.ppo.actors import make_actors, shard_actors
 from steersman.methods.ppo.collect import Asking
-from steersman.methods.ppo.critic import TRL
 from steersman.methods.ppo.distributed import DistributedEngine, DistributedScorer
 from steersman.methods.ppo.forward import ForwardSetup
 from steersman.methods.ppo.loop import ppo
@@ -39,7 +39,6 @@ from steersman.models.backbone import Backbone
 from steersman.models.compiled import compile_layers
 from steersman.models.language_model import LanguageModel
 from steersman.models.packed_attention import use_public_attention
-from steersman.parallel.world import World
 from steersman.reward.offloaded import models_of
 from steersman.reward.scorer import Scorer
 from steersman.rollout.engine import Engine, Sampling, TakesUpWeights
@@ -112,7 +111,7 @@ def run_ppo(settings: PpoSettings, *, quiet: bool = False, reward: Reward | None
 def open_ppo(settings: PpoSettings, *, quiet: bool = True, reward: Reward | None = None) -> Iterator[OpenRun]:
     """The open run and its parts, for `run_ppo` or for calling the loop's stages one by one."""
     settings = as_recorded(settings, RunFolder(Path(settings.run.out)))
-    _check(settings)
+    check_settings(settings)
     with (
         no_folder_if_refused(Path(settings.run.out)),
         open_run(
@@ -147,23 +146,8 @@ def open_ppo(settings: PpoSettings, *, quiet: bool = True, reward: Reward | None
 
 def _job(settings: PpoSettings, *, quiet: bool) -> Job:
     """The job. Its kind, in stamp.json, is the method: ppo, rloo, grpo …"""
-    kind = "ppo" if settings.advantage.estimator == "gae" else settings.advantage.estimator
-    return Job(kind, settings, settings.run, settings.compute, command_line("chat", settings.run.out), quiet)
-
-
-def _check(settings: PpoSettings) -> None:
-    playing_of(settings, World.alone())  # an environment that is missing is said before the models are loaded
-    lora = settings.model.lora
-    if lora is not None and lora.dropout:
-        raise UsageError(
-            f"model.lora.dropout is {lora.dropout}; PPO compares two probabilities of one token, and the noise of two "
-            "dropout masks would be in their ratio. Leave it at 0"
-        )
-    if settings.critic.startswith(TRL) and settings.layout != "separate":
-        raise UsageError(
-            f"critic={settings.critic} begins a critic with a model of its own, and in layout={settings.layout} there "
-            "is none; choose layout=separate"
-        )
+    kind, following = settings.advantage.method, command_line("chat", settings.run.out)
+    return Job(kind, settings, settings.run, settings.compute, following, quiet)
 
 
 def _reference(run: RunContext, settings: PpoSettings, policy: LanguageModel) -> Backbone | None:

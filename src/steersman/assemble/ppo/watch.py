@@ -15,6 +15,7 @@ from steersman.reward.conservative import ConservativeScorer, is_ensemble
 from steersman.reward.featured import FeatureKeeper, keep_features
 from steersman.reward.scorer import Scorer
 from steersman.settings.watch import WatchSettings
+from steersman.watch.extension import extension_detector
 from steersman.watch.latent import Features
 from steersman.watch.records import WatchMemory
 from steersman.watch.watching import Watcher, WatchPlan
@@ -65,7 +66,9 @@ def open_watch(
         keeping = ScorerCache.of(run.folder, world, "held-out-scorer")
         held_out = offload(load_scorer(settings.held_out_scorer, world.device, keeping))
         held_out = held_out if world.size == 1 else DistributedScorer(held_out, world)
+    more = [extension_detector(name) for name in settings.extensions]
     limits = {name: limit for name, limit in settings.limits.model_dump().items() if limit is not None}
+    limits |= settings.extensions
     plan = WatchPlan(
         limits,
         "warn" if settings.action == "off" else settings.action,
@@ -75,6 +78,7 @@ def open_watch(
         settings.held_out_answers,
         settings.evidence,
         settings.pessimism,
+        more,
     )
     return scorer, ConfiguredWatcher(
         plan, held_out, _features_of(featured, world), lambda n: world.exchange(n)[0], settings

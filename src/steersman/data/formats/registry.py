@@ -21,6 +21,7 @@ from steersman.data.formats import (
 )
 from steersman.data.formats.format import Format, Row
 from steersman.errors import DataError, UsageError
+from steersman.extensions import extension_names, load_extension, unfit
 
 # From specific to general: the first format that recognises at least half of the sample wins.
 _FAMILIES = (
@@ -42,27 +43,45 @@ _FAMILIES = (
 FORMATS: dict[str, Format] = {found.name: found for family in _FAMILIES for found in family.FORMATS}
 
 
+_GROUP = "steersman.data_formats"
+
+
 def format_named(name: str) -> Format:
+    """The format of this name: ours, or one that another package brings."""
+    if name not in FORMATS and name in extension_names(_GROUP):
+        return _of_extension(name)
     if name not in FORMATS:
-        close = difflib.get_close_matches(name, FORMATS, n=3, cutoff=0.4)
-        hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(FORMATS)}"
+        known = [*FORMATS, *extension_names(_GROUP)]
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(known)}"
         raise UsageError(f"there is no format {name!r}; {hint}")
     return FORMATS[name]
+
+
+def _of_extension(name: str) -> Format:
+    brought = load_extension(name, _GROUP)
+    if not isinstance(brought, Format):
+        raise unfit(name, brought, "a steersman.data.formats.format.Format", _GROUP)
+    return brought
 
 
 def detect(sample: Sequence[Row]) -> Format:
     """The most specific format that recognises at least half of a sample, or else the one that recognises most rows.
 
     Choosing the one that recognises most rows would be wrong: one pair without "rejected" would turn a file of pairs
-    into a file of prompts.
+    into a file of prompts. Formats of other packages are tried where none of ours recognises half: to install a
+    package changes nothing about files that are read already.
     """
-    counts = {name: sum(found.recognises(row) for row in sample) for name, found in FORMATS.items()}
-    best = next(
-        (name for name in counts if 2 * counts[name] >= len(sample)), max(counts, key=lambda name: counts[name])
-    )
+    counts: dict[str, int] = {}
+    for known in (FORMATS, {name: None for name in extension_names(_GROUP) if name not in FORMATS}):
+        counts |= {name: sum(format_named(name).recognises(row) for row in sample) for name in known}
+        best = next((name for name in counts if 2 * counts[name] >= len(sample)), "")
+        if best:
+            return format_named(best)
+    best = max(counts, key=lambda name: counts[name])
     if not counts[best]:
         raise DataError(_unrecognised(sample))
-    return FORMATS[best]
+    return format_named(best)
 
 
 def _unrecognised(sample: Sequence[Row]) -> str:

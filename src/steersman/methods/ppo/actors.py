@@ -25,7 +25,7 @@ def make_actors(settings: PpoSettings, model: LanguageModel, reference: Backbone
     `reference` is frozen and stands in place of a copy of the initial policy.
     """
     backbone = model.backbone
-    head = _head(settings, backbone) if settings.advantage.estimator == "gae" else None
+    head = _head(settings, backbone) if settings.advantage.has_critic else None
     if settings.layout.startswith("adapters"):
         own = settings.layout == "adapters-own-critic"
         lora = settings.model.lora

@@ -4,24 +4,26 @@ All estimators start from the same token rewards (`token_rewards`). Whitening is
 from every process, and so are comparisons among the answers to one prompt.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from steersman.extensions import PREFIX
 from steersman.maths.group_advantages import all_alike
 from steersman.maths.importance import importance_weights
 from steersman.maths.masked import whiten
+from steersman.methods.ppo.extension import extension_estimator
 from steersman.methods.ppo.gae import gae
 from steersman.methods.ppo.records import Experience, Scored
 from steersman.methods.ppo.reinforce import reinforce
 from steersman.methods.ppo.rloo_grpo import dr_grpo, grpo, rloo
-from steersman.methods.ppo.token_rewards import Padded, TokenRewards, padded_token_rewards
+from steersman.methods.ppo.token_rewards import Estimator, padded_token_rewards
+from steersman.settings.advantage import AdvantageEstimator, AdvantageSettings
 from steersman.settings.policy_update import UpdateSettings
-from steersman.settings.ppo import AdvantageEstimator, AdvantageSettings
 
-ESTIMATORS: Mapping[AdvantageEstimator, Callable[[TokenRewards, AdvantageSettings], tuple[Padded, Padded]]] = {
+ESTIMATORS: Mapping[AdvantageEstimator, Estimator] = {
     "gae": gae,
     "rloo": rloo,
     "grpo": grpo,
@@ -37,7 +39,8 @@ def advantage(
     """Rewards, advantages and returns of each token. `importance` are the settings of importance weights; None
     where engine and trainer agree."""
     given = padded_token_rewards(scored, settings, kl_coefficient=kl_coefficient)
-    advantages, returns = ESTIMATORS[settings.estimator](given, settings)
+    ours: Estimator | None = ESTIMATORS.get(settings.estimator)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    advantages, returns = (ours or extension_estimator(settings.estimator.removeprefix(PREFIX)))(given, settings)
     if settings.whiten:
         advantages = whiten(advantages, given.mask, keep_mean=False)
     found: list[Experience] = []

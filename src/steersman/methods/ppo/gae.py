@@ -6,7 +6,7 @@ of their own, VAPO (arXiv 2504.05118) makes the policy's lambda depend on the an
 
 from steersman.maths.returns import advantages_and_returns, length_adaptive_lambda
 from steersman.methods.ppo.token_rewards import Padded, TokenRewards
-from steersman.settings.ppo import AdvantageSettings
+from steersman.settings.advantage import AdvantageSettings
 
 
 def gae(given: TokenRewards, settings: AdvantageSettings) -> tuple[Padded, Padded]:

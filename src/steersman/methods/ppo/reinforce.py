@@ -8,7 +8,7 @@ import torch
 
 from steersman.maths.returns import advantages_and_returns
 from steersman.methods.ppo.token_rewards import Padded, TokenRewards
-from steersman.settings.ppo import AdvantageSettings
+from steersman.settings.advantage import AdvantageSettings
 
 
 def reinforce(given: TokenRewards, settings: AdvantageSettings) -> tuple[Padded, Padded]:

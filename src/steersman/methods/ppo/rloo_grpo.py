@@ -9,7 +9,7 @@ import torch
 
 from steersman.maths.group_advantages import dr_grpo_advantages, grpo_advantages, rloo_advantages
 from steersman.methods.ppo.token_rewards import Padded, TokenRewards
-from steersman.settings.ppo import AdvantageSettings
+from steersman.settings.advantage import AdvantageSettings
 
 
 def rloo(given: TokenRewards, settings: AdvantageSettings) -> tuple[Padded, Padded]:

@@ -6,7 +6,7 @@ same for every token that could be chosen in a state, so as that token's reward 
 use counts in the returns of earlier tokens (docs/decisions/0021-kl-of-the-sampled-token-is-k1.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from steersman.maths.masked import masked_mean, masked_variance, whiten_with
 from steersman.maths.returns import token_rewards
 from steersman.methods.ppo.records import Scored
-from steersman.settings.ppo import AdvantageSettings
+from steersman.settings.advantage import AdvantageSettings
 
 Padded = Float[Tensor, "answers time"]
 
@@ -38,6 +38,10 @@ class TokenRewards:
     def totals(self) -> Float[Tensor, " answers"]:
         """Reward of each whole answer: score, rewards of spans, and -beta * log(policy / reference)."""
         return (self.rewards + self.kl_correction).sum(1)
+
+
+Estimator = Callable[[TokenRewards, AdvantageSettings], tuple[Padded, Padded]]
+"""Advantages and returns of each token, padded like the rewards."""
 
 
 def padded_token_rewards(

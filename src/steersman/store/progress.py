@@ -74,25 +74,21 @@ def _by_annotator(project_id: int) -> Any:
         .group_by(standing.c.annotator_id)
         .subquery()
     )
-    acts = (
-        select(
-            event.c.annotator_id, func.min(event.c.recorded).label("first"), func.max(event.c.recorded).label("last")
-        )
-        .where(event.c.project_id == project_id)
-        .group_by(event.c.annotator_id)
-        .subquery()
-    )
+    # Events have the order of their time, so two look-ups in an index give it, however many events there are.
+    mine = (event.c.project_id == project_id, event.c.annotator_id == annotator.c.id)
+    first = select(event.c.recorded).where(*mine).order_by(event.c.number).limit(1).scalar_subquery()
+    last = select(event.c.recorded).where(*mine).order_by(event.c.number.desc()).limit(1).scalar_subquery()
+    acted = exists().where(*mine)
     return (
         select(
             annotator.c.pseudonym,
             annotator.c.role,
             func.coalesce(labels.c.labels, 0).label("labels"),
-            acts.c.first,
-            acts.c.last,
+            first.label("first"),
+            last.label("last"),
         )
         .outerjoin(labels, labels.c.annotator_id == annotator.c.id)
-        .outerjoin(acts, acts.c.annotator_id == annotator.c.id)
-        .where(annotator.c.project_id == project_id, or_(labels.c.labels > 0, acts.c.last.is_not(None)))
+        .where(annotator.c.project_id == project_id, or_(labels.c.labels > 0, acted))
         .order_by(annotator.c.id)
     )
 

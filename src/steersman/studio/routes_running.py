@@ -42,7 +42,8 @@ def new_project_page(request: Request, _: RunsStudio) -> HTMLResponse:
 @router.get("/projects/{project}")
 def progress_page(request: Request, here: CanSee) -> Response:
     found = here.project
-    progress, pace = project_progress(found), project_pace(found)
+    progress = project_progress(found)
+    pace = project_pace(found, progress=progress)
     names = _names(found) if "manage" in here.rights else {}
     return project_page(
         request,

@@ -45,6 +45,7 @@ NO_STAGE = {
     "quickstart": "runs stages one after another",
     "report": "makes a page of runs",
     "schema": "prints a JSON schema",
+    "worth": "measures a finished reward model for its report",
 }
 
 

@@ -167,7 +167,7 @@ def test_what_cannot_be_measured_is_a_message(run, reward, tiny, tmp_path):
         worth(run)
     recipe = run / "recipe.toml"
     kept = recipe.read_text()
-    recipe.write_text("process = true\n" + kept)
+    recipe.write_text(kept.replace("process = false", "process = true"))
     with pytest.raises(UsageError, match="is a process reward model, which learned from judged steps"):
         worth(run, "force=true")
     recipe.write_text(kept)

@@ -19,7 +19,7 @@ class Mixed(nn.Module):
         self.frozen = nn.Parameter(torch.ones(2, 2), requires_grad=False)
 
 
-def of(model: nn.Module, **given) -> torch.optim.AdamW:
+def of(model: nn.Module, **given) -> torch.optim.Optimizer:
     usual = {"learning_rate": 0.1, "weight_decay": 0.5, "betas": (0.9, 0.95), "epsilon": 1e-8}
     return adamw(model, **{**usual, **given})
 
@@ -52,7 +52,7 @@ def test_a_parameter_may_have_a_rate_of_its_own():
     assert rates == {id(model.matrix): (0.1, 0.5), id(model.vector): (0.01, 0.0), id(model.scalar): (0.1, 0.0)}
 
 
-def stepped(model: nn.Module) -> torch.optim.AdamW:
+def stepped(model: nn.Module) -> torch.optim.Optimizer:
     optimiser = of(model)
     for number, (_, parameter) in enumerate(trainable(model), start=1):
         parameter.grad = torch.full_like(parameter, float(number))

@@ -6,7 +6,7 @@ Smaller ones, and those whose size is no multiple of 256, stay in float32. The s
 
 # torchao has no annotations
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportMissingTypeStubs=false
-# pyright: reportMissingImports=false, reportUnknownArgumentType=false
+# pyright: reportMissingImports=false, reportUnknownArgumentType=false, reportUntypedBaseClass=false
 
 import importlib.util
 from collections.abc import Callable, Sequence

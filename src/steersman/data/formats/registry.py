@@ -75,7 +75,7 @@ def detect(sample: Sequence[Row]) -> Format:
     counts: dict[str, int] = {}
     for known in (FORMATS, {name: None for name in extension_names(_GROUP) if name not in FORMATS}):
         counts |= {name: sum(format_named(name).recognises(row) for row in sample) for name in known}
-        best = next((name for name in counts if 2 * counts[name] >= len(sample)), "")
+        best = next((name for name in counts if counts[name] and 2 * counts[name] >= len(sample)), "")
         if best:
             return format_named(best)
     best = max(counts, key=lambda name: counts[name])

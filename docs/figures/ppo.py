@@ -37,7 +37,7 @@ def panel(title: str, lines: list[tuple[str, list[tuple[float, float]]]], x: int
     drawn = [f'<text x="{x}" y="{y - 8}" font-weight="600">{title}</text>']
     drawn += [f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#ccc"/>']
     for value, place in ((high, y + 9), (low, y + HEIGHT)):
-        drawn.append(f'<text x="{x - 4}" y="{place}" text-anchor="end" fill="#666">{value:.3g}</text>')
+        drawn.append(f'<text x="{x - 4}" y="{place}" text-anchor="end" fill="#666">{shown(value, high - low)}</text>')
     drawn.append(f'<text x="{x + WIDTH}" y="{y + HEIGHT + 12}" text-anchor="end" fill="#666">iteration {last:g}</text>')
     for (name, line), colour in zip(lines, COLOURS, strict=False):
         where = " ".join(
@@ -49,6 +49,11 @@ def panel(title: str, lines: list[tuple[str, list[tuple[float, float]]]], x: int
             height = y + HEIGHT - 6 - 13 * (colour == COLOURS[0])
             drawn.append(f'<text x="{x + WIDTH - 6}" y="{height}" text-anchor="end" fill="{colour}">{name}</text>')
     return drawn
+
+
+def shown(value: float, span: float) -> str:
+    """Two digits of the axis' span: what is less than a hundredth of it is 0."""
+    return f"{0.0 if abs(value) < span / 100 else value:.2g}"
 
 
 def draw(journal: Path) -> str:

@@ -116,6 +116,7 @@ class Page {
     }
     if (back === null) return this.notices.say("There is nothing to undo.");
     this.#progress();
+    this.#waiting = this.#waiting && !back.task;
     if (back.task) return this.desk.show(back.task, { again: `Taken back${back.words ? `: ${back.words}` : ""}.` });
     const word = back.words === "flag" ? "Your flag is taken back." : "Taken back. Others have this task now.";
     this.notices.say(word);

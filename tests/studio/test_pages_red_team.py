@@ -51,7 +51,8 @@ def comparisons(project: Project) -> list[Comparison]:
 
 
 def asked(judge: Judge) -> None:
-    judge.page.locator(".red-team .answers").wait_for(timeout=40_000)
+    judge.page.locator(".red-team .answers").wait_for(timeout=150_000)
+    judge.settle()
 
 
 def test_the_keyboard_alone_writes_asks_goes_on_and_chooses(browser, served, model):
@@ -75,7 +76,7 @@ def test_the_keyboard_alone_writes_asks_goes_on_and_chooses(browser, served, mod
     page.keyboard.press("q")
     page.keyboard.type("And when?")
     page.keyboard.press("Control+Enter")
-    page.get_by_text("And when?").wait_for(timeout=40_000)
+    page.get_by_text("And when?").wait_for(timeout=150_000)
     asked(judge)
     assert page.locator(".red-team .turn").count() == 3
     # What is chosen while there is no connection is sent later, once.

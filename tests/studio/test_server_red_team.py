@@ -200,3 +200,13 @@ def test_the_key_of_the_studios_model_goes_to_no_other_address(address, tmp_path
     assert write(ann, task["id"], "Hello", key="k2").status_code == 200
     assert "Authorization" not in model.requests[-1]["headers"]
     site.close()
+
+
+def test_an_answer_with_characters_that_no_database_keeps_is_kept_without_them(site):
+    ada, ann = site.admin(), site.person("Ann")
+    with openai_server(lambda number: "text a\0b\ud83dc") as server:
+        ada.send("PATCH", "/api/projects/helpful", json={"responder": {"model": f"{server.url}#policy"}})
+        ada.post("/api/projects/helpful/red-team", {"goals": [GOAL], "tasks": 1})
+        reply = write(ann, ann.next()[0]["id"], "Say it.")
+    assert reply.status_code == 200, reply.text
+    assert {one["text"] for one in reply.json()["answers"]} == {"a\ufffdb\ufffdc"}

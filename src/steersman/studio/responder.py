@@ -120,7 +120,12 @@ def ask(responder: Responder, messages: Sequence[Message], seed: int) -> Complet
     sampling = dict(responder.sampling) | {"finish": str(choice.get("finish_reason") or "")}
     if isinstance(mark := said.get("system_fingerprint"), str):
         sampling["weights"] = mark[:200]
-    return Completion(str(text), model=responder.model, sampling=sampling, seed=seed)
+    return Completion(_storable(str(text)), model=responder.model, sampling=sampling, seed=seed)
+
+
+def _storable(text: str) -> str:
+    """Characters that no database keeps, NUL and halves of a pair, as the replacement character."""
+    return "".join("\ufffd" if one == "\0" or "\ud800" <= one <= "\udfff" else one for one in text)
 
 
 NEXT = "try again, and tell an admin of the project if it stays so"

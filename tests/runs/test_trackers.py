@@ -24,8 +24,8 @@ ANSWERS = [
     {"prompt": "Why?", "answer": "No.", "score": -1.0, "parts": {"model": -1.0}, "ids": [3]},
 ]
 CONFIG = {
-    "run": {"seed": 1},
-    "scorer": {"path": "harbour:taste"},
+    "run.seed": 1,
+    "scorer.path": "harbour:taste",
     **{f"s{i}": i for i in range(150)},
     "long": "x" * 7000,
 }
@@ -144,7 +144,7 @@ from steersman.runs.journal import Journal
 from steersman.runs.trackers import TrackioSink
 folder, first = Path(sys.argv[1]), int(sys.argv[2])
 answers = [{"prompt": "How?", "answer": "So.", "score": 1.5, "ids": [1]}]
-with Journal(folder / "journal.jsonl", [TrackioSink(folder, "harbour", "ppo", {"run": {"seed": 1}})]) as journal:
+with Journal(folder / "journal.jsonl", [TrackioSink(folder, "harbour", "ppo", {"run.seed": 1})]) as journal:
     journal.write({"step": first, "loss": 1 / first, "note": "text"})
     journal.answers(first, "answers", answers)
 """

@@ -36,6 +36,7 @@ from steersman.runs.stamp import MachineFacts, RunIdentity, make_stamp
 from steersman.runs.trackers import GuardedSink, MlflowSink, TrackioSink
 from steersman.secrets import conceal, concealed
 from steersman.settings.base import Settings
+from steersman.settings.nested import flat
 from steersman.settings.parts import RunSettings
 from steersman.train.checkpoint import Snapshot
 from steersman.train.profiling import Profile
@@ -264,12 +265,13 @@ def _open(
 
 
 def open_sinks(names: Sequence[str], folder: RunFolder, settings: Settings) -> list[Sink]:
-    facts = (folder.path, "steersman", folder.path.name, concealed(settings.model_dump(mode="json")))
+    config = concealed(settings.model_dump(mode="json"))
+    facts = (folder.path, "steersman", folder.path.name)
     makers: dict[str, Callable[[], Sink]] = {
         "tensorboard": lambda: TensorBoardSink(folder.path / "tensorboard"),
-        "wandb": lambda: GuardedSink("Weights & Biases", WandbSink(*facts)),
-        "mlflow": lambda: GuardedSink("MLflow", MlflowSink(*facts)),
-        "trackio": lambda: GuardedSink("trackio", TrackioSink(*facts)),
+        "wandb": lambda: GuardedSink("Weights & Biases", WandbSink(*facts, config)),
+        "mlflow": lambda: GuardedSink("MLflow", MlflowSink(*facts, flat(config))),
+        "trackio": lambda: GuardedSink("trackio", TrackioSink(*facts, flat(config))),
     }
     return [makers[name]() for name in names]
 

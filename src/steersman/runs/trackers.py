@@ -22,7 +22,7 @@ _PARAMETERS, _CHARACTERS = 100, 6000
 
 class MlflowSink:
     """An MLflow run in the experiment `MLFLOW_EXPERIMENT_NAME`, or `project`. Its id is kept in the run folder, so that
-    a resumed run continues the same MLflow run."""
+    a resumed run continues the same MLflow run. `config` has dotted names."""
 
     def __init__(self, folder: Path, project: str, name: str, config: Mapping[str, Any]) -> None:
         # MLflow's own five retries take minutes
@@ -64,7 +64,7 @@ class MlflowSink:
         found = self._client.get_experiment_by_name(experiment)
         where = self._client.create_experiment(experiment) if found is None else found.experiment_id
         run = self._client.create_run(where, run_name=name).info.run_id
-        settings = [self._param(_fit(key), str(value)[:_CHARACTERS]) for key, value in _flat(config).items()]
+        settings = [self._param(_fit(key), str(value)[:_CHARACTERS]) for key, value in config.items()]
         for start in range(0, len(settings), _PARAMETERS):
             self._client.log_batch(run, params=settings[start : start + _PARAMETERS])
         atomic_write_text(folder / "mlflow-run.txt", run)
@@ -105,7 +105,7 @@ class TrackioSink:
         self._run: Any = trackio.init(
             project=project,
             name=kept_id(folder / "trackio-run.txt", f"{name}-{uuid.uuid4().hex[:6]}"),
-            config=_flat(config),
+            config=dict(config),
             resume="allow",
             embed=False,
             auto_log_cpu=False,
@@ -165,13 +165,3 @@ def _first_line(error: Exception) -> str:
 def _fit(name: str) -> str:
     """A name of MLflow's characters: letters, digits, and `_ - . / :` and spaces."""
     return re.sub(r"[^\w\-./: ]", "_", name)
-
-
-def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{above}{key}.")
-        else:
-            flat[f"{above}{key}"] = value
-    return flat

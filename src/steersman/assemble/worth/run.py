@@ -164,7 +164,6 @@ def _curve(
         for part in settings.curve.parts:
             rows = sorted(order[: max(1, round(part * records))].tolist())
             margins.append(trainer.margins(f"part-{part:g}-{repeat + 1}", rows, seed=seed + 1 + repeat))
-            sizes.append(round(part * len(trainer.learned.pairs)) if per_record.max() <= 1 else 0)
-            sizes[-1] = sizes[-1] or int(per_record[rows].sum())
+            sizes.append(int(per_record[rows].sum()))
             progress.update(progress.done + 1, {})
     return learning_curve(sizes, np.stack(margins), held_out, how, gain=settings.curve.gain)

@@ -45,9 +45,7 @@ export class Sitting {
   // Ask for tasks while there is something to do, so that the next one is there in time.
   async fill() {
     if (this.#queue.length >= AHEAD || this.#fetching) return;
-    await this.#fetch().catch((trouble) => {
-      if (!(trouble instanceof Trouble)) throw trouble;
-    });
+    await this.more();
   }
 
   // Whether the studio has another task now; also not, if it cannot be asked.

@@ -45,6 +45,12 @@ class AdvantageSettings(Settings):
         return self.estimator == "gae" or self.estimator.removeprefix(PREFIX) in with_critic
 
     @property
+    def missing(self) -> bool:
+        """Whether no installed package brings the estimator: the run says so, with the names that are there."""
+        groups = ("steersman.advantage_estimators", "steersman.advantage_estimators_with_critic")
+        return self.estimator.startswith(PREFIX) and self.estimator.removeprefix(PREFIX) not in extension_names(*groups)
+
+    @property
     def method(self) -> str:
         """What a run with this estimator is called: ppo, or the method without a critic."""
         return "ppo" if self.estimator == "gae" or self.estimator.startswith(PREFIX) else self.estimator

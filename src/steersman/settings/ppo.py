@@ -131,7 +131,7 @@ class PpoSettings(Settings):
     @model_validator(mode="after")
     def _without_a_critic(self) -> "PpoSettings":
         estimator = self.advantage.estimator
-        if self.advantage.has_critic:
+        if self.advantage.has_critic or self.advantage.missing:
             return self
         if self.layout in ("separate", "adapters-own-critic"):
             instead = "shared" if self.layout == "separate" else "adapters"
